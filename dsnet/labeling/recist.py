@@ -1,0 +1,285 @@
+"""RECIST marks: the long and the short axis that a radiologist draws over a lesion.
+
+Points are `(x, y)` = (column, row) in pixels with pixel centres at integers, as in
+DeepLesion's `Measurement_coordinates`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+# An axis drawn shorter than this many pixels has no direction to trust.
+SHORTEST_AXIS = 0.25
+
+
+@dataclass(frozen=True, eq=False)
+class RecistMark:
+    """The two axes of a lesion.
+
+    Attributes
+    ----------
+    long_axis, short_axis : ndarray, shape [2, 2], float64
+        End points, one `(x, y)` a row, in pixels. The long axis is the longer one.
+    """
+
+    long_axis: np.ndarray
+    short_axis: np.ndarray
+
+    @classmethod
+    def from_coordinates(cls, coordinates: Sequence[float]) -> RecistMark:
+        """Mark from eight numbers in DeepLesion's order, in pixels.
+
+        Parameters
+        ----------
+        coordinates : sequence of 8 floats
+            `x1, y1, x2, y2` of one axis, then of the other. The axes may come in any
+            order; the longer becomes the long axis (the first one, where they tie).
+
+        Raises
+        ------
+        ValueError
+            When there are not eight numbers, or one is NaN or infinite.
+        TypeError
+            When they are not numbers.
+        """
+        try:
+            values = np.asarray(coordinates, dtype=np.float64)
+        except (TypeError, ValueError) as error:
+            raise TypeError(f"coordinates must be 8 numbers, got {coordinates!r}") from error
+        if values.size != 8:
+            raise ValueError(f"coordinates must be 8 numbers, got {values.size}")
+        if not np.isfinite(values).all():
+            raise ValueError(f"coordinates must be finite, got {values.ravel().tolist()}")
+        first, second = values.reshape(2, 2, 2)
+        if _length(second) > _length(first):
+            first, second = second, first
+        return cls(first.copy(), second.copy())
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, RecistMark) and np.array_equal(self.coordinates, other.coordinates)
+
+    def __hash__(self) -> int:
+        return hash(self.coordinates.tobytes())
+
+    @property
+    def coordinates(self) -> np.ndarray:
+        """float64 [8]: the long axis' x1, y1, x2, y2, then the short axis'."""
+        return np.concatenate([self.long_axis.ravel(), self.short_axis.ravel()])
+
+    @property
+    def long_diameter(self) -> float:
+        """Length of the long axis in pixels."""
+        return _length(self.long_axis)
+
+    @property
+    def short_diameter(self) -> float:
+        """Length of the short axis in pixels."""
+        return _length(self.short_axis)
+
+    @property
+    def directions(self) -> tuple[np.ndarray, np.ndarray]:
+        """Unit vectors `(x, y)` along the long axis and perpendicular to it."""
+        for axis, turn in ((self.long_axis, False), (self.short_axis, True)):
+            if _length(axis) >= SHORTEST_AXIS:
+                along = (axis[1] - axis[0]) / _length(axis)
+                if turn:
+                    along = np.array([along[1], -along[0]])
+                break
+        else:
+            along = np.array([1.0, 0.0])
+        return along, np.array([-along[1], along[0]])
+
+    @property
+    def center(self) -> np.ndarray:
+        """float64 [2], `(x, y)`: half way along both axes, measured along each axis."""
+        along, across = self.directions
+        return along * (self.long_axis.mean(0) @ along) + across * (self.short_axis.mean(0) @ across)
+
+    @property
+    def quadrilateral(self) -> np.ndarray:
+        """float64 [K, 2], K <= 4: the end points' convex hull, in order around it."""
+        return _convex_hull(np.concatenate([self.long_axis, self.short_axis]))
+
+    def bounds(self) -> tuple[float, float, float, float]:
+        """`(x_min, y_min, x_max, y_max)` of the four end points, in pixels."""
+        points = np.concatenate([self.long_axis, self.short_axis])
+        return (*points.min(0).tolist(), *points.max(0).tolist())
+
+    def translated(self, dx: float, dy: float) -> RecistMark:
+        """The mark moved by `(dx, dy)` pixels."""
+        shift = np.array([dx, dy])
+        return RecistMark(self.long_axis + shift, self.short_axis + shift)
+
+    def scaled(self, sx: float, sy: float) -> RecistMark:
+        """The mark on an image resized by `(sx, sy)`: pixel edges stay on pixel edges."""
+        scale = np.array([sx, sy], dtype=np.float64)
+        moved = [(axis + 0.5) * scale - 0.5 for axis in (self.long_axis, self.short_axis)]
+        return RecistMark.from_coordinates(np.concatenate(moved).ravel())
+
+    def ellipse_mask(self, shape: tuple[int, int], *, scale: float = 1.0) -> np.ndarray:
+        """Pixels inside the ellipse of the axes, its diameters times `scale`.
+
+        An axis shorter than a pixel counts as one pixel, so that the ellipse has an area.
+        Returns a bool array of `shape` [H, W]; it may be empty where the mark is outside.
+        """
+        along, across = self.directions
+        x, y = _grid(shape)
+        offset_x, offset_y = x - self.center[0], y - self.center[1]
+        half_along = max(self.long_diameter, 1.0) / 2 * scale
+        half_across = max(abs((self.short_axis[1] - self.short_axis[0]) @ across), 1.0) / 2 * scale
+        u = (offset_x * along[0] + offset_y * along[1]) / half_along
+        v = (offset_x * across[0] + offset_y * across[1]) / half_across
+        return u * u + v * v <= 1.0
+
+    def quadrilateral_mask(self, shape: tuple[int, int]) -> np.ndarray:
+        """Pixels whose centres lie in the quadrilateral of the end points.
+
+        Where it holds no pixel centre, the pixel nearest to the mark's centre stands for
+        it, if that lies in the image. Returns a bool array of `shape` [H, W].
+        """
+        x, y = _grid(shape)
+        corners = self.quadrilateral
+        inside = np.ones(shape, dtype=bool)
+        if len(corners) < 3:
+            inside[:] = False
+        for start, end in zip(corners, np.roll(corners, -1, axis=0), strict=True):
+            edge = end - start
+            inside &= edge[0] * (y - start[1]) - edge[1] * (x - start[0]) >= 0
+        if not inside.any():
+            column, row = np.rint(self.center).astype(int)
+            if 0 <= row < shape[0] and 0 <= column < shape[1]:
+                inside[row, column] = True
+        return inside
+
+    def axes_mask(self, shape: tuple[int, int]) -> np.ndarray:
+        """Pixels that the two axes run through. Returns a bool array of `shape` [H, W]."""
+        mask = np.zeros(shape, dtype=bool)
+        for start, end in (self.long_axis, self.short_axis):
+            steps = 4 * int(np.ceil(min(np.abs(end - start).max(), 1e5))) + 1
+            points = start + (end - start) * np.linspace(0.0, 1.0, steps)[:, None]
+            column, row = np.rint(points).astype(np.int64).T
+            kept = (row >= 0) & (row < shape[0]) & (column >= 0) & (column < shape[1])
+            mask[row[kept], column[kept]] = True
+        return mask
+
+    def problems(self, shape: tuple[int, int] | None = None) -> list[str]:
+        """What is odd about the mark, in words; an empty list where nothing is.
+
+        Parameters
+        ----------
+        shape : (H, W), optional
+            The image's, to also tell an end point outside it.
+        """
+        found = []
+        for name, axis in (("long", self.long_axis), ("short", self.short_axis)):
+            if _length(axis) < SHORTEST_AXIS:
+                found.append(f"zero-length {name} axis")
+        if not found:
+            if not self._axes_cross():
+                found.append("axes do not cross")
+            along, _ = self.directions
+            slope = abs((self.short_axis[1] - self.short_axis[0]) @ along) / self.short_diameter
+            if slope > 0.5:
+                found.append("axes are more than 30 degrees from perpendicular")
+        if shape is not None:
+            x_min, y_min, x_max, y_max = self.bounds()
+            if x_max < -0.5 or y_max < -0.5 or x_min > shape[1] - 0.5 or y_min > shape[0] - 0.5:
+                found.append("mark lies outside the image")
+            elif x_min < -0.5 or y_min < -0.5 or x_max > shape[1] - 0.5 or y_max > shape[0] - 0.5:
+                found.append("mark lies partly outside the image")
+        return found
+
+    def _axes_cross(self, tolerance: float = 1.0) -> bool:
+        # One pixel of slack: real marks may just fail to touch.
+        (p, q), (r, s) = self.long_axis, self.short_axis
+        d, e = q - p, s - r
+        determinant = d[0] * e[1] - d[1] * e[0]
+        if abs(determinant) < 1e-9 * _length(self.long_axis) * _length(self.short_axis):
+            return False
+        gap = r - p
+        at_long = (gap[0] * e[1] - gap[1] * e[0]) / determinant
+        at_short = (gap[0] * d[1] - gap[1] * d[0]) / determinant
+        slack_long = tolerance / self.long_diameter
+        slack_short = tolerance / self.short_diameter
+        return (
+            -slack_long <= at_long <= 1 + slack_long
+            and -slack_short <= at_short <= 1 + slack_short
+        )
+
+
+def recist_from_mask(mask: np.ndarray, *, perpendicular: float = 0.05) -> RecistMark:
+    """The mark that a careful reader would draw over a binary mask.
+
+    Boundary pixel centres, the longest chord between two of them, then the longest chord
+    perpendicular to it (|cos| <= `perpendicular`), each end moved half a pixel outward,
+    since the lesion ends at its pixels' edges and not at their centres.
+
+    Parameters
+    ----------
+    mask : array, shape [H, W]
+        Non-zero is lesion.
+
+    Raises
+    ------
+    ValueError
+        When the mask is empty or not two-dimensional.
+    """
+    mask = np.asarray(mask) != 0
+    if mask.ndim != 2:
+        raise ValueError(f"mask must be [H, W], got shape {mask.shape}")
+    if not mask.any():
+        raise ValueError("mask must hold at least one lesion pixel, got none")
+    padded = np.pad(mask, 1)
+    inner = padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]
+    row, column = np.nonzero(mask & ~inner)
+    points = np.stack([column, row], 1).astype(np.float64)
+    points = _convex_hull(points) if len(points) > 2048 else points
+
+    difference = points[None] - points[:, None]
+    length = np.hypot(difference[..., 0], difference[..., 1])
+    i, j = np.unravel_index(np.argmax(length), length.shape)
+    along = difference[i, j] / length[i, j] if length[i, j] > 0 else np.array([1.0, 0.0])
+    across = np.array([-along[1], along[0]])
+    slope = np.abs(difference @ along)
+    upright = np.where(slope <= perpendicular * length, length, -1.0)
+    k, m = np.unravel_index(np.argmax(upright), upright.shape)
+    short = points[[k, m]]
+    if upright[k, m] <= 0:
+        short = np.repeat(points[[i, j]].mean(0, keepdims=True), 2, axis=0)
+    else:
+        across = difference[k, m] / length[k, m]
+    long_axis = points[[i, j]] + 0.5 * np.array([-along, along])
+    short_axis = short + 0.5 * np.array([-across, across])
+    return RecistMark.from_coordinates(np.concatenate([long_axis, short_axis]).ravel())
+
+
+def _length(axis: np.ndarray) -> float:
+    return float(np.hypot(*(axis[1] - axis[0])))
+
+
+def _grid(shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    y, x = np.ogrid[: shape[0], : shape[1]]
+    return x.astype(np.float64), y.astype(np.float64)
+
+
+def _convex_hull(points: np.ndarray) -> np.ndarray:
+    """Corners in order around the hull, such that each edge has the hull at its left."""
+    points = np.unique(points, axis=0)
+    if len(points) < 3:
+        return points
+
+    def chain(ordered: np.ndarray) -> list[np.ndarray]:
+        kept: list[np.ndarray] = []
+        for point in ordered:
+            while len(kept) > 1:
+                a, b = kept[-1] - kept[-2], point - kept[-1]
+                if a[0] * b[1] - a[1] * b[0] > 0:
+                    break
+                kept.pop()
+            kept.append(point)
+        return kept[:-1]
+
+    return np.array(chain(points) + chain(points[::-1]))
