@@ -1,0 +1,159 @@
+"""Solvers of the reduced matting system, symmetric and positive definite."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+
+
+def relative_residual(matrix, b, x):
+    """||b - A x|| / ||b||, and the plain norm where b is zero."""
+    return float(np.linalg.norm(b - matrix @ x) / (np.linalg.norm(b) or 1.0))
+
+
+def conjugate_gradients(matrix, b, precondition, *, rtol, max_iterations):
+    """Preconditioned conjugate gradients from zero; returns x and the iterations made.
+
+    Stops when ||b - A x|| <= rtol ||b||. The recurrence's residual drifts from the true
+    one, so at its end the true one is computed and, while that helps, the method starts
+    again from there. Each iterate minimises the energy error over its Krylov space, so
+    the last one is the best and is what an early stop returns. Never raises.
+    """
+    x = np.zeros_like(b)
+    residual = b.copy()
+    target = rtol * np.linalg.norm(b)
+    true_norm = np.linalg.norm(b)
+    made = 0
+    while true_norm > target and made < max_iterations:
+        start, start_norm = x.copy(), true_norm
+        direction = precondition(residual)
+        energy = residual @ direction
+        norm = true_norm
+        while norm > target and made < max_iterations:
+            image = matrix @ direction
+            curvature = direction @ image
+            if not (curvature > 0 and energy > 0):  # breakdown by rounding, or NaN
+                break
+            step = energy / curvature
+            x += step * direction
+            residual -= step * image
+            made += 1
+            norm = np.linalg.norm(residual)
+            if norm <= target:
+                break
+            z = precondition(residual)
+            previous, energy = energy, residual @ z
+            direction = z + (energy / previous) * direction
+        residual = b - matrix @ x
+        true_norm = np.linalg.norm(residual)
+        if not true_norm < 0.5 * start_norm:
+            if not true_norm < start_norm:
+                x = start
+            break
+    return x, made
+
+
+def jacobi(matrix):
+    """Diagonal preconditioner."""
+    inverse = 1.0 / matrix.diagonal()
+    return lambda residual: inverse * residual
+
+
+def smoothed_aggregation(matrix, near_nullspace):
+    """One V-cycle of smoothed aggregation, near-nullspace float64 [n, k].
+
+    The default of pyamg draws on numpy's global random state for a spectral radius;
+    local weighting does not, so the same input gives the same bits.
+    """
+    from pyamg import smoothed_aggregation_solver
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        hierarchy = smoothed_aggregation_solver(
+            matrix,
+            B=near_nullspace,
+            symmetry="symmetric",
+            smooth=("jacobi", {"omega": 4.0 / 3.0, "weighting": "local"}),
+            max_coarse=100,
+        )
+    cycle = hierarchy.aspreconditioner(cycle="V")
+    return lambda residual: cycle.matvec(residual)
+
+
+def independent_columns(columns):
+    """An orthonormal basis of the columns' span, dependent columns left out."""
+    q, r = np.linalg.qr(columns)
+    size = np.abs(np.diag(r))
+    return np.ascontiguousarray(q[:, size > 1e-10 * size.max()])
+
+
+def band_order(matrix):
+    """Reverse Cuthill-McKee order, and the matrix's half bandwidth in it."""
+    from scipy.sparse.csgraph import reverse_cuthill_mckee
+
+    order = reverse_cuthill_mckee(matrix, symmetric_mode=True)
+    place = np.empty(len(order), np.int32)
+    place[order] = np.arange(len(order), dtype=np.int32)
+    row = np.repeat(place, np.diff(matrix.indptr))
+    return place, row, place[matrix.indices], int(np.abs(row - place[matrix.indices]).max())
+
+
+def band_is_cheap(band):
+    """Whether the band's Cholesky beats setting up a multigrid hierarchy."""
+    place, _, _, width = band
+    return len(place) * width**2 <= 2e8 and len(place) * width <= 2e7
+
+
+def solve_banded(matrix, b, band=None):
+    """Cholesky in the band of reverse Cuthill-McKee."""
+    from scipy.linalg import solveh_banded
+
+    place, row, column, width = band or band_order(matrix)
+    lower = row >= column
+    bands = np.zeros((width + 1, len(b)))
+    bands[(row - column)[lower], column[lower]] = matrix.data[lower]
+    right = np.empty_like(b)
+    right[place] = b
+
+    def solve(shift):
+        shifted = bands.copy()
+        shifted[0] += shift
+        return solveh_banded(
+            shifted, right + 0.5 * shift, lower=True, overwrite_ab=True, check_finite=False
+        )
+
+    return _shifted_until_definite(solve, matrix)[place]
+
+
+def solve_sparse(matrix, b):
+    """Sparse LU without pivoting, in minimum-degree order."""
+    from scipy.sparse import identity
+    from scipy.sparse.linalg import splu
+
+    def solve(shift):
+        shifted = (matrix + shift * identity(len(b))).tocsc()
+        options = {"SymmetricMode": True}
+        factors = splu(
+            shifted, permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.0, options=options
+        )
+        right = b + 0.5 * shift
+        x = factors.solve(right)
+        return x + factors.solve(right - shifted @ x)
+
+    return _shifted_until_definite(solve, matrix)
+
+
+def _shifted_until_definite(solve, matrix):
+    """Solve; where rounding made the matrix singular, draw x faintly towards 0.5."""
+    shift = 0.0
+    largest = matrix.diagonal().max()
+    while shift < largest:
+        try:
+            x = solve(shift)
+            if np.isfinite(x).all():
+                return x
+        except (np.linalg.LinAlgError, RuntimeError):
+            pass
+        shift = 100.0 * shift or 1e-14 * largest
+    return np.full(matrix.shape[0], 0.5)
