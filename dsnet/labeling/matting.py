@@ -8,10 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from . import _solvers as solvers
+from .constants import BACKGROUND, FOREGROUND, UNKNOWN
 from .laplacian import check_image, check_window, matting_system
 
 SOLVERS = ("auto", "amg", "jacobi", "banded", "direct")
-_BACKGROUND, _UNKNOWN, _FOREGROUND = 0, 128, 255
+DEFAULT_RTOL = 1e-12
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ def closed_form_matting(
     solver="auto",
     epsilon=1e-7,
     window_radius=1,
-    rtol=1e-10,
+    rtol=DEFAULT_RTOL,
     max_iterations=1000,
     constraint_weight=None,
 ):
@@ -105,8 +106,8 @@ def closed_form_matting(
     trimap = check_trimap(trimap, image.shape[:2])
     check_window(image, epsilon, window_radius)
     _check_options(solver, rtol, max_iterations, constraint_weight)
-    unknown = trimap == _UNKNOWN
-    foreground = trimap == _FOREGROUND
+    unknown = trimap == UNKNOWN
+    foreground = trimap == FOREGROUND
     unknowns = int(np.count_nonzero(unknown))
     foregrounds = int(np.count_nonzero(foreground))
 
@@ -163,7 +164,7 @@ def check_trimap(trimap, shape):
         raise TypeError(f"trimap must be uint8 (0, 128, 255), got {trimap.dtype}")
     if trimap.shape != shape:
         raise ValueError(f"trimap must have the image's shape {shape}, got {trimap.shape}")
-    allowed = (trimap == _BACKGROUND) | (trimap == _UNKNOWN) | (trimap == _FOREGROUND)
+    allowed = (trimap == BACKGROUND) | (trimap == UNKNOWN) | (trimap == FOREGROUND)
     if not allowed.all():
         values = np.unique(trimap[~allowed]).tolist()
         raise ValueError(f"trimap must hold 0, 128 and 255 alone, got {values}")
