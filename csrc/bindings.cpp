@@ -1,0 +1,267 @@
+// dsnet._C: checks arguments, releases the GIL, calls.
+#include <pybind11/numpy.h>
+#include <pybind11/pybind11.h>
+
+#include <cmath>
+#include <cstdint>
+#include <string>
+#include <utility>
+
+#include "max_flow.h"
+#include "morphology.h"
+
+namespace py = pybind11;
+
+namespace dsnet {
+namespace {
+
+template <typename T>
+using Array = py::array_t<T, py::array::c_style>;
+
+std::string shape_text(const py::array& array) {
+    return py::str(array.attr("shape")).cast<std::string>();
+}
+
+// The argument as a C-contiguous two-dimensional array; its dtype must be one of `allowed`.
+template <typename T>
+Array<T> image_argument(const py::object& value, const char* name, const char* kinds,
+                        const char* allowed) {
+    if (!py::isinstance<py::array>(value))
+        throw py::type_error(std::string(name) + " must be a NumPy array of " + allowed + ", got " +
+                             py::str(py::type::of(value).attr("__name__")).cast<std::string>());
+    auto array = py::reinterpret_borrow<py::array>(value);
+    const py::dtype dtype = array.dtype();
+    const bool known = std::string(kinds).find(dtype.kind()) != std::string::npos &&
+                       dtype.itemsize() == static_cast<py::ssize_t>(sizeof(T)) &&
+                       dtype.attr("isnative").cast<bool>();
+    if (!known)
+        throw py::type_error(std::string(name) + " must have dtype " + allowed + ", got " +
+                             py::str(dtype).cast<std::string>());
+    if (array.ndim() != 2)
+        throw py::value_error(std::string(name) + " must have two dimensions [H, W], got shape " +
+                              shape_text(array));
+    if (dtype.kind() == 'b') array = array.attr("view")("uint8");
+    return Array<T>::ensure(array);
+}
+
+Array<std::uint8_t> mask_argument(const py::object& value) {
+    return image_argument<std::uint8_t>(value, "mask", "bu", "bool or uint8");
+}
+
+template <typename T>
+Image<const T> view(const Array<T>& array) {
+    return {array.data(), array.shape(0), array.shape(1)};
+}
+
+Spacing spacing_argument(double row, double column) {
+    const auto check = [](double value, const char* name) {
+        if (!(value > 0) || !std::isfinite(value))
+            throw py::value_error(std::string(name) + " must be positive and finite, got " +
+                                  py::repr(py::float_(value)).cast<std::string>());
+    };
+    check(row, "row_spacing");
+    check(column, "column_spacing");
+    return {row, column};
+}
+
+void check_margin(double value, const char* name) {
+    if (!(value >= 0) || !std::isfinite(value))
+        throw py::value_error(std::string(name) + " must be finite and not negative, got " +
+                              py::repr(py::float_(value)).cast<std::string>());
+}
+
+Array<double> distance_squared_binding(const py::object& mask_value, double row_spacing,
+                                       double column_spacing) {
+    const auto mask = mask_argument(mask_value);
+    const Spacing spacing = spacing_argument(row_spacing, column_spacing);
+    Array<double> out({mask.shape(0), mask.shape(1)});
+    const Image<double> result(out.mutable_data(), out.shape(0), out.shape(1));
+    {
+        py::gil_scoped_release release;
+        distance_squared(view(mask), true, spacing, result);
+    }
+    return out;
+}
+
+Array<std::uint8_t> split_trimap_binding(const py::object& mask_value, double erosion,
+                                         double dilation, double row_spacing,
+                                         double column_spacing) {
+    const auto mask = mask_argument(mask_value);
+    check_margin(erosion, "erosion");
+    check_margin(dilation, "dilation");
+    const Spacing spacing = spacing_argument(row_spacing, column_spacing);
+    Array<std::uint8_t> out({mask.shape(0), mask.shape(1)});
+    const Image<std::uint8_t> result(out.mutable_data(), out.shape(0), out.shape(1));
+    {
+        py::gil_scoped_release release;
+        split_trimap(view(mask), erosion, dilation, spacing, result);
+    }
+    return out;
+}
+
+// `source` gives the shape that the others must have.
+Array<std::int32_t> capacity_argument(const py::object& value, const char* name,
+                                      const Array<std::int32_t>* source) {
+    auto array = image_argument<std::int32_t>(value, name, "i", "int32");
+    if (source && (array.shape(0) != source->shape(0) || array.shape(1) != source->shape(1)))
+        throw py::value_error(std::string(name) + " must have the shape of source, " +
+                              shape_text(*source) + ", got " + shape_text(array));
+    const std::int32_t* data = array.data();
+    std::int32_t bits = 0;
+    for (py::ssize_t i = 0; i < array.size(); ++i) bits |= data[i];
+    if (bits < 0)
+        throw py::value_error(std::string(name) + " must not be negative, got " +
+                              py::str(array.attr("min")()).cast<std::string>());
+    return array;
+}
+
+py::tuple grid_cut(const py::object& source_value, const py::object& sink_value,
+                   const py::object& right_value, const py::object& down_value,
+                   const py::object& down_right_value, const py::object& down_left_value) {
+    const auto source = capacity_argument(source_value, "source", nullptr);
+    const auto sink = capacity_argument(sink_value, "sink", &source);
+    const auto right = capacity_argument(right_value, "right", &source);
+    const auto down = capacity_argument(down_value, "down", &source);
+    const auto down_right = capacity_argument(down_right_value, "down_right", &source);
+    const auto down_left = capacity_argument(down_left_value, "down_left", &source);
+    // Divided, not multiplied: the product may not fit.
+    if (source.shape(0) + 2 > kMaxGridNodes / (source.shape(1) + 2))
+        throw py::value_error("source must have fewer than 2**31 pixels, got shape " +
+                              shape_text(source));
+    Array<bool> mask({source.shape(0), source.shape(1)});
+    static_assert(sizeof(bool) == 1, "the mask is written as bytes");
+    const Image<std::uint8_t> side(reinterpret_cast<std::uint8_t*>(mask.mutable_data()),
+                                   mask.shape(0), mask.shape(1));
+    std::int64_t flow = 0;
+    {
+        py::gil_scoped_release release;
+        flow = GridMaxFlow().solve({view(source), view(sink), view(right), view(down),
+                                    view(down_right), view(down_left)},
+                                   side);
+    }
+    return py::make_tuple(std::move(mask), flow);
+}
+
+py::dict build_info() {
+    py::dict info;
+#if defined(__clang__)
+    info["compiler"] = "Clang " __clang_version__;
+#elif defined(__GNUC__)
+    info["compiler"] = "GCC " __VERSION__;
+#else
+    info["compiler"] = "unknown";
+#endif
+    info["cplusplus"] = static_cast<long>(__cplusplus);
+#ifdef NDEBUG
+    info["build_type"] = "Release";
+#else
+    info["build_type"] = "Debug";
+#endif
+    info["cuda"] = DSNET_WITH_CUDA != 0;
+    info["sanitizers"] = DSNET_SANITIZE;
+    info["pybind11"] = PYBIND11_TOSTRING(PYBIND11_VERSION_MAJOR) "." PYBIND11_TOSTRING(
+        PYBIND11_VERSION_MINOR) "." PYBIND11_TOSTRING(PYBIND11_VERSION_PATCH);
+    return info;
+}
+
+}  // namespace
+}  // namespace dsnet
+
+PYBIND11_MODULE(_C, module) {
+    using namespace pybind11::literals;
+    module.doc() = "Compiled core of dsnet: exact morphology and the grid graph cut.";
+
+    module.def("build_info", &dsnet::build_info, "What was compiled, as a dict.");
+
+    module.def("distance_squared", &dsnet::distance_squared_binding, "mask"_a,
+               "row_spacing"_a = 1.0, "column_spacing"_a = 1.0,
+               R"(Squared Euclidean distance to the nearest pixel outside the mask.
+
+Parameters
+----------
+mask : bool or uint8 [H, W]
+    Non-zero inside.
+row_spacing, column_spacing : float
+    Distance of neighbouring pixel centres along a column and along a row, in mm or pixels.
+
+Returns
+-------
+float64 [H, W]
+    From each pixel's centre to the nearest centre where ``mask == 0``, in squared units of the
+    spacing: 0 outside the mask, ``inf`` everywhere when no pixel is outside.
+
+Raises
+------
+TypeError
+    If ``mask`` is not an array of bool or uint8.
+ValueError
+    If ``mask`` is not two-dimensional or a spacing is not positive and finite.
+
+Notes
+-----
+Felzenszwalb and Huttenlocher, "Distance Transforms of Sampled Functions", 2012. Exact: with equal
+spacings of 1 every value is a whole number.)");
+
+    module.def("split_trimap", &dsnet::split_trimap_binding, "mask"_a, "erosion"_a, "dilation"_a,
+               "row_spacing"_a = 1.0, "column_spacing"_a = 1.0,
+               R"(Trimap of a mask by Euclidean erosion and dilation.
+
+Parameters
+----------
+mask : bool or uint8 [H, W]
+    Non-zero inside.
+erosion, dilation : float
+    Margins inside and outside the mask's border, in units of the spacing.
+row_spacing, column_spacing : float
+    Distance of neighbouring pixel centres along a column and along a row.
+
+Returns
+-------
+uint8 [H, W]
+    255 where the nearest pixel outside the mask is farther than ``erosion``, 0 where the nearest
+    pixel of the mask is farther than ``dilation``, 128 elsewhere. Beyond the image's border
+    nothing is assumed: a mask that covers the image is 255 everywhere, an empty one 0.
+
+Raises
+------
+TypeError
+    If ``mask`` is not an array of bool or uint8.
+ValueError
+    If ``mask`` is not two-dimensional, a margin is negative or not finite, or a spacing is not
+    positive and finite.)");
+
+    module.def("grid_cut", &dsnet::grid_cut, "source"_a, "sink"_a, "right"_a, "down"_a,
+               "down_right"_a, "down_left"_a,
+               R"(Exact minimum cut of an 8-connected grid.
+
+Parameters
+----------
+source, sink : int32 [H, W]
+    Capacities from the source to each pixel and from each pixel to the sink.
+right, down, down_right, down_left : int32 [H, W]
+    Capacities, the same both ways, between pixel (y, x) and (y, x + 1), (y + 1, x),
+    (y + 1, x + 1) and (y + 1, x - 1). Entries that would leave the grid are ignored, but may not
+    be negative.
+
+Returns
+-------
+mask : bool [H, W]
+    True on the source's side. Of all minimum cuts it is the one with the smallest source side
+    (the pixels that the source still reaches in the residual graph), which is unique.
+flow : int
+    The maximum flow, equal to the cut's capacity.
+
+Raises
+------
+TypeError
+    If an argument is not an array of int32.
+ValueError
+    If an argument is not two-dimensional, has another shape than ``source``, or is negative
+    somewhere; or if the grid has 2**31 pixels or more.
+
+Notes
+-----
+Boykov and Kolmogorov, "An Experimental Comparison of Min-Cut/Max-Flow Algorithms for Energy
+Minimization in Vision", 2004. Any capacities of int32 are safe: residuals are held in 32 unsigned
+bits, the flow in 64.)");
+}

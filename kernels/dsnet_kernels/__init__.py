@@ -1,0 +1,1 @@
+"""Fused Triton operations for PyTorch; imports torch and triton and nothing of dsnet."""

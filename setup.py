@@ -1,0 +1,78 @@
+"""Builds dsnet._C with CMake. Everything else about the package stands in pyproject.toml.
+
+Environment: ``DSNET_CUDA`` (AUTO, ON, OFF) and ``DSNET_SANITIZE`` (for example
+``address,undefined``) are handed to CMake; ``CMAKE_ARGS`` is appended as it is.
+"""
+
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pybind11
+from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
+
+ROOT = Path(__file__).parent.resolve()
+
+
+class CMakeBuild(build_ext):
+    """One extension, built by CMakeLists.txt in setuptools' temporary folder."""
+
+    def build_extension(self, ext: Extension) -> None:
+        target = Path(self.get_ext_fullpath(ext.name)).resolve()
+        build = Path(self.build_temp).resolve() / "cmake"
+        build.mkdir(parents=True, exist_ok=True)
+        # An isolated build environment is gone at the next build: what CMake caches from it is
+        # given anew each time.
+        options = {
+            "CMAKE_BUILD_TYPE": "Debug" if self.debug else "Release",
+            "CMAKE_LIBRARY_OUTPUT_DIRECTORY": build / "out",
+            "CMAKE_MAKE_PROGRAM": find_program("ninja"),
+            "Python_EXECUTABLE": sys.executable,
+            "pybind11_DIR": pybind11.get_cmake_dir(),
+            "DSNET_CUDA": os.environ.get("DSNET_CUDA", "AUTO"),
+            "DSNET_SANITIZE": os.environ.get("DSNET_SANITIZE", ""),
+        }
+        cmake = find_program("cmake")
+        subprocess.run(
+            [cmake, "-S", ROOT, "-B", build, "-G", "Ninja"]
+            + [f"-D{name}={value}" for name, value in options.items()]
+            + shlex.split(os.environ.get("CMAKE_ARGS", "")),
+            check=True,
+        )
+        subprocess.run([cmake, "--build", build], check=True)
+        built = build / "out" / target.name
+        replace_file(built, target)
+        # `python -m dsnet.label` started in the checkout imports the folder ./dsnet, not the
+        # installed package, and needs the module there too.
+        replace_file(built, ROOT / "dsnet" / target.name)
+
+
+def find_program(name: str) -> str:
+    """The program's path: beside this Python, then on PATH."""
+    places = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+    # In an isolated build the required version comes first on PATH.
+    path = shutil.which(name) or shutil.which(name, path=places)
+    if path is None:
+        raise RuntimeError(f"building dsnet needs {name}: pip install {name}")
+    return path
+
+
+def replace_file(source: Path, target: Path) -> None:
+    """Copy, then rename: a process that has the old module mapped keeps the old one."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(target.name + ".new")
+    shutil.copy2(source, temporary)
+    os.replace(temporary, target)
+
+
+setup(
+    packages=["dsnet", "dsnet.labeling", "dsnet_kernels"],
+    package_dir={"dsnet_kernels": "kernels/dsnet_kernels"},
+    ext_modules=[Extension("dsnet._C", sources=[])],
+    cmdclass={"build_ext": CMakeBuild},
+    zip_safe=False,
+)
