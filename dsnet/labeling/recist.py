@@ -96,7 +96,9 @@ class RecistMark:
     def center(self) -> np.ndarray:
         """float64 [2], `(x, y)`: half way along both axes, measured along each axis."""
         along, across = self.directions
-        return along * (self.long_axis.mean(0) @ along) + across * (self.short_axis.mean(0) @ across)
+        return along * (self.long_axis.mean(0) @ along) + across * (
+            self.short_axis.mean(0) @ across
+        )
 
     @property
     def quadrilateral(self) -> np.ndarray:
@@ -205,8 +207,7 @@ class RecistMark:
         slack_long = tolerance / self.long_diameter
         slack_short = tolerance / self.short_diameter
         return (
-            -slack_long <= at_long <= 1 + slack_long
-            and -slack_short <= at_short <= 1 + slack_short
+            -slack_long <= at_long <= 1 + slack_long and -slack_short <= at_short <= 1 + slack_short
         )
 
 
@@ -240,14 +241,21 @@ def recist_from_mask(mask: np.ndarray, *, perpendicular: float = 0.05) -> Recist
 
     difference = points[None] - points[:, None]
     length = np.hypot(difference[..., 0], difference[..., 1])
-    i, j = np.unravel_index(np.argmax(length), length.shape)
+    # Of several longest chords, the one with the longest perpendicular.
+    best = -1.0
+    for first, second in np.argwhere(np.triu(length >= length.max() - 1e-9, 1)):
+        direction = difference[first, second] / length[first, second]
+        slope = np.abs(difference @ direction)
+        upright = np.where(slope <= perpendicular * length, length, 0.0)
+        at = np.unravel_index(np.argmax(upright), upright.shape)
+        if upright[at] > best:
+            best, i, j, (k, m) = upright[at], first, second, at
+    if best < 0:
+        i = j = k = m = 0
     along = difference[i, j] / length[i, j] if length[i, j] > 0 else np.array([1.0, 0.0])
     across = np.array([-along[1], along[0]])
-    slope = np.abs(difference @ along)
-    upright = np.where(slope <= perpendicular * length, length, -1.0)
-    k, m = np.unravel_index(np.argmax(upright), upright.shape)
     short = points[[k, m]]
-    if upright[k, m] <= 0:
+    if best <= 0:
         short = np.repeat(points[[i, j]].mean(0, keepdims=True), 2, axis=0)
     else:
         across = difference[k, m] / length[k, m]
