@@ -67,12 +67,12 @@ def test_default_margins_keep_what_is_known(mask):
         assert (trimap[parts == part] == FOREGROUND).any()
 
 
-def test_default_margin_is_a_tenth_of_the_short_axis():
+def test_default_margin_follows_the_short_axis():
     mask = disc(201, 60)
     trimap = trimap_from_mask(mask)
     radius = np.hypot(*(np.indices(mask.shape) - 100))
-    assert radius[trimap == FOREGROUND].max() == pytest.approx(60 - 12, abs=1)
-    assert radius[trimap == BACKGROUND].min() == pytest.approx(60 + 12, abs=1)
+    assert radius[trimap == FOREGROUND].max() == pytest.approx(60 - 18, abs=1)
+    assert radius[trimap == BACKGROUND].min() == pytest.approx(60 + 18, abs=1)
 
 
 def test_a_thin_membrane_keeps_its_middle():
