@@ -35,8 +35,8 @@ def _compiled():
         if error.name != "dsnet._C":
             raise
         raise ImportError(
-            f"the compiled module dsnet._C is not in {__path__[0]}: build it with `pip install -e .`"
-            " in the checkout, or start Python outside of the checkout"
+            f"the compiled module dsnet._C is not in {__path__[0]}: build it with"
+            " `pip install -e .` in the checkout, or start Python outside of the checkout"
         ) from error
 
 

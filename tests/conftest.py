@@ -1,0 +1,29 @@
+"""Skips long tests unless asked for, and gpu tests without a device."""
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+# A fixed sequence of examples and no time limit: the machines that run this are slow and shared.
+settings.register_profile(
+    "dsnet", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("dsnet")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--long", action="store_true", help="also run the tests marked long")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    wants_long = config.getoption("--long") or "long" in config.getoption("markexpr")
+    for item in items:
+        if item.get_closest_marker("long") and not wants_long:
+            item.add_marker(pytest.mark.skip(reason="long; run with --long"))
+        if item.get_closest_marker("gpu") and not _has_gpu():
+            item.add_marker(pytest.mark.skip(reason="no CUDA device"))
+
+
+def _has_gpu() -> bool:
+    import torch
+
+    return torch.cuda.is_available()
