@@ -72,9 +72,11 @@ def window_stencils(image, touched, equation, equations, epsilon):
             if not touched[top, left]:
                 continue
             for c in range(channels):
+                # Relative to one pixel first: a large offset then costs no digits.
+                corner = image[top, left, c]
                 mean = 0.0
                 for k in range(size):
-                    value = image[top + k // window_cols, left + k % window_cols, c]
+                    value = image[top + k // window_cols, left + k % window_cols, c] - corner
                     y[k, c] = value
                     mean += value
                 mean /= size

@@ -111,9 +111,10 @@ def check_image(image):
     if not np.isfinite(image).all():
         bad = image.size - np.count_nonzero(np.isfinite(image))
         raise ValueError(f"image must be finite, got {bad} NaN or infinite values")
+    image = np.ascontiguousarray(image.reshape(*image.shape[:2], -1), np.float64)
     if np.abs(image).max() > 1e100:
         raise ValueError(f"image must stay below 1e100, got {np.abs(image).max():g}")
-    return np.ascontiguousarray(image.reshape(*image.shape[:2], -1), np.float64)
+    return image
 
 
 def check_window(image, epsilon, window_radius):

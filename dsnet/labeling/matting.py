@@ -145,9 +145,7 @@ def _solve(solver, matrix, b, image, pixels, rtol, max_iterations):
         return solvers.solve_sparse(matrix, b), "direct", 0
     if solver == "amg":
         channels = image.reshape(-1, image.shape[2])[pixels]
-        near_nullspace = solvers.independent_columns(
-            np.column_stack([np.ones(len(pixels)), channels - channels.mean(axis=0)])
-        )
+        near_nullspace = solvers.orthonormal_basis([np.ones(len(pixels)), *channels.T])
         precondition = solvers.smoothed_aggregation(matrix, near_nullspace)
     else:
         precondition = solvers.jacobi(matrix)
@@ -158,8 +156,8 @@ def _solve(solver, matrix, b, image, pixels, rtol, max_iterations):
 
 
 def check_trimap(trimap, shape):
-    """Return the trimap as an array, or say what is wrong with it."""
-    trimap = np.asarray(trimap)
+    """Return the trimap as a contiguous array, or say what is wrong with it."""
+    trimap = np.ascontiguousarray(trimap)
     if trimap.dtype != np.uint8:
         raise TypeError(f"trimap must be uint8 (0, 128, 255), got {trimap.dtype}")
     if trimap.shape != shape:
