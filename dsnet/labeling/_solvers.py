@@ -151,9 +151,7 @@ def solve_sparse(matrix, b):
     def solve(shift):
         shifted = (matrix + shift * identity(len(b))).tocsc()
         options = {"SymmetricMode": True}
-        factors = splu(
-            shifted, permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.0, options=options
-        )
+        factors = splu(shifted, permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.0, options=options)
         right = b + 0.5 * shift
         x = factors.solve(right)
         return x + factors.solve(right - shifted @ x)
