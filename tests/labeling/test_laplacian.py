@@ -98,6 +98,25 @@ def test_no_cancellation_on_a_large_offset():
     assert np.linalg.eigvalsh(far.toarray()).min() > -1e-12
 
 
+@pytest.mark.skipif(np.finfo(np.longdouble).eps > 1e-18, reason="no extended precision here")
+@pytest.mark.parametrize("copies", [1, 3])
+def test_accurate_at_the_default_epsilon(copies):
+    # Equal channels leave a covariance of condition 1e7: inverted by its determinant it is
+    # off by 1e-4.
+    grey = np.random.default_rng(9).random((12, 12))
+    ours = matting_laplacian(np.dstack([grey] * copies), epsilon=copies * 1e-7).toarray()
+    exact = np.zeros((144, 144), np.longdouble)
+    number = np.arange(144).reshape(12, 12)
+    for y, x in np.ndindex(10, 10):
+        window = number[y : y + 3, x : x + 3].ravel()
+        centred = grey.ravel()[window].astype(np.longdouble)
+        centred -= centred.mean()
+        slope = 1 / ((centred**2).mean() + np.longdouble(1e-7) / 9)
+        affinity = 1 + np.outer(centred, centred) * slope
+        exact[np.ix_(window, window)] += np.eye(9) - affinity / 9
+    assert abs(ours - exact).max() < 1e-14
+
+
 def test_shift_and_scale():
     image = np.random.default_rng(7).random((9, 10, 3))
     laplacian = matting_laplacian(image, epsilon=1e-4)
