@@ -1,24 +1,16 @@
 """Compiled loops of the matting Laplacian.
 
 Importing this module loads numba, so `laplacian.py` imports it inside functions.
-The machine code is kept in numba's cache: beside this file, or in the user's cache
-folder when the installation is read-only.
 """
 
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+
+from ._compiled import compiled
 
 
-def _compiled(function):
-    try:
-        return njit(cache=True, nogil=True)(function)
-    except RuntimeError:  # no folder for the cache is writable
-        return njit(nogil=True)(function)
-
-
-@_compiled
+@compiled
 def touched_windows(unknown, window_rows, window_cols):
     """Mark the windows, by their top left pixel, that hold an unknown pixel."""
     rows, cols = unknown.shape
@@ -32,7 +24,7 @@ def touched_windows(unknown, window_rows, window_cols):
     return touched
 
 
-@_compiled
+@compiled
 def covered_pixels(touched, window_rows, window_cols):
     """Mark the pixels that lie in a touched window."""
     rows = touched.shape[0] + window_rows - 1
@@ -45,7 +37,7 @@ def covered_pixels(touched, window_rows, window_cols):
     return covered
 
 
-@_compiled
+@compiled
 def window_stencils(image, touched, equation, equations, epsilon):
     """Sum the windows' matrices into one stencil for each equation.
 
@@ -118,7 +110,7 @@ def window_stencils(image, touched, equation, equations, epsilon):
     return stencils
 
 
-@_compiled
+@compiled
 def stencils_to_csr(stencils, equation, pixels, value):
     """Split the stencils: columns with an equation to CSR, the others to the right side.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -105,42 +106,49 @@ def orthonormal_basis(columns):
     return np.column_stack(basis)
 
 
-def band_order(matrix):
-    """Reverse Cuthill-McKee order, and the matrix's half bandwidth in it."""
-    from scipy.sparse.csgraph import reverse_cuthill_mckee
+@dataclass(frozen=True)
+class Band:
+    """A matrix in reverse Cuthill-McKee order: the new row and column of each entry."""
 
-    order = reverse_cuthill_mckee(matrix, symmetric_mode=True)
-    place = np.empty(len(order), np.int32)
-    place[order] = np.arange(len(order), dtype=np.int32)
-    row = np.repeat(place, np.diff(matrix.indptr))
-    return place, row, place[matrix.indices], int(np.abs(row - place[matrix.indices]).max())
+    place: np.ndarray  # int32 [n], the new number of each equation
+    row: np.ndarray  # int32 [nnz]
+    column: np.ndarray  # int32 [nnz]
+    width: int  # largest column - row
+
+    @classmethod
+    def of(cls, matrix):
+        """Order a csr matrix."""
+        from scipy.sparse.csgraph import reverse_cuthill_mckee
+
+        order = reverse_cuthill_mckee(matrix, symmetric_mode=True)
+        place = np.empty(len(order), np.int32)
+        place[order] = np.arange(len(order), dtype=np.int32)
+        row = np.repeat(place, np.diff(matrix.indptr))
+        column = place[matrix.indices]
+        return cls(place, row, column, int((column - row).max()))
+
+    @property
+    def is_cheap(self):
+        """Whether Cholesky beats multigrid (measured) and stays below 80 MB."""
+        size = len(self.place)
+        return size * self.width**2 <= 1.5e9 and size * self.width <= 1e7
 
 
-def band_is_cheap(band):
-    """Whether the band's Cholesky beats multigrid and stays below 80 MB."""
-    place, _, _, width = band
-    return len(place) * width**2 <= 5e9 and len(place) * width <= 1e7
+def solve_banded(matrix, b, band):
+    """Cholesky within the band."""
+    from . import _band_cholesky as cholesky
 
-
-def solve_banded(matrix, b, band=None):
-    """Cholesky in the band of reverse Cuthill-McKee."""
-    from scipy.linalg import solveh_banded
-
-    place, row, column, width = band or band_order(matrix)
-    lower = row >= column
-    diagonal, column, data = (row - column)[lower], column[lower], matrix.data[lower]
+    size = len(b)
     right = np.empty_like(b)
-    right[place] = b
+    right[band.place] = b
 
     def solve(shift):
-        bands = np.zeros((width + 1, len(b)), order="F")
-        bands[diagonal, column] = data
-        bands[0] += shift
-        return solveh_banded(
-            bands, right + 0.5 * shift, lower=True, overwrite_ab=True, check_finite=False
-        )
+        factor = cholesky.pack(band.row, band.column, matrix.data, size, band.width, shift)
+        if not cholesky.factorise(factor):
+            return None
+        return cholesky.substitute(factor, right + 0.5 * shift)[band.place]
 
-    return _shifted_until_definite(solve, matrix)[place]
+    return _shifted_until_definite(solve, matrix)
 
 
 def solve_sparse(matrix, b):
@@ -151,7 +159,12 @@ def solve_sparse(matrix, b):
     def solve(shift):
         shifted = (matrix + shift * identity(len(b))).tocsc()
         options = {"SymmetricMode": True}
-        factors = splu(shifted, permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.0, options=options)
+        try:
+            factors = splu(
+                shifted, permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.0, options=options
+            )
+        except RuntimeError:  # exactly singular
+            return None
         right = b + 0.5 * shift
         x = factors.solve(right)
         return x + factors.solve(right - shifted @ x)
@@ -164,11 +177,8 @@ def _shifted_until_definite(solve, matrix):
     shift = 0.0
     largest = matrix.diagonal().max()
     while shift < largest:
-        try:
-            x = solve(shift)
-            if np.isfinite(x).all():
-                return x
-        except (np.linalg.LinAlgError, RuntimeError):
-            pass
+        x = solve(shift)
+        if x is not None and np.isfinite(x).all():
+            return x
         shift = 100.0 * shift or 1e-14 * largest
     return np.full(matrix.shape[0], 0.5)

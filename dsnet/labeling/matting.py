@@ -137,8 +137,8 @@ def closed_form_matting(
 def _solve(solver, matrix, b, image, pixels, rtol, max_iterations):
     """Run a solver; returns x, the name of what ran, and the iterations."""
     if solver in ("auto", "banded"):
-        band = solvers.band_order(matrix)
-        if solver == "banded" or solvers.band_is_cheap(band):
+        band = solvers.Band.of(matrix)
+        if solver == "banded" or band.is_cheap:
             return solvers.solve_banded(matrix, b, band), "banded", 0
         solver = "amg"
     if solver == "direct":
