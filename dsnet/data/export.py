@@ -1,0 +1,265 @@
+"""Label stores as PNG folders, as LNSM-like `.npz` files and in nnU-Net's layout.
+
+Only rows of status "ok" are exported. The output folder appears whole or not at all.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+
+from dsnet.data.reader import LabelStore
+from dsnet.data.record import LabelRecord, quantise
+
+# The paper's random split of the 1,500 images of LNSM (section IV-A).
+SPLIT = (1000, 400, 100)
+SPLIT_NAMES = ("train", "test", "val")
+LONGEST_NAME = 100
+
+
+def export_png(
+    store: LabelStore,
+    out: str | os.PathLike,
+    *,
+    alpha_bits: int | None = None,
+    min_quality: float | None = None,
+) -> int:
+    """Write `image/`, `alpha/`, `binary/`, `trimap/` with one PNG a label, and `labels.csv`.
+
+    Images are 16-bit (grey value x 65535), alphas 8- or 16-bit, binary masks 0 and 255.
+    `labels.csv` has the file name, the key and every column that is not an array.
+
+    Parameters
+    ----------
+    alpha_bits : {8, 16}, optional
+        By default as in the store.
+    min_quality : float, optional
+        Leaves out labels whose `quality["overall"]` is lower or absent.
+
+    Returns
+    -------
+    int
+        Labels written.
+
+    Raises
+    ------
+    FileExistsError
+        When `out` is not an empty folder.
+    ValueError
+        When no label passes, or an argument is out of range.
+    """
+    bits = store.alpha_bits if alpha_bits is None else alpha_bits
+    if bits not in (8, 16):
+        raise ValueError(f"alpha_bits must be 8 or 16, got {alpha_bits!r}")
+    keys = _chosen(store, min_quality)
+    names = file_names(keys)
+
+    def write(folder: Path) -> None:
+        for part in ("image", "alpha", "binary", "trimap"):
+            (folder / part).mkdir()
+        for record in _records(store, names):
+            file = f"{names[record.key]}.png"
+            write_png(folder / "image" / file, quantise(record.image, 16))
+            write_png(folder / "alpha" / file, quantise(record.alpha, bits))
+            write_png(folder / "binary" / file, record.binary.astype(np.uint8) * 255)
+            write_png(folder / "trimap" / file, record.trimap)
+        rows = [row for row in store.table().to_pylist() if row["key"] in names]
+        with open(folder / "labels.csv", "w", newline="", encoding="utf-8") as file:
+            table = csv.DictWriter(file, ["file", *rows[0]])
+            table.writeheader()
+            table.writerows({"file": f"{names[row['key']]}.png", **row} for row in rows)
+
+    _build(out, write)
+    return len(keys)
+
+
+def export_npz(
+    store: LabelStore,
+    out: str | os.PathLike,
+    split: tuple[int, int, int] = SPLIT,
+    seed: int = 0,
+    *,
+    min_quality: float | None = None,
+) -> dict[str, int]:
+    """Write `train.npz`, `test.npz` and `val.npz`, a random split like that of LNSM.
+
+    Each holds `images` and `alphas` (float32 [N, H, W]), `binaries` (bool), `trimaps` (uint8)
+    and `keys` (text [N]); an empty part has N = 0.
+
+    Parameters
+    ----------
+    split : (train, test, val)
+        Shares; where the store has another number of labels than their sum, they scale.
+        LNSM's 1,500 images: 1,000, 400 and 100.
+    seed : int
+        Same labels, split and seed: same parts, whatever the order of the rows.
+
+    Returns
+    -------
+    dict of str to int
+        Labels of each part.
+
+    Raises
+    ------
+    FileExistsError, ValueError
+        As `export_png`; ValueError also when the labels are of several sizes.
+    """
+    keys = _chosen(store, min_quality)
+    parts = split_keys(keys, split, seed)
+    wanted = set(keys)
+    records = {record.key: record for record in _records(store, wanted)}
+    sizes = sorted({record.image.shape for record in records.values()})
+    if len(sizes) > 1:
+        raise ValueError(f"an npz export needs labels of one size, {store.path} has {sizes}")
+    height, width = sizes[0]
+
+    def write(folder: Path) -> None:
+        for name, part in parts.items():
+            stacked = {}
+            for field, dtype in (
+                ("image", np.float32),
+                ("alpha", np.float32),
+                ("binary", np.bool_),
+                ("trimap", np.uint8),
+            ):
+                plural = "binaries" if field == "binary" else f"{field}s"
+                stacked[plural] = np.empty((len(part), height, width), dtype)
+                for index, key in enumerate(part):
+                    stacked[plural][index] = getattr(records[key], field)
+            np.savez_compressed(folder / f"{name}.npz", keys=np.array(part, dtype=str), **stacked)
+
+    _build(out, write)
+    return {name: len(part) for name, part in parts.items()}
+
+
+def export_nnunet(
+    store: LabelStore, out: str | os.PathLike, *, min_quality: float | None = None
+) -> int:
+    """Write nnU-Net version 2's raw layout: `dataset.json`, `imagesTr`, `labelsTr`.
+
+    Cases are 2-D 16-bit PNGs `NAME_0000.png` with labels `NAME.png` of 0 and 1. nnU-Net asks
+    that the folder be called `DatasetXXX_Name`. The channel is called "CT", so its grey
+    values are normalised by the data set's and not by each image's.
+
+    Returns
+    -------
+    int
+        Cases written.
+
+    Raises
+    ------
+    FileExistsError, ValueError
+        As `export_png`.
+    """
+    keys = _chosen(store, min_quality)
+    names = file_names(keys)
+
+    def write(folder: Path) -> None:
+        for part in ("imagesTr", "labelsTr"):
+            (folder / part).mkdir()
+        for record in _records(store, names):
+            name = names[record.key]
+            write_png(folder / "imagesTr" / f"{name}_0000.png", quantise(record.image, 16))
+            write_png(folder / "labelsTr" / f"{name}.png", record.binary.astype(np.uint8))
+        description = {
+            "channel_names": {"0": "CT"},
+            "labels": {"background": 0, "lesion": 1},
+            "numTraining": len(keys),
+            "file_ending": ".png",
+        }
+        (folder / "dataset.json").write_text(json.dumps(description, indent=1) + "\n")
+
+    _build(out, write)
+    return len(keys)
+
+
+def split_keys(keys: list[str], split: tuple[int, int, int], seed: int) -> dict[str, list[str]]:
+    """Random parts of the keys in the proportions of `split`, by largest remainder."""
+    if len(split) != 3 or any(share < 0 for share in split) or sum(split) == 0:
+        raise ValueError(f"split must be three shares >= 0 and not all 0, got {split!r}")
+    exact = [len(keys) * share / sum(split) for share in split]
+    counts = [int(share) for share in exact]
+    by_remainder = sorted(range(3), key=lambda i: (counts[i] - exact[i], i))
+    for index in by_remainder[: len(keys) - sum(counts)]:
+        counts[index] += 1
+    ordered = sorted(keys)
+    shuffled = [ordered[i] for i in np.random.default_rng(seed).permutation(len(ordered))]
+    ends = np.cumsum([0, *counts]).tolist()
+    return {name: shuffled[ends[i] : ends[i + 1]] for i, name in enumerate(SPLIT_NAMES)}
+
+
+def file_names(keys: list[str]) -> dict[str, str]:
+    """File names without ending for keys: plain ASCII, never two alike on any file system.
+
+    A key that is no safe name, or differs from an earlier one in case alone, gets eight
+    digits of its checksum. Names do not depend on the order of the keys.
+    """
+    folded: dict[str, list[str]] = {}
+    for key in keys:
+        folded.setdefault(key.casefold(), []).append(key)
+    names: dict[str, str] = {}
+    taken: set[str] = set()
+    for key in sorted(keys):
+        name = re.sub(r"[^A-Za-z0-9._-]+", "_", key).strip("._")[:LONGEST_NAME] or "label"
+        if name != key or len(folded[key.casefold()]) > 1:
+            digest = hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()
+            digits = 8
+            while f"{name}-{digest[:digits]}".casefold() in taken | folded.keys():
+                digits += 8
+            name = f"{name}-{digest[:digits]}"
+        taken.add(name.casefold())
+        names[key] = name
+    return names
+
+
+def write_png(path: Path, image: np.ndarray) -> None:
+    """Write uint8 or uint16 [H, W] or BGR [H, W, 3] as PNG, under any file name."""
+    import cv2
+
+    encoded, data = cv2.imencode(".png", image)
+    if not encoded:
+        raise OSError(f"could not encode {path}")
+    path.write_bytes(data.tobytes())
+
+
+def _chosen(store: LabelStore, min_quality: float | None) -> list[str]:
+    columns = ["key", "status"] + (["quality_overall"] if min_quality is not None else [])
+    keys = []
+    for row in store.table(columns).to_pylist():
+        score = row.get("quality_overall")
+        # A missing score and NaN both compare false: such a label is left out.
+        good = min_quality is None or (score is not None and score >= min_quality)
+        if row["status"] == "ok" and good:
+            keys.append(row["key"])
+    if not keys:
+        limit = "" if min_quality is None else f" with an overall quality >= {min_quality}"
+        raise ValueError(f"the store {store.path} has no label of status 'ok'{limit}")
+    return keys
+
+
+def _records(store: LabelStore, wanted) -> Iterator[LabelRecord]:
+    return (record for record in store.records("ok") if record.key in wanted)
+
+
+def _build(out: str | os.PathLike, write: Callable[[Path], None]) -> None:
+    out = Path(out)
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise FileExistsError(f"out must be a new or empty folder, got {out}")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    building = out.with_name(f".{out.name}.tmp-{os.getpid()}")
+    shutil.rmtree(building, ignore_errors=True)
+    building.mkdir()
+    try:
+        write(building)
+        os.replace(building, out)
+    except BaseException:
+        shutil.rmtree(building, ignore_errors=True)
+        raise

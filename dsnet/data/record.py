@@ -1,0 +1,291 @@
+"""One row of the label store, and its encoding as Parquet columns.
+
+Arrays are binary columns: row-major, little-endian, `height` x `width`, nothing before or
+after the pixels.
+
+    column    bytes a pixel   meaning
+    image     2 (uint16)      grey value x 65535
+    alpha     1 or 2          soft mask x 255 or x 65535 (`alpha_bits` of the manifest)
+    binary    1 (uint8)       0 or 1
+    trimap    1 (uint8)       0, 128 or 255
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from dsnet.labeling.constants import BACKGROUND, FOREGROUND, UNKNOWN
+
+ARRAY_COLUMNS = ("image", "alpha", "binary", "trimap")
+STATUSES = ("ok", "failed")
+STAGES = ("cut", "trimap", "matting")
+PAIRS = (("spacing", ("row", "column")), ("offset", ("x", "y")), ("scale", ("x", "y")))
+
+
+@dataclass(eq=False)
+class LabelRecord:
+    """A labelled crop, or the reason why there is none.
+
+    Attributes
+    ----------
+    key : str
+        Unique in its store.
+    source : str
+        File that the crop was cut from.
+    status : str
+        "ok" or "failed".
+    error : str
+        Why it failed; empty for "ok".
+    image, alpha : ndarray [H, W], float32, or None
+        Values in 0..1. A failed row may lack any array.
+    binary : ndarray [H, W], bool, or None
+        `alpha >= 0.5`.
+    trimap : ndarray [H, W], uint8, or None
+    mark : ndarray [8], float64, or None
+        The RECIST mark's coordinates in crop pixels, DeepLesion's order.
+    spacing : (row, column) or None
+        Millimetres per crop pixel.
+    offset : (x, y) or None
+        Crop pixel (0, 0) in source pixels.
+    scale : (x, y) or None
+        Crop pixels per source pixel.
+    quality, seconds : dict of str to float
+        Scores in 0..1, and wall time by stage.
+    notes : tuple of str
+    metadata : dict
+        Anything that JSON can hold. NaN and infinity come back as None.
+    """
+
+    key: str
+    source: str = ""
+    status: str = "ok"
+    error: str = ""
+    image: np.ndarray | None = None
+    alpha: np.ndarray | None = None
+    binary: np.ndarray | None = None
+    trimap: np.ndarray | None = None
+    mark: np.ndarray | None = None
+    spacing: tuple[float, float] | None = None
+    offset: tuple[float, float] | None = None
+    scale: tuple[float, float] | None = None
+    quality: dict[str, float] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    metadata: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def from_label(cls, crop, label) -> LabelRecord:
+        """Record of a `Crop` and its `SoftLabel`."""
+        return cls(
+            **_of_crop(crop),
+            alpha=label.alpha,
+            binary=label.binary,
+            trimap=label.trimap,
+            quality=dict(label.quality),
+            seconds=dict(label.seconds),
+            notes=tuple(label.notes),
+        )
+
+    @classmethod
+    def from_error(
+        cls, key: str, source: str, error: BaseException | str, *, crop=None, metadata=None
+    ) -> LabelRecord:
+        """Record of a row that could not be labelled; `crop` where it was read at least."""
+        known = _of_crop(crop) if crop is not None else {}
+        known.update(key=key, source=str(source), status="failed")
+        known["error"] = str(error) or type(error).__name__
+        if metadata is not None:
+            known["metadata"] = dict(metadata)
+        return cls(**known)
+
+
+def _of_crop(crop) -> dict[str, Any]:
+    return {
+        "key": crop.key,
+        "source": str(crop.source),
+        "image": crop.image,
+        "mark": None if crop.mark is None else crop.mark.coordinates,
+        "spacing": crop.spacing,
+        "offset": crop.offset,
+        "scale": crop.scale,
+        "metadata": dict(crop.metadata),
+    }
+
+
+def quantise(values: np.ndarray, bits: int) -> np.ndarray:
+    """Round values in 0..1 to `bits`-bit integers without crossing one half.
+
+    `2**bits - 1` is odd, so one half lies midway between two codes and rounding half up in
+    float64 keeps `decoded >= 0.5` exactly where `values >= 0.5`. The error is at most half a
+    code, and float32's rounding when read back.
+
+    Parameters
+    ----------
+    values : ndarray, float32
+        In 0..1.
+    bits : {8, 16}
+
+    Returns
+    -------
+    ndarray of the same shape, little-endian uint8 or uint16
+    """
+    top = 2**bits - 1
+    return np.floor(values.astype(np.float64) * top + 0.5).astype(f"<u{bits // 8}")
+
+
+def dequantise(codes: np.ndarray, bits: int) -> np.ndarray:
+    """Float32 values in 0..1 of `bits`-bit codes."""
+    return (codes.astype(np.float64) / (2**bits - 1)).astype(np.float32)
+
+
+def encode(record: LabelRecord, alpha_bits: int) -> dict[str, Any]:
+    """Column values of a record.
+
+    Raises
+    ------
+    ValueError
+        Naming the field, when it has the wrong shape or values, when a row of status "ok"
+        lacks an array, or when `binary` is not `alpha >= 0.5`.
+    TypeError
+        When the key is not text, or the metadata is not JSON's.
+    """
+    if not isinstance(record.key, str):
+        raise TypeError(f"key must be a str, got {type(record.key).__name__}")
+    if not record.key:
+        raise ValueError("key must not be empty")
+    if record.status not in STATUSES:
+        raise ValueError(f"status must be one of {STATUSES}, got {record.status!r}")
+    arrays = _checked_arrays(record)
+    missing = [name for name in ARRAY_COLUMNS if arrays[name] is None]
+    if record.status == "ok" and missing:
+        raise ValueError(f"{missing[0]} must be given for status 'ok' (key {record.key!r})")
+    shape = next((a.shape for a in arrays.values() if a is not None), (None, None))
+    row: dict[str, Any] = {
+        "key": record.key,
+        "source": record.source,
+        "status": record.status,
+        "error": record.error,
+        "height": shape[0],
+        "width": shape[1],
+    }
+    for name, bits in (("image", 16), ("alpha", alpha_bits)):
+        row[name] = None if arrays[name] is None else quantise(arrays[name], bits).tobytes()
+    for name in ("binary", "trimap"):
+        row[name] = None if arrays[name] is None else arrays[name].astype(np.uint8).tobytes()
+    row["mark"] = None if record.mark is None else _numbers("mark", record.mark, 8)
+    for name, parts in PAIRS:
+        pair = getattr(record, name)
+        values = (None, None) if pair is None else _numbers(name, pair, 2)
+        row.update({f"{name}_{part}": value for part, value in zip(parts, values, strict=True)})
+    row["notes"] = [str(note) for note in record.notes]
+    row["metadata"] = json.dumps(json_ready(record.metadata), ensure_ascii=False)
+    for prefix in ("quality", "seconds"):
+        for name, value in getattr(record, prefix).items():
+            row[f"{prefix}_{name}"] = float(value)
+    return row
+
+
+def decode(row: dict[str, Any], alpha_bits: int) -> LabelRecord:
+    """Record of the column values that `encode` gave."""
+    shape = (row["height"], row["width"])
+
+    def array(name: str, dtype: str) -> np.ndarray | None:
+        data = row[name]
+        return None if data is None else np.frombuffer(data, dtype).reshape(shape)
+
+    image, alpha = array("image", "<u2"), array("alpha", f"<u{alpha_bits // 8}")
+    binary, trimap = array("binary", "u1"), array("trimap", "u1")
+    pairs = {}
+    for name, parts in PAIRS:
+        pair = tuple(row[f"{name}_{part}"] for part in parts)
+        pairs[name] = None if None in pair else pair
+    return LabelRecord(
+        **{name: row[name] for name in ("key", "source", "status", "error")},
+        image=None if image is None else dequantise(image, 16),
+        alpha=None if alpha is None else dequantise(alpha, alpha_bits),
+        binary=None if binary is None else binary.astype(bool),
+        trimap=None if trimap is None else trimap.copy(),
+        mark=None if row["mark"] is None else np.array(row["mark"], dtype=np.float64),
+        **pairs,
+        quality=_prefixed(row, "quality_"),
+        seconds=_prefixed(row, "seconds_"),
+        notes=tuple(row["notes"]),
+        metadata=json.loads(row["metadata"]),
+    )
+
+
+def schema(score_columns: list[str]):
+    """Arrow schema of a shard; `score_columns` are its `quality_` and `seconds_` columns."""
+    import pyarrow as pa
+
+    fields: list[tuple[str, Any]] = [(n, pa.string()) for n in ("key", "source", "status", "error")]
+    fields += [("height", pa.int32()), ("width", pa.int32())]
+    fields += [(name, pa.binary()) for name in ARRAY_COLUMNS]
+    # A list of any length: DuckDB and pandas read it everywhere, fixed-size lists they do not.
+    fields += [("mark", pa.list_(pa.float64()))]
+    fields += [(f"{name}_{part}", pa.float64()) for name, parts in PAIRS for part in parts]
+    fields += [("notes", pa.list_(pa.string())), ("metadata", pa.string())]
+    return pa.schema(fields + [(name, pa.float64()) for name in score_columns])
+
+
+def json_ready(value: Any) -> Any:
+    """Plain Python values for JSON; NaN and infinity become None, which JSON can say."""
+    if isinstance(value, dict):
+        return {str(name): json_ready(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [json_ready(item) for item in value]
+    if isinstance(value, np.generic | np.ndarray):
+        return json_ready(value.tolist())
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if value is None or isinstance(value, str | int):
+        return value
+    raise TypeError(f"metadata and settings must hold JSON values, got {type(value).__name__}")
+
+
+def _checked_arrays(record: LabelRecord) -> dict[str, np.ndarray | None]:
+    arrays: dict[str, np.ndarray | None] = {}
+    for name in ARRAY_COLUMNS:
+        value = getattr(record, name)
+        arrays[name] = value = None if value is None else np.asarray(value)
+        if value is None:
+            continue
+        if value.ndim != 2 or 0 in value.shape:
+            raise ValueError(f"{name} must be [H, W] and not empty, got shape {value.shape}")
+        if name in ("image", "alpha"):
+            arrays[name] = value = value.astype(np.float32, copy=False)
+            if not (value.min() >= 0 and value.max() <= 1):
+                raise ValueError(f"{name} must lie in 0..1, got {value.min()}..{value.max()}")
+    shapes = {name: a.shape for name, a in arrays.items() if a is not None}
+    if len(set(shapes.values())) > 1:
+        raise ValueError(f"arrays of one row must have one shape, got {shapes}")
+    trimap, alpha, binary = arrays["trimap"], arrays["alpha"], arrays["binary"]
+    if trimap is not None and not np.isin(trimap, (BACKGROUND, UNKNOWN, FOREGROUND)).all():
+        raise ValueError(f"trimap must hold 0, 128 and 255, got {np.unique(trimap)[:8].tolist()}")
+    if binary is not None and not np.isin(binary, (0, 1)).all():
+        raise ValueError("binary must be bool, or hold 0 and 1")
+    if alpha is not None:
+        if binary is not None and not np.array_equal(binary.astype(bool), alpha >= 0.5):
+            raise ValueError(f"binary must be alpha >= 0.5 (key {record.key!r})")
+        arrays["binary"] = alpha >= 0.5
+    return arrays
+
+
+def _numbers(name: str, values, count: int) -> list[float]:
+    numbers = np.asarray(values, dtype=np.float64).ravel()
+    if numbers.size != count:
+        raise ValueError(f"{name} must be {count} numbers, got {numbers.size}")
+    return numbers.tolist()
+
+
+def _prefixed(row: dict[str, Any], prefix: str) -> dict[str, float]:
+    return {
+        name.removeprefix(prefix): value
+        for name, value in row.items()
+        if name.startswith(prefix) and value is not None
+    }
