@@ -100,13 +100,16 @@ def window_stencils(image, touched, equation, equations, epsilon):
                 e = equation[top + row_i, left + col_i]
                 if e < 0:
                     continue
-                for j in range(size):
-                    affinity = 1.0
-                    for c in range(channels):
-                        affinity += y[i, c] * y[j, c]
-                    dy = j // window_cols - row_i + window_rows - 1
-                    dx = j % window_cols - col_i + window_cols - 1
-                    stencils[e, dy, dx] += (1.0 if i == j else 0.0) - affinity / size
+                stencil = stencils[e, window_rows - 1 - row_i :, window_cols - 1 - col_i :]
+                j = 0
+                for row_j in range(window_rows):
+                    for col_j in range(window_cols):
+                        affinity = 1.0 + y[i, 0] * y[j, 0]
+                        for c in range(1, channels):
+                            affinity += y[i, c] * y[j, c]
+                        stencil[row_j, col_j] -= affinity / size
+                        j += 1
+                stencil[row_i, col_i] += 1.0
     return stencils
 
 

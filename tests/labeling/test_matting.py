@@ -1,9 +1,22 @@
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.sparse import csr_matrix
 
-from dsnet.labeling import BACKGROUND, FOREGROUND, UNKNOWN, closed_form_matting
+from dsnet.labeling import (
+    BACKGROUND,
+    FOREGROUND,
+    UNKNOWN,
+    _band_cholesky,
+    _compiled,
+    _solvers,
+    closed_form_matting,
+)
 from dsnet.labeling.laplacian import matting_laplacian
 
 ALL_SOLVERS = ("auto", "amg", "jacobi", "banded", "direct")
@@ -129,7 +142,6 @@ def test_shift_exact_scale_with_epsilon():
 @pytest.mark.parametrize("solver", ALL_SOLVERS)
 def test_repeats_are_bit_equal_and_leave_the_random_state(solver):
     image, trimap = disc(96, band=12)
-    state = np.random.get_state()[1].copy()
     first, _ = closed_form_matting(image, trimap, solver=solver)
     np.random.random(7)
     second, _ = closed_form_matting(image, trimap, solver=solver)
@@ -138,6 +150,85 @@ def test_repeats_are_bit_equal_and_leave_the_random_state(solver):
     state = np.random.get_state()[1].copy()
     closed_form_matting(image, trimap, solver=solver)
     np.testing.assert_array_equal(np.random.get_state()[1], state)
+
+
+def test_bits_do_not_follow_the_thread_count(tmp_path):
+    # Large enough that BLAS would share out a dot product or a band among threads.
+    program = """
+import hashlib, numpy as np
+from dsnet.labeling import closed_form_matting
+y, x = np.mgrid[:256, :256]
+distance = np.hypot(y - 128.3, x - 128) - 56
+image = np.clip(0.5 - distance, 0, 1) + 0.05 * np.random.default_rng(0).standard_normal((256, 256))
+trimap = np.where(distance < -20, 255, np.where(distance > 20, 0, 128)).astype(np.uint8)
+for solver in "amg", "jacobi", "banded", "direct":
+    alpha, info = closed_form_matting(image, trimap, solver=solver)
+    print(solver, hashlib.md5(alpha.tobytes()).hexdigest(), info.residual)
+"""
+    outputs = set()
+    for threads in "12":
+        names = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
+        environment = os.environ | dict.fromkeys(names, threads)
+        run = [sys.executable, "-c", program]
+        done = subprocess.run(run, env=environment, cwd=tmp_path, capture_output=True, check=True)
+        outputs.add(done.stdout)
+    assert len(outputs) == 1 and b"amg" in done.stdout
+
+
+def test_memory_order_does_not_matter():
+    image, trimap = disc(40)
+    alpha, _ = closed_form_matting(image, trimap)
+    fortran, _ = closed_form_matting(np.asfortranarray(image), np.asfortranarray(trimap))
+    np.testing.assert_array_equal(fortran, alpha)
+    wide = np.zeros((40, 80))
+    wide[:, ::2] = image
+    strided, _ = closed_form_matting(wide[:, ::2], trimap)
+    np.testing.assert_array_equal(strided, alpha)
+    image.flags.writeable = trimap.flags.writeable = False
+    before = image.copy(), trimap.copy()
+    closed_form_matting(image, trimap, constraint_weight=1.0)
+    np.testing.assert_array_equal(image, before[0])
+    np.testing.assert_array_equal(trimap, before[1])
+
+
+@given(st.integers(1, 40), st.integers(0, 45), st.integers(0, 2**32 - 1))
+def test_band_cholesky(size, width, seed):
+    width = min(width, size - 1)
+    rng = np.random.default_rng(seed)
+    lower = np.tril(np.triu(rng.standard_normal((size, size)), -width))
+    matrix = lower @ lower.T + 0.1 * np.eye(size)
+    row, column = (index.astype(np.int32) for index in np.nonzero(matrix))
+    right = rng.standard_normal(size)
+    factor = _band_cholesky.pack(row, column, matrix[row, column], size, width, 0.5)
+    assert _band_cholesky.factorise(factor)
+    x = _band_cholesky.substitute(factor, right)
+    exact = np.linalg.solve(matrix + 0.5 * np.eye(size), right)
+    np.testing.assert_allclose(x, exact, rtol=1e-9, atol=1e-9 * abs(exact).max())
+    indefinite = _band_cholesky.pack(row, column, -matrix[row, column], size, width, 0.0)
+    assert not _band_cholesky.factorise(indefinite)
+
+
+def test_compiles_without_a_folder_for_the_cache(monkeypatch):
+    def njit(cache=False, **options):
+        if cache:
+            raise RuntimeError("cannot cache function: no locator available")
+        return numba_njit(**options)
+
+    numba_njit = _compiled.njit
+    monkeypatch.setattr(_compiled, "njit", njit)
+    double = _compiled.compiled(lambda x: 2 * x)
+    assert double(4) == 8 and double.nopython_signatures
+
+
+def test_singular_to_rounding_is_drawn_to_one_half():
+    # Two equations that only fix the difference, as on a numerically untied island.
+    matrix = csr_matrix(np.array([[1.0, -1.0], [-1.0, 1.0]]))
+    b = np.zeros(2)
+    for x in (
+        _solvers.solve_sparse(matrix, b),
+        _solvers.solve_banded(matrix, b, _solvers.Band.of(matrix)),
+    ):
+        np.testing.assert_allclose(x, 0.5, atol=0.01)
 
 
 @st.composite
