@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 PANELS = ("mark", "trimap", "soft mask", "contour")
-HEADINGS = {"mark": "image, mark", "contour": "alpha = 0.5"}
+HEADINGS = {"mark": "image, mark", "contour": "binary contour"}
 # Colours are BGR.
 PAPER, INK, FAINT = (255, 255, 255), (40, 40, 40), (120, 120, 120)
 LONG_AXIS, SHORT_AXIS, CONTOUR = (48, 48, 235), (255, 130, 40), (60, 220, 60)
@@ -28,7 +28,7 @@ def render(
     *,
     columns: int = 3,
     panels: Sequence[str] = PANELS,
-    tile: int = 160,
+    tile: int = 192,
     heading: str = "",
 ) -> Path:
     """Draw labels and write them as one PNG.
@@ -209,9 +209,7 @@ def _text(sheet, text, origin, size, colour, room, bold=False) -> None:
     if font is not None:
         cv2.putText(sheet, line, origin, colour, font, size, weight)
     else:
-        cv2.putText(
-            sheet, line, origin, cv2.FONT_HERSHEY_SIMPLEX, scale, colour, 1, cv2.LINE_AA
-        )
+        cv2.putText(sheet, line, origin, cv2.FONT_HERSHEY_SIMPLEX, scale, colour, 1, cv2.LINE_AA)
 
 
 def _write(sheet: np.ndarray, path: Path) -> Path:

@@ -208,7 +208,8 @@ def file_names(keys: list[str]) -> dict[str, str]:
     names: dict[str, str] = {}
     taken: set[str] = set()
     for key in sorted(keys):
-        name = re.sub(r"[^A-Za-z0-9._-]+", "_", key).strip("._")[:LONGEST_NAME] or "label"
+        name = re.sub(r"[^A-Za-z0-9._-]+", "_", key).lstrip("._-").rstrip(".")
+        name = name[:LONGEST_NAME] or "label"
         if name != key or len(folded[key.casefold()]) > 1:
             digest = hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()
             digits = 8

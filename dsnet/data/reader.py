@@ -14,7 +14,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from dsnet.data.record import ARRAY_COLUMNS, LabelRecord, decode, encode, schema
+from dsnet.data.record import (
+    ARRAY_COLUMNS,
+    LabelRecord,
+    decode,
+    encode,
+    schema,
+    usual_score_columns,
+)
 
 FORMAT = 1
 MANIFEST = "manifest.json"
@@ -102,7 +109,9 @@ class LabelStore:
         """
         import pyarrow as pa
 
-        schemas = [schema([])] + [self._open(name).schema_arrow for name in self._rows]
+        schemas = [schema(usual_score_columns())] + [
+            self._open(name).schema_arrow for name in self._rows
+        ]
         whole = pa.unify_schemas([s.remove_metadata() for s in schemas])
         if columns is None:
             columns = [name for name in whole.names if name not in ARRAY_COLUMNS]

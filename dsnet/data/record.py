@@ -233,6 +233,13 @@ def schema(score_columns: list[str]):
     return pa.schema(fields + [(name, pa.float64()) for name in score_columns])
 
 
+def usual_score_columns() -> list[str]:
+    """Columns of the known scores and stages: in every shard, so that all read as one table."""
+    from dsnet.labeling.quality import QUALITY_SCORES
+
+    return [f"quality_{name}" for name in QUALITY_SCORES] + [f"seconds_{s}" for s in STAGES]
+
+
 def json_ready(value: Any) -> Any:
     """Plain Python values for JSON; NaN and infinity become None, which JSON can say."""
     if isinstance(value, dict):

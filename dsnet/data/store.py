@@ -29,7 +29,7 @@ from dsnet.data.reader import (
     shard_files,
     validate_store,
 )
-from dsnet.data.record import STAGES, LabelRecord, encode, json_ready, schema
+from dsnet.data.record import LabelRecord, encode, json_ready, schema, usual_score_columns
 
 __all__ = ["LabelRecord", "LabelStore", "StoreWriter", "open_store", "validate_store"]
 
@@ -103,7 +103,7 @@ class StoreWriter:
         self._shards: dict[str, dict[str, Any]] = {}
         self._counts: dict[str, dict[str, int]] = {}
         self._next = 0
-        self._score_columns = _usual_score_columns()
+        self._score_columns = usual_score_columns()
         self._last_flush = time.monotonic()
         if self.path.exists() and not self.path.is_dir():
             raise FileExistsError(f"path must be a folder, {self.path} is a file")
@@ -260,13 +260,6 @@ class StoreWriter:
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
-
-
-def _usual_score_columns() -> list[str]:
-    from dsnet.labeling.quality import QUALITY_SCORES
-
-    # The same columns in every shard, so that any engine reads them as one table.
-    return [f"quality_{name}" for name in QUALITY_SCORES] + [f"seconds_{s}" for s in STAGES]
 
 
 def _contents(path: Path) -> list[str]:

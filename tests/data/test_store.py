@@ -1,0 +1,485 @@
+"""The label store: what goes in comes out, and no crash, second writer or damage goes unseen."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+
+from dsnet.data.record import ARRAY_COLUMNS, dequantise, quantise
+from dsnet.data.store import LabelRecord, StoreWriter, open_store, validate_store
+from dsnet.labeling import RecistMark
+
+
+def make(key="a", shape=(12, 10), seed=0, **changes):
+    random = np.random.default_rng(seed)
+    alpha = random.random(shape, dtype=np.float32)
+    fields = {
+        "key": key,
+        "source": "series/001.png",
+        "image": random.random(shape, dtype=np.float32),
+        "alpha": alpha,
+        "binary": alpha >= 0.5,
+        "trimap": random.choice(np.array([0, 128, 255], np.uint8), shape),
+        "mark": random.random(8) * 10,
+        "spacing": (0.7, 0.8),
+        "offset": (101.5, -3.0),
+        "scale": (1.25, 1.0),
+        "quality": {"overall": 0.75, "cut": 1.0},
+        "seconds": {"cut": 0.001, "matting": 0.02},
+        "notes": ("axes do not cross",),
+        "metadata": {"patient": "P 1", "type": 5},
+    }
+    return LabelRecord(**{**fields, **changes})
+
+
+def failed(key, error="truncated PNG"):
+    return LabelRecord.from_error(key, "series/002.png", ValueError(error))
+
+
+def write(path, records, settings=None, **options):
+    with StoreWriter(path, settings or {"crop": 64}, **options) as writer:
+        for record in records:
+            writer.append(record)
+    return open_store(path)
+
+
+@pytest.mark.parametrize("alpha_bits", [8, 16])
+def test_round_trip(tmp_path, alpha_bits):
+    record = make(metadata={"note": "früh 结节", "nested": {"a": [1, 2.5, None]}, "nan": np.nan})
+    back = write(tmp_path / "store", [record], alpha_bits=alpha_bits).read("a")
+    assert np.abs(back.image - record.image).max() <= 0.5 / 65535 + 1e-7
+    assert np.abs(back.alpha - record.alpha).max() <= 0.5 / (2**alpha_bits - 1) + 1e-7
+    assert back.image.dtype == back.alpha.dtype == np.float32
+    assert back.binary.dtype == bool
+    assert np.array_equal(back.binary, record.binary)
+    assert np.array_equal(back.binary, back.alpha >= 0.5)
+    assert np.array_equal(back.trimap, record.trimap)
+    assert np.array_equal(back.mark, record.mark)
+    for name in ("key", "source", "status", "error", "spacing", "offset", "scale"):
+        assert getattr(back, name) == getattr(record, name), name
+    assert (back.quality, back.seconds, back.notes) == (
+        record.quality,
+        record.seconds,
+        record.notes,
+    )
+    assert back.metadata == {"note": "früh 结节", "nested": {"a": [1, 2.5, None]}, "nan": None}
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+@given(values=arrays.arrays(np.float32, 64, elements=st.floats(0, 1, width=32)))
+def test_quantising_keeps_the_binary_mask(bits, values):
+    near = np.float32(0.5) + np.arange(-8, 8, dtype=np.float32) * np.float32(2**-25)
+    values = np.concatenate([values, near])
+    back = dequantise(quantise(values, bits), bits)
+    assert np.array_equal(back >= 0.5, values >= 0.5)
+    assert np.abs(back.astype(float) - values).max() <= 0.5 / (2**bits - 1) + 2**-25
+    # What was stored once is stored the same again.
+    assert np.array_equal(quantise(back, bits), quantise(values, bits))
+
+
+def test_mixed_sizes_and_access(tmp_path):
+    shapes = [(5 + i % 3, 7 + i % 4) for i in range(150)]
+    records = [make(f"k{i}", shape, seed=i) for i, shape in enumerate(shapes)]
+    store = write(tmp_path, records, shard_rows=70)
+    assert [s["rows"] for s in store.manifest["shards"]] == [70, 70, 10]
+    assert len(store) == 150
+    for index in (0, 63, 64, 69, 70, 139, 140, 149):
+        for record in (store.read(index), store.read(f"k{index}"), store.read(index - 150)):
+            assert record.key == f"k{index}"
+            assert record.binary.shape == shapes[index]
+            assert np.array_equal(record.binary, records[index].binary)
+    assert [record.key for record in store] == [record.key for record in records]
+    assert "k3" in store and "x" not in store
+    with pytest.raises(KeyError, match="'x'"):
+        store.read("x")
+    for index in (150, -151):
+        with pytest.raises(IndexError, match="150"):
+            store.read(index)
+    with pytest.raises(ValueError, match="one size"):
+        store.arrays()
+    assert store.validate() == []
+
+
+def test_arrays_are_stacked(tmp_path):
+    records = [make(f"k{i}", seed=i) for i in range(3)]
+    store = write(tmp_path, [records[0], failed("bad"), *records[1:]])
+    keys, images, alphas, binaries, trimaps = store.arrays()
+    assert keys == ["k0", "k1", "k2"]
+    assert images.shape == alphas.shape == binaries.shape == (3, 12, 10)
+    assert binaries.dtype == bool and images.dtype == np.float32
+    assert np.array_equal(trimaps, [record.trimap for record in records])
+    assert np.array_equal(binaries, [record.binary for record in records])
+
+
+def test_unicode_keys_and_paths(tmp_path):
+    keys = ["a/b", "ключ", "结节 7", "a'\"\n"]
+    path = tmp_path / "хранилище ü"
+    store = write(path, [make(key) for key in keys])
+    assert store.keys == keys
+    assert store.read("结节 7").key == "结节 7"
+    assert store.validate() == []
+
+
+def test_empty_store(tmp_path):
+    store = write(tmp_path, [])
+    assert len(store) == 0
+    assert store.manifest["counts"] == {"rows": 0, "ok": 0, "failed": 0}
+    assert list(store.records()) == []
+    assert store.table().num_rows == 0
+    assert {"key", "status", "quality_overall"} <= set(store.table().column_names)
+    assert store.validate() == []
+    with pytest.raises(ValueError, match="one size"):
+        store.arrays()
+
+
+def test_failed_only_store(tmp_path):
+    store = write(tmp_path, [failed("a"), failed("b", "NaN coordinates")])
+    assert store.manifest["counts"] == {"rows": 2, "ok": 0, "failed": 2}
+    record = store.read("b")
+    assert (record.status, record.error, record.image) == ("failed", "NaN coordinates", None)
+    assert store.table(["error"])["error"].to_pylist() == ["truncated PNG", "NaN coordinates"]
+    assert store.validate() == []
+
+
+def test_records_of_crops_and_labels(tmp_path):
+    full = make()
+    mark = RecistMark.from_coordinates([2, 2, 9, 9, 4, 6, 6, 4])
+    crop = SimpleNamespace(
+        image=full.image,
+        mark=mark,
+        spacing=full.spacing,
+        masks=None,
+        key="crop",
+        source="s.png",
+        offset=(4.0, 5.0),
+        scale=(1.0, 1.0),
+        metadata={"slice": np.int64(7)},
+    )
+    record = LabelRecord.from_label(crop, full)
+    error = LabelRecord.from_error("bad", "s.png", ValueError("flat"), crop=crop)
+    store = write(tmp_path, [record, error])
+    assert np.array_equal(store.read("crop").mark, mark.coordinates)
+    assert store.read("crop").metadata == {"slice": 7}
+    assert store.read("bad").image.shape == (12, 10)
+    assert store.read("bad").alpha is None
+    assert LabelRecord.from_error("k", "s", KeyError()).error == "KeyError"
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"alpha": None}, "alpha must be given"),
+        ({"image": np.zeros((3, 3))}, "one shape"),
+        ({"image": np.full((12, 10), 1.5)}, "image must lie in 0..1"),
+        ({"alpha": np.full((12, 10), np.nan)}, "alpha must lie in 0..1"),
+        ({"binary": np.zeros((12, 10), bool)}, "binary must be alpha"),
+        ({"trimap": np.full((12, 10), 7, np.uint8)}, "trimap must hold"),
+        ({"image": np.zeros((0, 3))}, "image must be"),
+        ({"mark": np.zeros(7)}, "mark must be 8"),
+        ({"spacing": (1.0,)}, "spacing must be 2"),
+        ({"status": "fine"}, "status must be"),
+        ({"key": ""}, "key must not"),
+    ],
+)
+def test_wrong_records_are_refused_and_leave_no_trace(tmp_path, changes, message):
+    with StoreWriter(tmp_path, {}) as writer:
+        with pytest.raises(ValueError, match=message):
+            writer.append(make(**changes))
+        assert writer.done == set()
+        writer.append(make())
+    assert open_store(tmp_path).keys == ["a"]
+
+
+def test_wrong_types_are_refused(tmp_path):
+    with StoreWriter(tmp_path / "s", {}) as writer:
+        with pytest.raises(TypeError, match="key"):
+            writer.append(make(key=7))
+        with pytest.raises(TypeError, match="metadata"):
+            writer.append(make(metadata={"a": object()}))
+    with pytest.raises(TypeError, match="settings"):
+        StoreWriter(tmp_path / "t", [1])
+    with pytest.raises(ValueError, match="alpha_bits"):
+        StoreWriter(tmp_path / "t", {}, alpha_bits=12)
+    with pytest.raises(ValueError, match="shard_rows"):
+        StoreWriter(tmp_path / "t", {}, shard_rows=0)
+    assert not (tmp_path / "t").exists()
+
+
+def test_duplicate_keys_are_refused(tmp_path):
+    with StoreWriter(tmp_path, {}, shard_rows=1) as writer:
+        writer.append(make("a"))
+        with pytest.raises(ValueError, match="'a' again"):
+            writer.append(make("a"))
+    with (
+        StoreWriter(tmp_path, {}, resume=True) as writer,
+        pytest.raises(ValueError, match="'a' again"),
+    ):
+        writer.append(make("a"))
+    assert open_store(tmp_path).keys == ["a"]
+
+
+def test_resume_goes_on(tmp_path):
+    write(tmp_path, [make("a"), failed("b")], {"crop": 64, "sizes": (1, 2)})
+    first = open_store(tmp_path).manifest
+    with StoreWriter(tmp_path, {"crop": 64, "sizes": (1, 2)}, resume=True) as writer:
+        assert writer.done == {"a", "b"}
+        writer.append(make("c"))
+    store = open_store(tmp_path)
+    assert store.keys == ["a", "b", "c"]
+    assert store.manifest["created"] == first["created"]
+    assert store.manifest["counts"] == {"rows": 3, "ok": 2, "failed": 1}
+    assert store.validate() == []
+
+
+def test_resume_can_retry_failed_rows(tmp_path):
+    records = [make("a"), failed("b"), failed("c"), failed("d")]
+    write(tmp_path, records, shard_rows=2)
+    with StoreWriter(tmp_path, {"crop": 64}, resume=True, retry_failed=True) as writer:
+        assert writer.done == {"a"}
+        writer.append(make("b"))
+        writer.append(failed("c", "again"))
+    store = open_store(tmp_path)
+    assert sorted(store.keys) == ["a", "b", "c"]
+    assert store.read("b").status == "ok" and store.read("c").error == "again"
+    assert store.manifest["counts"] == {"rows": 3, "ok": 2, "failed": 1}
+    assert store.validate() == []
+
+
+def test_interrupted_retry_loses_no_good_row(tmp_path, monkeypatch):
+    def interrupted(writer, name, table):
+        raise KeyboardInterrupt
+
+    write(tmp_path, [make("a"), failed("b")])
+    with monkeypatch.context() as patch:
+        patch.setattr(StoreWriter, "_write_shard", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            StoreWriter(tmp_path, {"crop": 64}, resume=True, retry_failed=True)
+    assert open_store(tmp_path).keys == ["a", "b"]
+    with StoreWriter(tmp_path, {"crop": 64}, resume=True, retry_failed=True) as writer:
+        assert writer.done == {"a"}
+    assert open_store(tmp_path).keys == ["a"]
+    assert validate_store(tmp_path) == []
+
+
+def test_folder_of_a_run_killed_at_its_start_counts_as_empty(tmp_path):
+    (tmp_path / ".lock").touch()
+    (tmp_path / ".tmp-1-manifest.json").write_text("{")
+    assert write(tmp_path, [make()]).keys == ["a"]
+    assert sorted(os.listdir(tmp_path)) == [".lock", "manifest.json", "shard-00000.parquet"]
+
+
+def test_resume_of_nothing_starts_a_store(tmp_path):
+    assert write(tmp_path / "new" / "store", [make()], resume=True).keys == ["a"]
+
+
+def test_existing_folders_are_not_overwritten(tmp_path):
+    write(tmp_path / "store", [make()])
+    with pytest.raises(FileExistsError, match="resume"):
+        StoreWriter(tmp_path / "store", {"crop": 64})
+    foreign = tmp_path / "foreign"
+    foreign.mkdir()
+    (foreign / "holiday.txt").write_text("x")
+    with pytest.raises(FileExistsError, match="foreign"):
+        StoreWriter(foreign, {})
+    assert os.listdir(foreign) == ["holiday.txt"]
+    with pytest.raises(ValueError, match="not a label store"):
+        StoreWriter(foreign, {}, resume=True)
+    with pytest.raises(FileExistsError, match="is a file"):
+        StoreWriter(foreign / "holiday.txt", {})
+
+
+def test_different_settings_are_named(tmp_path):
+    write(tmp_path, [make()], {"crop": 64, "window": [-1500, 500]})
+    with pytest.raises(ValueError, match=r"'crop'.* 96, the store has 64"):
+        StoreWriter(tmp_path, {"crop": 96, "window": [-1500, 500]}, resume=True)
+    with pytest.raises(ValueError, match=r"'window'"):
+        StoreWriter(tmp_path, {"crop": 64}, resume=True)
+    with pytest.raises(ValueError, match="alpha_bits"):
+        settings = {"crop": 64, "window": (-1500, 500)}
+        StoreWriter(tmp_path, settings, alpha_bits=8, resume=True)
+    # A refused writer leaves no lock behind.
+    StoreWriter(tmp_path, {"crop": 64, "window": [-1500, 500]}, resume=True).close()
+
+
+def test_second_writer_is_refused(tmp_path):
+    with StoreWriter(tmp_path, {}) as writer:
+        writer.append(make())
+        with pytest.raises(RuntimeError, match="another process is writing"):
+            StoreWriter(tmp_path, {}, resume=True)
+    with StoreWriter(tmp_path, {}, resume=True) as writer:
+        assert writer.done == {"a"}
+    with pytest.raises(ValueError, match="closed"):
+        writer.append(make("b"))
+
+
+def test_interrupt_keeps_what_was_appended(tmp_path):
+    with pytest.raises(KeyboardInterrupt), StoreWriter(tmp_path, {}) as writer:
+        writer.append(make())
+        raise KeyboardInterrupt
+    assert open_store(tmp_path).keys == ["a"]
+
+
+def test_interrupted_flush_can_be_repeated(tmp_path, monkeypatch):
+    def interrupted():
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt), StoreWriter(tmp_path, {}) as writer:
+        writer.append(make())
+        with monkeypatch.context() as patch:
+            # After the shard has its name, before the manifest knows it.
+            patch.setattr(writer, "_write_manifest", interrupted)
+            writer.flush()
+    store = open_store(tmp_path)
+    assert store.keys == ["a"] and len(os.listdir(tmp_path)) >= 2
+    with StoreWriter(tmp_path, {}, resume=True) as writer:
+        assert writer.done == {"a"}
+    assert [shard["rows"] for shard in open_store(tmp_path).manifest["shards"]] == [1]
+    assert store.validate() == []
+
+
+def test_rows_are_flushed_after_some_seconds(tmp_path):
+    with StoreWriter(tmp_path, {}, shard_seconds=0) as writer:
+        writer.append(make())
+        assert open_store(tmp_path).keys == ["a"]
+
+
+CRASH = """
+import os, signal, sys
+sys.path.insert(0, {tests!r})
+from data.test_store import make
+from dsnet.data import store
+writer = store.StoreWriter({path!r}, {{}}, shard_rows=4)
+replace = os.replace
+def replace_or_die(source, target):
+    if {where!r} in str(target):
+        if {after}:
+            replace(source, target)
+        os.kill(os.getpid(), signal.SIGKILL)
+    replace(source, target)
+os.replace = replace_or_die
+for i in range(20):
+    writer.append(make(f"k{{i}}", seed=i))
+"""
+
+
+@pytest.mark.parametrize(
+    ("where", "after", "kept"),
+    [("shard-00002", False, 8), ("shard-00002", True, 12), ("manifest", False, 4)],
+)
+def test_killed_run_loses_at_most_the_unwritten_shard(tmp_path, where, after, kept):
+    path = tmp_path / "store"
+    here = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    code = CRASH.format(tests=here, path=str(path), where=where, after=after)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    assert open_store(path).keys == [f"k{i}" for i in range(kept)]
+    stale = [name for name in os.listdir(path) if name.startswith(".tmp-")]
+    assert bool(stale) is not after
+    with StoreWriter(path, {}, shard_rows=4, resume=True) as writer:
+        assert len(writer.done) == kept
+        assert not [name for name in os.listdir(path) if name.startswith(".tmp-")]
+        for i in range(20):
+            if f"k{i}" not in writer.done:
+                writer.append(make(f"k{i}", seed=i))
+    store = open_store(path)
+    assert store.keys == [f"k{i}" for i in range(20)]
+    for i, record in enumerate(store):
+        assert np.array_equal(record.binary, make(seed=i).binary)
+    assert store.validate() == []
+
+
+@pytest.mark.parametrize("damage", ["truncate", "empty", "remove", "flip"])
+def test_damage_is_named(tmp_path, damage):
+    write(tmp_path, [make(f"k{i}", seed=i) for i in range(4)], shard_rows=2)
+    file = tmp_path / "shard-00001.parquet"
+    data = bytearray(file.read_bytes())
+    if damage == "truncate":
+        file.write_bytes(data[:-10])
+    elif damage == "empty":
+        file.write_bytes(b"")
+    elif damage == "remove":
+        file.unlink()
+    else:
+        data[len(data) // 3] ^= 0xFF
+        file.write_bytes(data)
+    if damage != "flip":
+        with pytest.raises(ValueError, match=r"shard-00001\.parquet"):
+            open_store(tmp_path)
+        with pytest.raises(ValueError, match=r"shard-00001\.parquet"):
+            StoreWriter(tmp_path, {"crop": 64}, resume=True)
+    assert any("shard-00001.parquet" in problem for problem in validate_store(tmp_path))
+
+
+def test_damaged_manifest_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no label store"):
+        open_store(tmp_path / "none")
+    write(tmp_path, [make()])
+    manifest = tmp_path / "manifest.json"
+    text = manifest.read_text()
+    for wrong in (text[:50], "[]", "{}", json.dumps({**json.loads(text), "format": 99})):
+        manifest.write_text(wrong)
+        with pytest.raises(ValueError, match=r"manifest\.json"):
+            open_store(tmp_path)
+        assert validate_store(tmp_path)
+
+
+def test_new_score_columns_are_null_in_older_shards(tmp_path):
+    write(tmp_path, [make("a")])
+    with StoreWriter(tmp_path, {"crop": 64}, resume=True) as writer:
+        writer.append(make("b", quality={"novel": 0.25}))
+    store = open_store(tmp_path)
+    assert store.table(["quality_novel"])["quality_novel"].to_pylist() == [None, 0.25]
+    assert store.table(["quality_overall"])["quality_overall"].to_pylist() == [0.75, None]
+    with pytest.raises(ValueError, match="'quality_no'"):
+        store.table(["quality_no"])
+
+
+def test_table_leaves_arrays_out_unless_asked(tmp_path):
+    store = write(tmp_path, [make()])
+    assert not set(ARRAY_COLUMNS) & set(store.table().column_names)
+    assert store.table(["binary", "key"]).column_names == ["binary", "key"]
+    assert store.table(["binary"])["binary"][0].as_py() == make().binary.tobytes()
+
+
+@pytest.mark.parametrize("engine", ["polars", "duckdb", "pandas"])
+def test_other_engines_read_the_shards(tmp_path, engine):
+    module = pytest.importorskip(engine)
+    records = [make("a"), failed("b"), make("c", (4, 5), quality={"overall": 0.25})]
+    write(tmp_path, records, shard_rows=1)
+    shards = str(tmp_path / "*.parquet")
+    if engine == "polars":
+        good = module.scan_parquet(shards).filter(module.col("quality_overall") > 0.5)
+        rows = good.collect().to_dicts()
+    elif engine == "duckdb":
+        query = "select * from read_parquet(?) where quality_overall > 0.5"
+        cursor = module.connect().execute(query, [shards])
+        names = [column[0] for column in cursor.description]
+        rows = [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+    else:
+        files = sorted(tmp_path.glob("*.parquet"))
+        frame = module.concat([module.read_parquet(file) for file in files])
+        rows = frame[frame.quality_overall > 0.5].to_dict("records")
+    (row,) = rows
+    assert row["key"] == "a"
+    shape = (int(row["height"]), int(row["width"]))
+    codes = np.frombuffer(row["alpha"], "<u2").reshape(shape)
+    assert np.array_equal(dequantise(codes, 16) >= 0.5, records[0].binary)
+    assert list(row["mark"]) == records[0].mark.tolist()
+    assert json.loads(row["metadata"]) == {"patient": "P 1", "type": 5}
+
+
+def test_store_does_not_load_torch_or_opencv():
+    code = (
+        "import sys, dsnet.data.store, dsnet.data.export, dsnet.contact_sheet;"
+        "print('torch' in sys.modules, 'cv2' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.split() == ["False", "False"], done.stderr
