@@ -28,7 +28,8 @@ class MattingInfo:
     residual : float
         True relative residual ||b - A x|| / ||b|| of the solution before clipping.
     converged : bool
-        Direct solvers: solved. Iterative ones: residual <= rtol.
+        The residual is at most rtol, or at the level of rounding. False also where rounding
+        left the matrix singular and a direct solver drew the open part of alpha to 0.5.
     seconds : float
         Wall time of the whole call.
     unknowns : int
@@ -126,23 +127,27 @@ def closed_form_matting(
             window_radius=window_radius,
             constraint_weight=constraint_weight,
         )
-        x, name, iterations = _solve(solver, matrix, b, image, pixels, rtol, max_iterations)
-        residual = solvers.relative_residual(matrix, b, x)
-        converged = name in ("banded", "direct") or residual <= rtol
+        x, name, iterations, definite = _solve(
+            solver, matrix, b, image, pixels, rtol, max_iterations
+        )
+        residual, rounding = solvers.relative_residual(matrix, b, x)
+        converged = definite and residual <= max(rtol, rounding)
         alpha.ravel()[pixels] = np.clip(x, 0.0, 1.0)
     seconds = time.perf_counter() - start
     return alpha, MattingInfo(name, iterations, residual, converged, seconds, unknowns)
 
 
 def _solve(solver, matrix, b, image, pixels, rtol, max_iterations):
-    """Run a solver; returns x, the name of what ran, and the iterations."""
+    """Run a solver; returns x, what ran, its iterations and whether the matrix was definite."""
     if solver in ("auto", "banded"):
         band = solvers.Band.of(matrix)
         if solver == "banded" or band.is_cheap:
-            return solvers.solve_banded(matrix, b, band), "banded", 0
+            x, definite = solvers.solve_banded(matrix, b, band)
+            return x, "banded", 0, definite
         solver = "amg"
     if solver == "direct":
-        return solvers.solve_sparse(matrix, b), "direct", 0
+        x, definite = solvers.solve_sparse(matrix, b)
+        return x, "direct", 0, definite
     if solver == "amg":
         channels = image.reshape(-1, image.shape[2])[pixels]
         near_nullspace = solvers.orthonormal_basis([np.ones(len(pixels)), *channels.T])
@@ -152,7 +157,7 @@ def _solve(solver, matrix, b, image, pixels, rtol, max_iterations):
     x, iterations = solvers.conjugate_gradients(
         matrix, b, precondition, rtol=rtol, max_iterations=max_iterations
     )
-    return x, solver, iterations
+    return x, solver, iterations, True
 
 
 def check_trimap(trimap, shape):

@@ -1,6 +1,7 @@
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -63,6 +64,20 @@ def test_solvers_agree_on_difficult_images(name):
         alpha, info = closed_form_matting(image, trimap, solver=solver, max_iterations=3000)
         assert info.converged and info.residual <= 1e-12, (solver, info)
         assert abs(alpha - exact).max() <= 1e-4, solver
+
+
+@pytest.mark.parametrize("solver", ALL_SOLVERS)
+def test_known_pixels_all_but_untied(solver):
+    # A sharp edge along the trimap's border leaves couplings of the order of epsilon.
+    y, x = np.mgrid[:64, :64]
+    distance = np.hypot(y - 31.7, x - 32)
+    trimap = np.where(distance < 12, FOREGROUND, np.where(distance > 26, BACKGROUND, UNKNOWN))
+    image = np.where(trimap == UNKNOWN, 0.2, 0.8)
+    exact, _ = closed_form_matting(image, trimap.astype(np.uint8), solver="direct")
+    assert 0.2 < exact[trimap == UNKNOWN].min() < exact[trimap == UNKNOWN].max() < 0.4
+    alpha, info = closed_form_matting(image, trimap.astype(np.uint8), solver=solver)
+    assert info.converged and info.residual > 1e-12, info  # of a tiny right side
+    assert abs(alpha - exact).max() < 1e-6
 
 
 def test_solves_the_published_system():
@@ -175,6 +190,19 @@ for solver in "amg", "jacobi", "banded", "direct":
     assert len(outputs) == 1 and b"amg" in done.stdout
 
 
+@pytest.mark.parametrize("solver", ALL_SOLVERS)
+def test_calls_from_many_threads_are_bit_equal(solver):
+    problems = [disc(48, band=3 + k % 5, seed=k) for k in range(12)]
+
+    def alpha_of(problem):
+        return closed_form_matting(*problem, solver=solver)[0]
+
+    with ThreadPoolExecutor(4) as pool:
+        threaded = list(pool.map(alpha_of, problems))
+    for problem, alpha in zip(problems, threaded, strict=True):
+        np.testing.assert_array_equal(alpha, alpha_of(problem))
+
+
 def test_memory_order_does_not_matter():
     image, trimap = disc(40)
     alpha, _ = closed_form_matting(image, trimap)
@@ -224,11 +252,12 @@ def test_singular_to_rounding_is_drawn_to_one_half():
     # Two equations that only fix the difference, as on a numerically untied island.
     matrix = csr_matrix(np.array([[1.0, -1.0], [-1.0, 1.0]]))
     b = np.zeros(2)
-    for x in (
+    for x, definite in (
         _solvers.solve_sparse(matrix, b),
         _solvers.solve_banded(matrix, b, _solvers.Band.of(matrix)),
     ):
         np.testing.assert_allclose(x, 0.5, atol=0.01)
+        assert not definite
 
 
 @st.composite
