@@ -98,6 +98,14 @@ def test_eighteen_labels_fit_one_sheet(tmp_path):
     assert width <= 2560 and height <= 1600
 
 
+def test_older_opencv_without_truetype_fonts(tmp_path, monkeypatch):
+    monkeypatch.delattr(cv2, "FontFace", raising=False)
+    picture = sheet([row("title " * 100)], tmp_path / "a.png", heading="heading")
+    # The heading's line holds ink, and the title ends where its label does.
+    assert (picture[24:44, 24:100] < 128).any()
+    assert (picture[:, -24:] == 255).all()
+
+
 def test_same_rows_same_bytes(tmp_path):
     rows = [row(str(i)) for i in range(4)]
     first = render(rows, tmp_path / "a.png").read_bytes()

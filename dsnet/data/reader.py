@@ -173,12 +173,21 @@ class LabelStore:
         ValueError
             When they are of several sizes, or there is none.
         """
-        records = list(self.records("ok"))
-        sizes = sorted({record.image.shape for record in records})
+        rows = self.table(["status", "height", "width"]).to_pylist()
+        sizes = Counter((r["height"], r["width"]) for r in rows if r["status"] == "ok")
         if len(sizes) != 1:
-            raise ValueError(f"arrays need labels of one size, {self.path} has {sizes}")
-        stacked = (np.stack([getattr(r, name) for r in records]) for name in ARRAY_COLUMNS)
-        return StoreArrays([record.key for record in records], *stacked)
+            raise ValueError(f"arrays need labels of one size, {self.path} has {sorted(sizes)}")
+        ((height, width), count) = sizes.popitem()
+        stacked = [
+            np.empty((count, height, width), dtype)
+            for dtype in (np.float32, np.float32, np.bool_, np.uint8)
+        ]
+        keys = []
+        for index, record in enumerate(self.records("ok")):
+            keys.append(record.key)
+            for stack, name in zip(stacked, ARRAY_COLUMNS, strict=True):
+                stack[index] = getattr(record, name)
+        return StoreArrays(keys, *stacked)
 
     def validate(self) -> list[str]:
         """What is wrong with the store, in words; empty when it is sound."""

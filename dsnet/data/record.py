@@ -95,8 +95,15 @@ class LabelRecord:
     def from_error(
         cls, key: str, source: str, error: BaseException | str, *, crop=None, metadata=None
     ) -> LabelRecord:
-        """Record of a row that could not be labelled; `crop` where it was read at least."""
+        """Record of a row that could not be labelled.
+
+        With `crop`, where it was read at least, the image is kept, unless it is the very
+        thing that is wrong (not [H, W], or not within 0..1).
+        """
         known = _of_crop(crop) if crop is not None else {}
+        image = np.asarray(known.get("image", 0))
+        if not (image.ndim == 2 and image.size and image.min() >= 0 and image.max() <= 1):
+            known["image"] = None
         known.update(key=key, source=str(source), status="failed")
         known["error"] = str(error) or type(error).__name__
         if metadata is not None:
@@ -158,6 +165,8 @@ def encode(record: LabelRecord, alpha_bits: int) -> dict[str, Any]:
         raise TypeError(f"key must be a str, got {type(record.key).__name__}")
     if not record.key:
         raise ValueError("key must not be empty")
+    if _text(record.key) != record.key:
+        raise ValueError(f"key must be valid Unicode, got {record.key!r}")
     if record.status not in STATUSES:
         raise ValueError(f"status must be one of {STATUSES}, got {record.status!r}")
     arrays = _checked_arrays(record)
@@ -167,9 +176,9 @@ def encode(record: LabelRecord, alpha_bits: int) -> dict[str, Any]:
     shape = next((a.shape for a in arrays.values() if a is not None), (None, None))
     row: dict[str, Any] = {
         "key": record.key,
-        "source": record.source,
+        "source": _text(record.source),
         "status": record.status,
-        "error": record.error,
+        "error": _text(record.error),
         "height": shape[0],
         "width": shape[1],
     }
@@ -182,8 +191,8 @@ def encode(record: LabelRecord, alpha_bits: int) -> dict[str, Any]:
         pair = getattr(record, name)
         values = (None, None) if pair is None else _numbers(name, pair, 2)
         row.update({f"{name}_{part}": value for part, value in zip(parts, values, strict=True)})
-    row["notes"] = [str(note) for note in record.notes]
-    row["metadata"] = json.dumps(json_ready(record.metadata), ensure_ascii=False)
+    row["notes"] = [_text(note) for note in record.notes]
+    row["metadata"] = _text(json.dumps(json_ready(record.metadata), ensure_ascii=False))
     for prefix in ("quality", "seconds"):
         for name, value in getattr(record, prefix).items():
             row[f"{prefix}_{name}"] = float(value)
@@ -288,6 +297,11 @@ def _numbers(name: str, values, count: int) -> list[float]:
     if numbers.size != count:
         raise ValueError(f"{name} must be {count} numbers, got {numbers.size}")
     return numbers.tolist()
+
+
+def _text(value) -> str:
+    # A file name that is no UTF-8 holds lone surrogates, which Parquet cannot store.
+    return str(value).encode("utf-8", "backslashreplace").decode()
 
 
 def _prefixed(row: dict[str, Any], prefix: str) -> dict[str, float]:
