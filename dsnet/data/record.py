@@ -235,7 +235,7 @@ def schema(score_columns: list[str]):
     fields: list[tuple[str, Any]] = [(n, pa.string()) for n in ("key", "source", "status", "error")]
     fields += [("height", pa.int32()), ("width", pa.int32())]
     fields += [(name, pa.binary()) for name in ARRAY_COLUMNS]
-    # A list of any length: DuckDB and pandas read it everywhere, fixed-size lists they do not.
+    # A plain list: Parquet itself has no fixed-size one.
     fields += [("mark", pa.list_(pa.float64()))]
     fields += [(f"{name}_{part}", pa.float64()) for name, parts in PAIRS for part in parts]
     fields += [("notes", pa.list_(pa.string())), ("metadata", pa.string())]

@@ -253,7 +253,7 @@ class StoreWriter:
             "counts": {"rows": counts.total(), **counts},
             "shards": [self._shards[name] for name in sorted(self._shards)],
         }
-        text = json.dumps(manifest, indent=1, ensure_ascii=False) + "\n"
+        text = json.dumps(manifest, indent=1) + "\n"
         _write_atomically(self.path / MANIFEST, lambda file: file.write(text.encode()))
 
     def _unlock(self) -> None:

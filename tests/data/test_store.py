@@ -176,7 +176,9 @@ def test_records_of_crops_and_labels(tmp_path):
 def test_file_names_that_are_no_unicode(tmp_path):
     name = os.fsdecode(b"caf\xe9.png")
     record = make(source=Path(name), notes=(name,), metadata={"file": name})
-    store = write(tmp_path, [record, LabelRecord.from_error("b", name, OSError(name))])
+    error = LabelRecord.from_error("b", name, OSError(name))
+    store = write(tmp_path, [record, error], {"images": name})
+    assert store.manifest["settings"] == {"images": name}
     assert store.read("a").source == store.read("b").error == "caf\\udce9.png"
     assert store.read("a").metadata == {"file": name}
 
