@@ -1,0 +1,1 @@
+"""Readers of CT and masks, synthetic CT, and the label store."""
