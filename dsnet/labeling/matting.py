@@ -12,7 +12,7 @@ from .constants import BACKGROUND, FOREGROUND, UNKNOWN
 from .laplacian import check_image, check_window, matting_system
 
 SOLVERS = ("auto", "amg", "jacobi", "banded", "direct")
-DEFAULT_RTOL = 1e-12
+DEFAULT_RTOL = 1e-13
 
 
 @dataclass(frozen=True)
