@@ -1,6 +1,7 @@
 """Label stores as PNG folders, as LNSM-like `.npz` files and in nnU-Net's layout.
 
-Only rows of status "ok" are exported. The output folder appears whole or not at all.
+Only rows of status "ok" are exported. The output folder appears whole or not at all; one that
+is a mount point is filled when all is written.
 """
 
 from __future__ import annotations
@@ -251,16 +252,24 @@ def _records(store: LabelStore, wanted) -> Iterator[LabelRecord]:
 
 
 def _build(out: str | os.PathLike, write: Callable[[Path], None]) -> None:
-    out = Path(out)
+    # Resolved: a symbolic link is followed, and "." has a name.
+    out = Path(out).resolve()
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise FileExistsError(f"out must be a new or empty folder, got {out}")
     out.parent.mkdir(parents=True, exist_ok=True)
-    building = out.with_name(f".{out.name}.tmp-{os.getpid()}")
+    # A mount point cannot be replaced, so there the parts are moved in one by one.
+    mounted = os.path.ismount(out)
+    building = (out if mounted else out.parent) / f".{out.name}.tmp-{os.getpid()}"
     shutil.rmtree(building, ignore_errors=True)
     building.mkdir()
     try:
         write(building)
-        os.replace(building, out)
+        if mounted:
+            for part in sorted(building.iterdir()):
+                os.replace(part, out / part.name)
+            building.rmdir()
+        else:
+            os.replace(building, out)
     except BaseException:
         shutil.rmtree(building, ignore_errors=True)
         raise

@@ -291,7 +291,8 @@ def _require_same(settings: dict[str, Any], stored: dict[str, Any]) -> None:
 
 
 def _write_atomically(path: Path, write) -> None:
-    temporary = path.with_name(f"{TEMPORARY}{os.getpid()}-{path.name}")
+    # Without the ending: DuckDB's `*.parquet` takes hidden files, too.
+    temporary = path.with_name(f"{TEMPORARY}{os.getpid()}-{path.stem}")
     try:
         with open(temporary, "wb") as file:
             write(file)

@@ -208,3 +208,28 @@ def test_nothing_is_overwritten_and_nothing_half_written_stays(tmp_path, exporte
     assert sorted(os.listdir(tmp_path)) == ["out", "store"] and not os.listdir(out)
     exporter(store, out)
     assert os.listdir(out)
+
+
+@pytest.mark.parametrize("exporter", EXPORTERS)
+def test_links_are_followed_and_mount_points_filled(tmp_path, exporter, monkeypatch):
+    store = store_of(tmp_path / "store", [record("a"), record("b")])
+    for name in ("plain", "linked", "mounted"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "linked")
+    exporter(store, tmp_path / "plain")
+    exporter(store, tmp_path / "link")
+    mounted = tmp_path / "mounted"
+    inode = mounted.stat().st_ino
+    monkeypatch.setattr(os.path, "ismount", lambda path: str(path) == str(mounted))
+    exporter(store, mounted)
+    assert (tmp_path / "link").is_symlink() and mounted.stat().st_ino == inode
+    held = sorted(os.listdir(tmp_path / "plain"))
+    assert held and held == sorted(os.listdir(mounted)) == sorted(os.listdir(tmp_path / "linked"))
+
+
+def test_current_folder_can_be_the_output(tmp_path, monkeypatch):
+    store = store_of(tmp_path / "store", [record("a")])
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    assert export.export_png(store, ".") == 1
+    assert (tmp_path / "here" / "image" / "a.png").is_file()
