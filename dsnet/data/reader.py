@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import operator
 import os
 import re
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,6 +18,7 @@ import numpy as np
 
 from dsnet.data.record import (
     ARRAY_COLUMNS,
+    STATUSES,
     LabelRecord,
     decode,
     encode,
@@ -105,9 +108,14 @@ class LabelStore:
         Raises
         ------
         ValueError
-            When a column is in no shard; names it.
+            When a column is in no shard, or a shard is damaged; names it.
+        TypeError
+            When `columns` is one str.
         """
         import pyarrow as pa
+
+        if isinstance(columns, str):
+            raise TypeError(f"columns must be a list of str, got {columns!r}")
 
         schemas = [schema(usual_score_columns())] + [
             self._open(name).schema_arrow for name in self._rows
@@ -123,7 +131,8 @@ class LabelStore:
             file = self._open(name)
             present = [c for c in columns if c in file.schema_arrow.names]
             # A column that only other shards have (a score added later) reads as null here.
-            part = file.read(columns=present)
+            with self._naming(name):
+                part = file.read(columns=present)
             for field in wanted:
                 if field.name not in present:
                     part = part.append_column(field, pa.nulls(part.num_rows, field.type))
@@ -132,10 +141,17 @@ class LabelStore:
 
     def records(self, status: str | None = None) -> Iterator[LabelRecord]:
         """Every row in order, holding one row group at a time; `status` picks "ok" or "failed"."""
+        if status not in (None, *STATUSES):
+            raise ValueError(f"status must be one of {STATUSES} or None, got {status!r}")
+        return self._records(status)
+
+    def _records(self, status: str | None) -> Iterator[LabelRecord]:
         for name in self._rows:
             file = self._open(name)
             for group in range(len(self._group_rows[name])):
-                for row in file.read_row_group(group).to_pylist():
+                with self._naming(name):
+                    rows = file.read_row_group(group).to_pylist()
+                for row in rows:
                     if status is None or row["status"] == status:
                         yield decode(row, self.alpha_bits)
 
@@ -146,11 +162,14 @@ class LabelStore:
         ------
         KeyError, IndexError
             When there is no such key or index.
+        TypeError
+            When it is neither a str nor an int.
         """
         if isinstance(which, str):
             if which not in self._index:
                 raise KeyError(f"no key {which!r} in the store {self.path}")
             which = self._index[which]
+        which = operator.index(which)
         index = which + len(self) if which < 0 else which
         if not 0 <= index < len(self):
             raise IndexError(f"index must be below {len(self)}, got {which}")
@@ -160,7 +179,8 @@ class LabelStore:
                 continue
             for group, rows_of_group in enumerate(self._group_rows[name]):
                 if index < rows_of_group:
-                    table = self._open(name).read_row_group(group).slice(index, 1)
+                    with self._naming(name):
+                        table = self._open(name).read_row_group(group).slice(index, 1)
                     return decode(table.to_pylist()[0], self.alpha_bits)
                 index -= rows_of_group
         raise AssertionError("row counts of the shards do not add up")
@@ -199,25 +219,35 @@ class LabelStore:
 
     def shard_counts(self, name: str) -> dict[str, int]:
         """Rows of a shard by status."""
-        return dict(Counter(self._open(name).read(columns=["status"])["status"].to_pylist()))
+        with self._naming(name):
+            statuses = self._open(name).read(columns=["status"])["status"]
+        return dict(Counter(statuses.to_pylist()))
 
     def shard_table(self, name: str):
         """A whole shard as a pyarrow table, arrays included."""
-        return self._open(name).read()
+        with self._naming(name):
+            return self._open(name).read()
 
     @cached_property
     def _index(self) -> dict[str, int]:
         return {key: index for index, key in enumerate(self.keys)}
 
     def _open(self, name: str):
-        import pyarrow as pa
         import pyarrow.parquet as pq
 
+        with self._naming(name):
+            return pq.ParquetFile(self.path / name, page_checksum_verification=True)
+
+    @contextmanager
+    def _naming(self, name: str) -> Iterator[None]:
+        """Turn pyarrow's errors into a ValueError that names the shard."""
+        import pyarrow as pa
+
         try:
-            return pq.ParquetFile(self.path / name)
+            yield
         except FileNotFoundError:
             raise ValueError(f"shard {self.path / name} is missing") from None
-        except (pa.ArrowInvalid, OSError) as error:
+        except (pa.ArrowException, OSError) as error:
             raise ValueError(f"shard {self.path / name} is damaged: {error}") from error
 
     def _metadata(self, name: str, listed: dict[str, Any] | None):
@@ -233,6 +263,12 @@ class LabelStore:
                     f"shard {path} is damaged: {file.metadata.num_rows} rows,"
                     f" the manifest says {listed['rows']}"
                 )
+            found = {field.name: field.type for field in file.schema_arrow}
+            for field in schema([]):
+                if found.get(field.name) != field.type:
+                    raise ValueError(
+                        f"shard {path} is damaged: it has no column {field.name!r} of {field.type}"
+                    )
             return file.metadata
 
 
@@ -277,6 +313,8 @@ def shard_files(path: Path) -> list[str]:
 def read_manifest(path: Path) -> dict[str, Any]:
     """A store's manifest; raises as `open_store` does."""
     file = path / MANIFEST
+    if path.is_file():
+        raise ValueError(f"a label store is a folder, {path} is a file")
     try:
         manifest = json.loads(file.read_text(encoding="utf-8"))
         found = manifest["format"]

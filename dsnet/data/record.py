@@ -159,7 +159,7 @@ def encode(record: LabelRecord, alpha_bits: int) -> dict[str, Any]:
         Naming the field, when it has the wrong shape or values, when a row of status "ok"
         lacks an array, or when `binary` is not `alpha >= 0.5`.
     TypeError
-        When the key is not text, or the metadata is not JSON's.
+        When the key is not text, the notes are one, or the metadata is not JSON's.
     """
     if not isinstance(record.key, str):
         raise TypeError(f"key must be a str, got {type(record.key).__name__}")
@@ -167,6 +167,8 @@ def encode(record: LabelRecord, alpha_bits: int) -> dict[str, Any]:
         raise ValueError("key must not be empty")
     if _text(record.key) != record.key:
         raise ValueError(f"key must be valid Unicode, got {record.key!r}")
+    if isinstance(record.notes, str):
+        raise TypeError(f"notes must be a sequence of str, got {record.notes!r}")
     if record.status not in STATUSES:
         raise ValueError(f"status must be one of {STATUSES}, got {record.status!r}")
     arrays = _checked_arrays(record)

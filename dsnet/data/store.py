@@ -228,7 +228,13 @@ class StoreWriter:
         import pyarrow.parquet as pq
 
         def write(file) -> None:
-            pq.write_table(table, file, compression="zstd", row_group_size=ROW_GROUP_ROWS)
+            pq.write_table(
+                table,
+                file,
+                compression="zstd",
+                row_group_size=ROW_GROUP_ROWS,
+                write_page_checksum=True,
+            )
 
         _write_atomically(self.path / name, write)
         self._shards[name] = self._describe(name, table.num_rows)

@@ -7,6 +7,8 @@ import subprocess
 import sys
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from dsnet.data.store import LabelRecord, StoreWriter, open_store, validate_store
@@ -255,3 +257,39 @@ def test_damaged_manifest_is_named(tmp_path):
         with pytest.raises(ValueError, match=r"manifest\.json"):
             open_store(tmp_path)
         assert validate_store(tmp_path)
+
+
+def test_flipped_bytes_are_noticed_when_read(tmp_path):
+    store = write(tmp_path, [make("k0", seed=0), make("k1", seed=1)])
+    file = tmp_path / "shard-00000.parquet"
+    data = file.read_bytes()
+    # The image is noise, which no codec shrinks: its bytes stand in the file as they are.
+    image = store.table(["image"])["image"][0].as_py()
+    start = data.index(image[:16])
+    for place in range(start, start + len(image), 7):
+        file.write_bytes(data[:place] + bytes([data[place] ^ 0x10]) + data[place + 1 :])
+        with pytest.raises(ValueError, match=r"shard-00000\.parquet is damaged"):
+            list(open_store(tmp_path))
+        with pytest.raises(ValueError, match=r"shard-00000\.parquet is damaged"):
+            open_store(tmp_path).read("k0")
+
+
+def test_foreign_shards_are_named(tmp_path):
+    write(tmp_path, [make()])
+    foreign = pa.table({"key": ["b"], "status": ["ok"]})
+    pq.write_table(foreign, tmp_path / "shard-00001.parquet")
+    with pytest.raises(ValueError, match=r"shard-00001\.parquet is damaged: it has no column"):
+        open_store(tmp_path)
+    assert any("shard-00001.parquet" in problem for problem in validate_store(tmp_path))
+
+
+def test_wrong_ways_to_read_are_named(tmp_path):
+    store = write(tmp_path, [make()])
+    with pytest.raises(TypeError, match="columns must be a list"):
+        store.table("key")
+    with pytest.raises(ValueError, match="status must be one of"):
+        store.records("good")
+    with pytest.raises(TypeError):
+        store.read(0.5)
+    with pytest.raises(ValueError, match="is a file"):
+        open_store(tmp_path / "manifest.json")
