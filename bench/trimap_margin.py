@@ -2,8 +2,8 @@
 
 Every single reader's mask of an LIDC nodule becomes a trimap; the four readers' 50 %
 consensus is the truth. Wrong lesion: share of the sure lesion pixels that the consensus
-leaves out. Wrong background: share of the consensus' pixels that are sure background. Patients at even places choose
-(`chosen`), those at odd places confirm.
+leaves out. Wrong background: share of the consensus' pixels that are sure background.
+Patients at even places choose (`chosen`), those at odd places confirm.
 """
 
 from __future__ import annotations

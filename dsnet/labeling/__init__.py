@@ -1,9 +1,22 @@
 """From RECIST marks, masks and raters to soft masks. Never imports torch."""
 
 from dsnet.labeling.constants import BACKGROUND, FOREGROUND, UNKNOWN
+from dsnet.labeling.laplacian import matting_laplacian
 from dsnet.labeling.matting import MattingInfo, closed_form_matting
 from dsnet.labeling.recist import RecistMark, recist_from_mask
-from dsnet.labeling.trimap import consensus, trimap_from_mask, trimap_from_raters
+from dsnet.labeling.soft_mask import (
+    SoftLabel,
+    label_batch,
+    label_mask,
+    label_raters,
+    label_recist,
+)
+from dsnet.labeling.trimap import (
+    consensus,
+    trimap_from_mask,
+    trimap_from_raters,
+    trimap_from_recist,
+)
 
 __all__ = [
     "BACKGROUND",
@@ -11,9 +24,16 @@ __all__ = [
     "UNKNOWN",
     "MattingInfo",
     "RecistMark",
+    "SoftLabel",
     "closed_form_matting",
     "consensus",
+    "label_batch",
+    "label_mask",
+    "label_raters",
+    "label_recist",
+    "matting_laplacian",
     "recist_from_mask",
     "trimap_from_mask",
     "trimap_from_raters",
+    "trimap_from_recist",
 ]

@@ -1,7 +1,7 @@
 """Trimaps: where a label is sure lesion, sure background, or unknown.
 
-The paper's section "Labeling of Soft Mask", strategies 1 (a binary mask) and 2 (several
-raters). Strategy 3 (RECIST marks) first cuts a mask out of the image; see `grabcut`.
+The paper's section "Labeling of Soft Mask": strategy 1 starts from a binary mask, strategy 2
+from several raters' masks, strategy 3 from a RECIST mark, which first becomes a cut.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ from scipy import ndimage
 
 from dsnet import _C
 from dsnet.labeling.constants import BACKGROUND, FOREGROUND, UNKNOWN
+from dsnet.labeling.grabcut import RecistCut, cut_recist
+from dsnet.labeling.recist import RecistMark
 
 # Default margin as a share of the lesion's short axis, and its least in pixels; the paper
 # does not state its structuring element. Chosen on single readers' masks of LIDC nodules
@@ -20,6 +22,12 @@ from dsnet.labeling.constants import BACKGROUND, FOREGROUND, UNKNOWN
 # core of 5 % of the nodules.
 MARGIN_SHARE = 0.15
 LEAST_MARGIN = 1.0
+
+# Strategy 3's unknown band. Besides the pixels on either side of the cut, those whose
+# log-odds are weaker than this (probability 0.18 to 0.82), as far from the cut as a quarter
+# of the short axis, at least 2 pixels: it widens where the lesion's edge is faint.
+FAINT_LOG_ODDS = 1.5
+FAINT_SHARE, FAINT_LEAST = 0.25, 2.0
 
 _EIGHT_CONNECTED = np.ones((3, 3), dtype=bool)
 
@@ -131,6 +139,43 @@ def trimap_from_raters(
     trimap[agreed & (outer == FOREGROUND)] = FOREGROUND
     if not (trimap == FOREGROUND).any():
         trimap[agreed] = FOREGROUND
+    return trimap
+
+
+def trimap_from_recist(image: np.ndarray, mark: RecistMark) -> np.ndarray:
+    """Trimap of the lesion under a RECIST mark (strategy 3): `cut_recist`, then a band.
+
+    Parameters
+    ----------
+    image : ndarray [H, W], float
+        Grey values in 0..1 after the HU window.
+    mark : RecistMark
+        Touching the image.
+
+    Returns
+    -------
+    ndarray, shape [H, W], uint8
+    """
+    return trimap_from_cut(cut_recist(image, mark), mark)
+
+
+def trimap_from_cut(cut: RecistCut, mark: RecistMark) -> np.ndarray:
+    """Trimap of a cut: its border pixels and the faint ones near them are unknown.
+
+    A lesion too small to keep a sure pixel keeps the mark's quadrilateral, or else its most
+    certain pixels.
+    """
+    if not cut.mask.any():
+        return np.full(cut.mask.shape, BACKGROUND, dtype=np.uint8)
+    reach = max(FAINT_SHARE * inscribed_diameter(cut.mask), FAINT_LEAST)
+    near = _C.split_trimap(cut.mask, reach, reach) == UNKNOWN
+    trimap = _C.split_trimap(cut.mask, LEAST_MARGIN, LEAST_MARGIN)
+    trimap[near & (np.abs(cut.log_odds) < FAINT_LOG_ODDS)] = UNKNOWN
+    if not (trimap == FOREGROUND).any():
+        core = mark.quadrilateral_mask(cut.mask.shape) & cut.mask
+        if not core.any():
+            core = cut.mask & (cut.log_odds >= cut.log_odds[cut.mask].max())
+        trimap[core] = FOREGROUND
     return trimap
 
 

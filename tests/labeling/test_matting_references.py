@@ -3,9 +3,9 @@
 import cv2
 import numpy as np
 import pytest
-from shared_data import shared
 
 from dsnet.labeling import closed_form_matting
+from shared_data import shared
 
 
 def picture(*parts):

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from shared_data import shared
 
 from dsnet.labeling import RecistMark, recist_from_mask
+from shared_data import shared
 
 coordinate = st.floats(-50, 150, allow_nan=False, width=32)
 coordinates = st.lists(coordinate, min_size=8, max_size=8)

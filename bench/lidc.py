@@ -1,0 +1,68 @@
+"""The LIDC nodules that the benches measure on, split into two halves by patient."""
+
+from __future__ import annotations
+
+import csv
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from dsnet.labeling import RecistMark, consensus
+
+
+@dataclass(frozen=True, eq=False)
+class Nodule:
+    """One nodule on its slice with the largest consensus."""
+
+    name: str
+    half: int  # 0: patients whose parameters may be chosen on; 1: held out
+    image: np.ndarray  # float32 [128, 128], 0..1
+    masks: np.ndarray  # bool [4, 128, 128]
+    truth: np.ndarray  # bool [128, 128], the 50 % consensus
+    mark: RecistMark
+
+
+def read_nodules() -> list[Nodule]:
+    root = Path(os.environ.get("DSNET_SHARED", "../shared"), "data", "lidc")
+    with open(root / "nodules.csv") as file:
+        rows = list(csv.DictReader(file))
+    patients = sorted({row["patient"] for row in rows})
+    half = {patient: number % 2 for number, patient in enumerate(patients)}
+    nodules = []
+    for row in rows:
+        folder = root / "LIDC-IDRI-slices" / row["patient"] / row["nodule"]
+        masks = np.stack([_read(folder / f"mask-{k}" / row["largest_slice"]) > 0 for k in range(4)])
+        nodules.append(
+            Nodule(
+                name=f"{row['patient']}/{row['nodule']}",
+                half=half[row["patient"]],
+                image=_read(folder / "images" / row["largest_slice"]).astype(np.float32) / 255,
+                masks=masks,
+                truth=consensus(masks),
+                mark=RecistMark.from_coordinates(
+                    [float(row[f"{axis}{end}"]) for end in range(1, 5) for axis in "xy"]
+                ),
+            )
+        )
+    return nodules
+
+
+def jittered(mark: RecistMark, pixels: float, rng: np.random.Generator) -> RecistMark:
+    """The mark with normal noise of that standard deviation on each coordinate."""
+    return RecistMark.from_coordinates(mark.coordinates + rng.normal(0, pixels, 8))
+
+
+def dice(a: np.ndarray, b: np.ndarray) -> float:
+    """Dice of two masks; 1 where both are empty."""
+    total = np.count_nonzero(a) + np.count_nonzero(b)
+    return 2.0 * np.count_nonzero(a & b) / total if total else 1.0
+
+
+def _read(path: Path) -> np.ndarray:
+    image = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    if image is None:
+        raise FileNotFoundError(path)
+    return image

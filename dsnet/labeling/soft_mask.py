@@ -1,0 +1,269 @@
+"""Soft masks from RECIST marks, binary masks or several raters: trimap, then matting."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from dsnet.labeling.grabcut import cut_recist
+from dsnet.labeling.matting import DEFAULT_RTOL, closed_form_matting
+from dsnet.labeling.quality import score
+from dsnet.labeling.recist import RecistMark
+from dsnet.labeling.trimap import (
+    as_mask,
+    as_rater_masks,
+    consensus,
+    trimap_from_cut,
+    trimap_from_mask,
+    trimap_from_raters,
+)
+
+
+@dataclass
+class SoftLabel:
+    """A soft mask and what it came from.
+
+    Attributes
+    ----------
+    alpha : ndarray [H, W], float32
+        Share of the pixel that is lesion, 0..1 (the paper's equation 1).
+    binary : ndarray [H, W], bool
+        `alpha >= 0.5`.
+    trimap : ndarray [H, W], uint8
+        `BACKGROUND`, `UNKNOWN`, `FOREGROUND`.
+    quality : dict of str to float
+        Scores in 0..1, 1 is good; `quality.QUALITY_SCORES` says what each means.
+    seconds : dict of str to float
+        Wall time of the stages `cut`, `trimap`, `matting`.
+    notes : tuple of str
+        What was odd, in words: a doubtful mark, a fall-back, an early stop.
+    """
+
+    alpha: np.ndarray
+    binary: np.ndarray
+    trimap: np.ndarray
+    quality: dict[str, float]
+    seconds: dict[str, float] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+def label_recist(image: np.ndarray, mark: RecistMark) -> SoftLabel:
+    """Soft mask of a lesion from its RECIST mark (the paper's strategy 3).
+
+    The mark seeds a cut of the image, the cut's border becomes a trimap, closed-form matting
+    solves the unknown band. Matting sees grey values alone and the cut sees the mark too, so
+    each pixel keeps the cut's side of one half: the binary mask is the cut. A degenerate mark
+    (a zero-length axis, axes that do not cross) still gives a label;
+    `quality["mark_soundness"]` and `notes` tell.
+
+    Parameters
+    ----------
+    image : ndarray [H, W], float
+        Grey values in 0..1 after the HU window.
+    mark : RecistMark
+        In the image's pixels; may reach beyond its border.
+
+    Raises
+    ------
+    ValueError
+        When the image holds NaN or values outside 0..1, is not [H, W], or the mark lies
+        wholly outside it.
+    TypeError
+        When the image is not floating point or `mark` is no RecistMark.
+    """
+    image = as_image(image)
+    if not isinstance(mark, RecistMark):
+        raise TypeError(f"mark must be a RecistMark, got {type(mark).__name__}")
+    notes = mark.problems(image.shape)
+    if "mark lies outside the image" in notes:
+        raise ValueError(
+            f"mark must touch the image of {image.shape[0]}x{image.shape[1]} pixels, "
+            f"got end points within {tuple(round(v, 2) for v in mark.bounds())} (x, y, x, y)"
+        )
+    start = time.perf_counter()
+    cut = cut_recist(image, mark)
+    cut_seconds = time.perf_counter() - start
+    if cut.fallback:
+        notes.append(f"cut fell back on the axes' ellipse: {cut.fallback}")
+    start = time.perf_counter()
+    trimap = trimap_from_cut(cut, mark)
+    label = _solve(
+        image, trimap, start, notes, side=cut.mask, mark=mark, cut_worked=not cut.fallback
+    )
+    label.seconds["cut"] = cut_seconds
+    return label
+
+
+def label_mask(
+    image: np.ndarray,
+    mask: np.ndarray,
+    *,
+    spacing: tuple[float, float] | None = None,
+    erosion: float | None = None,
+    dilation: float | None = None,
+) -> SoftLabel:
+    """Soft mask of a binary mask (the paper's strategy 1).
+
+    Parameters
+    ----------
+    image : ndarray [H, W], float
+        Grey values in 0..1 after the HU window.
+    mask : array [H, W]
+        Non-zero is lesion.
+    spacing, erosion, dilation
+        As in `trimap_from_mask`.
+
+    Raises
+    ------
+    ValueError, TypeError
+        On an unusable image or mask; the message names the argument.
+    """
+    image = as_image(image)
+    lesion = _of_shape(as_mask(mask, "mask"), image, "mask")
+    start = time.perf_counter()
+    trimap = trimap_from_mask(lesion, erosion=erosion, dilation=dilation, spacing=spacing)
+    return _solve(image, trimap, start, [] if lesion.any() else ["empty mask"], reference=lesion)
+
+
+def label_raters(
+    image: np.ndarray,
+    masks: np.ndarray,
+    *,
+    spacing: tuple[float, float] | None = None,
+    erosion: float | None = None,
+    dilation: float | None = None,
+) -> SoftLabel:
+    """Soft mask of several raters' masks (the paper's strategy 2).
+
+    Parameters
+    ----------
+    image : ndarray [H, W], float
+        Grey values in 0..1 after the HU window.
+    masks : array [R, H, W]
+        R >= 1 raters; non-zero is lesion. Raters who marked nothing are left out.
+    spacing, erosion, dilation
+        Of the thin band where the raters agree, as in `trimap_from_raters`.
+
+    Raises
+    ------
+    ValueError, TypeError
+        On an unusable image or masks; the message names the argument.
+    """
+    image = as_image(image)
+    raters = as_rater_masks(masks)
+    _of_shape(raters[0], image, "masks")
+    spoke = raters[raters.any(axis=(1, 2))]
+    notes = []
+    if len(spoke) < len(raters):
+        notes.append(f"{len(raters) - len(spoke)} of {len(raters)} raters marked nothing")
+    if len(spoke) > 1 and not spoke.all(axis=0).any():
+        notes.append("no pixel was marked by all raters: the most-voted ones are the lesion")
+    start = time.perf_counter()
+    trimap = trimap_from_raters(raters, erosion=erosion, dilation=dilation, spacing=spacing)
+    reference = consensus(spoke) if len(spoke) else raters[0]
+    return _solve(image, trimap, start, notes, reference=reference, raters=raters)
+
+
+def label_batch(
+    images: np.ndarray | Sequence[np.ndarray],
+    marks: Sequence[RecistMark | Sequence[float]],
+    threads: int = 0,
+) -> list[SoftLabel | ValueError]:
+    """Soft masks of many crops; the same bits as `label_recist` one at a time.
+
+    Parameters
+    ----------
+    images : ndarray [N, H, W] or sequence of ndarray [H, W]
+        Grey values in 0..1; sizes may differ in a sequence.
+    marks : sequence of N RecistMark or of 8 coordinates
+    threads : int
+        0 takes one a core.
+
+    Returns
+    -------
+    list of N SoftLabel or ValueError
+        A row that could not be labelled holds its error in place of a label, and costs no
+        other row.
+
+    Raises
+    ------
+    ValueError
+        When the lengths differ or `threads` is negative.
+    """
+    if len(images) != len(marks):
+        raise ValueError(f"marks must be as many as images ({len(images)}), got {len(marks)}")
+    if threads < 0:
+        raise ValueError(f"threads must be >= 0, got {threads}")
+
+    def label_row(i: int) -> SoftLabel | ValueError:
+        try:
+            mark = marks[i]
+            if not isinstance(mark, RecistMark):
+                mark = RecistMark.from_coordinates(mark)
+            return label_recist(images[i], mark)
+        except ValueError as error:
+            return error
+        except TypeError as error:
+            return ValueError(str(error))
+
+    threads = threads or os.cpu_count() or 1
+    if threads == 1 or len(images) < 2:
+        return [label_row(i) for i in range(len(images))]
+    with ThreadPoolExecutor(threads) as pool:
+        return list(pool.map(label_row, range(len(images))))
+
+
+def as_image(image: np.ndarray) -> np.ndarray:
+    """`image` as float32 [H, W] in 0..1; ValueError or TypeError that says what is wrong."""
+    array = np.asarray(image)
+    if array.ndim != 2 or 0 in array.shape:
+        raise ValueError(f"image must be [H, W] with H, W >= 1, got shape {array.shape}")
+    if array.dtype.kind != "f":
+        raise TypeError(
+            f"image must be floating point in 0..1 after the HU window, got dtype {array.dtype}"
+        )
+    array = np.ascontiguousarray(array, dtype=np.float32)
+    low, high = float(array.min()), float(array.max())
+    if not (np.isfinite(low) and np.isfinite(high)):
+        raise ValueError("image must be finite, got NaN or infinite values")
+    if low < -1e-3 or high > 1 + 1e-3:
+        raise ValueError(
+            f"image must be in 0..1 after the HU window, got values in {low:g}..{high:g}"
+        )
+    return array
+
+
+def _of_shape(mask: np.ndarray, image: np.ndarray, name: str) -> np.ndarray:
+    if mask.shape != image.shape:
+        raise ValueError(f"{name} must have the image's shape {image.shape}, got {mask.shape}")
+    return mask
+
+
+def _solve(image, trimap, start, notes, *, side=None, **scored) -> SoftLabel:
+    """Matting, and what a label tells besides. `start`: when the trimap was begun."""
+    seconds = {"cut": 0.0, "trimap": time.perf_counter() - start}
+    alpha, info = closed_form_matting(image, trimap)
+    seconds["matting"] = info.seconds
+    if side is not None:
+        below_half = np.nextafter(np.float32(0.5), np.float32(0))
+        alpha = np.where(side, np.maximum(alpha, 0.5), np.minimum(alpha, below_half))
+        alpha = alpha.astype(np.float32)
+    if float(image.min()) == float(image.max()):
+        notes.append("all-constant image: no edge to find")
+    if not info.converged:
+        notes.append(f"matting stopped after {info.iterations} iterations at {info.residual:.1e}")
+    quality = score(
+        image,
+        alpha,
+        trimap,
+        converged=info.converged,
+        residual=info.residual,
+        rtol=DEFAULT_RTOL,
+        **scored,
+    )
+    return SoftLabel(alpha, alpha >= 0.5, trimap, quality, seconds, tuple(notes))

@@ -1,0 +1,193 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from dsnet.data.phantom import KINDS, make_phantom
+from dsnet.labeling import (
+    BACKGROUND,
+    FOREGROUND,
+    RecistMark,
+    SoftLabel,
+    closed_form_matting,
+    consensus,
+    label_batch,
+    label_mask,
+    label_raters,
+    label_recist,
+)
+from dsnet.labeling.quality import QUALITY_SCORES
+
+grey = st.floats(0, 1, width=32)
+images = hnp.arrays(
+    np.float32, hnp.array_shapes(min_dims=2, max_dims=2, max_side=20), elements=grey
+)
+coordinates = st.lists(st.floats(-5, 25, width=32), min_size=8, max_size=8)
+
+
+def dice(a, b):
+    return 2 * np.sum(a & b) / (a.sum() + b.sum())
+
+
+def check(label, image):
+    assert label.alpha.shape == image.shape and label.alpha.dtype == np.float32
+    assert np.isfinite(label.alpha).all() and 0 <= label.alpha.min() <= label.alpha.max() <= 1
+    assert np.array_equal(label.binary, label.alpha >= 0.5)
+    assert label.trimap.dtype == np.uint8
+    assert set(label.quality) <= set(QUALITY_SCORES) and "overall" in label.quality
+    assert all(0 <= value <= 1 for value in label.quality.values()), label.quality
+    assert set(label.seconds) >= {"cut", "trimap", "matting"}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_phantoms_of_every_kind(kind):
+    figures = []
+    for seed in range(500, 508):
+        phantom = make_phantom(kind, size=64, seed=seed)
+        truth = phantom.alpha >= 0.5
+        label = label_recist(phantom.image, phantom.mark)
+        check(label, phantom.image)
+        figures.append(dice(label.binary, truth))
+        assert np.abs(label.alpha - phantom.alpha).mean() < 0.02
+        from_mask = label_mask(phantom.image, truth)
+        check(from_mask, phantom.image)
+        assert dice(from_mask.binary, truth) > 0.8
+    # Measured over 30 other seeds: 0.948 (spiculated) to 0.989 (solid).
+    assert np.mean(figures) > 0.92 and min(figures) > 0.8
+
+
+@settings(deadline=None, max_examples=60)
+@given(images, coordinates)
+def test_random_images_and_marks_never_crash(image, values):
+    mark = RecistMark.from_coordinates(values)
+    if "mark lies outside the image" in mark.problems(image.shape):
+        with pytest.raises(ValueError, match="mark must touch the image"):
+            label_recist(image, mark)
+    else:
+        check(label_recist(image, mark), image)
+
+
+@settings(deadline=None, max_examples=40)
+@given(images, st.integers(0, 2**32 - 1), st.integers(1, 5))
+def test_random_masks_and_raters_never_crash(image, seed, raters):
+    masks = np.random.default_rng(seed).random((raters, *image.shape)) < 0.4
+    label = label_mask(image, masks[0])
+    check(label, image)
+    assert (label.alpha[label.trimap == FOREGROUND] == 1).all()
+    assert (label.alpha[label.trimap == BACKGROUND] == 0).all()
+    check(label_raters(image, masks), image)
+
+
+def test_labels_repeat_to_the_bit_at_any_thread_count():
+    phantoms = [make_phantom(kind, size=size, seed=size) for kind in KINDS for size in (48, 65)]
+    images, marks = [p.image for p in phantoms], [p.mark for p in phantoms]
+    single = [label_recist(image, mark) for image, mark in zip(images, marks, strict=True)]
+    for threads in (1, 2, 5):
+        for a, b in zip(single, label_batch(images, marks, threads=threads), strict=True):
+            assert isinstance(b, SoftLabel)
+            assert a.alpha.tobytes() == b.alpha.tobytes() and a.quality == b.quality
+            assert np.array_equal(a.trimap, b.trimap)
+
+
+@pytest.mark.parametrize("kind", ["solid", "wall-attached"])
+def test_flips_and_transposes_label_alike(kind):
+    phantom = make_phantom(kind, size=64, seed=9)
+    label = label_recist(phantom.image, phantom.mark)
+    ends = phantom.mark.coordinates.reshape(4, 2)
+    flipped = RecistMark.from_coordinates((ends * [-1, 1] + [63, 0]).ravel())
+    turned = RecistMark.from_coordinates(ends[:, ::-1].ravel())
+    for other, back in (
+        (label_recist(phantom.image[:, ::-1], flipped), lambda a: a[:, ::-1]),
+        (label_recist(phantom.image.T, turned), lambda a: a.T),
+    ):
+        assert dice(label.binary, back(other.binary)) > 0.97
+        assert np.abs(label.alpha - back(other.alpha)).mean() < 0.005
+
+
+def test_intensity_shift_and_scale_label_alike():
+    phantom = make_phantom("solid", size=64, seed=4)
+    label = label_recist(phantom.image, phantom.mark)
+    other = label_recist(0.5 * phantom.image + 0.2, phantom.mark)
+    assert dice(label.binary, other.binary) > 0.99
+    assert np.abs(label.alpha - other.alpha).max() < 0.05
+
+
+def test_a_bad_row_costs_only_itself():
+    phantom = make_phantom("solid", size=48, seed=1)
+    nan = phantom.image.copy()
+    nan[3, 3] = np.nan
+    images = [phantom.image, nan, phantom.image, phantom.image.astype(int), phantom.image]
+    far = phantom.mark.translated(500, 0)
+    marks = [phantom.mark, phantom.mark, far, phantom.mark, phantom.mark.coordinates]
+    labels = label_batch(images, marks, threads=2)
+    assert [isinstance(row, SoftLabel) for row in labels] == [True, False, False, False, True]
+    assert [str(row) for row in labels[1:4]] == [
+        "image must be finite, got NaN or infinite values",
+        str(labels[2]),
+        "image must be floating point in 0..1 after the HU window, got dtype int64",
+    ]
+    assert "mark must touch the image of 48x48 pixels" in str(labels[2])
+    assert labels[0].alpha.tobytes() == labels[4].alpha.tobytes()
+
+
+def test_batch_lengths_must_agree():
+    with pytest.raises(ValueError, match="marks must be as many as images"):
+        label_batch(np.zeros((2, 4, 4)), [])
+    with pytest.raises(ValueError, match="threads"):
+        label_batch(np.zeros((0, 4, 4)), [], threads=-1)
+    assert label_batch(np.zeros((0, 4, 4)), []) == []
+
+
+def test_an_unwindowed_image_is_refused():
+    phantom = make_phantom("solid", size=32, seed=0)
+    with pytest.raises(ValueError, match=r"image must be in 0..1 after the HU window"):
+        label_recist(phantom.hu, phantom.mark)
+
+
+def test_a_constant_image_falls_back_and_says_so():
+    mark = RecistMark.from_coordinates([10, 20, 30, 20, 20, 14, 20, 26])
+    label = label_recist(np.full((40, 40), 0.5, np.float32), mark)
+    check(label, label.alpha)
+    assert dice(label.binary, mark.ellipse_mask((40, 40))) > 0.8
+    assert label.quality["cut"] == 0 and label.quality["overall"] == 0
+    assert any("fell back" in note for note in label.notes)
+    assert any("constant" in note for note in label.notes)
+
+
+def test_a_doubtful_mark_is_told():
+    phantom = make_phantom("solid", size=64, seed=2)
+    values = phantom.mark.coordinates
+    values[6:] = values[4:6]
+    label = label_recist(phantom.image, RecistMark.from_coordinates(values))
+    check(label, phantom.image)
+    assert "zero-length short axis" in label.notes
+    assert label.quality["mark_soundness"] == 0.5
+
+
+def test_quality_sorts_a_good_label_above_a_bad_one():
+    phantom = make_phantom("solid", size=64, seed=6)
+    good = label_recist(phantom.image, phantom.mark)
+    bad = label_recist(phantom.image, phantom.mark.translated(14, -11))
+    assert good.quality["overall"] > bad.quality["overall"] + 0.1
+
+
+def test_raters_quality_and_notes():
+    phantom = make_phantom("solid", size=64, seed=6)
+    truth = phantom.alpha >= 0.5
+    masks = np.stack([truth, np.roll(truth, 2, 0), np.zeros_like(truth)])
+    label = label_raters(phantom.image, masks)
+    check(label, phantom.image)
+    assert label.notes == ("1 of 3 raters marked nothing",)
+    pair = dice(masks[0], masks[1])
+    assert label.quality["rater_agreement"] == pytest.approx((pair + 0 + 0) / 3)
+    assert label.quality["mask_agreement"] == pytest.approx(
+        dice(label.binary, consensus(masks[:2]))
+    )
+
+
+def test_label_is_trimap_then_matting():
+    phantom = make_phantom("part-solid", size=64, seed=8)
+    label = label_mask(phantom.image, phantom.alpha >= 0.5)
+    alpha, info = closed_form_matting(phantom.image, label.trimap)
+    assert info.converged and alpha.tobytes() == label.alpha.tobytes()
