@@ -1,0 +1,136 @@
+"""What a label store holds, for people: the closing table and contact sheets."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections import Counter
+from pathlib import Path
+
+from dsnet import contact_sheet
+from dsnet.data.reader import LabelStore
+from dsnet.data.record import STAGES, LabelRecord
+
+# Below this, `quality["overall"]` has at least one score that a person should look at.
+LOW_QUALITY = 0.6
+LONGEST_SHEET = 24
+
+
+def summary_rows(store: LabelStore) -> list[tuple[str, str]]:
+    """(what, value) lines: rows, labelled, failed, low quality, mean time a label by stage."""
+    import pyarrow.compute as pc
+
+    columns = ["status", "quality_overall", *(f"seconds_{stage}" for stage in STAGES)]
+    table = store.table(columns)
+    ok = table.filter(pc.equal(table["status"], "ok"))
+    total, labelled = len(table), len(ok)
+    low = pc.sum(pc.less(ok["quality_overall"], LOW_QUALITY)).as_py() or 0
+    rows = [
+        ("rows", str(total)),
+        ("labelled", _share(labelled, total)),
+        ("failed", _share(total - labelled, total)),
+        (f"low quality (overall < {LOW_QUALITY:g})", _share(low, labelled)),
+    ]
+    if labelled:
+        rows.append(("mean quality", f"{pc.mean(ok['quality_overall']).as_py():.3f}"))
+        means = {stage: pc.mean(ok[f"seconds_{stage}"]).as_py() for stage in STAGES}
+        known = {stage: 1000 * seconds for stage, seconds in means.items() if seconds is not None}
+        rows += [(f"{stage}, mean", f"{ms:.2f} ms a label") for stage, ms in known.items()]
+        if known:
+            rows.append(("all stages, mean", f"{sum(known.values()):.2f} ms a label"))
+    return rows
+
+
+def failure_reasons(store: LabelStore) -> list[tuple[str, int]]:
+    """Reasons of the failed rows with their counts, the most frequent first.
+
+    File names and numbers are left out of a reason, so that equal faults count as one.
+    """
+    table = store.table(["status", "error"]).to_pylist()
+    reasons = Counter(_general(row["error"]) for row in table if row["status"] == "failed")
+    return sorted(reasons.items(), key=lambda item: (-item[1], item[0]))
+
+
+def print_summary(store: LabelStore) -> None:
+    """The closing table, as plain lines where standard output is no terminal."""
+    lines, reasons = summary_rows(store), failure_reasons(store)
+    if not sys.stdout.isatty():
+        for name, value in lines:
+            print(f"{name}: {value}")
+        for reason, count in reasons:
+            print(f"failed {count} x {reason}")
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=str(store.path), show_header=False)
+    table.add_column()
+    table.add_column(justify="right")
+    for line in lines:
+        table.add_row(*line)
+    console = Console()
+    console.print(table)
+    if reasons:
+        table = Table("rows", "why they failed")
+        for reason, count in reasons:
+            table.add_row(str(count), reason)
+        console.print(table)
+
+
+def write_sheets(store: LabelStore, out: Path, rows: int = 12) -> list[Path]:
+    """Contact sheets `best.png`, `median.png` and `worst.png` by overall quality.
+
+    Parameters
+    ----------
+    store : LabelStore
+    out : Path
+        Folder, made where absent.
+    rows : int
+        Labels a sheet.
+
+    Returns
+    -------
+    list of Path
+        The sheets; none where no row is labelled.
+    """
+    table = store.table(["key", "status", "quality_overall"]).to_pylist()
+    scored = [(r["quality_overall"] or 0.0, r["key"]) for r in table if r["status"] == "ok"]
+    ranked = [key for _, key in sorted(scored)]
+    if not ranked:
+        return []
+    middle = max((len(ranked) - rows) // 2, 0)
+    chosen = {
+        "best": ranked[::-1][:rows],
+        "median": ranked[middle : middle + rows],
+        "worst": ranked[:rows],
+    }
+    paths = []
+    for name, keys in chosen.items():
+        heading = f"{name} {len(keys)} of {len(ranked)} labels by overall quality"
+        paths.append(write_sheet([store.read(key) for key in keys], out / f"{name}.png", heading))
+    return paths
+
+
+def write_sheet(records: list[LabelRecord], path: Path, heading: str) -> Path:
+    """A contact sheet of labelled records, their quality beside their keys."""
+    rows = [
+        (
+            f"{record.quality.get('overall', float('nan')):.2f}  {record.key}",
+            record.image,
+            record.mark,
+            record.trimap,
+            record.alpha,
+            record.binary,
+        )
+        for record in records
+    ]
+    return contact_sheet.render(rows, path, columns=min(3, len(rows)), heading=heading)
+
+
+def _share(count: int, total: int) -> str:
+    return f"{count} ({100 * count / total:.1f} %)" if total else str(count)
+
+
+def _general(reason: str) -> str:
+    reason = re.sub(r"\S*[/\\]\S*?(?=[:,;]?(\s|$))", "FILE", reason)
+    return re.sub(r"-?\d+(\.\d+)?(e[-+]?\d+)?", "#", reason) or "no reason given"

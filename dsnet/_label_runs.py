@@ -1,0 +1,190 @@
+"""Running labelling jobs: in order, over processes, interruptible, a bad row costing itself only.
+
+A job is a picklable object with `rows`, its (key, source) pairs, and `run()`, which gives one
+`LabelRecord` for each. `run_jobs` yields the records in the order of the jobs, so that a store
+has the same content for any number of workers.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import signal
+import threading
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import TimeoutError as FutureTimeout
+from concurrent.futures.process import BrokenProcessPool
+
+from dsnet.data.record import LabelRecord
+
+# Jobs handed out ahead of the one that is written next, a worker: enough to keep all busy
+# behind a slow one, few enough that results waiting for their turn stay small.
+AHEAD = 4
+POLL_SECONDS = 0.2
+
+
+class Stop:
+    """Ctrl-C and SIGTERM as a flag, while used as a context manager.
+
+    The first signal lets the run finish its row and flush; a second one interrupts at once.
+
+    Attributes
+    ----------
+    signal : int
+        The signal that came, 0 before.
+    """
+
+    def __init__(self) -> None:
+        self.signal = 0
+        self._before: dict[int, object] = {}
+
+    def __enter__(self) -> Stop:
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._before[number] = signal.signal(number, self._take)
+        return self
+
+    def __exit__(self, *exception) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def __bool__(self) -> bool:
+        return self.signal != 0
+
+    def _take(self, number, frame) -> None:
+        if self.signal:
+            raise KeyboardInterrupt
+        self.signal = number
+
+
+def run_jobs(jobs: Iterable, workers: int, stop: Stop) -> Iterator[list[LabelRecord]]:
+    """Yield each job's records, in the order of the jobs, until all are done or `stop` is set.
+
+    Parameters
+    ----------
+    jobs : iterable of jobs
+    workers : int
+        1 runs them in this process. More: as many processes; where one dies, its jobs are
+        run again one by one, and only those that kill a worker again are recorded as failed.
+    stop : Stop
+    """
+    if workers == 1:
+        for job in jobs:
+            if stop:
+                return
+            yield run_job(job)
+        return
+    pending: deque[tuple[object, Future]] = deque()
+    source = iter(jobs)
+    pool = _Pool(workers)
+    try:
+        while not stop:
+            while len(pending) < AHEAD * workers and (job := next(source, None)) is not None:
+                pending.append((job, pool.submit(job)))
+            if not pending:
+                return
+            job, future = pending[0]
+            try:
+                records = future.result(timeout=POLL_SECONDS)
+            except FutureTimeout:
+                continue
+            except BrokenProcessPool:
+                # Any of the jobs in flight may be the culprit: each gets a pool of its own.
+                pool.close()
+                for job, future in pending:
+                    if stop:
+                        return
+                    yield _finished(future) or _run_alone(job, stop)
+                pending.clear()
+                pool = _Pool(workers)
+                continue
+            pending.popleft()
+            yield records
+    finally:
+        pool.close()
+
+
+def run_job(job) -> list[LabelRecord]:
+    """A job's records; when it raises, one failed record for each of its rows."""
+    try:
+        return job.run()
+    except Exception as error:
+        return _failed(job, describe(error))
+
+
+def describe(error: BaseException) -> str:
+    """An error in words; its type leads where it is not one that the library explains."""
+    text = str(error) or type(error).__name__
+    return text if isinstance(error, ValueError) else f"{type(error).__name__}: {text}"
+
+
+def _failed(job, reason: str) -> list[LabelRecord]:
+    return [LabelRecord.from_error(key, source, reason) for key, source in job.rows]
+
+
+def _finished(future: Future) -> list[LabelRecord] | None:
+    done = future.done() and not future.cancelled() and future.exception() is None
+    return future.result() if done else None
+
+
+def _run_alone(job, stop: Stop) -> list[LabelRecord]:
+    pool = _Pool(1)
+    future = pool.submit(job)
+    try:
+        while not stop:
+            with contextlib.suppress(FutureTimeout):
+                return future.result(timeout=POLL_SECONDS)
+    except BrokenProcessPool:
+        return _failed(job, "the worker process died on this file (killed, or out of memory)")
+    finally:
+        pool.close()
+    return []
+
+
+class _Pool:
+    def __init__(self, workers: int) -> None:
+        self._pool = ProcessPoolExecutor(
+            workers, mp_context=multiprocessing.get_context("spawn"), initializer=_start_worker
+        )
+
+    def submit(self, job) -> Future:
+        # Workers start here and inherit the mask: Ctrl-C at a terminal goes to all of its
+        # processes, and only the parent shall answer.
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+        before = {name: os.environ.get(name) for name in _THREADS}
+        os.environ.update({name: "1" for name in _THREADS})
+        try:
+            return self._pool.submit(run_job, job)
+        except BrokenProcessPool as error:
+            future: Future = Future()
+            future.set_exception(error)
+            return future
+        finally:
+            for name, value in before.items():
+                if value is None:
+                    del os.environ[name]
+                else:
+                    os.environ[name] = value
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+    def close(self) -> None:
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+
+# One core a worker: the processes are the parallelism.
+_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
+
+
+def _start_worker() -> None:
+    # A worker whose parent was killed would wait for work for ever.
+    threading.Thread(target=_follow_parent, daemon=True).start()
+
+
+def _follow_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)

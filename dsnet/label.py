@@ -1,0 +1,358 @@
+"""Label CT lesions: RECIST marks, masks or several raters' masks become a store of soft masks.
+
+python -m dsnet.label demo --out demo
+python -m dsnet.label recist --annotations DL_info.csv --images Images_png --out store
+python -m dsnet.label show store
+"""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import signal
+import sys
+from collections.abc import Iterable
+from itertools import groupby, islice
+from pathlib import Path
+
+EXAMPLES = {
+    None: """\
+start here:
+  python -m dsnet.label demo --out demo            synthetic nodules; look at demo/sheet.png
+  python -m dsnet.label recist --annotations DL_info.csv --images Images_png --out store
+  python -m dsnet.label show store                 summary, best, median and worst labels
+  python -m dsnet.label export store --format png --out pictures
+
+A row that cannot be labelled stays in the store with its reason, and the run goes on.
+Ctrl-C leaves a store that the same command with --resume completes.
+exit codes: 0 done, 1 rows failed (with --strict), 2 wrong use, 130 stopped.""",
+    "demo": """\
+examples:
+  python -m dsnet.label demo --out demo
+  python -m dsnet.label demo --out demo --count 60 --size 128 --seed 7""",
+    "recist": """\
+examples:
+  a hundred lung lesions, to look at first:
+    python -m dsnet.label recist --annotations DL_info.csv --images Images_png \\
+        --out trial --type lung --limit 100 && python -m dsnet.label show trial
+  all of it, on eight processes; again with --resume after a stop:
+    python -m dsnet.label recist --annotations DL_info.csv --images Images_png \\
+        --out store --workers 8 --resume
+  every slice at 0.7 mm a pixel, soft-tissue window:
+    python -m dsnet.label recist --annotations DL_info.csv --images Images_png \\
+        --out store --isotropic 0.7 --window -175 275""",
+    "masks": """\
+examples:
+  python -m dsnet.label masks --images images --masks masks --out store
+An image and its mask have the same name. A mask's non-zero pixels are the lesion.""",
+    "raters": """\
+examples:
+  python -m dsnet.label raters --data LIDC-IDRI-slices --out store
+Folders as ROOT/PATIENT/nodule-N/{images,mask-0..mask-3}/slice-K.png.""",
+    "show": """\
+examples:
+  python -m dsnet.label show store
+  python -m dsnet.label show store --out sheets --count 30""",
+    "export": """\
+examples:
+  python -m dsnet.label export store --format png --out pictures
+  python -m dsnet.label export store --format npz --out lnsm --split 1000 400 100 --seed 0
+  python -m dsnet.label export store --format nnunet --out Dataset501 --min-quality 0.7""",
+}
+
+
+class UserError(Exception):
+    """What the user can mend: told in one line, exit code 2."""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command; returns its exit code."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    options = _parser().parse_args(arguments)
+    try:
+        return options.run(options, arguments)
+    except (UserError, FileNotFoundError, FileExistsError, NotADirectoryError) as error:
+        return _complain(error)
+    except (ValueError, RuntimeError, PermissionError) as error:
+        return _complain(error)
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        return 128 + signal.SIGINT
+
+
+def _complain(error: Exception) -> int:
+    print(f"dsnet.label: {' '.join(str(error).split())}", file=sys.stderr)
+    return 2
+
+
+def _demo(options, arguments) -> int:
+    from dsnet._label_jobs import PhantomJob
+    from dsnet._label_report import LONGEST_SHEET, write_sheet
+    from dsnet.data.phantom import KINDS
+    from dsnet.data.reader import open_store
+
+    def jobs(done: set[str]) -> Iterable[PhantomJob]:
+        for i in range(options.count):
+            seed = options.seed + i // len(KINDS)
+            job = PhantomJob(KINDS[i % len(KINDS)], options.size, seed)
+            if job.rows[0][0] not in done:
+                yield job
+
+    out = Path(options.out)
+    settings = {"strategy": "recist", "size": options.size, "phantoms": True}
+    code = _run(options, arguments, jobs, options.count, settings, out / "store")
+    store = open_store(out / "store")
+    labelled = [r for r in islice(store.records("ok"), LONGEST_SHEET)]
+    if labelled:
+        sheet = write_sheet(labelled, out / "sheet.png", "phantoms: alpha from the mark alone")
+        overlap = [r.metadata["dice"] for r in store.records("ok")]
+        print(f"mean Dice with the known outline: {sum(overlap) / len(overlap):.3f}")
+        print(f"look at {sheet}")
+    return code
+
+
+def _recist(options, arguments) -> int:
+    from dsnet._label_jobs import SliceJob
+    from dsnet.data.deeplesion import read_annotations
+
+    _need_file(options.annotations, "--annotations")
+    _need_folder(options.images, "--images")
+    chosen = _chosen(read_annotations(options.annotations), options)
+    if options.limit is not None:
+        chosen = chosen[: options.limit]
+    if not chosen:
+        raise UserError("no annotation is left: check --type, --split and --limit")
+    crop = {"size": options.crop, "window": options.window, "isotropic_mm": options.isotropic}
+    settings = {"strategy": "recist", **crop}
+
+    def jobs(done: set[str]) -> Iterable[SliceJob]:
+        for _, group in groupby(chosen, key=lambda a: a.file_name):
+            rows = tuple(a for a in group if a.key not in done)
+            if rows:
+                yield SliceJob(rows, options.images, crop)
+
+    return _run(options, arguments, jobs, len(chosen), settings, Path(options.out))
+
+
+def _masks(options, arguments) -> int:
+    from dsnet.data.folders import read_image_mask_folders
+
+    _need_folder(options.images, "--images")
+    _need_folder(options.masks, "--masks")
+    crops = read_image_mask_folders(options.images, options.masks)
+    return _run_crops(options, arguments, crops, {"strategy": "masks"})
+
+
+def _raters(options, arguments) -> int:
+    from dsnet.data.raters import read_rater_folder
+
+    _need_folder(options.data, "--data")
+    return _run_crops(options, arguments, read_rater_folder(options.data), {"strategy": "raters"})
+
+
+def _run_crops(options, arguments, crops: Iterable, settings: dict) -> int:
+    from dsnet._label_jobs import CropJob
+
+    def jobs(done: set[str]) -> Iterable[CropJob]:
+        for crop in islice(crops, options.limit):
+            if crop.key not in done:
+                yield CropJob(crop.key, str(crop.source), crop)
+
+    return _run(options, arguments, jobs, options.limit, settings, Path(options.out))
+
+
+def _show(options, arguments) -> int:
+    from dsnet._label_report import print_summary, write_sheets
+    from dsnet.data.reader import open_store
+
+    store = open_store(options.store)
+    print_summary(store)
+    for path in write_sheets(
+        store, Path(options.out or Path(options.store, "sheets")), options.count
+    ):
+        print(f"look at {path}")
+    return 0
+
+
+def _export(options, arguments) -> int:
+    from dsnet.data import export
+    from dsnet.data.reader import open_store
+
+    store = open_store(options.store)
+    if options.format == "npz":
+        parts = export.export_npz(
+            store, options.out, tuple(options.split), options.seed, min_quality=options.min_quality
+        )
+        told = ", ".join(f"{count} {name}" for name, count in parts.items())
+    else:
+        write = export.export_png if options.format == "png" else export.export_nnunet
+        told = str(write(store, options.out, min_quality=options.min_quality))
+    print(f"wrote {told} labels to {options.out}")
+    return 0
+
+
+def _run(options, arguments, jobs, total: int | None, settings: dict, out: Path) -> int:
+    """Label into a store, told on the way; the exit code."""
+    from dsnet._label_progress import Progress
+    from dsnet._label_report import print_summary
+    from dsnet._label_runs import Stop, run_jobs
+    from dsnet.data.reader import open_store
+    from dsnet.data.store import StoreWriter
+
+    resume = options.resume or options.retry_failed
+    if not resume and out.is_dir() and any(out.iterdir()):
+        raise UserError(f"{out} is not empty: add --resume to go on with it, or give another --out")
+    with (
+        Stop() as stop,
+        StoreWriter(
+            out,
+            settings,
+            alpha_bits=options.alpha_bits,
+            resume=resume,
+            retry_failed=options.retry_failed,
+        ) as writer,
+    ):
+        before = len(writer.done)
+        left = None if total is None else max(total - before, 0)
+        if before:
+            print(f"{before} rows are in the store already")
+        with Progress(left) as progress:
+            for records in run_jobs(jobs(set(writer.done)), options.workers, stop):
+                for record in records:
+                    if record.key in writer.done:
+                        progress.say(f"left out, its key came before: {record.key}")
+                        continue
+                    writer.append(record)
+                    progress.add(record)
+    print(f"{progress.rate}, {progress.rate.seconds:.1f} s, workers: {options.workers}")
+    store = open_store(out)
+    print_summary(store)
+    if stop:
+        again = arguments if options.resume else [*arguments, "--resume"]
+        again = [word for word in again if word != "--retry-failed"]
+        print(
+            f"stopped; the store is whole. To go on: python -m dsnet.label {shlex.join(again)}",
+            file=sys.stderr,
+        )
+        return 128 + stop.signal
+    failed = store.manifest["counts"].get("failed", 0)
+    return 1 if options.strict and failed else 0
+
+
+def _chosen(annotations: list, options) -> list:
+    return annotations
+
+
+def _need_folder(path: str, name: str) -> None:
+    if not Path(path).is_dir():
+        raise UserError(f"{name} must be a folder, there is none at {path}")
+
+
+def _need_file(path: str, name: str) -> None:
+    if not Path(path).is_file():
+        raise UserError(f"{name} must be a file, there is none at {path}")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _described(argparse.ArgumentParser, None, __doc__.split("\n")[0])
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    def command(name: str, run, text: str) -> argparse.ArgumentParser:
+        made = _described(commands.add_parser, name, text)
+        made.set_defaults(run=run)
+        return made
+
+    demo = command("demo", _demo, "Label synthetic nodules of every kind; write a picture.")
+    _label_options(demo, "folder for sheet.png and store/")
+    demo.add_argument("--count", type=_positive, default=18, help="nodules (default 18)")
+    demo.add_argument("--size", type=_positive, default=64, help="pixels a side (default 64)")
+    demo.add_argument("--seed", type=int, default=0, help="of the first nodules (default 0)")
+
+    recist = command("recist", _recist, "Label the RECIST marks of a DeepLesion-like table.")
+    recist.add_argument("--annotations", required=True, metavar="CSV", help="DL_info.csv")
+    recist.add_argument(
+        "--images", required=True, metavar="DIR", help="Images_png, with SERIES/KEY.png"
+    )
+    _label_options(recist, "folder of the store")
+    recist.add_argument("--crop", type=_positive, default=64, help="pixels a side (default 64)")
+    recist.add_argument("--type", help="only this lesion type, e.g. lung")
+    recist.add_argument("--split", choices=("train", "val", "test"), help="only this part")
+    recist.add_argument("--limit", type=_positive, help="only the first LIMIT rows")
+    recist.add_argument(
+        "--window",
+        type=float,
+        nargs=2,
+        metavar=("LOW", "HIGH"),
+        default=(-1350.0, 150.0),
+        help="HU shown as 0..1 (default -1350 150)",
+    )
+    recist.add_argument(
+        "--isotropic", type=float, metavar="MM", help="resample to MM a pixel (default: native)"
+    )
+
+    masks = command("masks", _masks, "Label a folder of images with a folder of binary masks.")
+    masks.add_argument("--images", required=True, metavar="DIR", help="8- or 16-bit grey PNGs")
+    masks.add_argument("--masks", required=True, metavar="DIR", help="masks of the same names")
+    _label_options(masks, "folder of the store")
+    masks.add_argument("--limit", type=_positive, help="only the first LIMIT images")
+
+    raters = command("raters", _raters, "Label images that several raters have outlined.")
+    raters.add_argument("--data", required=True, metavar="ROOT", help="LIDC-style folders")
+    _label_options(raters, "folder of the store")
+    raters.add_argument("--limit", type=_positive, help="only the first LIMIT images")
+
+    show = command("show", _show, "Summary of a store; its best, median and worst labels.")
+    show.add_argument("store", metavar="STORE")
+    show.add_argument("--out", metavar="DIR", help="for the sheets (default STORE/sheets)")
+    show.add_argument("--count", type=_positive, default=12, help="labels a sheet (default 12)")
+
+    export = command("export", _export, "Write a store's labels for other tools.")
+    export.add_argument("store", metavar="STORE")
+    export.add_argument("--format", required=True, choices=("png", "npz", "nnunet"))
+    export.add_argument("--out", required=True, metavar="DIR", help="new or empty folder")
+    export.add_argument("--min-quality", type=float, help="leave out labels of lower quality")
+    export.add_argument(
+        "--split",
+        type=int,
+        nargs=3,
+        default=(1000, 400, 100),
+        metavar=("TRAIN", "TEST", "VAL"),
+        help="npz: shares (default 1000 400 100)",
+    )
+    export.add_argument("--seed", type=int, default=0, help="npz: of the split (default 0)")
+    return parser
+
+
+def _described(make, name: str | None, text: str) -> argparse.ArgumentParser:
+    options = {
+        "description": text,
+        "epilog": EXAMPLES[name],
+        "formatter_class": argparse.RawDescriptionHelpFormatter,
+    }
+    if name is None:
+        return make(prog="python -m dsnet.label", **options)
+    return make(name, help=text, **options)
+
+
+def _label_options(parser: argparse.ArgumentParser, out: str) -> None:
+    parser.add_argument("--out", required=True, metavar="DIR", help=out)
+    parser.add_argument("--workers", type=_positive, default=1, help="processes (default 1)")
+    parser.add_argument("--resume", action="store_true", help="go on with the store at --out")
+    parser.add_argument(
+        "--retry-failed", action="store_true", help="go on, and try failed rows again"
+    )
+    parser.add_argument(
+        "--alpha-bits", type=int, choices=(8, 16), default=16, help="of stored alpha (default 16)"
+    )
+    parser.add_argument("--strict", action="store_true", help="exit with 1 when a row failed")
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1, got {number}")
+    return number
+
+
+if __name__ == "__main__":
+    sys.exit(main())
