@@ -32,7 +32,7 @@ class PhantomJob:
     def run(self) -> list[LabelRecord]:
         """Make and label it; the metadata tell how far alpha is from the truth."""
         phantom = make_phantom(self.kind, self.size, self.seed)
-        label = label_recist(phantom.image, phantom.mark, spacing=phantom.spacing)
+        label = label_recist(phantom.image, phantom.mark)
         truth = phantom.alpha >= 0.5
         overlap = 2 * (label.binary & truth).sum() / (label.binary.sum() + truth.sum())
         ((key, source),) = self.rows
@@ -116,7 +116,7 @@ def label_crop(crop: Crop) -> LabelRecord:
 
 def _label(crop: Crop) -> SoftLabel:
     if crop.masks is None:
-        return label_recist(crop.image, crop.mark, spacing=crop.spacing)
+        return label_recist(crop.image, crop.mark)
     if len(crop.masks) == 1:
         return label_mask(crop.image, crop.masks[0], spacing=crop.spacing)
     return label_raters(crop.image, crop.masks, spacing=crop.spacing)

@@ -36,7 +36,7 @@ class Rate:
     def __str__(self) -> str:
         rate = self.rows / self.seconds
         text = f"{self.rows}{f' of {self.total}' if self.total else ''} rows, {rate:.1f} rows/s"
-        if self.total and rate:
+        if self.total and rate and self.rows < self.total:
             left = round((self.total - self.rows) / rate)
             text += f", {left // 3600}:{left // 60 % 60:02d}:{left % 60:02d} left"
         return text + (f", {self.failed} failed" if self.failed else "")

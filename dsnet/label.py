@@ -112,11 +112,11 @@ def _demo(options, arguments) -> int:
 
 
 def _recist(options, arguments) -> int:
+    _need_file(options.annotations, "--annotations")
+    _need_folder(options.images, "--images")
     from dsnet._label_jobs import SliceJob
     from dsnet.data.deeplesion import read_annotations
 
-    _need_file(options.annotations, "--annotations")
-    _need_folder(options.images, "--images")
     chosen = _chosen(read_annotations(options.annotations), options)
     if options.limit is not None:
         chosen = chosen[: options.limit]
@@ -135,18 +135,18 @@ def _recist(options, arguments) -> int:
 
 
 def _masks(options, arguments) -> int:
-    from dsnet.data.folders import read_image_mask_folders
-
     _need_folder(options.images, "--images")
     _need_folder(options.masks, "--masks")
+    from dsnet.data.folders import read_image_mask_folders
+
     crops = read_image_mask_folders(options.images, options.masks)
     return _run_crops(options, arguments, crops, {"strategy": "masks"})
 
 
 def _raters(options, arguments) -> int:
+    _need_folder(options.data, "--data")
     from dsnet.data.raters import read_rater_folder
 
-    _need_folder(options.data, "--data")
     return _run_crops(options, arguments, read_rater_folder(options.data), {"strategy": "raters"})
 
 

@@ -1,0 +1,247 @@
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+
+from dsnet import label
+from dsnet._label_report import LOW_QUALITY, failure_reasons, summary_rows
+from dsnet._label_runs import Stop, run_jobs
+from dsnet.data.record import LabelRecord
+from dsnet.data.store import StoreWriter, open_store, validate_store
+
+COMMANDS = ("demo", "recist", "masks", "raters", "show", "export")
+
+
+def content(path) -> list[tuple]:
+    """What must not depend on the number of workers: all but times."""
+    rows = []
+    for record in open_store(path).records():
+        arrays = [getattr(record, name) for name in ("image", "alpha", "binary", "trimap")]
+        rows.append(
+            (
+                record.key,
+                record.status,
+                record.error,
+                record.notes,
+                record.quality,
+                record.metadata,
+                [None if a is None else a.tobytes() for a in arrays],
+            )
+        )
+    return rows
+
+
+def command(*arguments, **options) -> subprocess.Popen:
+    return subprocess.Popen(
+        [sys.executable, "-m", "dsnet.label", *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        **options,
+    )
+
+
+def test_demo_writes_sheet_and_store(tmp_path, capsys):
+    import cv2
+
+    out = tmp_path / "demo"
+    assert label.main(["demo", "--out", str(out), "--count", "6", "--size", "48"]) == 0
+    told = capsys.readouterr().out
+    assert "labelled: 6 (100.0 %)" in told and "matting, mean:" in told
+    assert "\x1b" not in told
+    sheet = cv2.imread(str(out / "sheet.png"))
+    assert sheet is not None and sheet.std() > 10
+    records = list(open_store(out / "store").records())
+    assert [r.metadata["kind"] for r in records] == [
+        "solid",
+        "part-solid",
+        "ground-glass",
+        "spiculated",
+        "wall-attached",
+        "vessel-attached",
+    ]
+    assert np.mean([r.metadata["dice"] for r in records]) > 0.9
+    assert validate_store(out / "store") == []
+
+
+def test_workers_do_not_change_the_store(tmp_path):
+    for workers in ("1", "2"):
+        arguments = ["demo", "--out", str(tmp_path / workers), "--count", "7", "--size", "32"]
+        assert label.main([*arguments, "--workers", workers]) == 0
+    assert content(tmp_path / "1/store") == content(tmp_path / "2/store")
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stopped_run_is_completed_by_resume(tmp_path, workers, number):
+    out = tmp_path / "demo"
+    arguments = ["demo", "--out", str(out), "--size", "24", "--workers", str(workers)]
+    # Far more than are labelled before the signal.
+    run = command(*arguments, "--count", 20000, start_new_session=True)
+    manifest = out / "store" / "manifest.json"
+    deadline = time.monotonic() + 60
+    while not manifest.exists() and run.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.05)
+    time.sleep(1.5 if workers == 1 else 3)
+    # A terminal sends Ctrl-C to every process of the group.
+    (os.killpg if number == signal.SIGINT else os.kill)(run.pid, number)
+    _, complaint = run.communicate(timeout=60)
+    assert run.returncode == 128 + number, complaint
+    assert "Traceback" not in complaint
+    assert complaint.strip().endswith(
+        f"python -m dsnet.label demo --out {out} --size 24 --workers {workers}"
+        " --count 20000 --resume"
+    )
+    assert validate_store(out / "store") == []
+    done = len(open_store(out / "store"))
+    assert 0 < done < 20000
+    count = str(done + 3)
+    assert label.main([*arguments[:-1], "1", "--count", count, "--resume"]) == 0
+    fresh = tmp_path / "fresh"
+    assert label.main(["demo", "--out", str(fresh), "--size", "24", "--count", count]) == 0
+    assert content(out / "store") == content(fresh / "store")
+
+
+@dataclass(frozen=True)
+class Job:
+    """A job that does what it is told to."""
+
+    number: int
+    deed: str = ""
+
+    @property
+    def rows(self):
+        return [(f"{self.number}-{part}", "nowhere") for part in "ab"]
+
+    def run(self):
+        if self.deed == "die":
+            os._exit(9)
+        if self.deed == "raise":
+            raise OverflowError("too much")
+        if self.deed == "wait":
+            time.sleep(0.3)
+        return [LabelRecord.from_error(key, source, "fine") for key, source in self.rows]
+
+
+def outcomes(jobs, workers):
+    with Stop() as stop:
+        return [(r.key, r.error) for records in run_jobs(jobs, workers, stop) for r in records]
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_job_that_raises_costs_its_rows_only(workers):
+    jobs = [Job(i, "raise" if i == 2 else "wait" if i == 0 else "") for i in range(6)]
+    expected = [
+        (f"{i}-{part}", "OverflowError: too much" if i == 2 else "fine")
+        for i in range(6)
+        for part in "ab"
+    ]
+    assert outcomes(jobs, workers) == expected
+
+
+def test_a_killed_worker_costs_its_rows_only():
+    jobs = [Job(i, "die" if i in (1, 2, 9) else "") for i in range(14)]
+    found = outcomes(jobs, 2)
+    assert [key for key, _ in found] == [f"{i}-{part}" for i in range(14) for part in "ab"]
+    died = {key for key, error in found if "worker process died" in error}
+    assert died == {f"{i}-{part}" for i in (1, 2, 9) for part in "ab"}
+    assert all(error == "fine" for key, error in found if key not in died)
+
+
+def test_a_stop_ends_the_run_between_jobs():
+    with Stop() as stop:
+        seen = []
+        for records in run_jobs((Job(i) for i in range(100)), 1, stop):
+            seen.append(records)
+            if len(seen) == 3:
+                signal.raise_signal(signal.SIGINT)
+        assert len(seen) == 3 and stop.signal == signal.SIGINT
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+
+
+def test_summary_counts_rows_and_reasons(tmp_path):
+    pixels = np.full((4, 4), 0.25, np.float32)
+
+    def ok(key, overall):
+        return LabelRecord(
+            key=key,
+            image=pixels,
+            alpha=pixels,
+            binary=pixels >= 0.5,
+            trimap=np.full((4, 4), 128, np.uint8),
+            quality={"overall": overall},
+            seconds={"cut": 0.002, "trimap": 0.001, "matting": 0.003},
+        )
+
+    with StoreWriter(tmp_path / "s", {}) as writer:
+        writer.append(ok("a", 0.9))
+        writer.append(ok("b", LOW_QUALITY - 0.1))
+        writer.append(LabelRecord.from_error("c", "x", "/data/1.png: the PNG is cut short at 12"))
+        writer.append(LabelRecord.from_error("d", "y", "/data/2 3.png: no such file"))
+        writer.append(LabelRecord.from_error("e", "z", "/data/4.png: the PNG is cut short at 99"))
+    store = open_store(tmp_path / "s")
+    lines = dict(summary_rows(store))
+    assert lines["rows"] == "5"
+    assert lines["labelled"] == "2 (40.0 %)"
+    assert lines["failed"] == "3 (60.0 %)"
+    assert lines[f"low quality (overall < {LOW_QUALITY:g})"] == "1 (50.0 %)"
+    assert lines["all stages, mean"] == "6.00 ms a label"
+    assert failure_reasons(store)[0] == ("FILE: the PNG is cut short at #", 2)
+
+
+def test_show_and_export(tmp_path, capsys):
+    import cv2
+
+    label.main(["demo", "--out", str(tmp_path / "demo"), "--count", "6", "--size", "32"])
+    store = str(tmp_path / "demo/store")
+    capsys.readouterr()
+    assert label.main(["show", store, "--out", str(tmp_path / "sheets"), "--count", "2"]) == 0
+    assert "labelled: 6" in capsys.readouterr().out
+    for name in ("best", "median", "worst"):
+        assert cv2.imread(str(tmp_path / "sheets" / f"{name}.png")) is not None
+    for kind in ("png", "npz", "nnunet"):
+        assert label.main(["export", store, "--format", kind, "--out", str(tmp_path / kind)]) == 0
+        assert any((tmp_path / kind).iterdir())
+    assert len(list((tmp_path / "png/alpha").iterdir())) == 6
+
+
+def test_users_faults_are_one_line(tmp_path, capsys):
+    label.main(["demo", "--out", str(tmp_path / "demo"), "--count", "1", "--size", "24"])
+    capsys.readouterr()
+    nowhere = str(tmp_path / "nowhere")
+    faults = [
+        ["demo", "--out", str(tmp_path / "demo")],
+        ["demo", "--out", str(tmp_path / "demo"), "--size", "32", "--resume"],
+        ["recist", "--annotations", nowhere, "--images", str(tmp_path), "--out", nowhere],
+        ["masks", "--images", nowhere, "--masks", str(tmp_path), "--out", nowhere],
+        ["raters", "--data", nowhere, "--out", nowhere],
+        ["show", nowhere],
+        ["export", nowhere, "--format", "png", "--out", str(tmp_path / "png")],
+    ]
+    for arguments in faults:
+        assert label.main(arguments) == 2, arguments
+        complaint = capsys.readouterr().err
+        assert complaint.startswith("dsnet.label: ") and complaint.count("\n") == 1
+    assert not (tmp_path / "nowhere").exists()
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_teaches(name, capsys):
+    with pytest.raises(SystemExit) as exit:
+        label.main([name, "--help"])
+    assert exit.value.code == 0
+    assert f"python -m dsnet.label {name}" in capsys.readouterr().out.split("examples:")[1]
+
+
+def test_help_lists_every_command(capsys):
+    with pytest.raises(SystemExit):
+        label.main(["--help"])
+    told = capsys.readouterr().out
+    assert all(f"\n    {name} " in told for name in COMMANDS)
+    assert "--resume" in told
