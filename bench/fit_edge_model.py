@@ -43,7 +43,7 @@ def main() -> None:
         if isinstance(layer, torch.nn.Linear)
     ]
     stored = {
-        "fitted_to": f"LIDC-IDRI nodules of four readers, patients of half {options.half}, and phantoms",
+        "fitted_to": f"LIDC-IDRI, patients of half {options.half}, and as many phantoms",
         "features": FEATURES,
         "mean": rounded(mean),
         "deviation": rounded(deviation),
