@@ -98,9 +98,13 @@ class SliceJob:
         records = []
         for annotation, crop in read_crops(self.annotations, self.images_dir, **self.options):
             if isinstance(crop, ValueError):
-                records.append(
-                    LabelRecord.from_error(annotation.key, annotation.file_name, describe(crop))
+                failed = LabelRecord.from_error(
+                    annotation.key,
+                    annotation.file_name,
+                    describe(crop),
+                    metadata=annotation.metadata,
                 )
+                records.append(failed)
             else:
                 records.append(label_crop(crop))
         return records

@@ -12,7 +12,7 @@ import shlex
 import signal
 import sys
 from collections.abc import Iterable
-from itertools import groupby, islice
+from itertools import islice
 from pathlib import Path
 
 EXAMPLES = {
@@ -115,18 +115,19 @@ def _recist(options, arguments) -> int:
     _need_file(options.annotations, "--annotations")
     _need_folder(options.images, "--images")
     from dsnet._label_jobs import SliceJob
-    from dsnet.data.deeplesion import read_annotations
+    from dsnet.data.deeplesion import group_by_file, read_annotations, select
 
-    chosen = _chosen(read_annotations(options.annotations), options)
-    if options.limit is not None:
-        chosen = chosen[: options.limit]
+    chosen = select(
+        read_annotations(options.annotations), types=options.type, splits=options.split
+    )[: options.limit]
     if not chosen:
         raise UserError("no annotation is left: check --type, --split and --limit")
-    crop = {"size": options.crop, "window": options.window, "isotropic_mm": options.isotropic}
+    window = "auto" if options.window is None else tuple(options.window)
+    crop = {"size": options.crop, "window": window, "isotropic_mm": options.isotropic}
     settings = {"strategy": "recist", **crop}
 
     def jobs(done: set[str]) -> Iterable[SliceJob]:
-        for _, group in groupby(chosen, key=lambda a: a.file_name):
+        for group in group_by_file(chosen):
             rows = tuple(a for a in group if a.key not in done)
             if rows:
                 yield SliceJob(rows, options.images, crop)
@@ -239,10 +240,6 @@ def _run(options, arguments, jobs, total: int | None, settings: dict, out: Path)
     return 1 if options.strict and failed else 0
 
 
-def _chosen(annotations: list, options) -> list:
-    return annotations
-
-
 def _need_folder(path: str, name: str) -> None:
     if not Path(path).is_dir():
         raise UserError(f"{name} must be a folder, there is none at {path}")
@@ -275,16 +272,17 @@ def _parser() -> argparse.ArgumentParser:
     )
     _label_options(recist, "folder of the store")
     recist.add_argument("--crop", type=_positive, default=64, help="pixels a side (default 64)")
-    recist.add_argument("--type", help="only this lesion type, e.g. lung")
-    recist.add_argument("--split", choices=("train", "val", "test"), help="only this part")
+    recist.add_argument(
+        "--type", nargs="+", metavar="TYPE", help="only these: lung, liver, bone, ..."
+    )
+    recist.add_argument("--split", nargs="+", metavar="PART", help="only these: train, val, test")
     recist.add_argument("--limit", type=_positive, help="only the first LIMIT rows")
     recist.add_argument(
         "--window",
         type=float,
         nargs=2,
         metavar=("LOW", "HIGH"),
-        default=(-1350.0, 150.0),
-        help="HU shown as 0..1 (default -1350 150)",
+        help="HU shown as 0..1 (default: the row's own window, or by what is around the mark)",
     )
     recist.add_argument(
         "--isotropic", type=float, metavar="MM", help="resample to MM a pixel (default: native)"

@@ -11,8 +11,10 @@ import pytest
 from dsnet import label
 from dsnet._label_report import LOW_QUALITY, failure_reasons, summary_rows
 from dsnet._label_runs import Stop, run_jobs
+from dsnet.data.phantom import make_phantom
 from dsnet.data.record import LabelRecord
 from dsnet.data.store import StoreWriter, open_store, validate_store
+from shared_data import shared
 
 COMMANDS = ("demo", "recist", "masks", "raters", "show", "export")
 
@@ -245,3 +247,148 @@ def test_help_lists_every_command(capsys):
     told = capsys.readouterr().out
     assert all(f"\n    {name} " in told for name in COMMANDS)
     assert "--resume" in told
+
+
+HEADER = (
+    "File_name,Patient_index,Study_index,Series_ID,Key_slice_index,Measurement_coordinates,"
+    "Bounding_boxes,Lesion_diameters_Pixel_,Normalized_lesion_location,Coarse_lesion_type,"
+    "Possibly_noisy,Slice_range,Spacing_mm_px_,Image_size,DICOM_windows,Patient_gender,"
+    "Patient_age,Train_Val_Test"
+)
+
+
+def table_row(file_name, coordinates, lesion_type=5, split=1) -> str:
+    marks = ", ".join(str(c) for c in coordinates)
+    return (
+        f'{file_name},1,1,1,1,"{marks}","1, 1, 2, 2","5, 4","0.5, 0.5, 0.5",{lesion_type},0,'
+        f'"1, 1","0.7, 0.7, 5","128, 128","-1350, 150",M,60,{split}'
+    )
+
+
+def write_slice(images, name, hu) -> None:
+    import cv2
+
+    path = images / name[:-8] / name[-7:]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    cv2.imwrite(str(path), (np.rint(hu).astype(np.int32) + 32768).astype(np.uint16))
+
+
+@pytest.fixture
+def archive(tmp_path):
+    """A folder like DeepLesion with two good slices and every kind of bad row."""
+    import cv2
+
+    images, rows = tmp_path / "Images_png", []
+    for number in range(2):
+        made = make_phantom("solid", 128, number)
+        name = f"000001_01_0{number + 1}_001.png"
+        write_slice(images, name, made.hu)
+        rows.append(table_row(name, made.mark.coordinates))
+        good, mark = name, made.mark.coordinates
+    x, y = made.mark.center
+    bad = {
+        "missing": table_row("000009_01_01_001.png", mark),
+        "truncated": table_row("000002_01_01_001.png", mark),
+        "8-bit": table_row("000003_01_01_001.png", mark),
+        "not finite": table_row(good, ["NaN", *mark[1:]]),
+        "outside": table_row(good, mark + 5000),
+    }
+    odd = {
+        "zero-length": table_row(good, [*mark[:4], x, y, x, y]),
+        "do not cross": table_row(good, [*mark[:4], *(mark[4:] + 6 * (mark[0] - mark[2]))]),
+        "constant": table_row("000004_01_01_001.png", mark, lesion_type=2, split=3),
+    }
+    write_slice(images, "000002_01_01_001.png", made.hu)
+    whole = images / "000002_01_01" / "001.png"
+    whole.write_bytes(whole.read_bytes()[:2000])
+    grey = images / "000003_01_01" / "001.png"
+    grey.parent.mkdir()
+    cv2.imwrite(str(grey), np.full((128, 128), 90, np.uint8))
+    write_slice(images, "000004_01_01_001.png", np.full((128, 128), -800.0))
+    table = tmp_path / "DL_info.csv"
+    table.write_text("\n".join([HEADER, *rows, *bad.values(), *odd.values()]) + "\n")
+    return ["recist", "--annotations", str(table), "--images", str(images)], len(bad)
+
+
+def test_a_bad_row_is_one_row_with_its_reason(archive, tmp_path, capsys):
+    arguments, bad = archive
+    out = tmp_path / "store"
+    assert label.main([*arguments, "--out", str(out)]) == 0
+    records = list(open_store(out).records())
+    assert len(records) == 2 + bad + 3
+    assert [r.status for r in records[:2]] == ["ok", "ok"]
+    assert {r.metadata["row"] for r in records} == set(range(2, len(records) + 2))
+    failed = [r for r in records if r.status == "failed"]
+    assert len(failed) >= bad and all(r.error for r in failed)
+    assert f"failed: {len(failed)} " in capsys.readouterr().out
+    odd = [r for r in records if r.status == "ok"][2:]
+    assert all(r.notes and r.quality["overall"] < 0.9 for r in odd)
+    assert validate_store(out) == []
+    assert label.main([*arguments, "--out", str(tmp_path / "again"), "--workers", "2"]) == 0
+    assert content(out) == content(tmp_path / "again")
+    assert label.main([*arguments, "--out", str(tmp_path / "strict"), "--strict"]) == 1
+
+
+def test_recist_filters_and_resume(archive, tmp_path):
+    arguments, _ = archive
+    out = tmp_path / "store"
+    assert label.main([*arguments, "--out", str(out), "--limit", "1", "--crop", "32"]) == 0
+    (record,) = open_store(out).records()
+    assert record.image.shape == (32, 32)
+    assert label.main([*arguments, "--out", str(out), "--crop", "64", "--resume"]) == 2
+    assert label.main([*arguments, "--out", str(out), "--crop", "32", "--resume"]) == 0
+    whole = tmp_path / "whole"
+    assert label.main([*arguments, "--out", str(whole), "--crop", "32"]) == 0
+    assert content(out) == content(whole)
+    for name, wanted in (("--type", "abdomen"), ("--split", "test")):
+        chosen = tmp_path / wanted
+        assert label.main([*arguments, "--out", str(chosen), name, wanted]) == 0
+        assert len(open_store(chosen)) == 1
+    assert label.main([*arguments, "--out", str(tmp_path / "no"), "--type", "tooth"]) == 2
+
+
+def test_failed_rows_are_tried_again_when_asked(archive, tmp_path):
+    arguments, _ = archive
+    out = tmp_path / "store"
+    assert label.main([*arguments, "--out", str(out)]) == 0
+    failed = open_store(out).manifest["counts"]["failed"]
+    images = tmp_path / "Images_png"
+    write_slice(images, "000002_01_01_001.png", make_phantom("solid", 128, 1).hu)
+    assert label.main([*arguments, "--out", str(out), "--resume"]) == 0
+    assert open_store(out).manifest["counts"]["failed"] == failed
+    assert label.main([*arguments, "--out", str(out), "--retry-failed"]) == 0
+    assert open_store(out).manifest["counts"]["failed"] == failed - 1
+
+
+def test_masks_and_raters(tmp_path):
+    import cv2
+
+    for number in range(2):
+        made = make_phantom("solid", 64, number)
+        lesion = (made.alpha >= 0.5).astype(np.uint8) * 255
+        grey = np.rint(made.image * 255).astype(np.uint8)
+        folders = {"images": grey, "mask-0": lesion, "mask-1": cv2.dilate(lesion, None)}
+        for folder, picture in folders.items():
+            path = tmp_path / "data/LIDC-IDRI-0001" / f"nodule-{number}" / folder / "slice-0.png"
+            path.parent.mkdir(parents=True)
+            cv2.imwrite(str(path), picture)
+            flat = tmp_path / folder / f"{number}.png"
+            flat.parent.mkdir(exist_ok=True)
+            cv2.imwrite(str(flat), picture)
+    folders = ["--images", str(tmp_path / "images"), "--masks", str(tmp_path / "mask-0")]
+    assert label.main(["masks", *folders, "--out", str(tmp_path / "m")]) == 0
+    raters = ["raters", "--data", str(tmp_path / "data"), "--out", str(tmp_path / "r")]
+    assert label.main(raters) == 0
+    for store, score in (("m", "mask_agreement"), ("r", "rater_agreement")):
+        records = list(open_store(tmp_path / store).records())
+        assert [r.status for r in records] == ["ok", "ok"]
+        assert all(r.quality[score] > 0.7 for r in records)
+
+
+def test_recist_on_real_slices(tmp_path):
+    root = shared("deeplesion")
+    table = ["--annotations", str(root / "DL_info.csv"), "--images", str(root / "Images_png")]
+    assert label.main(["recist", *table, "--out", str(tmp_path / "s"), "--limit", "6"]) == 0
+    records = list(open_store(tmp_path / "s").records())
+    assert [r.status for r in records] == ["ok"] * 6
+    assert np.mean([r.quality["axes_agreement"] for r in records]) > 0.8
