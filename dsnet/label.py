@@ -71,9 +71,7 @@ def main(argv: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         return options.run(options, arguments)
-    except (UserError, FileNotFoundError, FileExistsError, NotADirectoryError) as error:
-        return _complain(error)
-    except (ValueError, RuntimeError, PermissionError) as error:
+    except (UserError, ValueError, RuntimeError, OSError) as error:
         return _complain(error)
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
