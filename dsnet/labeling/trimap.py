@@ -24,8 +24,9 @@ MARGIN_SHARE = 0.15
 LEAST_MARGIN = 1.0
 
 # Strategy 3's unknown band. Besides the pixels on either side of the cut, those whose
-# log-odds are weaker than this (probability 0.18 to 0.82), as far from the cut as a quarter
-# of the short axis, at least 2 pixels: it widens where the lesion's edge is faint.
+# log-odds are weaker than this (probability 0.18 to 0.82) and that hang together with them, as
+# far from the cut as a quarter of the short axis, at least 2 pixels: the band widens where the
+# lesion's edge is faint.
 FAINT_LOG_ODDS = 1.5
 FAINT_SHARE, FAINT_LEAST = 0.25, 2.0
 
@@ -170,7 +171,10 @@ def trimap_from_cut(cut: RecistCut, mark: RecistMark) -> np.ndarray:
     reach = max(FAINT_SHARE * inscribed_diameter(cut.mask), FAINT_LEAST)
     near = _C.split_trimap(cut.mask, reach, reach) == UNKNOWN
     trimap = _C.split_trimap(cut.mask, LEAST_MARGIN, LEAST_MARGIN)
-    trimap[near & (np.abs(cut.log_odds) < FAINT_LOG_ODDS)] = UNKNOWN
+    border = trimap == UNKNOWN
+    faint = near & (np.abs(cut.log_odds) < FAINT_LOG_ODDS)
+    # Faint specks apart from the border say nothing about it.
+    trimap[ndimage.binary_propagation(border, mask=border | faint)] = UNKNOWN
     if not (trimap == FOREGROUND).any():
         core = mark.quadrilateral_mask(cut.mask.shape) & cut.mask
         if not core.any():

@@ -1,0 +1,394 @@
+"""DeepLesion: the table of RECIST marks and its key slices (Yan et al. 2018)."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from dsnet.data.crop import Crop, cut_crop
+from dsnet.data.ct_image import (
+    LUNG_WINDOW,
+    SOFT_TISSUE_WINDOW,
+    apply_window,
+    read_ct_png,
+    read_picture,
+)
+from dsnet.labeling.recist import RecistMark
+
+LESION_TYPES = {
+    -1: "unknown",
+    1: "bone",
+    2: "abdomen",
+    3: "mediastinum",
+    4: "liver",
+    5: "lung",
+    6: "kidney",
+    7: "soft tissue",
+    8: "pelvis",
+}
+SPLITS = {1: "train", 2: "val", 3: "test"}
+DEEPLESION_LUNG_WINDOW = (-1500.0, 500.0)
+
+# A wider window is the scanner's whole range, not a choice for looking at tissue.
+_WIDEST_WINDOW = 2200.0
+# Median HU around a mark below which it lies in lung.
+_LUNG_BELOW = -500.0
+
+_REQUIRED = ("File_name", "Measurement_coordinates")
+
+
+@dataclass(frozen=True)
+class DeepLesionAnnotation:
+    """One row of `DL_info.csv`: one RECIST mark.
+
+    Attributes
+    ----------
+    key : str
+        `File_name` without its ending; a second mark of the same file gets `#2`, and so on.
+    row : int
+        Line of the table, the header being line 1.
+    error : str
+        Why the mark cannot be used; empty where it can. `mark` is None then.
+    spacing : (row, column) or None
+        Millimetres per pixel.
+    window : (low, high) or None
+        HU.
+    lesion_type, split : str
+        Values of `LESION_TYPES` and `SPLITS`; "unknown" where the table does not say.
+    diameters : (long, short) or None
+        As the table states them, in pixels.
+    """
+
+    key: str
+    file_name: str
+    row: int
+    mark: RecistMark | None
+    error: str = ""
+    patient: int | None = None
+    study: int | None = None
+    series: int | None = None
+    key_slice: int | None = None
+    bounding_box: tuple[float, ...] | None = None
+    diameters: tuple[float, ...] | None = None
+    normalized_location: tuple[float, ...] | None = None
+    lesion_type: str = "unknown"
+    possibly_noisy: bool = False
+    slice_range: tuple[float, ...] | None = None
+    spacing: tuple[float, float] | None = None
+    slice_spacing: float | None = None
+    image_size: tuple[float, ...] | None = None
+    window: tuple[float, float] | None = None
+    gender: str = ""
+    age: float | None = None
+    split: str = "unknown"
+
+    @property
+    def in_lung(self) -> bool:
+        """Typed as lung, or untyped (all training rows) and shown in the lung window."""
+        return self.lesion_type == "lung" or (
+            self.lesion_type == "unknown" and self.window == DEEPLESION_LUNG_WINDOW
+        )
+
+    @property
+    def metadata(self) -> dict:
+        """What a label keeps of the row."""
+        return {
+            "row": self.row,
+            "patient": self.patient,
+            "lesion_type": self.lesion_type,
+            "possibly_noisy": self.possibly_noisy,
+            "split": self.split,
+        }
+
+
+def read_annotations(path: str | Path) -> list[DeepLesionAnnotation]:
+    """All rows of a table in DeepLesion's layout, also those whose mark cannot be used.
+
+    Raises
+    ------
+    ValueError
+        When the file cannot be read, is empty, or lacks one of the columns `File_name` and
+        `Measurement_coordinates`. A bad row raises nothing: it tells in its `error`.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise ValueError(f"{path}: {error.strerror or error}") from error
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: not a text file in UTF-8: {error}") from error
+    reader = csv.DictReader(text.splitlines())
+    try:
+        columns, rows = reader.fieldnames or [], [(reader.line_num, row) for row in reader]
+    except csv.Error as error:
+        raise ValueError(f"{path}: line {reader.line_num}: {error}") from error
+    missing = [name for name in _REQUIRED if name not in columns]
+    if missing:
+        raise ValueError(
+            f"{path}: column {', '.join(missing)} is missing; the table has {columns or 'nothing'}"
+        )
+    seen: dict[str, int] = {}
+    annotations = []
+    for line, fields in rows:
+        name = (fields.get("File_name") or "").strip()
+        seen[name] = seen.get(name, 0) + 1
+        stem = name.removesuffix(".png") or f"row-{line}"
+        key = stem if seen[name] == 1 or not name else f"{stem}#{seen[name]}"
+        annotations.append(_annotation(fields, key, name, line))
+    return annotations
+
+
+def select(
+    annotations: Iterable[DeepLesionAnnotation],
+    *,
+    types: Sequence[str] | None = None,
+    splits: Sequence[str] | None = None,
+    include_noisy: bool = True,
+    min_diameter_mm: float | None = None,
+    max_diameter_mm: float | None = None,
+) -> list[DeepLesionAnnotation]:
+    """The rows of these types, splits and long diameters.
+
+    DeepLesion states no type for its training rows: "lung" also takes untyped rows shown in
+    the lung window -1500..500 HU. A row with a bad mark passes the filters that its other
+    columns pass, so that it is reported and not lost; without a spacing a diameter counts
+    one millimetre a pixel.
+
+    Raises
+    ------
+    ValueError
+        When a type or split is unknown.
+    """
+    for names, known, what in ((types, LESION_TYPES, "types"), (splits, SPLITS, "splits")):
+        unknown = sorted(set(names or ()) - set(known.values()))
+        if unknown:
+            raise ValueError(f"{what} must be of {sorted(known.values())}, got {unknown}")
+
+    def fits(a: DeepLesionAnnotation) -> bool:
+        if types is not None and a.lesion_type not in types and not (a.in_lung and "lung" in types):
+            return False
+        if splits is not None and a.split not in splits:
+            return False
+        if a.possibly_noisy and not include_noisy:
+            return False
+        if a.mark is None:
+            return True
+        millimetres = a.mark.long_diameter * _millimetres_along(a)
+        if min_diameter_mm is not None and millimetres < min_diameter_mm:
+            return False
+        return max_diameter_mm is None or millimetres <= max_diameter_mm
+
+    return [a for a in annotations if fits(a)]
+
+
+def group_by_file(
+    annotations: Iterable[DeepLesionAnnotation],
+) -> list[list[DeepLesionAnnotation]]:
+    """The rows of each slice together, slices in the order in which they first appear."""
+    groups: dict[str, list[DeepLesionAnnotation]] = {}
+    for annotation in annotations:
+        groups.setdefault(annotation.file_name, []).append(annotation)
+    return list(groups.values())
+
+
+def find_image(images_dir: str | Path, annotation: DeepLesionAnnotation) -> Path:
+    """The annotation's PNG below `images_dir`.
+
+    Both `SERIES/KEY.png`, as on DeepLesion's disks, and `SERIES_KEY.png` are looked for, in
+    `images_dir` and in its folder `Images_png`.
+
+    Raises
+    ------
+    ValueError
+        When there is none, or the name would lead out of `images_dir`.
+    """
+    name = annotation.file_name
+    series, _, slice_name = name.rpartition("_")
+    if not name or Path(name).name != name:
+        raise ValueError(f"File_name must be a file's name, got {name!r}")
+    for root in (Path(images_dir), Path(images_dir, "Images_png")):
+        for path in (root / series / slice_name, root / name):
+            if path.is_file():
+                return path
+    raise ValueError(f"no image {series}/{slice_name} or {name} in {images_dir}")
+
+
+def choose_window(
+    hu: np.ndarray, mark: RecistMark, window: tuple[float, float] | None
+) -> tuple[float, float]:
+    """The HU window to label in.
+
+    The row's own `window` where it is a window for looking at tissue (at most 2200 HU wide).
+    Else by what surrounds the lesion: the lung window -1350..150 where the median HU in a
+    ring of 10 pixels around the mark's box is below -500, the soft tissue window -175..275
+    elsewhere.
+    """
+    if window is not None and 0 < window[1] - window[0] <= _WIDEST_WINDOW:
+        return window
+    x_min, y_min, x_max, y_max = mark.bounds()
+
+    def box(margin: float) -> tuple[slice, slice]:
+        return (
+            slice(max(int(y_min - margin), 0), max(int(y_max + margin) + 1, 0)),
+            slice(max(int(x_min - margin), 0), max(int(x_max + margin) + 1, 0)),
+        )
+
+    ring = np.zeros(hu.shape, dtype=bool)
+    ring[box(10)] = True
+    ring[box(0)] = False
+    if not ring.any() or np.median(hu[ring]) >= _LUNG_BELOW:
+        return SOFT_TISSUE_WINDOW
+    return LUNG_WINDOW
+
+
+def read_crops(
+    annotations: Iterable[DeepLesionAnnotation],
+    images_dir: str | Path,
+    *,
+    size: int = 64,
+    window: str | tuple[float, float] = "auto",
+    isotropic_mm: float | None = None,
+) -> Iterator[tuple[DeepLesionAnnotation, Crop | ValueError]]:
+    """Each annotation with its crop, or with the error that it met; each slice is read once.
+
+    Parameters
+    ----------
+    annotations : iterable of DeepLesionAnnotation
+        Rows of one file are handed out together, files in the order of their first rows.
+    images_dir : path
+        See `find_image`.
+    size, isotropic_mm
+        See `cut_crop`.
+    window : "auto", "none" or (low, high)
+        HU; "auto" is `choose_window`; "none" reads 8- or 16-bit pictures that were windowed
+        already.
+
+    Raises
+    ------
+    ValueError
+        When `window` is none of these.
+    """
+    _check_window(window)
+    for group in group_by_file(annotations):
+        slice_or_error = _read_slice(images_dir, group, window)
+        for annotation in group:
+            if annotation.error:
+                yield annotation, ValueError(annotation.error)
+            elif isinstance(slice_or_error, ValueError):
+                yield annotation, slice_or_error
+            else:
+                yield annotation, _crop(slice_or_error, annotation, size, window, isotropic_mm)
+
+
+def _check_window(window) -> None:
+    if isinstance(window, str):
+        usable = window in ("auto", "none")
+    else:
+        usable = np.shape(window) == (2,) and window[0] < window[1]
+    if not usable:
+        raise ValueError(f'window must be "auto", "none" or (low, high) in HU, got {window!r}')
+
+
+def _millimetres_along(annotation: DeepLesionAnnotation) -> float:
+    """Millimetres per pixel in the direction of the long axis."""
+    if annotation.spacing is None:
+        return 1.0
+    along, _ = annotation.mark.directions
+    return float(np.hypot(along[0] * annotation.spacing[1], along[1] * annotation.spacing[0]))
+
+
+def _read_slice(images_dir, group, window) -> tuple[np.ndarray, Path] | ValueError:
+    if all(annotation.error for annotation in group):
+        return ValueError("no usable mark")
+    try:
+        path = find_image(images_dir, group[0])
+        return (read_picture if window == "none" else read_ct_png)(path), path
+    except ValueError as error:
+        return error
+
+
+def _crop(slice_and_path, annotation, size, window, isotropic_mm) -> Crop | ValueError:
+    hu, path = slice_and_path
+    try:
+        if window == "auto":
+            window = choose_window(hu, annotation.mark, annotation.window)
+        levels = () if window == "none" else ("window_low", "window_high")
+        crop = cut_crop(
+            hu,
+            annotation.mark,
+            size,
+            spacing=annotation.spacing,
+            isotropic_mm=isotropic_mm,
+            key=annotation.key,
+            source=str(path),
+            metadata={**annotation.metadata, **dict(zip(levels, window, strict=False))},
+        )
+        if levels:
+            crop.image = apply_window(crop.image, *window)
+        return crop
+    except ValueError as error:
+        return error
+
+
+def _annotation(fields: dict, key: str, name: str, line: int) -> DeepLesionAnnotation:
+    mark, error = None, ""
+    try:
+        mark = RecistMark.from_coordinates(_numbers(fields["Measurement_coordinates"]))
+        if not name:
+            raise ValueError("File_name is empty")
+    except (ValueError, TypeError) as problem:
+        mark, error = None, f"row {line}: {problem}"
+    spacing = _optional(fields, "Spacing_mm_px_", 3)
+    if spacing is not None and not (np.isfinite(spacing).all() and min(spacing) > 0):
+        spacing = None
+    window = _optional(fields, "DICOM_windows", 2)
+    lesion_type, split = _integer(fields, "Coarse_lesion_type"), _integer(fields, "Train_Val_Test")
+    age = _optional(fields, "Patient_age", 1)
+    return DeepLesionAnnotation(
+        key=key,
+        file_name=name,
+        row=line,
+        mark=mark,
+        error=error,
+        patient=_integer(fields, "Patient_index"),
+        study=_integer(fields, "Study_index"),
+        series=_integer(fields, "Series_ID"),
+        key_slice=_integer(fields, "Key_slice_index"),
+        bounding_box=_optional(fields, "Bounding_boxes", 4),
+        diameters=_optional(fields, "Lesion_diameters_Pixel_", 2),
+        normalized_location=_optional(fields, "Normalized_lesion_location", 3),
+        lesion_type=LESION_TYPES.get(lesion_type, "unknown"),
+        possibly_noisy=_integer(fields, "Possibly_noisy") == 1,
+        slice_range=_optional(fields, "Slice_range", 2),
+        spacing=None if spacing is None else (spacing[1], spacing[0]),
+        slice_spacing=None if spacing is None else spacing[2],
+        image_size=_optional(fields, "Image_size", 2),
+        window=None if window is None else (window[0], window[1]),
+        gender=(fields.get("Patient_gender") or "").strip(),
+        age=None if age is None else age[0],
+        split=SPLITS.get(split, "unknown"),
+    )
+
+
+def _numbers(text: str | None) -> list[float]:
+    try:
+        return [float(number) for number in (text or "").split(",") if number.strip()]
+    except ValueError as error:
+        raise ValueError(f"Measurement_coordinates must be 8 numbers, got {text!r}") from error
+
+
+def _optional(fields: dict, column: str, count: int) -> tuple[float, ...] | None:
+    """That column's numbers; None where it is absent, empty or not `count` numbers."""
+    try:
+        values = tuple(_numbers(fields.get(column)))
+    except ValueError:
+        return None
+    return values if len(values) == count else None
+
+
+def _integer(fields: dict, column: str) -> int | None:
+    values = _optional(fields, column, 1)
+    return int(values[0]) if values is not None and np.isfinite(values[0]) else None
