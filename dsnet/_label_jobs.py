@@ -14,6 +14,7 @@ from dsnet.labeling import SoftLabel, label_mask, label_raters, label_recist
 
 if TYPE_CHECKING:
     from dsnet.data.crop import Crop
+    from dsnet.data.pictures import OutlinedPicture
 
 
 @dataclass(frozen=True)
@@ -59,23 +60,19 @@ class PhantomJob:
 
 
 @dataclass(frozen=True)
-class CropJob:
-    """A crop that was read already, or the reason why it could not be."""
+class PictureJob:
+    """A picture and the masks drawn over it."""
 
-    key: str
-    source: str
-    crop: Crop | str
+    picture: OutlinedPicture
 
     @property
     def rows(self) -> list[tuple[str, str]]:
         """(key, source)."""
-        return [(self.key, self.source)]
+        return [(self.picture.key, self.picture.source)]
 
     def run(self) -> list[LabelRecord]:
-        """Label it by what it carries."""
-        if isinstance(self.crop, str):
-            return [LabelRecord.from_error(self.key, self.source, self.crop)]
-        return [label_crop(self.crop)]
+        """Read and label it; a picture that cannot be read raises."""
+        return [label_crop(self.picture.read())]
 
 
 @dataclass(frozen=True)

@@ -136,28 +136,29 @@ def _recist(options, arguments) -> int:
 def _masks(options, arguments) -> int:
     _need_folder(options.images, "--images")
     _need_folder(options.masks, "--masks")
-    from dsnet.data.folders import read_image_mask_folders
+    from dsnet.data.folders import find_image_mask_pictures
 
-    crops = read_image_mask_folders(options.images, options.masks)
-    return _run_crops(options, arguments, crops, {"strategy": "masks"})
+    pictures = find_image_mask_pictures(options.images, options.masks)
+    return _run_pictures(options, arguments, pictures, {"strategy": "masks"})
 
 
 def _raters(options, arguments) -> int:
     _need_folder(options.data, "--data")
-    from dsnet.data.raters import read_rater_folder
+    from dsnet.data.raters import find_rater_pictures
 
-    return _run_crops(options, arguments, read_rater_folder(options.data), {"strategy": "raters"})
+    pictures = find_rater_pictures(options.data)
+    return _run_pictures(options, arguments, pictures, {"strategy": "raters"})
 
 
-def _run_crops(options, arguments, crops: Iterable, settings: dict) -> int:
-    from dsnet._label_jobs import CropJob
+def _run_pictures(options, arguments, pictures: list, settings: dict) -> int:
+    from dsnet._label_jobs import PictureJob
 
-    def jobs(done: set[str]) -> Iterable[CropJob]:
-        for crop in islice(crops, options.limit):
-            if crop.key not in done:
-                yield CropJob(crop.key, str(crop.source), crop)
+    chosen = pictures[: options.limit]
 
-    return _run(options, arguments, jobs, options.limit, settings, Path(options.out))
+    def jobs(done: set[str]) -> Iterable[PictureJob]:
+        return (PictureJob(picture) for picture in chosen if picture.key not in done)
+
+    return _run(options, arguments, jobs, len(chosen), settings, Path(options.out))
 
 
 def _show(options, arguments) -> int:

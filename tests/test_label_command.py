@@ -375,14 +375,17 @@ def test_masks_and_raters(tmp_path):
             flat = tmp_path / folder / f"{number}.png"
             flat.parent.mkdir(exist_ok=True)
             cv2.imwrite(str(flat), picture)
+    (tmp_path / "images/unmasked.png").write_bytes((tmp_path / "images/0.png").read_bytes())
     folders = ["--images", str(tmp_path / "images"), "--masks", str(tmp_path / "mask-0")]
     assert label.main(["masks", *folders, "--out", str(tmp_path / "m")]) == 0
     raters = ["raters", "--data", str(tmp_path / "data"), "--out", str(tmp_path / "r")]
     assert label.main(raters) == 0
     for store, score in (("m", "mask_agreement"), ("r", "rater_agreement")):
-        records = list(open_store(tmp_path / store).records())
-        assert [r.status for r in records] == ["ok", "ok"]
+        records = list(open_store(tmp_path / store).records("ok"))
+        assert len(records) == 2
         assert all(r.quality[score] > 0.7 for r in records)
+    (failed,) = open_store(tmp_path / "m").records("failed")
+    assert failed.key == "unmasked" and "no mask" in failed.error
 
 
 def test_recist_on_real_slices(tmp_path):
