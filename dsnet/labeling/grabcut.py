@@ -66,7 +66,15 @@ def cut_recist(image: np.ndarray, mark: RecistMark) -> RecistCut:
     RecistCut
         Where the cut cannot work (no contrast, nothing left, far from the mark's size) its
         mask is the axes' ellipse and `fallback` says why.
+
+    Raises
+    ------
+    ValueError
+        When the image is not [H, W] or not finite, or the mark lies wholly outside it.
+    TypeError
+        When the image is not floating point or `mark` is no RecistMark.
     """
+    image = _checked(image, mark)
     evidence = lesion_evidence(image, mark)
     window = evidence.window
     odds = np.where(evidence.reachable, np.clip(evidence.log_odds, -CERTAIN, CERTAIN), -CERTAIN)
@@ -94,6 +102,24 @@ def cut_recist(image: np.ndarray, mark: RecistMark) -> RecistCut:
         log_odds = np.where(inner, CERTAIN, np.where(outer, 0.0, -CERTAIN))
         return RecistCut(ellipse, log_odds, fallback)
     return RecistCut(mask, log_odds, "")
+
+
+def _checked(image: np.ndarray, mark: RecistMark) -> np.ndarray:
+    if not isinstance(mark, RecistMark):
+        raise TypeError(f"mark must be a RecistMark, got {type(mark).__name__}")
+    image = np.asarray(image)
+    if image.ndim != 2 or 0 in image.shape:
+        raise ValueError(f"image must be [H, W] with H, W >= 1, got shape {image.shape}")
+    if image.dtype.kind != "f":
+        raise TypeError(f"image must be floating point, got dtype {image.dtype}")
+    if not np.isfinite(image).all():
+        raise ValueError("image must be finite, got NaN or infinite values")
+    if "mark lies outside the image" in mark.problems(image.shape):
+        raise ValueError(
+            f"mark must touch the image of {image.shape[0]}x{image.shape[1]} pixels, "
+            f"got end points within {tuple(round(v, 2) for v in mark.bounds())} (x, y, x, y)"
+        )
+    return image
 
 
 def _inner_axes(mark: RecistMark) -> RecistMark:

@@ -116,6 +116,60 @@ def test_a_fallback_leaves_a_band_unknown():
     assert {BACKGROUND, UNKNOWN, FOREGROUND} == set(np.unique(trimap).tolist())
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("place", [(0, 0), (32, 32)])
+def test_an_image_that_is_not_finite_is_refused(value, place):
+    phantom = make_phantom("solid", 64, 3)
+    image = phantom.image.copy()
+    image[place] = value
+    for function in (cut_recist, trimap_from_recist):
+        with pytest.raises(ValueError, match="image must be finite"):
+            function(image, phantom.mark)
+
+
+def test_unusable_arguments_are_named():
+    phantom = make_phantom("solid", 64, 3)
+    image, mark = phantom.image, phantom.mark
+    with pytest.raises(ValueError, match=r"image must be \[H, W\]"):
+        cut_recist(np.stack([image] * 3, axis=-1), mark)
+    with pytest.raises(TypeError, match="image must be floating point"):
+        cut_recist((255 * image).astype(np.uint8), mark)
+    with pytest.raises(TypeError, match="mark must be a RecistMark"):
+        cut_recist(image, mark.coordinates)
+    with pytest.raises(ValueError, match="mark must touch the image"):
+        cut_recist(image, mark.translated(500, 0))
+
+
+DEGENERATE = {
+    "a point": [30, 30] * 4,
+    "zero-length short axis": [20, 30, 40, 30, 30, 30, 30, 30],
+    "one pixel": [29.5, 30, 30.5, 30, 30, 29.5, 30, 30.5],
+    "parallel axes": [20, 30, 40, 30, 22, 31, 38, 31],
+    "axes that do not cross": [20, 30, 40, 30, 60, 10, 60, 20],
+    "huge": [-1e6, 30, 1e6, 30, 30, -1e6, 30, 1e6],
+}
+
+
+@pytest.mark.parametrize("values", DEGENERATE.values(), ids=DEGENERATE)
+def test_a_degenerate_mark_gives_a_lesion_at_its_middle(values):
+    image = make_phantom("solid", 64, 3).image
+    mark = RecistMark.from_coordinates(values)
+    cut = cut_recist(image, mark)
+    assert cut.mask.any()
+    assert (cut.mask & mark.ellipse_mask(image.shape)).any()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_mirroring_and_transposing_the_image_do_so_to_the_cut(kind):
+    phantom = make_phantom(kind, 64, 12)
+    mask = cut_recist(phantom.image, phantom.mark).mask
+    ends = phantom.mark.coordinates.reshape(4, 2)
+    mirrored = RecistMark.from_coordinates(([63, 0] + ends * [-1, 1]).ravel())
+    assert dice(mask[:, ::-1], cut_recist(phantom.image[:, ::-1], mirrored).mask) > 0.98
+    transposed = RecistMark.from_coordinates(ends[:, ::-1].ravel())
+    assert dice(mask.T, cut_recist(phantom.image.T, transposed).mask) > 0.98
+
+
 def test_every_eighth_lidc_nodule():
     with open(shared("lidc", "nodules.csv")) as file:
         rows = list(csv.DictReader(file))[::8]
