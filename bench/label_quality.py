@@ -1,9 +1,9 @@
 """How good labels are on real nodules: `python -m bench.label_quality`.
 
 514 LIDC nodules with four readers each, on the slice with the largest 50 % consensus, which
-is the truth. A label from a mark sees the image and the mark alone. `half 1` holds the
-patients that nothing was fitted to or chosen on. Failures: labels that raised or came out
-empty; they count as Dice 0.
+is the truth. A label from a mark sees the image and the mark alone. The edge model was fitted
+to `half 0`, so for dsnet `half 1` is the figure to quote; `all` and the sizes hold both.
+Failures: labels that raised or came out empty; they count as Dice 0.
 """
 
 from __future__ import annotations

@@ -170,9 +170,11 @@ def test_mirroring_and_transposing_the_image_do_so_to_the_cut(kind):
     assert dice(mask.T, cut_recist(phantom.image.T, transposed).mask) > 0.98
 
 
-def test_every_eighth_lidc_nodule():
+def test_lidc_nodules_of_patients_that_nothing_was_fitted_to():
     with open(shared("lidc", "nodules.csv")) as file:
-        rows = list(csv.DictReader(file))[::8]
+        rows = list(csv.DictReader(file))
+    held_out = sorted({row["patient"] for row in rows})[1::2]
+    rows = [row for row in rows if row["patient"] in held_out][::4]
     figures = []
     for row in rows:
         folder = shared("lidc", "LIDC-IDRI-slices", row["patient"], row["nodule"])
@@ -187,5 +189,6 @@ def test_every_eighth_lidc_nodule():
         cut = cut_recist(image.astype(np.float32) / 255, mark)
         assert not cut.fallback
         figures.append(dice(cut.mask, consensus(np.stack(masks))))
-    # All 514: mean 0.948, 5th percentile 0.896.
-    assert np.mean(figures) > 0.94 and np.percentile(figures, 5) > 0.87
+    # Measured on these 63: mean 0.943, 5th percentile 0.902.
+    assert len(figures) > 50
+    assert np.mean(figures) > 0.935 and np.percentile(figures, 5) > 0.87
