@@ -18,7 +18,9 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeout
 from concurrent.futures.process import BrokenProcessPool
 
+from dsnet.data.phantom import make_phantom
 from dsnet.data.record import LabelRecord
+from dsnet.labeling import label_recist
 
 # Jobs handed out ahead of the one that is written next, a worker: enough to keep all busy
 # behind a slow one, few enough that results waiting for their turn stay small.
@@ -72,6 +74,7 @@ def run_jobs(jobs: Iterable, workers: int, stop: Stop) -> Iterator[list[LabelRec
     stop : Stop
     """
     if workers == 1:
+        _warm_up()
         for job in jobs:
             if stop:
                 return
@@ -181,6 +184,13 @@ _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA
 def _start_worker() -> None:
     # A worker whose parent was killed would wait for work for ever.
     threading.Thread(target=_follow_parent, daemon=True).start()
+    _warm_up()
+
+
+def _warm_up() -> None:
+    # Compiled code is loaded at its first use: the first label's stages should not pay for it.
+    phantom = make_phantom(size=16)
+    label_recist(phantom.image, phantom.mark)
 
 
 def _follow_parent() -> None:

@@ -6,10 +6,10 @@ import os
 import cv2
 import numpy as np
 import pytest
-from shared_data import shared
 
 from dsnet.contact_sheet import CONTOUR, LONG_AXIS, SHORT_AXIS, render
 from dsnet.labeling import RecistMark, trimap_from_mask
+from shared_data import shared
 
 
 def row(title="a", size=(32, 32), grey=0.25):

@@ -35,8 +35,10 @@ DEEPLESION_LUNG_WINDOW = (-1500.0, 500.0)
 
 # A wider window is the scanner's whole range, not a choice for looking at tissue.
 _WIDEST_WINDOW = 2200.0
-# Median HU around a mark below which it lies in lung.
+# A pixel below this many HU is lung; a lesion with this share of lung around it is seen
+# against lung, be it on the chest wall.
 _LUNG_BELOW = -500.0
+_LUNG_SHARE = 0.2
 
 _REQUIRED = ("File_name", "Measurement_coordinates")
 
@@ -222,8 +224,8 @@ def choose_window(
     """The HU window to label in.
 
     The row's own `window` where it is a window for looking at tissue (at most 2200 HU wide).
-    Else by what surrounds the lesion: the lung window -1350..150 where the median HU in a
-    ring of 10 pixels around the mark's box is below -500, the soft tissue window -175..275
+    Else by what surrounds the lesion: the lung window -1350..150 where a fifth of the ring of
+    10 pixels around the mark's box is below -500 HU, the soft tissue window -175..275
     elsewhere.
     """
     if window is not None and 0 < window[1] - window[0] <= _WIDEST_WINDOW:
@@ -239,9 +241,8 @@ def choose_window(
     ring = np.zeros(hu.shape, dtype=bool)
     ring[box(10)] = True
     ring[box(0)] = False
-    if not ring.any() or np.median(hu[ring]) >= _LUNG_BELOW:
-        return SOFT_TISSUE_WINDOW
-    return LUNG_WINDOW
+    lung = np.count_nonzero(hu[ring] < _LUNG_BELOW)
+    return LUNG_WINDOW if lung > _LUNG_SHARE * np.count_nonzero(ring) else SOFT_TISSUE_WINDOW
 
 
 def read_crops(

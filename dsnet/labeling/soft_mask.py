@@ -66,7 +66,8 @@ def label_recist(image: np.ndarray, mark: RecistMark) -> SoftLabel:
     image : ndarray [H, W], float
         Grey values in 0..1 after the HU window.
     mark : RecistMark
-        In the image's pixels; may reach beyond its border.
+        In the image's pixels; may reach beyond its border. Pixels are taken as square:
+        `dsnet.data.crop.cut_crop` makes them so.
 
     Raises
     ------
