@@ -19,8 +19,10 @@ from rich.table import Table
 
 from bench.lidc import Nodule, dice, jittered, read_nodules
 from bench.stock import stock_cut, stock_label
-from dsnet.labeling import RecistMark, label_raters, label_recist
+from dsnet.labeling import RecistMark, closed_form_matting, label_raters, label_recist
 from dsnet.labeling.grabcut import cut_recist
+from dsnet.labeling.soft_mask import PRIOR_WEIGHT
+from dsnet.labeling.trimap import trimap_from_cut
 
 Method = Callable[[Nodule, RecistMark], np.ndarray]
 FROM_MARK: dict[str, Method] = {
@@ -28,6 +30,7 @@ FROM_MARK: dict[str, Method] = {
     "OpenCV grabCut": lambda n, mark: stock_cut(n.image, mark),
     "stock: grabCut, trimap, PyMatting": lambda n, mark: stock_label(n.image, mark) >= 0.5,
     "dsnet cut": lambda n, mark: cut_recist(n.image, mark).mask,
+    "dsnet matting, sides not kept": lambda n, mark: matting_alone(n.image, mark) >= 0.5,
     "dsnet soft mask": lambda n, mark: label_recist(n.image, mark).binary,
 }
 FROM_RATERS = "dsnet soft mask of the four readers"
@@ -62,6 +65,14 @@ def main() -> None:
     show(rows, errors)
     options.out.parent.mkdir(parents=True, exist_ok=True)
     options.out.write_text(json.dumps({"dice": rows, "soft_error": errors}, indent=1) + "\n")
+
+
+def matting_alone(image: np.ndarray, mark: RecistMark) -> np.ndarray:
+    """What matting makes of the cut before each pixel is held to the cut's side of one half."""
+    cut = cut_recist(image, mark)
+    prior = 1 / (1 + np.exp(-cut.log_odds))
+    trimap = trimap_from_cut(cut, mark)
+    return closed_form_matting(image, trimap, prior=prior, prior_weight=PRIOR_WEIGHT)[0]
 
 
 def attempt(method: Method, nodule: Nodule, mark: RecistMark) -> float:

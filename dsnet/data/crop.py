@@ -86,8 +86,8 @@ def cut_crop(
     Raises
     ------
     ValueError
-        When the image is not [H, W] or not finite near the mark, the mark is outside it, or an
-        option is out of range.
+        When the image is not [H, W] or not finite near the mark, the mark is outside it or longer
+        than its diagonal, or an option is out of range.
     """
     image = np.asarray(image)
     if image.ndim != 2 or 0 in image.shape:
@@ -100,6 +100,12 @@ def cut_crop(
         bounds = tuple(round(v, 1) for v in mark.bounds())
         raise ValueError(
             f"mark at x, y {bounds} lies outside the image of {image.shape[1]}x{image.shape[0]}"
+        )
+    x_min, y_min, x_max, y_max = mark.bounds()
+    if not max(x_max - x_min, y_max - y_min) <= np.hypot(*image.shape):
+        raise ValueError(
+            f"mark spans {x_max - x_min:g}x{y_max - y_min:g} pixels, more than the image of "
+            f"{image.shape[1]}x{image.shape[0]}"
         )
     scale = (1.0, 1.0)
     if isotropic_mm is not None:

@@ -72,7 +72,10 @@ def _read_png(path: Path) -> np.ndarray:
     except OSError as error:
         raise ValueError(f"{path}: {error.strerror or error}") from error
     _check_png(data, path)
-    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    try:
+        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    except cv2.error as error:  # a header that states more pixels than OpenCV takes
+        raise ValueError(f"{path}: the PNG could not be decoded: {error.err}") from error
     if pixels is None:
         raise ValueError(f"{path}: the PNG could not be decoded")
     if pixels.ndim == 3:

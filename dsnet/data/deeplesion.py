@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -132,13 +133,15 @@ def read_annotations(path: str | Path) -> list[DeepLesionAnnotation]:
         raise ValueError(
             f"{path}: column {', '.join(missing)} is missing; the table has {columns or 'nothing'}"
         )
-    seen: dict[str, int] = {}
+    used: dict[str, int] = {}  # key -> how many rows wanted it
     annotations = []
     for line, fields in rows:
         name = (fields.get("File_name") or "").strip()
-        seen[name] = seen.get(name, 0) + 1
-        stem = name.removesuffix(".png") or f"row-{line}"
-        key = stem if seen[name] == 1 or not name else f"{stem}#{seen[name]}"
+        stem = key = name.removesuffix(".png") or f"row-{line}"
+        while key in used:
+            used[stem] += 1
+            key = f"{stem}#{used[stem]}"
+        used[key] = 1
         annotations.append(_annotation(fields, key, name, line))
     return annotations
 
@@ -209,11 +212,11 @@ def find_image(images_dir: str | Path, annotation: DeepLesionAnnotation) -> Path
     """
     name = annotation.file_name
     series, _, slice_name = name.rpartition("_")
-    if not name or Path(name).name != name:
+    if not name or Path(name).name != name or series == "..":
         raise ValueError(f"File_name must be a file's name, got {name!r}")
     for root in (Path(images_dir), Path(images_dir, "Images_png")):
         for path in (root / series / slice_name, root / name):
-            if path.is_file():
+            if os.path.isfile(path):  # Path.is_file raises where the name is too long
                 return path
     raise ValueError(f"no image {series}/{slice_name} or {name} in {images_dir}")
 

@@ -72,13 +72,24 @@ def matting_laplacian(image, unknown=None, *, epsilon=1e-7, window_radius=1):
     return csr_matrix((data, pixels[indices], all_rows), (covered.size, covered.size))
 
 
-def matting_system(image, known_value, unknown, *, epsilon, window_radius, constraint_weight):
+def matting_system(
+    image,
+    known_value,
+    unknown,
+    *,
+    epsilon,
+    window_radius,
+    constraint_weight,
+    prior=None,
+    prior_weight=0.0,
+):
     """Assemble the linear system A x = b of closed-form matting.
 
     Without a constraint weight the known pixels are eliminated, L_uu x = -L_uk x_k, one
     equation for each unknown pixel. With a weight w it is (L + w D) x = w D x_k, D the
     indicator of known pixels, over the pixels that share a window with an unknown one;
-    elsewhere it says x = x_k.
+    elsewhere it says x = x_k. A prior p adds its weight v to the unknown pixels' diagonal and
+    v p to their right hand side.
 
     image comes from `check_image`; known_value float64 [H, W] (0 where unknown); unknown
     bool [H, W]. Returns A (csr), b and the pixels' flat indices, int32 ascending.
@@ -92,12 +103,18 @@ def matting_system(image, known_value, unknown, *, epsilon, window_radius, const
     weighted = constraint_weight is not None
     equation, pixels = _number(kernels.covered_pixels(touched, *window) if weighted else unknown)
     stencils = kernels.window_stencils(image, touched, equation, len(pixels), float(epsilon))
+    centre = stencils[:, window[0] - 1, window[1] - 1]
+    free = unknown.ravel()[pixels]
     if weighted:
-        weight = constraint_weight * ~unknown.ravel()[pixels]
-        stencils[:, window[0] - 1, window[1] - 1] += weight
+        weight = constraint_weight * ~free
+        centre += weight
+    if prior is not None:
+        centre += prior_weight * free
     data, indices, indptr, b = kernels.stencils_to_csr(stencils, equation, pixels, known_value)
     if weighted:
         b = weight * known_value.ravel()[pixels]
+    if prior is not None:
+        b = b + prior_weight * free * prior.ravel()[pixels]
     return csr_matrix((data, indices, indptr), (len(pixels), len(pixels))), b, pixels
 
 

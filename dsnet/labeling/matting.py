@@ -54,6 +54,8 @@ def closed_form_matting(
     rtol=DEFAULT_RTOL,
     max_iterations=1000,
     constraint_weight=None,
+    prior=None,
+    prior_weight=1.0,
 ):
     """Estimate alpha from an image and a trimap by closed-form matting.
 
@@ -84,6 +86,12 @@ def closed_form_matting(
         Hold known pixels by weight, (L + w D) x = w D b, as the authors do with w = 100.
         Known pixels within a window of an unknown one may then move a little. By default
         they are eliminated, and keep their value exactly.
+    prior : float array [H, W], optional
+        Alpha in 0..1 as something else than the grey values sees it. Where pixels are unknown,
+        v (x - prior)^2 joins the quadratic form, v the `prior_weight`: a data term as in Wang
+        and Cohen, "Optimized color sampling for robust matting", CVPR 2007.
+    prior_weight : float
+        Above 0; the Laplacian's diagonal is about 8 for 3x3 windows.
 
     Returns
     -------
@@ -107,6 +115,7 @@ def closed_form_matting(
     trimap = check_trimap(trimap, image.shape[:2])
     check_window(image, epsilon, window_radius)
     _check_options(solver, rtol, max_iterations, constraint_weight)
+    prior = _check_prior(prior, prior_weight, trimap.shape)
     unknown = trimap == UNKNOWN
     foreground = trimap == FOREGROUND
     unknowns = int(np.count_nonzero(unknown))
@@ -126,6 +135,8 @@ def closed_form_matting(
             epsilon=epsilon,
             window_radius=window_radius,
             constraint_weight=constraint_weight,
+            prior=prior,
+            prior_weight=prior_weight,
         )
         x, name, iterations, definite = _solve(
             solver, matrix, b, image, pixels, rtol, max_iterations
@@ -172,6 +183,19 @@ def check_trimap(trimap, shape):
         values = np.unique(trimap[~allowed]).tolist()
         raise ValueError(f"trimap must hold 0, 128 and 255 alone, got {values}")
     return trimap
+
+
+def _check_prior(prior, prior_weight, shape):
+    if prior is None:
+        return None
+    prior = np.asarray(prior, dtype=np.float64)
+    if prior.shape != shape:
+        raise ValueError(f"prior must have the image's shape {shape}, got {prior.shape}")
+    if not (prior >= 0).all() or not (prior <= 1).all():
+        raise ValueError("prior must be in 0..1, got values outside or NaN")
+    if not 0 < prior_weight < np.inf:
+        raise ValueError(f"prior_weight must be finite and > 0, got {prior_weight!r}")
+    return prior
 
 
 def _check_options(solver, rtol, max_iterations, constraint_weight):

@@ -23,6 +23,10 @@ from dsnet.labeling.trimap import (
     trimap_from_raters,
 )
 
+# Weight of the cut's probabilities in strategy 3's matting: of 0, 1, 3 and 10 the one with the
+# least difference from the mean of four readers' masks on half of LIDC's patients.
+PRIOR_WEIGHT = 3.0
+
 
 @dataclass
 class SoftLabel:
@@ -56,10 +60,10 @@ def label_recist(image: np.ndarray, mark: RecistMark) -> SoftLabel:
     """Soft mask of a lesion from its RECIST mark (the paper's strategy 3).
 
     The mark seeds a cut of the image, the cut's border becomes a trimap, closed-form matting
-    solves the unknown band. Matting sees grey values alone and the cut sees the mark too, so
-    each pixel keeps the cut's side of one half: the binary mask is the cut. A degenerate mark
-    (a zero-length axis, axes that do not cross) still gives a label;
-    `quality["mark_soundness"]` and `notes` tell.
+    solves the unknown band. Matting sees grey values alone, while the cut also knows the mark:
+    its probabilities are matting's prior, and each pixel keeps the cut's side of one half, so
+    that the binary mask is the cut. A degenerate mark (a zero-length axis, axes that do not
+    cross) still gives a label; `quality["mark_soundness"]` and `notes` tell.
 
     Parameters
     ----------
@@ -93,9 +97,7 @@ def label_recist(image: np.ndarray, mark: RecistMark) -> SoftLabel:
         notes.append(f"cut fell back on the axes' ellipse: {cut.fallback}")
     start = time.perf_counter()
     trimap = trimap_from_cut(cut, mark)
-    label = _solve(
-        image, trimap, start, notes, side=cut.mask, mark=mark, cut_worked=not cut.fallback
-    )
+    label = _solve(image, trimap, start, notes, cut=cut, mark=mark, cut_worked=not cut.fallback)
     label.seconds["cut"] = cut_seconds
     return label
 
@@ -245,14 +247,15 @@ def _of_shape(mask: np.ndarray, image: np.ndarray, name: str) -> np.ndarray:
     return mask
 
 
-def _solve(image, trimap, start, notes, *, side=None, **scored) -> SoftLabel:
+def _solve(image, trimap, start, notes, *, cut=None, **scored) -> SoftLabel:
     """Matting, and what a label tells besides. `start`: when the trimap was begun."""
     seconds = {"cut": 0.0, "trimap": time.perf_counter() - start}
-    alpha, info = closed_form_matting(image, trimap)
+    prior = None if cut is None else 1 / (1 + np.exp(-cut.log_odds))
+    alpha, info = closed_form_matting(image, trimap, prior=prior, prior_weight=PRIOR_WEIGHT)
     seconds["matting"] = info.seconds
-    if side is not None:
+    if cut is not None:
         below_half = np.nextafter(np.float32(0.5), np.float32(0))
-        alpha = np.where(side, np.maximum(alpha, 0.5), np.minimum(alpha, below_half))
+        alpha = np.where(cut.mask, np.maximum(alpha, 0.5), np.minimum(alpha, below_half))
         alpha = alpha.astype(np.float32)
     if float(image.min()) == float(image.max()):
         notes.append("all-constant image: no edge to find")

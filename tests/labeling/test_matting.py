@@ -336,3 +336,39 @@ def test_bad_settings(setting):
     image, trimap = disc(16)
     with pytest.raises(ValueError, match=next(iter(setting))):
         closed_form_matting(image, trimap, **setting)
+
+
+@pytest.mark.parametrize("solver", ["auto", "amg", "jacobi", "banded", "direct"])
+def test_a_prior_is_a_data_term_on_the_unknown_pixels(solver):
+    rng = np.random.default_rng(3)
+    image, prior = rng.random((14, 17)), rng.random((14, 17))
+    trimap = np.full(image.shape, 128, np.uint8)
+    trimap[:, :3], trimap[:, -4:] = 255, 0
+    unknown = (trimap == 128).ravel()
+    known = (trimap == 255).ravel().astype(float)
+    laplacian = matting_laplacian(image).toarray()
+    for weight in (0.01, 1.0, 50.0):
+        matrix = laplacian[np.ix_(unknown, unknown)] + weight * np.eye(unknown.sum())
+        b = weight * prior.ravel()[unknown] - laplacian[unknown] @ known
+        alpha, info = closed_form_matting(
+            image, trimap, solver=solver, prior=prior, prior_weight=weight
+        )
+        expected = np.clip(np.linalg.solve(matrix, b), 0, 1)
+        assert np.abs(alpha.ravel()[unknown] - expected).max() < 1e-6 and info.converged
+        assert np.array_equal(alpha.ravel()[~unknown], known[~unknown])
+    strong, _ = closed_form_matting(image, trimap, prior=prior, prior_weight=1e9)
+    assert np.allclose(strong.ravel()[unknown], prior.ravel()[unknown], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"prior": np.zeros((3, 3))}, "prior must have the image's shape"),
+        ({"prior": np.full((4, 5), np.nan)}, "prior must be in 0..1"),
+        ({"prior": np.full((4, 5), 1.5)}, "prior must be in 0..1"),
+        ({"prior": np.zeros((4, 5)), "prior_weight": 0.0}, "prior_weight must be"),
+    ],
+)
+def test_a_bad_prior_is_named(arguments, words):
+    with pytest.raises(ValueError, match=words):
+        closed_form_matting(np.zeros((4, 5)), np.full((4, 5), 128, np.uint8), **arguments)
