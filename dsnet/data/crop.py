@@ -58,6 +58,7 @@ def cut_crop(
     *,
     spacing: tuple[float, float] | None = None,
     isotropic_mm: float | None = None,
+    masks: np.ndarray | None = None,
     key: str = "",
     source: str = "",
     metadata: dict | None = None,
@@ -80,6 +81,9 @@ def cut_crop(
         Millimetres per pixel of the image.
     isotropic_mm : float, optional
         Resample to square pixels of this many millimetres; needs `spacing`.
+    masks : ndarray [R, H, W], bool, optional
+        Cut likewise; of a resampled pixel, at least half must be covered. Past the image's
+        border nothing is.
     key, source, metadata
         Handed on.
 
@@ -87,11 +91,15 @@ def cut_crop(
     ------
     ValueError
         When the image is not [H, W] or not finite near the mark, the mark is outside it or longer
-        than its diagonal, or an option is out of range.
+        than its diagonal and `size`, or an option is out of range.
     """
     image = np.asarray(image)
     if image.ndim != 2 or 0 in image.shape:
         raise ValueError(f"image must be [H, W] with H, W >= 1, got shape {image.shape}")
+    if masks is not None:
+        masks = np.asarray(masks, dtype=bool)
+        if masks.ndim != 3 or masks.shape[1:] != image.shape:
+            raise ValueError(f"masks must be [R, *{image.shape}], got shape {masks.shape}")
     if size < 8:
         raise ValueError(f"size must be at least 8 pixels, got {size}")
     if isotropic_mm is not None and not (spacing is not None and 0 < isotropic_mm < np.inf):
@@ -102,7 +110,7 @@ def cut_crop(
             f"mark at x, y {bounds} lies outside the image of {image.shape[1]}x{image.shape[0]}"
         )
     x_min, y_min, x_max, y_max = mark.bounds()
-    if not max(x_max - x_min, y_max - y_min) <= np.hypot(*image.shape):
+    if not max(x_max - x_min, y_max - y_min) <= size + np.hypot(*image.shape):
         raise ValueError(
             f"mark spans {x_max - x_min:g}x{y_max - y_min:g} pixels, more than the image of "
             f"{image.shape[1]}x{image.shape[0]}"
@@ -128,12 +136,21 @@ def cut_crop(
     cut = _resampled(image, rows, columns)
     if not np.isfinite(cut).all():
         raise ValueError("image must be finite around the mark, got NaN or infinite values")
+    if masks is not None:
+        within = (
+            _weights(size, offset[1], scale[1], image.shape[0], beyond=0.0),
+            _weights(size, offset[0], scale[0], image.shape[1], beyond=0.0),
+        )
+        # Sums of weights may miss one half by rounding.
+        covered = [_resampled(mask, *within) >= 0.5 - 1e-9 for mask in masks]
+        masks = np.array(covered, dtype=bool).reshape(len(masks), size, size)
     x, y = offset
     moved = mark.translated(-x, -y)
     return Crop(
         image=cut.astype(np.float32),
         mark=moved if scale == (1.0, 1.0) else moved.scaled(*scale),
         spacing=None if spacing is None else (spacing[0] / scale[1], spacing[1] / scale[0]),
+        masks=masks,
         key=key,
         source=source,
         offset=(x, y),

@@ -60,11 +60,14 @@ def _spacings(root: Path) -> dict[str, tuple[float, float]]:
             break
     else:
         return {}
+    spacings = {}
     with open(path, newline="", encoding="utf-8-sig") as file:
         try:
-            return {
-                f"{row['patient']}/{row['nodule']}": (float(row["spacing_mm"]),) * 2
-                for row in csv.DictReader(file)
-            }
+            for row in csv.DictReader(file):
+                spacing = float(row["spacing_mm"])
+                if not 0 < spacing < float("inf"):
+                    raise ValueError(f"spacing_mm must be > 0, got {row['spacing_mm']}")
+                spacings[f"{row['patient']}/{row['nodule']}"] = (spacing, spacing)
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"{path}: patient, nodule, spacing_mm expected: {error}") from error
+    return spacings

@@ -104,11 +104,35 @@ def test_pasting_back_a_shrunk_crop_keeps_its_place_and_area():
         ({"image": np.full((40, 40), np.nan)}, "image must be finite around the mark"),
         ({"image": np.zeros((40, 40)), "isotropic_mm": 0.5}, "needs spacing"),
         ({"image": np.zeros((5, 5))}, "lies outside the image of 5x5"),
+        (
+            {"image": np.zeros((5, 30)), "masks": np.zeros((5, 30))},
+            r"masks must be .*got shape \(5, 30\)",
+        ),
     ],
 )
 def test_bad_input_is_named(arguments, words):
     with pytest.raises(ValueError, match=words):
         cut_crop(mark=mark_at(20, 20), **arguments)
+
+
+@pytest.mark.parametrize("reach", [100, 1e9, 1e300])
+def test_a_mark_far_longer_than_the_image_is_refused(reach):
+    mark = RecistMark.from_coordinates([-reach, 20, reach, 20, 20, 10, 20, 30])
+    with pytest.raises(ValueError, match="more than the image of 40x40"):
+        cut_crop(np.zeros((40, 40)), mark)
+
+
+@pytest.mark.parametrize("width", [20, 120])
+def test_masks_are_cut_like_the_image(width):
+    y, x = np.mgrid[:200, :220]
+    disc = (x - 5) ** 2 + (y - 90) ** 2 <= (width / 2) ** 2
+    masks = np.stack([disc, ~disc])
+    crop = cut_crop(disc.astype(float), mark_at(5, 90, width, width), 64, masks=masks)
+    assert crop.masks.shape == (2, 64, 64) and crop.masks.dtype == bool
+    source_x = (np.arange(64) + 0.5) / crop.scale[0] + crop.offset[0]
+    inside = source_x > 0.5 / crop.scale[0]
+    assert np.array_equal(crop.masks[0][:, inside], crop.image[:, inside] >= 0.5)
+    assert not crop.masks[:, :, source_x < -0.5 / crop.scale[0]].any()
 
 
 def test_nan_far_from_the_mark_does_not_matter():

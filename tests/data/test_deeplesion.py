@@ -136,9 +136,20 @@ def test_images_are_found_in_every_layout_and_nowhere_else(tmp_path):
     flat.parent.mkdir()
     nested.rename(flat)
     assert find_image(flat.parent, a) == flat
-    (outside,) = read_annotations(table(tmp_path, {"File_name": "../../etc_passwd.png"}))
-    with pytest.raises(ValueError, match="must be a file's name"):
-        find_image(tmp_path, outside)
+    (tmp_path / "001.png").write_bytes(b"")
+    for name in ("../../etc_passwd.png", ".._001.png"):
+        (outside,) = read_annotations(table(tmp_path, {"File_name": name}))
+        with pytest.raises(ValueError, match="must be a file's name"):
+            find_image(flat.parent, outside)
+    (endless,) = read_annotations(table(tmp_path, {"File_name": "a" * 300 + "_1.png"}))
+    with pytest.raises(ValueError, match="no image aaa"):
+        find_image(tmp_path, endless)
+
+
+def test_keys_are_unique_whatever_the_names(tmp_path):
+    names = ["A", "A.png", "B.png", "B.png", "B#2.png", "B.png", "row-9.png", ""]
+    rows = read_annotations(table(tmp_path, *({"File_name": name} for name in names)))
+    assert [a.key for a in rows] == ["A", "A#2", "B", "B#2", "B#2#2", "B#3", "row-9", "row-9#2"]
 
 
 def test_crops_keep_rows_together_and_decode_once(tmp_path, monkeypatch):

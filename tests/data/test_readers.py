@@ -1,5 +1,8 @@
 """Folders of outlined pictures, PNG files and DICOM slices."""
 
+import struct
+import zlib
+
 import cv2
 import numpy as np
 import pytest
@@ -69,6 +72,16 @@ def test_wrong_kinds_of_file_are_told(tmp_path):
         read_picture(tmp_path / "colour.png")
 
 
+def test_a_header_that_states_too_many_pixels_is_told(tmp_path):
+    write(tmp_path / "huge.png", noise(np.uint16))
+    data = bytearray((tmp_path / "huge.png").read_bytes())
+    data[16:24] = struct.pack(">II", 100000, 100000)
+    data[29:33] = struct.pack(">I", zlib.crc32(data[12:29]))
+    (tmp_path / "huge.png").write_bytes(data)
+    with pytest.raises(ValueError, match=r"huge\.png: the PNG could not be decoded"):
+        read_ct_png(tmp_path / "huge.png")
+
+
 def test_window():
     hu = np.array([-2000.0, -1350, -600, 150, 900, np.nan])
     image = apply_window(hu, -1350, 150)
@@ -119,6 +132,14 @@ def test_rater_folders(tmp_path):
     (tmp_path / "nodules.csv").write_text("patient,nodule\nP1,nodule-0\n")
     with pytest.raises(ValueError, match=r"nodules.csv: patient, nodule, spacing_mm expected"):
         find_rater_pictures(root)
+
+
+@pytest.mark.parametrize("spacing", ["nan", "0", "-1", "inf", "x", ""])
+def test_a_spacing_that_is_none_is_refused(tmp_path, spacing):
+    write(tmp_path / "P" / "nodule-0" / "images" / "slice-0.png", noise(np.uint8))
+    (tmp_path / "nodules.csv").write_text(f"patient,nodule,spacing_mm\nP,nodule-0,{spacing}\n")
+    with pytest.raises(ValueError, match=r"nodules\.csv: patient, nodule, spacing_mm expected"):
+        find_rater_pictures(tmp_path)
 
 
 def test_real_raters():
