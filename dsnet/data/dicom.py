@@ -37,9 +37,9 @@ def read_dicom_slice(path: str | Path) -> tuple[np.ndarray, tuple[float, float] 
     if pixels.ndim != 2:
         raise ValueError(f"{path}: one grey frame is needed, got shape {pixels.shape}")
     slope, intercept = (
-        float(data.get(name, default))
-        for name, default in (("RescaleSlope", 1), ("RescaleIntercept", 0))
+        default if data.get(name) is None else float(data.get(name))
+        for name, default in (("RescaleSlope", 1.0), ("RescaleIntercept", 0.0))
     )
     hu = (pixels.astype(np.float64) * slope + intercept).astype(np.float32)
-    spacing = data.get("PixelSpacing")
+    spacing = data.get("PixelSpacing") or None  # the tag may be there and empty
     return hu, None if spacing is None else (float(spacing[0]), float(spacing[1]))

@@ -157,3 +157,14 @@ def test_real_dicom():
     assert -1100 < hu.min() < -800 and hu.max() > 200
     with pytest.raises(ValueError, match=r"sr_document"):
         read_dicom_slice(shared("dicom", "highdicom", "sr_document_with_multiple_groups.dcm"))
+
+
+def test_dicom_tags_that_are_empty_count_as_absent(tmp_path):
+    pydicom = pytest.importorskip("pydicom")
+    data = pydicom.dcmread(next(shared("dicom").rglob("*.dcm")))
+    stored = data.pixel_array
+    for tag in ("PixelSpacing", "RescaleSlope", "RescaleIntercept"):
+        setattr(data, tag, None)
+    data.save_as(tmp_path / "a.dcm")
+    hu, spacing = read_dicom_slice(tmp_path / "a.dcm")
+    assert np.array_equal(hu, stored.astype(np.float32)) and spacing is None
