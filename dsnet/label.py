@@ -116,11 +116,18 @@ def _recist(options, arguments) -> int:
     from dsnet.data.deeplesion import group_by_file, read_annotations, select
 
     chosen = select(
-        read_annotations(options.annotations), types=options.type, splits=options.split
+        read_annotations(options.annotations),
+        types=options.type,
+        splits=options.split,
+        include_noisy=not options.no_noisy,
+        min_diameter_mm=options.min_mm,
+        max_diameter_mm=options.max_mm,
     )[: options.limit]
     if not chosen:
-        raise UserError("no annotation is left: check --type, --split and --limit")
-    window = "auto" if options.window is None else tuple(options.window)
+        raise UserError("no annotation is left: check --type, --split, --min-mm and --max-mm")
+    window = "none" if options.pictures else "auto"
+    if options.window is not None:
+        window = tuple(options.window)
     crop = {"size": options.crop, "window": window, "isotropic_mm": options.isotropic}
     settings = {"strategy": "recist", **crop}
 
@@ -275,8 +282,17 @@ def _parser() -> argparse.ArgumentParser:
         "--type", nargs="+", metavar="TYPE", help="only these: lung, liver, bone, ..."
     )
     recist.add_argument("--split", nargs="+", metavar="PART", help="only these: train, val, test")
+    recist.add_argument("--no-noisy", action="store_true", help="leave out Possibly_noisy rows")
+    recist.add_argument("--min-mm", type=float, metavar="MM", help="shortest long axis")
+    recist.add_argument("--max-mm", type=float, metavar="MM", help="longest long axis")
     recist.add_argument("--limit", type=_positive, help="only the first LIMIT rows")
-    recist.add_argument(
+    shown = recist.add_mutually_exclusive_group()
+    shown.add_argument(
+        "--pictures",
+        action="store_true",
+        help="the images are windowed already: 8- or 16-bit pictures, not HU",
+    )
+    shown.add_argument(
         "--window",
         type=float,
         nargs=2,

@@ -326,6 +326,13 @@ def test_recist_filters_and_resume(archive, tmp_path):
         assert label.main([*arguments, "--out", str(chosen), name, wanted]) == 0
         assert len(open_store(chosen)) == 1
     assert label.main([*arguments, "--out", str(tmp_path / "no"), "--type", "tooth"]) == 2
+    none_left = ["--out", str(tmp_path / "no"), "--min-mm", "5000"]
+    usable = ["--type", "abdomen"]
+    assert label.main([*arguments, *usable, *none_left]) == 2
+    pictures = tmp_path / "pictures"
+    assert label.main([*arguments, *usable, "--out", str(pictures), "--pictures"]) == 0
+    (picture,) = open_store(pictures).records()
+    assert picture.status == "ok" and "window_low" not in picture.metadata
 
 
 def test_failed_rows_are_tried_again_when_asked(archive, tmp_path):
