@@ -80,7 +80,8 @@ def lesion_evidence(image: np.ndarray, mark: RecistMark) -> Evidence:
         Touching the image.
     """
     features, reachable, window, contrast = edge_features(image, mark)
-    log_odds = np.where(reachable, _network()(features), -np.inf)
+    log_odds = np.full(reachable.shape, -np.inf)
+    log_odds[reachable] = _network()(features[reachable])
     return Evidence(window, log_odds, reachable, contrast)
 
 
@@ -186,18 +187,18 @@ def _slopes(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 @dataclass(frozen=True)
 class _Network:
-    mean: np.ndarray
-    deviation: np.ndarray
     layers: tuple[tuple[np.ndarray, np.ndarray], ...]
 
     def __call__(self, features: np.ndarray) -> np.ndarray:
-        # einsum, not BLAS: the same bits whatever the number of threads.
-        value = (features.reshape(-1, features.shape[-1]) - self.mean) / self.deviation
+        """Log-odds [N] of features [N, 18]."""
+        value = features
         for number, (weight, bias) in enumerate(self.layers):
-            value = np.einsum("nk,mk->nm", value, weight) + bias
+            # einsum, not BLAS: the same bits whatever the number of threads.
+            value = np.einsum("nk,mk->nm", value, weight)
+            value += bias
             if number < len(self.layers) - 1:
-                value = np.maximum(value, 0.0)
-        return value.reshape(features.shape[:-1])
+                np.maximum(value, 0.0, out=value)
+        return value[:, 0]
 
 
 @lru_cache(maxsize=1)
@@ -206,7 +207,9 @@ def _network() -> _Network:
     stored = json.loads(text)
     if tuple(stored["features"]) != FEATURES:
         raise RuntimeError("edge_model.json was fitted to other features")
-    layers = tuple(
-        (np.array(layer["weight"]), np.array(layer["bias"])) for layer in stored["layers"]
-    )
-    return _Network(np.array(stored["mean"]), np.array(stored["deviation"]), layers)
+    layers = [(np.array(layer["weight"]), np.array(layer["bias"])) for layer in stored["layers"]]
+    # The first layer takes the features as they are: their scaling is part of its weights.
+    weight, bias = layers[0]
+    weight = weight / np.array(stored["deviation"])
+    layers[0] = (weight, bias - weight @ np.array(stored["mean"]))
+    return _Network(tuple(layers))
