@@ -131,9 +131,16 @@ def cut_crop(
         float(np.rint(m - size / 2)) if s == 1.0 else float(m - size / 2 / s)
         for m, s in zip(middle, scale, strict=True)
     )
-    columns = _weights(size, offset[0], scale[0], image.shape[1])
-    rows = _weights(size, offset[1], scale[1], image.shape[0])
-    cut = _resampled(image, rows, columns)
+    if scale == (1.0, 1.0):
+        column, row = (
+            np.clip(np.arange(size) + int(first), 0, length - 1)
+            for first, length in zip(offset, image.shape[::-1], strict=True)
+        )
+        cut = image[np.ix_(row, column)]
+    else:
+        columns = _weights(size, offset[0], scale[0], image.shape[1])
+        rows = _weights(size, offset[1], scale[1], image.shape[0])
+        cut = _resampled(image, rows, columns)
     if not np.isfinite(cut).all():
         raise ValueError("image must be finite around the mark, got NaN or infinite values")
     if masks is not None:
