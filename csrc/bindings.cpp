@@ -1,57 +1,21 @@
 // dsnet._C: checks arguments, releases the GIL, calls.
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
 
 #include <cmath>
 #include <cstdint>
 #include <string>
 #include <utility>
+#include <vector>
 
+#include "arguments.h"
 #include "max_flow.h"
 #include "morphology.h"
-
-namespace py = pybind11;
+#include "vector_unit.h"
 
 namespace dsnet {
 namespace {
-
-template <typename T>
-using Array = py::array_t<T, py::array::c_style>;
-
-std::string shape_text(const py::array& array) {
-    return py::str(array.attr("shape")).cast<std::string>();
-}
-
-// The argument as a C-contiguous two-dimensional array; its dtype must be one of `allowed`.
-template <typename T>
-Array<T> image_argument(const py::object& value, const char* name, const char* kinds,
-                        const char* allowed) {
-    if (!py::isinstance<py::array>(value))
-        throw py::type_error(std::string(name) + " must be a NumPy array of " + allowed + ", got " +
-                             py::str(py::type::of(value).attr("__name__")).cast<std::string>());
-    auto array = py::reinterpret_borrow<py::array>(value);
-    const py::dtype dtype = array.dtype();
-    const bool known = std::string(kinds).find(dtype.kind()) != std::string::npos &&
-                       dtype.itemsize() == static_cast<py::ssize_t>(sizeof(T)) &&
-                       dtype.attr("isnative").cast<bool>();
-    if (!known)
-        throw py::type_error(std::string(name) + " must have dtype " + allowed + ", got " +
-                             py::str(dtype).cast<std::string>());
-    if (array.ndim() != 2)
-        throw py::value_error(std::string(name) + " must have two dimensions [H, W], got shape " +
-                              shape_text(array));
-    if (dtype.kind() == 'b') array = array.attr("view")("uint8");
-    return Array<T>::ensure(array);
-}
-
-Array<std::uint8_t> mask_argument(const py::object& value) {
-    return image_argument<std::uint8_t>(value, "mask", "bu", "bool or uint8");
-}
-
-template <typename T>
-Image<const T> view(const Array<T>& array) {
-    return {array.data(), array.shape(0), array.shape(1)};
-}
 
 Spacing spacing_argument(double row, double column) {
     const auto check = [](double value, const char* name) {
@@ -142,6 +106,25 @@ py::tuple grid_cut(const py::object& source_value, const py::object& sink_value,
     return py::make_tuple(std::move(mask), flow);
 }
 
+std::vector<std::string> vector_units() {
+    std::vector<std::string> names;
+    for (int unit = 0; unit < kVectorUnits; ++unit)
+        if (has_vector_unit(static_cast<VectorUnit>(unit)))
+            names.emplace_back(vector_unit_name(static_cast<VectorUnit>(unit)));
+    return names;
+}
+
+void use_vector_unit_binding(const std::string& name) {
+    for (int unit = 0; unit < kVectorUnits; ++unit) {
+        const auto candidate = static_cast<VectorUnit>(unit);
+        if (name == vector_unit_name(candidate) && has_vector_unit(candidate))
+            return use_vector_unit(candidate);
+    }
+    throw py::value_error("name must be one of " +
+                          py::str(py::cast(vector_units())).cast<std::string>() + ", got " +
+                          py::repr(py::str(name)).cast<std::string>());
+}
+
 py::dict build_info() {
     py::dict info;
 #if defined(__clang__)
@@ -159,6 +142,7 @@ py::dict build_info() {
 #endif
     info["cuda"] = DSNET_WITH_CUDA != 0;
     info["sanitizers"] = DSNET_SANITIZE;
+    info["vector_unit"] = vector_unit_name(vector_unit());
     info["pybind11"] = PYBIND11_TOSTRING(PYBIND11_VERSION_MAJOR) "." PYBIND11_TOSTRING(
         PYBIND11_VERSION_MINOR) "." PYBIND11_TOSTRING(PYBIND11_VERSION_PATCH);
     return info;
@@ -172,6 +156,16 @@ PYBIND11_MODULE(_C, module) {
     module.doc() = "Compiled core of dsnet: exact morphology and the grid graph cut.";
 
     module.def("build_info", &dsnet::build_info, "What was compiled, as a dict.");
+
+    module.def("vector_units", &dsnet::vector_units,
+               "Names of the vector units that this machine has, narrowest first.");
+    module.def("use_vector_unit", &dsnet::use_vector_unit_binding, "name"_a,
+               R"(Run on this vector unit from now on; for tests, since all give the same bits.
+
+Raises
+------
+ValueError
+    If the machine has no unit of that name.)");
 
     module.def("distance_squared", &dsnet::distance_squared_binding, "mask"_a,
                "row_spacing"_a = 1.0, "column_spacing"_a = 1.0,

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import dsnet
+from dsnet import _C
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -20,6 +21,20 @@ def test_build_info_tells_what_was_compiled():
     assert info["cplusplus"] == 201703
     assert info["cuda"] is False or info["cuda"] is True
     assert info["compiler"].startswith(("GCC", "Clang"))
+    assert info["vector_unit"] == _C.vector_units()[-1]
+
+
+def test_vector_units_can_be_chosen():
+    units = _C.vector_units()
+    assert units == [unit for unit in ("baseline", "avx2", "avx512") if unit in units]
+    try:
+        for unit in units:
+            _C.use_vector_unit(unit)
+            assert dsnet.build_info()["vector_unit"] == unit
+    finally:
+        _C.use_vector_unit(units[-1])
+    with pytest.raises(ValueError, match=r"name must be one of \['baseline'.*got 'mmx'"):
+        _C.use_vector_unit("mmx")
 
 
 def test_missing_module_is_told_in_words(tmp_path):
