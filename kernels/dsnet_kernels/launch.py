@@ -1,0 +1,211 @@
+"""What every operation needs to launch: Triton where it is there, memory layouts, tile sizes."""
+
+import contextlib
+from typing import NamedTuple
+
+import torch
+
+try:
+    import triton
+    import triton.language as tl
+
+    HAS_TRITON = True
+    INTERPRETED = bool(triton.knobs.runtime.interpret)
+except ImportError:
+
+    class _Absent:
+        """Lets the kernels' decorators and annotations stand where Triton is not installed."""
+
+        constexpr = int
+
+        @staticmethod
+        def jit(function):
+            return function
+
+    triton = tl = _Absent()
+    HAS_TRITON = INTERPRETED = False
+
+KERNEL_DTYPES = (torch.float32, torch.float16, torch.bfloat16)
+MOST_SPLITS = 256
+# Every copy of this package has its own operators: a process may hold an installed copy and one
+# loaded by another project, under another name.
+NAMESPACE = "".join(c if c.isalnum() else "_" for c in (__package__ or __name__))
+
+
+class Tile(NamedTuple):
+    """What one program holds at a time: channels x pixels, on so many warps."""
+
+    channels: int
+    pixels: int
+    warps: int
+
+
+# By whether channels are the contiguous axis. The first is the default; `warmup` may pick another.
+TILES = {
+    False: (Tile(4, 512, 4), Tile(2, 1024, 4), Tile(8, 512, 8)),
+    True: (Tile(64, 32, 4), Tile(64, 64, 8), Tile(128, 16, 4)),
+}
+_chosen: dict[tuple[str, bool], Tile] = {}
+
+
+class Walk(NamedTuple):
+    """How the programs of a streaming kernel cover a tensor [N, C, P]."""
+
+    block_c: int
+    block_p: int
+    warps: int
+    c_blocks: int
+    p_blocks: int
+    chunk: int
+    splits: int
+
+
+def walk(operation: str, channels_last: bool, channels: int, pixels: int) -> Walk:
+    """Blocks, and pixel chunks for the kernels that reduce over pixels.
+
+    Nothing here depends on the batch, so that a sample's result does not either.
+    """
+    tile = _chosen.get((operation, channels_last), TILES[channels_last][0])
+    block_c = min(tile.channels, power_of_two(channels))
+    block_p = min(tile.pixels * max(1, tile.channels // block_c), max(16, power_of_two(pixels)))
+    p_blocks = ceil_div(pixels, block_p)
+    tiles = max(8, ceil_div(p_blocks, MOST_SPLITS))
+    chunk = tiles * block_p
+    return Walk(
+        block_c,
+        block_p,
+        tile.warps,
+        ceil_div(channels, block_c),
+        p_blocks,
+        chunk,
+        ceil_div(pixels, chunk),
+    )
+
+
+def choose_tile(operation: str, channels_last: bool, tile: Tile | None) -> None:
+    """Use this tile from now on; None goes back to the default."""
+    if tile is None:
+        _chosen.pop((operation, channels_last), None)
+    else:
+        _chosen[operation, channels_last] = Tile(*tile)
+
+
+def ceil_div(a: int, b: int) -> int:
+    return -(-a // b)
+
+
+def power_of_two(value: int) -> int:
+    """The least power of two that is not below the value."""
+    return 1 << max(0, value - 1).bit_length()
+
+
+def runs_kernels(*tensors: torch.Tensor) -> bool:
+    """Whether these tensors go to the Triton kernels; if not, the reference takes them."""
+    if any(t.dtype not in KERNEL_DTYPES for t in tensors):
+        return False
+    if tensors[0].is_cuda:
+        if not HAS_TRITON:
+            raise RuntimeError(
+                "the fused operations need Triton on CUDA tensors: pip install triton, or call "
+                "the reference function instead"
+            )
+        return True
+    return INTERPRETED and tensors[0].device.type == "cpu"
+
+
+def is_channels_last(x: torch.Tensor) -> bool:
+    """Whether channels are the contiguous axis of [N, C, H, W]."""
+    if x.is_contiguous():
+        return False
+    if x.is_contiguous(memory_format=torch.channels_last):
+        return True
+    _, c, h, w = x.shape
+    return c > 1 and x.stride(1) == 1 and _collapses(x) and x.stride(3 if w > 1 else 2) >= c > 0 < h
+
+
+def memory_format(x: torch.Tensor) -> torch.memory_format:
+    return torch.channels_last if is_channels_last(x) else torch.contiguous_format
+
+
+def _collapses(x: torch.Tensor) -> bool:
+    _, _, h, w = x.shape
+    return h == 1 or w == 1 or x.stride(2) == w * x.stride(3)
+
+
+def dense(x: torch.Tensor, channels_last: bool) -> torch.Tensor:
+    """x itself where the kernels can walk it in this layout, else a copy in this layout."""
+    _, c, h, w = x.shape
+    pixel = x.stride(3) if w > 1 else x.stride(2)
+    if channels_last:
+        ready = (c == 1 or x.stride(1) == 1) and _collapses(x) and (h * w == 1 or pixel >= c)
+        return x if ready else x.contiguous(memory_format=torch.channels_last)
+    ready = _collapses(x) and (h * w == 1 or pixel == 1)
+    return x if ready else x.contiguous()
+
+
+def strides(x: torch.Tensor, channels_last: bool) -> tuple[int, int, int]:
+    """Strides over sample, channel and pixel of what `dense` returned."""
+    _, c, h, w = x.shape
+    if channels_last:
+        pixel = x.stride(3) if w > 1 else x.stride(2) if h > 1 else c
+        return x.stride(0), 1, pixel
+    return x.stride(0), x.stride(1), 1
+
+
+def empty_like_shape(x: torch.Tensor, channels_last: bool, dtype=None) -> torch.Tensor:
+    """Unwritten memory of x's shape, dense, in this layout."""
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+    return torch.empty(x.shape, dtype=dtype or x.dtype, device=x.device, memory_format=layout)
+
+
+def on_device_of(x: torch.Tensor):
+    """Triton launches on the current device: make it x's."""
+    return torch.cuda.device(x.device) if x.is_cuda else contextlib.nullcontext()
+
+
+def check(name: str, tensor, shape: tuple, like: torch.Tensor, optional: bool = False) -> None:
+    """Raise unless the tensor has this shape and lies on the same device; -1 is any size."""
+    if tensor is None:
+        if optional:
+            return
+        raise TypeError(f"{name} is None; a tensor of shape {list(shape)} is needed")
+    if not isinstance(tensor, torch.Tensor):
+        raise TypeError(f"{name} is a {type(tensor).__name__}; a tensor is needed")
+    fits = tensor.dim() == len(shape) and all(
+        want in (-1, got) for got, want in zip(tensor.shape, shape, strict=True)
+    )
+    if not fits:
+        raise ValueError(f"{name} has shape {list(tensor.shape)}; {list(shape)} is needed")
+    if not tensor.dtype.is_floating_point:
+        raise TypeError(f"{name} is {tensor.dtype}; a floating-point tensor is needed")
+    if tensor.device != like.device:
+        raise ValueError(f"{name} is on {tensor.device}, the input on {like.device}")
+
+
+def tune(operation: str, run, channels_last: bool, repeats: int = 20) -> dict[Tile, float]:
+    """Time `run()` with each tile on the current device, keep the fastest; milliseconds a call."""
+    milliseconds = {}
+    for tile in TILES[channels_last]:
+        choose_tile(operation, channels_last, tile)
+        run()
+        torch.cuda.synchronize()
+        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        start.record()
+        for _ in range(repeats):
+            run()
+        end.record()
+        torch.cuda.synchronize()
+        milliseconds[tile] = start.elapsed_time(end) / repeats
+    choose_tile(operation, channels_last, min(milliseconds, key=milliseconds.get))
+    return milliseconds
+
+
+def no_double_backward(operation: str):
+    """A backward for a backward operator: second derivatives are refused in so many words."""
+
+    def backward(ctx, *gradients):
+        raise NotImplementedError(
+            f"{operation} has no second derivative; take {operation}_reference where one is needed"
+        )
+
+    return backward

@@ -1,0 +1,177 @@
+"""Compile every kernel that the operators launch, for a GPU that need not be there.
+
+The host functions run on meta tensors with the kernels replaced by recorders; each recorded
+launch is then compiled with the specialisation that the launcher would have chosen: aligned
+pointers and multiples of 16 are marked so, ones become constants. Run as a program, it prints one
+JSON line a kernel: `python tests/kernels/ahead_of_time.py --arch 90 --layout nchw`.
+"""
+
+import argparse
+import contextlib
+import inspect
+import json
+import re
+import subprocess
+import tempfile
+from pathlib import Path
+
+import torch
+import triton
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+
+TYPES = {
+    torch.float32: "*fp32",
+    torch.float16: "*fp16",
+    torch.bfloat16: "*bf16",
+    torch.int32: "*i32",
+    torch.int16: "*i16",
+}
+BIN = Path(triton.__file__).parent / "backends/nvidia/bin"
+
+
+class Recorder:
+    """Stands in a kernel's place: `kernel[grid](*args)` is kept, not launched."""
+
+    def __init__(self, kernel, launches: list):
+        self.kernel, self.launches = kernel, launches
+
+    def __getitem__(self, grid):
+        def launch(*args, **options):
+            self.launches.append((self.kernel, grid, args, options))
+
+        return launch
+
+
+@contextlib.contextmanager
+def recording(*modules):
+    """Yield the list of launches that the modules' host functions make meanwhile."""
+    launches, old = [], []
+    for module in modules:
+        for name, value in list(vars(module).items()):
+            if isinstance(value, triton.JITFunction) and name.endswith("_kernel"):
+                old.append((module, name, value))
+                setattr(module, name, Recorder(value, launches))
+    try:
+        yield launches
+    finally:
+        for module, name, value in old:
+            setattr(module, name, value)
+
+
+def compile_launch(kernel, args, options, arch: int):
+    """The compiled kernel as the launcher would have specialised it."""
+    names = list(inspect.signature(kernel.fn).parameters)
+    warps = options.get("num_warps", 4)
+    values = dict(zip(names, args, strict=False))
+    values |= {k: v for k, v in options.items() if k in names}
+    signature, constants, attributes = {}, {}, {}
+    marked = set(options) & set(names)
+    for i, name in enumerate(names):
+        value = values[name]
+        if name in marked or value is None or (isinstance(value, int) and value == 1):
+            signature[name] = "constexpr"
+            constants[(i,)] = value
+        elif isinstance(value, torch.Tensor):
+            signature[name] = TYPES[value.dtype]
+            if value.storage_offset() * value.element_size() % 16 == 0:
+                attributes[(i,)] = [["tt.divisibility", 16]]
+        elif isinstance(value, float):
+            signature[name] = "fp32"
+        else:
+            signature[name] = "i32" if -(2**31) <= value < 2**31 else "i64"
+            if value % 16 == 0:
+                attributes[(i,)] = [["tt.divisibility", 16]]
+    source = ASTSource(kernel, signature, constants, attributes)
+    return triton.compile(source, target=GPUTarget("cuda", arch, 32), options={"num_warps": warps})
+
+
+def report(compiled) -> dict:
+    """Registers, stack and local bytes a thread, shared bytes, widest loads of global memory."""
+    with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
+        file.write(compiled.asm["cubin"])
+        file.flush()
+        usage = subprocess.run(
+            [BIN / "cuobjdump", "--dump-resource-usage", file.name],
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+    counts = {
+        key.lower(): int(value) for key, value in re.findall(r"\b(REG|STACK|LOCAL):(\d+)", usage)
+    }
+    ptx = compiled.asm["ptx"]
+    widths = {
+        access: max((int(a or 1) * int(b) // 8 for a, b in found), default=0)
+        for access in ("ld", "st")
+        for found in [re.findall(rf"{access}\.global(?:\.\w+)*?(?:\.v(\d))?\.b(\d+)", ptx)]
+    }
+    return {
+        **counts,
+        "shared": compiled.metadata.shared,
+        "load_bytes": widths["ld"],
+        "store_bytes": widths["st"],
+    }
+
+
+def cbam_launches(shape, dtype, channels_last: bool, extras: bool) -> list:
+    """The launches of CBAM, forward and backward; extras: residual, prologue and batch norm."""
+    from dsnet_kernels import cbam_backward, cbam_forward
+
+    c = shape[1]
+    r = max(1, c // 16)
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+
+    def big():
+        return torch.empty(shape, dtype=dtype, device="meta", memory_format=layout)
+
+    def weight(*sizes):
+        return torch.empty(sizes, device="meta")
+
+    mlp = weight(r, c), weight(r), weight(c, r), weight(c)
+    norm = (weight(1), weight(1)) if extras else (None, None)
+    residual, folded = (big(), weight(c)) if extras else (None, None)
+    with recording(cbam_forward, cbam_backward) as launches:
+        x = big()
+        conv = weight(1, 2, 7, 7)
+        y, saved = cbam_forward.launch_cbam_forward(
+            x, *mlp, conv, None, *norm, None, None, extras, 1e-5, residual, folded, folded
+        )
+        cbam_backward.launch_cbam_backward(
+            big(), x, y, saved, *mlp, conv, None, norm[0], extras, dtype if extras else None,
+            folded, folded,
+        )  # fmt: skip
+    return launches
+
+
+OPERATIONS = {"cbam": cbam_launches}
+SHAPE = (4, 64, 256, 256)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--operation", choices=OPERATIONS, nargs="+", default=list(OPERATIONS))
+    parser.add_argument("--arch", type=int, nargs="+", default=[90])
+    parser.add_argument("--layout", choices=["nchw", "nhwc"], nargs="+", default=["nchw", "nhwc"])
+    parser.add_argument("--dtype", nargs="+", default=["bfloat16", "float32"])
+    parser.add_argument("--shape", type=int, nargs=4, default=SHAPE)
+    parser.add_argument("--plain", action="store_true", help="without residual, prologue, norm")
+    options = parser.parse_args()
+    for operation in options.operation:
+        for layout in options.layout:
+            for dtype in options.dtype:
+                launches = OPERATIONS[operation](
+                    options.shape, getattr(torch, dtype), layout == "nhwc", not options.plain
+                )
+                for kernel, grid, args, given in launches:
+                    for arch in options.arch:
+                        line = {
+                            "operation": operation, "kernel": kernel.fn.__name__, "arch": arch,
+                            "layout": layout, "dtype": dtype, "programs": grid[0],
+                        }  # fmt: skip
+                        line |= report(compile_launch(kernel, args, given, arch))
+                        print(json.dumps(line), flush=True)
+
+
+if __name__ == "__main__":
+    main()
