@@ -1,0 +1,274 @@
+"""CBAM: the reference in plain PyTorch, the fused operator and the public function.
+
+Woo, Park, Lee, Kweon, "CBAM: Convolutional Block Attention Module", ECCV 2018. Where the paper
+and the authors' code differ, this follows the code: the maximum map comes before the mean, the
+7x7 convolution has no bias, and a batch norm may follow it.
+"""
+
+import torch
+import torch.nn.functional as F
+
+from .cbam_backward import launch_cbam_backward
+from .cbam_forward import CbamSaved, allocate_cbam, launch_cbam_forward
+from .launch import (
+    NAMESPACE,
+    check,
+    empty_like_shape,
+    is_channels_last,
+    no_double_backward,
+    runs_kernels,
+)
+
+OptionalTensor = torch.Tensor | None
+
+
+def cbam_reference(
+    x, fc1_weight, fc1_bias, fc2_weight, fc2_bias, conv_weight, conv_bias=None, *,
+    norm_weight=None, norm_bias=None, running_mean=None, running_var=None,
+    training=False, momentum=0.01, eps=1e-5, residual=None, scale=None, shift=None,
+) -> torch.Tensor:  # fmt: skip
+    """`cbam` in plain PyTorch. Half precision is computed in float32 and rounded at the end."""
+    dtype = torch.promote_types(x.dtype, torch.float32)
+
+    def wide(tensor):
+        return None if tensor is None else tensor.to(dtype)
+
+    with torch.autocast(x.device.type, enabled=False):
+        out = wide(x)
+        if scale is not None:
+            out = out * wide(scale)[:, None, None] + wide(shift)[:, None, None]
+
+        def mlp(pooled):
+            hidden = F.relu(F.linear(pooled, wide(fc1_weight), wide(fc1_bias)))
+            return F.linear(hidden, wide(fc2_weight), wide(fc2_bias))
+
+        peak = out.flatten(2).max(2)[0]
+        gate = torch.sigmoid(mlp(out.mean((2, 3))) + mlp(peak))
+        out = out * gate[:, :, None, None]
+        maps = torch.cat([out.max(1, keepdim=True)[0], out.mean(1, keepdim=True)], 1)
+        padding = conv_weight.shape[-1] // 2
+        logit = F.conv2d(maps, wide(conv_weight), wide(conv_bias), padding=padding)
+        if norm_weight is not None:
+            logit = F.batch_norm(
+                logit, running_mean, running_var, wide(norm_weight), wide(norm_bias),
+                training or running_mean is None, momentum, eps,
+            )  # fmt: skip
+        out = out * torch.sigmoid(logit)
+        if residual is not None:
+            out = F.relu(out + wide(residual))
+    return out.to(x.dtype)
+
+
+@torch.library.custom_op(f"{NAMESPACE}::cbam", mutates_args=())
+def cbam_op(
+    x: torch.Tensor, w1: torch.Tensor, b1: OptionalTensor, w2: torch.Tensor, b2: OptionalTensor,
+    conv_weight: torch.Tensor, conv_bias: OptionalTensor, norm_weight: OptionalTensor,
+    norm_bias: OptionalTensor, running_mean: OptionalTensor, running_var: OptionalTensor,
+    batch_stats: bool, eps: float, residual: OptionalTensor, scale: OptionalTensor,
+    shift: OptionalTensor,
+) -> tuple[
+    torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor,
+    torch.Tensor, torch.Tensor,
+]:  # fmt: skip
+    """y and the seven tensors of `CbamSaved`."""
+    y, saved = launch_cbam_forward(
+        x, w1, b1, w2, b2, conv_weight, conv_bias, norm_weight, norm_bias, running_mean,
+        running_var, batch_stats, eps, residual, scale, shift,
+    )  # fmt: skip
+    return y, *saved
+
+
+@cbam_op.register_fake
+def _(x, *rest):
+    y, saved = allocate_cbam(x)
+    return y, *saved
+
+
+@torch.library.custom_op(f"{NAMESPACE}::cbam_backward", mutates_args=())
+def cbam_backward_op(
+    dy: torch.Tensor, x: torch.Tensor, y: torch.Tensor, saved: list[torch.Tensor],
+    w1: torch.Tensor, b1: OptionalTensor, w2: torch.Tensor, b2: OptionalTensor,
+    conv_weight: torch.Tensor, conv_bias: OptionalTensor, norm_weight: OptionalTensor,
+    batch_stats: bool, residual_dtype: torch.dtype | None, scale: OptionalTensor,
+    shift: OptionalTensor,
+) -> list[torch.Tensor]:  # fmt: skip
+    """dx, dresidual, dscale, dshift and the eight parameters' gradients."""
+    return list(
+        launch_cbam_backward(
+            dy, x, y, CbamSaved(*saved), w1, b1, w2, b2, conv_weight, conv_bias, norm_weight,
+            batch_stats, residual_dtype, scale, shift,
+        )
+    )  # fmt: skip
+
+
+@cbam_backward_op.register_fake
+def _(
+    dy, x, y, saved, w1, b1, w2, b2, conv_weight, conv_bias, norm_weight, batch_stats,
+    residual_dtype, scale, shift,
+):  # fmt: skip
+    def empty(*shape):
+        return torch.empty(shape, dtype=torch.float32, device=x.device)
+
+    channels_last = is_channels_last(x)
+    c, r = x.shape[1], w1.shape[0]
+    dresidual = empty(0)
+    if residual_dtype is not None:
+        dresidual = empty_like_shape(x, channels_last, residual_dtype)
+    folded = 0 if scale is None else c
+    return [
+        empty_like_shape(x, channels_last), dresidual, empty(folded), empty(folded),
+        empty(r, c), empty(r), empty(c, r), empty(c), empty(*conv_weight.shape), empty(1),
+        empty(1), empty(1),
+    ]  # fmt: skip
+
+
+def _set_up_cbam(ctx, inputs, output):
+    x, w1, b1, w2, b2, conv_weight, conv_bias, norm_weight, norm_bias, _, _, batch_stats, *rest = (
+        inputs
+    )
+    _, residual, scale, shift = rest
+    y, *saved = output
+    tensors = (w1, b1, w2, b2, conv_weight, conv_bias, norm_weight, scale, shift)
+    # The output is needed only for the mask of the final ReLU.
+    ctx.save_for_backward(x, y if residual is not None else x, *saved, *tensors)
+    ctx.batch_stats = batch_stats
+    ctx.residual_dtype = None if residual is None else residual.dtype
+    ctx.parameters = [
+        None if t is None else t.dtype
+        for t in (w1, b1, w2, b2, conv_weight, conv_bias, norm_weight, norm_bias)
+    ]
+    ctx.prologue = [None if t is None else t.dtype for t in (scale, shift)]
+    ctx.mark_non_differentiable(*saved)
+    ctx.set_materialize_grads(False)
+
+
+def _backward_of_cbam(ctx, dy, *_):
+    if dy is None:
+        return (None,) * 16
+    x, y, *rest = ctx.saved_tensors
+    saved, (w1, b1, w2, b2, conv_weight, conv_bias, norm_weight, scale, shift) = rest[:7], rest[7:]
+    dx, dresidual, dscale, dshift, *parameters = cbam_backward_op(
+        dy, x, y, saved, w1, b1, w2, b2, conv_weight, conv_bias, norm_weight, ctx.batch_stats,
+        ctx.residual_dtype, scale, shift,
+    )  # fmt: skip
+
+    def typed(gradient, dtype):
+        return None if dtype is None else gradient.to(dtype)
+
+    gradients = [typed(g, d) for g, d in zip(parameters, ctx.parameters, strict=True)]
+    dscale, dshift = (typed(g, d) for g, d in zip((dscale, dshift), ctx.prologue, strict=True))
+    dresidual = None if ctx.residual_dtype is None else dresidual
+    return (dx, *gradients, None, None, None, None, dresidual, dscale, dshift)
+
+
+cbam_op.register_autograd(_backward_of_cbam, setup_context=_set_up_cbam)
+cbam_backward_op.register_autograd(no_double_backward("cbam"))
+
+
+def cbam(
+    x: torch.Tensor,
+    fc1_weight: torch.Tensor,
+    fc1_bias: OptionalTensor,
+    fc2_weight: torch.Tensor,
+    fc2_bias: OptionalTensor,
+    conv_weight: torch.Tensor,
+    conv_bias: OptionalTensor = None,
+    *,
+    norm_weight: OptionalTensor = None,
+    norm_bias: OptionalTensor = None,
+    running_mean: OptionalTensor = None,
+    running_var: OptionalTensor = None,
+    training: bool = False,
+    momentum: float = 0.01,
+    eps: float = 1e-5,
+    residual: OptionalTensor = None,
+    scale: OptionalTensor = None,
+    shift: OptionalTensor = None,
+) -> torch.Tensor:
+    """Convolutional block attention: a channel gate, then a spatial gate, each times x.
+
+    With ``x' = x * sigmoid(MLP(avg x) + MLP(max x))`` the result is
+    ``x' * sigmoid(norm(conv([max_c x', mean_c x'])))``, and ``relu(result + residual)`` where a
+    residual is given. Sums and products are float32 whatever the dtype; the result has x's dtype
+    and memory format. CUDA tensors in float32, float16 and bfloat16 run the Triton kernels,
+    everything else runs `cbam_reference`.
+
+    Parameters
+    ----------
+    x : Tensor [N, C, H, W]
+        Contiguous or channels_last is walked where it lies; other layouts are copied.
+    fc1_weight, fc1_bias : Tensor [R, C], Tensor [R] or None
+    fc2_weight, fc2_bias : Tensor [C, R], Tensor [C] or None
+        The MLP shared by both pools.
+    conv_weight, conv_bias : Tensor [1, 2, K, K] with K odd, Tensor [1] or None
+        The spatial gate's convolution over maximum and mean, in this order.
+    norm_weight, norm_bias, running_mean, running_var : Tensor [1] or None
+        Batch norm behind the convolution, on when `norm_weight` is given. As in
+        `torch.nn.functional.batch_norm`, the batch's statistics are taken when `training` is
+        set, and then blended into the running ones by `momentum`, or when there are no others.
+    residual : Tensor [N, C, H, W] or None
+        Epilogue: added, then ReLU.
+    scale, shift : Tensor [C] or None
+        Prologue: ``x * scale + shift`` is taken for x, computed while reading; for a batch norm
+        that stands before.
+
+    Returns
+    -------
+    Tensor [N, C, H, W]
+
+    Raises
+    ------
+    ValueError
+        For shapes or devices that do not fit.
+    TypeError
+        For missing or non-floating tensors.
+    NotImplementedError
+        From the kernels' second derivative.
+
+    Notes
+    -----
+    A maximum's gradient goes to the first of equal values, as in torch.max(dim) and max pooling.
+    """
+    check("x", x, (-1, -1, -1, -1), x)
+    n, c, h, w = x.shape
+    if c * h * w == 0:
+        raise ValueError(f"x has shape {list(x.shape)}; only the batch may be empty")
+    check("fc1_weight", fc1_weight, (-1, c), x)
+    r = fc1_weight.shape[0]
+    check("fc1_bias", fc1_bias, (r,), x, optional=True)
+    check("fc2_weight", fc2_weight, (c, r), x)
+    check("fc2_bias", fc2_bias, (c,), x, optional=True)
+    check("conv_weight", conv_weight, (1, 2, -1, -1), x)
+    k = conv_weight.shape[-1]
+    if conv_weight.shape[-2] != k or k % 2 == 0:
+        raise ValueError(f"conv_weight has shape {list(conv_weight.shape)}; a square of odd size "
+                         "is needed")  # fmt: skip
+    check("conv_bias", conv_bias, (1,), x, optional=True)
+    check("norm_weight", norm_weight, (1,), x, optional=True)
+    check("norm_bias", norm_bias, (1,), x, optional=norm_weight is None)
+    check("running_mean", running_mean, (1,), x, optional=True)
+    check("running_var", running_var, (1,), x, optional=running_mean is None)
+    check("residual", residual, (n, c, h, w), x, optional=True)
+    check("scale", scale, (c,), x, optional=True)
+    check("shift", shift, (c,), x, optional=scale is None)
+    batch_stats = norm_weight is not None and (training or running_mean is None)
+    if batch_stats and n * h * w == 1:
+        raise ValueError("batch statistics need more than one value; x has one pixel")
+    if not runs_kernels(x) or (residual is not None and not runs_kernels(residual)):
+        return cbam_reference(
+            x, fc1_weight, fc1_bias, fc2_weight, fc2_bias, conv_weight, conv_bias,
+            norm_weight=norm_weight, norm_bias=norm_bias, running_mean=running_mean,
+            running_var=running_var, training=training, momentum=momentum, eps=eps,
+            residual=residual, scale=scale, shift=shift,
+        )  # fmt: skip
+    y, *saved = cbam_op(
+        x, fc1_weight, fc1_bias, fc2_weight, fc2_bias, conv_weight, conv_bias, norm_weight,
+        norm_bias, running_mean, running_var, batch_stats, eps, residual, scale, shift,
+    )  # fmt: skip
+    if batch_stats and running_mean is not None and n > 0:
+        stats = saved[-1].to(running_mean.dtype)
+        count = n * h * w
+        with torch.no_grad():
+            running_mean.lerp_(stats[2:3], momentum)
+            running_var.lerp_(stats[4:5] * (count / (count - 1)), momentum)
+    return y

@@ -1,0 +1,272 @@
+"""Fused CBAM, forward: three passes over x and small kernels between them.
+
+Bytes, for x of B bytes: channel pool reads B; spatial pool reads B; apply reads B and writes B
+(and reads B of a residual). The maps between them are [N, 2, H, W] and [N, H, W] in float32 and
+an int16 index: 14 / (C * itemsize) of B, 11 % at 64 channels in bfloat16. Every pass walks the
+batch in the opposite direction to the one before, so that it starts on what still lies in L2.
+
+Names: b_ a block of values, p_ pointers, m_ a mask, i_ a program's index. All arithmetic is in
+float32. x is [N, C, P] with P = H * W and strides (stride_n, stride_c, stride_p), of which one
+of the last two is 1.
+"""
+
+from typing import NamedTuple
+
+import torch
+
+from .cbam_gates import channel_gate_kernel, logit_norm_kernel, spatial_logit_kernel
+from .launch import (
+    ceil_div,
+    dense,
+    empty_like_shape,
+    is_channels_last,
+    on_device_of,
+    power_of_two,
+    strides,
+    tl,
+    triton,
+    walk,
+)
+
+
+@triton.jit
+def channel_pool_kernel(
+    x, scale, shift, part_sum, part_max, part_index,
+    C, P, C_BLOCKS, CHUNK, SPLITS, stride_n, stride_c, stride_p,
+    PROLOGUE: tl.constexpr, BLOCK_C: tl.constexpr, BLOCK_P: tl.constexpr,
+):  # fmt: skip
+    """Sum, maximum and its first index over a chunk of pixels, each [N, SPLITS, C].
+
+    One program a (sample, block of channels, chunk of pixels). Reads x once: B bytes.
+    """
+    pid = tl.program_id(0)
+    i_s = pid % SPLITS
+    i_c = pid // SPLITS % C_BLOCKS
+    i_n = (pid // SPLITS // C_BLOCKS).to(tl.int64)
+    c = i_c * BLOCK_C + tl.arange(0, BLOCK_C)
+    m_c = c < C
+    start = i_s * CHUNK
+    lane = tl.arange(0, BLOCK_P)
+    p_c = x + i_n * stride_n + start.to(tl.int64) * stride_p + c.to(tl.int64) * stride_c
+    if PROLOGUE:
+        b_scale = tl.load(scale + c, m_c, other=0).to(tl.float32)[:, None]
+        b_shift = tl.load(shift + c, m_c, other=0).to(tl.float32)[:, None]
+    b_sum = tl.zeros([BLOCK_C, BLOCK_P], tl.float32)
+    b_max = tl.full([BLOCK_C, BLOCK_P], float("-inf"), tl.float32)
+    b_index = tl.zeros([BLOCK_C, BLOCK_P], tl.int32)
+    for p0 in range(start, tl.minimum(start + CHUNK, P), BLOCK_P):
+        p = p0 + lane
+        mask = m_c[:, None] & (p < P)[None, :]
+        b_x = tl.load(p_c[:, None] + (lane * stride_p)[None, :], mask, other=0).to(tl.float32)
+        if PROLOGUE:
+            b_x = tl.where(mask, b_x * b_scale + b_shift, 0.0)
+        better = mask & (b_x > b_max)
+        b_sum += b_x
+        b_max = tl.where(better, b_x, b_max)
+        b_index = tl.where(better, p[None, :], b_index)
+        p_c += BLOCK_P * stride_p
+    b_top = tl.max(b_max, 1)
+    b_first = tl.min(tl.where(b_max == b_top[:, None], b_index, 2147483647), 1)
+    o_part = (i_n * SPLITS + i_s) * C + c
+    tl.store(part_sum + o_part, tl.sum(b_sum, 1), m_c)
+    tl.store(part_max + o_part, b_top, m_c)
+    tl.store(part_index + o_part, b_first, m_c)
+
+
+@triton.jit
+def spatial_pool_kernel(
+    x, scale, shift, gate, maps, top,
+    C, P, P_BLOCKS, stride_n, stride_c, stride_p,
+    PROLOGUE: tl.constexpr, BLOCK_C: tl.constexpr, BLOCK_P: tl.constexpr,
+):  # fmt: skip
+    """Maximum, mean and first index of the maximum over channels of x * gate.
+
+    maps is [N, 2, P], maximum then mean; top [N, P]. One program a (sample, block of pixels),
+    from the last to the first. Reads x once: B bytes.
+    """
+    pid = tl.num_programs(0) - 1 - tl.program_id(0)
+    p = pid % P_BLOCKS * BLOCK_P + tl.arange(0, BLOCK_P)
+    i_n = (pid // P_BLOCKS).to(tl.int64)
+    m_p = p < P
+    c_lane = tl.arange(0, BLOCK_C)
+    p_x = x + i_n * stride_n + (pid % P_BLOCKS).to(tl.int64) * BLOCK_P * stride_p
+    o_p = (tl.arange(0, BLOCK_P) * stride_p)[None, :]
+    b_sum = tl.zeros([BLOCK_C, BLOCK_P], tl.float32)
+    b_max = tl.full([BLOCK_C, BLOCK_P], float("-inf"), tl.float32)
+    b_index = tl.zeros([BLOCK_C, BLOCK_P], tl.int32)
+    for c0 in range(0, C, BLOCK_C):
+        c = c0 + c_lane
+        m_c = c < C
+        mask = m_c[:, None] & m_p[None, :]
+        b_x = tl.load((p_x + c.to(tl.int64) * stride_c)[:, None] + o_p, mask, other=0)
+        b_x = b_x.to(tl.float32)
+        if PROLOGUE:
+            b_scale = tl.load(scale + c, m_c, other=0).to(tl.float32)
+            b_shift = tl.load(shift + c, m_c, other=0).to(tl.float32)
+            b_x = b_x * b_scale[:, None] + b_shift[:, None]
+        b_x *= tl.load(gate + i_n * C + c, m_c, other=0)[:, None]
+        better = mask & (b_x > b_max)
+        b_sum += b_x
+        b_max = tl.where(better, b_x, b_max)
+        b_index = tl.where(better, c[:, None], b_index)
+    b_top = tl.max(b_max, 0)
+    b_first = tl.min(tl.where(b_max == b_top[None, :], b_index, 2147483647), 0)
+    b_total = tl.sum(b_sum, 0)
+    b_top = tl.where(b_total != b_total, b_total, b_top)
+    tl.store(maps + i_n * 2 * P + p, b_top, m_p)
+    tl.store(maps + (i_n * 2 + 1) * P + p, b_total / C, m_p)
+    tl.store(top + i_n * P + p, b_first.to(top.dtype.element_ty), m_p)
+
+
+@triton.jit
+def apply_kernel(
+    x, scale, shift, gate, logit, stats, residual, y,
+    C, P, C_BLOCKS, CHUNK, SPLITS,
+    stride_n, stride_c, stride_p, stride_rn, stride_rc, stride_rp, stride_yn, stride_yc, stride_yp,
+    PROLOGUE: tl.constexpr, NORM: tl.constexpr, RESIDUAL: tl.constexpr,
+    BLOCK_C: tl.constexpr, BLOCK_P: tl.constexpr,
+):  # fmt: skip
+    """y = x * gate * sigmoid(norm(logit)), then relu(y + residual) where there is one.
+
+    One program a (sample, block of channels, chunk of pixels). Reads B (2 B with a residual),
+    writes B.
+    """
+    pid = tl.program_id(0)
+    i_s = pid % SPLITS
+    i_c = pid // SPLITS % C_BLOCKS
+    i_n = (pid // SPLITS // C_BLOCKS).to(tl.int64)
+    c = i_c * BLOCK_C + tl.arange(0, BLOCK_C)
+    c64 = c.to(tl.int64)
+    m_c = c < C
+    start = i_s * CHUNK
+    first = start.to(tl.int64)
+    lane = tl.arange(0, BLOCK_P)
+    p_x = x + i_n * stride_n + first * stride_p + c64 * stride_c
+    p_y = y + i_n * stride_yn + first * stride_yp + c64 * stride_yc
+    if RESIDUAL:
+        p_r = residual + i_n * stride_rn + first * stride_rp + c64 * stride_rc
+    if PROLOGUE:
+        b_scale = tl.load(scale + c, m_c, other=0).to(tl.float32)[:, None]
+        b_shift = tl.load(shift + c, m_c, other=0).to(tl.float32)[:, None]
+    if NORM:
+        n_scale = tl.load(stats)
+        n_shift = tl.load(stats + 1)
+    b_gate = tl.load(gate + i_n * C + c, m_c, other=0)[:, None]
+    for p0 in range(start, tl.minimum(start + CHUNK, P), BLOCK_P):
+        p = p0 + lane
+        mask = m_c[:, None] & (p < P)[None, :]
+        b_x = tl.load(p_x[:, None] + (lane * stride_p)[None, :], mask, other=0).to(tl.float32)
+        b_z = tl.load(logit + i_n * P + p, p < P, other=0)
+        if NORM:
+            b_z = b_z * n_scale + n_shift
+        if PROLOGUE:
+            b_x = b_x * b_scale + b_shift
+        b_y = b_x * b_gate * tl.sigmoid(b_z)[None, :]
+        if RESIDUAL:
+            b_r = tl.load(p_r[:, None] + (lane * stride_rp)[None, :], mask, other=0)
+            b_y += b_r.to(tl.float32)
+            b_y = tl.where(b_y < 0, 0.0, b_y)
+            p_r += BLOCK_P * stride_rp
+        tl.store(p_y[:, None] + (lane * stride_yp)[None, :], b_y.to(y.dtype.element_ty), mask)
+        p_x += BLOCK_P * stride_p
+        p_y += BLOCK_P * stride_yp
+
+
+class CbamSaved(NamedTuple):
+    """What the backward needs, all but the index maps in float32.
+
+    pooled [2, N, C] average and maximum; peak_index int32 [N, C] pixel of the maximum; gate
+    [N, C]; maps [N, 2, H, W]; top int16 or int32 [N, H, W] channel of the maximum; logit
+    [N, H, W]; stats [5] of the spatial batch norm.
+    """
+
+    pooled: torch.Tensor
+    peak_index: torch.Tensor
+    gate: torch.Tensor
+    maps: torch.Tensor
+    top: torch.Tensor
+    logit: torch.Tensor
+    stats: torch.Tensor
+
+
+def allocate_cbam(x: torch.Tensor) -> tuple[torch.Tensor, CbamSaved]:
+    """The output and what is saved, unwritten; fakes and real calls share it."""
+    n, c, h, w = x.shape
+    empty = torch.empty
+    options = {"dtype": torch.float32, "device": x.device}
+    index = torch.int16 if c <= 32767 else torch.int32
+    return empty_like_shape(x, is_channels_last(x)), CbamSaved(
+        empty(2, n, c, **options),
+        empty(n, c, dtype=torch.int32, device=x.device),
+        empty(n, c, **options),
+        empty(n, 2, h, w, **options),
+        empty(n, h, w, dtype=index, device=x.device),
+        empty(n, h, w, **options),
+        empty(5, **options),
+    )
+
+
+def launch_cbam_forward(
+    x, w1, b1, w2, b2, conv_weight, conv_bias, norm_weight, norm_bias, running_mean, running_var,
+    batch_stats, eps, residual, scale, shift,
+) -> tuple[torch.Tensor, CbamSaved]:  # fmt: skip
+    """Launch the forward kernels; arguments as in `cbam`."""
+    channels_last = is_channels_last(x)
+    y, saved = allocate_cbam(x)
+    if x.numel() == 0:
+        for tensor in saved:
+            tensor.zero_()
+        return y, saved
+    n, c, h, w = x.shape
+    p, r, kernel = h * w, w1.shape[0], conv_weight.shape[-1]
+    x = dense(x, channels_last)
+    at = walk("cbam", channels_last, c, p)
+    part_sum, part_max = torch.empty(2, n, at.splits, c, device=x.device).unbind()
+    part_index = torch.empty(n, at.splits, c, dtype=torch.int32, device=x.device)
+    tile = {"BLOCK_C": at.block_c, "BLOCK_P": at.block_p, "num_warps": at.warps}
+    prologue = scale is not None
+    has_norm = norm_weight is not None
+    wide = power_of_two(c)
+    with on_device_of(x):
+        streams = n * at.c_blocks * at.splits
+        channel_pool_kernel[(streams,)](
+            x, scale, shift, part_sum, part_max, part_index,
+            c, p, at.c_blocks, at.chunk, at.splits, *strides(x, channels_last),
+            PROLOGUE=prologue, **tile,
+        )  # fmt: skip
+        channel_gate_kernel[(n,)](
+            part_sum, part_max, part_index, w1.contiguous(), b1, w2.contiguous(), b2,
+            saved.pooled, saved.peak_index, saved.gate, c, r, p, n, at.splits,
+            HAS_B1=b1 is not None, HAS_B2=b2 is not None,
+            BLOCK_S=min(16, max(1, 4096 // wide)), BLOCK_R=max(1, 4096 // wide), BLOCK_C=wide,
+            num_warps=8,
+        )  # fmt: skip
+        spatial_pool_kernel[(n * at.p_blocks,)](
+            x, scale, shift, saved.gate, saved.maps, saved.top,
+            c, p, at.p_blocks, *strides(x, channels_last), PROLOGUE=prologue, **tile,
+        )  # fmt: skip
+        block = min(256, max(16, power_of_two(p)))
+        blocks = ceil_div(p, block)
+        part = torch.empty(3, n * blocks, device=x.device)
+        spatial_logit_kernel[(n * blocks,)](
+            saved.maps, conv_weight.contiguous(), conv_bias, saved.logit, part, h, w, p, blocks,
+            KERNEL=kernel, HAS_BIAS=conv_bias is not None, MOMENTS=has_norm and batch_stats,
+            BLOCK_P=block,
+        )  # fmt: skip
+        if has_norm:
+            logit_norm_kernel[(1,)](
+                part, running_mean, running_var, norm_weight, norm_bias, saved.stats,
+                n * blocks, eps, BATCH_STATS=batch_stats, BLOCK=1024,
+            )  # fmt: skip
+        else:
+            saved.stats.zero_()
+        if residual is not None:
+            residual = dense(residual, channels_last)
+        apply_kernel[(streams,)](
+            x, scale, shift, saved.gate, saved.logit, saved.stats, residual, y,
+            c, p, at.c_blocks, at.chunk, at.splits, *strides(x, channels_last),
+            *(strides(residual, channels_last) if residual is not None else (0, 0, 0)),
+            *strides(y, channels_last),
+            PROLOGUE=prologue, NORM=has_norm, RESIDUAL=residual is not None, **tile,
+        )  # fmt: skip
+    return y, saved

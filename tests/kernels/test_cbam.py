@@ -1,0 +1,282 @@
+"""CBAM's kernels against the reference: values, gradients, layouts, sizes, ties, NaN."""
+
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+sys.path.insert(0, str(Path(__file__).parent))
+from compare import compare, relative_rms, run
+
+KINDS = {
+    "plain": {},
+    "norm": {"norm": True},
+    "norm-eval": {"norm": True, "training": False},
+    "residual": {"residual": True},
+    "prologue": {"prologue": True},
+    "all": {"norm": True, "residual": True, "prologue": True},
+}
+
+
+def make_inputs(
+    shape=(2, 16, 6, 8), dtype=torch.float32, channels_last=False, device="cpu", norm=False,
+    training=True, residual=False, prologue=False, bias=True, kernel=7, hidden=None, seed=0,
+) -> dict:  # fmt: skip
+    generator = torch.Generator().manual_seed(seed)
+
+    def normal(*sizes):
+        return torch.randn(sizes, generator=generator).to(device)
+
+    c = shape[1]
+    r = hidden or max(1, c // 4)
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+    x = normal(*shape).to(dtype).contiguous(memory_format=layout)
+    inputs = {
+        "x": x, "fc1_weight": normal(r, c) / c**0.5, "fc1_bias": normal(r) / 4 if bias else None,
+        "fc2_weight": normal(c, r) / r**0.5, "fc2_bias": normal(c) / 4 if bias else None,
+        "conv_weight": normal(1, 2, kernel, kernel) / 4,
+    }  # fmt: skip
+    if norm:
+        inputs |= {
+            "norm_weight": normal(1).abs() + 0.5, "norm_bias": normal(1), "training": training,
+            "running_mean": normal(1), "running_var": normal(1).abs() + 0.5,
+        }  # fmt: skip
+    else:
+        inputs["conv_bias"] = normal(1) if bias else None
+    if residual:
+        inputs["residual"] = normal(*shape).to(dtype).contiguous(memory_format=layout)
+    if prologue:
+        inputs |= {"scale": normal(c), "shift": normal(c)}
+    return inputs
+
+
+def gradient_for(inputs, seed=1):
+    x = inputs["x"]
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(x.shape, generator=generator).to(x.device, x.dtype)
+
+
+@pytest.mark.parametrize("channels_last", [False, True])
+@pytest.mark.parametrize("kind", KINDS)
+def test_matches_reference(ops, device, kind, channels_last):
+    inputs = make_inputs(channels_last=channels_last, device=device, **KINDS[kind])
+    compare(ops.cbam, ops.cbam_reference, inputs, gradient_for(inputs))
+
+
+@pytest.mark.parametrize("channels_last", [False, True])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_is_no_worse_than_eager(ops, device, dtype, channels_last):
+    """Against the float32 reference, and beside the same steps rounded to half each."""
+    inputs = make_inputs((2, 32, 8, 8), dtype, channels_last, device, norm=True, residual=True)
+    gradient = gradient_for(inputs)
+    compare(ops.cbam, ops.cbam_reference, inputs, gradient)
+    want = run(ops.cbam_reference, inputs, gradient, torch.float32)
+    ours = run(ops.cbam, inputs, gradient)
+    eager = run(eager_cbam, inputs, gradient, dtype)
+    # The interpreter cuts bfloat16 off where the GPU rounds: twice the error.
+    slack = 2 if dtype == torch.bfloat16 and device == "cpu" else 1
+    for name in want:
+        if not name.startswith("running"):
+            limit = slack * max(relative_rms(eager[name], want[name]), 1e-5)
+            assert relative_rms(ours[name], want[name]) <= limit, name
+
+
+def eager_cbam(
+    x, fc1_weight, fc1_bias, fc2_weight, fc2_bias, conv_weight, norm_weight, norm_bias, training,
+    running_mean, running_var, residual,
+):  # fmt: skip
+    """The module as people write it, every step in x's dtype."""
+    functional = torch.nn.functional
+
+    def mlp(v):
+        hidden = functional.relu(functional.linear(v, fc1_weight, fc1_bias))
+        return functional.linear(hidden, fc2_weight, fc2_bias)
+
+    gate = torch.sigmoid(mlp(x.mean((2, 3))) + mlp(x.amax((2, 3))))
+    x = x * gate[:, :, None, None]
+    maps = torch.cat([x.max(1, keepdim=True)[0], x.mean(1, keepdim=True)], 1)
+    logit = functional.conv2d(maps, conv_weight, padding=3)
+    logit = functional.batch_norm(
+        logit, running_mean, running_var, norm_weight, norm_bias, training, 0.01
+    )
+    return functional.relu(x * torch.sigmoid(logit) + residual)
+
+
+@pytest.mark.parametrize("channels_last", [False, True])
+@pytest.mark.parametrize(
+    "shape",
+    [(1, 1, 1, 1), (1, 3, 1, 7), (3, 5, 7, 1), (1, 67, 5, 3), (2, 130, 3, 3), (1, 2, 33, 65)],
+    ids=str,
+)
+def test_odd_sizes(ops, device, shape, channels_last):
+    inputs = make_inputs(
+        shape, channels_last=channels_last, device=device, residual=True, prologue=True, hidden=3
+    )
+    compare(ops.cbam, ops.cbam_reference, inputs, gradient_for(inputs), tolerance=2e-5)
+
+
+@pytest.mark.parametrize("kernel", [1, 3])
+def test_other_kernel_sizes_and_no_biases(ops, device, kernel):
+    inputs = make_inputs(kernel=kernel, bias=False, device=device)
+    compare(ops.cbam, ops.cbam_reference, inputs, gradient_for(inputs))
+
+
+def test_many_chunks_are_joined(ops, device):
+    """Enough pixels for several chunks a channel in both layouts."""
+    for channels_last in (False, True):
+        inputs = make_inputs((1, 4, 72, 128), channels_last=channels_last, device=device, norm=True)
+        compare(ops.cbam, ops.cbam_reference, inputs, gradient_for(inputs), tolerance=2e-5)
+
+
+STRIDED = {
+    "batch step": lambda x: x.repeat(2, 1, 1, 1)[::2],
+    "channel slice": lambda x: torch.cat([x, x], 1)[:, x.shape[1] :],
+    "cropped": lambda x: torch.nn.functional.pad(x, (1, 2, 1, 1))[:, :, 1:-1, 1:-2],
+    "transposed": lambda x: x.transpose(2, 3).contiguous().transpose(2, 3),
+    "channels_last slice": lambda x: torch.cat([x, x], 1).contiguous(
+        memory_format=torch.channels_last
+    )[:, : x.shape[1]],
+    "expanded": lambda x: x[:1].expand(x.shape),
+}
+
+
+@pytest.mark.parametrize("layout", STRIDED)
+def test_strided_inputs_and_gradients(ops, device, layout):
+    inputs = make_inputs(norm=True, residual=True, device=device)
+    expected = {}
+    for where in ("x", "gradient", "residual"):
+        given = dict(inputs)
+        gradient = gradient_for(inputs)
+        if where == "gradient":
+            gradient = STRIDED[layout](gradient)
+        else:
+            given[where] = STRIDED[layout](given[where])
+        got = run(ops.cbam, given, gradient)
+        expected = run(ops.cbam_reference, given, gradient)
+        for name, value in expected.items():
+            assert relative_rms(got[name], value) <= 1e-5, (where, name)
+
+
+def test_the_fast_layouts_are_not_copied(ops, device):
+    """Contiguous, channels_last and their slices over batch and channels are walked as is."""
+    launch = sys.modules[ops.cbam.__module__.rsplit(".", 1)[0] + ".launch"]
+    x = torch.randn(4, 16, 6, 8, device=device)
+    last = x.contiguous(memory_format=torch.channels_last)
+    for view in (x, x[::2], x[:, 4:], last, last[1:], last[:, :8]):
+        dense = launch.dense(view, launch.is_channels_last(view))
+        assert dense.data_ptr() == view.data_ptr()
+    for view in (x[:, :, 1:], x[..., ::2], x.transpose(2, 3)):
+        dense = launch.dense(view, launch.is_channels_last(view))
+        assert dense.shape == view.shape
+
+
+def test_expanded_gradient(ops, device):
+    inputs = make_inputs(device=device)
+    x = inputs["x"].requires_grad_()
+    ops.cbam(**inputs).sum().backward()
+    got, x.grad = x.grad, None
+    ops.cbam_reference(**inputs).sum().backward()
+    assert relative_rms(got, x.grad) < 1e-5
+
+
+def test_output_has_the_input_memory_format(ops, device):
+    inputs = make_inputs(channels_last=True, device=device)
+    assert ops.cbam(**inputs).is_contiguous(memory_format=torch.channels_last)
+    inputs = make_inputs(device=device)
+    assert ops.cbam(**inputs).is_contiguous()
+
+
+def test_empty_batch(ops, device):
+    inputs = make_inputs((0, 8, 4, 4), norm=True, device=device)
+    got = run(ops.cbam, inputs, gradient_for(inputs))
+    assert got["out"].shape == (0, 8, 4, 4)
+    assert all(not got[name].any() for name in ("fc1_weight", "conv_weight", "norm_weight"))
+    assert torch.equal(got["running_mean"], inputs["running_mean"])
+
+
+@pytest.mark.parametrize("values", [torch.zeros, torch.ones])
+def test_ties_go_to_the_first(ops, device, values):
+    """A constant image ties everywhere; each gradient goes where the reference sends it."""
+    inputs = make_inputs(device=device, norm=True)
+    inputs["x"] = values(inputs["x"].shape, device=device)
+    compare(ops.cbam, ops.cbam_reference, inputs, gradient_for(inputs))
+
+
+def test_coarse_values_tie_like_the_reference(ops, device):
+    inputs = make_inputs((2, 16, 9, 9), device=device)
+    inputs["x"] = inputs["x"].mul(2).round().div(2)
+    compare(ops.cbam, ops.cbam_reference, inputs, gradient_for(inputs))
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_nan_and_inf_propagate(ops, device, value, channels_last):
+    inputs = make_inputs(residual=True, channels_last=channels_last, device=device)
+    inputs["x"][0, 3, 2, 5] = value
+    got, want = ops.cbam(**inputs), ops.cbam_reference(**inputs)
+    assert torch.equal(got.isnan(), want.isnan())
+    assert torch.allclose(got, want, equal_nan=True, rtol=1e-5, atol=1e-6)
+    inputs = make_inputs(residual=True, device=device)
+    inputs["residual"][1, 2, 3, 4] = value
+    got, want = ops.cbam(**inputs), ops.cbam_reference(**inputs)
+    assert torch.allclose(got, want, equal_nan=True, rtol=1e-5, atol=1e-6)
+
+
+def test_same_bits_again_and_in_any_batch(ops, device):
+    inputs = make_inputs((3, 16, 8, 8), device=device)
+    gradient = gradient_for(inputs)
+    first, second = (run(ops.cbam, inputs, gradient) for _ in range(2))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    alone = run(ops.cbam, inputs | {"x": inputs["x"][1:2]}, gradient[1:2])
+    assert torch.equal(alone["out"], first["out"][1:2])
+    assert torch.equal(alone["x"], first["x"][1:2])
+
+
+def test_gradcheck_of_the_reference(ops):
+    inputs = make_inputs((2, 4, 3, 4), norm=True, residual=True, prologue=True, kernel=3)
+    del inputs["running_mean"], inputs["running_var"]
+    names = [name for name, value in inputs.items() if isinstance(value, torch.Tensor)]
+    values = [inputs[name].double().requires_grad_() for name in names]
+
+    def function(*tensors):
+        return ops.cbam(**inputs | dict(zip(names, tensors, strict=True)))
+
+    assert torch.autograd.gradcheck(function, values)
+
+
+def test_second_derivative_is_refused(ops, device):
+    inputs = make_inputs(device=device)
+    x = inputs["x"].requires_grad_()
+    (dx,) = torch.autograd.grad(ops.cbam(**inputs).square().sum(), x, create_graph=True)
+    with pytest.raises(NotImplementedError, match="cbam_reference"):
+        dx.sum().backward()
+
+
+def test_frozen_parameters_and_no_grad(ops, device):
+    inputs = make_inputs(device=device)
+    inputs["x"].requires_grad_()
+    ops.cbam(**inputs).sum().backward()
+    assert inputs["x"].grad is not None
+    assert inputs["fc1_weight"].grad is None
+    with torch.no_grad():
+        assert not ops.cbam(**inputs).requires_grad
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "error", "words"),
+    [
+        ("x", torch.zeros(2, 16, 6), ValueError, "x has shape"),
+        ("x", torch.zeros(2, 16, 0, 6), ValueError, "only the batch"),
+        ("fc1_weight", torch.zeros(4, 15), ValueError, "fc1_weight has shape"),
+        ("fc2_weight", None, TypeError, "fc2_weight is None"),
+        ("conv_weight", torch.zeros(1, 2, 4, 4), ValueError, "odd"),
+        ("conv_bias", torch.zeros(1, dtype=torch.int32), TypeError, "floating"),
+        ("residual", torch.zeros(2, 16, 6, 9), ValueError, "residual has shape"),
+        ("scale", torch.zeros(16), TypeError, "shift is None"),
+        ("norm_weight", torch.zeros(1), TypeError, "norm_bias is None"),
+    ],
+)
+def test_bad_input(ops, name, value, error, words):
+    with pytest.raises(error, match=words):
+        ops.cbam(**make_inputs() | {name: value})
