@@ -1,0 +1,39 @@
+"""The networks: DSNet with every rung of its ablation, its SR teacher and the discriminators.
+
+Each module's docstring starts with its signatures. Images are [N, C, H, W] in 0..1.
+"""
+
+from .checkpoint import load_model, save_model, state_of, unwrap
+from .discriminator import PixelDiscriminator
+from .dsnet import VARIANTS, DSNet, DSNetConfig, Variant, build
+from .export import export_onnx, export_program
+from .fusion import EDRFM, SDRFM
+from .grid import interpolate, to_input_grid, to_output_grid
+from .srgan import SRDiscriminator, SROutputs, SRResNet
+from .unet import Backbone, CBAMBlock, UNet
+
+__all__ = [
+    "EDRFM",
+    "SDRFM",
+    "VARIANTS",
+    "Backbone",
+    "CBAMBlock",
+    "DSNet",
+    "DSNetConfig",
+    "PixelDiscriminator",
+    "SRDiscriminator",
+    "SROutputs",
+    "SRResNet",
+    "UNet",
+    "Variant",
+    "build",
+    "export_onnx",
+    "export_program",
+    "interpolate",
+    "load_model",
+    "save_model",
+    "state_of",
+    "to_input_grid",
+    "to_output_grid",
+    "unwrap",
+]

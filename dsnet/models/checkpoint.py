@@ -1,0 +1,118 @@
+"""Models in one file: configuration and weights, loaded with one call.
+
+Public
+------
+``save_model(path, model)``: a `DSNet` or an `SRResNet`, compiled or wrapped ones included
+``load_model(path, device="cpu") -> DSNet or SRResNet`` in evaluation mode
+``unwrap(model)``: the module inside `torch.compile` and data parallel wrappers
+``state_of(model) -> dict``: its state without the wrappers' prefixes
+"""
+
+import os
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from .dsnet import DSNet, DSNetConfig
+from .srgan import SRResNet
+
+FORMAT = "dsnet-model"
+VERSION = 1
+
+
+def unwrap(model: nn.Module) -> nn.Module:
+    """The module that `torch.compile`, DataParallel or DistributedDataParallel wraps."""
+    parallel = (nn.DataParallel, nn.parallel.DistributedDataParallel)
+    while True:
+        if isinstance(model, parallel):
+            model = model.module
+        elif hasattr(model, "_orig_mod"):
+            model = model._orig_mod
+        else:
+            return model
+
+
+def state_of(model: nn.Module) -> dict[str, torch.Tensor]:
+    """State of the unwrapped module; compiled submodules leave no `_orig_mod.` either."""
+    state = unwrap(model).state_dict()
+    return {name.replace("_orig_mod.", ""): value for name, value in state.items()}
+
+
+def save_model(path: str | os.PathLike, model: nn.Module) -> None:
+    """Write configuration and weights, all at once or not at all.
+
+    Parameters
+    ----------
+    path : path
+        The file; an older one is replaced.
+    model : DSNet or SRResNet
+        On any device, in any memory format, also compiled or wrapped for parallel training. A
+        DSNet takes its teacher along.
+
+    Raises
+    ------
+    TypeError
+        For another module.
+    """
+    inner = unwrap(model)
+    if isinstance(inner, DSNet):
+        kind, config = "DSNet", asdict(inner.config)
+    elif isinstance(inner, SRResNet):
+        kind, config = "SRResNet", inner.config
+    else:
+        raise TypeError(f"model is a {type(inner).__name__}; DSNet or SRResNet is needed")
+    state = {k: v.detach().cpu().contiguous() for k, v in state_of(model).items()}
+    content = {
+        "format": FORMAT, "version": VERSION, "kind": kind, "config": config, "state": state,
+    }  # fmt: skip
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        torch.save(content, temporary)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def load_model(path: str | os.PathLike, device: torch.device | str = "cpu") -> DSNet | SRResNet:
+    """Read what `save_model` wrote.
+
+    Parameters
+    ----------
+    path : path
+    device : device
+        Where the model goes.
+
+    Returns
+    -------
+    DSNet or SRResNet
+        In evaluation mode.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If it is something else, or of a later version.
+    """
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"path is {os.fspath(path)}; there is no such file")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise ValueError(f"{path} is no model file of dsnet: {error}") from error
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise ValueError(f"{path} is no model file of dsnet; save_model writes them")
+    if content["version"] > VERSION:
+        raise ValueError(
+            f"{path} has version {content['version']}; this dsnet reads up to {VERSION}"
+        )
+    if content["kind"] == "DSNet":
+        model = DSNet(DSNetConfig(**content["config"]))
+    else:
+        model = SRResNet(**content["config"])
+    model.load_state_dict(content["state"])
+    return model.to(device).eval()

@@ -1,0 +1,301 @@
+"""DSNet: teacher, fusion and backbone in one module, and every rung of the paper's ablation.
+
+Public
+------
+``VARIANTS``: name -> ``Variant(network, fusion, soft_loss, gan_loss)``, in the order of table 3:
+    unet, backbone, sr-input, edrfm, sdrfm, soft-loss, dsnet
+``DSNetConfig(variant="dsnet", width=64, depth=4, reduction=16, image_channels=3, scale=4,
+    teacher_channels=1, teacher_blocks=16, teacher_features=64, teacher_global_skip=False)``
+    ``.rung -> Variant``, ``.uses_teacher -> bool``
+``build(config="dsnet", *, teacher=None, **settings) -> DSNet``
+``DSNet.forward(image, teacher_outputs=None) -> soft mask, float32 in 0..1``
+    [N, 1 or image_channels, H, W] to [N, 1, scale * H, scale * W]
+``DSNet.logits(image, teacher_outputs=None)``: the same before the sigmoid
+``DSNet.teach(image) -> SROutputs(image, features) or None``: what `teacher_outputs` takes
+``DSNet.predict(image, threshold=0.5) -> (soft, binary)`` on the input's grid
+``DSNet.trainable_parameters() -> list``: all but the frozen teacher's
+
+The mask lies on the grid of the super-resolved image, where the fusion and the first level of the
+backbone work (256x256 for a 64x64 crop). All variants, the plain U-Net included, work on that
+grid, so that their masks and figures compare. `grid.to_output_grid` brings a label there.
+"""
+
+from dataclasses import dataclass, fields, replace
+from typing import NamedTuple
+
+import torch
+from torch import nn
+
+from .fusion import EDRFM, SDRFM
+from .grid import interpolate, to_input_grid
+from .srgan import SCALE, SROutputs, SRResNet
+from .unet import Backbone, UNet
+
+
+class Variant(NamedTuple):
+    """One rung of the ablation (paper, table 3)."""
+
+    network: str  # "unet" or "backbone"
+    fusion: str | None  # None, "sr", "edrfm" or "sdrfm"
+    soft_loss: bool
+    gan_loss: bool
+
+
+VARIANTS = {
+    "unet": Variant("unet", None, False, False),
+    "backbone": Variant("backbone", None, False, False),
+    "sr-input": Variant("backbone", "sr", False, False),
+    "edrfm": Variant("backbone", "edrfm", False, False),
+    "sdrfm": Variant("backbone", "sdrfm", False, False),
+    "soft-loss": Variant("backbone", "sdrfm", True, False),
+    "dsnet": Variant("backbone", "sdrfm", True, True),
+}
+
+
+@dataclass(frozen=True)
+class DSNetConfig:
+    """What a DSNet is made of; `save_model` keeps it with the weights.
+
+    Attributes
+    ----------
+    variant : str
+        A name in `VARIANTS`.
+    width, depth, reduction : int
+        Of `Backbone`, or width and depth of `UNet`.
+    image_channels : int
+        Channels in which interpolated and SR image enter the network. A grey image is repeated
+        to them. 3 is the paper's (6 and 70 in figure 4); 1 spans the same functions for less.
+    scale : int
+        Output grid per input grid; 4 wherever there is a teacher.
+    teacher_channels, teacher_blocks, teacher_features, teacher_global_skip
+        Of `SRResNet`.
+    """
+
+    variant: str = "dsnet"
+    width: int = 64
+    depth: int = 4
+    reduction: int = 16
+    image_channels: int = 3
+    scale: int = SCALE
+    teacher_channels: int = 1
+    teacher_blocks: int = 16
+    teacher_features: int = 64
+    teacher_global_skip: bool = False
+
+    def __post_init__(self):
+        if self.variant not in VARIANTS:
+            raise ValueError(f"variant is {self.variant!r}; known are {', '.join(VARIANTS)}")
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if field.type in (int, "int") and (not isinstance(value, int) or value < 1):
+                raise ValueError(f"{field.name} is {value!r}; a positive integer is needed")
+        if self.uses_teacher and self.scale != SCALE:
+            raise ValueError(
+                f"scale is {self.scale}; variant {self.variant!r} takes its teacher's, {SCALE}"
+            )
+        if 1 not in (self.image_channels, self.teacher_channels) and (
+            self.image_channels != self.teacher_channels
+        ):
+            raise ValueError(
+                f"image_channels is {self.image_channels}, teacher_channels "
+                f"{self.teacher_channels}; equal ones are needed, or 1"
+            )
+
+    @property
+    def rung(self) -> Variant:
+        return VARIANTS[self.variant]
+
+    @property
+    def uses_teacher(self) -> bool:
+        return self.rung.fusion is not None
+
+
+class DSNet(nn.Module):
+    """A rung of the ablation, up to the full network (paper, figure 3).
+
+    Parameters
+    ----------
+    config : DSNetConfig
+    teacher : SRResNet, optional
+        Trained; taken as it is and frozen. Without it the config's is made, with fresh weights.
+
+    Raises
+    ------
+    ValueError
+        If the teacher is not the one that the config describes.
+    """
+
+    def __init__(self, config: DSNetConfig, teacher: SRResNet | None = None):
+        super().__init__()
+        self.config = config
+        channels = config.image_channels
+        self.teacher = None
+        if config.uses_teacher:
+            described = teacher_settings(config)
+            self.teacher = SRResNet(**described) if teacher is None else teacher
+            if self.teacher.config != described:
+                raise ValueError(f"teacher is {self.teacher.config}; the config says {described}")
+            self.teacher.requires_grad_(False).eval()
+        self.fusion = None
+        fused = channels
+        if config.rung.fusion in ("edrfm", "sdrfm"):
+            fused = config.width
+            if config.rung.fusion == "edrfm":
+                self.fusion = EDRFM(channels, config.teacher_features, fused)
+            else:
+                self.fusion = SDRFM(channels, config.teacher_features, fused, config.reduction)
+        if config.rung.network == "unet":
+            self.network = UNet(fused, 1, config.width, config.depth)
+        else:
+            self.network = Backbone(fused, 1, config.width, config.depth, config.reduction)
+
+    def train(self, mode: bool = True) -> "DSNet":
+        """As in `torch.nn.Module.train`; the frozen teacher stays in evaluation mode."""
+        super().train(mode)
+        if self.teacher is not None:
+            self.teacher.eval()
+        return self
+
+    def trainable_parameters(self) -> list[nn.Parameter]:
+        """All parameters but the teacher's."""
+        return [p for p in self.parameters() if p.requires_grad]
+
+    def teach(self, image: torch.Tensor) -> SROutputs | None:
+        """What the teacher says of an image, without gradient; None where there is no teacher.
+
+        Under autocast the outputs have its lower precision.
+        """
+        if self.teacher is None:
+            return None
+        with torch.no_grad():
+            return self.teacher(_with_channels(image, self.config.teacher_channels))
+
+    def logits(self, image: torch.Tensor, teacher_outputs: SROutputs | None = None) -> torch.Tensor:
+        """`forward` before the sigmoid, in the network's own precision."""
+        config = self.config
+        if image.ndim != 4 or image.shape[1] not in (1, config.image_channels):
+            raise ValueError(
+                f"image has shape {list(image.shape)}; [N, 1 or {config.image_channels}, H, W] "
+                "is needed"
+            )
+        if not config.uses_teacher:
+            return self.network(self._enlarged(image))
+        sr = self.teach(image) if teacher_outputs is None else SROutputs(*teacher_outputs)
+        expected = tuple(config.scale * side for side in image.shape[2:])
+        if sr.image.shape[2:] != expected:
+            raise ValueError(
+                f"teacher_outputs has an image of {list(sr.image.shape)}; its last axes must be "
+                f"{list(expected)}"
+            )
+        sr_image = _with_channels(_like(sr.image, image), config.image_channels)
+        if self.fusion is None:
+            return self.network(sr_image)
+        fused = self.fusion(self._enlarged(image), sr_image, _like(sr.features, image))
+        return self.network(fused)
+
+    def forward(
+        self, image: torch.Tensor, teacher_outputs: SROutputs | None = None
+    ) -> torch.Tensor:
+        """Segment.
+
+        Parameters
+        ----------
+        image : Tensor [N, 1 or image_channels, H, W]
+            In 0..1 after the HU window.
+        teacher_outputs : SROutputs, optional
+            What `teach` said of this very image, to save its computation.
+
+        Returns
+        -------
+        Tensor [N, 1, scale * H, scale * W]
+            The soft mask, float32 (float64 for a float64 model) in 0..1 whatever the network's
+            precision, since the soft mask loss weighs small differences by 100.
+
+        Raises
+        ------
+        ValueError
+            For shapes that do not fit.
+        """
+        logits = self.logits(image, teacher_outputs)
+        return torch.sigmoid(logits.to(torch.promote_types(logits.dtype, torch.float32)))
+
+    @torch.no_grad()
+    def predict(
+        self, image: torch.Tensor, threshold: float = 0.5
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Soft and binary mask on the input's grid, in evaluation mode.
+
+        Returns
+        -------
+        tuple of Tensor [N, 1, H, W] float32 and Tensor [N, 1, H, W] bool
+            The soft mask, averaged over each input pixel, and where it is at least `threshold`.
+        """
+        was_training = self.training
+        self.eval()
+        try:
+            soft = to_input_grid(self(image), self.config.scale)
+        finally:
+            self.train(was_training)
+        return soft, soft >= threshold
+
+    def _enlarged(self, image: torch.Tensor) -> torch.Tensor:
+        return _with_channels(interpolate(image, self.config.scale), self.config.image_channels)
+
+
+def build(
+    config: DSNetConfig | str = "dsnet", *, teacher: SRResNet | None = None, **settings
+) -> DSNet:
+    """Make a network with fresh weights.
+
+    Parameters
+    ----------
+    config : DSNetConfig or str
+        A configuration, or the name of a variant.
+    teacher : SRResNet, optional
+        A trained teacher; its own settings replace the config's. Ignored by variants without.
+    **settings
+        Fields of `DSNetConfig` that replace the config's, ``width=16`` for example.
+
+    Raises
+    ------
+    ValueError
+        For a variant or a value that is not allowed.
+    TypeError
+        For a setting that does not exist.
+    """
+    if isinstance(config, str):
+        config = DSNetConfig(variant=config, **settings)
+    elif isinstance(config, DSNetConfig):
+        config = replace(config, **settings)
+    else:
+        raise TypeError(f"config is a {type(config).__name__}; DSNetConfig or str is needed")
+    if teacher is not None and config.uses_teacher:
+        own = {f"teacher_{name}": value for name, value in teacher.config.items()}
+        config = replace(config, **own)
+    return DSNet(config, teacher)
+
+
+def teacher_settings(config: DSNetConfig) -> dict:
+    """The arguments of `SRResNet` that a configuration describes."""
+    return {
+        "channels": config.teacher_channels,
+        "blocks": config.teacher_blocks,
+        "features": config.teacher_features,
+        "global_skip": config.teacher_global_skip,
+    }
+
+
+def _with_channels(image: torch.Tensor, channels: int) -> torch.Tensor:
+    """Repeat a grey image, or average an image of equal channels to grey."""
+    if image.shape[1] == channels:
+        return image
+    if channels == 1:
+        return image.mean(1, keepdim=True)
+    return image.expand(-1, channels, -1, -1)
+
+
+def _like(tensor: torch.Tensor, image: torch.Tensor) -> torch.Tensor:
+    """In the image's dtype, for cached outputs of another; autocast sees to that by itself."""
+    if tensor.dtype == image.dtype or torch.is_autocast_enabled(image.device.type):
+        return tensor
+    return tensor.to(image.dtype)
