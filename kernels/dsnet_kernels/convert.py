@@ -1,0 +1,171 @@
+"""A CBAM written elsewhere becomes ours, weights kept.
+
+Public copies agree on the arithmetic and differ in names, in the MLP (Linear or 1x1 convolution,
+with a bias or without), in the spatial gate's size, bias and batch norm, and in the order of the
+pooled maps. The parts are told apart by their shapes; whether the arithmetic is CBAM's, and in
+which order the maps come, is found by running the module once.
+"""
+
+import copy
+from typing import NamedTuple
+
+import torch
+from torch import nn
+
+from .modules import CBAM, gate
+
+
+class Gates(NamedTuple):
+    """The modules that hold a CBAM's weights."""
+
+    fc1: nn.Linear | nn.Conv2d
+    fc2: nn.Linear | nn.Conv2d
+    conv: nn.Conv2d
+    norm: nn.BatchNorm2d | None
+
+
+def find_gates(module: nn.Module) -> Gates:
+    """The parts of a CBAM, by their shapes.
+
+    Raises
+    ------
+    ValueError
+        Unless there are two dense layers (Linear or 1x1 Conv2d) of matching sizes, one
+        convolution from 2 channels to 1, and at most one batch norm, of one channel.
+    """
+    dense, convolutions, norms = [], [], []
+    for part in module.modules():
+        if isinstance(part, nn.Linear):
+            dense.append(part)
+        elif isinstance(part, nn.Conv2d):
+            pointwise = part.kernel_size == (1, 1)
+            (dense if pointwise else convolutions).append(part)
+        elif isinstance(part, nn.modules.batchnorm._BatchNorm):
+            norms.append(part)
+    if len(dense) != 2 or len(convolutions) != 1 or len(norms) > 1:
+        raise ValueError(
+            f"{type(module).__name__} has {len(dense)} dense layers, {len(convolutions)} "
+            f"convolutions and {len(norms)} batch norms; 2, 1 and at most 1 make a CBAM"
+        )
+    fc1, fc2 = dense
+    (conv,) = convolutions
+    if fc1.weight.shape[:2] != fc2.weight.shape[1::-1]:
+        raise ValueError(
+            f"{type(module).__name__}: the MLP's weights are {list(fc1.weight.shape)} and "
+            f"{list(fc2.weight.shape)}; [hidden, channels] and [channels, hidden] are needed"
+        )
+    return Gates(fc1, fc2, conv, norms[0] if norms else None)
+
+
+def from_module(module: nn.Module, order: str | None = None) -> CBAM:
+    """A `CBAM` with the weights, device, dtype and mode of another implementation.
+
+    A copy of the module with random weights is run once, on the CPU in float64, and compared with
+    ours, so that nothing is converted that computes something else.
+
+    Parameters
+    ----------
+    module : nn.Module
+        Takes x [N, C, H, W] and returns the gated x, through both gates. MLP of Linear or 1x1
+        Conv2d layers; one spatial convolution; with or without biases and a batch norm.
+    order : {"max", "mean"} or None
+        Which pooled map comes first in the concatenation; None finds it out.
+
+    Returns
+    -------
+    CBAM
+        Parameters are copies: convert before the optimiser is built.
+
+    Raises
+    ------
+    ValueError
+        Where the module is no CBAM of these forms; the message says what differs.
+    """
+    if order not in (None, "max", "mean"):
+        raise ValueError(f"order is {order!r}; 'max', 'mean' or None is needed")
+    found = _found_order(module)
+    if order not in (None, found):
+        raise ValueError(f"order is {order!r}, but the module concatenates {found} first")
+    fc1, fc2, conv, norm = find_gates(module)
+    hidden, channels = fc1.weight.shape[:2]
+    ours = CBAM(
+        channels,
+        hidden=hidden,
+        kernel_size=conv.kernel_size[0],
+        norm=norm is not None,
+        bias=fc1.bias is not None or fc2.bias is not None,
+        conv_bias=conv.bias is not None,
+        device=conv.weight.device,
+        dtype=conv.weight.dtype,
+    )
+    _, our_fc1, _, our_fc2 = ours.ChannelGate["mlp"]
+    spatial = ours.SpatialGate["spatial"]
+    _copy(fc1, our_fc1, lambda weight: weight.flatten(1))
+    _copy(fc2, our_fc2, lambda weight: weight.flatten(1))
+    _copy(conv, spatial["conv"], lambda weight: weight.flip(1) if found == "mean" else weight)
+    if norm is not None:
+        spatial["bn"] = copy.deepcopy(norm)
+    return ours.train(module.training)
+
+
+def replace(model: nn.Module, kind: type, order: str | None = None) -> int:
+    """Replace every module of this class within the model by `from_module` of it; their number."""
+    converted = {}
+    for parent in list(model.modules()):
+        for name, child in list(parent._modules.items()):
+            if isinstance(child, kind):
+                if child not in converted:
+                    converted[child] = from_module(child, order)
+                setattr(parent, name, converted[child])
+    return len(converted)
+
+
+def _copy(source, target, shaped) -> None:
+    with torch.no_grad():
+        target.weight.copy_(shaped(source.weight))
+        target.weight.requires_grad_(source.weight.requires_grad)
+        if source.bias is not None:
+            target.bias.copy_(source.bias)
+            target.bias.requires_grad_(source.bias.requires_grad)
+
+
+def _found_order(module: nn.Module) -> str:
+    """'max' or 'mean', by running a copy with random weights."""
+    name = type(module).__name__
+    probe = copy.deepcopy(module).to("cpu", torch.float64).eval()
+    gates = find_gates(probe)
+    known = {id(p) for part in gates if part is not None for p in part.parameters()}
+    for key, parameter in probe.named_parameters():
+        if id(parameter) not in known:
+            raise ValueError(f"{name}: parameter {key} belongs to no part of a CBAM")
+    if gates.norm is not None and gates.norm.weight is None:
+        raise ValueError(f"{name}: the batch norm has no weight (affine=False)")
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for tensor in (*probe.parameters(), *probe.buffers()):
+            if tensor.is_floating_point():
+                if tensor.dim() > 1:
+                    fan_in = tensor[0].numel()
+                    tensor.copy_(torch.randn(tensor.shape, generator=generator) / fan_in**0.5)
+                else:  # a running variance may be among these
+                    tensor.copy_(torch.rand(tensor.shape, generator=generator) + 0.1)
+        size = max(gates.conv.kernel_size) + 2
+        shape = 2, gates.fc1.weight.shape[1], size, size + 1
+        x = torch.randn(shape, generator=generator, dtype=torch.float64)
+        try:
+            want = probe(x.clone())
+        except Exception as error:
+            raise ValueError(f"{name} does not take one tensor {list(shape)}: {error}") from error
+        if not isinstance(want, torch.Tensor) or want.shape != x.shape:
+            got = list(want.shape) if isinstance(want, torch.Tensor) else type(want).__name__
+            raise ValueError(
+                f"{name} returns {got} for x {list(shape)}; a CBAM returns the gated x "
+                "(a module that returns the gate alone is one half of it)"
+            )
+        for order in ("max", "mean"):
+            if torch.allclose(gate(x, *gates, mean_first=order == "mean"), want):
+                return order
+    raise ValueError(
+        f"{name} has a CBAM's parameters but computes something else than x' * sigmoid(conv("
+        "pooled x')) with x' = x * sigmoid(MLP(mean x) + MLP(max x)) and a ReLU in the MLP"
+    )

@@ -1,0 +1,137 @@
+"""The modules: names and shapes of the authors' parameters, initialisation, forward, compile."""
+
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from dsnet_kernels import CBAM, cbam, cbam_reference
+
+sys.path.insert(0, str(Path(__file__).parent))
+from compare import relative_rms
+from hosts import LinearCBAM, randomised
+
+
+def image(*shape, seed=1):
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+def test_cbam_has_the_authors_parameters():
+    shapes = {key: tuple(value.shape) for key, value in CBAM(64).state_dict().items()}
+    assert shapes == {
+        "ChannelGate.mlp.1.weight": (4, 64),
+        "ChannelGate.mlp.1.bias": (4,),
+        "ChannelGate.mlp.3.weight": (64, 4),
+        "ChannelGate.mlp.3.bias": (64,),
+        "SpatialGate.spatial.conv.weight": (1, 2, 7, 7),
+        "SpatialGate.spatial.bn.weight": (1,),
+        "SpatialGate.spatial.bn.bias": (1,),
+        "SpatialGate.spatial.bn.running_mean": (1,),
+        "SpatialGate.spatial.bn.running_var": (1,),
+        "SpatialGate.spatial.bn.num_batches_tracked": (),
+    }
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_a_checkpoint_of_the_authors_layout_loads(training):
+    theirs = randomised(LinearCBAM(32, 2)).train(training)
+    ours = CBAM(32).train(training)
+    ours.load_state_dict(theirs.state_dict())
+    x = image(2, 32, 9, 7)
+    torch.testing.assert_close(ours(x), theirs(x), rtol=1e-4, atol=1e-6)
+    for key, value in theirs.state_dict().items():
+        torch.testing.assert_close(ours.state_dict()[key], value)
+
+
+def test_cbam_starts_as_the_authors_network_does():
+    torch.manual_seed(0)
+    module = CBAM(64)
+    conv = module.SpatialGate["spatial"]["conv"].weight
+    # Kaiming, fan out: variance 2 / (7 * 7), here from 98 numbers.
+    assert float(conv.std()) == pytest.approx((2 / 49) ** 0.5, rel=0.25)
+    assert all(not p.any() for name, p in module.named_parameters() if name.endswith("bias"))
+    assert not module.SpatialGate["spatial"]["bn"].weight.any()
+    x = image(1, 64, 5, 6)
+    channel = CBAM(64, norm=False)
+    with torch.no_grad():
+        channel.SpatialGate["spatial"]["conv"].weight.zero_()
+    channel.ChannelGate.load_state_dict(module.ChannelGate.state_dict())
+    torch.testing.assert_close(module(x), channel(x))
+
+
+def test_few_channels_keep_a_hidden_unit():
+    assert CBAM(8).ChannelGate["mlp"][1].out_features == 1
+    assert CBAM(8, hidden=5).ChannelGate["mlp"][1].out_features == 5
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"reduction": 0},
+        {"hidden": 0},
+        {"kernel_size": 4},
+    ],
+)
+def test_bad_sizes_are_named(options):
+    with pytest.raises(ValueError, match=next(iter(options))):
+        CBAM(8, **options)
+
+
+def test_residual_and_prologue_reach_the_operation():
+    module = randomised(CBAM(16, 4)).eval()
+    x, residual, scale, shift = image(2, 16, 6, 7), image(2, 16, 6, 7, seed=2), image(16), image(16)
+    got = module(x, residual, scale=scale, shift=shift)
+    folded = x * scale[:, None, None] + shift[:, None, None]
+    torch.testing.assert_close(got, torch.relu(module(folded) + residual))
+
+
+def test_modules_run_the_kernels(ops, device):
+    """The module of the package under test, whose operation runs kernels, against the reference."""
+    modules = sys.modules[ops.cbam.__module__.rsplit(".", 1)[0] + ".modules"]
+    module = randomised(modules.CBAM(16, 4)).to(device)
+    x = image(2, 16, 6, 8).to(device)
+    got = module(x)
+    copy = randomised(CBAM(16, 4)).double().to(device)
+    fc1, fc2 = copy.ChannelGate["mlp"][1], copy.ChannelGate["mlp"][3]
+    conv, norm = copy.SpatialGate["spatial"]["conv"], copy.SpatialGate["spatial"]["bn"]
+    want = cbam_reference(
+        x.double(), fc1.weight, fc1.bias, fc2.weight, fc2.bias, conv.weight,
+        norm_weight=norm.weight, norm_bias=norm.bias, running_mean=norm.running_mean,
+        running_var=norm.running_var, training=True,
+    )  # fmt: skip
+    assert relative_rms(got.detach(), want.detach()) < 1e-5
+    ours = module.SpatialGate["spatial"]["bn"]
+    assert relative_rms(ours.running_var, norm.running_var) < 1e-5
+    assert int(ours.num_batches_tracked) == 1
+
+
+def test_one_graph_forward_and_backward():
+    module = randomised(CBAM(16, 4))
+    x = image(2, 16, 6, 7)
+    results = []
+    for function in (module, torch.compile(module, fullgraph=True, backend="aot_eager")):
+        leaf = x.clone().requires_grad_()
+        randomised(module)
+        y = function(leaf)
+        y.square().sum().backward()
+        results.append((y, leaf.grad))
+    for got, want in zip(*results, strict=True):
+        torch.testing.assert_close(got, want)
+
+
+def test_state_survives_saving_and_copying(tmp_path):
+    module = randomised(CBAM(16, 4)).eval()
+    torch.save(module, tmp_path / "module.pt")
+    again = torch.load(tmp_path / "module.pt", weights_only=False)
+    x = image(1, 16, 6, 6)
+    assert torch.equal(again(x), module(x))
+
+
+def test_the_operation_is_the_functions():
+    module = randomised(CBAM(16, 4, norm=False)).eval()
+    fc1, fc2 = module.ChannelGate["mlp"][1], module.ChannelGate["mlp"][3]
+    x = image(1, 16, 6, 6)
+    conv = module.SpatialGate["spatial"]["conv"]
+    want = cbam(x, fc1.weight, fc1.bias, fc2.weight, fc2.bias, conv.weight)
+    assert torch.equal(module(x), want)
