@@ -1,0 +1,237 @@
+#include "morphology_kernels.h"
+
+#if defined(__SSE2__)
+#include <immintrin.h>
+#endif
+
+#include "lanes.h"
+
+namespace dsnet::DSNET_UNIT {
+namespace {
+
+using Word = std::uint64_t;
+constexpr std::ptrdiff_t kWordBits = 64;
+
+DSNET_INLINE std::ptrdiff_t least(std::ptrdiff_t a, std::ptrdiff_t b) { return a < b ? a : b; }
+
+// Bit i is set where byte i is not zero.
+DSNET_INLINE Word bits_of_bytes(const std::uint8_t* bytes) {
+#if defined(__AVX512BW__)
+    const __m512i v = _mm512_loadu_si512(bytes);
+    return _mm512_test_epi8_mask(v, v);
+#elif defined(__AVX2__)
+    Word bits = 0;
+    for (int part = 0; part < 2; ++part) {
+        const __m256i v = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(bytes + 32 * part));
+        const __m256i zero = _mm256_cmpeq_epi8(v, _mm256_setzero_si256());
+        bits |= Word(~std::uint32_t(_mm256_movemask_epi8(zero))) << (32 * part);
+    }
+    return bits;
+#elif defined(__SSE2__)
+    Word bits = 0;
+    for (int part = 0; part < 4; ++part) {
+        const __m128i v = _mm_loadu_si128(reinterpret_cast<const __m128i*>(bytes + 16 * part));
+        const __m128i zero = _mm_cmpeq_epi8(v, _mm_setzero_si128());
+        bits |= Word(std::uint16_t(~_mm_movemask_epi8(zero))) << (16 * part);
+    }
+    return bits;
+#else
+    Word bits = 0;
+    for (std::ptrdiff_t i = 0; i < kWordBits; ++i) bits |= Word(bytes[i] != 0) << i;
+    return bits;
+#endif
+}
+
+// Byte i is 0xff where bit i is set, else 0.
+DSNET_INLINE void bytes_of_bits(Word bits, std::uint8_t* bytes) {
+#if defined(__AVX512BW__)
+    _mm512_storeu_si512(bytes, _mm512_movm_epi8(bits));
+#elif defined(__AVX2__)
+    const __m256i spread = _mm256_setr_epi64x(0, 0x0101010101010101, 0x0202020202020202,
+                                              0x0303030303030303);
+    const __m256i select = _mm256_set1_epi64x(static_cast<long long>(0x8040201008040201ull));
+    for (int part = 0; part < 2; ++part) {
+        const __m256i v = _mm256_set1_epi32(static_cast<int>(bits >> (32 * part)));
+        const __m256i chosen = _mm256_and_si256(_mm256_shuffle_epi8(v, spread), select);
+        _mm256_storeu_si256(reinterpret_cast<__m256i*>(bytes + 32 * part),
+                            _mm256_cmpeq_epi8(chosen, select));
+    }
+#else
+    for (std::ptrdiff_t i = 0; i < kWordBits; ++i)
+        bytes[i] = static_cast<std::uint8_t>(0 - ((bits >> i) & 1));
+#endif
+}
+
+// Calls word(pixels, count) for each stretch of 64 pixels of the image, the last one of a row
+// shorter, and stores its bits.
+template <typename T, typename Bits>
+DSNET_INLINE void pack_words(const T* image, std::ptrdiff_t stride, const BitPlane& plane,
+                             Bits bits) {
+    const std::ptrdiff_t whole = plane.cols / kWordBits, rest = plane.cols % kWordBits;
+    for (std::ptrdiff_t y = 0; y < plane.rows; ++y) {
+        const T* row = image + y * stride;
+        for (std::ptrdiff_t c = 0; c < whole; ++c)
+            plane.words[c * plane.stride + y] = bits(row + c * kWordBits);
+        if (rest == 0) continue;
+        T held[kWordBits] = {};
+        for (std::ptrdiff_t i = 0; i < rest; ++i) held[i] = row[whole * kWordBits + i];
+        plane.words[whole * plane.stride + y] = bits(held) & ((Word(1) << rest) - 1);
+    }
+}
+
+template <typename T, typename Test>
+DSNET_INLINE Word bits_where(const T* pixels, Test test) {
+    std::uint8_t bytes[kWordBits];
+    for (std::ptrdiff_t i = 0; i < kWordBits; ++i) bytes[i] = test(pixels[i]) ? 1 : 0;
+    return bits_of_bytes(bytes);
+}
+
+void pack(const std::uint8_t* image, std::ptrdiff_t stride, const BitPlane& plane) {
+    pack_words(image, stride, plane, [](const std::uint8_t* p) { return bits_of_bytes(p); });
+}
+
+void pack_at_least(const float* image, std::ptrdiff_t stride, float level,
+                   const BitPlane& plane) {
+    pack_words(image, stride, plane, [level](const float* p) {
+        return bits_where(p, [level](float value) { return value >= level; });
+    });
+}
+
+void pack_near_zero(const float* image, std::ptrdiff_t stride, float level,
+                    const BitPlane& plane) {
+    pack_words(image, stride, plane, [level](const float* p) {
+        return bits_where(p, [level](float v) { return bool((v < level) & (v > -level)); });
+    });
+}
+
+void pack_near_zero_double(const double* image, std::ptrdiff_t stride, double level,
+                           const BitPlane& plane) {
+    pack_words(image, stride, plane, [level](const double* p) {
+        return bits_where(p, [level](double v) { return bool((v < level) & (v > -level)); });
+    });
+}
+
+void unpack(const BitPlane& inner, const BitPlane& outer, std::uint8_t inside,
+            std::uint8_t outside, std::uint8_t* image, std::ptrdiff_t stride) {
+    for (std::ptrdiff_t y = 0; y < inner.rows; ++y) {
+        for (std::ptrdiff_t c = 0; c * kWordBits < inner.cols; ++c) {
+            std::uint8_t in[kWordBits], out[kWordBits];
+            bytes_of_bits(inner.words[c * inner.stride + y], in);
+            bytes_of_bits(outer.words[c * outer.stride + y], out);
+            for (std::ptrdiff_t i = 0; i < kWordBits; ++i)
+                out[i] = (in[i] & inside) | (static_cast<std::uint8_t>(~in[i]) & out[i] & outside);
+            std::uint8_t* to = image + y * stride + c * kWordBits;
+            const std::ptrdiff_t left = inner.cols - c * kWordBits;
+            if (left >= kWordBits)
+                __builtin_memcpy(to, out, kWordBits);
+            else
+                __builtin_memcpy(to, out, static_cast<std::size_t>(left));
+        }
+    }
+}
+
+Box bounds(const BitPlane& plane) {
+    const std::ptrdiff_t columns = plane.columns();
+    Box box;
+    box.top = plane.rows;
+    box.left = plane.cols;
+    for (std::ptrdiff_t c = 0; c < columns; ++c) {
+        const Word* words = plane.words + c * plane.stride;
+        Word any = 0;
+        for (std::ptrdiff_t y = 0; y < plane.rows; ++y) any |= words[y];
+        if (any == 0) continue;
+        if (box.left == plane.cols) box.left = c * kWordBits + __builtin_ctzll(any);
+        box.right = (c + 1) * kWordBits - __builtin_clzll(any);
+        std::ptrdiff_t y = 0;
+        while (words[y] == 0) ++y;
+        box.top = least(box.top, y);
+        y = plane.rows;
+        while (words[y - 1] == 0) --y;
+        if (y > box.bottom) box.bottom = y;
+    }
+    return box.right == 0 ? Box{} : box;
+}
+
+void crop(const BitPlane& plane, std::ptrdiff_t top, std::ptrdiff_t left, const BitPlane& part) {
+    const std::ptrdiff_t shift = left % kWordBits, columns = plane.columns();
+    for (std::ptrdiff_t c = 0; c * kWordBits < part.cols; ++c) {
+        const std::ptrdiff_t from = left / kWordBits + c;
+        const Word* low = plane.words + from * plane.stride + top;
+        // Where no further column of words is read, the shift leaves nothing of it.
+        const bool two = shift > 0 && from + 1 < columns;
+        const Word* high = two ? low + plane.stride : low;
+        const Word high_mask = two ? ~Word(0) : 0;
+        const std::ptrdiff_t width = part.cols - c * kWordBits;
+        const Word kept = width >= kWordBits ? ~Word(0) : (Word(1) << width) - 1;
+        const std::ptrdiff_t up = (kWordBits - shift) % kWordBits;
+        Word* out = part.words + c * part.stride;
+        DSNET_INDEPENDENT
+        for (std::ptrdiff_t y = 0; y < part.rows; ++y)
+            out[y] = ((low[y] >> shift) | ((high[y] & high_mask) << up)) & kept;
+    }
+}
+
+std::int64_t count(const BitPlane& plane) {
+    std::int64_t total = 0;
+    for (std::ptrdiff_t c = 0; c * kWordBits < plane.cols; ++c) {
+        const Word* words = plane.words + c * plane.stride;
+        for (std::ptrdiff_t y = 0; y < plane.rows; ++y) total += __builtin_popcountll(words[y]);
+    }
+    return total;
+}
+
+// to = from dilated by `steps` (1 to 63) pixels to either side, where from's own runs are at least
+// that long less one.
+DSNET_INLINE void widen(const Word* __restrict from, std::ptrdiff_t stride, std::ptrdiff_t words,
+                        int steps, Word* __restrict to) {
+    const int rest = int(kWordBits) - steps;
+    each_lane(0, words, [=](std::ptrdiff_t i, std::ptrdiff_t) {
+        to[i] = from[i] | (from[i] << steps) | (from[i] >> steps) | (from[i - stride] >> rest) |
+                (from[i + stride] << rest);
+    });
+}
+
+void dilate(const BitPlane& source, const std::int32_t* half_width, std::ptrdiff_t reach,
+            std::uint64_t* const scratch[2], std::uint64_t* out) {
+    const std::ptrdiff_t stride = source.stride, words = source.columns() * stride;
+    const Word* row = source.words;
+    std::int32_t width = 0;
+    int next = 0;
+    for (int i = 0; i < 2; ++i) {
+        each_lane(0, stride, [=](std::ptrdiff_t k, std::ptrdiff_t) {
+            scratch[i][k - stride] = 0;
+            scratch[i][k + words] = 0;
+        });
+    }
+    for (std::ptrdiff_t k = reach; k >= 0; --k) {
+        while (width < half_width[k]) {
+            std::int32_t steps = 2 * width + 1;
+            if (steps > half_width[k] - width) steps = half_width[k] - width;
+            if (steps > 63) steps = 63;
+            widen(row, stride, words, steps, scratch[next]);
+            row = scratch[next];
+            next = 1 - next;
+            width += steps;
+        }
+        const Word* __restrict above = row - k;
+        const Word* __restrict below = row + k;
+        Word* __restrict to = out;
+        if (k == reach)
+            each_lane(0, words, [=](std::ptrdiff_t i, std::ptrdiff_t) {
+                to[i] = above[i] | below[i];
+            });
+        else
+            each_lane(0, words, [=](std::ptrdiff_t i, std::ptrdiff_t) {
+                to[i] |= above[i] | below[i];
+            });
+    }
+}
+
+}  // namespace
+
+extern const MorphologyKernels morphology_kernels;
+const MorphologyKernels morphology_kernels = {
+    &pack,   &pack_at_least, &pack_near_zero, &pack_near_zero_double, &unpack,
+    &bounds, &crop,          &count,          &dilate};
+
+}  // namespace dsnet::DSNET_UNIT
