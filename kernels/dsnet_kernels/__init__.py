@@ -1,7 +1,7 @@
 """Fused Triton operations for PyTorch; imports torch and triton and nothing else.
 
 ``cbam`` and ``selective_fusion`` run Triton kernels on CUDA tensors and plain PyTorch elsewhere;
-``cbam_reference`` and ``selective_fusion_reference`` are that plain PyTorch. ``CBAM`` is the module,
+``cbam_reference`` and ``selective_fusion_reference`` are that plain PyTorch. ``CBAM`` is a module,
 ``from_module`` makes it of a CBAM written elsewhere.
 """
 

@@ -1,0 +1,111 @@
+"""One operation with all that it needs as one file: `python -m dsnet_kernels.single_file cbam`.
+
+The modules that the operation imports from this package are written one after the other, each
+after those that it needs; relative imports are resolved, the others gathered at the top.
+"""
+
+import argparse
+import ast
+import sys
+from pathlib import Path
+
+FOLDER = Path(__file__).parent
+OPERATIONS = ("cbam",)
+
+
+def single_file(operation: str) -> str:
+    """The source of a Python file that imports torch and triton alone and holds the operation.
+
+    Parameters
+    ----------
+    operation : {"cbam"}
+
+    Raises
+    ------
+    ValueError
+        For another name, or where two modules define the same name differently.
+    """
+    if operation not in OPERATIONS:
+        raise ValueError(f"operation is {operation!r}; one of {', '.join(OPERATIONS)} is needed")
+    order = []
+    _visit(operation, order)
+    imports, bodies, defined = set(), [], {}
+    for name in order:
+        source = (FOLDER / f"{name}.py").read_text(encoding="utf-8")
+        tree = ast.parse(source)
+        for new in _definitions(tree):
+            if new in defined:
+                raise ValueError(f"{name} and {defined[new]} both define {new}")
+            defined[new] = name
+        body, found = _without_imports(source, tree)
+        imports |= found
+        about = ast.get_docstring(tree) if name != operation else f"The operation: {name}.py."
+        bodies.append("\n".join(f"# {line}".rstrip() for line in about.splitlines()))
+        bodies.append(f"\n{body}\n")
+    head = (
+        f'"""{ast.get_docstring(ast.parse((FOLDER / f"{operation}.py").read_text()))}\n\n'
+        f"Written by `python -m dsnet_kernels.single_file {operation}`; needs torch, and triton on "
+        'CUDA tensors.\n"""\n\n# SPDX-License-Identifier: MIT\n# Copyright (c) 2026 The dsnet '
+        "authors"
+    )
+    groups = [], []
+    for line in sorted(imports, key=lambda line: (line.startswith("from"), line)):
+        groups[line.split()[1].split(".")[0] not in sys.stdlib_module_names].append(line)
+    blocks = ["\n".join(group) for group in groups if group]
+    return "\n\n".join([head, *blocks, *bodies])
+
+
+def _visit(name: str, order: list[str]) -> None:
+    """Append the module's dependencies within the package, then the module."""
+    tree = ast.parse((FOLDER / f"{name}.py").read_text(encoding="utf-8"))
+    for node in tree.body:
+        if isinstance(node, ast.ImportFrom) and node.level and node.module not in order:
+            _visit(node.module, order)
+    order.append(name)
+
+
+def _definitions(tree: ast.Module) -> set[str]:
+    """Names that the module's top level defines, `_` (registrations) aside."""
+    names = set()
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            names.add(node.name)
+        elif isinstance(node, ast.Assign):
+            names |= {target.id for target in node.targets if isinstance(target, ast.Name)}
+        elif isinstance(node, ast.AnnAssign):
+            names.add(node.target.id)
+        elif isinstance(node, ast.ImportFrom) and node.level:
+            names |= {alias.asname for alias in node.names if alias.asname}
+    return names - {"_"}
+
+
+def _without_imports(source: str, tree: ast.Module) -> tuple[str, set[str]]:
+    """The module's text without docstring and imports, and its absolute imports.
+
+    A relative import under another name leaves an assignment in its place.
+    """
+    lines, imports = source.splitlines(), set()
+    for node in tree.body:
+        replacement = None
+        if isinstance(node, ast.ImportFrom) and node.level:
+            replacement = [f"{a.asname} = {a.name}" for a in node.names if a.asname]
+        elif isinstance(node, ast.Import | ast.ImportFrom):
+            imports.add(ast.unparse(node))
+            replacement = []
+        elif node is tree.body[0] and isinstance(node, ast.Expr):
+            replacement = []
+        if replacement is not None:
+            for i in range(node.lineno - 1, node.end_lineno):
+                lines[i] = None
+            lines[node.lineno - 1] = "\n".join(replacement) or None
+    return "\n".join(line for line in lines if line is not None).strip("\n"), imports
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("operation", choices=OPERATIONS)
+    print(single_file(parser.parse_args().operation), end="")
+
+
+if __name__ == "__main__":
+    main()
