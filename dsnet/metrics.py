@@ -1,0 +1,315 @@
+"""How good a predicted mask is: overlap, soft mask error and surface distance, case by case.
+
+Public
+------
+``dice(prediction, truth)``, ``sensitivity(...)``, ``ppv(...)``   -> Tensor [N] float64
+``soft_mask_mae(prediction, truth)``                              -> Tensor [N] float64
+``hausdorff95(prediction, truth, spacing=None)``                  -> Tensor [N] float64
+``surface_dice(prediction, truth, tolerance=1.0, spacing=None)``  -> Tensor [N] float64
+``overlap_counts(prediction, truth) -> Overlap(tp, fp, fn)``      Tensors [N] int64
+``evaluate_cases(soft, soft_truth, ...) -> dict name -> Tensor [N]``, all of the above
+``summarize(values) -> Summary(mean, std, count)``
+
+Masks are [H, W], [N, H, W] or [N, 1, H, W], NumPy arrays or tensors; the first is one case.
+Boolean ones are taken as they are, others binarised at 0.5, as the paper's soft masks are. The
+overlap figures stay on the tensors' device and do not wait for it; the surface distances are
+MONAI's and run on the CPU (``pip install dsnet[evaluate]``).
+
+Empty masks. Where truth and prediction are both empty they agree: Dice, SEN, PPV and surface Dice
+are 1 and the distance is 0. Where only one of them is, nothing is found: those four are 0, an
+undefined ratio included, and the distance is the diagonal of the image, the largest that there
+is (as BraTS has it), so that means stay finite and no case drops out.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+THRESHOLD = 0.5
+Mask = np.ndarray | torch.Tensor
+
+
+class Overlap(NamedTuple):
+    """True positive, false positive and false negative pixels of every case."""
+
+    tp: torch.Tensor
+    fp: torch.Tensor
+    fn: torch.Tensor
+
+
+class Summary(NamedTuple):
+    """Over cases; `std` is the population's (NumPy's default), as "mean ± std" in the paper."""
+
+    mean: float
+    std: float
+    count: int
+
+    def __str__(self) -> str:
+        return f"{self.mean:.4f} ± {self.std:.4f} (n={self.count})"
+
+
+def overlap_counts(prediction: Mask, truth: Mask) -> Overlap:
+    """Count pixels of two binary masks.
+
+    Parameters
+    ----------
+    prediction, truth : array or Tensor [H, W], [N, H, W] or [N, 1, H, W]
+
+    Returns
+    -------
+    Overlap
+        Tensors [N] int64.
+
+    Raises
+    ------
+    ValueError
+        If the shapes differ or have no meaning here.
+    TypeError
+        For anything but arrays and tensors.
+    """
+    x, y = _pair(prediction, truth)
+    x, y = _binary(x).flatten(1), _binary(y).flatten(1)
+    return Overlap((x & y).sum(1), (x & ~y).sum(1), (~x & y).sum(1))
+
+
+def dice(prediction: Mask, truth: Mask) -> torch.Tensor:
+    """``2 TP / (2 TP + FP + FN)`` of every case (paper, "Metrics"); see `overlap_counts`."""
+    return _dice(overlap_counts(prediction, truth))
+
+
+def sensitivity(prediction: Mask, truth: Mask) -> torch.Tensor:
+    """SEN, ``TP / (TP + FN)`` of every case (paper, "Metrics"); see `overlap_counts`."""
+    return _sensitivity(overlap_counts(prediction, truth))
+
+
+def ppv(prediction: Mask, truth: Mask) -> torch.Tensor:
+    """PPV, ``TP / (TP + FP)`` of every case (paper, "Metrics"); see `overlap_counts`."""
+    return _ppv(overlap_counts(prediction, truth))
+
+
+def soft_mask_mae(prediction: Mask, truth: Mask) -> torch.Tensor:
+    """Mean absolute difference of two soft masks over all pixels of each case.
+
+    Raises
+    ------
+    ValueError
+        If the shapes differ or have no meaning here.
+    """
+    x, y = _pair(prediction, truth)
+    return (x.double() - y.double()).abs().flatten(1).mean(1)
+
+
+def hausdorff95(
+    prediction: Mask, truth: Mask, spacing: Sequence[float] | None = None
+) -> torch.Tensor:
+    """95th percentile of the distances between the two borders, the larger of both directions.
+
+    MONAI's `compute_hausdorff_distance`.
+
+    Parameters
+    ----------
+    prediction, truth : array or Tensor [H, W], [N, H, W] or [N, 1, H, W]
+    spacing : (float, float), optional
+        Millimetres per pixel, (row, column); pixels without.
+
+    Returns
+    -------
+    Tensor [N] float64
+        In the unit of `spacing`, on the CPU.
+
+    Raises
+    ------
+    ImportError
+        If MONAI is not installed.
+    ValueError
+        If the shapes differ or have no meaning here, or for a spacing that is not positive.
+    """
+    metrics = _monai()
+    x, y, size = _one_hot(prediction, truth, spacing)
+    diagonal = math.hypot(*(n * s for n, s in zip(x.shape[2:], size, strict=True)))
+    found, empty, both = _presence(x, y)
+    out = torch.where(both, 0.0, torch.full(both.shape, diagonal, dtype=torch.float64))
+    if found.any():
+        value = metrics.compute_hausdorff_distance(
+            x[found], y[found], include_background=True, percentile=95, spacing=list(size)
+        )
+        out[~empty] = value[:, 0].double()
+    return out
+
+
+def surface_dice(
+    prediction: Mask,
+    truth: Mask,
+    tolerance: float = 1.0,
+    spacing: Sequence[float] | None = None,
+) -> torch.Tensor:
+    """Share of both borders that lies within `tolerance` of the other one.
+
+    MONAI's `compute_surface_dice` (normalised surface distance, Nikolov et al. 2021).
+
+    Parameters
+    ----------
+    prediction, truth : array or Tensor [H, W], [N, H, W] or [N, 1, H, W]
+    tolerance : float
+        In the unit of `spacing`.
+    spacing : (float, float), optional
+        Millimetres per pixel, (row, column); pixels without.
+
+    Returns
+    -------
+    Tensor [N] float64
+        On the CPU.
+
+    Raises
+    ------
+    ImportError
+        If MONAI is not installed.
+    ValueError
+        As in `hausdorff95`, or for a negative tolerance.
+    """
+    if not tolerance >= 0:
+        raise ValueError(f"tolerance is {tolerance}; 0 or more is needed")
+    metrics = _monai()
+    x, y, size = _one_hot(prediction, truth, spacing)
+    found, empty, both = _presence(x, y)
+    out = both.double()
+    if found.any():
+        value = metrics.compute_surface_dice(
+            x[found], y[found], [float(tolerance)], include_background=True, spacing=list(size)
+        )
+        out[~empty] = value[:, 0].double()
+    return out
+
+
+def evaluate_cases(
+    soft: Mask,
+    soft_truth: Mask,
+    binary_truth: Mask | None = None,
+    *,
+    surface: bool = True,
+    tolerance: float = 1.0,
+    spacing: Sequence[float] | None = None,
+) -> dict[str, torch.Tensor]:
+    """All figures of every case.
+
+    Parameters
+    ----------
+    soft, soft_truth : array or Tensor [H, W], [N, H, W] or [N, 1, H, W]
+        Predicted and true soft mask.
+    binary_truth : array or Tensor, optional
+        `soft_truth` binarised when not given.
+    surface : bool
+        Whether to compute the figures that need MONAI.
+    tolerance, spacing
+        See `surface_dice`.
+
+    Returns
+    -------
+    dict of str to Tensor [N] float64
+        ``dice``, ``sensitivity``, ``ppv``, ``soft_mask_mae``, and with `surface`
+        ``hausdorff95`` and ``surface_dice``.
+    """
+    truth = soft_truth if binary_truth is None else binary_truth
+    counts = overlap_counts(soft, truth)
+    out = {
+        "dice": _dice(counts),
+        "sensitivity": _sensitivity(counts),
+        "ppv": _ppv(counts),
+        "soft_mask_mae": soft_mask_mae(soft, soft_truth),
+    }
+    if surface:
+        out["hausdorff95"] = hausdorff95(soft, truth, spacing)
+        out["surface_dice"] = surface_dice(soft, truth, tolerance, spacing)
+    return out
+
+
+def summarize(values: Mask | Sequence[float]) -> Summary:
+    """Mean and standard deviation over cases; waits for the device.
+
+    Raises
+    ------
+    ValueError
+        Without any case.
+    """
+    array = torch.as_tensor(values).detach().double().cpu().numpy().ravel()
+    if array.size == 0:
+        raise ValueError("values is empty; at least one case is needed")
+    return Summary(float(array.mean()), float(array.std()), int(array.size))
+
+
+def _dice(counts: Overlap) -> torch.Tensor:
+    return _ratio(2 * counts.tp, 2 * counts.tp + counts.fp + counts.fn, counts)
+
+
+def _sensitivity(counts: Overlap) -> torch.Tensor:
+    return _ratio(counts.tp, counts.tp + counts.fn, counts)
+
+
+def _ppv(counts: Overlap) -> torch.Tensor:
+    return _ratio(counts.tp, counts.tp + counts.fp, counts)
+
+
+def _ratio(part: torch.Tensor, whole: torch.Tensor, counts: Overlap) -> torch.Tensor:
+    agree = (counts.tp + counts.fp + counts.fn) == 0
+    return torch.where(agree, 1.0, part.double() / whole.clamp(min=1).double())
+
+
+def _binary(mask: torch.Tensor) -> torch.Tensor:
+    return mask if mask.dtype == torch.bool else mask >= THRESHOLD
+
+
+def _pair(prediction: Mask, truth: Mask) -> tuple[torch.Tensor, torch.Tensor]:
+    x, y = _cases("prediction", prediction), _cases("truth", truth)
+    if x.shape != y.shape:
+        raise ValueError(
+            f"truth has shape {list(truth.shape)}, prediction {list(prediction.shape)}; they must "
+            "be equal"
+        )
+    return x, y.to(x.device)
+
+
+def _cases(name: str, mask: Mask) -> torch.Tensor:
+    """[N, H, W]"""
+    if isinstance(mask, np.ndarray):
+        mask = torch.from_numpy(np.ascontiguousarray(mask))
+    elif not isinstance(mask, torch.Tensor):
+        raise TypeError(f"{name} is a {type(mask).__name__}; an array or a tensor is needed")
+    mask = mask.detach()
+    if mask.ndim == 2:
+        return mask[None]
+    if mask.ndim == 4 and mask.shape[1] == 1:
+        return mask[:, 0]
+    if mask.ndim != 3:
+        raise ValueError(
+            f"{name} has shape {list(mask.shape)}; [H, W], [N, H, W] or [N, 1, H, W] is needed"
+        )
+    return mask
+
+
+def _one_hot(prediction: Mask, truth: Mask, spacing: Sequence[float] | None):
+    """Masks [N, 1, H, W] bool on the CPU, and the spacing."""
+    size = (1.0, 1.0) if spacing is None else tuple(float(s) for s in spacing)
+    if len(size) != 2 or not all(s > 0 for s in size):
+        raise ValueError(f"spacing is {spacing}; two positive numbers, row and column, are needed")
+    x, y = (_binary(mask)[:, None].cpu() for mask in _pair(prediction, truth))
+    return x, y, size
+
+
+def _presence(x: torch.Tensor, y: torch.Tensor):
+    """Which cases have both masks, which lack one or both, and which lack both."""
+    has_x, has_y = x.flatten(1).any(1), y.flatten(1).any(1)
+    found = has_x & has_y
+    return found, ~found, ~has_x & ~has_y
+
+
+def _monai():
+    try:
+        import monai.metrics
+    except ImportError as error:
+        raise ImportError(
+            "surface distances are MONAI's: pip install 'dsnet[evaluate]' or pip install monai"
+        ) from error
+    return monai.metrics
