@@ -49,14 +49,26 @@ def cbam_reference(
         padding = conv_weight.shape[-1] // 2
         logit = F.conv2d(maps, wide(conv_weight), wide(conv_bias), padding=padding)
         if norm_weight is not None:
-            logit = F.batch_norm(
-                logit, running_mean, running_var, wide(norm_weight), wide(norm_bias),
-                training or running_mean is None, momentum, eps,
-            )  # fmt: skip
+            mean, var = wide(running_mean), wide(running_var)
+            if logit.numel() > 0 and (training or running_mean is None):
+                var, mean = torch.var_mean(logit, correction=0)
+                _blend(running_mean, running_var, mean, var, logit.numel(), momentum)
+            if mean is not None:
+                logit = (logit - mean) * torch.rsqrt(var + eps)
+            logit = logit * wide(norm_weight) + wide(norm_bias)
         out = out * torch.sigmoid(logit)
         if residual is not None:
             out = F.relu(out + wide(residual))
     return out.to(x.dtype)
+
+
+def _blend(running_mean, running_var, mean, var, count, momentum) -> None:
+    """Blend a batch's mean and (biased) variance into the running ones, if there are any."""
+    if running_mean is None:
+        return
+    with torch.no_grad():
+        running_mean.lerp_(mean.to(running_mean.dtype), momentum)
+        running_var.lerp_((var * (count / (count - 1))).to(running_var.dtype), momentum)
 
 
 @torch.library.custom_op(f"{NAMESPACE}::cbam", mutates_args=())
@@ -266,9 +278,6 @@ def cbam(
         norm_bias, running_mean, running_var, batch_stats, eps, residual, scale, shift,
     )  # fmt: skip
     if batch_stats and running_mean is not None and n > 0:
-        stats = saved[-1].to(running_mean.dtype)
-        count = n * h * w
-        with torch.no_grad():
-            running_mean.lerp_(stats[2:3], momentum)
-            running_var.lerp_(stats[4:5] * (count / (count - 1)), momentum)
+        stats = saved[-1]
+        _blend(running_mean, running_var, stats[2], stats[4], n * h * w, momentum)
     return y
