@@ -1,0 +1,32 @@
+#!/usr/bin/env bash
+# On a machine with a CUDA device, in under ten minutes: build, GPU tests, kernel benches.
+# JSON and logs go to $OUT (default bench/results); nothing is fetched.
+set -uo pipefail
+cd "$(dirname "$0")/.."
+out=${OUT:-bench/results}
+python=${PYTHON:-python3}
+mkdir -p "$out"
+
+"$python" -c 'import torch; assert torch.cuda.is_available()' 2>/dev/null || {
+    echo "bench/gpu.sh: no CUDA device that this Python's torch can use"
+    exit 1
+}
+
+failed=0
+step() { # name, seconds, command...
+    local name=$1 seconds=$2
+    shift 2
+    echo "== $name"
+    timeout "$seconds" "$@" 2>&1 | tee "$out/gpu_$name.log" | tail -n 60
+    local status=${PIPESTATUS[0]}
+    [ "$status" -eq 0 ] || { echo "== $name: exit status $status"; failed=1; }
+    return "$status"
+}
+
+# The kernels need no build: they are tested and timed also where the rest does not compile.
+step build 100 "$python" -m pip install -q --no-index --no-deps --no-build-isolation -e . ||
+    export PYTHONPATH=$PWD/kernels${PYTHONPATH:+:$PYTHONPATH}
+step tests 90 "$python" -m pytest -q -m gpu --continue-on-collection-errors tests
+step kernel_tests 150 "$python" -m pytest -q -x tests/kernels
+step kernel_bench 240 "$python" -m bench.kernels --seconds 180 --out "$out/kernels.json"
+exit "$failed"
