@@ -8,13 +8,11 @@ and the authors' code differ, this follows the code: the maximum map comes befor
 import torch
 import torch.nn.functional as F
 
-from .cbam_backward import launch_cbam_backward
+from .cbam_backward import allocate_cbam_gradients, launch_cbam_backward
 from .cbam_forward import CbamSaved, allocate_cbam, launch_cbam_forward
 from .launch import (
     NAMESPACE,
     check,
-    empty_like_shape,
-    is_channels_last,
     no_double_backward,
     runs_kernels,
 )
@@ -118,20 +116,7 @@ def _(
     dy, x, y, saved, w1, b1, w2, b2, conv_weight, conv_bias, norm_weight, batch_stats,
     residual_dtype, scale, shift,
 ):  # fmt: skip
-    def empty(*shape):
-        return torch.empty(shape, dtype=torch.float32, device=x.device)
-
-    channels_last = is_channels_last(x)
-    c, r = x.shape[1], w1.shape[0]
-    dresidual = empty(0)
-    if residual_dtype is not None:
-        dresidual = empty_like_shape(x, channels_last, residual_dtype)
-    folded = 0 if scale is None else c
-    return [
-        empty_like_shape(x, channels_last), dresidual, empty(folded), empty(folded),
-        empty(r, c), empty(r), empty(c, r), empty(c), empty(*conv_weight.shape), empty(1),
-        empty(1), empty(1),
-    ]  # fmt: skip
+    return list(allocate_cbam_gradients(x, w1, conv_weight, residual_dtype, scale))
 
 
 def _set_up_cbam(ctx, inputs, output):

@@ -21,6 +21,7 @@ from .launch import (
     empty_like_shape,
     is_channels_last,
     on_device_of,
+    packed,
     power_of_two,
     strides,
     tl,
@@ -220,6 +221,7 @@ def launch_cbam_forward(
     n, c, h, w = x.shape
     p, r, kernel = h * w, w1.shape[0], conv_weight.shape[-1]
     x = dense(x, channels_last)
+    w1, b1, w2, b2, conv_weight, scale, shift = packed(w1, b1, w2, b2, conv_weight, scale, shift)
     at = walk("cbam", channels_last, c, p)
     part_sum, part_max = torch.empty(2, n, at.splits, c, device=x.device).unbind()
     part_index = torch.empty(n, at.splits, c, dtype=torch.int32, device=x.device)
@@ -235,7 +237,7 @@ def launch_cbam_forward(
             PROLOGUE=prologue, **tile,
         )  # fmt: skip
         channel_gate_kernel[(n,)](
-            part_sum, part_max, part_index, w1.contiguous(), b1, w2.contiguous(), b2,
+            part_sum, part_max, part_index, w1, b1, w2, b2,
             saved.pooled, saved.peak_index, saved.gate, c, r, p, n, at.splits,
             HAS_B1=b1 is not None, HAS_B2=b2 is not None,
             BLOCK_S=min(16, max(1, 4096 // wide)), BLOCK_R=max(1, 4096 // wide), BLOCK_C=wide,
@@ -249,7 +251,7 @@ def launch_cbam_forward(
         blocks = ceil_div(p, block)
         part = torch.empty(3, n * blocks, device=x.device)
         spatial_logit_kernel[(n * blocks,)](
-            saved.maps, conv_weight.contiguous(), conv_bias, saved.logit, part, h, w, p, blocks,
+            saved.maps, conv_weight, conv_bias, saved.logit, part, h, w, p, blocks,
             KERNEL=kernel, HAS_BIAS=conv_bias is not None, MOMENTS=has_norm and batch_stats,
             BLOCK_P=block,
         )  # fmt: skip

@@ -343,3 +343,20 @@ def conv_weight_gradient_kernel(
         b_map = tl.where((tap == LAST)[:, None], 1.0, b_map)
         acc += b_map * b_dl[None, :]
     tl.store(part + pid.to(tl.int64) * TAPS + tap, tl.sum(acc, 1))
+
+
+@triton.jit
+def conv_weight_join_kernel(
+    part, dweight, dbias, PARTS, KERNEL: tl.constexpr, TAPS: tl.constexpr, BLOCK: tl.constexpr
+):
+    """Sum `conv_weight_gradient_kernel`'s parts in order. One program every 16 taps."""
+    tap = tl.program_id(0) * 16 + tl.arange(0, 16)
+    LAST: tl.constexpr = 2 * KERNEL * KERNEL
+    acc = tl.zeros([BLOCK, 16], tl.float32)
+    for i in range(0, PARTS, BLOCK):
+        row = i + tl.arange(0, BLOCK)
+        mask = (row < PARTS)[:, None] & (tap <= LAST)[None, :]
+        acc += tl.load(part + row.to(tl.int64)[:, None] * TAPS + tap[None, :], mask, other=0)
+    total = tl.sum(acc, 0)
+    tl.store(dweight + tap, total, tap < LAST)
+    tl.store(dbias + tap - LAST, total, tap == LAST)

@@ -27,6 +27,9 @@ except ImportError:
 
 KERNEL_DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 MOST_SPLITS = 256
+# Kernels keep a sample's pixel index, and a block's lane times the pixel stride, in 32 bits.
+MOST_PIXELS = 2**30
+MOST_STRIDE = 2**18
 # Every copy of this package has its own operators: a process may hold an installed copy and one
 # loaded by another project, under another name.
 NAMESPACE = "".join(c if c.isalnum() else "_" for c in (__package__ or __name__))
@@ -103,6 +106,8 @@ def runs_kernels(*tensors: torch.Tensor) -> bool:
     """Whether these tensors go to the Triton kernels; if not, the reference takes them."""
     if any(t.dtype not in KERNEL_DTYPES for t in tensors):
         return False
+    if tensors[0].dim() == 4 and tensors[0].shape[2] * tensors[0].shape[3] > MOST_PIXELS:
+        return False
     if tensors[0].is_cuda:
         if not HAS_TRITON:
             raise RuntimeError(
@@ -119,8 +124,8 @@ def is_channels_last(x: torch.Tensor) -> bool:
         return False
     if x.is_contiguous(memory_format=torch.channels_last):
         return True
-    _, c, h, w = x.shape
-    return c > 1 and x.stride(1) == 1 and _collapses(x) and x.stride(3 if w > 1 else 2) >= c > 0 < h
+    _, c, _, w = x.shape
+    return c > 1 and x.stride(1) == 1 and _collapses(x) and x.stride(3 if w > 1 else 2) >= c
 
 
 def memory_format(x: torch.Tensor) -> torch.memory_format:
@@ -137,10 +142,16 @@ def dense(x: torch.Tensor, channels_last: bool) -> torch.Tensor:
     _, c, h, w = x.shape
     pixel = x.stride(3) if w > 1 else x.stride(2)
     if channels_last:
-        ready = (c == 1 or x.stride(1) == 1) and _collapses(x) and (h * w == 1 or pixel >= c)
+        ready = (c == 1 or x.stride(1) == 1) and _collapses(x)
+        ready = ready and (h * w == 1 or c <= pixel < MOST_STRIDE)
         return x if ready else x.contiguous(memory_format=torch.channels_last)
     ready = _collapses(x) and (h * w == 1 or pixel == 1)
     return x if ready else x.contiguous()
+
+
+def packed(*tensors: torch.Tensor | None) -> list[torch.Tensor | None]:
+    """Parameters as the kernels read them: without gaps."""
+    return [None if t is None else t.contiguous() for t in tensors]
 
 
 def strides(x: torch.Tensor, channels_last: bool) -> tuple[int, int, int]:
