@@ -9,6 +9,7 @@ from .dsnet import VARIANTS, DSNet, DSNetConfig, Variant, build
 from .export import export_onnx, export_program
 from .fusion import EDRFM, SDRFM
 from .grid import interpolate, to_input_grid, to_output_grid
+from .perceptual import PerceptualLoss
 from .srgan import SRDiscriminator, SROutputs, SRResNet
 from .unet import Backbone, CBAMBlock, UNet
 
@@ -20,6 +21,7 @@ __all__ = [
     "CBAMBlock",
     "DSNet",
     "DSNetConfig",
+    "PerceptualLoss",
     "PixelDiscriminator",
     "SRDiscriminator",
     "SROutputs",

@@ -2,37 +2,19 @@
 
 Public
 ------
-``CBAM(channels, reduction=16)``, ``.forward(x, residual=None, scale=None, shift=None)``
+``CBAM(channels, reduction=16)``, ``.forward(x, residual=None, *, scale=None, shift=None)``
 ``SelectiveFusion(channels, reduction=16)``, ``.forward(u, v)``
-``fold_batch_norm(norm) -> (scale, shift)``
+``fold_batch_norm(norm, x) -> (scale, shift)``
 """
 
 import torch
 from torch import nn
 
-from dsnet_kernels import cbam
+from dsnet_kernels import CBAM
+
+__all__ = ["CBAM", "SelectiveFusion", "fold_batch_norm"]
 
 SMALLEST_REDUCED_WIDTH = 32  # SKNet's L, the floor of the reduced width.
-
-
-class CBAM(nn.Module):
-    """Convolutional block attention with the authors' layout: shared MLP with bias, 7x7, norm."""
-
-    def __init__(self, channels: int, reduction: int = 16):
-        super().__init__()
-        self.fc1 = nn.Linear(channels, max(1, channels // reduction))
-        self.fc2 = nn.Linear(max(1, channels // reduction), channels)
-        self.conv = nn.Conv2d(2, 1, 7, padding=3, bias=False)
-        self.norm = nn.BatchNorm2d(1, momentum=0.01)
-
-    def forward(self, x, residual=None, scale=None, shift=None):
-        norm = self.norm
-        return cbam(
-            x, self.fc1.weight, self.fc1.bias, self.fc2.weight, self.fc2.bias, self.conv.weight,
-            norm_weight=norm.weight, norm_bias=norm.bias, running_mean=norm.running_mean,
-            running_var=norm.running_var, training=self.training, momentum=norm.momentum,
-            eps=norm.eps, residual=residual, scale=scale, shift=shift,
-        )  # fmt: skip
 
 
 class SelectiveFusion(nn.Module):
@@ -53,7 +35,33 @@ class SelectiveFusion(nn.Module):
         return a[:, :, None, None] * u + b[:, :, None, None] * v
 
 
-def fold_batch_norm(norm: nn.BatchNorm2d) -> tuple[torch.Tensor, torch.Tensor]:
-    """Scale and shift [C] of a batch norm that uses its running statistics."""
-    scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
-    return scale, norm.bias - norm.running_mean * scale
+def fold_batch_norm(norm: nn.BatchNorm2d, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """What a batch norm does to x, as a scale and a shift that a fused operation can apply.
+
+    In training mode the statistics are the batch's, gradients flow through them, and the running
+    ones are updated, all as in the module itself.
+
+    Parameters
+    ----------
+    norm : BatchNorm2d
+        With affine weights and a fixed momentum.
+    x : Tensor [N, C, H, W]
+
+    Returns
+    -------
+    tuple of Tensor [C] and Tensor [C]
+        ``norm(x) == x * scale[:, None, None] + shift[:, None, None]``, at least float32.
+    """
+    if norm.training:
+        wide = x.to(torch.promote_types(x.dtype, torch.float32))
+        var, mean = torch.var_mean(wide, (0, 2, 3), correction=0)
+        count = x.shape[0] * x.shape[2] * x.shape[3]
+        with torch.no_grad():
+            unbiased = var * (count / max(count - 1, 1))
+            norm.running_mean.lerp_(mean.to(norm.running_mean.dtype), norm.momentum)
+            norm.running_var.lerp_(unbiased.to(norm.running_var.dtype), norm.momentum)
+            norm.num_batches_tracked.add_(1)
+    else:
+        mean, var = norm.running_mean, norm.running_var
+    scale = norm.weight * torch.rsqrt(var + norm.eps)
+    return scale, norm.bias - mean * scale
