@@ -1,5 +1,6 @@
 """The modules: names and shapes of the authors' parameters, initialisation, forward, compile."""
 
+import copy
 import sys
 from pathlib import Path
 
@@ -15,6 +16,11 @@ from hosts import LinearCBAM, randomised
 
 def image(*shape, seed=1):
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+def modules_of(package):
+    """The modules of the package under test, whose operations run kernels."""
+    return sys.modules[package.__name__ + ".modules"]
 
 
 def test_cbam_has_the_authors_parameters():
@@ -49,7 +55,7 @@ def test_cbam_starts_as_the_authors_network_does():
     module = CBAM(64)
     conv = module.SpatialGate["spatial"]["conv"].weight
     # Kaiming, fan out: variance 2 / (7 * 7), here from 98 numbers.
-    assert float(conv.std()) == pytest.approx((2 / 49) ** 0.5, rel=0.25)
+    assert float(conv.detach().std()) == pytest.approx((2 / 49) ** 0.5, rel=0.25)
     assert all(not p.any() for name, p in module.named_parameters() if name.endswith("bias"))
     assert not module.SpatialGate["spatial"]["bn"].weight.any()
     x = image(1, 64, 5, 6)
@@ -87,14 +93,12 @@ def test_residual_and_prologue_reach_the_operation():
 
 
 def test_modules_run_the_kernels(ops, device):
-    """The module of the package under test, whose operation runs kernels, against the reference."""
-    modules = sys.modules[ops.cbam.__module__.rsplit(".", 1)[0] + ".modules"]
-    module = randomised(modules.CBAM(16, 4)).to(device)
+    module = randomised(modules_of(ops).CBAM(16, 4)).to(device)
     x = image(2, 16, 6, 8).to(device)
     got = module(x)
-    copy = randomised(CBAM(16, 4)).double().to(device)
-    fc1, fc2 = copy.ChannelGate["mlp"][1], copy.ChannelGate["mlp"][3]
-    conv, norm = copy.SpatialGate["spatial"]["conv"], copy.SpatialGate["spatial"]["bn"]
+    wide = randomised(CBAM(16, 4)).double().to(device)
+    fc1, fc2 = wide.ChannelGate["mlp"][1], wide.ChannelGate["mlp"][3]
+    conv, norm = wide.SpatialGate["spatial"]["conv"], wide.SpatialGate["spatial"]["bn"]
     want = cbam_reference(
         x.double(), fc1.weight, fc1.bias, fc2.weight, fc2.bias, conv.weight,
         norm_weight=norm.weight, norm_bias=norm.bias, running_mean=norm.running_mean,
@@ -135,3 +139,39 @@ def test_the_operation_is_the_functions():
     conv = module.SpatialGate["spatial"]["conv"]
     want = cbam(x, fc1.weight, fc1.bias, fc2.weight, fc2.bias, conv.weight)
     assert torch.equal(module(x), want)
+
+
+def test_under_autocast_the_input_decides_the_dtype(ops, device):
+    """A convolution before it gives half precision; the weights stay float32 and get gradients."""
+    module = randomised(modules_of(ops).CBAM(16, 4)).to(device)
+    conv = randomised(torch.nn.Conv2d(3, 16, 3, padding=1)).to(device)
+    x = image(2, 3, 6, 7).to(device)
+    with torch.autocast(device, dtype=torch.bfloat16):
+        y = module(conv(x))
+    assert y.dtype == torch.bfloat16
+    y.float().square().mean().backward()
+    want = randomised(CBAM(16, 4)).to(device)(conv(x))
+    assert relative_rms(y.detach(), want.detach()) < 2e-2
+    for parameter in module.parameters():
+        assert parameter.grad.dtype == torch.float32
+        assert parameter.grad.isfinite().all()
+
+
+def test_data_parallel_training(ops, device, tmp_path):
+    """One process of DistributedDataParallel: the same gradients, through its reducer."""
+    distributed = torch.distributed
+    if not distributed.is_available():
+        pytest.skip("torch is built without distributed")
+    distributed.init_process_group(
+        "nccl" if device == "cuda" else "gloo", f"file://{tmp_path}/store", rank=0, world_size=1
+    )
+    try:
+        plain = randomised(modules_of(ops).CBAM(16, 4)).to(device)
+        wrapped = torch.nn.parallel.DistributedDataParallel(copy.deepcopy(plain))
+        x = image(2, 16, 6, 7).to(device)
+        for model in (plain, wrapped):
+            model(x).square().sum().backward()
+        for want, got in zip(plain.parameters(), wrapped.parameters(), strict=True):
+            torch.testing.assert_close(got.grad, want.grad)
+    finally:
+        distributed.destroy_process_group()
