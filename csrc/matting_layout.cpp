@@ -1,0 +1,142 @@
+// Layout: where the unknown pixels are, and which blocks of each plane are worked on.
+#include <algorithm>
+#include <cstring>
+
+#include "matting_layout.h"
+
+namespace dsnet {
+namespace {
+
+constexpr std::uint8_t kUnknown = 128, kForeground = 255;
+// Bits of the pixels' block map: an unknown pixel anywhere, in the first, in the last column.
+constexpr std::uint8_t kAny = 1, kFirstColumn = 2, kLastColumn = 4;
+
+template <typename Used>
+void collect_runs(std::vector<Run>& runs, std::ptrdiff_t row, std::ptrdiff_t first,
+                  std::ptrdiff_t last, Used used) {
+    for (std::ptrdiff_t block = first; block < last; ++block) {
+        if (!used(block)) continue;
+        const auto begin = static_cast<std::int32_t>(block * kLanes);
+        while (block < last && used(block)) ++block;
+        runs.push_back({static_cast<std::int32_t>(row), begin,
+                        static_cast<std::int32_t>(block * kLanes)});
+    }
+}
+
+}  // namespace
+
+void BlockMap::resize(std::ptrdiff_t rows_, std::ptrdiff_t blocks_) {
+    rows = rows_;
+    blocks = blocks_;
+    used.assign(static_cast<std::size_t>((rows + 4) * stride()), 0);
+}
+
+TrimapCensus take_census(Image<const std::uint8_t> trimap, std::vector<std::uint8_t>& columns) {
+    TrimapCensus census;
+    columns.assign(static_cast<std::size_t>(trimap.cols), 0);
+    std::uint8_t* any = columns.data();
+    std::ptrdiff_t first = trimap.rows, last = -1;
+    for (std::ptrdiff_t y = 0; y < trimap.rows; ++y) {
+        const std::uint8_t* row = trimap.row(y);
+        std::uint8_t unknown = 0;
+        std::int32_t unknowns = 0, foregrounds = 0, backgrounds = 0;
+        for (std::ptrdiff_t x = 0; x < trimap.cols; ++x) {
+            const std::uint8_t here = row[x] == kUnknown ? 0xff : 0;
+            any[x] |= here;
+            unknown |= here;
+            unknowns += here & 1;
+            foregrounds += row[x] == kForeground;
+            backgrounds += row[x] == 0;
+        }
+        census.unknowns += unknowns;
+        census.foreground += foregrounds;
+        census.background += backgrounds;
+        census.valid &= unknowns + foregrounds + backgrounds == trimap.cols;
+        if (unknown) {
+            first = std::min(first, y);
+            last = y;
+        }
+    }
+    if (last < 0) return census;
+    const auto begin = std::find(columns.begin(), columns.end(), 0xff);
+    const auto end = std::find(columns.rbegin(), columns.rend(), 0xff).base();
+    census.top = first;
+    census.bottom = last + 1;
+    census.left = begin - columns.begin();
+    census.right = end - columns.begin();
+    return census;
+}
+
+void map_pixels(Image<const std::uint8_t> trimap, const TrimapCensus& census,
+                MattingWorkspace& workspace) {
+    const std::ptrdiff_t rows = census.bottom - census.top + 2;
+    const std::ptrdiff_t cols = census.right - census.left + 2;
+    BlockMap& map = workspace.map;
+    map.resize(rows, (cols + kLanes - 1) / kLanes);
+    for (std::ptrdiff_t y = census.top; y < census.bottom; ++y) {
+        const std::uint8_t* row = trimap.row(y);
+        std::uint8_t* used = map.row(y - census.top + 1);
+        for (std::ptrdiff_t block = 0; block < map.blocks; ++block) {
+            // Column 0 of the grid is the one left of the first unknown one.
+            const std::ptrdiff_t from = census.left - 1 + block * kLanes;
+            const std::ptrdiff_t begin = std::max(from, census.left);
+            const std::ptrdiff_t end = std::min(from + kLanes, census.right);
+            std::uint8_t any = 0;
+            for (std::ptrdiff_t x = begin; x < end; ++x) any |= row[x] == kUnknown ? kAny : 0;
+            if (!any) continue;
+            if (begin == from && row[from] == kUnknown) any |= kFirstColumn;
+            if (end == from + kLanes && row[end - 1] == kUnknown) any |= kLastColumn;
+            used[block] = any;
+        }
+    }
+    workspace.pixels.clear();
+    workspace.windows.clear();
+    for (std::ptrdiff_t y = 0; y < rows; ++y) {
+        const std::uint8_t* here = map.row(y);
+        const std::uint8_t* above = map.row(y - 1);
+        const std::uint8_t* below = map.row(y + 1);
+        collect_runs(workspace.pixels, y, 0, map.blocks,
+                     [&](std::ptrdiff_t b) { return here[b] != 0; });
+        const auto column = [&](std::ptrdiff_t b) { return above[b] | here[b] | below[b]; };
+        collect_runs(workspace.windows, y, 0, map.blocks, [&](std::ptrdiff_t b) {
+            return (column(b) & kAny) || (column(b - 1) & kLastColumn) ||
+                   (column(b + 1) & kFirstColumn);
+        });
+    }
+}
+
+void collect_cleared(const BlockMap& map, std::vector<std::uint8_t>& scratch,
+                     std::vector<Run>& runs) {
+    const std::ptrdiff_t stride = map.stride();
+    scratch.assign(static_cast<std::size_t>(stride), 0);
+    runs.clear();
+    for (std::ptrdiff_t y = -2; y < map.rows + 2; ++y) {
+        std::fill(scratch.begin(), scratch.end(), std::uint8_t{0});
+        const std::ptrdiff_t first = std::max<std::ptrdiff_t>(y - 2, -2);
+        const std::ptrdiff_t last = std::min(y + 2, map.rows + 1);
+        for (std::ptrdiff_t from = first; from <= last; ++from) {
+            const std::uint8_t* row = map.row(from) - 2;
+            for (std::ptrdiff_t block = 0; block < stride; ++block) scratch[block] |= row[block];
+        }
+        collect_runs(runs, y, -1, map.blocks + 1, [&](std::ptrdiff_t b) {
+            return scratch[b + 1] || scratch[b + 2] || scratch[b + 3];
+        });
+    }
+}
+
+void map_nodes(const BlockMap& fine, CoarseLevel& level) {
+    BlockMap& map = level.map;
+    map.resize((fine.rows + 1) / 2, (fine.blocks + 1) / 2);
+    level.nodes.clear();
+    for (std::ptrdiff_t y = 0; y < map.rows; ++y) {
+        const std::uint8_t* upper = fine.row(2 * y);
+        const std::uint8_t* lower = fine.row(2 * y + 1);
+        std::uint8_t* used = map.row(y);
+        for (std::ptrdiff_t b = 0; b < map.blocks; ++b)
+            used[b] = (upper[2 * b] | upper[2 * b + 1] | lower[2 * b] | lower[2 * b + 1]) != 0;
+        collect_runs(level.nodes, y, 0, map.blocks,
+                     [&](std::ptrdiff_t block) { return used[block] != 0; });
+    }
+}
+
+}  // namespace dsnet

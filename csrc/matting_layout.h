@@ -1,0 +1,29 @@
+// Where the unknown pixels of a trimap are, and which blocks of the planes are worked on.
+#pragma once
+
+#include "matting.h"
+
+namespace dsnet {
+
+// What a trimap holds, and the box around its unknown pixels.
+struct TrimapCensus {
+    std::ptrdiff_t background = 0;  // pixels
+    std::ptrdiff_t foreground = 0;
+    std::ptrdiff_t unknowns = 0;
+    bool valid = true;  // nothing but 0, 128 and 255
+    std::ptrdiff_t top = 0, bottom = 0, left = 0, right = 0;
+};
+
+TrimapCensus take_census(Image<const std::uint8_t> trimap, std::vector<std::uint8_t>& columns);
+
+// The grid begins one row and one column before the box, and ends one after it. Fills the map, and
+// the runs that hold every unknown pixel and every window that touches one.
+void map_pixels(Image<const std::uint8_t> trimap, const TrimapCensus& census,
+                MattingWorkspace& workspace);
+// The runs within two rows and one block of a used one: what neighbours are read from.
+void collect_cleared(const BlockMap& map, std::vector<std::uint8_t>& scratch,
+                     std::vector<Run>& runs);
+// The map and runs of the aggregates of 2 x 2.
+void map_nodes(const BlockMap& fine, CoarseLevel& level);
+
+}  // namespace dsnet

@@ -1,0 +1,399 @@
+// Unsmoothed aggregation for the matting Laplacian. An aggregate of 2 x 2 pixels (then of 2 x 2
+// nodes) holds two unknowns, for the orthonormal vectors made of 1 and of the grey value I less
+// its mean: what matting all but ignores is alpha = a I + b with a and b that vary slowly. The
+// fine operator reaches two pixels, so the coarse ones reach one node, on every level.
+#include <cmath>
+#include <utility>
+
+#include "matting_kernels.h"
+
+namespace dsnet::DSNET_UNIT {
+namespace {
+
+// A spread of grey values below this share of the count is rounding.
+constexpr float kDust = 1e-13f;
+// Factor to the smoother, safe below 2: it divides by the sums of absolute values of the rows.
+constexpr float kCoarseRelaxation = 1.5f;
+
+using Index = std::ptrdiff_t;
+
+// Calls body(node, first pixel or node below) for all nodes.
+template <typename Body>
+DSNET_INLINE void each_node(const CoarseGrid& coarse, Index fine_stride, Body body) {
+    for (const Run* run = coarse.nodes.first; run != coarse.nodes.first + coarse.nodes.count;
+         ++run) {
+        const Index row = run->row * coarse.stride, below = 2 * run->row * fine_stride;
+        each_lane(run->begin, run->end, [&](Index x, Index) { body(row + x, below + 2 * x); });
+    }
+}
+
+DSNET_INLINE float inverse_root(float squares, float least) {
+    return squares > least ? 1.0f / std::sqrt(squares) : 0.0f;
+}
+
+// Parts of an aggregate along one axis: its first pixel, both, its second.
+enum Part { kFirst, kBoth, kSecond };
+
+void gather_pixels(const FineGrid& fine, const CoarseGrid& coarse, float* const* moments) {
+    const Index s = fine.stride;
+    const float* grey = fine.grey;
+    const float* counted = fine.count;
+    each_node(coarse, s, [&](Index node, Index i) {
+        const Index at[4] = {i, i + 1, i + s, i + s + 1};
+        float n[4], one[4], two[4];
+        for (int k = 0; k < 4; ++k) n[k] = counted[at[k]] > 0 ? 1.0f : 0.0f;
+        const float count = n[0] + n[1] + n[2] + n[3];
+        const float sum = n[0] * grey[at[0]] + n[1] * grey[at[1]] + n[2] * grey[at[2]] +
+                          n[3] * grey[at[3]];
+        const float mean = count > 0 ? sum / count : 0.0f;
+        for (int k = 0; k < 4; ++k) {
+            one[k] = n[k] > 0 ? grey[at[k]] - mean : 0.0f;
+            two[k] = one[k] * one[k];
+        }
+        const float spread = two[0] + two[1] + two[2] + two[3];
+        coarse.count[node] = count;
+        coarse.grey[node] = mean;
+        coarse.spread[node] = spread;
+        coarse.scale[0][node] = inverse_root(count, 0.0f);
+        coarse.scale[1][node] = inverse_root(spread, kDust * count);
+        const float* values[3] = {n, one, two};
+        for (int kind = 0; kind < 3; ++kind) {
+            const float* v = values[kind];
+            float* const* out = moments + kind * 9;
+            out[3 * kFirst + kFirst][node] = v[0];
+            out[3 * kFirst + kBoth][node] = v[0] + v[1];
+            out[3 * kFirst + kSecond][node] = v[1];
+            out[3 * kBoth + kFirst][node] = v[0] + v[2];
+            out[3 * kBoth + kBoth][node] = (v[0] + v[1]) + (v[2] + v[3]);
+            out[3 * kBoth + kSecond][node] = v[1] + v[3];
+            out[3 * kSecond + kFirst][node] = v[2];
+            out[3 * kSecond + kBoth][node] = v[2] + v[3];
+            out[3 * kSecond + kSecond][node] = v[3];
+        }
+    });
+}
+
+struct Block {
+    float a00 = 0, a01 = 0, a10 = 0, a11 = 0;
+};
+
+// What the window centred `Dy`, `Dx` from an aggregate's first pixel adds to the block of that
+// aggregate with the one `Oy`, `Ox` from it: -1/9 c c^T - gain d d^T, with c and d the sums over the
+// aggregate's pixels in the window of the two vectors, and of these times I - mean.
+template <int Oy, int Ox>
+struct WindowTerm {
+    static constexpr int part(int centre) { return centre < 0 ? kFirst : centre < 2 ? kBoth : kSecond; }
+
+    template <int Dy, int Dx>
+    static DSNET_INLINE void add(const FineGrid& fine, const CoarseGrid& coarse,
+                                 float* const* moments, Index node, Index pixel, Block& sum) {
+        constexpr int mine = 3 * part(Dy) + part(Dx);
+        constexpr int others = 3 * part(Dy - 2 * Oy) + part(Dx - 2 * Ox);
+        const Index window = pixel + Dy * fine.stride + Dx;
+        const Index other = node + Oy * coarse.stride + Ox;
+        const float mean = fine.mean32[window], rest = fine.mean_rest[window];
+        const float gain = fine.gain32[window], ninth = fine.ninth[window];
+        const float n = moments[mine][node], one = moments[9 + mine][node],
+                    two = moments[18 + mine][node];
+        const float m = moments[others][other], other_one = moments[9 + others][other],
+                    other_two = moments[18 + others][other];
+        const float shift = (coarse.grey[node] - mean) - rest;
+        const float other_shift = (coarse.grey[other] - mean) - rest;
+        const float d0 = gain * (one + shift * n), d1 = gain * (two + shift * one);
+        const float e0 = other_one + other_shift * m, e1 = other_two + other_shift * other_one;
+        const float c0 = ninth * n, c1 = ninth * one;
+        sum.a00 -= c0 * m + d0 * e0;
+        sum.a01 -= c0 * other_one + d0 * e1;
+        sum.a10 -= c1 * m + d1 * e0;
+        sum.a11 -= c1 * other_one + d1 * e1;
+    }
+
+    // Centres from `From` on, `Rows` x `Cols` of them.
+    template <int FromY, int FromX, int Cols, int... Each>
+    static DSNET_INLINE void add_all(const FineGrid& fine, const CoarseGrid& coarse,
+                                     float* const* moments, Index node, Index pixel, Block& sum,
+                                     std::integer_sequence<int, Each...>) {
+        (add<FromY + Each / Cols, FromX + Each % Cols>(fine, coarse, moments, node, pixel, sum),
+         ...);
+    }
+};
+
+// The block with the neighbour at `Oy`, `Ox`, written to the four planes from `planes` on.
+template <int Oy, int Ox, int FromY, int FromX, int Rows, int Cols>
+DSNET_INLINE void assemble_neighbour(const FineGrid& fine, const CoarseGrid& coarse,
+                                     float* const* moments, float* const* planes) {
+    const float* one = coarse.scale[0];
+    const float* two = coarse.scale[1];
+    each_node(coarse, fine.stride, [&](Index node, Index pixel) {
+        const Index other = node + Oy * coarse.stride + Ox;
+        Block sum;
+        WindowTerm<Oy, Ox>::template add_all<FromY, FromX, Cols>(
+            fine, coarse, moments, node, pixel, sum,
+            std::make_integer_sequence<int, Rows * Cols>{});
+        planes[0][node] = one[node] * one[other] * sum.a00;
+        planes[1][node] = one[node] * two[other] * sum.a01;
+        planes[2][node] = two[node] * one[other] * sum.a10;
+        planes[3][node] = two[node] * two[other] * sum.a11;
+    });
+}
+
+void assemble_pixels(const FineGrid& fine, const CoarseGrid& coarse, float* const* moments) {
+    const Index s = fine.stride;
+    each_node(coarse, s, [&](Index node, Index i) {
+        const Index at[4] = {i, i + 1, i + s, i + s + 1};
+        Block sum;
+        for (int k = 0; k < 4; ++k) {
+            const float windows = fine.count[at[k]];
+            const float weight = windows > 0 ? windows + float(fine.weight) : 0.0f;
+            const float grey = fine.grey[at[k]] - coarse.grey[node];
+            sum.a00 += weight;
+            sum.a01 += weight * grey;
+            sum.a11 += weight * grey * grey;
+        }
+        WindowTerm<0, 0>::add_all<-1, -1, 4>(fine, coarse, moments, node, i, sum,
+                                             std::make_integer_sequence<int, 16>{});
+        const float one = coarse.scale[0][node], two = coarse.scale[1][node];
+        coarse.stencil[0][node] = one * one * sum.a00;
+        coarse.stencil[1][node] = one * two * sum.a01;
+        coarse.stencil[2][node] = two > 0 ? two * two * sum.a11 : 1.0f;
+    });
+    assemble_neighbour<0, 1, -1, 1, 4, 2>(fine, coarse, moments, coarse.stencil + 3);
+    assemble_neighbour<1, 0, 1, -1, 2, 4>(fine, coarse, moments, coarse.stencil + 7);
+    assemble_neighbour<1, 1, 1, 1, 2, 2>(fine, coarse, moments, coarse.stencil + 11);
+    assemble_neighbour<1, -1, 1, -1, 2, 2>(fine, coarse, moments, coarse.stencil + 15);
+}
+
+void gather_nodes(const CoarseGrid& fine, const CoarseGrid& coarse) {
+    const Index s = fine.stride;
+    each_node(coarse, s, [&](Index node, Index i) {
+        const Index at[4] = {i, i + 1, i + s, i + s + 1};
+        float n[4], grey[4];
+        for (int k = 0; k < 4; ++k) n[k] = fine.count[at[k]];
+        for (int k = 0; k < 4; ++k) grey[k] = fine.grey[at[k]];
+        const float count = n[0] + n[1] + n[2] + n[3];
+        const float sum = n[0] * grey[0] + n[1] * grey[1] + n[2] * grey[2] + n[3] * grey[3];
+        const float mean = count > 0 ? sum / count : 0.0f;
+        float spread = 0.0f;
+        for (int k = 0; k < 4; ++k) {
+            grey[k] = n[k] > 0 ? grey[k] - mean : 0.0f;
+            spread += fine.spread[at[k]] + n[k] * grey[k] * grey[k];
+        }
+        const float one = inverse_root(count, 0.0f), two = inverse_root(spread, kDust * count);
+        coarse.count[node] = count;
+        coarse.grey[node] = mean;
+        coarse.spread[node] = spread;
+        coarse.scale[0][node] = one;
+        coarse.scale[1][node] = two;
+        for (int k = 0; k < 4; ++k) {
+            const float root = std::sqrt(n[k]);
+            // A spread taken for rounding below has no unknown to reach.
+            const float below = fine.scale[1][at[k]] > 0 ? std::sqrt(fine.spread[at[k]]) : 0.0f;
+            fine.up[0][at[k]] = root * one;
+            fine.up[1][at[k]] = grey[k] * root * two;
+            fine.up[2][at[k]] = below * two;
+        }
+    });
+}
+
+// sum += Q_i^T A Q_j, Q the 2 x 2 upper triangular matrices `up` of two nodes below.
+DSNET_INLINE void add_product(const CoarseGrid& fine, Index i, Index j, const Block& a, Block& sum) {
+    const float p0 = fine.up[0][i], p1 = fine.up[1][i], p2 = fine.up[2][i];
+    const float q0 = fine.up[0][j], q1 = fine.up[1][j], q2 = fine.up[2][j];
+    const float t00 = a.a00 * q0, t01 = a.a00 * q1 + a.a01 * q2;
+    const float t10 = a.a10 * q0, t11 = a.a10 * q1 + a.a11 * q2;
+    sum.a00 += p0 * t00;
+    sum.a01 += p0 * t01;
+    sum.a10 += p1 * t00 + p2 * t10;
+    sum.a11 += p1 * t01 + p2 * t11;
+}
+
+DSNET_INLINE Block block_at(const CoarseGrid& grid, int plane, Index i) {
+    float* const* a = grid.stencil + plane;
+    return {a[0][i], a[1][i], a[2][i], a[3][i]};
+}
+
+DSNET_INLINE Block transposed(const Block& a) { return {a.a00, a.a10, a.a01, a.a11}; }
+
+// Twice the symmetric part: a pair's block and its transpose.
+DSNET_INLINE void add_pair(const CoarseGrid& fine, Index i, Index j, int plane, Block& sum) {
+    Block pair;
+    add_product(fine, i, j, block_at(fine, plane, i), pair);
+    sum.a00 += 2 * pair.a00;
+    sum.a01 += pair.a01 + pair.a10;
+    sum.a11 += 2 * pair.a11;
+}
+
+DSNET_INLINE void write(const CoarseGrid& grid, int plane, Index i, const Block& a) {
+    float* const* out = grid.stencil + plane;
+    out[0][i] = a.a00;
+    out[1][i] = a.a01;
+    out[2][i] = a.a10;
+    out[3][i] = a.a11;
+}
+
+constexpr int kRight = 3, kDown = 7, kDownRight = 11, kDownLeft = 15;
+
+void assemble_nodes(const CoarseGrid& fine, const CoarseGrid& coarse) {
+    const Index s = fine.stride;
+    each_node(coarse, s, [&](Index node, Index i) {
+        const Index at[4] = {i, i + 1, i + s, i + s + 1};
+        Block sum;
+        for (int k = 0; k < 4; ++k) {
+            const Block own = {fine.stencil[0][at[k]], fine.stencil[1][at[k]],
+                               fine.stencil[1][at[k]], fine.stencil[2][at[k]]};
+            add_product(fine, at[k], at[k], own, sum);
+        }
+        add_pair(fine, at[0], at[1], kRight, sum);
+        add_pair(fine, at[2], at[3], kRight, sum);
+        add_pair(fine, at[0], at[2], kDown, sum);
+        add_pair(fine, at[1], at[3], kDown, sum);
+        add_pair(fine, at[0], at[3], kDownRight, sum);
+        add_pair(fine, at[1], at[2], kDownLeft, sum);
+        coarse.stencil[0][node] = sum.a00;
+        coarse.stencil[1][node] = sum.a01;
+        coarse.stencil[2][node] = coarse.scale[1][node] > 0 ? sum.a11 : 1.0f;
+    });
+    each_node(coarse, s, [&](Index node, Index i) {
+        Block sum;
+        add_product(fine, i + 1, i + 2, block_at(fine, kRight, i + 1), sum);
+        add_product(fine, i + s + 1, i + s + 2, block_at(fine, kRight, i + s + 1), sum);
+        add_product(fine, i + 1, i + s + 2, block_at(fine, kDownRight, i + 1), sum);
+        add_product(fine, i + s + 1, i + 2, transposed(block_at(fine, kDownLeft, i + 2)), sum);
+        write(coarse, kRight, node, sum);
+    });
+    each_node(coarse, s, [&](Index node, Index i) {
+        const Index row = i + s, below = row + s;
+        Block sum, right, left;
+        add_product(fine, row, below, block_at(fine, kDown, row), sum);
+        add_product(fine, row + 1, below + 1, block_at(fine, kDown, row + 1), sum);
+        add_product(fine, row, below + 1, block_at(fine, kDownRight, row), sum);
+        add_product(fine, row + 1, below, block_at(fine, kDownLeft, row + 1), sum);
+        write(coarse, kDown, node, sum);
+        add_product(fine, row + 1, below + 2, block_at(fine, kDownRight, row + 1), right);
+        write(coarse, kDownRight, node, right);
+        add_product(fine, row, below - 1, block_at(fine, kDownLeft, row), left);
+        write(coarse, kDownLeft, node, left);
+    });
+}
+
+DSNET_INLINE float size(float value) { return value < 0 ? -value : value; }
+
+void weigh_smoother(const CoarseGrid& grid) {
+    const Index steps[4] = {1, grid.stride, grid.stride + 1, grid.stride - 1};
+    each_lane(grid.nodes, grid.stride, [&](Index i, Index) {
+        float one = size(grid.stencil[0][i]) + size(grid.stencil[1][i]);
+        float two = size(grid.stencil[1][i]) + size(grid.stencil[2][i]);
+        for (int k = 0; k < 4; ++k) {
+            const Block out = block_at(grid, 3 + 4 * k, i);
+            const Block in = block_at(grid, 3 + 4 * k, i - steps[k]);
+            one += size(out.a00) + size(out.a01) + size(in.a00) + size(in.a10);
+            two += size(out.a10) + size(out.a11) + size(in.a01) + size(in.a11);
+        }
+        grid.relax[0][i] = one > 0 ? kCoarseRelaxation / one : 0.0f;
+        grid.relax[1][i] = two > 0 ? kCoarseRelaxation / two : 0.0f;
+    });
+}
+
+void restrict_pixels(const FineGrid& fine, const float* rest, const CoarseGrid& coarse) {
+    const Index s = fine.stride;
+    each_node(coarse, s, [&](Index node, Index i) {
+        const float mean = coarse.grey[node];
+        const float a = rest[i], b = rest[i + 1], c = rest[i + s], d = rest[i + s + 1];
+        const float moment = (fine.grey[i] - mean) * a + (fine.grey[i + 1] - mean) * b +
+                             (fine.grey[i + s] - mean) * c + (fine.grey[i + s + 1] - mean) * d;
+        coarse.rhs[0][node] = coarse.scale[0][node] * ((a + b) + (c + d));
+        coarse.rhs[1][node] = coarse.scale[1][node] * moment;
+    });
+}
+
+void prolong_pixels(const FineGrid& fine, const CoarseGrid& coarse, float factor, float* z) {
+    const Index s = fine.stride;
+    each_node(coarse, s, [&](Index node, Index i) {
+        const float mean = coarse.grey[node];
+        const float one = factor * coarse.scale[0][node] * coarse.x[0][node];
+        const float two = factor * coarse.scale[1][node] * coarse.x[1][node];
+        const Index at[4] = {i, i + 1, i + s, i + s + 1};
+        for (int k = 0; k < 4; ++k) {
+            const float value = one + (fine.grey[at[k]] - mean) * two;
+            z[at[k]] = z[at[k]] + (fine.count[at[k]] > 0 ? value : 0.0f);
+        }
+    });
+}
+
+void restrict_nodes(const CoarseGrid& fine, const CoarseGrid& coarse) {
+    const Index s = fine.stride;
+    each_node(coarse, s, [&](Index node, Index i) {
+        const Index at[4] = {i, i + 1, i + s, i + s + 1};
+        float one = 0, two = 0;
+        for (int k = 0; k < 4; ++k) {
+            one += fine.up[0][at[k]] * fine.rest[0][at[k]];
+            two += fine.up[1][at[k]] * fine.rest[0][at[k]] +
+                   fine.up[2][at[k]] * fine.rest[1][at[k]];
+        }
+        coarse.rhs[0][node] = one;
+        coarse.rhs[1][node] = two;
+    });
+}
+
+void prolong_nodes(const CoarseGrid& fine, const CoarseGrid& coarse, float factor) {
+    const Index s = fine.stride;
+    each_node(coarse, s, [&](Index node, Index i) {
+        const float one = factor * coarse.x[0][node], two = factor * coarse.x[1][node];
+        const Index at[4] = {i, i + 1, i + s, i + s + 1};
+        for (int k = 0; k < 4; ++k) {
+            fine.x[0][at[k]] += fine.up[0][at[k]] * one + fine.up[1][at[k]] * two;
+            fine.x[1][at[k]] += fine.up[2][at[k]] * two;
+        }
+    });
+}
+
+void start(const CoarseGrid& grid) {
+    each_lane(grid.nodes, grid.stride, [&](Index i, Index) {
+        grid.x[0][i] = grid.relax[0][i] * grid.rhs[0][i];
+        grid.x[1][i] = grid.relax[1][i] * grid.rhs[1][i];
+    });
+}
+
+void residual(const CoarseGrid& grid) {
+    const Index steps[4] = {1, grid.stride, grid.stride + 1, grid.stride - 1};
+    const float* x = grid.x[0];
+    const float* y = grid.x[1];
+    each_lane(grid.nodes, grid.stride, [&](Index i, Index) {
+        const float mixed = grid.stencil[1][i];
+        float one = grid.stencil[0][i] * x[i] + mixed * y[i];
+        float two = mixed * x[i] + grid.stencil[2][i] * y[i];
+        for (int k = 0; k < 4; ++k) {
+            const Index next = i + steps[k], last = i - steps[k];
+            const Block out = block_at(grid, 3 + 4 * k, i);
+            const Block in = block_at(grid, 3 + 4 * k, last);
+            one += (out.a00 * x[next] + out.a01 * y[next]) + (in.a00 * x[last] + in.a10 * y[last]);
+            two += (out.a10 * x[next] + out.a11 * y[next]) + (in.a01 * x[last] + in.a11 * y[last]);
+        }
+        grid.rest[0][i] = grid.rhs[0][i] - one;
+        grid.rest[1][i] = grid.rhs[1][i] - two;
+    });
+}
+
+void correct(const CoarseGrid& grid) {
+    each_lane(grid.nodes, grid.stride, [&](Index i, Index) {
+        grid.x[0][i] += grid.relax[0][i] * grid.rest[0][i];
+        grid.x[1][i] += grid.relax[1][i] * grid.rest[1][i];
+    });
+}
+
+void add_held(const CoarseGrid& grid) {
+    each_lane(grid.nodes, grid.stride, [&](Index i, Index) {
+        grid.x[0][i] += grid.held[0][i];
+        grid.x[1][i] += grid.held[1][i];
+    });
+}
+
+}  // namespace
+
+extern const MultigridKernels multigrid_kernels;
+const MultigridKernels multigrid_kernels = {
+    &gather_pixels,  &gather_nodes,   &assemble_pixels, &assemble_nodes, &weigh_smoother,
+    &restrict_pixels, &prolong_pixels, &restrict_nodes,  &prolong_nodes,  &start,
+    &residual,       &correct,        &add_held};
+
+}  // namespace dsnet::DSNET_UNIT
