@@ -82,9 +82,10 @@ def closed_form_matting(
         "native" is compiled, for one channel and windows of 3x3: conjugate gradients on an
         operator without a matrix, from the image rounded to float32; preconditioned by a
         multigrid cycle over aggregates of 2x2 pixels with near-nullspace [1, I], or by the
-        diagonal where that is enough. The others are general and slower. "amg" and "jacobi" are conjugate gradients, preconditioned by a V-cycle of smoothed
-        aggregation with near-nullspace [1, I] or by the diagonal. "banded" (Cholesky) and
-        "direct" (sparse LU) are exact. "auto" takes "native" where it applies and converges, else "banded" where
+        diagonal where that is enough. The others are general and slower. "amg" and "jacobi"
+        are conjugate gradients, preconditioned by a V-cycle of smoothed aggregation with
+        near-nullspace [1, I] or by the diagonal. "banded" (Cholesky) and "direct" (sparse LU)
+        are exact. "auto" takes "native" where it applies and converges, else "banded" where
         the band is cheap, as it is for crops and thin unknown regions, else "amg".
     epsilon, window_radius
         See `matting_laplacian`.
