@@ -3,7 +3,6 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
-#include <cmath>
 #include <cstdint>
 #include <string>
 #include <utility>
@@ -11,60 +10,14 @@
 
 #include "arguments.h"
 #include "max_flow.h"
-#include "morphology.h"
 #include "vector_unit.h"
 
 namespace dsnet {
 
 void bind_matting(py::module_& module);
+void bind_morphology(py::module_& module);
 
 namespace {
-
-Spacing spacing_argument(double row, double column) {
-    const auto check = [](double value, const char* name) {
-        if (!(value > 0) || !std::isfinite(value))
-            throw py::value_error(std::string(name) + " must be positive and finite, got " +
-                                  py::repr(py::float_(value)).cast<std::string>());
-    };
-    check(row, "row_spacing");
-    check(column, "column_spacing");
-    return {row, column};
-}
-
-void check_margin(double value, const char* name) {
-    if (!(value >= 0) || !std::isfinite(value))
-        throw py::value_error(std::string(name) + " must be finite and not negative, got " +
-                              py::repr(py::float_(value)).cast<std::string>());
-}
-
-Array<double> distance_squared_binding(const py::object& mask_value, double row_spacing,
-                                       double column_spacing) {
-    const auto mask = mask_argument(mask_value);
-    const Spacing spacing = spacing_argument(row_spacing, column_spacing);
-    Array<double> out({mask.shape(0), mask.shape(1)});
-    const Image<double> result(out.mutable_data(), out.shape(0), out.shape(1));
-    {
-        py::gil_scoped_release release;
-        distance_squared(view(mask), true, spacing, result);
-    }
-    return out;
-}
-
-Array<std::uint8_t> split_trimap_binding(const py::object& mask_value, double erosion,
-                                         double dilation, double row_spacing,
-                                         double column_spacing) {
-    const auto mask = mask_argument(mask_value);
-    check_margin(erosion, "erosion");
-    check_margin(dilation, "dilation");
-    const Spacing spacing = spacing_argument(row_spacing, column_spacing);
-    Array<std::uint8_t> out({mask.shape(0), mask.shape(1)});
-    const Image<std::uint8_t> result(out.mutable_data(), out.shape(0), out.shape(1));
-    {
-        py::gil_scoped_release release;
-        split_trimap(view(mask), erosion, dilation, spacing, result);
-    }
-    return out;
-}
 
 // `source` gives the shape that the others must have.
 Array<std::int32_t> capacity_argument(const py::object& value, const char* name,
@@ -159,6 +112,7 @@ PYBIND11_MODULE(_C, module) {
     module.doc() = "Compiled core of dsnet: exact morphology and the grid graph cut.";
 
     dsnet::bind_matting(module);
+    dsnet::bind_morphology(module);
     module.def("build_info", &dsnet::build_info, "What was compiled, as a dict.");
 
     module.def("vector_units", &dsnet::vector_units,
@@ -170,63 +124,6 @@ Raises
 ------
 ValueError
     If the machine has no unit of that name.)");
-
-    module.def("distance_squared", &dsnet::distance_squared_binding, "mask"_a,
-               "row_spacing"_a = 1.0, "column_spacing"_a = 1.0,
-               R"(Squared Euclidean distance to the nearest pixel outside the mask.
-
-Parameters
-----------
-mask : bool or uint8 [H, W]
-    Non-zero inside.
-row_spacing, column_spacing : float
-    Distance of neighbouring pixel centres along a column and along a row, in mm or pixels.
-
-Returns
--------
-float64 [H, W]
-    From each pixel's centre to the nearest centre where ``mask == 0``, in squared units of the
-    spacing: 0 outside the mask, ``inf`` everywhere when no pixel is outside.
-
-Raises
-------
-TypeError
-    If ``mask`` is not an array of bool or uint8.
-ValueError
-    If ``mask`` is not two-dimensional or a spacing is not positive and finite.
-
-Notes
------
-Felzenszwalb and Huttenlocher, "Distance Transforms of Sampled Functions", 2012. Exact: with equal
-spacings of 1 every value is a whole number.)");
-
-    module.def("split_trimap", &dsnet::split_trimap_binding, "mask"_a, "erosion"_a, "dilation"_a,
-               "row_spacing"_a = 1.0, "column_spacing"_a = 1.0,
-               R"(Trimap of a mask by Euclidean erosion and dilation.
-
-Parameters
-----------
-mask : bool or uint8 [H, W]
-    Non-zero inside.
-erosion, dilation : float
-    Margins inside and outside the mask's border, in units of the spacing.
-row_spacing, column_spacing : float
-    Distance of neighbouring pixel centres along a column and along a row.
-
-Returns
--------
-uint8 [H, W]
-    255 where the nearest pixel outside the mask is farther than ``erosion``, 0 where the nearest
-    pixel of the mask is farther than ``dilation``, 128 elsewhere. Beyond the image's border
-    nothing is assumed: a mask that covers the image is 255 everywhere, an empty one 0.
-
-Raises
-------
-TypeError
-    If ``mask`` is not an array of bool or uint8.
-ValueError
-    If ``mask`` is not two-dimensional, a margin is negative or not finite, or a spacing is not
-    positive and finite.)");
 
     module.def("grid_cut", &dsnet::grid_cut, "source"_a, "sink"_a, "right"_a, "down"_a,
                "down_right"_a, "down_left"_a,

@@ -1,109 +1,163 @@
+// Rows are packed 64 pixels to a word, and a disc is a union of chords: each row is widened to one
+// chord's length after the other by shifts, and joined with the rows that see it at that length.
 #include "morphology.h"
 
 #include <algorithm>
-#include <limits>
-#include <vector>
+#include <cmath>
+#include <cstring>
 
 namespace dsnet {
 namespace {
 
-constexpr double kInfinity = std::numeric_limits<double>::infinity();
-constexpr std::int32_t kNone = std::numeric_limits<std::int32_t>::max();
+std::ptrdiff_t padded(std::ptrdiff_t count) { return (count + kLanes - 1) / kLanes * kLanes; }
 
-// Steps from each pixel to the nearest site of its own column, kNone in a column without sites.
-// Row by row, so that memory is read in order and the compiler can use vectors.
-void column_steps(Image<const std::uint8_t> mask, bool to_zero, Image<std::int32_t> steps) {
-    for (std::ptrdiff_t y = 0; y < mask.rows; ++y) {
-        const std::uint8_t* sites = mask.row(y);
-        const std::int32_t* above = y > 0 ? steps.row(y - 1) : nullptr;
-        std::int32_t* here = steps.row(y);
-        for (std::ptrdiff_t x = 0; x < mask.cols; ++x) {
-            const std::int32_t from_above = above ? above[x] : kNone;
-            const bool site = (sites[x] == 0) == to_zero;
-            here[x] = site ? 0 : from_above == kNone ? kNone : from_above + 1;
-        }
-    }
-    for (std::ptrdiff_t y = mask.rows - 2; y >= 0; --y) {
-        const std::int32_t* below = steps.row(y + 1);
-        std::int32_t* here = steps.row(y);
-        for (std::ptrdiff_t x = 0; x < mask.cols; ++x) {
-            const std::int32_t from_below = below[x] == kNone ? kNone : below[x] + 1;
-            here[x] = std::min(here[x], from_below);
-        }
-    }
+void clear(Image<std::uint8_t> image) {
+    for (std::ptrdiff_t y = 0; y < image.rows; ++y)
+        std::memset(image.row(y), 0, static_cast<std::size_t>(image.cols));
 }
 
-// One parabola of a row's lower envelope (Felzenszwalb and Huttenlocher, "Distance Transforms of
-// Sampled Functions", 2012, section 2): height + (x - apex)^2, lowest from `start` on.
-struct Parabola {
-    double apex;
-    double height;
-    double start;
-    double squared;  // the height again, in squared units of spacing
-};
+// Plane `index` of workspace.planes gets the mask inside the window.
+BitPlane cropped(const Box& window, MorphologyWorkspace& workspace, int index) {
+    const BitPlane part = workspace.planes.plane(index);
+    morphology_kernels().crop(workspace.whole.plane(0), window.top, window.left, part);
+    return part;
+}
 
-// Lower envelope of a row's column distances, then its values. Positions are counted in columns,
-// heights in squared columns: with equal spacings all numbers but the crossings are whole, and the
-// result is exact. False if no column of the image has a site.
-bool row_distances(const std::int32_t* steps, std::ptrdiff_t cols, Spacing spacing,
-                   std::vector<Parabola>& envelope, double* out) {
-    const double aspect = spacing.row / spacing.column;
-    envelope.clear();
-    for (std::ptrdiff_t x = 0; x < cols; ++x) {
-        if (steps[x] == kNone) continue;
-        const double step = static_cast<double>(steps[x]);
-        const double apex = static_cast<double>(x);
-        const double height = (step * aspect) * (step * aspect);
-        double start = -kInfinity;
-        while (!envelope.empty()) {
-            const Parabola& last = envelope.back();
-            start = 0.5 * (apex + last.apex + (height - last.height) / (apex - last.apex));
-            if (start > last.start) break;
-            envelope.pop_back();
-            start = -kInfinity;
-        }
-        const double along = step * spacing.row;
-        envelope.push_back({apex, height, start, along * along});
-    }
-    if (envelope.empty()) return false;
-    std::size_t current = 0;
-    for (std::ptrdiff_t x = 0; x < cols; ++x) {
-        const double position = static_cast<double>(x);
-        while (current + 1 < envelope.size() && envelope[current + 1].start <= position) ++current;
-        const double across = (position - envelope[current].apex) * spacing.column;
-        out[x] = envelope[current].squared + across * across;
-    }
-    return true;
+void unpack(const BitPlane& inner, const BitPlane& outer, std::uint8_t inside,
+            std::uint8_t outside, const Box& window, Image<std::uint8_t> out) {
+    morphology_kernels().unpack(inner, outer, inside, outside, out.row(window.top) + window.left,
+                                out.row_stride);
 }
 
 }  // namespace
 
-void distance_squared(Image<const std::uint8_t> mask, bool to_zero, Spacing spacing,
-                      Image<double> out) {
-    if (mask.size() == 0) return;
-    std::vector<std::int32_t> buffer(static_cast<std::size_t>(mask.size()));
-    const Image<std::int32_t> steps(buffer.data(), mask.rows, mask.cols);
-    column_steps(mask, to_zero, steps);
-    std::vector<Parabola> envelope;
-    envelope.reserve(static_cast<std::size_t>(mask.cols));
-    for (std::ptrdiff_t y = 0; y < mask.rows; ++y) {
-        if (!row_distances(steps.row(y), mask.cols, spacing, envelope, out.row(y)))
-            std::fill_n(out.row(y), mask.cols, kInfinity);
+void make_disc(double radius, Spacing spacing, std::ptrdiff_t rows, std::ptrdiff_t cols,
+               StructuringElement& element) {
+    const double most = radius * radius;
+    // As `distance_squared` computes a distance, so that both agree on where the border runs.
+    const auto inside = [&](std::ptrdiff_t down, std::ptrdiff_t right) {
+        const double along = static_cast<double>(down) * spacing.row;
+        const double across = static_cast<double>(right) * spacing.column;
+        return along * along + across * across <= most;
+    };
+    element.half_width.clear();
+    for (std::ptrdiff_t down = 0; down < std::max<std::ptrdiff_t>(rows, 1); ++down) {
+        if (!inside(down, 0)) break;
+        const double along = static_cast<double>(down) * spacing.row;
+        const double chord = std::sqrt(std::max(most - along * along, 0.0)) / spacing.column;
+        const auto widest = std::max<std::ptrdiff_t>(cols - 1, 0);
+        auto width = static_cast<std::ptrdiff_t>(
+            chord < static_cast<double>(widest) ? chord : static_cast<double>(widest));
+        while (width < widest && inside(down, width + 1)) ++width;
+        while (width > 0 && !inside(down, width)) --width;
+        element.half_width.push_back(static_cast<std::int32_t>(width));
     }
 }
 
+void make_opencv_ellipse(std::ptrdiff_t half_height, std::ptrdiff_t half_width,
+                         std::ptrdiff_t rows, std::ptrdiff_t cols, StructuringElement& element) {
+    const auto height = static_cast<double>(half_height), width = static_cast<double>(half_width);
+    const double scale = half_height > 0 ? 1.0 / (height * height) : 0.0;
+    const std::ptrdiff_t reach = std::clamp<std::ptrdiff_t>(rows - 1, 0, half_height);
+    const auto widest = static_cast<double>(std::max<std::ptrdiff_t>(cols - 1, 0));
+    element.half_width.clear();
+    for (std::ptrdiff_t down = 0; down <= reach; ++down) {
+        const double share = (height * height - static_cast<double>(down * down)) * scale;
+        // Half a pixel rounds to the even one.
+        const double chord = std::nearbyint(width * std::sqrt(share));
+        element.half_width.push_back(static_cast<std::int32_t>(std::min(chord, widest)));
+    }
+}
+
+void BitPlanes::shape(std::ptrdiff_t rows, std::ptrdiff_t cols, std::ptrdiff_t reach, int count) {
+    rows_ = rows;
+    cols_ = cols;
+    stride_ = padded(rows + reach);
+    const auto words = static_cast<std::size_t>(((cols + 63) / 64 + 2) * stride_ * count);
+    words_.resize(std::max(words_.size(), words));
+    std::fill_n(words_.begin(), words, 0);
+}
+
+BitPlane BitPlanes::plane(int index) {
+    const BitPlane shape{nullptr, stride_, rows_, cols_};
+    return {words_.data() + ((shape.columns() + 2) * index + 1) * stride_, stride_, rows_, cols_};
+}
+
+Box pack_mask(Image<const std::uint8_t> mask, MorphologyWorkspace& workspace) {
+    workspace.whole.shape(mask.rows, mask.cols, 0, 1);
+    const BitPlane whole = workspace.whole.plane(0);
+    morphology_kernels().pack(mask.data, mask.row_stride, whole);
+    return morphology_kernels().bounds(whole);
+}
+
+Box grown(const Box& box, std::ptrdiff_t rows, std::ptrdiff_t cols,
+          Image<const std::uint8_t> mask) {
+    return {std::max<std::ptrdiff_t>(box.top - rows, 0),
+            std::max<std::ptrdiff_t>(box.left - cols, 0), std::min(box.bottom + rows, mask.rows),
+            std::min(box.right + cols, mask.cols)};
+}
+
+void dilate(const BitPlane& source, const StructuringElement& element, const BitPlane& out,
+            MorphologyWorkspace& workspace) {
+    const std::ptrdiff_t words = (source.columns() + 2) * source.stride;
+    workspace.scratch.resize(
+        std::max(workspace.scratch.size(), static_cast<std::size_t>(2 * words)));
+    std::uint64_t* first = workspace.scratch.data() + source.stride;
+    std::uint64_t* const scratch[2] = {first, first + words};
+    morphology_kernels().dilate(source, element.half_width.data(), element.reach_rows(), scratch,
+                                out.words);
+}
+
+void erode(const BitPlane& source, const StructuringElement& element, const BitPlane& rest,
+           const BitPlane& out, MorphologyWorkspace& workspace) {
+    morphology_kernels().complement(source, rest);
+    dilate(rest, element, out, workspace);
+    morphology_kernels().without(source, out, out);
+}
+
+void erode(Image<const std::uint8_t> mask, const StructuringElement& element,
+           MorphologyWorkspace& workspace, Image<std::uint8_t> out) {
+    const Box box = pack_mask(mask, workspace);
+    clear(out);
+    if (box.empty()) return;
+    // One row and column of what lies around the mask erodes as all of it would.
+    const Box window = grown(box, 1, 1, mask);
+    workspace.planes.shape(window.rows(), window.cols(), element.reach_rows(), 3);
+    const BitPlane inner = workspace.planes.plane(1);
+    erode(cropped(window, workspace, 0), element, workspace.planes.plane(2), inner, workspace);
+    unpack(inner, inner, 1, 1, window, out);
+}
+
+void dilate(Image<const std::uint8_t> mask, const StructuringElement& element,
+            MorphologyWorkspace& workspace, Image<std::uint8_t> out) {
+    const Box box = pack_mask(mask, workspace);
+    clear(out);
+    if (box.empty()) return;
+    const Box window = grown(box, element.reach_rows(), element.reach_cols(), mask);
+    workspace.planes.shape(window.rows(), window.cols(), element.reach_rows(), 2);
+    const BitPlane outer = workspace.planes.plane(1);
+    dilate(cropped(window, workspace, 0), element, outer, workspace);
+    unpack(outer, outer, 1, 1, window, out);
+}
+
 void split_trimap(Image<const std::uint8_t> mask, double erosion, double dilation, Spacing spacing,
-                  Image<std::uint8_t> out) {
-    std::vector<double> buffer(static_cast<std::size_t>(mask.size()));
-    const Image<double> distance(buffer.data(), mask.rows, mask.cols);
-    distance_squared(mask, true, spacing, distance);
-    for (std::ptrdiff_t y = 0; y < mask.rows; ++y)
-        for (std::ptrdiff_t x = 0; x < mask.cols; ++x)
-            out.row(y)[x] = distance.row(y)[x] > erosion * erosion ? kForeground : kUnknown;
-    distance_squared(mask, false, spacing, distance);
-    for (std::ptrdiff_t y = 0; y < mask.rows; ++y)
-        for (std::ptrdiff_t x = 0; x < mask.cols; ++x)
-            if (distance.row(y)[x] > dilation * dilation) out.row(y)[x] = kBackground;
+                  MorphologyWorkspace& workspace, Image<std::uint8_t> out) {
+    const Box box = pack_mask(mask, workspace);
+    clear(out);
+    if (box.empty()) return;
+    StructuringElement& outward = workspace.dilation;
+    StructuringElement& inward = workspace.erosion;
+    make_disc(dilation, spacing, mask.rows, mask.cols, outward);
+    const Box window = grown(box, std::max<std::ptrdiff_t>(outward.reach_rows(), 1),
+                             std::max<std::ptrdiff_t>(outward.reach_cols(), 1), mask);
+    make_disc(erosion, spacing, window.rows(), window.cols(), inward);
+    workspace.planes.shape(window.rows(), window.cols(),
+                           std::max(inward.reach_rows(), outward.reach_rows()), 4);
+    const BitPlane inside = cropped(window, workspace, 0);
+    const BitPlane inner = workspace.planes.plane(1), outer = workspace.planes.plane(2);
+    dilate(inside, outward, outer, workspace);
+    erode(inside, inward, workspace.planes.plane(3), inner, workspace);
+    unpack(inner, outer, kForeground, kUnknown, window, out);
 }
 
 }  // namespace dsnet

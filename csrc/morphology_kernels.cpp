@@ -180,8 +180,92 @@ std::int64_t count(const BitPlane& plane) {
     return total;
 }
 
-// to = from dilated by `steps` (1 to 63) pixels to either side, where from's own runs are at least
-// that long less one.
+std::int64_t count_outline(const BitPlane& plane) {
+    const std::ptrdiff_t stride = plane.stride;
+    std::int64_t total = 0;
+    for (std::ptrdiff_t c = 0; c * kWordBits < plane.cols; ++c) {
+        const Word* words = plane.words + c * stride;
+        for (std::ptrdiff_t y = 0; y < plane.rows; ++y) {
+            const Word left = (words[y] << 1) | (words[y - stride] >> 63);
+            const Word right = (words[y] >> 1) | (words[y + stride] << 63);
+            const Word inner = words[y - 1] & words[y + 1] & left & right;
+            total += __builtin_popcountll(words[y] & ~inner);
+        }
+    }
+    return total;
+}
+
+std::int64_t count_equal(const std::uint8_t* image, std::ptrdiff_t stride, std::ptrdiff_t rows,
+                         std::ptrdiff_t cols, std::uint8_t value) {
+    constexpr std::ptrdiff_t kBytes = 64, kMost = 255;
+    std::int64_t total = 0;
+    for (std::ptrdiff_t y = 0; y < rows; ++y) {
+        const std::uint8_t* row = image + y * stride;
+        std::ptrdiff_t x = 0;
+        while (cols - x >= kBytes) {
+            // Counts of a byte each, emptied before they overflow.
+            std::uint8_t counts[kBytes] = {};
+            const std::ptrdiff_t blocks = least((cols - x) / kBytes, kMost);
+            for (std::ptrdiff_t block = 0; block < blocks; ++block, x += kBytes)
+                for (std::ptrdiff_t i = 0; i < kBytes; ++i) counts[i] += row[x + i] == value;
+            std::int32_t part = 0;
+            for (std::ptrdiff_t i = 0; i < kBytes; ++i) part += counts[i];
+            total += part;
+        }
+        for (; x < cols; ++x) total += row[x] == value;
+    }
+    return total;
+}
+
+double sum(const float* image, std::ptrdiff_t stride, const BitPlane& plane, double center,
+           int power) {
+    double lanes[kLanes] = {};
+    for (std::ptrdiff_t y = 0; y < plane.rows; ++y) {
+        for (std::ptrdiff_t x = 0; x < plane.cols; x += kWordBits) {
+            const Word word = plane.words[x / kWordBits * plane.stride + y];
+            if (word == 0) continue;
+            const float* pixels = image + y * stride + x;
+            float held[kWordBits] = {};
+            const std::ptrdiff_t width = plane.cols - x;
+            if (width < kWordBits) {
+                for (std::ptrdiff_t i = 0; i < width; ++i) held[i] = pixels[i];
+                pixels = held;
+            }
+            for (std::ptrdiff_t begin = 0; begin < kWordBits; begin += kLanes) {
+                const std::uint32_t bits = static_cast<std::uint32_t>(word >> begin) & 0xffff;
+                for (std::ptrdiff_t lane = 0; lane < kLanes; ++lane) {
+                    const double away = static_cast<double>(pixels[begin + lane]) - center;
+                    const double term = power == 2 ? away * away : away;
+                    lanes[lane] += bits >> lane & 1 ? term : 0.0;
+                }
+            }
+        }
+    }
+    return sum_of_lanes(lanes);
+}
+
+void complement(const BitPlane& plane, const BitPlane& out) {
+    for (std::ptrdiff_t c = 0; c * kWordBits < plane.cols; ++c) {
+        const std::ptrdiff_t width = plane.cols - c * kWordBits;
+        const Word kept = width >= kWordBits ? ~Word(0) : (Word(1) << width) - 1;
+        const Word* from = plane.words + c * plane.stride;
+        Word* to = out.words + c * out.stride;
+        DSNET_INDEPENDENT
+        for (std::ptrdiff_t y = 0; y < plane.rows; ++y) to[y] = ~from[y] & kept;
+    }
+}
+
+void without(const BitPlane& a, const BitPlane& b, const BitPlane& out) {
+    for (std::ptrdiff_t c = 0; c * kWordBits < a.cols; ++c) {
+        const Word* from = a.words + c * a.stride;
+        const Word* taken = b.words + c * b.stride;
+        Word* to = out.words + c * out.stride;
+        DSNET_INDEPENDENT
+        for (std::ptrdiff_t y = 0; y < a.rows; ++y) to[y] = from[y] & ~taken[y];
+    }
+}
+
+// to = from and from shifted by `steps` (1 to 63) pixels to either side.
 DSNET_INLINE void widen(const Word* __restrict from, std::ptrdiff_t stride, std::ptrdiff_t words,
                         int steps, Word* __restrict to) {
     const int rest = int(kWordBits) - steps;
@@ -205,7 +289,8 @@ void dilate(const BitPlane& source, const std::int32_t* half_width, std::ptrdiff
     }
     for (std::ptrdiff_t k = reach; k >= 0; --k) {
         while (width < half_width[k]) {
-            std::int32_t steps = 2 * width + 1;
+            // Longer steps would leave gaps where the plane's border cut a run short.
+            std::int32_t steps = width + 1;
             if (steps > half_width[k] - width) steps = half_width[k] - width;
             if (steps > 63) steps = 63;
             widen(row, stride, words, steps, scratch[next]);
@@ -227,11 +312,39 @@ void dilate(const BitPlane& source, const std::int32_t* half_width, std::ptrdiff
     }
 }
 
+void column_steps(const std::uint8_t* image, std::ptrdiff_t stride, std::ptrdiff_t rows,
+                  std::ptrdiff_t cols, std::int32_t* steps, std::int32_t* row_largest) {
+    for (std::ptrdiff_t y = 0; y < rows; ++y) {
+        const std::uint8_t* pixels = image + y * stride;
+        std::int32_t* here = steps + y * cols;
+        const std::int32_t* above = y > 0 ? here - cols : here;
+        const std::int32_t kept = y > 0 ? -1 : 0;
+        DSNET_INDEPENDENT
+        for (std::ptrdiff_t x = 0; x < cols; ++x)
+            here[x] = pixels[x] != 0 ? (above[x] & kept) + 1 : 0;
+    }
+    for (std::ptrdiff_t y = rows - 1; y >= 0; --y) {
+        std::int32_t* here = steps + y * cols;
+        const std::int32_t* below = y + 1 < rows ? here + cols : here;
+        const std::int32_t kept = y + 1 < rows ? -1 : 0;
+        std::int32_t largest = 0;
+        DSNET_INDEPENDENT
+        for (std::ptrdiff_t x = 0; x < cols; ++x) {
+            const std::int32_t up = (below[x] & kept) + 1;
+            const std::int32_t nearer = here[x] < up ? here[x] : up;
+            here[x] = nearer;
+            largest = largest > nearer ? largest : nearer;
+        }
+        row_largest[y] = largest;
+    }
+}
+
 }  // namespace
 
 extern const MorphologyKernels morphology_kernels;
 const MorphologyKernels morphology_kernels = {
     &pack,   &pack_at_least, &pack_near_zero, &pack_near_zero_double, &unpack,
-    &bounds, &crop,          &count,          &dilate};
+    &bounds, &crop, &count, &complement, &without, &dilate, &count_outline, &count_equal, &sum,
+    &column_steps};
 
 }  // namespace dsnet::DSNET_UNIT

@@ -1,0 +1,290 @@
+// Bindings of distances, morphology and connected parts.
+#include <pybind11/numpy.h>
+#include <pybind11/pybind11.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <string>
+
+#include "arguments.h"
+#include "components.h"
+#include "distance.h"
+#include "morphology.h"
+
+namespace dsnet {
+namespace {
+
+// One of each for each thread that ever asks, kept: a second call of the same size allocates
+// nothing.
+struct Workspaces {
+    MorphologyWorkspace morphology;
+    DistanceWorkspace distance;
+    ComponentsWorkspace components;
+};
+
+Workspaces& workspaces() {
+    thread_local Workspaces kept;
+    return kept;
+}
+
+Spacing spacing_argument(double row, double column) {
+    const auto check = [](double value, const char* name) {
+        if (!(value > 0) || !std::isfinite(value))
+            throw py::value_error(std::string(name) + " must be positive and finite, got " +
+                                  py::repr(py::float_(value)).cast<std::string>());
+    };
+    check(row, "row_spacing");
+    check(column, "column_spacing");
+    return {row, column};
+}
+
+void check_margin(double value, const char* name) {
+    if (!(value >= 0) || !std::isfinite(value))
+        throw py::value_error(std::string(name) + " must be finite and not negative, got " +
+                              py::repr(py::float_(value)).cast<std::string>());
+}
+
+Image<std::uint8_t> bytes_of(Array<bool>& mask) {
+    static_assert(sizeof(bool) == 1, "masks are written as bytes");
+    return {reinterpret_cast<std::uint8_t*>(mask.mutable_data()), mask.shape(0), mask.shape(1)};
+}
+
+Array<double> distance_squared_binding(const py::object& mask_value, double row_spacing,
+                                       double column_spacing) {
+    const auto mask = mask_argument(mask_value);
+    const Spacing spacing = spacing_argument(row_spacing, column_spacing);
+    Array<double> out({mask.shape(0), mask.shape(1)});
+    const Image<double> result(out.mutable_data(), out.shape(0), out.shape(1));
+    {
+        py::gil_scoped_release release;
+        distance_squared(view(mask), true, spacing, result);
+    }
+    return out;
+}
+
+double inscribed_diameter_binding(const py::object& mask_value, double row_spacing,
+                                  double column_spacing) {
+    const auto mask = mask_argument(mask_value);
+    const Spacing spacing = spacing_argument(row_spacing, column_spacing);
+    py::gil_scoped_release release;
+    Workspaces& kept = workspaces();
+    const Box box = pack_mask(view(mask), kept.morphology);
+    return inscribed_diameter(view(mask), box, spacing, kept.distance);
+}
+
+Array<std::uint8_t> split_trimap_binding(const py::object& mask_value, double erosion,
+                                         double dilation, double row_spacing,
+                                         double column_spacing) {
+    const auto mask = mask_argument(mask_value);
+    check_margin(erosion, "erosion");
+    check_margin(dilation, "dilation");
+    const Spacing spacing = spacing_argument(row_spacing, column_spacing);
+    Array<std::uint8_t> out({mask.shape(0), mask.shape(1)});
+    const Image<std::uint8_t> result(out.mutable_data(), out.shape(0), out.shape(1));
+    {
+        py::gil_scoped_release release;
+        split_trimap(view(mask), erosion, dilation, spacing, workspaces().morphology, result);
+    }
+    return out;
+}
+
+template <bool kErode>
+Array<bool> erode_or_dilate(const py::object& mask_value, double radius, double row_spacing,
+                            double column_spacing, const std::string& shape) {
+    const auto mask = mask_argument(mask_value);
+    check_margin(radius, "radius");
+    const Spacing spacing = spacing_argument(row_spacing, column_spacing);
+    const bool ellipse = shape == "opencv-ellipse";
+    if (!ellipse && shape != "disc")
+        throw py::value_error("shape must be disc or opencv-ellipse, got '" + shape + "'");
+    Array<bool> out({mask.shape(0), mask.shape(1)});
+    const Image<std::uint8_t> result = bytes_of(out);
+    {
+        py::gil_scoped_release release;
+        MorphologyWorkspace& workspace = workspaces().morphology;
+        StructuringElement& element = kErode ? workspace.erosion : workspace.dilation;
+        if (ellipse) {
+            // Beyond 2**30 pixels no image tells elements apart.
+            const auto pixels = [radius](double step) {
+                return static_cast<std::ptrdiff_t>(std::min(radius / step, 1073741824.0));
+            };
+            make_opencv_ellipse(pixels(spacing.row), pixels(spacing.column), mask.shape(0),
+                                mask.shape(1), element);
+        } else {
+            make_disc(radius, spacing, mask.shape(0), mask.shape(1), element);
+        }
+        if (kErode)
+            erode(view(mask), element, workspace, result);
+        else
+            dilate(view(mask), element, workspace, result);
+    }
+    return out;
+}
+
+// Copies a mask, 0 or 1 each, for functions that change it.
+Array<bool> copied(const Array<std::uint8_t>& mask) {
+    Array<bool> out({mask.shape(0), mask.shape(1)});
+    bool* to = out.mutable_data();
+    const std::uint8_t* from = mask.data();
+    std::transform(from, from + mask.size(), to, [](std::uint8_t pixel) { return pixel != 0; });
+    return out;
+}
+
+Array<bool> fill_holes_binding(const py::object& mask_value) {
+    Array<bool> out = copied(mask_argument(mask_value));
+    const Image<std::uint8_t> result = bytes_of(out);
+    py::gil_scoped_release release;
+    fill_holes(result, workspaces().components);
+    return out;
+}
+
+Array<bool> keep_seeded_part_binding(const py::object& mask_value, const py::object& seeds_value) {
+    Array<bool> out = copied(mask_argument(mask_value));
+    const auto seeds =
+        image_argument<std::uint8_t>(seeds_value, "seeds", "bu", "bool or uint8");
+    if (seeds.shape(0) != out.shape(0) || seeds.shape(1) != out.shape(1))
+        throw py::value_error("seeds must have the mask's shape " + shape_text(out) + ", got " +
+                              shape_text(seeds));
+    const Image<std::uint8_t> result = bytes_of(out);
+    py::gil_scoped_release release;
+    keep_seeded_part(result, view(seeds), workspaces().components);
+    return out;
+}
+
+}  // namespace
+
+void bind_morphology(py::module_& module) {
+    using namespace pybind11::literals;
+    module.def("distance_squared", &distance_squared_binding, "mask"_a,
+               "row_spacing"_a = 1.0, "column_spacing"_a = 1.0,
+               R"(Squared Euclidean distance to the nearest pixel outside the mask.
+
+Parameters
+----------
+mask : bool or uint8 [H, W]
+    Non-zero inside.
+row_spacing, column_spacing : float
+    Distance of neighbouring pixel centres along a column and along a row, in mm or pixels.
+
+Returns
+-------
+float64 [H, W]
+    From each pixel's centre to the nearest centre where ``mask == 0``, in squared units of the
+    spacing: 0 outside the mask, ``inf`` everywhere when no pixel is outside.
+
+Raises
+------
+TypeError
+    If ``mask`` is not an array of bool or uint8.
+ValueError
+    If ``mask`` is not two-dimensional or a spacing is not positive and finite.
+
+Notes
+-----
+Felzenszwalb and Huttenlocher, "Distance Transforms of Sampled Functions", 2012. Exact: with equal
+spacings of 1 every value is a whole number.)");
+
+    module.def("split_trimap", &split_trimap_binding, "mask"_a, "erosion"_a, "dilation"_a,
+               "row_spacing"_a = 1.0, "column_spacing"_a = 1.0,
+               R"(Trimap of a mask by Euclidean erosion and dilation.
+
+Parameters
+----------
+mask : bool or uint8 [H, W]
+    Non-zero inside.
+erosion, dilation : float
+    Margins inside and outside the mask's border, in units of the spacing.
+row_spacing, column_spacing : float
+    Distance of neighbouring pixel centres along a column and along a row.
+
+Returns
+-------
+uint8 [H, W]
+    255 where the nearest pixel outside the mask is farther than ``erosion``, 0 where the nearest
+    pixel of the mask is farther than ``dilation``, 128 elsewhere. Beyond the image's border
+    nothing is assumed: a mask that covers the image is 255 everywhere, an empty one 0.
+
+Raises
+------
+TypeError
+    If ``mask`` is not an array of bool or uint8.
+ValueError
+    If ``mask`` is not two-dimensional, a margin is negative or not finite, or a spacing is not
+    positive and finite.)");
+
+    module.def("erode", &erode_or_dilate<true>, "mask"_a, "radius"_a, "row_spacing"_a = 1.0,
+               "column_spacing"_a = 1.0, "shape"_a = "disc",
+               R"(Erosion of a mask.
+
+Parameters
+----------
+mask : bool or uint8 [H, W]
+    Non-zero inside.
+radius : float
+    Of the structuring element, in units of the spacing.
+row_spacing, column_spacing : float
+    Distance of neighbouring pixel centres along a column and along a row.
+shape : {"disc", "opencv-ellipse"}
+    The pixels whose centres lie within ``radius``, or OpenCV's ``MORPH_ELLIPSE`` element of
+    ``2 * floor(radius / spacing) + 1`` rows and columns.
+
+Returns
+-------
+bool [H, W]
+    True where the element holds no pixel outside the mask. What lies beyond the image's border
+    does not count.
+
+Raises
+------
+TypeError
+    If ``mask`` is not an array of bool or uint8.
+ValueError
+    If ``mask`` is not two-dimensional, ``radius`` is negative or not finite, a spacing is not
+    positive and finite, or ``shape`` is another.)");
+
+    module.def("dilate", &erode_or_dilate<false>, "mask"_a, "radius"_a, "row_spacing"_a = 1.0,
+               "column_spacing"_a = 1.0, "shape"_a = "disc",
+               R"(Dilation of a mask: True where the element around a pixel holds a pixel of the mask.
+
+Parameters, Returns and Raises are those of ``erode``.)");
+
+    module.def("inscribed_diameter", &inscribed_diameter_binding, "mask"_a, "row_spacing"_a = 1.0,
+               "column_spacing"_a = 1.0,
+               R"(Diameter of the largest disc inside a mask and the image.
+
+Parameters
+----------
+mask : bool or uint8 [H, W]
+    Non-zero inside.
+row_spacing, column_spacing : float
+    Distance of neighbouring pixel centres along a column and along a row.
+
+Returns
+-------
+float
+    Twice the largest distance from a pixel's centre to the nearest centre outside the mask or the
+    image, less the mean spacing; 0 for an empty mask.
+
+Raises
+------
+TypeError
+    If ``mask`` is not an array of bool or uint8.
+ValueError
+    If ``mask`` is not two-dimensional or a spacing is not positive and finite.)");
+
+    module.def("fill_holes", &fill_holes_binding, "mask"_a,
+               R"(The mask, bool [H, W], with its holes: what is not 4-connected to the image's border.
+
+Raises TypeError if ``mask`` is not an array of bool or uint8, ValueError if it is not
+two-dimensional.)");
+
+    module.def("keep_seeded_part", &keep_seeded_part_binding, "mask"_a, "seeds"_a,
+               R"(The 4-connected part of a mask, bool [H, W], that holds the most seeds.
+
+Of several the first in reading order; the largest part where none holds a seed. Raises TypeError
+if an argument is not an array of bool or uint8, ValueError if it is not two-dimensional or the
+shapes differ.)");
+}
+
+}  // namespace dsnet

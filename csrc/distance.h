@@ -1,0 +1,39 @@
+// Exact Euclidean distances in masks.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "image.h"
+#include "morphology_kernels.h"
+
+namespace dsnet {
+
+// Millimetres (or pixels) from one pixel centre to the next.
+struct Spacing {
+    double row = 1.0;
+    double column = 1.0;
+};
+
+// Squared distance of each pixel centre to the centre of the nearest pixel where
+// (mask == 0) == to_zero. Infinity everywhere when there is no such pixel.
+void distance_squared(Image<const std::uint8_t> mask, bool to_zero, Spacing spacing,
+                      Image<double> out);
+
+// Buffers that are reused from call to call and only grow; one for each thread.
+struct DistanceWorkspace {
+    std::vector<std::int32_t> steps, row_largest;
+};
+
+// Largest squared distance of a pixel of the mask to the nearest pixel outside the mask or the
+// image. `box` holds the mask. Zero for an empty mask.
+double largest_distance_squared(Image<const std::uint8_t> mask, const Box& box, Spacing spacing,
+                                DistanceWorkspace& workspace);
+
+// Diameter of the largest disc inside the mask and the image, from edge to edge of its pixels.
+// Zero for an empty mask.
+double inscribed_diameter(Image<const std::uint8_t> mask, const Box& box, Spacing spacing,
+                          DistanceWorkspace& workspace);
+
+}  // namespace dsnet
