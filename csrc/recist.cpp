@@ -1,0 +1,228 @@
+#include "recist.h"
+
+#include <algorithm>
+#include <cmath>
+
+namespace dsnet {
+namespace {
+
+// An axis drawn shorter than this many pixels has no direction to trust.
+constexpr double kShortestAxis = 0.25;
+// Beyond this no image reaches, and whole numbers still fit.
+constexpr double kFar = 1e9;
+
+Point minus(Point a, Point b) { return {a.x - b.x, a.y - b.y}; }
+double length(const Point axis[2]) {
+    return std::hypot(axis[1].x - axis[0].x, axis[1].y - axis[0].y);
+}
+Point middle(const Point axis[2]) {
+    return {(axis[0].x + axis[1].x) / 2, (axis[0].y + axis[1].y) / 2};
+}
+
+std::ptrdiff_t bounded(double value, std::ptrdiff_t low, std::ptrdiff_t high) {
+    const double kept = std::min(std::max(value, -kFar), kFar);
+    return std::min(std::max(static_cast<std::ptrdiff_t>(kept), low), high);
+}
+
+bool axes_cross(const RecistMark& mark) {
+    const Point d = minus(mark.long_axis[1], mark.long_axis[0]);
+    const Point e = minus(mark.short_axis[1], mark.short_axis[0]);
+    const double long_length = length(mark.long_axis), short_length = length(mark.short_axis);
+    const double determinant = d.x * e.y - d.y * e.x;
+    if (std::abs(determinant) < 1e-9 * long_length * short_length) return false;
+    const Point gap = minus(mark.short_axis[0], mark.long_axis[0]);
+    const double at_long = (gap.x * e.y - gap.y * e.x) / determinant;
+    const double at_short = (gap.x * d.y - gap.y * d.x) / determinant;
+    // One pixel of slack: real marks may just fail to touch.
+    const double slack_long = 1.0 / long_length, slack_short = 1.0 / short_length;
+    return -slack_long <= at_long && at_long <= 1 + slack_long && -slack_short <= at_short &&
+           at_short <= 1 + slack_short;
+}
+
+// The end points' convex hull in order around it; returns how many corners it has.
+int convex_hull(const RecistMark& mark, Point hull[4]) {
+    Point points[4] = {mark.long_axis[0], mark.long_axis[1], mark.short_axis[0],
+                       mark.short_axis[1]};
+    const auto before = [](Point a, Point b) { return a.x < b.x || (a.x == b.x && a.y < b.y); };
+    std::sort(points, points + 4, before);
+    const auto same = [](Point a, Point b) { return a.x == b.x && a.y == b.y; };
+    const int count = static_cast<int>(std::unique(points, points + 4, same) - points);
+    if (count < 3) {
+        std::copy(points, points + count, hull);
+        return count;
+    }
+    int corners = 0;
+    const auto chain = [&](auto next) {
+        Point kept[4];
+        int size = 0;
+        for (int i = 0; i < count; ++i) {
+            const Point point = next(i);
+            while (size > 1) {
+                const Point a = minus(kept[size - 1], kept[size - 2]);
+                const Point b = minus(point, kept[size - 1]);
+                if (a.x * b.y - a.y * b.x > 0) break;
+                --size;
+            }
+            kept[size++] = point;
+        }
+        for (int i = 0; i + 1 < size && corners < 4; ++i) hull[corners++] = kept[i];
+    };
+    chain([&](int i) { return points[i]; });
+    chain([&](int i) { return points[count - 1 - i]; });
+    return corners;
+}
+
+}  // namespace
+
+RecistMark mark_from_coordinates(const double c[8]) {
+    RecistMark mark = {{{c[0], c[1]}, {c[2], c[3]}}, {{c[4], c[5]}, {c[6], c[7]}}};
+    if (length(mark.short_axis) > length(mark.long_axis))
+        std::swap(mark.long_axis, mark.short_axis);
+    return mark;
+}
+
+MarkFrame::MarkFrame(const RecistMark& mark)
+    : long_diameter(length(mark.long_axis)), short_diameter(length(mark.short_axis)) {
+    along = {1.0, 0.0};
+    if (long_diameter >= kShortestAxis) {
+        const Point d = minus(mark.long_axis[1], mark.long_axis[0]);
+        along = {d.x / long_diameter, d.y / long_diameter};
+    } else if (short_diameter >= kShortestAxis) {
+        const Point d = minus(mark.short_axis[1], mark.short_axis[0]);
+        along = {d.y / short_diameter, -(d.x / short_diameter)};
+    }
+    across = {-along.y, along.x};
+    const double u = along_of(middle(mark.long_axis)), v = across_of(middle(mark.short_axis));
+    centre = {along.x * u + across.x * v, along.y * u + across.y * v};
+    low = high = mark.long_axis[0];
+    for (const Point p : {mark.long_axis[1], mark.short_axis[0], mark.short_axis[1]}) {
+        low = {std::min(low.x, p.x), std::min(low.y, p.y)};
+        high = {std::max(high.x, p.x), std::max(high.y, p.y)};
+    }
+}
+
+unsigned mark_problems(const RecistMark& mark, std::ptrdiff_t rows, std::ptrdiff_t cols) {
+    const MarkFrame frame(mark);
+    unsigned found = 0;
+    if (frame.long_diameter < kShortestAxis) found |= kZeroLong;
+    if (frame.short_diameter < kShortestAxis) found |= kZeroShort;
+    if (!found) {
+        if (!axes_cross(mark)) found |= kNotCrossing;
+        const Point d = minus(mark.short_axis[1], mark.short_axis[0]);
+        if (std::abs(frame.along_of(d)) / frame.short_diameter > 0.5) found |= kNotPerpendicular;
+    }
+    const double right = static_cast<double>(cols) - 0.5, bottom = static_cast<double>(rows) - 0.5;
+    if (frame.high.x < -0.5 || frame.high.y < -0.5 || frame.low.x > right || frame.low.y > bottom)
+        found |= kOutside;
+    else if (frame.low.x < -0.5 || frame.low.y < -0.5 || frame.high.x > right ||
+             frame.high.y > bottom)
+        found |= kPartlyOutside;
+    return found;
+}
+
+int count_problems(unsigned problems) {
+    int count = 0;
+    for (; problems; problems &= problems - 1) ++count;
+    return count;
+}
+
+Window window_around(const MarkFrame& frame, double margin, std::ptrdiff_t rows,
+                     std::ptrdiff_t cols) {
+    Window window;
+    window.top = bounded(std::floor(frame.low.y - margin), 0, rows - 1);
+    window.bottom = bounded(std::ceil(frame.high.y + margin) + 1, window.top + 1, rows);
+    window.left = bounded(std::floor(frame.low.x - margin), 0, cols - 1);
+    window.right = bounded(std::ceil(frame.high.x + margin) + 1, window.left + 1, cols);
+    return window;
+}
+
+std::ptrdiff_t add_ellipse(const RecistMark& mark, double scale, std::ptrdiff_t top,
+                           std::ptrdiff_t left, Image<std::uint8_t> out) {
+    const MarkFrame frame(mark);
+    const Point drawn = minus(mark.short_axis[1], mark.short_axis[0]);
+    const double half_along = std::max(frame.long_diameter, 1.0) / 2 * scale;
+    const double half_across = std::max(std::abs(frame.across_of(drawn)), 1.0) / 2 * scale;
+    const double reach = std::max(half_along, half_across) + 1;
+    const auto shift_x = static_cast<double>(left), shift_y = static_cast<double>(top);
+    const std::ptrdiff_t y_begin = bounded(frame.centre.y - reach - shift_y, 0, out.rows);
+    const std::ptrdiff_t y_end = bounded(frame.centre.y + reach - shift_y + 2, 0, out.rows);
+    const std::ptrdiff_t x_begin = bounded(frame.centre.x - reach - shift_x, 0, out.cols);
+    const std::ptrdiff_t x_end = bounded(frame.centre.x + reach - shift_x + 2, 0, out.cols);
+    std::ptrdiff_t count = 0;
+    for (std::ptrdiff_t y = y_begin; y < y_end; ++y) {
+        std::uint8_t* row = out.row(y);
+        const double offset_y = static_cast<double>(y + top) - frame.centre.y;
+        const double part_u = offset_y * frame.along.y, part_v = offset_y * frame.across.y;
+        std::int32_t inside = 0;
+        for (std::ptrdiff_t x = x_begin; x < x_end; ++x) {
+            const double offset_x = static_cast<double>(static_cast<std::int32_t>(x + left)) -
+                                    frame.centre.x;
+            const double u = (offset_x * frame.along.x + part_u) / half_along;
+            const double v = (offset_x * frame.across.x + part_v) / half_across;
+            const std::uint8_t here = u * u + v * v <= 1.0;
+            row[x] |= here;
+            inside += here;
+        }
+        count += inside;
+    }
+    return count;
+}
+
+std::ptrdiff_t add_quadrilateral(const RecistMark& mark, std::ptrdiff_t top, std::ptrdiff_t left,
+                                 Image<std::uint8_t> out) {
+    const MarkFrame frame(mark);
+    Point hull[4];
+    const int corners = convex_hull(mark, hull);
+    std::ptrdiff_t count = 0;
+    if (corners >= 3) {
+        const auto shift_x = static_cast<double>(left), shift_y = static_cast<double>(top);
+        const std::ptrdiff_t y_begin = bounded(frame.low.y - shift_y - 1, 0, out.rows);
+        const std::ptrdiff_t y_end = bounded(frame.high.y - shift_y + 2, 0, out.rows);
+        const std::ptrdiff_t x_begin = bounded(frame.low.x - shift_x - 1, 0, out.cols);
+        const std::ptrdiff_t x_end = bounded(frame.high.x - shift_x + 2, 0, out.cols);
+        for (std::ptrdiff_t y = y_begin; y < y_end; ++y) {
+            for (std::ptrdiff_t x = x_begin; x < x_end; ++x) {
+                bool inside = true;
+                for (int k = 0; k < corners; ++k) {
+                    const Point start = hull[k], end = hull[(k + 1) % corners];
+                    const Point edge = minus(end, start);
+                    inside &= edge.x * (static_cast<double>(y + top) - start.y) -
+                                  edge.y * (static_cast<double>(x + left) - start.x) >=
+                              0;
+                }
+                out.row(y)[x] |= static_cast<std::uint8_t>(inside);
+                count += inside;
+            }
+        }
+    }
+    if (count == 0) {
+        // To the nearest even number, as numpy.rint does.
+        const double y = std::nearbyint(frame.centre.y) - static_cast<double>(top);
+        const double x = std::nearbyint(frame.centre.x) - static_cast<double>(left);
+        if (y >= 0 && y < static_cast<double>(out.rows) && x >= 0 &&
+            x < static_cast<double>(out.cols)) {
+            out.row(static_cast<std::ptrdiff_t>(y))[static_cast<std::ptrdiff_t>(x)] = 1;
+            count = 1;
+        }
+    }
+    return count;
+}
+
+void add_axes(const RecistMark& mark, std::ptrdiff_t top, std::ptrdiff_t left,
+              Image<std::uint8_t> out) {
+    for (const Point* axis : {mark.long_axis, mark.short_axis}) {
+        const Point d = minus(axis[1], axis[0]);
+        const double most = std::min(std::max(std::abs(d.x), std::abs(d.y)), 1e5);
+        const int steps = 4 * static_cast<int>(std::ceil(most));
+        for (int k = 0; k <= steps; ++k) {
+            const double share = k == steps ? 1.0 : k * (1.0 / steps);
+            const double x = std::nearbyint(axis[0].x + d.x * share) - static_cast<double>(left);
+            const double y = std::nearbyint(axis[0].y + d.y * share) - static_cast<double>(top);
+            if (y >= 0 && y < static_cast<double>(out.rows) && x >= 0 &&
+                x < static_cast<double>(out.cols))
+                out.row(static_cast<std::ptrdiff_t>(y))[static_cast<std::ptrdiff_t>(x)] = 1;
+        }
+    }
+}
+
+}  // namespace dsnet

@@ -1,0 +1,72 @@
+// RECIST marks: the long and the short axis that a radiologist draws over a lesion.
+//
+// Points are (x, y) in pixels, pixel centres at whole numbers. What is computed here agrees with
+// dsnet.labeling.RecistMark, whose docstrings say more.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "image.h"
+
+namespace dsnet {
+
+struct Point {
+    double x = 0.0;
+    double y = 0.0;
+};
+
+struct RecistMark {
+    Point long_axis[2];
+    Point short_axis[2];
+};
+
+// From the coordinates x1 y1 x2 y2 of one axis, then of the other: the longer becomes the long one.
+RecistMark mark_from_coordinates(const double coordinates[8]);
+
+// What follows from a mark.
+struct MarkFrame {
+    explicit MarkFrame(const RecistMark& mark);
+
+    Point along, across;  // unit vectors
+    Point centre;
+    double long_diameter, short_diameter;
+    Point low, high;  // bounds of the end points
+
+    double along_of(Point p) const { return p.x * along.x + p.y * along.y; }
+    double across_of(Point p) const { return p.x * across.x + p.y * across.y; }
+};
+
+// What is odd about a mark, as bits in the order of RecistMark.problems.
+enum MarkProblem : unsigned {
+    kZeroLong = 1,
+    kZeroShort = 2,
+    kNotCrossing = 4,
+    kNotPerpendicular = 8,
+    kOutside = 16,
+    kPartlyOutside = 32,
+};
+unsigned mark_problems(const RecistMark& mark, std::ptrdiff_t rows, std::ptrdiff_t cols);
+int count_problems(unsigned problems);
+
+// Rows and columns `begin` to `end`.
+struct Window {
+    std::ptrdiff_t top = 0, bottom = 0, left = 0, right = 0;
+    std::ptrdiff_t rows() const { return bottom - top; }
+    std::ptrdiff_t cols() const { return right - left; }
+};
+
+// The part of the image within `margin` of the end points, at least one row and one column.
+Window window_around(const MarkFrame& frame, double margin, std::ptrdiff_t rows,
+                     std::ptrdiff_t cols);
+
+// Rasterised marks: these set pixels of `out` to 1, leave the others, and return how many lie
+// inside. `out` shows the image from (`left`, `top`) on.
+std::ptrdiff_t add_ellipse(const RecistMark& mark, double scale, std::ptrdiff_t top,
+                           std::ptrdiff_t left, Image<std::uint8_t> out);
+std::ptrdiff_t add_quadrilateral(const RecistMark& mark, std::ptrdiff_t top, std::ptrdiff_t left,
+                                 Image<std::uint8_t> out);
+void add_axes(const RecistMark& mark, std::ptrdiff_t top, std::ptrdiff_t left,
+              Image<std::uint8_t> out);
+
+}  // namespace dsnet
