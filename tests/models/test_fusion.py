@@ -1,0 +1,66 @@
+"""Fusion modules: the shapes in figure 4, and what is fused."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from dsnet.models import EDRFM, SDRFM
+
+
+@pytest.mark.parametrize("make", [EDRFM, SDRFM])
+def test_shapes_of_figure_4(make):
+    image, features = (torch.rand(1, c, 256, 256, device="meta") for c in (3, 64))
+    fuse = make().to("meta")
+    assert fuse(image, image, features).shape == (1, 64, 256, 256)
+
+
+def test_convolutions_of_figure_4():
+    assert EDRFM().fuse[0].weight.shape == (64, 70, 3, 3)
+    fuse = SDRFM()
+    assert fuse.context[0].weight.shape == (64, 6, 3, 3)
+    assert fuse.detail[0].weight.shape == (64, 64, 3, 3)
+
+
+def branch(layers, x):
+    """Convolution, batch norm and leaky ReLU, from the weights alone."""
+    convolution, norm, _ = layers
+    x = F.conv2d(x, convolution.weight, padding=1)
+    x = F.batch_norm(x, norm.running_mean, norm.running_var, norm.weight, norm.bias)
+    return F.leaky_relu(x, 0.2)
+
+
+def inputs(n=2, size=6):
+    torch.manual_seed(1)
+    return [torch.randn(n, c, size, size + 1) for c in (2, 2, 5)]
+
+
+def test_efficient_fusion_is_its_parts():
+    torch.manual_seed(0)
+    fuse = EDRFM(2, 5, 8).eval()
+    expected = branch(fuse.fuse, torch.cat(inputs(), 1))
+    assert torch.allclose(fuse(*inputs()), expected, atol=1e-5)
+
+
+def test_selective_fusion_lies_between_its_branches():
+    torch.manual_seed(0)
+    fuse = SDRFM(2, 5, 8).eval()
+    interpolated, sr, features = inputs()
+    u = branch(fuse.context, torch.cat([interpolated, sr], 1))
+    v = branch(fuse.detail, features)
+    out = fuse(interpolated, sr, features)
+    # One weight a sample and channel, found at one pixel, explains every pixel.
+    share = ((out - v) / (u - v))[:, :, 0, 0]
+    assert ((share > 0) & (share < 1)).all()
+    mixed = share[:, :, None, None] * u + (1 - share[:, :, None, None]) * v
+    assert torch.allclose(out, mixed, atol=1e-4)
+    assert share.std() > 0
+
+
+@pytest.mark.parametrize("make", [EDRFM, SDRFM])
+def test_a_batch_of_one_trains(make):
+    """The paper's batch size."""
+    fuse = make(2, 5, 8).train()
+    fuse(*inputs(n=1)).square().mean().backward()
+    for name, parameter in fuse.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.isfinite().all(), name
