@@ -298,7 +298,7 @@ def test_wrong_element():
     mask = np.ones((2, 2), bool)
     with pytest.raises(ValueError, match="shape must be disc or opencv-ellipse, got 'square'"):
         _C.erode(mask, 1.0, shape="square")
-    with pytest.raises(ValueError, match="radius must be finite and not negative, got -1.0"):
+    with pytest.raises(ValueError, match=r"radius must be finite and not negative, got -1\.0"):
         _C.dilate(mask, -1.0)
     with pytest.raises(TypeError, match=r"mask must .*bool or uint8, got"):
         _C.dilate(mask.astype(float), 1.0)
