@@ -16,6 +16,7 @@ namespace dsnet {
 
 void bind_matting(py::module_& module);
 void bind_morphology(py::module_& module);
+void bind_quality(py::module_& module);
 
 namespace {
 
@@ -113,6 +114,7 @@ PYBIND11_MODULE(_C, module) {
 
     dsnet::bind_matting(module);
     dsnet::bind_morphology(module);
+    dsnet::bind_quality(module);
     module.def("build_info", &dsnet::build_info, "What was compiled, as a dict.");
 
     module.def("vector_units", &dsnet::vector_units,

@@ -14,6 +14,11 @@ constexpr std::ptrdiff_t kWordBits = 64;
 
 DSNET_INLINE std::ptrdiff_t least(std::ptrdiff_t a, std::ptrdiff_t b) { return a < b ? a : b; }
 
+// The first `count` bits; all where there are more.
+DSNET_INLINE Word bits_below(std::ptrdiff_t count) {
+    return count >= kWordBits ? ~Word(0) : (Word(1) << count) - 1;
+}
+
 // Bit i is set where byte i is not zero.
 DSNET_INLINE Word bits_of_bytes(const std::uint8_t* bytes) {
 #if defined(__AVX512BW__)
@@ -75,7 +80,7 @@ DSNET_INLINE void pack_words(const T* image, std::ptrdiff_t stride, const BitPla
         if (rest == 0) continue;
         T held[kWordBits] = {};
         for (std::ptrdiff_t i = 0; i < rest; ++i) held[i] = row[whole * kWordBits + i];
-        plane.words[whole * plane.stride + y] = bits(held) & ((Word(1) << rest) - 1);
+        plane.words[whole * plane.stride + y] = bits(held) & bits_below(rest);
     }
 }
 
@@ -161,8 +166,7 @@ void crop(const BitPlane& plane, std::ptrdiff_t top, std::ptrdiff_t left, const 
         const bool two = shift > 0 && from + 1 < columns;
         const Word* high = two ? low + plane.stride : low;
         const Word high_mask = two ? ~Word(0) : 0;
-        const std::ptrdiff_t width = part.cols - c * kWordBits;
-        const Word kept = width >= kWordBits ? ~Word(0) : (Word(1) << width) - 1;
+        const Word kept = bits_below(part.cols - c * kWordBits);
         const std::ptrdiff_t up = (kWordBits - shift) % kWordBits;
         Word* out = part.words + c * part.stride;
         DSNET_INDEPENDENT
@@ -175,7 +179,9 @@ std::int64_t count(const BitPlane& plane) {
     std::int64_t total = 0;
     for (std::ptrdiff_t c = 0; c * kWordBits < plane.cols; ++c) {
         const Word* words = plane.words + c * plane.stride;
-        for (std::ptrdiff_t y = 0; y < plane.rows; ++y) total += __builtin_popcountll(words[y]);
+        const Word kept = bits_below(plane.cols - c * kWordBits);
+        for (std::ptrdiff_t y = 0; y < plane.rows; ++y)
+            total += __builtin_popcountll(words[y] & kept);
     }
     return total;
 }
@@ -222,7 +228,8 @@ double sum(const float* image, std::ptrdiff_t stride, const BitPlane& plane, dou
     double lanes[kLanes] = {};
     for (std::ptrdiff_t y = 0; y < plane.rows; ++y) {
         for (std::ptrdiff_t x = 0; x < plane.cols; x += kWordBits) {
-            const Word word = plane.words[x / kWordBits * plane.stride + y];
+            const Word word = plane.words[x / kWordBits * plane.stride + y] &
+                              bits_below(plane.cols - x);
             if (word == 0) continue;
             const float* pixels = image + y * stride + x;
             float held[kWordBits] = {};
@@ -246,8 +253,7 @@ double sum(const float* image, std::ptrdiff_t stride, const BitPlane& plane, dou
 
 void complement(const BitPlane& plane, const BitPlane& out) {
     for (std::ptrdiff_t c = 0; c * kWordBits < plane.cols; ++c) {
-        const std::ptrdiff_t width = plane.cols - c * kWordBits;
-        const Word kept = width >= kWordBits ? ~Word(0) : (Word(1) << width) - 1;
+        const Word kept = bits_below(plane.cols - c * kWordBits);
         const Word* from = plane.words + c * plane.stride;
         Word* to = out.words + c * out.stride;
         DSNET_INDEPENDENT

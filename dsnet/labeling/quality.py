@@ -55,6 +55,7 @@ def score(
     Parameters
     ----------
     image, alpha : ndarray [H, W], float
+        Taken as float32.
     trimap : ndarray [H, W], uint8
     mark : RecistMark, optional
         What the label was made from (strategy 3).
@@ -64,7 +65,40 @@ def score(
     cut_worked : bool, optional
     converged, residual, rtol
         Of the matting solver.
+
+    Raises
+    ------
+    TypeError, ValueError
+        When an array has another dtype or shape.
     """
+    return _C.quality(
+        np.ascontiguousarray(image, dtype=np.float32),
+        np.ascontiguousarray(alpha, dtype=np.float32),
+        trimap,
+        mark=None if mark is None else mark.coordinates,
+        reference=reference,
+        rater_agreement=_rater_agreement(raters),
+        cut_worked=cut_worked,
+        converged=converged,
+        residual=residual,
+        rtol=rtol,
+    )
+
+
+def score_reference(
+    image: np.ndarray,
+    alpha: np.ndarray,
+    trimap: np.ndarray,
+    *,
+    mark: RecistMark | None = None,
+    reference: np.ndarray | None = None,
+    raters: np.ndarray | None = None,
+    cut_worked: bool | None = None,
+    converged: bool = True,
+    residual: float = 0.0,
+    rtol: float = 1e-6,
+) -> dict[str, float]:
+    """`score` in NumPy and SciPy, for its tests: equal within rounding."""
     binary = alpha >= 0.5
     scores: dict[str, float] = {}
     if mark is not None:
@@ -74,9 +108,9 @@ def score(
         scores["mark_soundness"] = 0.5 ** len(mark.problems(binary.shape))
     if reference is not None:
         scores["mask_agreement"] = _dice(binary, reference)
-    if raters is not None and len(raters) > 1:
-        pairs = [(i, j) for i in range(len(raters)) for j in range(i)]
-        scores["rater_agreement"] = float(np.mean([_dice(raters[i], raters[j]) for i, j in pairs]))
+    agreement = _rater_agreement(raters)
+    if agreement is not None:
+        scores["rater_agreement"] = agreement
     sure, unknown = int((trimap == FOREGROUND).sum()), int((trimap == UNKNOWN).sum())
     scores["known_fraction"] = sure / (sure + unknown) if sure else 0.0
     scores["edge_contrast"] = _edge_contrast(image, binary)
@@ -88,6 +122,13 @@ def score(
     values = np.array(list(scores.values()))
     scores["overall"] = float(np.exp(np.log(values).mean())) if (values > 0).all() else 0.0
     return scores
+
+
+def _rater_agreement(raters: np.ndarray | None) -> float | None:
+    if raters is None or len(raters) < 2:
+        return None
+    pairs = [(i, j) for i in range(len(raters)) for j in range(i)]
+    return float(np.mean([_dice(raters[i], raters[j]) for i, j in pairs]))
 
 
 def _dice(a: np.ndarray, b: np.ndarray) -> float:

@@ -23,10 +23,10 @@ from dsnet.labeling.recist import RecistMark
 MARGIN_SHARE = 0.15
 LEAST_MARGIN = 1.0
 
-# Strategy 3's unknown band. Besides the pixels on either side of the cut, those whose
-# log-odds are weaker than this (probability 0.18 to 0.82) and that hang together with them, as
-# far from the cut as a quarter of the short axis, at least 2 pixels: the band widens where the
-# lesion's edge is faint.
+# Strategy 3's unknown band; csrc/trimap.h has the same numbers. Besides the pixels on either side
+# of the cut, those whose log-odds are weaker than this (probability 0.18 to 0.82) and that hang
+# together with them, as far from the cut as a quarter of the short axis, at least 2 pixels: the
+# band widens where the lesion's edge is faint.
 FAINT_LOG_ODDS = 1.5
 FAINT_SHARE, FAINT_LEAST = 0.25, 2.0
 
@@ -164,8 +164,13 @@ def trimap_from_cut(cut: RecistCut, mark: RecistMark) -> np.ndarray:
     """Trimap of a cut: its border pixels and the faint ones near them are unknown.
 
     A lesion too small to keep a sure pixel keeps the mark's quadrilateral, or else its most
-    certain pixels.
+    certain pixels. Returns uint8 [H, W].
     """
+    return _C.trimap_from_cut(cut.mask, cut.log_odds, mark.coordinates)
+
+
+def trimap_from_cut_reference(cut: RecistCut, mark: RecistMark) -> np.ndarray:
+    """`trimap_from_cut` in NumPy and SciPy, for its tests: equal to the bit."""
     if not cut.mask.any():
         return np.full(cut.mask.shape, BACKGROUND, dtype=np.uint8)
     reach = max(FAINT_SHARE * inscribed_diameter(cut.mask), FAINT_LEAST)
@@ -238,10 +243,7 @@ def inscribed_diameter(mask: np.ndarray, spacing: tuple[float, float] = (1.0, 1.
 
     The image's border bounds the disc too. Zero for an empty mask.
     """
-    padded = np.pad(as_mask(mask, "mask"), 1)
-    farthest = float(np.sqrt(_C.distance_squared(padded, *spacing).max()))
-    # From the centre of a pixel to the next pixel's centre, less half a pixel: to its edge.
-    return max(2.0 * farthest - float(np.mean(spacing)), 0.0)
+    return _C.inscribed_diameter(as_mask(mask, "mask"), *spacing)
 
 
 def _mean_background_distance(lesion: np.ndarray, spacing: tuple[float, float]) -> float:

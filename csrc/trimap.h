@@ -1,0 +1,49 @@
+// Strategy 3's trimap: which pixels around a cut are unknown.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "components.h"
+#include "distance.h"
+#include "image.h"
+#include "morphology.h"
+#include "recist.h"
+
+namespace dsnet {
+
+// The band's least margin to either side of the cut, in pixels.
+inline constexpr double kLeastMargin = 1.0;
+// Besides the pixels on either side of the cut, those whose log-odds are weaker than this and that
+// hang together with them are unknown, as far from the cut as this share of the short axis.
+inline constexpr double kFaintLogOdds = 1.5;
+inline constexpr double kFaintShare = 0.25;
+inline constexpr double kFaintLeast = 2.0;
+
+// Buffers that are reused from call to call and only grow; one for each thread.
+struct TrimapWorkspace {
+    MorphologyWorkspace morphology;
+    DistanceWorkspace distance;
+    ComponentsWorkspace components;
+    std::vector<std::uint8_t> core;
+};
+
+// The pixels inside a mark's quadrilateral, as RecistMark.quadrilateral_mask tells them: of the
+// image's part that begins at (top, left).
+struct MarkCore {
+    Image<std::uint8_t> pixels;
+    std::ptrdiff_t top, left;
+    std::ptrdiff_t count;
+};
+MarkCore rasterise_core(const RecistMark& mark, std::ptrdiff_t rows, std::ptrdiff_t cols,
+                        std::vector<std::uint8_t>& buffer);
+
+// A lesion too small to keep a sure pixel keeps the mark's quadrilateral, or else its most certain
+// pixels. An empty cut is all background.
+void trimap_from_cut(Image<const std::uint8_t> mask, Image<const float> log_odds,
+                     const RecistMark& mark, TrimapWorkspace& workspace, Image<std::uint8_t> out);
+void trimap_from_cut(Image<const std::uint8_t> mask, Image<const double> log_odds,
+                     const RecistMark& mark, TrimapWorkspace& workspace, Image<std::uint8_t> out);
+
+}  // namespace dsnet
