@@ -25,6 +25,7 @@ from .cbam_forward import CbamSaved
 from .cbam_gates import (
     conv_weight_gradient_kernel,
     conv_weight_join_kernel,
+    map_block,
     maps_gradient_kernel,
     mlp_gradient_kernel,
     mlp_weight_gradient_kernel,
@@ -42,9 +43,8 @@ from .launch import (
     tl,
     triton,
     walk,
+    walk_across,
 )
-
-MOST_CHUNKS = 1024
 
 
 @triton.jit
@@ -74,7 +74,7 @@ def spatial_gradient_kernel(
         b_z = b_z * tl.load(stats) + tl.load(stats + 1)
     s = tl.sigmoid(b_z)
     p_part = part_gate + (i_n * P_BLOCKS + pid % P_BLOCKS) * C
-    acc = tl.zeros([BLOCK_C, BLOCK_P], tl.float32)
+    acc = tl.zeros([BLOCK_P], tl.float32)
     for c0 in range(0, C, BLOCK_C):
         c = c0 + tl.arange(0, BLOCK_C)
         c64 = c.to(tl.int64)
@@ -97,9 +97,9 @@ def spatial_gradient_kernel(
             b_x = tl.where(mask, b_x * b_scale[:, None] + b_shift[:, None], 0.0)
         b_gate = tl.load(gate + i_n * C + c, m_c, other=0)[:, None]
         b_gx = b_g * b_x
-        acc += b_gx * b_gate
+        acc += tl.sum(b_gx * b_gate, 0)
         tl.store(p_part + c, tl.sum(b_gx * s[None, :], 1), m_c)
-    b_dz = tl.where(m_p, tl.sum(acc, 0) * s * (1 - s), 0.0)
+    b_dz = tl.where(m_p, acc * s * (1 - s), 0.0)
     tl.store(dz + i_n * P + p, b_dz, m_p)
     if NORM:
         b_hat = (b_logit - tl.load(stats + 2)) * tl.load(stats + 3)
@@ -111,10 +111,11 @@ def spatial_gradient_kernel(
 def gate_gradient_kernel(
     x, scale, shift, dmaps, top, part_gate, part,
     C, P, P_BLOCKS, C_BLOCKS, CHUNK, SPLITS, stride_n, stride_c, stride_p,
-    PROLOGUE: tl.constexpr, BLOCK_C: tl.constexpr, BLOCK_P: tl.constexpr,
+    PROLOGUE: tl.constexpr, BLOCK_C: tl.constexpr, BLOCK_P: tl.constexpr, BLOCK_S: tl.constexpr,
 ):  # fmt: skip
-    """part [N, SPLITS, C]: sums of dx' x over a chunk of pixels, part_gate's share included.
+    """part [N, SPLITS, C]: sums of dx' x over a chunk of pixels.
 
+    The chunk's share of part_gate [N, P_BLOCKS, C], an even part of its rows, is added here.
     One program a (sample, block of channels, chunk of pixels), from the last to the first.
     Reads x once: B.
     """
@@ -127,11 +128,9 @@ def gate_gradient_kernel(
     start = i_s * CHUNK
     lane = tl.arange(0, BLOCK_P)
     p_x = x + i_n * stride_n + start.to(tl.int64) * stride_p + c.to(tl.int64) * stride_c
-    p_part = part_gate + (i_n * P_BLOCKS + start // BLOCK_P) * C + c
     if PROLOGUE:
         b_scale = tl.load(scale + c, m_c, other=0).to(tl.float32)[:, None]
         b_shift = tl.load(shift + c, m_c, other=0).to(tl.float32)[:, None]
-    b_first = tl.zeros([BLOCK_C], tl.float32)
     acc = tl.zeros([BLOCK_C, BLOCK_P], tl.float32)
     for p0 in range(start, tl.minimum(start + CHUNK, P), BLOCK_P):
         p = p0 + lane
@@ -143,12 +142,17 @@ def gate_gradient_kernel(
         b_top = tl.load(top + i_n * P + p, m_p, other=0).to(tl.int32)
         if PROLOGUE:
             b_x = tl.where(mask, b_x * b_scale + b_shift, 0.0)
-        b_first += tl.load(p_part, m_c, other=0)
         b_d = b_dmean[None, :] + tl.where(c[:, None] == b_top[None, :], b_dmax[None, :], 0.0)
         acc += b_d * b_x
         p_x += BLOCK_P * stride_p
-        p_part += C
-    tl.store(part + (i_n * SPLITS + i_s) * C + c, b_first + tl.sum(acc, 1), m_c)
+    b_sum = tl.sum(acc, 1)
+    rows = tl.cdiv(P_BLOCKS, SPLITS)
+    last = tl.minimum((i_s + 1) * rows, P_BLOCKS)
+    for s0 in range(i_s * rows, last, BLOCK_S):
+        s = s0 + tl.arange(0, BLOCK_S)
+        p_part = part_gate + (i_n * P_BLOCKS + s)[None, :] * C + c[:, None]
+        b_sum += tl.sum(tl.load(p_part, m_c[:, None] & (s < last)[None, :], other=0), 1)
+    tl.store(part + (i_n * SPLITS + i_s) * C + c, b_sum, m_c)
 
 
 @triton.jit
@@ -261,15 +265,15 @@ def launch_cbam_backward(
     x, dy = dense(x, channels_last), dense(dy, channels_last)
     w1, b1, w2, conv_weight, scale, shift = packed(w1, b1, w2, conv_weight, scale, shift)
     at = walk("cbam", channels_last, c, p)
+    across = walk_across("cbam", channels_last, c, p)
     tile = {"BLOCK_C": at.block_c, "BLOCK_P": at.block_p, "num_warps": at.warps}
     x_strides = strides(x, channels_last)
-    block = min(256, max(16, power_of_two(p)))
-    blocks = ceil_div(p, block)
-    chunk = 32 * max(32, ceil_div(p, 32 * MOST_CHUNKS))
-    chunks = ceil_div(p, chunk)
-    taps = power_of_two(2 * kernel * kernel + 1)
+    block, chunk = map_block(p), min(512, max(32, power_of_two(p)))
+    blocks, chunks = ceil_div(p, block), ceil_div(p, chunk)
+    taps = 2 * kernel * kernel + 1
     streams = n * at.c_blocks * at.splits
     wide = power_of_two(c)
+    rows = max(1, 4096 // wide)
 
     def empty(*sizes):
         return torch.empty(sizes, dtype=torch.float32, device=x.device)
@@ -280,18 +284,19 @@ def launch_cbam_backward(
         same = residual_dtype == dy.dtype
         masked = dresidual if same else empty_like_shape(x, channels_last, dy.dtype)
     dz, dmaps = empty(n, p), torch.empty_like(saved.maps)
-    sums, coefficients = empty(2, n * at.p_blocks), empty(3)
-    part_gate, part = empty(n, at.p_blocks, c), empty(n, at.splits, c)
+    sums, coefficients = empty(2, n * across.p_blocks), empty(3)
+    part_gate, part = empty(n, across.p_blocks, c), empty(n, at.splits, c)
     part_taps = empty(n * chunks, taps)
     part_prologue = empty(2, n, at.splits, c) if prologue else None
     dlogit, dpooled, hidden = empty(n, c), empty(2, n, c), empty(3, n, r)
     with on_device_of(x):
-        spatial_gradient_kernel[(n * at.p_blocks,)](
+        spatial_gradient_kernel[(n * across.p_blocks,)](
             dy, x, scale, shift, y, masked, saved.gate, saved.logit, saved.stats, dz, sums,
-            part_gate, c, p, at.p_blocks, *strides(dy, channels_last), *x_strides,
+            part_gate, c, p, across.p_blocks, *strides(dy, channels_last), *x_strides,
             *(strides(y, channels_last) if has_residual else (0, 0, 0)),
             *(strides(masked, channels_last) if has_residual else (0, 0, 0)),
-            PROLOGUE=prologue, NORM=has_norm, RESIDUAL=has_residual, **tile,
+            PROLOGUE=prologue, NORM=has_norm, RESIDUAL=has_residual, BLOCK_C=across.block_c,
+            BLOCK_P=across.block_p, num_warps=across.warps,
         )  # fmt: skip
         if has_residual:
             dy = masked
@@ -300,7 +305,7 @@ def launch_cbam_backward(
         if has_norm:
             norm_gradient_kernel[(1,)](
                 sums, norm_weight, saved.stats, coefficients, dnorm, dnorm_bias,
-                n * at.p_blocks, n * p, BATCH_STATS=batch_stats, BLOCK=1024,
+                n * across.p_blocks, n * p, BATCH_STATS=batch_stats, BLOCK=1024,
             )  # fmt: skip
         else:
             dnorm.zero_()
@@ -311,21 +316,20 @@ def launch_cbam_backward(
         )  # fmt: skip
         conv_weight_gradient_kernel[(n * chunks,)](
             dz, saved.logit, saved.stats, coefficients, saved.maps, part_taps,
-            h, w, p, chunks, chunk, KERNEL=kernel, NORM=has_norm, TAPS=taps, BLOCK_P=32,
+            h, w, p, chunks, KERNEL=kernel, NORM=has_norm, BLOCK_P=chunk, num_warps=1,
         )  # fmt: skip
-        conv_weight_join_kernel[(ceil_div(2 * kernel * kernel + 1, 16),)](
-            part_taps, dconv, dbias, n * chunks, KERNEL=kernel, TAPS=taps, BLOCK=256
+        conv_weight_join_kernel[(ceil_div(taps, 16),)](
+            part_taps, dconv, dbias, n * chunks, KERNEL=kernel, BLOCK=256
         )
         gate_gradient_kernel[(streams,)](
             x, scale, shift, dmaps, saved.top, part_gate, part,
-            c, p, at.p_blocks, at.c_blocks, at.chunk, at.splits, *x_strides,
-            PROLOGUE=prologue, **tile,
+            c, p, across.p_blocks, at.c_blocks, at.chunk, at.splits, *x_strides,
+            PROLOGUE=prologue, BLOCK_S=16, **tile,
         )  # fmt: skip
         mlp_gradient_kernel[(n,)](
             part, saved.gate, saved.pooled, w1, b1, w2, dlogit, hidden, dpooled,
             c, r, p, n, at.splits, HAS_B1=b1 is not None,
-            BLOCK_S=min(16, max(1, 4096 // wide)), BLOCK_R=max(1, 4096 // wide), BLOCK_C=wide,
-            num_warps=8,
+            BLOCK_S=min(power_of_two(at.splits), rows), BLOCK_R=rows, BLOCK_C=wide, num_warps=8,
         )  # fmt: skip
         mlp_weight_gradient_kernel[(ceil_div(c, 64), ceil_div(r, 16))](
             dlogit, hidden, saved.pooled, dw1, db1, dw2, db2, c, r, n, BLOCK_C=64, BLOCK_R=16

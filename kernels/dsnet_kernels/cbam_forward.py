@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import torch
 
-from .cbam_gates import channel_gate_kernel, logit_norm_kernel, spatial_logit_kernel
+from .cbam_gates import channel_gate_kernel, logit_norm_kernel, map_block, spatial_logit_kernel
 from .launch import (
     ceil_div,
     dense,
@@ -27,6 +27,7 @@ from .launch import (
     tl,
     triton,
     walk,
+    walk_across,
 )
 
 
@@ -92,9 +93,9 @@ def spatial_pool_kernel(
     c_lane = tl.arange(0, BLOCK_C)
     p_x = x + i_n * stride_n + (pid % P_BLOCKS).to(tl.int64) * BLOCK_P * stride_p
     o_p = (tl.arange(0, BLOCK_P) * stride_p)[None, :]
-    b_sum = tl.zeros([BLOCK_C, BLOCK_P], tl.float32)
-    b_max = tl.full([BLOCK_C, BLOCK_P], float("-inf"), tl.float32)
-    b_index = tl.zeros([BLOCK_C, BLOCK_P], tl.int32)
+    b_sum = tl.zeros([BLOCK_P], tl.float32)
+    b_max = tl.full([BLOCK_P], float("-inf"), tl.float32)
+    b_index = tl.zeros([BLOCK_P], tl.int32)
     for c0 in range(0, C, BLOCK_C):
         c = c0 + c_lane
         m_c = c < C
@@ -106,17 +107,16 @@ def spatial_pool_kernel(
             b_shift = tl.load(shift + c, m_c, other=0).to(tl.float32)
             b_x = b_x * b_scale[:, None] + b_shift[:, None]
         b_x *= tl.load(gate + i_n * C + c, m_c, other=0)[:, None]
-        better = mask & (b_x > b_max)
-        b_sum += b_x
-        b_max = tl.where(better, b_x, b_max)
-        b_index = tl.where(better, c[:, None], b_index)
-    b_top = tl.max(b_max, 0)
-    b_first = tl.min(tl.where(b_max == b_top[None, :], b_index, 2147483647), 0)
-    b_total = tl.sum(b_sum, 0)
-    b_top = tl.where(b_total != b_total, b_total, b_top)
-    tl.store(maps + i_n * 2 * P + p, b_top, m_p)
-    tl.store(maps + (i_n * 2 + 1) * P + p, b_total / C, m_p)
-    tl.store(top + i_n * P + p, b_first.to(top.dtype.element_ty), m_p)
+        b_sum += tl.sum(b_x, 0)
+        # The comparison is false for NaN, which the sum carries on.
+        b_x = tl.where(mask & (b_x > float("-inf")), b_x, float("-inf"))
+        b_top, b_first = tl.max(b_x, 0, return_indices=True)
+        b_index = tl.where(b_top > b_max, c0 + b_first, b_index)
+        b_max = tl.where(b_top > b_max, b_top, b_max)
+    b_max = tl.where(b_sum != b_sum, b_sum, b_max)
+    tl.store(maps + i_n * 2 * P + p, b_max, m_p)
+    tl.store(maps + (i_n * 2 + 1) * P + p, b_sum / C, m_p)
+    tl.store(top + i_n * P + p, b_index.to(top.dtype.element_ty), m_p)
 
 
 @triton.jit
@@ -229,6 +229,7 @@ def launch_cbam_forward(
     prologue = scale is not None
     has_norm = norm_weight is not None
     wide = power_of_two(c)
+    rows = max(1, 4096 // wide)
     with on_device_of(x):
         streams = n * at.c_blocks * at.splits
         channel_pool_kernel[(streams,)](
@@ -240,14 +241,15 @@ def launch_cbam_forward(
             part_sum, part_max, part_index, w1, b1, w2, b2,
             saved.pooled, saved.peak_index, saved.gate, c, r, p, n, at.splits,
             HAS_B1=b1 is not None, HAS_B2=b2 is not None,
-            BLOCK_S=min(16, max(1, 4096 // wide)), BLOCK_R=max(1, 4096 // wide), BLOCK_C=wide,
-            num_warps=8,
+            BLOCK_S=min(power_of_two(at.splits), rows), BLOCK_R=rows, BLOCK_C=wide, num_warps=8,
         )  # fmt: skip
-        spatial_pool_kernel[(n * at.p_blocks,)](
+        across = walk_across("cbam", channels_last, c, p)
+        spatial_pool_kernel[(n * across.p_blocks,)](
             x, scale, shift, saved.gate, saved.maps, saved.top,
-            c, p, at.p_blocks, *strides(x, channels_last), PROLOGUE=prologue, **tile,
+            c, p, across.p_blocks, *strides(x, channels_last), PROLOGUE=prologue,
+            BLOCK_C=across.block_c, BLOCK_P=across.block_p, num_warps=across.warps,
         )  # fmt: skip
-        block = min(256, max(16, power_of_two(p)))
+        block = map_block(p)
         blocks = ceil_div(p, block)
         part = torch.empty(3, n * blocks, device=x.device)
         spatial_logit_kernel[(n * blocks,)](

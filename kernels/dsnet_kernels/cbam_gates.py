@@ -4,7 +4,12 @@ The channel gate works on [N, C], the spatial gate on maps of one and two channe
 arithmetic is in float32; names as in `cbam_forward`.
 """
 
-from .launch import tl, triton
+from .launch import power_of_two, tl, triton
+
+
+def map_block(pixels: int) -> int:
+    """Pixels a program of the convolutions over the maps: more amortise the loads of weights."""
+    return min(128 if pixels < 2**14 else 512, max(16, power_of_two(pixels)))
 
 
 @triton.jit
@@ -133,7 +138,7 @@ def mlp_weight_gradient_kernel(
     d2 = tl.zeros([BLOCK_R, BLOCK_C], tl.float32)
     d1_bias = tl.zeros([BLOCK_R], tl.float32)
     d2_bias = tl.zeros([BLOCK_C], tl.float32)
-    for i in range(N):
+    for i in tl.range(N, loop_unroll_factor=4):
         b_dl = tl.load(dlogit + i * C + c, m_c, other=0)
         b_avg = tl.load(pooled + i * C + c, m_c, other=0)
         b_max = tl.load(pooled + (N + i) * C + c, m_c, other=0)
@@ -313,42 +318,42 @@ def maps_gradient_kernel(
 @triton.jit
 def conv_weight_gradient_kernel(
     dz, logit, stats, coefficients, maps, part,
-    H, W, P, CHUNKS, CHUNK,
-    KERNEL: tl.constexpr, NORM: tl.constexpr, TAPS: tl.constexpr, BLOCK_P: tl.constexpr,
+    H, W, P, P_BLOCKS,
+    KERNEL: tl.constexpr, NORM: tl.constexpr, BLOCK_P: tl.constexpr,
 ):  # fmt: skip
-    """Partial gradients of the 2 * KERNEL^2 taps and, behind them, of the bias: [programs, TAPS].
+    """Partial gradients of the 2 * KERNEL^2 taps and, last, of the bias: part [programs, taps + 1].
 
-    One program a (sample, chunk of pixels).
+    One program, of one warp, a (sample, block of pixels).
     """
     pid = tl.program_id(0)
-    i_n = (pid // CHUNKS).to(tl.int64)
-    start = pid % CHUNKS * CHUNK
-    tap = tl.arange(0, TAPS)
-    LAST: tl.constexpr = 2 * KERNEL * KERNEL
-    within = tap % (KERNEL * KERNEL)
-    dh = (within // KERNEL - KERNEL // 2)[:, None]
-    dw = (within % KERNEL - KERNEL // 2)[:, None]
-    p_tap = maps + (i_n * 2 + tap // (KERNEL * KERNEL)) * P
-    acc = tl.zeros([TAPS, BLOCK_P], tl.float32)
-    for p0 in range(start, tl.minimum(start + CHUNK, P), BLOCK_P):
-        p = p0 + tl.arange(0, BLOCK_P)
-        m_p = p < P
-        b_dl = tl.load(dz + i_n * P + p, m_p, other=0)
-        if NORM:
-            b_dl = norm_input(b_dl, logit + i_n * P + p, m_p, stats, coefficients)
-        h = (p // W)[None, :] + dh
-        w = (p % W)[None, :] + dw
-        mask = (h >= 0) & (h < H) & (w >= 0) & (w < W) & m_p[None, :] & (tap < LAST)[:, None]
-        b_map = tl.load(p_tap[:, None] + (h * W + w), mask, other=0)
-        b_map = tl.where((tap == LAST)[:, None], 1.0, b_map)
-        acc += b_map * b_dl[None, :]
-    tl.store(part + pid.to(tl.int64) * TAPS + tap, tl.sum(acc, 1))
+    p = pid % P_BLOCKS * BLOCK_P + tl.arange(0, BLOCK_P)
+    i_n = (pid // P_BLOCKS).to(tl.int64)
+    m_p = p < P
+    h = p // W
+    w = p % W
+    b_dl = tl.load(dz + i_n * P + p, m_p, other=0)
+    if NORM:
+        b_dl = norm_input(b_dl, logit + i_n * P + p, m_p, stats, coefficients)
+    p_maps = maps + i_n * 2 * P + p
+    p_part = part + pid.to(tl.int64) * (2 * KERNEL * KERNEL + 1)
+    for i in range(KERNEL):
+        dh = i - KERNEL // 2
+        m_h = m_p & (h + dh >= 0) & (h + dh < H)
+        for j in tl.static_range(KERNEL):
+            dw = j - KERNEL // 2
+            mask = m_h & (w + dw >= 0) & (w + dw < W)
+            b_max = tl.load(p_maps + dh * W + dw, mask, other=0)
+            b_mean = tl.load(p_maps + P + dh * W + dw, mask, other=0)
+            p_tap = p_part + i * KERNEL + j
+            tl.store(p_tap, tl.sum(b_max * b_dl))
+            tl.store(p_tap + KERNEL * KERNEL, tl.sum(b_mean * b_dl))
+    tl.store(p_part + 2 * KERNEL * KERNEL, tl.sum(b_dl))
 
 
 @triton.jit
 def conv_weight_join_kernel(
-    part, dweight, dbias, PARTS, KERNEL: tl.constexpr, TAPS: tl.constexpr, BLOCK: tl.constexpr
-):
+    part, dweight, dbias, PARTS, KERNEL: tl.constexpr, BLOCK: tl.constexpr
+):  # fmt: skip
     """Sum `conv_weight_gradient_kernel`'s parts in order. One program every 16 taps."""
     tap = tl.program_id(0) * 16 + tl.arange(0, 16)
     LAST: tl.constexpr = 2 * KERNEL * KERNEL
@@ -356,7 +361,7 @@ def conv_weight_join_kernel(
     for i in range(0, PARTS, BLOCK):
         row = i + tl.arange(0, BLOCK)
         mask = (row < PARTS)[:, None] & (tap <= LAST)[None, :]
-        acc += tl.load(part + row.to(tl.int64)[:, None] * TAPS + tap[None, :], mask, other=0)
+        acc += tl.load(part + row.to(tl.int64)[:, None] * (LAST + 1) + tap[None, :], mask, other=0)
     total = tl.sum(acc, 0)
     tl.store(dweight + tap, total, tap < LAST)
     tl.store(dbias + tap - LAST, total, tap == LAST)

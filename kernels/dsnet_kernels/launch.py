@@ -43,11 +43,13 @@ class Tile(NamedTuple):
     warps: int
 
 
-# By whether channels are the contiguous axis. The first is the default; `warmup` may pick another.
+# By whether channels are the contiguous axis. The first is the default; `tune` may pick another.
 TILES = {
     False: (Tile(4, 512, 4), Tile(2, 1024, 4), Tile(8, 512, 8)),
     True: (Tile(64, 32, 4), Tile(64, 64, 8), Tile(128, 16, 4)),
 }
+# Programs a sample: several a multiprocessor even for one sample, few enough to join cheaply.
+PROGRAMS = 512
 _chosen: dict[tuple[str, bool], Tile] = {}
 
 
@@ -71,18 +73,28 @@ def walk(operation: str, channels_last: bool, channels: int, pixels: int) -> Wal
     tile = _chosen.get((operation, channels_last), TILES[channels_last][0])
     block_c = min(tile.channels, power_of_two(channels))
     block_p = min(tile.pixels * max(1, tile.channels // block_c), max(16, power_of_two(pixels)))
-    p_blocks = ceil_div(pixels, block_p)
-    tiles = max(8, ceil_div(p_blocks, MOST_SPLITS))
-    chunk = tiles * block_p
-    return Walk(
-        block_c,
-        block_p,
-        tile.warps,
-        ceil_div(channels, block_c),
-        p_blocks,
-        chunk,
-        ceil_div(pixels, chunk),
-    )
+    c_blocks, p_blocks = ceil_div(channels, block_c), ceil_div(pixels, block_p)
+    chunk = ceil_div(p_blocks, min(MOST_SPLITS, max(1, PROGRAMS // c_blocks))) * block_p
+    splits = ceil_div(pixels, chunk)
+    return Walk(block_c, block_p, tile.warps, c_blocks, p_blocks, chunk, splits)
+
+
+def walk_across(operation: str, channels_last: bool, channels: int, pixels: int) -> Walk:
+    """Blocks for the kernels that reduce over channels: one program holds all of its pixels'.
+
+    With few pixels a program takes fewer of them and more channels at a time, so that there are
+    programs enough and none has a long way through the channels.
+    """
+    warps = _chosen.get((operation, channels_last), TILES[channels_last][0]).warps
+    values = 1024 * warps
+    if channels_last:
+        block_c = min(128, power_of_two(channels))
+    else:
+        block_c = min(values // (128 if pixels >= 2**14 else 64 if pixels >= 2**12 else 32),
+                      power_of_two(channels))  # fmt: skip
+    block_p = min(1024, values // block_c, max(16, power_of_two(pixels)))
+    c_blocks, p_blocks = ceil_div(channels, block_c), ceil_div(pixels, block_p)
+    return Walk(block_c, block_p, warps, c_blocks, p_blocks, block_p, p_blocks)
 
 
 def choose_tile(operation: str, channels_last: bool, tile: Tile | None) -> None:

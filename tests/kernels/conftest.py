@@ -64,6 +64,15 @@ def interpreting(monkeypatch):
 
 
 @pytest.fixture(autouse=True)
+def one_thread():
+    """Threads only wait for each other on tensors this small."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(autouse=True)
 def unwritten_memory_is_nan():
     """Deterministic mode fills torch.empty with NaN: what a kernel forgets to write shows."""
     torch.use_deterministic_algorithms(True, warn_only=DEVICE == "cuda")

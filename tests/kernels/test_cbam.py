@@ -21,7 +21,7 @@ KINDS = {
 
 def make_inputs(
     shape=(2, 16, 6, 8), dtype=torch.float32, channels_last=False, device="cpu", norm=False,
-    training=True, residual=False, prologue=False, bias=True, kernel=7, hidden=None, seed=0,
+    training=True, residual=False, prologue=False, bias=True, kernel=3, hidden=None, seed=0,
 ) -> dict:  # fmt: skip
     generator = torch.Generator().manual_seed(seed)
 
@@ -51,6 +51,11 @@ def make_inputs(
     return inputs
 
 
+@pytest.fixture
+def launch(ops):
+    return sys.modules[ops.__name__ + ".launch"]
+
+
 def gradient_for(inputs, seed=1):
     x = inputs["x"]
     generator = torch.Generator().manual_seed(seed)
@@ -60,7 +65,7 @@ def gradient_for(inputs, seed=1):
 @pytest.mark.parametrize("channels_last", [False, True])
 @pytest.mark.parametrize("kind", KINDS)
 def test_matches_reference(ops, device, kind, channels_last):
-    inputs = make_inputs(channels_last=channels_last, device=device, **KINDS[kind])
+    inputs = make_inputs(channels_last=channels_last, device=device, kernel=7, **KINDS[kind])
     compare(ops.cbam, ops.cbam_reference, inputs, gradient_for(inputs))
 
 
@@ -68,7 +73,9 @@ def test_matches_reference(ops, device, kind, channels_last):
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_half_is_no_worse_than_eager(ops, device, dtype, channels_last):
     """Against the float32 reference, and beside the same steps rounded to half each."""
-    inputs = make_inputs((2, 32, 8, 8), dtype, channels_last, device, norm=True, residual=True)
+    inputs = make_inputs(
+        (2, 32, 8, 8), dtype, channels_last, device, norm=True, residual=True, kernel=7
+    )
     gradient = gradient_for(inputs)
     compare(ops.cbam, ops.cbam_reference, inputs, gradient)
     want = run(ops.cbam_reference, inputs, gradient, torch.float32)
@@ -116,17 +123,38 @@ def test_odd_sizes(ops, device, shape, channels_last):
     compare(ops.cbam, ops.cbam_reference, inputs, gradient_for(inputs), tolerance=2e-5)
 
 
-@pytest.mark.parametrize("kernel", [1, 3])
+@pytest.mark.parametrize("kernel", [1, 5])
 def test_other_kernel_sizes_and_no_biases(ops, device, kernel):
     inputs = make_inputs(kernel=kernel, bias=False, device=device)
     compare(ops.cbam, ops.cbam_reference, inputs, gradient_for(inputs))
 
 
-def test_many_chunks_are_joined(ops, device):
-    """Enough pixels for several chunks a channel in both layouts."""
+def test_many_chunks_are_joined(ops, launch, device, monkeypatch):
+    """Several blocks of channels, several chunks of several blocks of pixels, and odd rests."""
     for channels_last in (False, True):
-        inputs = make_inputs((1, 4, 72, 128), channels_last=channels_last, device=device, norm=True)
-        compare(ops.cbam, ops.cbam_reference, inputs, gradient_for(inputs), tolerance=2e-5)
+        monkeypatch.setattr(launch, "PROGRAMS", 9)
+        launch.choose_tile("cbam", channels_last, launch.Tile(4, 16, 1))
+        inputs = make_inputs((2, 10, 11, 23), channels_last=channels_last, device=device, norm=True)
+        at = launch.walk("cbam", channels_last, 10, 11 * 23)
+        assert at.c_blocks > 1
+        assert at.splits > 1
+        assert at.chunk > at.block_p
+        try:
+            compare(ops.cbam, ops.cbam_reference, inputs, gradient_for(inputs))
+        finally:
+            launch.choose_tile("cbam", channels_last, None)
+
+
+def test_walks_cover_every_pixel_and_channel(launch):
+    """Blocks and chunks for the network's shapes and for odd ones."""
+    for channels, pixels in [(64, 65536), (128, 16384), (256, 4096), (512, 1024), (1, 1), (67, 15)]:
+        for channels_last in (False, True):
+            at = launch.walk("cbam", channels_last, channels, pixels)
+            assert (at.c_blocks - 1) * at.block_c < channels <= at.c_blocks * at.block_c
+            assert at.chunk % at.block_p == 0
+            assert (at.splits - 1) * at.chunk < pixels <= at.splits * at.chunk
+            at = launch.walk_across("cbam", channels_last, channels, pixels)
+            assert (at.p_blocks - 1) * at.block_p < pixels <= at.p_blocks * at.block_p
 
 
 STRIDED = {
@@ -158,9 +186,8 @@ def test_strided_inputs_and_gradients(ops, device, layout):
             assert relative_rms(got[name], value) <= 1e-5, (where, name)
 
 
-def test_the_fast_layouts_are_not_copied(ops, device):
+def test_the_fast_layouts_are_not_copied(launch, device):
     """Contiguous, channels_last and their slices over batch and channels are walked as is."""
-    launch = sys.modules[ops.cbam.__module__.rsplit(".", 1)[0] + ".launch"]
     x = torch.randn(4, 16, 6, 8, device=device)
     last = x.contiguous(memory_format=torch.channels_last)
     for view in (x, x[::2], x[:, 4:], last, last[1:], last[:, :8]):

@@ -44,7 +44,7 @@ def test_opcheck_strides(ops, device, layout):
     """The fakes' shapes, dtypes and strides are those of the operators, for every layout."""
     forward, backward = operators(ops)
     x = STRIDES[layout](torch.randn(3, 6, 5, 5, device=device))
-    inputs = make_inputs(x.shape, device=device, kernel=3, residual=True)
+    inputs = make_inputs(x.shape, device=device, residual=True)
     inputs["x"] = x
     arguments = operator_arguments(inputs)
     torch.library.opcheck(forward, arguments, test_utils="test_faketensor")
@@ -59,7 +59,7 @@ def test_opcheck_strides(ops, device, layout):
 
 @pytest.mark.parametrize("kind", ["plain", "all"])
 def test_opcheck(ops, device, kind):
-    inputs = make_inputs((2, 4, 3, 4), device=device, kernel=3, **KINDS[kind])
+    inputs = make_inputs((2, 4, 3, 4), device=device, **KINDS[kind])
     for value in inputs.values():
         if isinstance(value, torch.Tensor):
             value.requires_grad_()
@@ -68,8 +68,7 @@ def test_opcheck(ops, device, kind):
     torch.library.opcheck(operators(ops)[0], operator_arguments(inputs))
 
 
-@pytest.mark.parametrize("kind", ["plain", "all"])
-@pytest.mark.parametrize("channels_last", [False, True])
+@pytest.mark.parametrize(("kind", "channels_last"), [("plain", False), ("all", True)])
 def test_one_graph_for_all_batches(ops, device, kind, channels_last):
     """fullgraph, forward and backward; a second graph for dynamic batches and no third."""
     torch._dynamo.reset()
@@ -77,7 +76,7 @@ def test_one_graph_for_all_batches(ops, device, kind, channels_last):
     compiled = torch.compile(ops.cbam, fullgraph=True, backend=counter)
     for batch in (2, 3, 5):
         inputs = make_inputs(
-            (batch, 8, 4, 5), channels_last=channels_last, device=device, kernel=3, **KINDS[kind]
+            (batch, 8, 4, 5), channels_last=channels_last, device=device, **KINDS[kind]
         )
         got, want = (run(f, inputs, gradient_for(inputs)) for f in (compiled, ops.cbam))
         for name, value in want.items():
