@@ -163,6 +163,13 @@ def test_channels_last_gives_the_same(settle):
     assert torch.allclose(out, expected, atol=1e-5)
 
 
+@pytest.mark.parametrize("variant", ["unet", "dsnet"])
+def test_fresh_masks_are_mostly_background(variant):
+    """Averaged over many outputs, the lesion's share is near the prior of a tenth."""
+    mean = tiny(variant)(torch.rand(4, 1, 16, 16)).mean().item()
+    assert 0.03 < mean < 0.3
+
+
 def test_same_seed_same_bits():
     image = torch.rand(2, 1, 8, 8)
     assert torch.equal(tiny()(image), tiny()(image))
