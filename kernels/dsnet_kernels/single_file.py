@@ -6,6 +6,7 @@ after those that it needs; relative imports are resolved, the others gathered at
 
 import argparse
 import ast
+import symtable
 import sys
 from pathlib import Path
 
@@ -33,7 +34,7 @@ def single_file(operation: str) -> str:
     for name in order:
         source = (FOLDER / f"{name}.py").read_text(encoding="utf-8")
         tree = ast.parse(source)
-        for new in _definitions(tree):
+        for new in _definitions(source, tree):
             if new in defined:
                 raise ValueError(f"{name} and {defined[new]} both define {new}")
             defined[new] = name
@@ -64,17 +65,12 @@ def _visit(name: str, order: list[str]) -> None:
     order.append(name)
 
 
-def _definitions(tree: ast.Module) -> set[str]:
+def _definitions(source: str, tree: ast.Module) -> set[str]:
     """Names that the module's top level defines, `_` (registrations) aside."""
-    names = set()
+    symbols = symtable.symtable(source, "module", "exec").get_symbols()
+    names = {symbol.get_name() for symbol in symbols if symbol.is_assigned()}
     for node in tree.body:
-        if isinstance(node, ast.FunctionDef | ast.ClassDef):
-            names.add(node.name)
-        elif isinstance(node, ast.Assign):
-            names |= {target.id for target in node.targets if isinstance(target, ast.Name)}
-        elif isinstance(node, ast.AnnAssign):
-            names.add(node.target.id)
-        elif isinstance(node, ast.ImportFrom) and node.level:
+        if isinstance(node, ast.ImportFrom) and node.level:
             names |= {alias.asname for alias in node.names if alias.asname}
     return names - {"_"}
 

@@ -83,3 +83,17 @@ def test_the_command_prints_the_file():
 def test_other_names_are_refused():
     with pytest.raises(ValueError, match="operation is 'layers'"):
         single_file("layers")
+
+
+def test_names_that_two_modules_define_are_refused(tmp_path, monkeypatch):
+    """Laid one after the other, the second would silently take the first's place."""
+    (tmp_path / "helper.py").write_text('"""Help."""\nSIZE = 1\n\ndef f():\n    return SIZE\n')
+    text = '"""Operate."""\nfrom .helper import f\n\n{}\n\ndef cbam():\n    return f()\n'
+    (tmp_path / "cbam.py").write_text(text.format("LENGTHS = [SIZE for SIZE in (2, 3)]"))
+    monkeypatch.setattr("dsnet_kernels.single_file.FOLDER", tmp_path)
+    names = {}
+    exec(single_file("cbam"), names)
+    assert names["cbam"]() == 1
+    (tmp_path / "cbam.py").write_text(text.format("if True:\n    SIZE = 2"))
+    with pytest.raises(ValueError, match="cbam and helper both define SIZE"):
+        single_file("cbam")
