@@ -19,7 +19,7 @@ def settle(model: nn.Module, image: torch.Tensor, seed: int = 0) -> nn.Module:
         if hasattr(model, "network"):
             spread = model.logits(image).std()
             model.network.head.weight.mul_(2 / spread)
-            model.network.head.bias.copy_(-model.logits(image).mean())
+            model.network.head.bias.sub_(model.logits(image).mean())
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
     return model
