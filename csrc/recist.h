@@ -61,7 +61,7 @@ Window window_around(const MarkFrame& frame, double margin, std::ptrdiff_t rows,
                      std::ptrdiff_t cols);
 
 // Rasterised marks: these set pixels of `out` to 1, leave the others, and return how many lie
-// inside. `out` shows the image from (`left`, `top`) on.
+// inside. `out` shows the image from (`left`, `top`) on; an ellipse without data is only counted.
 std::ptrdiff_t add_ellipse(const RecistMark& mark, double scale, std::ptrdiff_t top,
                            std::ptrdiff_t left, Image<std::uint8_t> out);
 std::ptrdiff_t add_quadrilateral(const RecistMark& mark, std::ptrdiff_t top, std::ptrdiff_t left,

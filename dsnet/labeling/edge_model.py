@@ -1,5 +1,8 @@
 """How likely each pixel near a RECIST mark is lesion, from the image and the mark.
 
+What runs is compiled (`csrc/edge_model.cpp`, in float32); this is its reference, in float64, and
+what the coefficients are fitted with.
+
 A colour mixture, as in GrabCut, knows neither where in the lesion a pixel lies nor how
 sharp CT edges are. This model looks at both: where the pixel lies against the curve through
 the mark's four end points, and how its grey values compare with the lesion's and the
@@ -21,6 +24,7 @@ from importlib import resources
 import numpy as np
 from scipy import ndimage
 
+from dsnet import _C
 from dsnet.labeling.recist import RecistMark
 
 FEATURES = (
@@ -213,3 +217,10 @@ def _network() -> _Network:
     weight = weight / np.array(stored["deviation"])
     layers[0] = (weight, bias - weight @ np.array(stored["mean"]))
     return _Network(tuple(layers))
+
+
+@lru_cache(maxsize=1)
+def native_network() -> _C.EdgeNetwork:
+    """The coefficients for the compiled model."""
+    arrays = [array for layer in _network().layers for array in layer]
+    return _C.EdgeNetwork(*(np.ascontiguousarray(array, np.float32) for array in arrays))

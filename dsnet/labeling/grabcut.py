@@ -14,7 +14,7 @@ import numpy as np
 from scipy import ndimage
 
 from dsnet import _C
-from dsnet.labeling.edge_model import LEAST_CONTRAST, lesion_evidence
+from dsnet.labeling.edge_model import LEAST_CONTRAST, lesion_evidence, native_network
 from dsnet.labeling.recist import RecistMark
 
 # Cost of one pixel of border between lesion and background, in units of log-odds. Chosen on
@@ -36,7 +36,7 @@ class RecistCut:
     Attributes
     ----------
     mask : ndarray [H, W], bool
-    log_odds : ndarray [H, W], float64
+    log_odds : ndarray [H, W], float32
         The evidence, within +-`CERTAIN`; far from the mark it is certain background.
     fallback : str
         Empty where the cut worked, else why `mask` is the axes' ellipse.
@@ -57,7 +57,7 @@ def cut_recist(image: np.ndarray, mark: RecistMark) -> RecistCut:
     Parameters
     ----------
     image : ndarray [H, W], float
-        Grey values in 0..1.
+        Grey values in 0..1; read as float32.
     mark : RecistMark
         Touching the image.
 
@@ -75,6 +75,23 @@ def cut_recist(image: np.ndarray, mark: RecistMark) -> RecistCut:
         When the image is not floating point or `mark` is no RecistMark.
     """
     image = _checked(image, mark)
+    mask, log_odds, code, value = _C.cut_recist(image, mark.coordinates, native_network())
+    return RecistCut(mask, log_odds, fallback_words(code, value))
+
+
+def fallback_words(code: int, value: float) -> str:
+    """The native cut's reason to fall back, in words; empty for 0."""
+    return (
+        "",
+        f"contrast {value:.3f} below {LEAST_CONTRAST}",
+        "the mark's middle lies outside the image",
+        f"the cut's area is {value:.2f} of the axes' ellipse",
+    )[code]
+
+
+def cut_recist_reference(image: np.ndarray, mark: RecistMark) -> RecistCut:
+    """`cut_recist` in NumPy, in float64: what the native one is tested against."""
+    image = _checked(image, mark)
     evidence = lesion_evidence(image, mark)
     window = evidence.window
     odds = np.where(evidence.reachable, np.clip(evidence.log_odds, -CERTAIN, CERTAIN), -CERTAIN)
@@ -88,20 +105,20 @@ def cut_recist(image: np.ndarray, mark: RecistMark) -> RecistCut:
     fallback = ""
     mask = np.zeros(image.shape, dtype=bool)
     if abs(evidence.contrast) < LEAST_CONTRAST:
-        fallback = f"contrast {abs(evidence.contrast):.3f} below {LEAST_CONTRAST}"
+        fallback = fallback_words(1, abs(evidence.contrast))
     elif not seeds.any():
-        fallback = "the mark's middle lies outside the image"
+        fallback = fallback_words(2, 0.0)
     else:
         mask[window] = _kept_part(_minimum_cut(odds, seeds), seeds)
         share = np.count_nonzero(mask) / max(np.count_nonzero(ellipse), 1)
         if not _AREA_RANGE[0] <= share <= _AREA_RANGE[1]:
-            fallback = f"the cut's area is {share:.2f} of the axes' ellipse"
+            fallback = fallback_words(3, share)
     if fallback:
         # Certainty about nothing but the ellipse: its rim is where the border may lie.
         inner, outer = (mark.ellipse_mask(image.shape, scale=scale) for scale in (0.75, 1.25))
         log_odds = np.where(inner, CERTAIN, np.where(outer, 0.0, -CERTAIN))
-        return RecistCut(ellipse, log_odds, fallback)
-    return RecistCut(mask, log_odds, "")
+        return RecistCut(ellipse, log_odds.astype(np.float32), fallback)
+    return RecistCut(mask, log_odds.astype(np.float32), "")
 
 
 def _checked(image: np.ndarray, mark: RecistMark) -> np.ndarray:
@@ -112,6 +129,7 @@ def _checked(image: np.ndarray, mark: RecistMark) -> np.ndarray:
         raise ValueError(f"image must be [H, W] with H, W >= 1, got shape {image.shape}")
     if image.dtype.kind != "f":
         raise TypeError(f"image must be floating point, got dtype {image.dtype}")
+    image = np.ascontiguousarray(image, dtype=np.float32)
     if not np.isfinite(image).all():
         raise ValueError("image must be finite, got NaN or infinite values")
     if "mark lies outside the image" in mark.problems(image.shape):

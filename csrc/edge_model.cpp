@@ -1,0 +1,179 @@
+#include "edge_model.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+namespace dsnet {
+namespace {
+
+constexpr double kSigmas[kSmoothings] = {0.7, 1.5, 3.0};
+constexpr int kRadii[kSmoothings] = {3, 6, 12};  // four sigmas
+
+// Weights of scipy.ndimage.gaussian_filter, from the centre on.
+struct Taps {
+    float weight[kSmoothings][kLargestRadius + 1];
+    Taps() {
+        for (int s = 0; s < kSmoothings; ++s) {
+            double sum = 0.0, values[kLargestRadius + 1];
+            for (int k = 0; k <= kRadii[s]; ++k) {
+                values[k] = std::exp(-0.5 / (kSigmas[s] * kSigmas[s]) * k * k);
+                sum += k == 0 ? values[k] : 2 * values[k];
+            }
+            for (int k = 0; k <= kRadii[s]; ++k)
+                weight[s][k] = static_cast<float>(values[k] / sum);
+        }
+    }
+};
+
+double sorted_value(std::vector<float>& values, std::size_t index) {
+    std::nth_element(values.begin(), values.begin() + static_cast<std::ptrdiff_t>(index),
+                     values.end());
+    return values[index];
+}
+
+// As numpy.percentile with linear interpolation; `share` in 0..1.
+double quantile(std::vector<float>& values, double share) {
+    const double place = share * static_cast<double>(values.size() - 1);
+    const auto index = static_cast<std::size_t>(place);
+    const double low = sorted_value(values, index), step = place - std::floor(place);
+    if (step == 0.0) return low;
+    // What follows in order is the least of what nth_element left behind.
+    const double high = *std::min_element(
+        values.begin() + static_cast<std::ptrdiff_t>(index) + 1, values.end());
+    return step < 0.5 ? low + (high - low) * step : high - (high - low) * (1.0 - step);
+}
+
+template <typename Chosen>
+void collect(const EdgeGrid& grid, std::vector<float>& values, Chosen chosen) {
+    values.clear();
+    for (std::ptrdiff_t y = 0; y < grid.rows; ++y) {
+        const std::ptrdiff_t row = y * grid.stride;
+        for (std::ptrdiff_t x = row; x < row + grid.cols; ++x)
+            if (chosen(x)) values.push_back(grid.grey[x]);
+    }
+}
+
+struct Levels {
+    double lesion, surroundings, spread;
+};
+
+// Grey value of the lesion and of the surroundings, and the latter's interquartile range.
+Levels measure_levels(const EdgeGrid& grid, double long_diameter, std::vector<float>& values) {
+    collect(grid, values, [&](std::ptrdiff_t i) { return grid.share[i] <= 0.6f; });
+    if (values.size() < 3) {
+        values.clear();
+        for (std::ptrdiff_t y = 0; y < grid.rows; ++y)
+            values.insert(values.end(), grid.share + y * grid.stride,
+                          grid.share + y * grid.stride + grid.cols);
+        const double limit = sorted_value(values, std::min<std::size_t>(3, values.size() - 1));
+        collect(grid, values, [&](std::ptrdiff_t i) { return grid.share[i] <= limit; });
+    }
+    Levels levels;
+    levels.lesion = quantile(values, 0.5);
+    const auto width = static_cast<float>(2.0 + std::max(3.0, 0.35 * long_diameter));
+    collect(grid, values,
+            [&](std::ptrdiff_t i) { return grid.outside[i] > 1.5f && grid.outside[i] < width; });
+    if (values.size() < 5) collect(grid, values, [](std::ptrdiff_t) { return true; });
+    // Walls and vessels brighten the ring of a bright lesion: its darker quarter is lung. For a
+    // lesion darker than most of its ring it is the other way round.
+    const double bright = quantile(values, 0.75), dark = quantile(values, 0.25);
+    const bool darker = levels.lesion < bright && std::abs(levels.lesion - bright) >
+                                                      2 * std::abs(levels.lesion - dark);
+    levels.surroundings = darker ? bright : dark;
+    levels.spread = bright - dark;
+    return levels;
+}
+
+EdgeGrid lay_out(Image<const float> image, const Window& window, PlaneArena<float>& arena) {
+    EdgeGrid grid{};
+    grid.rows = window.rows();
+    grid.cols = window.cols();
+    grid.stride = (grid.cols + kLanes - 1) / kLanes * kLanes + 3 * kLanes;
+    const std::ptrdiff_t size = (grid.rows + 2) * grid.stride;
+    constexpr std::ptrdiff_t kPlanes = 5 + kSmoothings;
+    arena.reserve(static_cast<std::size_t>(kPlanes * size));
+    float* next = arena.data() + grid.stride + kLanes;
+    for (float** plane : {&grid.grey, &grid.outside, &grid.share, &grid.relative, &grid.smooth[0],
+                          &grid.smooth[1], &grid.smooth[2], &grid.scratch}) {
+        *plane = next;
+        next += size;
+    }
+    for (std::ptrdiff_t y = 0; y < grid.rows; ++y)
+        std::memcpy(grid.grey + y * grid.stride, image.row(window.top + y) + window.left,
+                    sizeof(float) * static_cast<std::size_t>(grid.cols));
+    return grid;
+}
+
+void describe_curve(const RecistMark& mark, const MarkFrame& frame, const Window& window,
+                    EdgeGrid& grid) {
+    const auto middle = [](double a, double b) { return (a + b) / 2; };
+    const Point* l = mark.long_axis;
+    const Point* s = mark.short_axis;
+    const double long_u = middle(frame.along_of(l[0]), frame.along_of(l[1]));
+    const double long_v = middle(frame.across_of(l[0]), frame.across_of(l[1]));
+    const double short_u = middle(frame.along_of(s[0]), frame.along_of(s[1]));
+    const double short_v = middle(frame.across_of(s[0]), frame.across_of(s[1]));
+    // The axes cross where the short one lies along the long one, and the other way round.
+    const double u = short_u, v = long_v;
+    grid.x = static_cast<float>(frame.along.x * u + frame.across.x * v -
+                                static_cast<double>(window.left));
+    grid.y = static_cast<float>(frame.along.y * u + frame.across.y * v -
+                                static_cast<double>(window.top));
+    grid.along_x = static_cast<float>(frame.along.x);
+    grid.along_y = static_cast<float>(frame.along.y);
+    const auto halves = [](double a, double b, float half[2]) {
+        half[0] = static_cast<float>(std::max(-std::min(a, b), 0.5));
+        half[1] = static_cast<float>(std::max(std::max(a, b), 0.5));
+    };
+    halves(frame.along_of(l[0]) - u, frame.along_of(l[1]) - u, grid.half_u);
+    halves(frame.across_of(s[0]) - v, frame.across_of(s[1]) - v, grid.half_v);
+    const double long_diameter = std::max(frame.long_diameter, 1.0);
+    grid.centre_u = static_cast<float>(u - long_u);
+    grid.centre_v = static_cast<float>(v - short_v);
+    grid.half_long = static_cast<float>(long_diameter / 2);
+    grid.half_short = static_cast<float>(std::max(frame.short_diameter, 1.0) / 2);
+    grid.reach = static_cast<float>(std::max(4.0, 0.3 * long_diameter));
+}
+
+}  // namespace
+
+Window lesion_window(const MarkFrame& frame, std::ptrdiff_t rows, std::ptrdiff_t cols) {
+    const double reach = std::max(4.0, 0.3 * std::max(frame.long_diameter, 1.0));
+    return window_around(frame, reach + 6.0, rows, cols);
+}
+
+double weigh_evidence(Image<const float> image, const RecistMark& mark, const Window& window,
+                      const EdgeNetwork& network, float certain, EdgeWorkspace& workspace,
+                      Image<float> log_odds) {
+    static const Taps taps;
+    const EdgeKernels& kernels = edge_kernels();
+    const MarkFrame frame(mark);
+    const double long_diameter = std::max(frame.long_diameter, 1.0);
+    const double short_diameter = std::max(frame.short_diameter, 1.0);
+    EdgeGrid grid = lay_out(image, window, workspace.planes);
+    describe_curve(mark, frame, window, grid);
+    kernels.measure(grid);
+    const Levels levels = measure_levels(grid, long_diameter, workspace.values);
+    const double contrast = levels.lesion - levels.surroundings;
+    const double scale = std::copysign(std::max(std::abs(contrast), kLeastContrast), contrast);
+    kernels.normalise(grid, static_cast<float>(levels.surroundings), static_cast<float>(scale));
+    for (int s = 0; s < kSmoothings; ++s)
+        kernels.smooth(grid, taps.weight[s], kRadii[s], grid.smooth[s]);
+
+    // The features that are the same for all pixels join the first layer's bias.
+    EdgeNetwork folded = network;
+    const double same[kFeatures - kVaryingFeatures] = {
+        std::log(std::min(std::max(short_diameter, 2.0), 40.0)), short_diameter / long_diameter,
+        std::min(levels.spread / std::abs(scale), 2.0)};
+    for (int neuron = 0; neuron < kHidden; ++neuron) {
+        double bias = network.bias1[neuron];
+        for (int k = kVaryingFeatures; k < kFeatures; ++k)
+            bias += double{network.weight1[neuron][k]} * same[k - kVaryingFeatures];
+        folded.bias1[neuron] = static_cast<float>(bias);
+    }
+    kernels.weigh(grid, folded, certain, log_odds.data, log_odds.row_stride);
+    return contrast;
+}
+
+}  // namespace dsnet

@@ -1,0 +1,110 @@
+#include "grabcut.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+namespace dsnet {
+namespace {
+
+// Inner share of the axes that is sure lesion; their ends lie on the border.
+constexpr double kSureShare = 0.6;
+// A cut this much smaller or larger than the axes' ellipse has gone astray.
+constexpr double kLeastArea = 0.1, kMostArea = 8.0;
+
+template <typename T>
+void fill(Image<T> image, T value) {
+    for (std::ptrdiff_t y = 0; y < image.rows; ++y)
+        std::fill(image.row(y), image.row(y) + image.cols, value);
+}
+
+std::ptrdiff_t count_set(Image<const std::uint8_t> mask) {
+    std::ptrdiff_t count = 0;
+    for (std::ptrdiff_t y = 0; y < mask.rows; ++y) {
+        std::int32_t row = 0;
+        for (std::ptrdiff_t x = 0; x < mask.cols; ++x) row += mask.row(y)[x] != 0;
+        count += row;
+    }
+    return count;
+}
+
+RecistMark inner_axes(const RecistMark& mark) {
+    const Point centre = MarkFrame(mark).centre;
+    double inner[8];
+    int next = 0;
+    for (const Point* axis : {mark.long_axis, mark.short_axis}) {
+        for (int end = 0; end < 2; ++end) {
+            inner[next++] = centre.x + kSureShare * (axis[end].x - centre.x);
+            inner[next++] = centre.y + kSureShare * (axis[end].y - centre.y);
+        }
+    }
+    return mark_from_coordinates(inner);
+}
+
+// The ellipse, and about it nothing but that its rim is where the border may lie.
+void fall_back(const RecistMark& mark, CutWorkspace& workspace, Image<std::uint8_t> mask,
+               Image<float> log_odds) {
+    fill<std::uint8_t>(mask, 0);
+    workspace.mask.assign(static_cast<std::size_t>(mask.size()), 0);
+    const Image<std::uint8_t> rim(workspace.mask.data(), mask.rows, mask.cols);
+    add_ellipse(mark, 0.75, 0, 0, mask);
+    add_ellipse(mark, 1.25, 0, 0, rim);
+    for (std::ptrdiff_t y = 0; y < mask.rows; ++y) {
+        float* odds = log_odds.row(y);
+        for (std::ptrdiff_t x = 0; x < mask.cols; ++x)
+            odds[x] = mask.row(y)[x] ? kCertain : rim.row(y)[x] ? 0.0f : -kCertain;
+    }
+    if (add_ellipse(mark, 1.0, 0, 0, mask) == 0) add_quadrilateral(mark, 0, 0, mask);
+}
+
+}  // namespace
+
+CutOutcome cut_recist(Image<const float> image, const RecistMark& mark, const EdgeNetwork& network,
+                      CutWorkspace& workspace, Image<std::uint8_t> mask, Image<float> log_odds) {
+    const MarkFrame frame(mark);
+    const Window window = lesion_window(frame, image.rows, image.cols);
+    const auto size = static_cast<std::size_t>(window.rows() * window.cols());
+    workspace.log_odds.resize(size);
+    workspace.seeds.assign(size, 0);
+    workspace.mask.assign(size, 0);
+    const Image<float> odds(workspace.log_odds.data(), window.rows(), window.cols());
+    const Image<std::uint8_t> seeds(workspace.seeds.data(), window.rows(), window.cols());
+    const Image<std::uint8_t> cut(workspace.mask.data(), window.rows(), window.cols());
+    const Image<const float> evidence(odds.data, odds.rows, odds.cols);
+    const Image<const std::uint8_t> seen(seeds.data, seeds.rows, seeds.cols);
+    const Image<const std::uint8_t> found(cut.data, cut.rows, cut.cols);
+
+    CutOutcome outcome;
+    const double contrast =
+        weigh_evidence(image, mark, window, network, kCertain, workspace.edge, odds);
+    if (std::abs(contrast) < kLeastContrast) {
+        outcome = {CutFallback::kContrast, std::abs(contrast)};
+    } else {
+        add_axes(inner_axes(mark), window.top, window.left, seeds);
+        if (count_set(seen) == 0) outcome.fallback = CutFallback::kNoSeeds;
+    }
+    if (outcome.fallback == CutFallback::kNone) {
+        std::ptrdiff_t area = add_ellipse(mark, 1.0, 0, 0, {nullptr, image.rows, image.cols});
+        if (area == 0) area = add_quadrilateral(mark, window.top, window.left, cut);
+        workspace.border.solve(evidence, seen, kBorderCost, cut);
+        keep_seeded_part(cut, seen, workspace.components);
+        fill_holes(cut, workspace.components);
+        const double share = static_cast<double>(count_set(found)) /
+                             static_cast<double>(std::max<std::ptrdiff_t>(area, 1));
+        if (!(share >= kLeastArea && share <= kMostArea))
+            outcome = {CutFallback::kArea, share};
+    }
+    if (outcome.fallback != CutFallback::kNone) {
+        fall_back(mark, workspace, mask, log_odds);
+        return outcome;
+    }
+    fill<std::uint8_t>(mask, 0);
+    fill(log_odds, -kCertain);
+    for (std::ptrdiff_t y = 0; y < window.rows(); ++y) {
+        std::copy_n(cut.row(y), cut.cols, mask.row(window.top + y) + window.left);
+        std::copy_n(odds.row(y), odds.cols, log_odds.row(window.top + y) + window.left);
+    }
+    return outcome;
+}
+
+}  // namespace dsnet

@@ -1,0 +1,43 @@
+// The cut of strategy 3: which pixels around a RECIST mark are lesion. The edge model weighs each
+// pixel, a minimum cut weighs that against the length of the border, the mark is the seed.
+// dsnet/labeling/grabcut.py says more.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "components.h"
+#include "edge_model.h"
+#include "image.h"
+#include "border_cut.h"
+#include "recist.h"
+
+namespace dsnet {
+
+// Cost of one pixel of border between lesion and background, in units of log-odds.
+inline constexpr double kBorderCost = 0.3;
+// Log-odds are cut off here: certain, and yet a number.
+inline constexpr float kCertain = 8.0f;
+
+// Memory that is reused from mark to mark; one for each thread.
+struct CutWorkspace {
+    EdgeWorkspace edge;
+    BorderCut border;
+    ComponentsWorkspace components;
+    std::vector<float> log_odds;
+    std::vector<std::uint8_t> seeds, mask;
+};
+
+enum class CutFallback { kNone, kContrast, kNoSeeds, kArea };
+
+struct CutOutcome {
+    CutFallback fallback = CutFallback::kNone;
+    double value = 0.0;  // the contrast, or the share of the ellipse's area, that was not good enough
+};
+
+// Writes both images whole: 1 where lesion, and the evidence within +-kCertain. Where the cut cannot
+// work, they are the axes' ellipse and its rim. The mark must touch the image.
+CutOutcome cut_recist(Image<const float> image, const RecistMark& mark, const EdgeNetwork& network,
+                      CutWorkspace& workspace, Image<std::uint8_t> mask, Image<float> log_odds);
+
+}  // namespace dsnet

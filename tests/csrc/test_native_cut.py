@@ -1,0 +1,204 @@
+"""The native cut beside its NumPy reference."""
+
+import csv
+
+import cv2
+import numpy as np
+import pytest
+
+from dsnet import _C
+from dsnet.data.ct_image import apply_window, read_ct_png
+from dsnet.data.phantom import KINDS, make_phantom
+from dsnet.labeling import RecistMark
+from dsnet.labeling.edge_model import native_network
+from dsnet.labeling.grabcut import BORDER_COST, CERTAIN, cut_recist, cut_recist_reference
+from shared_data import shared
+
+PROBLEMS = (
+    "zero-length long axis",
+    "zero-length short axis",
+    "axes do not cross",
+    "axes are more than 30 degrees from perpendicular",
+    "mark lies outside the image",
+    "mark lies partly outside the image",
+)
+
+
+def random_marks(seed, count, shape):
+    """Careful, careless, degenerate and far-out marks."""
+    rng = np.random.default_rng(seed)
+    for _ in range(count):
+        centre = rng.uniform(-5, np.array(shape[::-1]) + 5)
+        angle, half = rng.uniform(0, np.pi), rng.uniform(0, 12, 2)
+        along = np.array([np.cos(angle), np.sin(angle)])
+        axes = [along * half[0], np.array([-along[1], along[0]]) * half[1]]
+        ends = np.array([centre + sign * axis for axis in axes for sign in (-1, 1)])
+        kind = rng.integers(6)
+        if kind == 0:
+            ends += rng.normal(0, 4, ends.shape)
+        if kind == 1:
+            ends = np.rint(ends)
+        if kind == 2:
+            ends[2:] = ends[2]
+        if kind == 3:
+            ends[rng.integers(4)] *= 10.0 ** rng.integers(2, 9)
+        yield RecistMark.from_coordinates(ends.ravel())
+
+
+def test_rasterised_marks_are_those_of_numpy():
+    for shape in ((40, 55), (1, 30), (30, 1), (7, 7)):
+        for number, mark in enumerate(random_marks(sum(shape), 150, shape)):
+            scale = (1.0, 0.75, 1.25)[number % 3]
+            drawn = _C.rasterise_recist(mark.coordinates, *shape, scale)
+            assert np.array_equal(drawn["ellipse"], mark.ellipse_mask(shape, scale=scale))
+            assert np.array_equal(drawn["quadrilateral"], mark.quadrilateral_mask(shape))
+            assert np.array_equal(drawn["axes"], mark.axes_mask(shape))
+            words = [word for bit, word in enumerate(PROBLEMS) if drawn["problems"] >> bit & 1]
+            assert words == mark.problems(shape)
+
+
+def grid_cut(log_odds, seeds):
+    """The same energy as a whole grid."""
+    odds = np.rint(log_odds.astype(np.float64) * 4096)
+    side = np.full(odds.shape, round(BORDER_COST * 4096), np.int32)
+    across = np.full(odds.shape, round(BORDER_COST * 4096 / np.sqrt(2)), np.int32)
+    lesion = np.where(seeds, 2**28, np.maximum(odds, 0)).astype(np.int32)
+    background = np.where(seeds, 0, np.maximum(-odds, 0)).astype(np.int32)
+    return _C.grid_cut(lesion, background, side, side, across, across)[0]
+
+
+def check_border_cuts(seed, count):
+    rng = np.random.default_rng(seed)
+    searched = pixels = 0
+    for _ in range(count):
+        shape = tuple(rng.integers(1, 30, 2))
+        spread = rng.choice([0.05, 0.5, 2.0, 6.0])
+        log_odds = np.clip(rng.normal(0, spread, shape), -CERTAIN, CERTAIN).astype(np.float32)
+        if rng.random() < 0.3:  # ties
+            log_odds = np.round(log_odds / BORDER_COST).astype(np.float32) * np.float32(BORDER_COST)
+        seeds = rng.random(shape) < 0.02
+        mask, count_searched = _C.border_cut(log_odds, seeds, BORDER_COST)
+        assert np.array_equal(mask, grid_cut(log_odds, seeds))
+        searched, pixels = searched + count_searched, pixels + mask.size
+    assert 0 < searched < pixels
+
+
+def test_border_cut_is_the_minimum_cut_of_the_whole_grid():
+    check_border_cuts(seed=0, count=400)
+
+
+@pytest.mark.long
+def test_many_border_cuts():
+    check_border_cuts(seed=1, count=20_000)
+
+
+def check_against_reference(image, mark):
+    """Returns whether the masks are the same."""
+    native, reference = cut_recist(image, mark), cut_recist_reference(image, mark)
+    assert native.fallback == reference.fallback
+    assert native.log_odds.dtype == reference.log_odds.dtype == np.float32
+    # float32 against float64; what lies on the very edge of the reach may fall to either side.
+    near = (native.log_odds > -CERTAIN) & (reference.log_odds > -CERTAIN)
+    assert np.abs(native.log_odds - reference.log_odds)[near].max(initial=0) < 5e-3
+    differing = np.count_nonzero(native.mask != reference.mask)
+    assert differing <= 2 + 0.01 * np.count_nonzero(reference.mask)
+    return differing == 0
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_phantoms_against_the_reference(kind):
+    same = []
+    for seed in range(8):
+        phantom = make_phantom(kind, size=(48, 64, 96, 128)[seed % 4], seed=seed)
+        same.append(check_against_reference(phantom.image, phantom.mark))
+        same.append(check_against_reference(1 - phantom.image, phantom.mark))
+    assert np.mean(same) > 0.9
+
+
+def test_odd_marks_against_the_reference():
+    same = []
+    for shape in ((40, 33), (9, 70), (1, 20), (20, 1), (1, 1)):
+        rng = np.random.default_rng(sum(shape))
+        image = rng.random(shape, dtype=np.float32)
+        for mark in random_marks(sum(shape), 40, shape):
+            if "mark lies outside the image" not in mark.problems(shape):
+                # On noise, log-odds a rounding away from the cut's threshold do turn up.
+                same.append(np.array_equal(*(f(image, mark).mask for f in BOTH)))
+    assert len(same) > 80 and np.mean(same) > 0.97
+
+
+BOTH = (cut_recist, cut_recist_reference)
+
+
+def test_deeplesion_against_the_reference():
+    folder = shared("data", "deeplesion")
+    with open(folder / "DL_info.csv") as file:
+        rows = list(csv.DictReader(file))
+    same = []
+    for row in rows:
+        series, _, number = row["File_name"].rpartition("_")
+        picture = folder / "Images_png" / series / number
+        if not picture.exists():
+            continue
+        low, high = (float(v) for v in row["DICOM_windows"].split(","))
+        image = apply_window(read_ct_png(picture), low, high)
+        mark = RecistMark.from_coordinates(
+            [float(v) for v in row["Measurement_coordinates"].split(",")]
+        )
+        same.append(check_against_reference(image, mark))
+        if len(same) == 12:
+            break
+    assert np.mean(same) > 0.9
+
+
+def test_same_bits_on_every_vector_unit():
+    units = _C.vector_units()
+    cases = [make_phantom(KINDS[k % 6], size=64 + 8 * k, seed=k) for k in range(8)]
+    network = native_network()
+
+    def cut_all(order):
+        found = {}
+        for k in order:
+            mask, odds, *rest = _C.cut_recist(cases[k].image, cases[k].mark.coordinates, network)
+            found[k] = (mask.tobytes(), odds.tobytes(), *rest)
+        return [found[k] for k in range(len(cases))]
+
+    try:
+        first = cut_all(range(len(cases)))
+        for unit in units:
+            _C.use_vector_unit(unit)
+            assert cut_all(reversed(range(len(cases)))) == first, unit
+    finally:
+        _C.use_vector_unit(units[-1])
+
+
+def test_network_of_another_shape():
+    arrays = [np.zeros(shape, np.float32) for shape in ((20, 18), 20, (20, 20), 20, (1, 20), 1)]
+    _C.EdgeNetwork(*arrays)
+    arrays[2] = np.zeros((20, 19), np.float32)
+    with pytest.raises(ValueError, match=r"weight2 has another shape.*got \(20, 19\)"):
+        _C.EdgeNetwork(*arrays)
+
+
+def test_bad_coordinates():
+    image = np.zeros((8, 8), np.float32)
+    for coordinates, match in (
+        (np.zeros(7), "coordinates must be 8 numbers"),
+        (np.full(8, np.nan), "coordinates must be finite"),
+        (np.full(8, 100.0), "the mark must touch the image"),
+    ):
+        with pytest.raises(ValueError, match=match):
+            _C.cut_recist(image, coordinates, native_network())
+
+
+def test_pictures_of_lidc_against_the_reference():
+    pictures = sorted(shared("data", "lidc", "LIDC-IDRI-slices").glob("*/*/images/*.png"))
+    same = []
+    for number, picture in enumerate(pictures[::60]):
+        image = cv2.imread(str(picture), cv2.IMREAD_GRAYSCALE).astype(np.float32) / 255
+        centre = np.array(image.shape[::-1]) / 2
+        half = 3.0 + number % 9
+        ends = [centre - [half, 0], centre + [half, 0], centre - [0, half], centre + [0, half]]
+        mark = RecistMark.from_coordinates(np.concatenate(ends))
+        same.append(check_against_reference(image, mark))
+    assert np.mean(same) > 0.97
