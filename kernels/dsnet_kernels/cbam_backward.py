@@ -112,6 +112,7 @@ def gate_gradient_kernel(
     x, scale, shift, dmaps, top, part_gate, part,
     C, P, P_BLOCKS, C_BLOCKS, CHUNK, SPLITS, stride_n, stride_c, stride_p,
     PROLOGUE: tl.constexpr, BLOCK_C: tl.constexpr, BLOCK_P: tl.constexpr, BLOCK_S: tl.constexpr,
+    STAGES: tl.constexpr,
 ):  # fmt: skip
     """part [N, SPLITS, C]: sums of dx' x over a chunk of pixels.
 
@@ -132,7 +133,7 @@ def gate_gradient_kernel(
         b_scale = tl.load(scale + c, m_c, other=0).to(tl.float32)[:, None]
         b_shift = tl.load(shift + c, m_c, other=0).to(tl.float32)[:, None]
     acc = tl.zeros([BLOCK_C, BLOCK_P], tl.float32)
-    for p0 in range(start, tl.minimum(start + CHUNK, P), BLOCK_P):
+    for p0 in tl.range(start, tl.minimum(start + CHUNK, P), BLOCK_P, num_stages=STAGES):
         p = p0 + lane
         m_p = p < P
         mask = m_c[:, None] & m_p[None, :]
@@ -161,6 +162,7 @@ def input_gradient_kernel(
     C, P, N, C_BLOCKS, CHUNK, SPLITS,
     stride_gn, stride_gc, stride_gp, stride_n, stride_c, stride_p, stride_dn, stride_dc, stride_dp,
     PROLOGUE: tl.constexpr, NORM: tl.constexpr, BLOCK_C: tl.constexpr, BLOCK_P: tl.constexpr,
+    STAGES: tl.constexpr,
 ):  # fmt: skip
     """dx; with a prologue also part [2, N, SPLITS, C], sums for its scale and its shift.
 
@@ -191,7 +193,7 @@ def input_gradient_kernel(
     if NORM:
         n_scale = tl.load(stats)
         n_shift = tl.load(stats + 1)
-    for p0 in range(start, tl.minimum(start + CHUNK, P), BLOCK_P):
+    for p0 in tl.range(start, tl.minimum(start + CHUNK, P), BLOCK_P, num_stages=STAGES):
         p = p0 + lane
         m_p = p < P
         mask = m_c[:, None] & m_p[None, :]
@@ -213,7 +215,10 @@ def input_gradient_kernel(
             d_shift += b_dx
             b_dx *= b_scale
             p_x += BLOCK_P * stride_p
-        tl.store(p_d[:, None] + (lane * stride_dp)[None, :], b_dx.to(dx.dtype.element_ty), mask)
+        o_d = (lane * stride_dp)[None, :]
+        tl.store(
+            p_d[:, None] + o_d, b_dx.to(dx.dtype.element_ty), mask, eviction_policy="evict_first"
+        )
         p_g += BLOCK_P * stride_gp
         p_d += BLOCK_P * stride_dp
     if PROLOGUE:
@@ -266,7 +271,7 @@ def launch_cbam_backward(
     w1, b1, w2, conv_weight, scale, shift = packed(w1, b1, w2, conv_weight, scale, shift)
     at = walk("cbam", channels_last, c, p)
     across = walk_across("cbam", channels_last, c, p)
-    tile = {"BLOCK_C": at.block_c, "BLOCK_P": at.block_p, "num_warps": at.warps}
+    tile = {"BLOCK_C": at.block_c, "BLOCK_P": at.block_p, "STAGES": at.stages}
     x_strides = strides(x, channels_last)
     block, chunk = map_block(p), min(512, max(32, power_of_two(p)))
     blocks, chunks = ceil_div(p, block), ceil_div(p, chunk)
@@ -324,7 +329,7 @@ def launch_cbam_backward(
         gate_gradient_kernel[(streams,)](
             x, scale, shift, dmaps, saved.top, part_gate, part,
             c, p, across.p_blocks, at.c_blocks, at.chunk, at.splits, *x_strides,
-            PROLOGUE=prologue, BLOCK_S=16, **tile,
+            PROLOGUE=prologue, BLOCK_S=16, num_warps=at.warps, **tile,
         )  # fmt: skip
         mlp_gradient_kernel[(n,)](
             part, saved.gate, saved.pooled, w1, b1, w2, dlogit, hidden, dpooled,
@@ -338,7 +343,7 @@ def launch_cbam_backward(
             dy, x, scale, saved.gate, saved.logit, saved.stats, dmaps, saved.top, dpooled,
             saved.peak_index, dx, part_prologue, c, p, n, at.c_blocks, at.chunk, at.splits,
             *strides(dy, channels_last), *x_strides, *strides(dx, channels_last),
-            PROLOGUE=prologue, NORM=has_norm, **tile,
+            PROLOGUE=prologue, NORM=has_norm, num_warps=at.warps, **tile,
         )  # fmt: skip
         if prologue:
             torch.sum(part_prologue[0], (0, 1), out=dscale)

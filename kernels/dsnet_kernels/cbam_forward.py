@@ -35,7 +35,7 @@ from .launch import (
 def channel_pool_kernel(
     x, scale, shift, part_sum, part_max, part_index,
     C, P, C_BLOCKS, CHUNK, SPLITS, stride_n, stride_c, stride_p,
-    PROLOGUE: tl.constexpr, BLOCK_C: tl.constexpr, BLOCK_P: tl.constexpr,
+    PROLOGUE: tl.constexpr, BLOCK_C: tl.constexpr, BLOCK_P: tl.constexpr, STAGES: tl.constexpr,
 ):  # fmt: skip
     """Sum, maximum and its first index over a chunk of pixels, each [N, SPLITS, C].
 
@@ -56,7 +56,7 @@ def channel_pool_kernel(
     b_sum = tl.zeros([BLOCK_C, BLOCK_P], tl.float32)
     b_max = tl.full([BLOCK_C, BLOCK_P], float("-inf"), tl.float32)
     b_index = tl.zeros([BLOCK_C, BLOCK_P], tl.int32)
-    for p0 in range(start, tl.minimum(start + CHUNK, P), BLOCK_P):
+    for p0 in tl.range(start, tl.minimum(start + CHUNK, P), BLOCK_P, num_stages=STAGES):
         p = p0 + lane
         mask = m_c[:, None] & (p < P)[None, :]
         b_x = tl.load(p_c[:, None] + (lane * stride_p)[None, :], mask, other=0).to(tl.float32)
@@ -125,7 +125,7 @@ def apply_kernel(
     C, P, C_BLOCKS, CHUNK, SPLITS,
     stride_n, stride_c, stride_p, stride_rn, stride_rc, stride_rp, stride_yn, stride_yc, stride_yp,
     PROLOGUE: tl.constexpr, NORM: tl.constexpr, RESIDUAL: tl.constexpr,
-    BLOCK_C: tl.constexpr, BLOCK_P: tl.constexpr,
+    BLOCK_C: tl.constexpr, BLOCK_P: tl.constexpr, STAGES: tl.constexpr,
 ):  # fmt: skip
     """y = x * gate * sigmoid(norm(logit)), then relu(y + residual) where there is one.
 
@@ -153,7 +153,7 @@ def apply_kernel(
         n_scale = tl.load(stats)
         n_shift = tl.load(stats + 1)
     b_gate = tl.load(gate + i_n * C + c, m_c, other=0)[:, None]
-    for p0 in range(start, tl.minimum(start + CHUNK, P), BLOCK_P):
+    for p0 in tl.range(start, tl.minimum(start + CHUNK, P), BLOCK_P, num_stages=STAGES):
         p = p0 + lane
         mask = m_c[:, None] & (p < P)[None, :]
         b_x = tl.load(p_x[:, None] + (lane * stride_p)[None, :], mask, other=0).to(tl.float32)
@@ -168,7 +168,11 @@ def apply_kernel(
             b_y += b_r.to(tl.float32)
             b_y = tl.where(b_y < 0, 0.0, b_y)
             p_r += BLOCK_P * stride_rp
-        tl.store(p_y[:, None] + (lane * stride_yp)[None, :], b_y.to(y.dtype.element_ty), mask)
+        o_y = (lane * stride_yp)[None, :]
+        # The rest of x is still wanted from L2, y is not.
+        tl.store(
+            p_y[:, None] + o_y, b_y.to(y.dtype.element_ty), mask, eviction_policy="evict_first"
+        )
         p_x += BLOCK_P * stride_p
         p_y += BLOCK_P * stride_yp
 
@@ -225,7 +229,7 @@ def launch_cbam_forward(
     at = walk("cbam", channels_last, c, p)
     part_sum, part_max = torch.empty(2, n, at.splits, c, device=x.device).unbind()
     part_index = torch.empty(n, at.splits, c, dtype=torch.int32, device=x.device)
-    tile = {"BLOCK_C": at.block_c, "BLOCK_P": at.block_p, "num_warps": at.warps}
+    tile = {"BLOCK_C": at.block_c, "BLOCK_P": at.block_p, "STAGES": at.stages}
     prologue = scale is not None
     has_norm = norm_weight is not None
     wide = power_of_two(c)
@@ -235,7 +239,7 @@ def launch_cbam_forward(
         channel_pool_kernel[(streams,)](
             x, scale, shift, part_sum, part_max, part_index,
             c, p, at.c_blocks, at.chunk, at.splits, *strides(x, channels_last),
-            PROLOGUE=prologue, **tile,
+            PROLOGUE=prologue, num_warps=at.warps, **tile,
         )  # fmt: skip
         channel_gate_kernel[(n,)](
             part_sum, part_max, part_index, w1, b1, w2, b2,
@@ -271,6 +275,7 @@ def launch_cbam_forward(
             c, p, at.c_blocks, at.chunk, at.splits, *strides(x, channels_last),
             *(strides(residual, channels_last) if residual is not None else (0, 0, 0)),
             *strides(y, channels_last),
-            PROLOGUE=prologue, NORM=has_norm, RESIDUAL=residual is not None, **tile,
+            PROLOGUE=prologue, NORM=has_norm, RESIDUAL=residual is not None,
+            num_warps=at.warps, **tile,
         )  # fmt: skip
     return y, saved

@@ -36,17 +36,21 @@ NAMESPACE = "".join(c if c.isalnum() else "_" for c in (__package__ or __name__)
 
 
 class Tile(NamedTuple):
-    """What one program holds at a time: channels x pixels, on so many warps."""
+    """What one program holds at a time: channels x pixels, on so many warps.
+
+    Loops over pixels load so many stages ahead, less one.
+    """
 
     channels: int
     pixels: int
     warps: int
+    stages: int = 3
 
 
 # By whether channels are the contiguous axis. The first is the default; `tune` may pick another.
 TILES = {
-    False: (Tile(4, 512, 4), Tile(2, 1024, 4), Tile(8, 512, 8)),
-    True: (Tile(64, 32, 4), Tile(64, 64, 8), Tile(128, 16, 4)),
+    False: (Tile(4, 512, 4), Tile(4, 512, 4, 1), Tile(8, 512, 8), Tile(8, 512, 8, 1)),
+    True: (Tile(64, 32, 4), Tile(64, 32, 4, 1), Tile(64, 64, 8), Tile(64, 64, 8, 1)),
 }
 # Programs a sample: several a multiprocessor even for one sample, few enough to join cheaply.
 PROGRAMS = 512
@@ -63,6 +67,7 @@ class Walk(NamedTuple):
     p_blocks: int
     chunk: int
     splits: int
+    stages: int
 
 
 def walk(operation: str, channels_last: bool, channels: int, pixels: int) -> Walk:
@@ -76,7 +81,7 @@ def walk(operation: str, channels_last: bool, channels: int, pixels: int) -> Wal
     c_blocks, p_blocks = ceil_div(channels, block_c), ceil_div(pixels, block_p)
     chunk = ceil_div(p_blocks, min(MOST_SPLITS, max(1, PROGRAMS // c_blocks))) * block_p
     splits = ceil_div(pixels, chunk)
-    return Walk(block_c, block_p, tile.warps, c_blocks, p_blocks, chunk, splits)
+    return Walk(block_c, block_p, tile.warps, c_blocks, p_blocks, chunk, splits, tile.stages)
 
 
 def walk_across(operation: str, channels_last: bool, channels: int, pixels: int) -> Walk:
@@ -94,7 +99,7 @@ def walk_across(operation: str, channels_last: bool, channels: int, pixels: int)
                       power_of_two(channels))  # fmt: skip
     block_p = min(1024, values // block_c, max(16, power_of_two(pixels)))
     c_blocks, p_blocks = ceil_div(channels, block_c), ceil_div(pixels, block_p)
-    return Walk(block_c, block_p, warps, c_blocks, p_blocks, block_p, p_blocks)
+    return Walk(block_c, block_p, warps, c_blocks, p_blocks, block_p, p_blocks, 1)
 
 
 def choose_tile(operation: str, channels_last: bool, tile: Tile | None) -> None:

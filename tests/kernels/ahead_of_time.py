@@ -87,7 +87,7 @@ def compile_launch(kernel, args, options, arch: int):
 
 
 def report(compiled) -> dict:
-    """Registers, stack and local bytes a thread, shared bytes, widest loads of global memory."""
+    """Registers, stack and local bytes a thread, shared bytes, widest global loads, atomics."""
     with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
         file.write(compiled.asm["cubin"])
         file.flush()
@@ -102,15 +102,23 @@ def report(compiled) -> dict:
     }
     ptx = compiled.asm["ptx"]
     widths = {
-        access: max((int(a or 1) * int(b) // 8 for a, b in found), default=0)
+        access: [
+            int(lanes or 1) * int(bits) // 8
+            for lanes, bits in re.findall(
+                rf"\b{access}\.global(?:\.[A-Za-z]\w*(?:::\w+)*)*?(?:\.v(\d))?\.b(\d+)", ptx
+            )
+        ]
         for access in ("ld", "st")
-        for found in [re.findall(rf"{access}\.global(?:\.\w+)*?(?:\.v(\d))?\.b(\d+)", ptx)]
     }
+    copies = re.findall(r"\bcp\.async\.c[ag]\.shared\.global \[[^]]*\], \[[^]]*\], (\w+)", ptx)
+    widths["ld"] += [int(width, 0) for width in copies]
     return {
         **counts,
         "shared": compiled.metadata.shared,
-        "load_bytes": widths["ld"],
-        "store_bytes": widths["st"],
+        "load_bytes": max(widths["ld"], default=0),
+        "store_bytes": max(widths["st"], default=0),
+        "async_loads": len(copies),
+        "atomics": len(re.findall(r"\b(?:atom|red)\.", ptx)),
     }
 
 
