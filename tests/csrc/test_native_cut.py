@@ -198,7 +198,7 @@ def test_pictures_of_lidc_against_the_reference():
         image = cv2.imread(str(picture), cv2.IMREAD_GRAYSCALE).astype(np.float32) / 255
         centre = np.array(image.shape[::-1]) / 2
         half = 3.0 + number % 9
-        ends = [centre - [half, 0], centre + [half, 0], centre - [0, half], centre + [0, half]]
-        mark = RecistMark.from_coordinates(np.concatenate(ends))
+        ends = centre + half * np.array([[-1, 0], [1, 0], [0, -1], [0, 1]])
+        mark = RecistMark.from_coordinates(ends.ravel())
         same.append(check_against_reference(image, mark))
     assert np.mean(same) > 0.97
