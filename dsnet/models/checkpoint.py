@@ -112,7 +112,9 @@ def load_model(path: str | os.PathLike, device: torch.device | str = "cpu") -> D
         )
     if content["kind"] == "DSNet":
         model = DSNet(DSNetConfig(**content["config"]))
-    else:
+    elif content["kind"] == "SRResNet":
         model = SRResNet(**content["config"])
+    else:
+        raise ValueError(f"{path} holds a {content['kind']}; DSNet or SRResNet is needed")
     model.load_state_dict(content["state"])
     return model.to(device).eval()

@@ -96,5 +96,8 @@ def test_bad_files_are_named(tmp_path):
     torch.save({**content, "version": 99}, tmp_path / "later.pt")
     with pytest.raises(ValueError, match="has version 99"):
         load_model(tmp_path / "later.pt")
+    torch.save({**content, "kind": "VGG"}, tmp_path / "kind.pt")
+    with pytest.raises(ValueError, match="holds a VGG"):
+        load_model(tmp_path / "kind.pt")
     with pytest.raises(TypeError, match="model is a Linear"):
         save_model(tmp_path / "linear.pt", nn.Linear(1, 1))

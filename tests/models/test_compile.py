@@ -4,6 +4,7 @@ import copy
 
 import pytest
 import torch
+import torch._dynamo.testing
 
 from dsnet.losses import gan_discriminator_loss, segmentation_losses
 from dsnet.models import VARIANTS, PixelDiscriminator, SRResNet, build, interpolate
@@ -88,3 +89,27 @@ def test_teacher():
     ours, theirs = torch.compile(net, fullgraph=True)(image), net(image)
     close(ours.image, theirs.image, 1e-5, "image")
     close(ours.features, theirs.features, 1e-5, "features")
+
+
+def test_training_step_under_autocast(pair):
+    compiled, eager = pair("dsnet")
+    image, soft = torch.rand(2, 1, 8, 8), torch.rand(2, 1, 32, 32)
+
+    def step(model):
+        with torch.autocast("cpu", torch.bfloat16):
+            mask = model(image)
+        return segmentation_losses(mask, soft).total
+
+    ours, theirs = torch.compile(step, fullgraph=True)(compiled), step(eager)
+    close(ours, theirs, 0.02, "loss")
+    ours.backward()
+    assert all(p.grad.isfinite().all() for p in compiled.trainable_parameters())
+
+
+def test_batch_sizes_do_not_recompile_forever(pair):
+    model, _ = pair("dsnet")
+    graphs = torch._dynamo.testing.CompileCounter()
+    run = torch.compile(model, fullgraph=True, backend=graphs)
+    for n in (2, 3, 5, 4, 6, 7):
+        run(torch.rand(n, 1, 8, 8))
+    assert graphs.frame_count == 2  # The first size, then any.
