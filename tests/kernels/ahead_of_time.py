@@ -117,6 +117,7 @@ def report(compiled) -> dict:
         "shared": compiled.metadata.shared,
         "load_bytes": max(widths["ld"], default=0),
         "store_bytes": max(widths["st"], default=0),
+        "wide_loads": widths["ld"].count(16),
         "async_loads": len(copies),
         "atomics": len(re.findall(r"\b(?:atom|red)\.", ptx)),
     }
@@ -178,6 +179,11 @@ def main() -> None:
                             "layout": layout, "dtype": dtype, "programs": grid[0],
                         }  # fmt: skip
                         line |= report(compile_launch(kernel, args, given, arch))
+                        if "BLOCK_C" in given and "BLOCK_P" in given:
+                            values = given["BLOCK_C"] * given["BLOCK_P"]
+                            size = getattr(torch, dtype).itemsize
+                            # 16-byte loads a thread needs for one tensor's tile.
+                            line["tile_loads"] = values * size / (512 * given["num_warps"])
                         print(json.dumps(line), flush=True)
 
 

@@ -157,63 +157,6 @@ def test_walks_cover_every_pixel_and_channel(launch):
             assert (at.p_blocks - 1) * at.block_p < pixels <= at.p_blocks * at.block_p
 
 
-STRIDED = {
-    "batch step": lambda x: x.repeat(2, 1, 1, 1)[::2],
-    "channel slice": lambda x: torch.cat([x, x], 1)[:, x.shape[1] :],
-    "cropped": lambda x: torch.nn.functional.pad(x, (1, 2, 1, 1))[:, :, 1:-1, 1:-2],
-    "transposed": lambda x: x.transpose(2, 3).contiguous().transpose(2, 3),
-    "channels_last slice": lambda x: torch.cat([x, x], 1).contiguous(
-        memory_format=torch.channels_last
-    )[:, : x.shape[1]],
-    "expanded": lambda x: x[:1].expand(x.shape),
-}
-
-
-@pytest.mark.parametrize("layout", STRIDED)
-def test_strided_inputs_and_gradients(ops, device, layout):
-    inputs = make_inputs(norm=True, residual=True, device=device)
-    expected = {}
-    for where in ("x", "gradient", "residual"):
-        given = dict(inputs)
-        gradient = gradient_for(inputs)
-        if where == "gradient":
-            gradient = STRIDED[layout](gradient)
-        else:
-            given[where] = STRIDED[layout](given[where])
-        got = run(ops.cbam, given, gradient)
-        expected = run(ops.cbam_reference, given, gradient)
-        for name, value in expected.items():
-            assert relative_rms(got[name], value) <= 1e-5, (where, name)
-
-
-def test_the_fast_layouts_are_not_copied(launch, device):
-    """Contiguous, channels_last and their slices over batch and channels are walked as is."""
-    x = torch.randn(4, 16, 6, 8, device=device)
-    last = x.contiguous(memory_format=torch.channels_last)
-    for view in (x, x[::2], x[:, 4:], last, last[1:], last[:, :8]):
-        dense = launch.dense(view, launch.is_channels_last(view))
-        assert dense.data_ptr() == view.data_ptr()
-    for view in (x[:, :, 1:], x[..., ::2], x.transpose(2, 3)):
-        dense = launch.dense(view, launch.is_channels_last(view))
-        assert dense.shape == view.shape
-
-
-def test_expanded_gradient(ops, device):
-    inputs = make_inputs(device=device)
-    x = inputs["x"].requires_grad_()
-    ops.cbam(**inputs).sum().backward()
-    got, x.grad = x.grad, None
-    ops.cbam_reference(**inputs).sum().backward()
-    assert relative_rms(got, x.grad) < 1e-5
-
-
-def test_output_has_the_input_memory_format(ops, device):
-    inputs = make_inputs(channels_last=True, device=device)
-    assert ops.cbam(**inputs).is_contiguous(memory_format=torch.channels_last)
-    inputs = make_inputs(device=device)
-    assert ops.cbam(**inputs).is_contiguous()
-
-
 def test_empty_batch(ops, device):
     inputs = make_inputs((0, 8, 4, 4), norm=True, device=device)
     got = run(ops.cbam, inputs, gradient_for(inputs))
