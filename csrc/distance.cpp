@@ -105,22 +105,21 @@ double row_largest(const StepRow& row, double best) {
         if (row.steps[begin] == 0) continue;
         std::ptrdiff_t end = begin + 1;
         while (end < row.cols && row.steps[end] != 0) ++end;
-        // No pixel of the run is farther from both its ends than half its length.
-        const double half = static_cast<double>((end - begin + 1) / 2) * row.spacing.column;
-        if (half * half > best) {
-            for (std::ptrdiff_t x = begin; x < end; ++x) {
-                if (row.squared(x, 0) <= best) continue;
-                const double found = row.nearest(x);
-                if (found > best) {
-                    best = found;
-                    continue;
-                }
-                // A pixel so near to this one cannot be far enough from the outside. One less,
-                // for rounding.
-                const double skip =
-                    std::floor((std::sqrt(best) - std::sqrt(found)) / row.spacing.column) - 1;
-                if (skip > 0) x += static_cast<std::ptrdiff_t>(std::min(skip, 1e9));
+        // A pixel is as near to the outside as to its run's ends, and to its column's.
+        const double share = std::floor(std::sqrt(best) / row.spacing.column) - 1;
+        const auto skipped = static_cast<std::ptrdiff_t>(std::clamp(share, 0.0, 1e9));
+        for (std::ptrdiff_t x = begin + skipped; x < end - skipped; ++x) {
+            if (row.squared(x, 0) <= best) continue;
+            const double found = row.nearest(x);
+            if (found > best) {
+                best = found;
+                continue;
             }
+            // A pixel so near to this one cannot be far enough from the outside. One less, for
+            // rounding.
+            const double skip =
+                std::floor((std::sqrt(best) - std::sqrt(found)) / row.spacing.column) - 1;
+            if (skip > 0) x += static_cast<std::ptrdiff_t>(std::min(skip, 1e9));
         }
         begin = end;
     }

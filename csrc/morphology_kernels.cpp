@@ -61,6 +61,16 @@ DSNET_INLINE void bytes_of_bits(Word bits, std::uint8_t* bytes) {
         _mm256_storeu_si256(reinterpret_cast<__m256i*>(bytes + 32 * part),
                             _mm256_cmpeq_epi8(chosen, select));
     }
+#elif defined(__SSE2__)
+    const __m128i select = _mm_set1_epi64x(static_cast<long long>(0x8040201008040201ull));
+    for (int part = 0; part < 4; ++part) {
+        __m128i v = _mm_cvtsi32_si128(static_cast<int>((bits >> (16 * part)) & 0xffff));
+        v = _mm_unpacklo_epi8(v, v);
+        v = _mm_unpacklo_epi16(v, v);
+        v = _mm_unpacklo_epi32(v, v);
+        _mm_storeu_si128(reinterpret_cast<__m128i*>(bytes + 16 * part),
+                         _mm_cmpeq_epi8(_mm_and_si128(v, select), select));
+    }
 #else
     for (std::ptrdiff_t i = 0; i < kWordBits; ++i)
         bytes[i] = static_cast<std::uint8_t>(0 - ((bits >> i) & 1));
