@@ -5,6 +5,8 @@ and the authors' code differ, this follows the code: the maximum map comes befor
 7x7 convolution has no bias, and a batch norm may follow it.
 """
 
+import contextlib
+
 import torch
 import torch.nn.functional as F
 
@@ -12,9 +14,13 @@ from .cbam_backward import allocate_cbam_gradients, launch_cbam_backward
 from .cbam_forward import CbamSaved, allocate_cbam, launch_cbam_forward
 from .launch import (
     NAMESPACE,
+    Tile,
     check,
+    gpu_milliseconds,
     no_double_backward,
+    on_device_of,
     runs_kernels,
+    tune,
 )
 
 OptionalTensor = torch.Tensor | None
@@ -266,3 +272,84 @@ def cbam(
         stats = saved[-1]
         _blend(running_mean, running_var, stats[2], stats[4], n * h * w, momentum)
     return y
+
+
+def warmup_cbam(
+    shapes,
+    *,
+    dtype: torch.dtype = torch.float32,
+    channels_last: bool = False,
+    reduction: int = 16,
+    kernel_size: int = 7,
+    bias: bool = True,
+    norm: bool = False,
+    residual: bool = False,
+    prologue: bool = False,
+    backward: bool = True,
+    find_tile: bool = False,
+    device: torch.device | str = "cuda",
+) -> dict[Tile, float]:
+    """Compile the kernels that these shapes need before the first step needs them.
+
+    Parameters
+    ----------
+    shapes : iterable of (N, C, H, W)
+    dtype, channels_last
+        Of x; the parameters are float32.
+    reduction, kernel_size, bias, norm, residual, prologue
+        Which of `cbam`'s variants: hidden units ``max(1, C // reduction)``, size of the spatial
+        convolution, biases in the MLP, batch norm in the spatial gate, epilogue, prologue.
+    backward : bool
+        The gradients' kernels as well.
+    find_tile : bool
+        Time each of the few tiles over all shapes together and use the fastest for this memory
+        format from now on in this process.
+    device
+        A CUDA device.
+
+    Returns
+    -------
+    dict of Tile to float
+        Milliseconds for all shapes together with each tile; empty without `find_tile`.
+
+    Raises
+    ------
+    ValueError
+        For a device that runs no kernels.
+    """
+    if not runs_kernels(torch.empty(0, dtype=dtype, device=device)):
+        raise ValueError(f"device is {device} and dtype {dtype}; nothing would be compiled")
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+    calls = []
+    for n, c, h, w in shapes:
+
+        def normal(*sizes):
+            return torch.randn(sizes, device=device, requires_grad=backward)
+
+        def image(shape=(n, c, h, w)):
+            values = torch.randn(shape, device=device, dtype=dtype)
+            return values.contiguous(memory_format=layout).requires_grad_(backward)
+
+        r = max(1, c // reduction)
+        biases = (normal(r), normal(c)) if bias else (None, None)
+        weights = (normal(r, c), biases[0], normal(c, r), biases[1],
+                   normal(1, 2, kernel_size, kernel_size))  # fmt: skip
+        options = {"residual": image()} if residual else {}
+        if norm:
+            options |= {"norm_weight": normal(1), "norm_bias": normal(1), "training": True}
+        if prologue:
+            options |= {"scale": normal(c), "shift": normal(c)}
+        calls.append((image(), weights, options))
+
+    def run() -> None:
+        for x, weights, options in calls:
+            y = cbam(x, *weights, **options)
+            if backward:
+                leaves = [t for t in (x, *weights, *options.values()) if torch.is_tensor(t)]
+                torch.autograd.grad(y, leaves, torch.ones_like(y))
+
+    with on_device_of(calls[0][0]) if calls else contextlib.nullcontext(), torch.enable_grad():
+        if find_tile:
+            return tune("cbam", channels_last, lambda: gpu_milliseconds(run))
+        run()
+    return {}

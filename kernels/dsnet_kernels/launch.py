@@ -210,22 +210,31 @@ def check(name: str, tensor, shape: tuple, like: torch.Tensor, optional: bool = 
         raise ValueError(f"{name} is on {tensor.device}, the input on {like.device}")
 
 
-def tune(operation: str, run, channels_last: bool, repeats: int = 20) -> dict[Tile, float]:
-    """Time `run()` with each tile on the current device, keep the fastest; milliseconds a call."""
-    milliseconds = {}
-    for tile in TILES[channels_last]:
-        choose_tile(operation, channels_last, tile)
-        run()
-        torch.cuda.synchronize()
-        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+def tune(operation: str, channels_last: bool, measure) -> dict[Tile, float]:
+    """Keep the tile under which `measure()` is least, for this process; every tile's measure."""
+    before = _chosen.get((operation, channels_last))
+    measured = {}
+    try:
+        for tile in TILES[channels_last]:
+            choose_tile(operation, channels_last, tile)
+            measured[tile] = measure()
+        before = min(measured, key=measured.get)
+    finally:
+        choose_tile(operation, channels_last, before)
+    return measured
+
+
+def gpu_milliseconds(run, repeats: int = 20) -> float:
+    """Median time of `run()` on the current CUDA stream, after two runs that are not counted."""
+    events = [[torch.cuda.Event(enable_timing=True) for _ in range(2)] for _ in range(repeats)]
+    run()
+    run()
+    for start, end in events:
         start.record()
-        for _ in range(repeats):
-            run()
+        run()
         end.record()
-        torch.cuda.synchronize()
-        milliseconds[tile] = start.elapsed_time(end) / repeats
-    choose_tile(operation, channels_last, min(milliseconds, key=milliseconds.get))
-    return milliseconds
+    torch.cuda.synchronize()
+    return sorted(start.elapsed_time(end) for start, end in events)[repeats // 2]
 
 
 def no_double_backward(operation: str):

@@ -73,6 +73,13 @@ def one_thread():
 
 
 @pytest.fixture(autouse=True)
+def reference_in_float32(monkeypatch):
+    """A GPU's convolutions round their operands to TensorFloat-32 unless told not to."""
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
+    monkeypatch.setattr(torch.backends.cuda.matmul, "allow_tf32", False)
+
+
+@pytest.fixture(autouse=True)
 def unwritten_memory_is_nan():
     """Deterministic mode fills torch.empty with NaN: what a kernel forgets to write shows."""
     torch.use_deterministic_algorithms(True, warn_only=DEVICE == "cuda")

@@ -250,3 +250,68 @@ def test_frozen_parameters_and_no_grad(ops, device):
 def test_bad_input(ops, name, value, error, words):
     with pytest.raises(error, match=words):
         ops.cbam(**make_inputs() | {name: value})
+
+
+def test_warmup_runs_forward_and_backward(ops, device):
+    shapes = [(1, 8, 4, 4), (2, 3, 2, 5)]
+    options = {"kernel_size": 3, "norm": True, "residual": True, "prologue": True, "device": device}
+    assert ops.warmup_cbam(shapes, channels_last=True, **options) == {}
+    assert ops.warmup_cbam(shapes[:1], backward=False, bias=False, device=device) == {}
+    with pytest.raises(ValueError, match="nothing would be compiled"):
+        ops.warmup_cbam(shapes, dtype=torch.float64, device=device)
+
+
+def test_the_fastest_tile_is_kept(launch):
+    chosen = []
+
+    def measure():
+        chosen.append(launch.walk("cbam", False, 64, 4096))
+        return [3.0, 1.0, 2.0, 4.0][len(chosen) - 1]
+
+    before = launch.walk("cbam", False, 64, 4096)
+    try:
+        measured = launch.tune("cbam", False, measure)
+        assert len(set(chosen)) == len(measured) == len(launch.TILES[False])
+        assert launch.walk("cbam", False, 64, 4096) == chosen[1]
+        with pytest.raises(IndexError):
+            launch.tune("cbam", False, measure)
+        assert launch.walk("cbam", False, 64, 4096) == chosen[1]
+    finally:
+        launch.choose_tile("cbam", False, None)
+    assert launch.walk("cbam", False, 64, 4096) == before
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_warmup_finds_a_tile(ops, launch, channels_last):
+    shapes = [(4, 64, 64, 64)]
+    measured = ops.warmup_cbam(shapes, channels_last=channels_last, find_tile=True)
+    launch.choose_tile("cbam", channels_last, None)
+    assert set(measured) == set(launch.TILES[channels_last])
+    assert all(time > 0 for time in measured.values())
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("channels_last", [False, True])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("shape", [(4, 64, 256, 256), (2, 128, 128, 128), (1, 512, 32, 32)])
+def test_real_shapes_on_a_gpu(ops, device, shape, dtype, channels_last):
+    inputs = make_inputs(
+        shape, dtype, channels_last, device, norm=True, residual=True, prologue=True, kernel=7
+    )
+    compare(ops.cbam, ops.cbam_reference, inputs, gradient_for(inputs))
+
+
+@pytest.mark.gpu
+def test_current_stream_and_device(ops, device):
+    """On a side stream, behind work that is not done yet, and on the last device."""
+    device = torch.device("cuda", torch.cuda.device_count() - 1)
+    inputs = make_inputs((2, 64, 64, 64), device=device)
+    late = inputs | {"x": torch.zeros_like(inputs["x"])}
+    stream = torch.cuda.Stream(device)
+    with torch.cuda.stream(stream):
+        torch.cuda._sleep(100_000_000)
+        late["x"].copy_(inputs["x"])
+        got = ops.cbam(**late)
+    stream.synchronize()
+    assert relative_rms(got, ops.cbam_reference(**inputs)) < 1e-5
