@@ -73,10 +73,12 @@ def one_thread():
 
 
 @pytest.fixture(autouse=True)
-def reference_in_float32(monkeypatch):
+def reference_in_float32():
     """A GPU's convolutions round their operands to TensorFloat-32 unless told not to."""
-    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
-    monkeypatch.setattr(torch.backends.cuda.matmul, "allow_tf32", False)
+    allowed = torch.backends.cudnn.allow_tf32
+    torch.backends.cudnn.allow_tf32 = False
+    yield
+    torch.backends.cudnn.allow_tf32 = allowed
 
 
 @pytest.fixture(autouse=True)
