@@ -14,6 +14,7 @@
 
 namespace dsnet {
 
+void bind_batch(py::module_& module);
 void bind_cut(py::module_& module);
 void bind_matting(py::module_& module);
 void bind_morphology(py::module_& module);
@@ -113,6 +114,7 @@ PYBIND11_MODULE(_C, module) {
     using namespace pybind11::literals;
     module.doc() = "Compiled core of dsnet: exact morphology and the grid graph cut.";
 
+    dsnet::bind_batch(module);
     dsnet::bind_cut(module);
     dsnet::bind_matting(module);
     dsnet::bind_morphology(module);

@@ -10,6 +10,7 @@
 #include "grabcut.h"
 
 namespace dsnet {
+namespace {
 
 RecistMark mark_argument(const Array<double>& coordinates) {
     if (coordinates.size() != 8)
@@ -18,10 +19,8 @@ RecistMark mark_argument(const Array<double>& coordinates) {
     for (py::ssize_t i = 0; i < 8; ++i)
         if (!std::isfinite(coordinates.data()[i]))
             throw py::value_error("coordinates must be finite");
-    return mark_from_coordinates(coordinates.data());
+    return mark_as_given(coordinates.data());
 }
-
-namespace {
 
 void copy_weights(const Array<float>& from, const char* name, float* to,
                   std::initializer_list<py::ssize_t> shape) {

@@ -74,8 +74,12 @@ int convex_hull(const RecistMark& mark, Point hull[4]) {
 
 }  // namespace
 
-RecistMark mark_from_coordinates(const double c[8]) {
-    RecistMark mark = {{{c[0], c[1]}, {c[2], c[3]}}, {{c[4], c[5]}, {c[6], c[7]}}};
+RecistMark mark_as_given(const double c[8]) {
+    return {{{c[0], c[1]}, {c[2], c[3]}}, {{c[4], c[5]}, {c[6], c[7]}}};
+}
+
+RecistMark mark_from_coordinates(const double coordinates[8]) {
+    RecistMark mark = mark_as_given(coordinates);
     if (length(mark.short_axis) > length(mark.long_axis))
         std::swap(mark.long_axis, mark.short_axis);
     return mark;

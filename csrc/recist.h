@@ -21,7 +21,9 @@ struct RecistMark {
     Point short_axis[2];
 };
 
-// From the coordinates x1 y1 x2 y2 of one axis, then of the other: the longer becomes the long one.
+// From the coordinates x1 y1 x2 y2 of the long axis, then of the short one.
+RecistMark mark_as_given(const double coordinates[8]);
+// The same, of axes in any order: the longer becomes the long one.
 RecistMark mark_from_coordinates(const double coordinates[8]);
 
 // What follows from a mark.

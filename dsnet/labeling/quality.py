@@ -34,6 +34,20 @@ QUALITY_SCORES = {
     "overall": "geometric mean of the others",
 }
 
+# Those of a label from a RECIST mark, in the order in which the compiled code gives them.
+RECIST_SCORES = (
+    "axes_agreement",
+    "mark_inside",
+    "mark_soundness",
+    "known_fraction",
+    "edge_contrast",
+    "in_one_piece",
+    "border_clearance",
+    "cut",
+    "solver_convergence",
+    "overall",
+)
+
 _RING = 3.0
 
 

@@ -13,6 +13,15 @@ import numpy as np
 
 # An axis drawn shorter than this many pixels has no direction to trust.
 SHORTEST_AXIS = 0.25
+# What can be odd about a mark; the compiled code tells them as bits in this order.
+PROBLEMS = (
+    "zero-length long axis",
+    "zero-length short axis",
+    "axes do not cross",
+    "axes are more than 30 degrees from perpendicular",
+    "mark lies outside the image",
+    "mark lies partly outside the image",
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -176,22 +185,22 @@ class RecistMark:
             The image's, to also tell an end point outside it.
         """
         found = []
-        for name, axis in (("long", self.long_axis), ("short", self.short_axis)):
+        for problem, axis in zip(PROBLEMS, (self.long_axis, self.short_axis), strict=False):
             if _length(axis) < SHORTEST_AXIS:
-                found.append(f"zero-length {name} axis")
+                found.append(problem)
         if not found:
             if not self._axes_cross():
-                found.append("axes do not cross")
+                found.append(PROBLEMS[2])
             along, _ = self.directions
             slope = abs((self.short_axis[1] - self.short_axis[0]) @ along) / self.short_diameter
             if slope > 0.5:
-                found.append("axes are more than 30 degrees from perpendicular")
+                found.append(PROBLEMS[3])
         if shape is not None:
             x_min, y_min, x_max, y_max = self.bounds()
             if x_max < -0.5 or y_max < -0.5 or x_min > shape[1] - 0.5 or y_min > shape[0] - 0.5:
-                found.append("mark lies outside the image")
+                found.append(PROBLEMS[4])
             elif x_min < -0.5 or y_min < -0.5 or x_max > shape[1] - 0.5 or y_max > shape[0] - 0.5:
-                found.append("mark lies partly outside the image")
+                found.append(PROBLEMS[5])
         return found
 
     def _axes_cross(self, tolerance: float = 1.0) -> bool:

@@ -5,15 +5,16 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from dsnet.labeling.grabcut import cut_recist
+from dsnet import _C
+from dsnet.labeling.edge_model import native_network
+from dsnet.labeling.grabcut import cut_recist, fallback_words
 from dsnet.labeling.matting import DEFAULT_RTOL, closed_form_matting
-from dsnet.labeling.quality import score
-from dsnet.labeling.recist import RecistMark
+from dsnet.labeling.quality import RECIST_SCORES, score
+from dsnet.labeling.recist import PROBLEMS, RecistMark
 from dsnet.labeling.trimap import (
     as_mask,
     as_rater_masks,
@@ -26,6 +27,7 @@ from dsnet.labeling.trimap import (
 # Weight of the cut's probabilities in strategy 3's matting: of 0, 1, 3 and 10 the one with the
 # least difference from the mean of four readers' masks on half of LIDC's patients.
 PRIOR_WEIGHT = 3.0
+STAGES = ("cut", "trimap", "matting")
 
 
 @dataclass
@@ -81,9 +83,20 @@ def label_recist(image: np.ndarray, mark: RecistMark) -> SoftLabel:
     TypeError
         When the image is not floating point or `mark` is no RecistMark.
     """
-    image = as_image(image)
+    image = _as_float32(image)
     if not isinstance(mark, RecistMark):
         raise TypeError(f"mark must be a RecistMark, got {type(mark).__name__}")
+    (label,) = _label_natively(image[None], mark.coordinates[None], 1)
+    return label if isinstance(label, SoftLabel) else label_recist_by_stages(image, mark)
+
+
+def label_recist_by_stages(image: np.ndarray, mark: RecistMark) -> SoftLabel:
+    """`label_recist` from its stages' own functions.
+
+    What the whole one is tested against, and what labels images below 3x3 pixels, which have no
+    windows for the compiled solver.
+    """
+    image = as_image(image)
     notes = mark.problems(image.shape)
     if "mark lies outside the image" in notes:
         raise ValueError(
@@ -203,26 +216,83 @@ def label_batch(
     if threads < 0:
         raise ValueError(f"threads must be >= 0, got {threads}")
 
-    def label_row(i: int) -> SoftLabel | ValueError:
+    labels: list[SoftLabel | ValueError | None] = [None] * len(images)
+    coordinates = np.full((len(images), 8), np.nan)
+    if isinstance(images, np.ndarray) and images.ndim == 3 and images.dtype.kind == "f":
+        arrays: Sequence[np.ndarray] = np.ascontiguousarray(images, dtype=np.float32)
+    else:
+        arrays = list(images)
+    for i, mark in enumerate(marks):
         try:
-            mark = marks[i]
             if not isinstance(mark, RecistMark):
                 mark = RecistMark.from_coordinates(mark)
-            return label_recist(images[i], mark)
-        except ValueError as error:
-            return error
-        except TypeError as error:
-            return ValueError(str(error))
+            coordinates[i] = mark.coordinates
+            if isinstance(arrays, list):
+                arrays[i] = _as_float32(arrays[i])
+        except (TypeError, ValueError) as error:
+            labels[i] = error if isinstance(error, ValueError) else ValueError(str(error))
+    usable = [i for i, label in enumerate(labels) if label is None]
+    if len(usable) < len(labels):
+        # A list of rows shares the block's memory.
+        arrays, coordinates = [arrays[i] for i in usable], coordinates[usable]
+    found = _label_natively(arrays, coordinates, threads or os.cpu_count() or 1)
+    for k, (i, label) in enumerate(zip(usable, found, strict=True)):
+        if label is None:
+            try:
+                mark = RecistMark.from_coordinates(coordinates[k])
+                label = label_recist_by_stages(arrays[k], mark)
+            except ValueError as error:
+                label = error
+        labels[i] = label
+    return labels
 
-    threads = threads or os.cpu_count() or 1
-    if threads == 1 or len(images) < 2:
-        return [label_row(i) for i in range(len(images))]
-    with ThreadPoolExecutor(threads) as pool:
-        return list(pool.map(label_row, range(len(images))))
+
+def _label_natively(images, coordinates, threads) -> list[SoftLabel | None]:
+    """Labels by the compiled pipeline; None where `label_recist_by_stages` knows what to do."""
+    if not len(images) or 0 in np.shape(images[0]):
+        return [None] * len(images)
+    alphas, binaries, trimaps, states, values, scores = _C.label_batch(
+        images, coordinates, native_network(), PRIOR_WEIGHT, DEFAULT_RTOL, threads
+    )
+    labels = []
+    for alpha, binary, trimap, state, (fallback_value, residual, *seconds), quality in zip(
+        alphas, binaries, trimaps, states.tolist(), values.tolist(), scores.tolist(), strict=True
+    ):
+        error, problems, constant, fallback, iterations, converged, _ = state
+        if error:
+            labels.append(None)
+            continue
+        notes = ()
+        if problems or fallback or constant or not converged:
+            notes = [word for bit, word in enumerate(PROBLEMS) if problems >> bit & 1]
+            if fallback:
+                words = fallback_words(fallback, fallback_value)
+                notes.append(f"cut fell back on the axes' ellipse: {words}")
+            notes = tuple(notes + _doubts(constant, converged, iterations, residual))
+        labels.append(
+            SoftLabel(
+                alpha,
+                binary,
+                trimap,
+                dict(zip(RECIST_SCORES, quality, strict=True)),
+                dict(zip(STAGES, seconds, strict=True)),
+                notes,
+            )
+        )
+    return labels
 
 
-def as_image(image: np.ndarray) -> np.ndarray:
-    """`image` as float32 [H, W] in 0..1; ValueError or TypeError that says what is wrong."""
+def _doubts(constant, converged, iterations, residual) -> list[str]:
+    notes = []
+    if constant:
+        notes.append("all-constant image: no edge to find")
+    if not converged:
+        notes.append(f"matting stopped after {iterations} iterations at {residual:.1e}")
+    return notes
+
+
+def _as_float32(image: np.ndarray) -> np.ndarray:
+    """`image` as contiguous float32 [H, W]; its values are not looked at."""
     array = np.asarray(image)
     if array.ndim != 2 or 0 in array.shape:
         raise ValueError(f"image must be [H, W] with H, W >= 1, got shape {array.shape}")
@@ -230,7 +300,12 @@ def as_image(image: np.ndarray) -> np.ndarray:
         raise TypeError(
             f"image must be floating point in 0..1 after the HU window, got dtype {array.dtype}"
         )
-    array = np.ascontiguousarray(array, dtype=np.float32)
+    return np.ascontiguousarray(array, dtype=np.float32)
+
+
+def as_image(image: np.ndarray) -> np.ndarray:
+    """`image` as float32 [H, W] in 0..1; ValueError or TypeError that says what is wrong."""
+    array = _as_float32(image)
     low, high = float(array.min()), float(array.max())
     if not (np.isfinite(low) and np.isfinite(high)):
         raise ValueError("image must be finite, got NaN or infinite values")
@@ -250,17 +325,15 @@ def _of_shape(mask: np.ndarray, image: np.ndarray, name: str) -> np.ndarray:
 def _solve(image, trimap, start, notes, *, cut=None, **scored) -> SoftLabel:
     """Matting, and what a label tells besides. `start`: when the trimap was begun."""
     seconds = {"cut": 0.0, "trimap": time.perf_counter() - start}
-    prior = None if cut is None else 1 / (1 + np.exp(-cut.log_odds))
+    prior = None if cut is None else 1 / (1 + np.exp(-cut.log_odds.astype(np.float64)))
     alpha, info = closed_form_matting(image, trimap, prior=prior, prior_weight=PRIOR_WEIGHT)
     seconds["matting"] = info.seconds
     if cut is not None:
         below_half = np.nextafter(np.float32(0.5), np.float32(0))
         alpha = np.where(cut.mask, np.maximum(alpha, 0.5), np.minimum(alpha, below_half))
         alpha = alpha.astype(np.float32)
-    if float(image.min()) == float(image.max()):
-        notes.append("all-constant image: no edge to find")
-    if not info.converged:
-        notes.append(f"matting stopped after {info.iterations} iterations at {info.residual:.1e}")
+    constant = float(image.min()) == float(image.max())
+    notes += _doubts(constant, info.converged, info.iterations, info.residual)
     quality = score(
         image,
         alpha,

@@ -12,16 +12,8 @@ from dsnet.data.phantom import KINDS, make_phantom
 from dsnet.labeling import RecistMark
 from dsnet.labeling.edge_model import native_network
 from dsnet.labeling.grabcut import BORDER_COST, CERTAIN, cut_recist, cut_recist_reference
+from dsnet.labeling.recist import PROBLEMS
 from shared_data import shared
-
-PROBLEMS = (
-    "zero-length long axis",
-    "zero-length short axis",
-    "axes do not cross",
-    "axes are more than 30 degrees from perpendicular",
-    "mark lies outside the image",
-    "mark lies partly outside the image",
-)
 
 
 def random_marks(seed, count, shape):
@@ -131,7 +123,7 @@ BOTH = (cut_recist, cut_recist_reference)
 
 
 def test_deeplesion_against_the_reference():
-    folder = shared("data", "deeplesion")
+    folder = shared("deeplesion")
     with open(folder / "DL_info.csv") as file:
         rows = list(csv.DictReader(file))
     same = []
@@ -192,7 +184,7 @@ def test_bad_coordinates():
 
 
 def test_pictures_of_lidc_against_the_reference():
-    pictures = sorted(shared("data", "lidc", "LIDC-IDRI-slices").glob("*/*/images/*.png"))
+    pictures = sorted(shared("lidc", "LIDC-IDRI-slices").glob("*/*/images/*.png"))
     same = []
     for number, picture in enumerate(pictures[::60]):
         image = cv2.imread(str(picture), cv2.IMREAD_GRAYSCALE).astype(np.float32) / 255

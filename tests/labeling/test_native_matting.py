@@ -8,7 +8,8 @@ from scipy import ndimage
 
 from dsnet import _C
 from dsnet.data.phantom import KINDS, make_phantom
-from dsnet.data.raters import read_rater_folder
+from dsnet.data.pictures import read_pictures
+from dsnet.data.raters import find_rater_pictures
 from dsnet.labeling import (
     BACKGROUND,
     FOREGROUND,
@@ -95,11 +96,9 @@ def test_phantoms_against_the_direct_solve(kind):
 
 
 def test_lidc_raters_against_the_direct_solve():
-    for number, crop in enumerate(read_rater_folder(shared("data", "lidc", "LIDC-IDRI-slices"))):
-        if number % 100 == 0:
-            check_against_direct(crop.image, trimap_from_raters(crop.masks))
-        if number > 1500:
-            break
+    pictures = find_rater_pictures(shared("lidc", "LIDC-IDRI-slices"))
+    for _, crop in read_pictures(pictures[::150]):
+        check_against_direct(crop.image, trimap_from_raters(crop.masks))
 
 
 @pytest.mark.parametrize("solver", ["jacobi", "multigrid"])

@@ -1,0 +1,93 @@
+#include "batch.h"
+
+#include <algorithm>
+#include <atomic>
+#include <exception>
+#include <memory>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+#include "label.h"
+
+namespace dsnet {
+namespace {
+
+// Workspaces that no thread holds. Kept for good: the next batch finds its memory in place.
+class WorkspaceShelf {
+  public:
+    std::unique_ptr<LabelWorkspace> take() {
+        const std::lock_guard<std::mutex> lock(mutex_);
+        if (shelf_.empty()) return std::make_unique<LabelWorkspace>();
+        std::unique_ptr<LabelWorkspace> workspace = std::move(shelf_.back());
+        shelf_.pop_back();
+        return workspace;
+    }
+    void put_back(std::unique_ptr<LabelWorkspace> workspace) {
+        const std::lock_guard<std::mutex> lock(mutex_);
+        shelf_.push_back(std::move(workspace));
+    }
+
+  private:
+    std::mutex mutex_;
+    std::vector<std::unique_ptr<LabelWorkspace>> shelf_;
+};
+
+WorkspaceShelf& shelf() {
+    static WorkspaceShelf only;
+    return only;
+}
+
+}  // namespace
+
+void run_batch(std::ptrdiff_t count, int threads,
+               const std::function<void(std::ptrdiff_t, int)>& work) {
+    std::atomic<std::ptrdiff_t> next{0};
+    std::exception_ptr failure;
+    std::mutex failing;
+    const auto serve = [&](int worker) {
+        try {
+            for (std::ptrdiff_t index; (index = next.fetch_add(1)) < count;) work(index, worker);
+        } catch (...) {
+            const std::lock_guard<std::mutex> lock(failing);
+            if (!failure) failure = std::current_exception();
+            next.store(count);
+        }
+    };
+    std::vector<std::thread> others;
+    const auto helpers = std::min<std::ptrdiff_t>(threads, count) - 1;
+    for (std::ptrdiff_t k = 0; k < helpers; ++k) {
+        try {
+            others.emplace_back(serve, static_cast<int>(k + 1));
+        } catch (const std::system_error&) {
+            break;  // the system gives no more threads: those that run do the work
+        }
+    }
+    serve(0);
+    for (std::thread& other : others) other.join();
+    if (failure) std::rethrow_exception(failure);
+}
+
+void label_batch(std::vector<LabelTask>& tasks, const LabelOptions& options, int threads) {
+    std::vector<std::unique_ptr<LabelWorkspace>> workspaces(
+        static_cast<std::size_t>(std::max(threads, 1)));
+    for (auto& workspace : workspaces) workspace = shelf().take();
+    const auto put_back = [&] {
+        for (auto& workspace : workspaces) shelf().put_back(std::move(workspace));
+    };
+    try {
+        run_batch(static_cast<std::ptrdiff_t>(tasks.size()), threads,
+                  [&](std::ptrdiff_t index, int worker) {
+                      LabelTask& task = tasks[static_cast<std::size_t>(index)];
+                      task.outcome = label_recist(task.image, task.coordinates, options,
+                                                  *workspaces[static_cast<std::size_t>(worker)],
+                                                  task.alpha, task.binary, task.trimap);
+                  });
+    } catch (...) {
+        put_back();
+        throw;
+    }
+    put_back();
+}
+
+}  // namespace dsnet

@@ -1,0 +1,15 @@
+// Many images over threads.
+#pragma once
+
+#include <cstddef>
+#include <functional>
+
+namespace dsnet {
+
+// Calls work(index, worker) for every index below `count`, on up to `threads` threads, the caller's
+// being one; `worker` counts them from 0. Threads take indices one by one as they get free. The
+// first exception stops the others and is thrown again here.
+void run_batch(std::ptrdiff_t count, int threads,
+               const std::function<void(std::ptrdiff_t, int)>& work);
+
+}  // namespace dsnet
