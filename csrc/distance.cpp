@@ -168,6 +168,18 @@ double largest_distance_squared(Image<const std::uint8_t> mask, const Box& box, 
     return best;
 }
 
+void set_innermost(const Box& box, Spacing spacing, double largest, std::uint8_t value,
+                   const DistanceWorkspace& workspace, Image<std::uint8_t> out) {
+    const double enough = largest * (1.0 - 1e-12);
+    for (std::ptrdiff_t y = 0; y < box.rows(); ++y) {
+        const StepRow row{workspace.steps.data() + y * box.cols(), box.cols(), spacing};
+        for (std::ptrdiff_t x = 0; x < box.cols(); ++x) {
+            if (row.steps[x] == 0 || row.squared(x, 0) < enough) continue;
+            if (row.nearest(x) >= enough) out.row(y)[x] = value;
+        }
+    }
+}
+
 double inscribed_diameter(Image<const std::uint8_t> mask, const Box& box, Spacing spacing,
                           DistanceWorkspace& workspace) {
     const double farthest = std::sqrt(largest_distance_squared(mask, box, spacing, workspace));

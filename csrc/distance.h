@@ -31,6 +31,11 @@ struct DistanceWorkspace {
 double largest_distance_squared(Image<const std::uint8_t> mask, const Box& box, Spacing spacing,
                                 DistanceWorkspace& workspace);
 
+// Calls that follow `largest_distance_squared` with its arguments: sets the pixels of `out` that
+// are as far from the outside, but for rounding. `out` shows what `box` shows.
+void set_innermost(const Box& box, Spacing spacing, double largest, std::uint8_t value,
+                   const DistanceWorkspace& workspace, Image<std::uint8_t> out);
+
 // Diameter of the largest disc inside the mask and the image, from edge to edge of its pixels.
 // Zero for an empty mask.
 double inscribed_diameter(Image<const std::uint8_t> mask, const Box& box, Spacing spacing,

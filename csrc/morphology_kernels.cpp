@@ -185,6 +185,20 @@ void crop(const BitPlane& plane, std::ptrdiff_t top, std::ptrdiff_t left, const 
     }
 }
 
+void place(const BitPlane& part, std::ptrdiff_t top, std::ptrdiff_t left, const BitPlane& plane) {
+    const std::ptrdiff_t shift = left % kWordBits;
+    for (std::ptrdiff_t c = 0; c * kWordBits < part.cols; ++c) {
+        const Word* from = part.words + c * part.stride;
+        Word* low = plane.words + (left / kWordBits + c) * plane.stride + top;
+        DSNET_INDEPENDENT
+        for (std::ptrdiff_t y = 0; y < part.rows; ++y) low[y] |= from[y] << shift;
+        if (shift == 0 || left + c * kWordBits + kWordBits - shift >= plane.cols) continue;
+        Word* high = low + plane.stride;
+        DSNET_INDEPENDENT
+        for (std::ptrdiff_t y = 0; y < part.rows; ++y) high[y] |= from[y] >> (kWordBits - shift);
+    }
+}
+
 std::int64_t count(const BitPlane& plane) {
     std::int64_t total = 0;
     for (std::ptrdiff_t c = 0; c * kWordBits < plane.cols; ++c) {
@@ -360,7 +374,7 @@ void column_steps(const std::uint8_t* image, std::ptrdiff_t stride, std::ptrdiff
 extern const MorphologyKernels morphology_kernels;
 const MorphologyKernels morphology_kernels = {
     &pack,   &pack_at_least, &pack_near_zero, &pack_near_zero_double, &unpack,
-    &bounds, &crop, &count, &complement, &without, &dilate, &count_outline, &count_equal, &sum,
+    &bounds, &crop, &place, &count, &complement, &without, &dilate, &count_outline, &count_equal, &sum,
     &column_steps};
 
 }  // namespace dsnet::DSNET_UNIT

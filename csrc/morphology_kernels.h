@@ -46,6 +46,9 @@ struct MorphologyKernels {
     // The part of a plane that begins at (top, left) and has the size of `part`.
     void (*crop)(const BitPlane& plane, std::ptrdiff_t top, std::ptrdiff_t left,
                  const BitPlane& part);
+    // The reverse: sets a plane's pixels in a larger one, from (top, left) on.
+    void (*place)(const BitPlane& part, std::ptrdiff_t top, std::ptrdiff_t left,
+                  const BitPlane& plane);
     std::int64_t (*count)(const BitPlane& plane);
     // out = the pixels that `plane` leaves unset.
     void (*complement)(const BitPlane& plane, const BitPlane& out);

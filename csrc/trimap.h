@@ -1,4 +1,5 @@
-// Strategy 3's trimap: which pixels around a cut are unknown.
+// Trimaps: where a label is sure lesion, sure background, or unknown. What is computed here equals
+// dsnet/labeling/trimap.py, whose docstrings say more.
 #pragma once
 
 #include <cstddef>
@@ -13,21 +14,41 @@
 
 namespace dsnet {
 
-// The band's least margin to either side of the cut, in pixels.
+// Default margin as a share of the lesion's short axis, and its least in pixels.
+inline constexpr double kMarginShare = 0.15;
 inline constexpr double kLeastMargin = 1.0;
-// Besides the pixels on either side of the cut, those whose log-odds are weaker than this and that
+// Strategy 3's unknown band:
+// besides the pixels on either side of the cut, those whose log-odds are weaker than this and that
 // hang together with them are unknown, as far from the cut as this share of the short axis.
 inline constexpr double kFaintLogOdds = 1.5;
 inline constexpr double kFaintShare = 0.25;
 inline constexpr double kFaintLeast = 2.0;
+
+// A connected part of a lesion.
+struct LesionPart {
+    Box box;
+    std::int32_t first_run;
+    double margin;  // of its own size
+};
 
 // Buffers that are reused from call to call and only grow; one for each thread.
 struct TrimapWorkspace {
     MorphologyWorkspace morphology;
     DistanceWorkspace distance;
     ComponentsWorkspace components;
-    std::vector<std::uint8_t> core;
+    std::vector<std::uint8_t> core;  // of the mark
+    std::vector<LesionPart> parts;
+    std::vector<std::int32_t> next_run;        // of the same part, -1 after the last
+    std::vector<std::uint8_t> component, piece;  // one part's pixels and trimap
+    std::vector<double> distance_map;
 };
+
+// Strategy 1. NaN stands for the default margin of each 8-connected part. `core`, of the mask's
+// shape and contiguous, may be null: what stays lesion where a part would erode to nothing.
+void trimap_from_mask(Image<const std::uint8_t> mask, double erosion, double dilation,
+                      Spacing spacing, const std::uint8_t* core, TrimapWorkspace& workspace,
+                      Image<std::uint8_t> out);
+
 
 // The pixels inside a mark's quadrilateral, as RecistMark.quadrilateral_mask tells them: of the
 // image's part that begins at (top, left).
