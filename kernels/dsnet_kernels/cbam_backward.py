@@ -270,7 +270,7 @@ def launch_cbam_backward(
     x, dy = dense(x, channels_last), dense(dy, channels_last)
     w1, b1, w2, conv_weight, scale, shift = packed(w1, b1, w2, conv_weight, scale, shift)
     at = walk("cbam", channels_last, c, p)
-    across = walk_across("cbam", channels_last, c, p)
+    across = walk_across("cbam", channels_last, c, p, tensors=3 if has_residual else 2)
     tile = {"BLOCK_C": at.block_c, "BLOCK_P": at.block_p, "STAGES": at.stages}
     x_strides = strides(x, channels_last)
     block, chunk = map_block(p), min(512, max(32, power_of_two(p)))

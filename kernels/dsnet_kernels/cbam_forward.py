@@ -110,8 +110,9 @@ def spatial_pool_kernel(
         b_sum += tl.sum(b_x, 0)
         # The comparison is false for NaN, which the sum carries on.
         b_x = tl.where(mask & (b_x > float("-inf")), b_x, float("-inf"))
-        b_top, b_first = tl.max(b_x, 0, return_indices=True)
-        b_index = tl.where(b_top > b_max, c0 + b_first, b_index)
+        b_top = tl.max(b_x, 0)
+        b_first = tl.min(tl.where(b_x == b_top[None, :], c[:, None], 2147483647), 0)
+        b_index = tl.where(b_top > b_max, b_first, b_index)
         b_max = tl.where(b_top > b_max, b_top, b_max)
     b_max = tl.where(b_sum != b_sum, b_sum, b_max)
     tl.store(maps + i_n * 2 * P + p, b_max, m_p)

@@ -9,7 +9,7 @@ from .launch import power_of_two, tl, triton
 
 def map_block(pixels: int) -> int:
     """Pixels a program of the convolutions over the maps: more amortise the loads of weights."""
-    return min(128 if pixels < 2**14 else 512, max(16, power_of_two(pixels)))
+    return min(128 if pixels < 2**14 else 256, max(16, power_of_two(pixels)))
 
 
 @triton.jit

@@ -84,11 +84,14 @@ def walk(operation: str, channels_last: bool, channels: int, pixels: int) -> Wal
     return Walk(block_c, block_p, tile.warps, c_blocks, p_blocks, chunk, splits, tile.stages)
 
 
-def walk_across(operation: str, channels_last: bool, channels: int, pixels: int) -> Walk:
+def walk_across(
+    operation: str, channels_last: bool, channels: int, pixels: int, tensors: int = 1
+) -> Walk:
     """Blocks for the kernels that reduce over channels: one program holds all of its pixels'.
 
     With few pixels a program takes fewer of them and more channels at a time, so that there are
-    programs enough and none has a long way through the channels.
+    programs enough and none has a long way through the channels. A kernel that reads several
+    tensors of x's size takes half the channels, for want of registers.
     """
     warps = _chosen.get((operation, channels_last), TILES[channels_last][0]).warps
     values = 1024 * warps
@@ -98,6 +101,7 @@ def walk_across(operation: str, channels_last: bool, channels: int, pixels: int)
         block_c = min(values // (128 if pixels >= 2**14 else 64 if pixels >= 2**12 else 32),
                       power_of_two(channels))  # fmt: skip
     block_p = min(1024, values // block_c, max(16, power_of_two(pixels)))
+    block_c = ceil_div(block_c, 1 if tensors == 1 else 2)
     c_blocks, p_blocks = ceil_div(channels, block_c), ceil_div(pixels, block_p)
     return Walk(block_c, block_p, warps, c_blocks, p_blocks, block_p, p_blocks, 1)
 
