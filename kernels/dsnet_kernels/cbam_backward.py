@@ -32,6 +32,7 @@ from .cbam_gates import (
     norm_gradient_kernel,
 )
 from .launch import (
+    SPARE_REGISTERS,
     ceil_div,
     dense,
     empty_like_shape,
@@ -301,7 +302,7 @@ def launch_cbam_backward(
             *(strides(y, channels_last) if has_residual else (0, 0, 0)),
             *(strides(masked, channels_last) if has_residual else (0, 0, 0)),
             PROLOGUE=prologue, NORM=has_norm, RESIDUAL=has_residual, BLOCK_C=across.block_c,
-            BLOCK_P=across.block_p, num_warps=across.warps,
+            BLOCK_P=across.block_p, num_warps=across.warps, **SPARE_REGISTERS,
         )  # fmt: skip
         if has_residual:
             dy = masked

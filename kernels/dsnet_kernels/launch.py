@@ -30,6 +30,9 @@ MOST_SPLITS = 256
 # Kernels keep a sample's pixel index, and a block's lane times the pixel stride, in 32 bits.
 MOST_PIXELS = 2**30
 MOST_STRIDE = 2**18
+# NVIDIA's assembler spills a register or two for one more program a multiprocessor, unless told
+# how many programs there may be; ROCm knows no such option.
+SPARE_REGISTERS = {} if torch.version.hip else {"maxnreg": 128}
 # Every copy of this package has its own operators: a process may hold an installed copy and one
 # loaded by another project, under another name.
 NAMESPACE = "".join(c if c.isalnum() else "_" for c in (__package__ or __name__))

@@ -62,7 +62,7 @@ def recording(*modules):
 def compile_launch(kernel, args, options, arch: int):
     """The compiled kernel as the launcher would have specialised it."""
     names = list(inspect.signature(kernel.fn).parameters)
-    warps = options.get("num_warps", 4)
+    chosen = {"num_warps": 4} | {k: v for k, v in options.items() if k in ("num_warps", "maxnreg")}
     values = dict(zip(names, args, strict=False))
     values |= {k: v for k, v in options.items() if k in names}
     signature, constants, attributes = {}, {}, {}
@@ -83,7 +83,7 @@ def compile_launch(kernel, args, options, arch: int):
             if value % 16 == 0:
                 attributes[(i,)] = [["tt.divisibility", 16]]
     source = ASTSource(kernel, signature, constants, attributes)
-    return triton.compile(source, target=GPUTarget("cuda", arch, 32), options={"num_warps": warps})
+    return triton.compile(source, target=GPUTarget("cuda", arch, 32), options=chosen)
 
 
 def report(compiled) -> dict:
