@@ -10,6 +10,10 @@ using Index = std::ptrdiff_t;
 typedef float Vector __attribute__((vector_size(sizeof(float) * kLanes)));
 typedef float Unaligned __attribute__((vector_size(sizeof(float) * kLanes), aligned(4), may_alias));
 
+// Nearer to the axes' crossing than this, the way out of the lesion has no direction.
+constexpr float kLeastRadius = 1e-3f;
+constexpr float kLeastShare = 1e-3f;
+
 DSNET_INLINE Vector load(const float* from) { return *reinterpret_cast<const Unaligned*>(from); }
 DSNET_INLINE void store(float* to, Vector v) { *reinterpret_cast<Unaligned*>(to) = v; }
 DSNET_INLINE Vector all(float value) { return Vector{} + value; }
@@ -49,14 +53,33 @@ DSNET_INLINE Place place(const EdgeGrid& grid, Index y, Index x) {
 
 DSNET_INLINE Vector share_of(Vector u, Vector v, Vector half_u, Vector half_v) {
     const Vector a = u / half_u, b = v / half_v;
-    return most(root(a * a + b * b), all(1e-3f));
+    return most(root(a * a + b * b), all(kLeastShare));
 }
 
 DSNET_INLINE Vector outside_of(Vector radius, Vector share, float half_short) {
-    return most(radius * (1.0f - 1.0f / share), all(-half_short));
+    // At the very centre no ray says how far the ellipse is.
+    const Vector outside = most(radius * (1.0f - 1.0f / share), all(-half_short));
+    return share > kLeastShare ? outside : all(-half_short);
 }
 
-void measure(const EdgeGrid& grid) {
+// Columns from the first pixel of a row within the reach to behind the last one.
+DSNET_INLINE void reachable(const EdgeGrid& grid, Index y, Index& begin, Index& end) {
+    begin = end = 0;
+    const float* outside = grid.outside + y * grid.stride;
+    for (Index x = 0; x < grid.cols; x += kLanes) {
+        int near = 0;
+        for (int lane = 0; lane < kLanes; ++lane) near += outside[x + lane] <= grid.reach;
+        if (near == 0) continue;
+        if (end == 0) begin = x;
+        end = x + kLanes;
+    }
+    end = end < grid.cols ? end : grid.cols;
+    while (begin < end && !(outside[begin] <= grid.reach)) ++begin;
+    while (begin < end && !(outside[end - 1] <= grid.reach)) --end;
+}
+
+void measure(EdgeGrid& grid) {
+    grid.top = grid.left = grid.bottom = grid.right = 0;
     for (Index y = 0; y < grid.rows; ++y) {
         for (Index x = 0; x < grid.cols; x += kLanes) {
             const Place at = place(grid, y, x);
@@ -65,7 +88,83 @@ void measure(const EdgeGrid& grid) {
             store(grid.outside + y * grid.stride + x,
                   outside_of(at.radius, share, grid.half_short));
         }
+        Index begin, end;
+        reachable(grid, y, begin, end);
+        if (begin == end) continue;
+        if (grid.bottom == 0) {
+            grid.top = y;
+            grid.left = begin;
+        }
+        grid.bottom = y + 1;
+        grid.left = begin < grid.left ? begin : grid.left;
+        grid.right = end > grid.right ? end : grid.right;
     }
+}
+
+// Whole numbers in the order of the floating-point ones. The other way is the same.
+DSNET_INLINE std::int32_t key_of(std::int32_t bits) { return bits ^ ((bits >> 31) & 0x7fffffff); }
+
+std::ptrdiff_t collect(const EdgeGrid& grid, const float* values, const float* measured,
+                       float above, float most_of, std::int32_t* keys) {
+    Index count = 0;
+    for (Index y = 0; y < grid.rows; ++y) {
+        const Index row = y * grid.stride;
+        for (Index x = 0; x < grid.cols; x += kLanes) {
+            const float* at = measured + row + x;
+            std::int32_t any = 0;
+            for (int lane = 0; lane < kLanes; ++lane)
+                any |= (at[lane] > above) & (at[lane] <= most_of);
+            if (!any) continue;
+            const Index lanes = grid.cols - x < kLanes ? grid.cols - x : kLanes;
+            for (Index lane = 0; lane < lanes; ++lane) {
+                __builtin_memcpy(keys + count, values + row + x + lane, sizeof(float));
+                count += (at[lane] > above) & (at[lane] <= most_of);
+            }
+        }
+    }
+    const Index padded = (count + kLanes - 1) / kLanes * kLanes;
+    for (Index i = 0; i < count; ++i) keys[i] = key_of(keys[i]);
+    for (Index i = count; i < padded; ++i) keys[i] = INT32_MAX;
+    return count;
+}
+
+DSNET_INLINE Index count_up_to(const std::int32_t* keys, Index padded, std::int32_t limit) {
+    std::int32_t count = 0;
+    for (Index i = 0; i < padded; ++i) count += keys[i] <= limit;
+    return count;
+}
+
+void select(const std::int32_t* keys, std::ptrdiff_t count, std::ptrdiff_t rank, float found[2]) {
+    const Index padded = (count + kLanes - 1) / kLanes * kLanes;
+    std::int32_t low = INT32_MAX, high = INT32_MIN;
+    for (Index i = 0; i < count; ++i) {
+        low = keys[i] < low ? keys[i] : low;
+        high = keys[i] > high ? keys[i] : high;
+    }
+    // The key lies within low and high, and `up_to_high` keys do not lie above high.
+    Index up_to_high = count;
+    while (low < high && up_to_high != rank + 1) {
+        const auto middle = static_cast<std::int32_t>((std::int64_t{low} + high) >> 1);
+        const Index below = count_up_to(keys, padded, middle);
+        if (below > rank) {
+            high = middle;
+            up_to_high = below;
+        } else {
+            low = middle + 1;
+        }
+    }
+    // Exactly the `rank` and the one sought lie up to high: it is their highest.
+    std::int32_t at = INT32_MIN, next = INT32_MAX;
+    for (Index i = 0; i < padded; ++i) {
+        const std::int32_t key = keys[i];
+        at = key <= high && key > at ? key : at;
+        next = key > high && key < next ? key : next;
+    }
+    if (up_to_high > rank + 1 || rank + 1 == count) next = at;
+    at = key_of(at);
+    next = key_of(next);
+    __builtin_memcpy(&found[0], &at, sizeof(float));
+    __builtin_memcpy(&found[1], &next, sizeof(float));
 }
 
 // Continues a row of a plane to either side by its last values.
@@ -75,13 +174,8 @@ DSNET_INLINE void continue_row(float* row, Index cols) {
     for (Index k = 0; k < 2 * kLanes - 1; ++k) row[cols + k] = right;
 }
 
-DSNET_INLINE void continue_rows(const EdgeGrid& grid, float* plane) {
-    for (Index y = 0; y < grid.rows; ++y) continue_row(plane + y * grid.stride, grid.cols);
-    const Index last = (grid.rows - 1) * grid.stride;
-    for (Index x = -kLanes; x < grid.cols + kLanes; ++x) {
-        plane[x - grid.stride] = plane[x];
-        plane[last + grid.stride + x] = plane[last + x];
-    }
+DSNET_INLINE void copy_row(float* to, const float* from, Index cols) {
+    for (Index x = -kLanes; x < cols + kLanes; ++x) to[x] = from[x];
 }
 
 void normalise(const EdgeGrid& grid, float surroundings, float scale) {
@@ -91,128 +185,192 @@ void normalise(const EdgeGrid& grid, float surroundings, float scale) {
             store(grid.relative + x,
                   within((load(grid.grey + x) - surroundings) / scale, -1.0f, 2.5f));
     }
-    continue_rows(grid, grid.relative);
+    const Index last = (grid.rows - 1) * grid.stride;
+    for (Index y = 0; y < grid.rows; ++y) continue_row(grid.relative + y * grid.stride, grid.cols);
+    copy_row(grid.relative - grid.stride, grid.relative, grid.cols);
+    copy_row(grid.relative + last + grid.stride, grid.relative + last, grid.cols);
 }
 
 void smooth(const EdgeGrid& grid, const float* taps, int radius, float* out) {
+    if (grid.bottom == 0) return;
+    const auto least_of = [](Index a, Index b) { return a < b ? a : b; };
+    const auto most_of = [](Index a, Index b) { return a > b ? a : b; };
     const Index last = grid.rows - 1;
-    for (Index y = 0; y < grid.rows; ++y) {
+    const Index top = most_of(grid.top - 1, 0), bottom = least_of(grid.bottom + 1, grid.rows);
+    const Index left = most_of(grid.left - 1, 0), right = least_of(grid.right + 1, grid.cols);
+    const Index from = most_of(left - radius, 0), to = least_of(right + radius, grid.cols);
+    for (Index y = top; y < bottom; ++y) {
         const float* upper[kLargestRadius + 1];
         const float* lower[kLargestRadius + 1];
         for (Index k = 0; k <= radius; ++k) {
-            upper[k] = grid.relative + (y > k ? y - k : 0) * grid.stride;
-            lower[k] = grid.relative + (y + k < last ? y + k : last) * grid.stride;
+            upper[k] = grid.relative + most_of(y - k, 0) * grid.stride;
+            lower[k] = grid.relative + least_of(y + k, last) * grid.stride;
         }
-        for (Index x = 0; x < grid.cols; x += kLanes) {
+        for (Index x = from; x < to; x += kLanes) {
             Vector sum = load(upper[0] + x) * taps[0];
             for (int k = 1; k <= radius; ++k)
                 sum += (load(upper[k] + x) + load(lower[k] + x)) * taps[k];
             store(grid.scratch + x, sum);
         }
-        continue_row(grid.scratch, grid.cols);
-        for (Index x = 0; x < grid.cols; x += kLanes) {
+        if (from == 0 || to == grid.cols) continue_row(grid.scratch, grid.cols);
+        float* row = out + y * grid.stride;
+        for (Index x = left; x < right; x += kLanes) {
             Vector sum = load(grid.scratch + x) * taps[0];
             for (int k = 1; k <= radius; ++k)
                 sum += (load(grid.scratch + x - k) + load(grid.scratch + x + k)) * taps[k];
-            store(out + y * grid.stride + x, sum);
+            store(row + x, sum);
         }
+        if (left == 0 || right == grid.cols) continue_row(row, grid.cols);
+        if (y == 0) copy_row(row - grid.stride, row, grid.cols);
+        if (y == last) copy_row(row + grid.stride, row, grid.cols);
     }
-    continue_rows(grid, out);
 }
 
-// out = W in + b, four neurons at a time; with rectification.
+// What fits the registers: pixels in vectors, and neurons at a time.
+#if defined(__AVX512F__)
+constexpr int kPixels = 2;
+constexpr int kNeurons = 10;
+#else
+constexpr int kPixels = 1;
+constexpr int kNeurons = 4;
+#endif
+
+// out = max(W in + b, 0), in the same order of sums for any number of pixels and neurons.
 template <int Inputs, int Stride, int Outputs>
-DSNET_INLINE void layer(const float (*weight)[Stride], const float* bias, const Vector* in,
-                        Vector* out) {
-    static_assert(Outputs % 4 == 0, "neurons go four at a time");
-    for (int m = 0; m < Outputs; m += 4) {
-        Vector a = all(bias[m]), b = all(bias[m + 1]), c = all(bias[m + 2]), d = all(bias[m + 3]);
-        for (int k = 0; k < Inputs; ++k) {
-            a += in[k] * weight[m][k];
-            b += in[k] * weight[m + 1][k];
-            c += in[k] * weight[m + 2][k];
-            d += in[k] * weight[m + 3][k];
-        }
-        out[m] = most(a, Vector{});
-        out[m + 1] = most(b, Vector{});
-        out[m + 2] = most(c, Vector{});
-        out[m + 3] = most(d, Vector{});
+DSNET_INLINE void layer(const float (*weight)[Stride], const float* bias,
+                        const Vector (*in)[kPixels], Vector (*out)[kPixels]) {
+    static_assert(Outputs % kNeurons == 0, "neurons go so many at a time");
+    for (int m = 0; m < Outputs; m += kNeurons) {
+        Vector sum[kNeurons][kPixels];
+        for (int n = 0; n < kNeurons; ++n)
+            for (int p = 0; p < kPixels; ++p) sum[n][p] = all(bias[m + n]);
+        for (int k = 0; k < Inputs; ++k)
+            for (int n = 0; n < kNeurons; ++n)
+                for (int p = 0; p < kPixels; ++p) sum[n][p] += in[k][p] * weight[m + n][k];
+        for (int n = 0; n < kNeurons; ++n)
+            for (int p = 0; p < kPixels; ++p) out[m + n][p] = most(sum[n][p], Vector{});
     }
+}
+
+// Pixels that go through the network together, those of one row after those of another.
+constexpr Index kBatch = 256;
+struct Batch {
+    alignas(64) float features[kVaryingFeatures][kBatch + kLanes];
+    alignas(64) float outside[kBatch + kLanes];
+    alignas(64) float log_odds[kBatch];
+    struct Span {
+        float* to;
+        Index size;
+    } spans[kBatch];
+    Index pixels, span_count;
+};
+
+DSNET_INLINE void describe(const EdgeGrid& grid, Index y, Index x, Index at_pixel,
+                           Batch& batch) {
+    const Index s = grid.stride, i = y * s + x;
+    const float half_short = grid.half_short;
+    const Vector outside = load(grid.outside + i);
+    store(batch.outside + at_pixel, outside);
+    const Place at = place(grid, y, x);
+    const Vector centre_u = at.u + grid.centre_u, centre_v = at.v + grid.centre_v;
+    const Vector share = share_of(centre_u, centre_v, all(grid.half_long), all(half_short));
+    const Vector off_ellipse =
+        outside_of(root(centre_u * centre_u + centre_v * centre_v), share, half_short);
+    const float* g = grid.relative + i;
+    const float* f = grid.smooth[0] + i;
+    Vector high = load(g), low = high;
+    for (Index dy = -s; dy <= s; dy += s) {
+        for (Index dx = -1; dx <= 1; ++dx) {
+            const Vector value = load(g + dy + dx);
+            high = most(high, value);
+            low = least(low, value);
+        }
+    }
+    const Vector here = load(f), above = load(f - s), below = load(f + s);
+    const Vector left = load(f - 1), right = load(f + 1);
+    // One-sided at the window's edges, where the values beyond are those within.
+    const float by_row = y == 0 || y == grid.rows - 1 ? 1.0f : 0.5f;
+    Vector by_column = all(0.5f);
+    const Index last = grid.cols - 1 - x;
+    if (x == 0) by_column[0] = 1.0f;
+    if (last >= 0 && last < kLanes) by_column[last] = 1.0f;
+    const Vector slope_y = (below - above) * by_row;
+    const Vector slope_x = (right - left) * by_column;
+    const Vector out_x = at.u * grid.along_x - at.v * grid.along_y;
+    const Vector out_y = at.u * grid.along_y + at.v * grid.along_x;
+    const auto put = [&](int feature, Vector value) {
+        store(batch.features[feature] + at_pixel, value);
+    };
+    put(0, within(outside, -5.0f, 5.0f));
+    put(1, within(outside / half_short, -1.0f, 1.5f));
+    put(2, within(off_ellipse, -5.0f, 5.0f));
+    put(3, within(off_ellipse / half_short, -1.0f, 1.5f));
+    put(4, load(g));
+    put(5, here);
+    put(6, load(grid.smooth[1] + i));
+    put(7, load(grid.smooth[2] + i));
+    put(8, (slope_x * out_x + slope_y * out_y) / most(at.radius, all(kLeastRadius)));
+    put(9, root(slope_x * slope_x + slope_y * slope_y));
+    put(10, high);
+    put(11, low);
+    put(12, ((above + below) - 2.0f * here) + ((left + right) - 2.0f * here));
+    put(13, least(size(at.u) / at.half_u, all(2.0f)));
+    put(14, least(size(at.v) / at.half_v, all(2.0f)));
+}
+
+void run(const EdgeGrid& grid, const EdgeNetwork& network, float certain, Batch& batch) {
+    for (Index i = 0; i < batch.pixels; i += kPixels * kLanes) {
+        Vector features[kVaryingFeatures][kPixels];
+        Vector first[kHidden][kPixels], second[kHidden][kPixels];
+        for (int k = 0; k < kVaryingFeatures; ++k)
+            for (int p = 0; p < kPixels; ++p)
+                features[k][p] = load(batch.features[k] + i + p * kLanes);
+        layer<kVaryingFeatures, kFeatures, kHidden>(network.weight1, network.bias1, features,
+                                                    first);
+        layer<kHidden, kHidden, kHidden>(network.weight2, network.bias2, first, second);
+        for (int p = 0; p < kPixels; ++p) {
+            Vector odds = all(network.bias3);
+            for (int k = 0; k < kHidden; ++k) odds += second[k][p] * network.weight3[k];
+            const Vector outside = load(batch.outside + i + p * kLanes);
+            odds = outside <= grid.reach ? within(odds, -certain, certain) : all(-certain);
+            store(batch.log_odds + i + p * kLanes, odds);
+        }
+    }
+    const float* from = batch.log_odds;
+    for (Index k = 0; k < batch.span_count; ++k) {
+        const auto span = batch.spans[k];
+        if (span.size == kLanes)
+            store(span.to, load(from));
+        else
+            for (Index lane = 0; lane < span.size; ++lane) span.to[lane] = from[lane];
+        from += span.size;
+    }
+    batch.pixels = batch.span_count = 0;
 }
 
 void weigh(const EdgeGrid& grid, const EdgeNetwork& network, float certain, float* log_odds,
            std::ptrdiff_t log_odds_stride) {
-    const Index s = grid.stride;
-    const float half_short = grid.half_short;
+    Batch batch;
+    __builtin_memset(&batch, 0, sizeof(batch));
     for (Index y = 0; y < grid.rows; ++y) {
-        const float by_row = y == 0 || y == grid.rows - 1 ? 1.0f : 0.5f;
-        for (Index x = 0; x < grid.cols; x += kLanes) {
-            const Index i = y * s + x;
-            Vector result = all(-certain);
-            const Vector outside = load(grid.outside + i);
-            bool any = false;
-            for (int lane = 0; lane < kLanes; ++lane) any |= outside[lane] <= grid.reach;
-            if (any) {
-                const Place at = place(grid, y, x);
-                const Vector centre_u = at.u + grid.centre_u, centre_v = at.v + grid.centre_v;
-                const Vector share = share_of(centre_u, centre_v, all(grid.half_long),
-                                              all(half_short));
-                const Vector off_ellipse = outside_of(
-                    root(centre_u * centre_u + centre_v * centre_v), share, half_short);
-                const float* g = grid.relative + i;
-                const float* f = grid.smooth[0] + i;
-                Vector high = load(g), low = high;
-                for (Index dy = -s; dy <= s; dy += s) {
-                    for (Index dx = -1; dx <= 1; ++dx) {
-                        const Vector value = load(g + dy + dx);
-                        high = most(high, value);
-                        low = least(low, value);
-                    }
-                }
-                const Vector here = load(f), above = load(f - s), below = load(f + s);
-                const Vector left = load(f - 1), right = load(f + 1);
-                Vector by_column = all(0.5f);
-                if (x == 0) by_column[0] = 1.0f;
-                if (x + kLanes >= grid.cols) by_column[grid.cols - 1 - x] = 1.0f;
-                const Vector slope_y = (below - above) * by_row;
-                const Vector slope_x = (right - left) * by_column;
-                const Vector out_x = at.u * grid.along_x - at.v * grid.along_y;
-                const Vector out_y = at.u * grid.along_y + at.v * grid.along_x;
-                const Vector features[kVaryingFeatures] = {
-                    within(outside, -5.0f, 5.0f),
-                    within(outside / half_short, -1.0f, 1.5f),
-                    within(off_ellipse, -5.0f, 5.0f),
-                    within(off_ellipse / half_short, -1.0f, 1.5f),
-                    load(g),
-                    here,
-                    load(grid.smooth[1] + i),
-                    load(grid.smooth[2] + i),
-                    (slope_x * out_x + slope_y * out_y) / most(at.radius, all(1e-6f)),
-                    root(slope_x * slope_x + slope_y * slope_y),
-                    high,
-                    low,
-                    ((above + below) - 2.0f * here) + ((left + right) - 2.0f * here),
-                    least(size(at.u) / at.half_u, all(2.0f)),
-                    least(size(at.v) / at.half_v, all(2.0f)),
-                };
-                Vector first[kHidden], second[kHidden];
-                layer<kVaryingFeatures, kFeatures, kHidden>(network.weight1, network.bias1,
-                                                            features, first);
-                layer<kHidden, kHidden, kHidden>(network.weight2, network.bias2, first, second);
-                Vector odds = all(network.bias3);
-                for (int k = 0; k < kHidden; ++k) odds += second[k] * network.weight3[k];
-                result = outside <= grid.reach ? within(odds, -certain, certain) : result;
-            }
-            float* to = log_odds + y * log_odds_stride + x;
-            const Index left_over = grid.cols - x;
-            for (Index lane = 0; lane < kLanes && lane < left_over; ++lane) to[lane] = result[lane];
+        float* row = log_odds + y * log_odds_stride;
+        for (Index x = 0; x < grid.cols; ++x) row[x] = -certain;
+        Index begin, end;
+        reachable(grid, y, begin, end);
+        for (Index x = begin; x < end; x += kLanes) {
+            if (batch.pixels + kLanes > kBatch) run(grid, network, certain, batch);
+            describe(grid, y, x, batch.pixels, batch);
+            const Index size = end - x < kLanes ? end - x : kLanes;
+            batch.spans[batch.span_count++] = {row + x, size};
+            batch.pixels += size;
         }
     }
+    run(grid, network, certain, batch);
 }
 
 }  // namespace
 
 extern const EdgeKernels edge_kernels;
-const EdgeKernels edge_kernels = {&measure, &normalise, &smooth, &weigh};
+const EdgeKernels edge_kernels = {&measure, &collect, &select, &normalise, &smooth, &weigh};
 
 }  // namespace dsnet::DSNET_UNIT

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 
 #include "vector_unit.h"
 
@@ -28,8 +29,8 @@ struct EdgeNetwork {
 // beyond it.
 struct EdgeGrid {
     std::ptrdiff_t rows, cols, stride;
-    // The curve through the end points: quarter ellipses around (x, y), the axes' crossing, with the
-    // half axes on its negative and positive side.
+    // The curve through the end points: quarter ellipses around (x, y), the axes' crossing, with
+    // the half axes on its negative and positive side.
     float x, y, along_x, along_y;
     float half_u[2], half_v[2];
     // The axes' ellipse: its centre against the crossing, and its half axes.
@@ -41,13 +42,24 @@ struct EdgeGrid {
     float* relative;
     float* smooth[kSmoothings];
     float* scratch;
+    // The rows and columns that hold all pixels within the reach, from `measure`.
+    std::ptrdiff_t top, bottom, left, right;
 };
 
 struct EdgeKernels {
-    void (*measure)(const EdgeGrid& grid);
+    void (*measure)(EdgeGrid& grid);
+    // Keys of the pixels of `values` whose `measured` lies above `above` and not above `most`, in
+    // reading order and padded to a multiple of kLanes with keys above all others; returns how
+    // many there are. `keys` must have room for all pixels and kLanes more.
+    std::ptrdiff_t (*collect)(const EdgeGrid& grid, const float* values, const float* measured,
+                              float above, float most, std::int32_t* keys);
+    // The value that `rank` (from 0) lower ones precede, and the one after it, the same at the end.
+    void (*select)(const std::int32_t* keys, std::ptrdiff_t count, std::ptrdiff_t rank,
+                   float found[2]);
     // relative = (grey - surroundings) / scale, within -1 and 2.5, and continued beyond the window.
     void (*normalise)(const EdgeGrid& grid, float surroundings, float scale);
-    // Separable filter of 2 radius + 1 taps; taps[k] is the weight k pixels from the centre.
+    // Separable filter of 2 radius + 1 taps; taps[k] is the weight k pixels from the centre. Where
+    // pixels within the reach and their neighbours lie.
     void (*smooth)(const EdgeGrid& grid, const float* taps, int radius, float* out);
     // Log-odds within +-certain; -certain beyond the reach.
     void (*weigh)(const EdgeGrid& grid, const EdgeNetwork& network, float certain,

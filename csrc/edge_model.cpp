@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <limits>
 
 namespace dsnet {
 namespace {
@@ -26,58 +27,60 @@ struct Taps {
     }
 };
 
-double sorted_value(std::vector<float>& values, std::size_t index) {
-    std::nth_element(values.begin(), values.begin() + static_cast<std::ptrdiff_t>(index),
-                     values.end());
-    return values[index];
-}
-
-// As numpy.percentile with linear interpolation; `share` in 0..1.
-double quantile(std::vector<float>& values, double share) {
-    const double place = share * static_cast<double>(values.size() - 1);
-    const auto index = static_cast<std::size_t>(place);
-    const double low = sorted_value(values, index), step = place - std::floor(place);
-    if (step == 0.0) return low;
-    // What follows in order is the least of what nth_element left behind.
-    const double high = *std::min_element(
-        values.begin() + static_cast<std::ptrdiff_t>(index) + 1, values.end());
-    return step < 0.5 ? low + (high - low) * step : high - (high - low) * (1.0 - step);
-}
-
-template <typename Chosen>
-void collect(const EdgeGrid& grid, std::vector<float>& values, Chosen chosen) {
-    values.clear();
-    for (std::ptrdiff_t y = 0; y < grid.rows; ++y) {
-        const std::ptrdiff_t row = y * grid.stride;
-        for (std::ptrdiff_t x = row; x < row + grid.cols; ++x)
-            if (chosen(x)) values.push_back(grid.grey[x]);
+// The pixels of a plane that are chosen by another one, for quantiles.
+class Sample {
+  public:
+    Sample(const EdgeGrid& grid, std::vector<std::int32_t>& keys) : grid_(grid), keys_(keys) {
+        const auto size = static_cast<std::size_t>(grid.rows * grid.cols + kLanes);
+        if (keys.size() < size) keys.resize(size);
     }
-}
+    void choose(const float* values, const float* measured, float above, float most) {
+        count_ = edge_kernels().collect(grid_, values, measured, above, most, keys_.data());
+    }
+    std::ptrdiff_t count() const { return count_; }
+    double at(std::ptrdiff_t rank) const {
+        float found[2];
+        edge_kernels().select(keys_.data(), count_, rank, found);
+        return found[0];
+    }
+    // As numpy.percentile with linear interpolation; `share` in 0..1.
+    double quantile(double share) const {
+        const double place = share * static_cast<double>(count_ - 1);
+        const double step = place - std::floor(place);
+        float found[2];
+        edge_kernels().select(keys_.data(), count_, static_cast<std::ptrdiff_t>(place), found);
+        const double low = found[0], high = found[1];
+        return step < 0.5 ? low + (high - low) * step : high - (high - low) * (1.0 - step);
+    }
+
+  private:
+    const EdgeGrid& grid_;
+    std::vector<std::int32_t>& keys_;
+    std::ptrdiff_t count_ = 0;
+};
 
 struct Levels {
     double lesion, surroundings, spread;
 };
 
 // Grey value of the lesion and of the surroundings, and the latter's interquartile range.
-Levels measure_levels(const EdgeGrid& grid, double long_diameter, std::vector<float>& values) {
-    collect(grid, values, [&](std::ptrdiff_t i) { return grid.share[i] <= 0.6f; });
-    if (values.size() < 3) {
-        values.clear();
-        for (std::ptrdiff_t y = 0; y < grid.rows; ++y)
-            values.insert(values.end(), grid.share + y * grid.stride,
-                          grid.share + y * grid.stride + grid.cols);
-        const double limit = sorted_value(values, std::min<std::size_t>(3, values.size() - 1));
-        collect(grid, values, [&](std::ptrdiff_t i) { return grid.share[i] <= limit; });
+Levels measure_levels(const EdgeGrid& grid, double long_diameter, std::vector<std::int32_t>& keys) {
+    constexpr float kAll = std::numeric_limits<float>::infinity();
+    Sample sample(grid, keys);
+    sample.choose(grid.grey, grid.share, -kAll, 0.6f);
+    if (sample.count() < 3) {
+        sample.choose(grid.share, grid.share, -kAll, kAll);
+        const auto limit = sample.at(std::min<std::ptrdiff_t>(3, sample.count() - 1));
+        sample.choose(grid.grey, grid.share, -kAll, static_cast<float>(limit));
     }
     Levels levels;
-    levels.lesion = quantile(values, 0.5);
+    levels.lesion = sample.quantile(0.5);
     const auto width = static_cast<float>(2.0 + std::max(3.0, 0.35 * long_diameter));
-    collect(grid, values,
-            [&](std::ptrdiff_t i) { return grid.outside[i] > 1.5f && grid.outside[i] < width; });
-    if (values.size() < 5) collect(grid, values, [](std::ptrdiff_t) { return true; });
+    sample.choose(grid.grey, grid.outside, 1.5f, std::nextafter(width, 0.0f));
+    if (sample.count() < 5) sample.choose(grid.grey, grid.grey, -kAll, kAll);
     // Walls and vessels brighten the ring of a bright lesion: its darker quarter is lung. For a
     // lesion darker than most of its ring it is the other way round.
-    const double bright = quantile(values, 0.75), dark = quantile(values, 0.25);
+    const double bright = sample.quantile(0.75), dark = sample.quantile(0.25);
     const bool darker = levels.lesion < bright && std::abs(levels.lesion - bright) >
                                                       2 * std::abs(levels.lesion - dark);
     levels.surroundings = darker ? bright : dark;
@@ -154,7 +157,7 @@ double weigh_evidence(Image<const float> image, const RecistMark& mark, const Wi
     EdgeGrid grid = lay_out(image, window, workspace.planes);
     describe_curve(mark, frame, window, grid);
     kernels.measure(grid);
-    const Levels levels = measure_levels(grid, long_diameter, workspace.values);
+    const Levels levels = measure_levels(grid, long_diameter, workspace.keys);
     const double contrast = levels.lesion - levels.surroundings;
     const double scale = std::copysign(std::max(std::abs(contrast), kLeastContrast), contrast);
     kernels.normalise(grid, static_cast<float>(levels.surroundings), static_cast<float>(scale));

@@ -17,7 +17,7 @@ inline constexpr double kLeastContrast = 0.02;
 // Memory that is reused from mark to mark; one for each thread.
 struct EdgeWorkspace {
     PlaneArena<float> planes;
-    std::vector<float> values;
+    std::vector<std::int32_t> keys;
 };
 
 // The part of the image that can hold the lesion under a mark.

@@ -118,7 +118,7 @@ def edge_features(
     smooth = [ndimage.gaussian_filter(relative, s, mode="nearest") for s in (0.7, 1.5, 3.0)]
     slope_y, slope_x = _slopes(smooth[0])
     out_x, out_y = u * along[0] + v * across[0], u * along[1] + v * across[1]
-    slope_out = (slope_x * out_x + slope_y * out_y) / np.maximum(radius, 1e-6)
+    slope_out = (slope_x * out_x + slope_y * out_y) / np.maximum(radius, 1e-3)
 
     half = 0.5 * short
     features = (
@@ -161,7 +161,9 @@ def _outside(u, v, half_u, half_v, short: float) -> tuple[np.ndarray, np.ndarray
     """Pixels beyond the ellipse along the ray from its centre (negative inside), and the
     distance from the centre as a share of the ellipse's radius in that direction."""
     share = np.maximum(np.hypot(u / half_u, v / half_v), 1e-3)
-    return np.maximum(np.hypot(u, v) * (1 - 1 / share), -short / 2), share
+    outside = np.maximum(np.hypot(u, v) * (1 - 1 / share), -short / 2)
+    # At the very centre no ray says how far the ellipse is.
+    return np.where(share > 1e-3, outside, -short / 2), share
 
 
 def _levels(grey, share, outside, long: float) -> tuple[float, float, float]:
