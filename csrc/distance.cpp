@@ -89,12 +89,20 @@ struct StepRow {
         return along * along + across * across;
     }
 
-    double nearest(std::ptrdiff_t x) const {
+    // `witness`: the column of the nearest pixel outside.
+    double nearest(std::ptrdiff_t x, std::ptrdiff_t& witness) const {
         double least = squared(x, 0);
+        witness = x;
         for (std::ptrdiff_t away = 1;; ++away) {
             const double across = static_cast<double>(away) * spacing.column;
             if (!(across * across < least)) return least;
-            least = std::min({least, squared(x - away, away), squared(x + away, away)});
+            for (const std::ptrdiff_t column : {x - away, x + away}) {
+                const double found = squared(column, away);
+                if (found < least) {
+                    least = found;
+                    witness = column;
+                }
+            }
         }
     }
 };
@@ -108,9 +116,12 @@ double row_largest(const StepRow& row, double best) {
         // A pixel is as near to the outside as to its run's ends, and to its column's.
         const double share = std::floor(std::sqrt(best) / row.spacing.column) - 1;
         const auto skipped = static_cast<std::ptrdiff_t>(std::clamp(share, 0.0, 1e9));
+        std::ptrdiff_t witness = begin - 1;
         for (std::ptrdiff_t x = begin + skipped; x < end - skipped; ++x) {
             if (row.squared(x, 0) <= best) continue;
-            const double found = row.nearest(x);
+            // What is near enough to the last pixel may be to this one.
+            if (row.squared(witness, x - witness) <= best) continue;
+            const double found = row.nearest(x, witness);
             if (found > best) {
                 best = found;
                 continue;
@@ -160,7 +171,9 @@ double largest_distance_squared(Image<const std::uint8_t> mask, const Box& box, 
     };
     const std::ptrdiff_t first = std::max_element(largest, largest + rows) - largest;
     const StepRow row = row_at(first);
-    double best = row.nearest(std::max_element(row.steps, row.steps + cols) - row.steps);
+    std::ptrdiff_t witness;
+    double best =
+        row.nearest(std::max_element(row.steps, row.steps + cols) - row.steps, witness);
     for (std::ptrdiff_t y = 0; y < box.rows(); ++y) {
         const double along = largest[y] * spacing.row;
         if (along * along > best) best = row_largest(row_at(y), best);
@@ -175,7 +188,8 @@ void set_innermost(const Box& box, Spacing spacing, double largest, std::uint8_t
         const StepRow row{workspace.steps.data() + y * box.cols(), box.cols(), spacing};
         for (std::ptrdiff_t x = 0; x < box.cols(); ++x) {
             if (row.steps[x] == 0 || row.squared(x, 0) < enough) continue;
-            if (row.nearest(x) >= enough) out.row(y)[x] = value;
+            std::ptrdiff_t witness;
+            if (row.nearest(x, witness) >= enough) out.row(y)[x] = value;
         }
     }
 }
