@@ -37,7 +37,7 @@ def cbam_reference(
     def wide(tensor):
         return None if tensor is None else tensor.to(dtype)
 
-    with torch.autocast(x.device.type, enabled=False):
+    with _no_autocast(x):
         out = wide(x)
         if scale is not None:
             out = out * wide(scale)[:, None, None] + wide(shift)[:, None, None]
@@ -64,6 +64,13 @@ def cbam_reference(
         if residual is not None:
             out = F.relu(out + wide(residual))
     return out.to(x.dtype)
+
+
+def _no_autocast(x: torch.Tensor):
+    kind = x.device.type
+    if torch.amp.is_autocast_available(kind):
+        return torch.autocast(kind, enabled=False)
+    return contextlib.nullcontext()
 
 
 def _blend(running_mean, running_var, mean, var, count, momentum) -> None:

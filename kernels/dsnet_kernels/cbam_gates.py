@@ -21,7 +21,8 @@ def channel_gate_kernel(
 ):  # fmt: skip
     """Join the partial pools and pass them through the MLP: gate = sigmoid(MLP(avg) + MLP(max)).
 
-    pooled is [2, N, C], average then maximum; w1 [R, C], w2 [C, R]. One program a sample.
+    pooled is [2, N, C], average then maximum; w1 [R, C], w2 [C, R]. One program a sample. Reads
+    12 SPLITS C + 8 R C bytes a sample, writes 16 C.
     """
     i_n = tl.program_id(0).to(tl.int64)
     c = tl.arange(0, BLOCK_C)
@@ -62,8 +63,9 @@ def channel_gate_kernel(
             b_b1 = tl.load(b1 + r, r < R, other=0).to(tl.float32)
             h_avg += b_b1
             h_max += b_b1
-        # Not a maximum with 0, which would turn NaN into 0.
+        # Not a maximum with 0, which would turn NaN into 0; and 0 beyond R, where inf * 0 is NaN.
         h = tl.where(h_avg < 0, 0.0, h_avg) + tl.where(h_max < 0, 0.0, h_max)
+        h = tl.where(r < R, h, 0.0)
         b_w2 = tl.load(w2 + c[None, :] * R + r[:, None], mask, other=0).to(tl.float32)
         b_logit += tl.sum(b_w2 * h[:, None], 0)
     tl.store(gate + i_n * C + c, tl.sigmoid(b_logit), m_c)
@@ -78,7 +80,7 @@ def mlp_gradient_kernel(
     """Through the gate and the MLP: dlogit [N, C]; dpooled [2, N, C], the average's over P.
 
     hidden [3, N, R]: the sum of both hidden vectors, and the gradient of each before its ReLU.
-    One program a sample.
+    One program a sample. Reads 4 SPLITS C + 8 R C + 12 C bytes a sample, writes 12 (C + R).
     """
     i_n = tl.program_id(0).to(tl.int64)
     c = tl.arange(0, BLOCK_C)
@@ -108,7 +110,7 @@ def mlp_gradient_kernel(
             h_avg += b_b1
             h_max += b_b1
         b_w2 = tl.load(w2 + c[None, :] * R + r[:, None], mask, other=0).to(tl.float32)
-        dh = tl.sum(b_w2 * b_dl[None, :], 1)
+        dh = tl.where(m_r, tl.sum(b_w2 * b_dl[None, :], 1), 0.0)
         dh_avg = tl.where(h_avg <= 0, 0.0, dh)
         dh_max = tl.where(h_max <= 0, 0.0, dh)
         h = tl.where(h_avg < 0, 0.0, h_avg) + tl.where(h_max < 0, 0.0, h_max)
@@ -128,7 +130,8 @@ def mlp_weight_gradient_kernel(
 ):  # fmt: skip
     """dw1 [R, C], db1 [R], dw2 [C, R], db2 [C]: sums over the batch, in order.
 
-    One program a (block of channels, block of hidden units).
+    One program a (block of channels, block of hidden units). Reads 12 N (C + R) bytes, writes
+    8 R C + 4 (C + R).
     """
     c = tl.program_id(0) * BLOCK_C + tl.arange(0, BLOCK_C)
     r = tl.program_id(1) * BLOCK_R + tl.arange(0, BLOCK_R)
@@ -167,7 +170,7 @@ def spatial_logit_kernel(
     """KERNEL x KERNEL convolution of the two maps [N, 2, P] with weight [2, KERNEL, KERNEL].
 
     With MOMENTS also the count, mean and sum of squared deviations of each program's logits,
-    part [3, programs]. One program a (sample, block of pixels).
+    part [3, programs]. One program a (sample, block of pixels). Reads 8 bytes a pixel, writes 4.
     """
     pid = tl.program_id(0)
     p = pid % P_BLOCKS * BLOCK_P + tl.arange(0, BLOCK_P)
@@ -209,6 +212,7 @@ def logit_norm_kernel(
     """Batch norm of the one-channel logits: stats = scale, shift, mean, 1 / deviation, variance.
 
     Partial moments are joined by Chan's formula: no difference of large squares. One program.
+    Reads 20 PARTS bytes, writes 20.
     """
     if BATCH_STATS:
         lane = tl.arange(0, BLOCK)
@@ -249,7 +253,7 @@ def norm_gradient_kernel(
     """Sums over the batch for the spatial norm: its two gradients, and what `norm_input` needs.
 
     coefficients: weight / deviation, mean of dz, mean of dz * normalised logit (the means are 0
-    where the statistics were given). One program.
+    where the statistics were given). One program. Reads 8 PARTS bytes, writes 20.
     """
     lane = tl.arange(0, BLOCK)
     total = tl.zeros([BLOCK], tl.float32)
@@ -288,7 +292,7 @@ def maps_gradient_kernel(
 ):  # fmt: skip
     """dmaps [N, 2, P] = transposed convolution of dL; the mean's is divided by C already.
 
-    One program a (sample, block of pixels).
+    One program a (sample, block of pixels). Reads 4 bytes a pixel (8 with NORM), writes 8.
     """
     pid = tl.program_id(0)
     p = pid % P_BLOCKS * BLOCK_P + tl.arange(0, BLOCK_P)
@@ -323,7 +327,7 @@ def conv_weight_gradient_kernel(
 ):  # fmt: skip
     """Partial gradients of the 2 * KERNEL^2 taps and, last, of the bias: part [programs, taps + 1].
 
-    One program, of one warp, a (sample, block of pixels).
+    One program, of one warp, a (sample, block of pixels). Reads 12 bytes a pixel (16 with NORM).
     """
     pid = tl.program_id(0)
     p = pid % P_BLOCKS * BLOCK_P + tl.arange(0, BLOCK_P)
@@ -354,7 +358,10 @@ def conv_weight_gradient_kernel(
 def conv_weight_join_kernel(
     part, dweight, dbias, PARTS, KERNEL: tl.constexpr, BLOCK: tl.constexpr
 ):  # fmt: skip
-    """Sum `conv_weight_gradient_kernel`'s parts in order. One program every 16 taps."""
+    """Sum `conv_weight_gradient_kernel`'s parts in order. One program every 16 taps.
+
+    Reads 4 PARTS (2 KERNEL^2 + 1) bytes.
+    """
     tap = tl.program_id(0) * 16 + tl.arange(0, 16)
     LAST: tl.constexpr = 2 * KERNEL * KERNEL
     acc = tl.zeros([BLOCK, 16], tl.float32)

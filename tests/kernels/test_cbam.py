@@ -193,6 +193,24 @@ def test_nan_and_inf_propagate(ops, device, value, channels_last):
     assert torch.allclose(got, want, equal_nan=True, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("where", ["x", "gradient", "residual", "fc1_weight", "fc2_bias"])
+def test_nan_and_inf_propagate_backward(ops, device, where, value):
+    """Gradients are NaN where the reference's are, and equal elsewhere."""
+    inputs = make_inputs(residual=True, device=device)
+    gradient = gradient_for(inputs)
+    target = gradient if where == "gradient" else inputs[where]
+    target[(0,) * target.dim()] = value
+    got, want = (run(f, inputs, gradient) for f in (ops.cbam, ops.cbam_reference))
+    for name, tensor in want.items():
+        if name == "conv_weight":
+            # Whether NaN times the padding's 0 counts is each convolution's own affair.
+            assert got[name][tensor.isnan()].isnan().all()
+            tensor = tensor.where(~got[name].isnan(), float("nan"))
+        assert torch.equal(got[name].isnan(), tensor.isnan()), name
+        assert torch.allclose(got[name], tensor, equal_nan=True, rtol=1e-4, atol=1e-4), name
+
+
 def test_same_bits_again_and_in_any_batch(ops, device):
     inputs = make_inputs((3, 16, 8, 8), device=device)
     gradient = gradient_for(inputs)
@@ -294,7 +312,9 @@ def test_warmup_finds_a_tile(ops, launch, channels_last):
 @pytest.mark.gpu
 @pytest.mark.parametrize("channels_last", [False, True])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
-@pytest.mark.parametrize("shape", [(4, 64, 256, 256), (2, 128, 128, 128), (1, 512, 32, 32)])
+@pytest.mark.parametrize(
+    "shape", [(4, 64, 256, 256), (2, 128, 128, 128), (1, 512, 32, 32), (1, 9, 1024, 1024)]
+)
 def test_real_shapes_on_a_gpu(ops, device, shape, dtype, channels_last):
     inputs = make_inputs(
         shape, dtype, channels_last, device, norm=True, residual=True, prologue=True, kernel=7
