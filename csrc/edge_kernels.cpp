@@ -6,17 +6,11 @@ namespace dsnet::DSNET_UNIT {
 namespace {
 
 using Index = std::ptrdiff_t;
-// One lane a pixel; the compiler splits it where the vector unit is narrower.
-typedef float Vector __attribute__((vector_size(sizeof(float) * kLanes)));
-typedef float Unaligned __attribute__((vector_size(sizeof(float) * kLanes), aligned(4), may_alias));
 
 // Nearer to the axes' crossing than this, the way out of the lesion has no direction.
 constexpr float kLeastRadius = 1e-3f;
 constexpr float kLeastShare = 1e-3f;
 
-DSNET_INLINE Vector load(const float* from) { return *reinterpret_cast<const Unaligned*>(from); }
-DSNET_INLINE void store(float* to, Vector v) { *reinterpret_cast<Unaligned*>(to) = v; }
-DSNET_INLINE Vector all(float value) { return Vector{} + value; }
 DSNET_INLINE Vector least(Vector a, Vector b) { return a < b ? a : b; }
 DSNET_INLINE Vector most(Vector a, Vector b) { return a > b ? a : b; }
 DSNET_INLINE Vector within(Vector v, float low, float high) {

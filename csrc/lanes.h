@@ -33,6 +33,17 @@ struct Runs {
 
 namespace DSNET_UNIT {
 
+// One lane a pixel, where the compiler must not be left to choose; it splits them on a narrower unit.
+typedef float Vector __attribute__((vector_size(sizeof(float) * kLanes)));
+typedef float UnalignedVector
+    __attribute__((vector_size(sizeof(float) * kLanes), aligned(sizeof(float)), may_alias));
+
+DSNET_INLINE Vector load(const float* from) {
+    return *reinterpret_cast<const UnalignedVector*>(from);
+}
+DSNET_INLINE void store(float* to, Vector v) { *reinterpret_cast<UnalignedVector*>(to) = v; }
+DSNET_INLINE Vector all(float value) { return Vector{} + value; }
+
 // Calls body(i, lane) for i from begin to end, a multiple of kLanes apart; the calls must not
 // depend on each other.
 template <typename Body>

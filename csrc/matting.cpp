@@ -23,16 +23,19 @@ constexpr std::ptrdiff_t kFewKnown = 8;
 // A residual of so many times ||A|| ||x|| is rounding.
 constexpr double kRounding = 1e-15;
 
+// Aggregates two rows beyond the unknown ones look at their windows.
+constexpr std::ptrdiff_t kGuardRows = 6;
+
 // Planes for the fine grid; those that neighbours are read from begin as zeros.
 void lay_out(MattingWorkspace& workspace) {
     FineGrid& grid = workspace.fine;
-    const std::ptrdiff_t stride = (workspace.map.blocks + 2) * kLanes;
-    const std::ptrdiff_t size = (workspace.map.rows + 4) * stride;
+    const std::ptrdiff_t stride = (workspace.map.blocks + 6) * kLanes;
+    const std::ptrdiff_t size = (workspace.map.rows + 2 * kGuardRows) * stride;
     grid.stride = stride;
     grid.windows = {workspace.windows.data(), static_cast<std::ptrdiff_t>(workspace.windows.size())};
     grid.pixels = {workspace.pixels.data(), static_cast<std::ptrdiff_t>(workspace.pixels.size())};
     const auto carve = [&](auto* memory, bool cleared, auto&... planes) {
-        auto* next = memory + 2 * stride + kLanes;
+        auto* next = memory + kGuardRows * stride + 2 * kLanes;
         const auto one = [&](auto*& plane) {
             plane = next;
             next += size;
@@ -42,7 +45,7 @@ void lay_out(MattingWorkspace& workspace) {
                             sizeof(*plane) * static_cast<std::size_t>(run.end - run.begin));
         };
         (one(planes), ...);
-        return next - 2 * stride - kLanes;
+        return next - kGuardRows * stride - 2 * kLanes;
     };
     workspace.doubles.reserve(static_cast<std::size_t>(10 * size));
     double* doubles = workspace.doubles.data();

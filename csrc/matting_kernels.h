@@ -58,8 +58,10 @@ struct CoarseGrid {
 };
 
 // Scratch planes for `assemble_pixels`: count, sum and sum of squares of the nine parts of an
-// aggregate that a window can cover.
+// aggregate that a window can cover; mean (and what rounding left of it) and gain of the windows of
+// each parity of row and column, so that neighbouring aggregates find theirs side by side.
 inline constexpr int kMomentPlanes = 27;
+inline constexpr int kParityPlanes = 12;
 
 struct MattingKernels {
     // Fills mean, gain and their like. Windows fit in rows and columns within these bounds.
@@ -102,9 +104,9 @@ struct MultigridKernels {
     // Aggregates of 2 x 2 pixels or nodes: what lies below them and how it is reached.
     void (*gather_pixels)(const FineGrid& fine, const CoarseGrid& coarse, float* const* moments);
     void (*gather_nodes)(const CoarseGrid& fine, const CoarseGrid& coarse);
-    // The Galerkin operator P^T A P.
-    void (*assemble_pixels)(const FineGrid& fine, const CoarseGrid& coarse,
-                            float* const* moments);
+    // The Galerkin operator P^T A P. `around` holds the nodes and their neighbours.
+    void (*assemble_pixels)(const FineGrid& fine, const CoarseGrid& coarse, const Runs& around,
+                            float* const* moments, float* const* parity);
     void (*assemble_nodes)(const CoarseGrid& fine, const CoarseGrid& coarse);
     void (*weigh_smoother)(const CoarseGrid& grid);
 

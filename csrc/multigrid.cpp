@@ -163,7 +163,7 @@ void build_multigrid(MattingWorkspace& workspace) {
         CoarseLevel& level = workspace.levels[levels];
         map_nodes(*map, level);
         collect_cleared(level.map, workspace.bytes, level.cleared);
-        const int planes = kLevelPlanes + (levels == 0 ? kMomentPlanes : 0);
+        const int planes = kLevelPlanes + (levels == 0 ? kMomentPlanes + kParityPlanes : 0);
         floats += static_cast<std::size_t>(planes * plane_size(level.map));
         map = &level.map;
         ++levels;
@@ -181,9 +181,16 @@ void build_multigrid(MattingWorkspace& workspace) {
                 clear_runs(level.cleared, level.grid.stride, plane);
                 next += plane_size(level.map);
             }
-            memory += kMomentPlanes * plane_size(level.map);
+            float* parity[kParityPlanes];
+            for (float*& plane : parity) {
+                plane = next;
+                next += plane_size(level.map);
+            }
+            memory += (kMomentPlanes + kParityPlanes) * plane_size(level.map);
+            const Runs around = {level.cleared.data(),
+                                 static_cast<std::ptrdiff_t>(level.cleared.size())};
             kernels.gather_pixels(workspace.fine, level.grid, workspace.moments);
-            kernels.assemble_pixels(workspace.fine, level.grid, workspace.moments);
+            kernels.assemble_pixels(workspace.fine, level.grid, around, workspace.moments, parity);
         } else {
             const CoarseGrid& above = workspace.levels[number - 1].grid;
             kernels.gather_nodes(above, level.grid);

@@ -77,90 +77,132 @@ struct Block {
     float a00 = 0, a01 = 0, a10 = 0, a11 = 0;
 };
 
+struct VectorBlock {
+    Vector a00{}, a01{}, a10{}, a11{};
+};
+
+// Calls body(node) for the first of every kLanes nodes.
+template <typename Body>
+DSNET_INLINE void each_block(const CoarseGrid& coarse, Body body) {
+    for (const Run* run = coarse.nodes.first; run != coarse.nodes.first + coarse.nodes.count; ++run)
+        for (Index x = run->begin; x < run->end; x += kLanes) body(run->row * coarse.stride + x);
+}
+
 // What the window centred `Dy`, `Dx` from an aggregate's first pixel adds to the block of that
 // aggregate with the one `Oy`, `Ox` from it: -1/9 c c^T - gain d d^T, with c and d the sums over the
 // aggregate's pixels in the window of the two vectors, and of these times I - mean.
 template <int Oy, int Ox>
 struct WindowTerm {
+    float* const* moments;
+    float* const* parity;
+
     static constexpr int part(int centre) { return centre < 0 ? kFirst : centre < 2 ? kBoth : kSecond; }
 
     template <int Dy, int Dx>
-    static DSNET_INLINE void add(const FineGrid& fine, const CoarseGrid& coarse,
-                                 float* const* moments, Index node, Index pixel, Block& sum) {
+    DSNET_INLINE void add(const CoarseGrid& coarse, Index node, VectorBlock& sum) const {
         constexpr int mine = 3 * part(Dy) + part(Dx);
         constexpr int others = 3 * part(Dy - 2 * Oy) + part(Dx - 2 * Ox);
-        const Index window = pixel + Dy * fine.stride + Dx;
+        constexpr int kind = 2 * (Dy & 1) + (Dx & 1);
+        constexpr Index down = Dy < 0 ? -1 : Dy / 2, right = Dx < 0 ? -1 : Dx / 2;
+        const Index window = node + down * coarse.stride + right;
         const Index other = node + Oy * coarse.stride + Ox;
-        const float mean = fine.mean32[window], rest = fine.mean_rest[window];
-        const float gain = fine.gain32[window], ninth = fine.ninth[window];
-        const float n = moments[mine][node], one = moments[9 + mine][node],
-                    two = moments[18 + mine][node];
-        const float m = moments[others][other], other_one = moments[9 + others][other],
-                    other_two = moments[18 + others][other];
-        const float shift = (coarse.grey[node] - mean) - rest;
-        const float other_shift = (coarse.grey[other] - mean) - rest;
-        const float d0 = gain * (one + shift * n), d1 = gain * (two + shift * one);
-        const float e0 = other_one + other_shift * m, e1 = other_two + other_shift * other_one;
-        const float c0 = ninth * n, c1 = ninth * one;
+        const Vector mean = load(parity[kind] + window), rest = load(parity[4 + kind] + window);
+        const Vector gain = load(parity[8 + kind] + window);
+        const Vector ninth = gain > 0 ? all(1.0f / 9.0f) : Vector{};
+        const Vector n = load(moments[mine] + node), one = load(moments[9 + mine] + node),
+                     two = load(moments[18 + mine] + node);
+        const Vector m = load(moments[others] + other),
+                     other_one = load(moments[9 + others] + other),
+                     other_two = load(moments[18 + others] + other);
+        const Vector shift = (load(coarse.grey + node) - mean) - rest;
+        const Vector other_shift = (load(coarse.grey + other) - mean) - rest;
+        const Vector d0 = gain * (one + shift * n), d1 = gain * (two + shift * one);
+        const Vector e0 = other_one + other_shift * m, e1 = other_two + other_shift * other_one;
+        const Vector c0 = ninth * n, c1 = ninth * one;
         sum.a00 -= c0 * m + d0 * e0;
         sum.a01 -= c0 * other_one + d0 * e1;
         sum.a10 -= c1 * m + d1 * e0;
         sum.a11 -= c1 * other_one + d1 * e1;
     }
 
-    // Centres from `From` on, `Rows` x `Cols` of them.
+    // Centres from `FromY`, `FromX` on, in rows of `Cols`.
     template <int FromY, int FromX, int Cols, int... Each>
-    static DSNET_INLINE void add_all(const FineGrid& fine, const CoarseGrid& coarse,
-                                     float* const* moments, Index node, Index pixel, Block& sum,
-                                     std::integer_sequence<int, Each...>) {
-        (add<FromY + Each / Cols, FromX + Each % Cols>(fine, coarse, moments, node, pixel, sum),
-         ...);
+    DSNET_INLINE void add_all(const CoarseGrid& coarse, Index node, VectorBlock& sum,
+                              std::integer_sequence<int, Each...>) const {
+        (add<FromY + Each / Cols, FromX + Each % Cols>(coarse, node, sum), ...);
     }
 };
 
 // The block with the neighbour at `Oy`, `Ox`, written to the four planes from `planes` on.
 template <int Oy, int Ox, int FromY, int FromX, int Rows, int Cols>
-DSNET_INLINE void assemble_neighbour(const FineGrid& fine, const CoarseGrid& coarse,
-                                     float* const* moments, float* const* planes) {
+DSNET_INLINE void assemble_neighbour(const CoarseGrid& coarse, float* const* moments,
+                                     float* const* parity, float* const* planes) {
     const float* one = coarse.scale[0];
     const float* two = coarse.scale[1];
-    each_node(coarse, fine.stride, [&](Index node, Index pixel) {
+    const WindowTerm<Oy, Ox> term = {moments, parity};
+    each_block(coarse, [&](Index node) {
         const Index other = node + Oy * coarse.stride + Ox;
-        Block sum;
-        WindowTerm<Oy, Ox>::template add_all<FromY, FromX, Cols>(
-            fine, coarse, moments, node, pixel, sum,
-            std::make_integer_sequence<int, Rows * Cols>{});
-        planes[0][node] = one[node] * one[other] * sum.a00;
-        planes[1][node] = one[node] * two[other] * sum.a01;
-        planes[2][node] = two[node] * one[other] * sum.a10;
-        planes[3][node] = two[node] * two[other] * sum.a11;
+        VectorBlock sum;
+        term.template add_all<FromY, FromX, Cols>(
+            coarse, node, sum, std::make_integer_sequence<int, Rows * Cols>{});
+        store(planes[0] + node, load(one + node) * load(one + other) * sum.a00);
+        store(planes[1] + node, load(one + node) * load(two + other) * sum.a01);
+        store(planes[2] + node, load(two + node) * load(one + other) * sum.a10);
+        store(planes[3] + node, load(two + node) * load(two + other) * sum.a11);
     });
 }
 
-void assemble_pixels(const FineGrid& fine, const CoarseGrid& coarse, float* const* moments) {
+void split_by_parity(const FineGrid& fine, const CoarseGrid& coarse, const Runs& around,
+                     float* const* parity) {
+    const float* planes[3] = {fine.mean32, fine.mean_rest, fine.gain32};
+    for (const Run* run = around.first; run != around.first + around.count; ++run) {
+        for (int plane = 0; plane < 3; ++plane) {
+            for (int row = 0; row < 2; ++row) {
+                const float* from = planes[plane] + (2 * run->row + row) * fine.stride;
+                float* even = parity[4 * plane + 2 * row] + run->row * coarse.stride;
+                float* odd = parity[4 * plane + 2 * row + 1] + run->row * coarse.stride;
+                each_lane(run->begin, run->end, [&](Index x, Index) {
+                    even[x] = from[2 * x];
+                    odd[x] = from[2 * x + 1];
+                });
+            }
+        }
+    }
+}
+
+void assemble_pixels(const FineGrid& fine, const CoarseGrid& coarse, const Runs& around,
+                     float* const* moments, float* const* parity) {
     const Index s = fine.stride;
+    split_by_parity(fine, coarse, around, parity);
+    const WindowTerm<0, 0> term = {moments, parity};
+    float* const* own = coarse.stencil;
     each_node(coarse, s, [&](Index node, Index i) {
         const Index at[4] = {i, i + 1, i + s, i + s + 1};
-        Block sum;
+        float none = 0, once = 0, twice = 0;
         for (int k = 0; k < 4; ++k) {
             const float windows = fine.count[at[k]];
             const float weight = windows > 0 ? windows + float(fine.weight) : 0.0f;
             const float grey = fine.grey[at[k]] - coarse.grey[node];
-            sum.a00 += weight;
-            sum.a01 += weight * grey;
-            sum.a11 += weight * grey * grey;
+            none += weight;
+            once += weight * grey;
+            twice += weight * grey * grey;
         }
-        WindowTerm<0, 0>::add_all<-1, -1, 4>(fine, coarse, moments, node, i, sum,
-                                             std::make_integer_sequence<int, 16>{});
-        const float one = coarse.scale[0][node], two = coarse.scale[1][node];
-        coarse.stencil[0][node] = one * one * sum.a00;
-        coarse.stencil[1][node] = one * two * sum.a01;
-        coarse.stencil[2][node] = two > 0 ? two * two * sum.a11 : 1.0f;
+        own[0][node] = none;
+        own[1][node] = once;
+        own[2][node] = twice;
     });
-    assemble_neighbour<0, 1, -1, 1, 4, 2>(fine, coarse, moments, coarse.stencil + 3);
-    assemble_neighbour<1, 0, 1, -1, 2, 4>(fine, coarse, moments, coarse.stencil + 7);
-    assemble_neighbour<1, 1, 1, 1, 2, 2>(fine, coarse, moments, coarse.stencil + 11);
-    assemble_neighbour<1, -1, 1, -1, 2, 2>(fine, coarse, moments, coarse.stencil + 15);
+    each_block(coarse, [&](Index node) {
+        VectorBlock sum = {load(own[0] + node), load(own[1] + node), Vector{}, load(own[2] + node)};
+        term.add_all<-1, -1, 4>(coarse, node, sum, std::make_integer_sequence<int, 16>{});
+        const Vector one = load(coarse.scale[0] + node), two = load(coarse.scale[1] + node);
+        store(own[0] + node, one * one * sum.a00);
+        store(own[1] + node, one * two * sum.a01);
+        store(own[2] + node, two > 0 ? two * two * sum.a11 : all(1.0f));
+    });
+    assemble_neighbour<0, 1, -1, 1, 4, 2>(coarse, moments, parity, coarse.stencil + 3);
+    assemble_neighbour<1, 0, 1, -1, 2, 4>(coarse, moments, parity, coarse.stencil + 7);
+    assemble_neighbour<1, 1, 1, 1, 2, 2>(coarse, moments, parity, coarse.stencil + 11);
+    assemble_neighbour<1, -1, 1, -1, 2, 2>(coarse, moments, parity, coarse.stencil + 15);
 }
 
 void gather_nodes(const CoarseGrid& fine, const CoarseGrid& coarse) {
