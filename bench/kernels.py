@@ -284,9 +284,9 @@ def eager_cbam(
 
 
 OPERATIONS = {
-    "cbam": Operation(cbam, cbam_reference, eager_cbam, cbam_arguments, 4, 6),
+    "cbam": Operation(cbam, cbam_reference, eager_cbam, cbam_arguments, 4, 5),
     "cbam, residual": Operation(
-        cbam, cbam_reference, eager_cbam, lambda *a: cbam_arguments(*a, residual=True), 5, 8
+        cbam, cbam_reference, eager_cbam, lambda *a: cbam_arguments(*a, residual=True), 5, 7
     ),
 }
 
