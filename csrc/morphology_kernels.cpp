@@ -228,51 +228,69 @@ std::int64_t count_outline(const BitPlane& plane) {
 std::int64_t count_equal(const std::uint8_t* image, std::ptrdiff_t stride, std::ptrdiff_t rows,
                          std::ptrdiff_t cols, std::uint8_t value) {
     constexpr std::ptrdiff_t kBytes = 64, kMost = 255;
+    const std::ptrdiff_t whole = cols / kBytes * kBytes;
     std::int64_t total = 0;
-    for (std::ptrdiff_t y = 0; y < rows; ++y) {
-        const std::uint8_t* row = image + y * stride;
-        std::ptrdiff_t x = 0;
-        while (cols - x >= kBytes) {
+    for (std::ptrdiff_t top = 0; top < rows; top += kMost) {
+        const std::ptrdiff_t bottom = least(rows, top + kMost);
+        for (std::ptrdiff_t x = 0; x < whole; x += kBytes) {
             // Counts of a byte each, emptied before they overflow.
             std::uint8_t counts[kBytes] = {};
-            const std::ptrdiff_t blocks = least((cols - x) / kBytes, kMost);
-            for (std::ptrdiff_t block = 0; block < blocks; ++block, x += kBytes)
-                for (std::ptrdiff_t i = 0; i < kBytes; ++i) counts[i] += row[x + i] == value;
+            for (std::ptrdiff_t y = top; y < bottom; ++y) {
+                const std::uint8_t* pixels = image + y * stride + x;
+                for (std::ptrdiff_t i = 0; i < kBytes; ++i) counts[i] += pixels[i] == value;
+            }
             std::int32_t part = 0;
             for (std::ptrdiff_t i = 0; i < kBytes; ++i) part += counts[i];
             total += part;
         }
-        for (; x < cols; ++x) total += row[x] == value;
     }
+    for (std::ptrdiff_t y = 0; whole < cols && y < rows; ++y)
+        for (std::ptrdiff_t x = whole; x < cols; ++x) total += image[y * stride + x] == value;
     return total;
+}
+
+// Adds the terms of a word's pixels to the lanes.
+template <typename Term>
+DSNET_INLINE void add_terms(const float* pixels, Word word, double* __restrict lanes, Term term) {
+    for (std::ptrdiff_t begin = 0; begin < kWordBits; begin += kLanes) {
+        const std::uint32_t bits = static_cast<std::uint32_t>(word >> begin) & 0xffff;
+        for (std::ptrdiff_t lane = 0; lane < kLanes; ++lane) {
+            const double value = term(static_cast<double>(pixels[begin + lane]));
+            lanes[lane] += (bits & (1u << lane)) != 0 ? value : 0.0;
+        }
+    }
+}
+
+template <typename Term>
+DSNET_INLINE double sum_terms(const float* image, std::ptrdiff_t stride, const BitPlane& plane,
+                              Term term) {
+    double lanes[kLanes] = {};
+    for (std::ptrdiff_t y = 0; y < plane.rows; ++y) {
+        for (std::ptrdiff_t x = 0; x < plane.cols; x += kWordBits) {
+            const std::ptrdiff_t width = plane.cols - x;
+            const Word word =
+                plane.words[x / kWordBits * plane.stride + y] & bits_below(width);
+            if (word == 0) continue;
+            const float* pixels = image + y * stride + x;
+            if (width >= kWordBits) {
+                add_terms(pixels, word, lanes, term);
+                continue;
+            }
+            float held[kWordBits] = {};
+            for (std::ptrdiff_t i = 0; i < width; ++i) held[i] = pixels[i];
+            add_terms(held, word, lanes, term);
+        }
+    }
+    return sum_of_lanes(lanes);
 }
 
 double sum(const float* image, std::ptrdiff_t stride, const BitPlane& plane, double center,
            int power) {
-    double lanes[kLanes] = {};
-    for (std::ptrdiff_t y = 0; y < plane.rows; ++y) {
-        for (std::ptrdiff_t x = 0; x < plane.cols; x += kWordBits) {
-            const Word word = plane.words[x / kWordBits * plane.stride + y] &
-                              bits_below(plane.cols - x);
-            if (word == 0) continue;
-            const float* pixels = image + y * stride + x;
-            float held[kWordBits] = {};
-            const std::ptrdiff_t width = plane.cols - x;
-            if (width < kWordBits) {
-                for (std::ptrdiff_t i = 0; i < width; ++i) held[i] = pixels[i];
-                pixels = held;
-            }
-            for (std::ptrdiff_t begin = 0; begin < kWordBits; begin += kLanes) {
-                const std::uint32_t bits = static_cast<std::uint32_t>(word >> begin) & 0xffff;
-                for (std::ptrdiff_t lane = 0; lane < kLanes; ++lane) {
-                    const double away = static_cast<double>(pixels[begin + lane]) - center;
-                    const double term = power == 2 ? away * away : away;
-                    lanes[lane] += bits >> lane & 1 ? term : 0.0;
-                }
-            }
-        }
-    }
-    return sum_of_lanes(lanes);
+    if (power == 1)
+        return sum_terms(image, stride, plane, [center](double grey) { return grey - center; });
+    return sum_terms(image, stride, plane, [center](double grey) {
+        return (grey - center) * (grey - center);
+    });
 }
 
 void complement(const BitPlane& plane, const BitPlane& out) {

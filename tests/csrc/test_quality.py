@@ -11,7 +11,18 @@ from dsnet.labeling.grabcut import RecistCut, cut_recist
 from dsnet.labeling.quality import score, score_reference
 from dsnet.labeling.trimap import trimap_from_cut, trimap_from_cut_reference
 
-SHAPES = [(1, 1), (1, 7), (7, 1), (3, 2), (5, 64), (65, 4), (30, 31), (64, 64), (40, 129)]
+SHAPES = [
+    (1, 1),
+    (1, 7),
+    (7, 1),
+    (3, 2),
+    (5, 64),
+    (65, 4),
+    (30, 31),
+    (64, 64),
+    (40, 129),
+    (300, 70),
+]
 
 
 @pytest.fixture(params=_C.vector_units())
