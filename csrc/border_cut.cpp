@@ -1,7 +1,9 @@
 #include "border_cut.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstdlib>
+#include <cstring>
 
 namespace dsnet {
 
@@ -12,12 +14,16 @@ std::ptrdiff_t BorderCut::solve(Image<const float> log_odds, Image<const std::ui
     const std::ptrdiff_t steps[kDirections] = {1, -1, stride, -stride, stride + 1, -stride - 1,
                                                stride - 1, -stride + 1};
     const auto side = static_cast<std::int32_t>(std::lround(border_cost * kUnits));
-    const auto across = static_cast<std::int32_t>(std::lround(border_cost * kUnits / std::sqrt(2.0)));
+    const auto across =
+        static_cast<std::int32_t>(std::lround(border_cost * kUnits / std::sqrt(2.0)));
     for (int d = 0; d < kDirections; ++d) {
         offset_[d] = steps[d];
         weight_[d] = d < 4 ? side : across;
     }
     const std::int32_t all_borders = 4 * (side + across);
+    // To the nearest even number, as numpy.rint does, by way of adding what leaves no room for a
+    // fraction; log-odds in these units are too few for more than 24 bits.
+    constexpr float kRounder = 12582912.0f;
     const auto size = static_cast<std::size_t>((rows + 2) * stride);
     state_.assign(size, kBeyond);
     terminal_.resize(size);
@@ -28,10 +34,7 @@ std::ptrdiff_t BorderCut::solve(Image<const float> log_odds, Image<const std::ui
         std::int32_t* terminal = &terminal_[static_cast<std::size_t>(begin)];
         State* state = &state_[static_cast<std::size_t>(begin)];
         for (std::ptrdiff_t x = 0; x < cols; ++x) {
-            // To the nearest even number, as numpy.rint does, by way of adding what has no room
-            // for a fraction.
-            constexpr double kRounder = 6755399441055744.0;
-            const double scaled = (static_cast<double>(odds[x]) * kUnits + kRounder) - kRounder;
+            const float scaled = (odds[x] * static_cast<float>(kUnits) + kRounder) - kRounder;
             const std::int32_t value = seed[x] ? kSeed : static_cast<std::int32_t>(scaled);
             terminal[x] = value;
             state[x] = value > all_borders ? kLesion : value < -all_borders ? kBackground : kOpen;
@@ -55,9 +58,9 @@ std::ptrdiff_t BorderCut::solve(Image<const float> log_odds, Image<const std::ui
             const auto other = static_cast<std::size_t>(again_[k] + offset_[d]);
             if (state_[other] != kOpen) continue;
             neighbour_list_[8 * (k + 1) + static_cast<std::size_t>(d)] = number_[other];
-            residuals_[static_cast<std::size_t>(node)].to[d] = static_cast<std::uint32_t>(weight_[d]);
+            residuals_[k + 1].to[d] = static_cast<std::uint32_t>(weight_[d]);
         }
-        join_terminal(node, terminal_[static_cast<std::size_t>(again_[k])]);
+        join_terminal(node, balance(again_[k]).own);
     }
     neighbours_.of = neighbour_list_.data();
     maximise();
@@ -72,38 +75,59 @@ std::ptrdiff_t BorderCut::solve(Image<const float> log_odds, Image<const std::ui
     return static_cast<std::ptrdiff_t>(again_.size());
 }
 
-// Decides pixels until none outweighs the borders with its open neighbours any more. The borders
-// with decided ones are then part of the open pixels' own weights. Fills `open_`, in which pixels
-// that were decided later remain.
+// What a pixel has of its own with what its decided neighbours add, and its borders with the
+// others.
+BorderCut::Balance BorderCut::balance(std::ptrdiff_t pixel) const {
+    static_assert(kOpen == 0 && kLesion == 1 && kBackground == 2 && kBeyond == 3);
+    constexpr std::int32_t kPull[4] = {0, 1, -1, 0}, kUndecided[4] = {1, 0, 0, 0};
+    const State* state = state_.data() + pixel;
+    std::int32_t pull[2] = {}, open[2] = {};
+    for (int d = 0; d < kDirections; ++d) {
+        const State other = state[offset_[d]];
+        pull[d >> 2] += kPull[other];
+        open[d >> 2] += kUndecided[other];
+    }
+    const std::int32_t side = weight_[kRight], across = weight_[kDownRight];
+    return {terminal_[static_cast<std::size_t>(pixel)] + side * pull[0] + across * pull[1],
+            side * open[0] + across * open[1]};
+}
+
+// Decides pixels until none outweighs the borders with its open neighbours any more. Fills `open_`,
+// in which pixels that were decided later remain.
 void BorderCut::decide() {
     open_.clear();
-    for (std::size_t pixel = 0; pixel < state_.size(); ++pixel)
-        if (state_[pixel] == kOpen) open_.push_back(static_cast<std::ptrdiff_t>(pixel));
-    for (const std::ptrdiff_t pixel : open_) {
-        std::int32_t moved = 0;
-        for (int d = 0; d < kDirections; ++d) {
-            const State other = state_[static_cast<std::size_t>(pixel + offset_[d])];
-            moved += other == kLesion ? weight_[d] : other == kBackground ? -weight_[d] : 0;
+    const State* state = state_.data();
+    const auto size = static_cast<std::ptrdiff_t>(state_.size());
+    static_assert(sizeof(State) == 1 && kOpen == 0);
+    for (std::ptrdiff_t pixel = 0; pixel < size;) {
+        if (pixel + 8 <= size) {
+            // Eight at a time where none is open: does any byte equal zero?
+            constexpr std::uint64_t kOnes = 0x0101010101010101;
+            std::uint64_t eight;
+            std::memcpy(&eight, state + pixel, 8);
+            if (((eight - kOnes) & ~eight & (kOnes << 7)) == 0) {
+                pixel += 8;
+                continue;
+            }
         }
-        terminal_[static_cast<std::size_t>(pixel)] += moved;
+        for (const std::ptrdiff_t end = std::min(pixel + 8, size); pixel < end; ++pixel)
+            if (state[pixel] == kOpen) open_.push_back(pixel);
     }
-    again_ = open_;
-    while (!again_.empty()) {
-        const std::ptrdiff_t pixel = again_.back();
-        again_.pop_back();
-        State& state = state_[static_cast<std::size_t>(pixel)];
-        if (state != kOpen) continue;
-        std::int32_t borders = 0;
-        for (int d = 0; d < kDirections; ++d)
-            if (state_[static_cast<std::size_t>(pixel + offset_[d])] == kOpen) borders += weight_[d];
-        const std::int32_t own = terminal_[static_cast<std::size_t>(pixel)];
-        if (std::abs(own) <= borders) continue;
-        state = own > 0 ? kLesion : kBackground;
-        for (int d = 0; d < kDirections; ++d) {
-            const std::ptrdiff_t other = pixel + offset_[d];
-            if (state_[static_cast<std::size_t>(other)] != kOpen) continue;
-            terminal_[static_cast<std::size_t>(other)] += own > 0 ? weight_[d] : -weight_[d];
-            again_.push_back(other);
+    again_.clear();
+    for (const std::ptrdiff_t first : open_) {
+        again_.push_back(first);
+        while (!again_.empty()) {
+            const std::ptrdiff_t pixel = again_.back();
+            again_.pop_back();
+            State& here = state_[static_cast<std::size_t>(pixel)];
+            if (here != kOpen) continue;
+            const Balance found = balance(pixel);
+            if (std::abs(found.own) <= found.borders) continue;
+            here = found.own > 0 ? kLesion : kBackground;
+            for (const std::ptrdiff_t offset : offset_)
+                // Those that come later in their turn see it then.
+                if (state[pixel + offset] == kOpen && pixel + offset < first)
+                    again_.push_back(pixel + offset);
         }
     }
 }

@@ -16,24 +16,29 @@ struct ListedNeighbours {
     }
 };
 
-// Minimises sum over lesion pixels of -log_odds, plus `border_cost` for every two neighbours side by
-// side that the border parts and 1 / sqrt(2) of it for every two across; seeds are lesion. Of
+// Minimises sum over lesion pixels of -log_odds, plus `border_cost` for every two neighbours side
+// by side that the border parts and 1 / sqrt(2) of it for every two across; seeds are lesion. Of
 // several minima the one with the least lesion. In units of 1 / kUnits.
 //
-// A pixel whose log-odds outweigh all its borders is decided beforehand, and then moves those of its
-// neighbours: only what is left, a small share of most images, becomes a graph.
+// A pixel whose log-odds outweigh all its borders is decided beforehand, and then moves those of
+// its neighbours: only what is left, a small share of most images, becomes a graph.
 class BorderCut : private BoykovKolmogorov<ListedNeighbours> {
   public:
     static constexpr double kUnits = 4096.0;
 
     // Log-odds within +-1000. Returns how many pixels had to be searched. An object keeps its
     // memory, and serves one thread at a time.
-    std::ptrdiff_t solve(Image<const float> log_odds, Image<const std::uint8_t> seeds, double border_cost,
-                         Image<std::uint8_t> lesion);
+    std::ptrdiff_t solve(Image<const float> log_odds, Image<const std::uint8_t> seeds,
+                         double border_cost, Image<std::uint8_t> lesion);
 
   private:
     enum State : std::uint8_t { kOpen, kLesion, kBackground, kBeyond };
 
+    struct Balance {
+        std::int32_t own, borders;
+    };
+
+    Balance balance(std::ptrdiff_t pixel) const;
     void decide();
 
     std::int32_t weight_[kDirections];

@@ -95,72 +95,6 @@ void measure(EdgeGrid& grid) {
     }
 }
 
-// Whole numbers in the order of the floating-point ones. The other way is the same.
-DSNET_INLINE std::int32_t key_of(std::int32_t bits) { return bits ^ ((bits >> 31) & 0x7fffffff); }
-
-std::ptrdiff_t collect(const EdgeGrid& grid, const float* values, const float* measured,
-                       float above, float most_of, std::int32_t* keys) {
-    Index count = 0;
-    for (Index y = 0; y < grid.rows; ++y) {
-        const Index row = y * grid.stride;
-        for (Index x = 0; x < grid.cols; x += kLanes) {
-            const float* at = measured + row + x;
-            std::int32_t any = 0;
-            for (int lane = 0; lane < kLanes; ++lane)
-                any |= (at[lane] > above) & (at[lane] <= most_of);
-            if (!any) continue;
-            const Index lanes = grid.cols - x < kLanes ? grid.cols - x : kLanes;
-            for (Index lane = 0; lane < lanes; ++lane) {
-                __builtin_memcpy(keys + count, values + row + x + lane, sizeof(float));
-                count += (at[lane] > above) & (at[lane] <= most_of);
-            }
-        }
-    }
-    const Index padded = (count + kLanes - 1) / kLanes * kLanes;
-    for (Index i = 0; i < count; ++i) keys[i] = key_of(keys[i]);
-    for (Index i = count; i < padded; ++i) keys[i] = INT32_MAX;
-    return count;
-}
-
-DSNET_INLINE Index count_up_to(const std::int32_t* keys, Index padded, std::int32_t limit) {
-    std::int32_t count = 0;
-    for (Index i = 0; i < padded; ++i) count += keys[i] <= limit;
-    return count;
-}
-
-void select(const std::int32_t* keys, std::ptrdiff_t count, std::ptrdiff_t rank, float found[2]) {
-    const Index padded = (count + kLanes - 1) / kLanes * kLanes;
-    std::int32_t low = INT32_MAX, high = INT32_MIN;
-    for (Index i = 0; i < count; ++i) {
-        low = keys[i] < low ? keys[i] : low;
-        high = keys[i] > high ? keys[i] : high;
-    }
-    // The key lies within low and high, and `up_to_high` keys do not lie above high.
-    Index up_to_high = count;
-    while (low < high && up_to_high != rank + 1) {
-        const auto middle = static_cast<std::int32_t>((std::int64_t{low} + high) >> 1);
-        const Index below = count_up_to(keys, padded, middle);
-        if (below > rank) {
-            high = middle;
-            up_to_high = below;
-        } else {
-            low = middle + 1;
-        }
-    }
-    // Exactly the `rank` and the one sought lie up to high: it is their highest.
-    std::int32_t at = INT32_MIN, next = INT32_MAX;
-    for (Index i = 0; i < padded; ++i) {
-        const std::int32_t key = keys[i];
-        at = key <= high && key > at ? key : at;
-        next = key > high && key < next ? key : next;
-    }
-    if (up_to_high > rank + 1 || rank + 1 == count) next = at;
-    at = key_of(at);
-    next = key_of(next);
-    __builtin_memcpy(&found[0], &at, sizeof(float));
-    __builtin_memcpy(&found[1], &next, sizeof(float));
-}
-
 // Continues a row of a plane to either side by its last values.
 DSNET_INLINE void continue_row(float* row, Index cols) {
     const float left = row[0], right = row[cols - 1];
@@ -365,6 +299,6 @@ void weigh(const EdgeGrid& grid, const EdgeNetwork& network, float certain, floa
 }  // namespace
 
 extern const EdgeKernels edge_kernels;
-const EdgeKernels edge_kernels = {&measure, &collect, &select, &normalise, &smooth, &weigh};
+const EdgeKernels edge_kernels = {&measure, &normalise, &smooth, &weigh};
 
 }  // namespace dsnet::DSNET_UNIT

@@ -3,7 +3,6 @@
 #pragma once
 
 #include <cstddef>
-#include <cstdint>
 
 #include "vector_unit.h"
 
@@ -48,14 +47,6 @@ struct EdgeGrid {
 
 struct EdgeKernels {
     void (*measure)(EdgeGrid& grid);
-    // Keys of the pixels of `values` whose `measured` lies above `above` and not above `most`, in
-    // reading order and padded to a multiple of kLanes with keys above all others; returns how
-    // many there are. `keys` must have room for all pixels and kLanes more.
-    std::ptrdiff_t (*collect)(const EdgeGrid& grid, const float* values, const float* measured,
-                              float above, float most, std::int32_t* keys);
-    // The value that `rank` (from 0) lower ones precede, and the one after it, the same at the end.
-    void (*select)(const std::int32_t* keys, std::ptrdiff_t count, std::ptrdiff_t rank,
-                   float found[2]);
     // relative = (grey - surroundings) / scale, within -1 and 2.5, and continued beyond the window.
     void (*normalise)(const EdgeGrid& grid, float surroundings, float scale);
     // Separable filter of 2 radius + 1 taps; taps[k] is the weight k pixels from the centre. Where

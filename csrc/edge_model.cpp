@@ -5,6 +5,8 @@
 #include <cstring>
 #include <limits>
 
+#include "order_kernels.h"
+
 namespace dsnet {
 namespace {
 
@@ -31,16 +33,17 @@ struct Taps {
 class Sample {
   public:
     Sample(const EdgeGrid& grid, std::vector<std::int32_t>& keys) : grid_(grid), keys_(keys) {
-        const auto size = static_cast<std::size_t>(grid.rows * grid.cols + kLanes);
+        const auto size = static_cast<std::size_t>(grid.rows * grid.cols + 4 * kLanes);
         if (keys.size() < size) keys.resize(size);
     }
     void choose(const float* values, const float* measured, float above, float most) {
-        count_ = edge_kernels().collect(grid_, values, measured, above, most, keys_.data());
+        count_ = order_kernels().collect(
+            {values, measured, grid_.rows, grid_.cols, grid_.stride}, above, most, keys_.data());
     }
     std::ptrdiff_t count() const { return count_; }
     double at(std::ptrdiff_t rank) const {
         float found[2];
-        edge_kernels().select(keys_.data(), count_, rank, found);
+        order_kernels().select(keys_.data(), count_, rank, found);
         return found[0];
     }
     // As numpy.percentile with linear interpolation; `share` in 0..1.
@@ -48,7 +51,7 @@ class Sample {
         const double place = share * static_cast<double>(count_ - 1);
         const double step = place - std::floor(place);
         float found[2];
-        edge_kernels().select(keys_.data(), count_, static_cast<std::ptrdiff_t>(place), found);
+        order_kernels().select(keys_.data(), count_, static_cast<std::ptrdiff_t>(place), found);
         const double low = found[0], high = found[1];
         return step < 0.5 ? low + (high - low) * step : high - (high - low) * (1.0 - step);
     }

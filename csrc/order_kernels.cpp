@@ -1,0 +1,111 @@
+#include "order_kernels.h"
+
+#include "lanes.h"
+
+#if defined(__AVX512F__)
+#include <immintrin.h>
+#endif
+
+namespace dsnet::DSNET_UNIT {
+namespace {
+
+using Index = std::ptrdiff_t;
+typedef std::int32_t Whole __attribute__((vector_size(sizeof(std::int32_t) * kLanes)));
+typedef std::int32_t UnalignedWhole __attribute__((vector_size(sizeof(std::int32_t) * kLanes),
+                                                   aligned(sizeof(std::int32_t)), may_alias));
+DSNET_INLINE Whole load_whole(const std::int32_t* from) {
+    return *reinterpret_cast<const UnalignedWhole*>(from);
+}
+
+DSNET_INLINE Whole all_whole(std::int32_t value) { return Whole{} + value; }
+
+// Whole numbers in the order of the floating-point ones. The other way is the same.
+DSNET_INLINE std::int32_t key_of(std::int32_t bits) { return bits ^ ((bits >> 31) & 0x7fffffff); }
+
+std::ptrdiff_t collect(const Planes& planes, float above, float highest, std::int32_t* keys) {
+    Index count = 0;
+    for (Index y = 0; y < planes.rows; ++y) {
+        for (Index x = 0; x < planes.cols; x += kLanes) {
+            const float* at = planes.measured + y * planes.stride + x;
+            const float* value = planes.values + y * planes.stride + x;
+            const Index lanes = planes.cols - x < kLanes ? planes.cols - x : kLanes;
+#if defined(__AVX512F__)
+            const __m512 here = _mm512_loadu_ps(at);
+            const auto chosen = static_cast<__mmask16>(
+                _mm512_cmp_ps_mask(here, _mm512_set1_ps(above), _CMP_GT_OQ) &
+                _mm512_cmp_ps_mask(here, _mm512_set1_ps(highest), _CMP_LE_OQ) &
+                (0xffff >> (kLanes - lanes)));
+            _mm512_storeu_ps(keys + count,
+                             _mm512_maskz_compress_ps(chosen, _mm512_loadu_ps(value)));
+            count += __builtin_popcount(chosen);
+#else
+            for (Index lane = 0; lane < lanes; ++lane) {
+                __builtin_memcpy(keys + count, value + lane, sizeof(float));
+                count += (at[lane] > above) & (at[lane] <= highest);
+            }
+#endif
+        }
+    }
+    const Index padded = (count + 4 * kLanes - 1) / (4 * kLanes) * (4 * kLanes);
+    for (Index i = 0; i < count; ++i) keys[i] = key_of(keys[i]);
+    for (Index i = count; i < padded; ++i) keys[i] = INT32_MAX;
+    return count;
+}
+
+// `padded` is a multiple of four times kLanes.
+DSNET_INLINE Index count_up_to(const std::int32_t* keys, Index padded, std::int32_t limit) {
+    Whole counts[4] = {};
+    for (Index i = 0; i < padded; i += 4 * kLanes)
+        for (int k = 0; k < 4; ++k) counts[k] -= load_whole(keys + i + k * kLanes) <= limit;
+    const Whole sum = (counts[0] + counts[1]) + (counts[2] + counts[3]);
+    std::int32_t count = 0;
+    for (int lane = 0; lane < kLanes; ++lane) count += sum[lane];
+    return count;
+}
+
+void select(const std::int32_t* keys, std::ptrdiff_t count, std::ptrdiff_t rank, float found[2]) {
+    const Index padded = (count + 4 * kLanes - 1) / (4 * kLanes) * (4 * kLanes);
+    std::int32_t low = INT32_MAX, high = INT32_MIN;
+    for (Index i = 0; i < count; ++i) {
+        low = keys[i] < low ? keys[i] : low;
+        high = keys[i] > high ? keys[i] : high;
+    }
+    // The key lies within low and high, and `up_to_high` keys do not lie above high.
+    Index up_to_high = count;
+    while (low < high && up_to_high != rank + 1) {
+        const auto middle = static_cast<std::int32_t>((std::int64_t{low} + high) >> 1);
+        const Index below = count_up_to(keys, padded, middle);
+        if (below > rank) {
+            high = middle;
+            up_to_high = below;
+        } else {
+            low = middle + 1;
+        }
+    }
+    // Exactly the `rank` and the one sought lie up to high: it is their highest.
+    Whole at_most = all_whole(INT32_MIN), above = all_whole(INT32_MAX);
+    for (Index i = 0; i < padded; i += kLanes) {
+        const Whole key = load_whole(keys + i);
+        const Whole lower = key <= high ? key : all_whole(INT32_MIN);
+        const Whole higher = key <= high ? all_whole(INT32_MAX) : key;
+        at_most = at_most > lower ? at_most : lower;
+        above = above < higher ? above : higher;
+    }
+    std::int32_t at = INT32_MIN, next = INT32_MAX;
+    for (int lane = 0; lane < kLanes; ++lane) {
+        at = at_most[lane] > at ? at_most[lane] : at;
+        next = above[lane] < next ? above[lane] : next;
+    }
+    if (up_to_high > rank + 1 || rank + 1 == count) next = at;
+    at = key_of(at);
+    next = key_of(next);
+    __builtin_memcpy(&found[0], &at, sizeof(float));
+    __builtin_memcpy(&found[1], &next, sizeof(float));
+}
+
+}  // namespace
+
+extern const OrderKernels order_kernels;
+const OrderKernels order_kernels = {&collect, &select};
+
+}  // namespace dsnet::DSNET_UNIT
