@@ -12,7 +12,7 @@ namespace {
 
 constexpr std::uint8_t kUnknown = 128, kForeground = 255;
 // Up to so many unknowns the diagonal alone is faster than building a hierarchy (measured).
-constexpr std::ptrdiff_t kJacobiUnknowns = 300;
+constexpr std::ptrdiff_t kJacobiUnknowns = 1500;
 // Besides the residual: the last correction at any pixel. Weakly tied pixels barely show in the
 // residual, but the cycle sees them.
 constexpr double kLargestCorrection = 5e-4;
