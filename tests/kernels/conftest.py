@@ -57,6 +57,11 @@ def ops() -> ModuleType:
     return dsnet_kernels
 
 
+@pytest.fixture(scope="session")
+def launch(ops) -> ModuleType:
+    return sys.modules[ops.__name__ + ".launch"]
+
+
 @pytest.fixture(autouse=True)
 def interpreting(monkeypatch):
     if DEVICE == "cpu":

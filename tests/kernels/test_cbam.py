@@ -51,11 +51,6 @@ def make_inputs(
     return inputs
 
 
-@pytest.fixture
-def launch(ops):
-    return sys.modules[ops.__name__ + ".launch"]
-
-
 def gradient_for(inputs, seed=1):
     x = inputs["x"]
     generator = torch.Generator().manual_seed(seed)

@@ -1,5 +1,6 @@
 """CBAM's operators under torch.library's checks, torch.compile, fake tensors and autocast."""
 
+import subprocess
 import sys
 from pathlib import Path
 
@@ -132,3 +133,16 @@ def test_fake_gpu_tensors(ops):
     assert out.stride() == dx.stride() == x.stride()
     assert out.dtype == dx.dtype == x.dtype
     assert all(t.device.type == "cuda" for t in (out, dx, *saved, *gradients))
+
+
+def test_without_triton():
+    """The package imports and the reference runs where Triton is not installed."""
+    program = """
+import sys
+sys.modules["triton"] = None
+import torch, dsnet_kernels
+x, w1, w2, conv = (torch.ones(s) for s in ((1, 4, 3, 3), (2, 4), (4, 2), (1, 2, 3, 3)))
+assert dsnet_kernels.cbam(x, w1, None, w2, None, conv).shape == x.shape
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-1000:]

@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 sys.path.insert(0, str(Path(__file__).parent))
 from compare import relative_rms, run
-from test_cbam import gradient_for, launch, make_inputs
-
-__all__ = ["launch"]
+from test_cbam import gradient_for, make_inputs
 
 STRIDED = {
     "batch step": lambda x: x.repeat(2, 1, 1, 1)[::2],
@@ -131,3 +131,35 @@ def test_offsets_beyond_32_bits(ops, launch, device, layout, tmp_path):
         assert relative_rms(got[name], value) <= 1e-6, name
     del got_inputs, there, memory, file
     (tmp_path / "holes").unlink()
+
+
+@pytest.mark.long
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_any_shape_any_options(ops, launch, device, data):
+    """Random shapes, layouts, options, tiles and seeds against the reference."""
+    integer = lambda low, high: data.draw(st.integers(low, high))  # noqa: E731
+    flag = lambda: data.draw(st.booleans())  # noqa: E731
+    shape = integer(1, 3), integer(1, 40), integer(1, 12), integer(1, 12)
+    channels_last = flag()
+    norm = flag() and shape[0] * shape[2] * shape[3] > 1
+    inputs = make_inputs(
+        shape, channels_last=channels_last, device=device, norm=norm, training=flag(),
+        residual=flag(), prologue=flag(), bias=flag(), kernel=data.draw(st.sampled_from([1, 3, 5])),
+        hidden=integer(1, 9), seed=integer(0, 1000),
+    )  # fmt: skip
+    if "residual" in inputs and flag():
+        inputs["residual"] = inputs["residual"].transpose(2, 3).contiguous().transpose(2, 3)
+    gradient = gradient_for(inputs)
+    gradient = gradient.contiguous(memory_format=torch.channels_last) if flag() else gradient
+    tile = launch.Tile(2 ** integer(0, 4), 2 ** integer(4, 6), 1)
+    launch.choose_tile("cbam", channels_last, tile)
+    try:
+        got = run(ops.cbam, inputs, gradient)
+    finally:
+        launch.choose_tile("cbam", channels_last, None)
+    want = run(ops.cbam_reference, inputs, gradient, torch.float64)
+    for name, value in want.items():
+        # Gradients that cancel to nearly nothing keep the rounding of what they are sums of.
+        error = (got[name].double() - value).square().mean().sqrt()
+        assert error <= 2e-5 * max(float(value.square().mean().sqrt()), 1.0), name
