@@ -201,7 +201,8 @@ def cbam(
     ``x' * sigmoid(norm(conv([max_c x', mean_c x'])))``, and ``relu(result + residual)`` where a
     residual is given. Sums and products are float32 whatever the dtype; the result has x's dtype
     and memory format. CUDA tensors in float32, float16 and bfloat16 run the Triton kernels,
-    everything else runs `cbam_reference`.
+    everything else, and more than 32767 channels or 2^30 pixels, runs
+    `cbam_reference`.
 
     Parameters
     ----------

@@ -182,7 +182,7 @@ class CbamSaved(NamedTuple):
     """What the backward needs, all but the index maps in float32.
 
     pooled [2, N, C] average and maximum; peak_index int32 [N, C] pixel of the maximum; gate
-    [N, C]; maps [N, 2, H, W]; top int16 or int32 [N, H, W] channel of the maximum; logit
+    [N, C]; maps [N, 2, H, W]; top int16 [N, H, W] channel of the maximum; logit
     [N, H, W]; stats [5] of the spatial batch norm.
     """
 
@@ -200,13 +200,12 @@ def allocate_cbam(x: torch.Tensor) -> tuple[torch.Tensor, CbamSaved]:
     n, c, h, w = x.shape
     empty = torch.empty
     options = {"dtype": torch.float32, "device": x.device}
-    index = torch.int16 if c <= 32767 else torch.int32
     return empty_like_shape(x, is_channels_last(x)), CbamSaved(
         empty(2, n, c, **options),
         empty(n, c, dtype=torch.int32, device=x.device),
         empty(n, c, **options),
         empty(n, 2, h, w, **options),
-        empty(n, h, w, dtype=index, device=x.device),
+        empty(n, h, w, dtype=torch.int16, device=x.device),
         empty(n, h, w, **options),
         empty(5, **options),
     )

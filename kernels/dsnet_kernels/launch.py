@@ -29,6 +29,8 @@ KERNEL_DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 MOST_SPLITS = 256
 # Kernels keep a sample's pixel index, and a block's lane times the pixel stride, in 32 bits.
 MOST_PIXELS = 2**30
+# One program holds a sample's pooled channels; their index fits 16 bits.
+MOST_CHANNELS = 2**15 - 1
 MOST_STRIDE = 2**18
 # NVIDIA's assembler spills a register or two for one more program a multiprocessor, unless told
 # how many programs there may be; ROCm knows no such option.
@@ -130,8 +132,10 @@ def runs_kernels(*tensors: torch.Tensor) -> bool:
     """Whether these tensors go to the Triton kernels; if not, the reference takes them."""
     if any(t.dtype not in KERNEL_DTYPES for t in tensors):
         return False
-    if tensors[0].dim() == 4 and tensors[0].shape[2] * tensors[0].shape[3] > MOST_PIXELS:
-        return False
+    if tensors[0].dim() == 4:
+        _, c, h, w = tensors[0].shape
+        if c > MOST_CHANNELS or h * w > MOST_PIXELS:
+            return False
     if tensors[0].is_cuda:
         if not HAS_TRITON:
             raise RuntimeError(

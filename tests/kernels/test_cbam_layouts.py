@@ -100,6 +100,15 @@ def test_residual_of_another_dtype(ops, device):
         assert relative_rms(got[name], value) <= (5e-3 if name == "residual" else 1e-5), name
 
 
+def test_what_is_too_large_goes_to_the_reference(launch, device):
+    one = torch.zeros((), device=device)
+    assert launch.runs_kernels(one.expand(1, 2**15 - 1, 2, 2))
+    assert not launch.runs_kernels(one.expand(1, 2**15, 2, 2))
+    assert launch.runs_kernels(one.expand(1, 2, 2**15, 2**15))
+    assert not launch.runs_kernels(one.expand(1, 2, 2**15, 2**15 + 1))
+    assert not launch.runs_kernels(one.double().expand(1, 2, 3, 3))
+
+
 HUGE = 2**30 + 16
 LAYOUTS_BEYOND_32_BITS = {
     "samples": ((3, 4, 5, 8), (HUGE, 40, 8, 1)),
