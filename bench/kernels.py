@@ -285,7 +285,7 @@ def eager_cbam(
 
 OPERATIONS = {
     "cbam": Operation(cbam, cbam_reference, eager_cbam, cbam_arguments, 4, 5),
-    "cbam, residual": Operation(
+    "cbam_residual": Operation(
         cbam, cbam_reference, eager_cbam, lambda *a: cbam_arguments(*a, residual=True), 5, 7
     ),
 }
