@@ -23,7 +23,7 @@ from rich.table import Table
 from scipy import ndimage
 
 import dsnet
-from bench.label import processor
+from bench.machine import processor
 from bench.stock import scipy_trimap
 from dsnet import _C
 
