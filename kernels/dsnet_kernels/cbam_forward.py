@@ -16,6 +16,7 @@ import torch
 
 from .cbam_gates import channel_gate_kernel, logit_norm_kernel, map_block, spatial_logit_kernel
 from .launch import (
+    SPARE_REGISTERS,
     ceil_div,
     dense,
     empty_like_shape,
@@ -79,12 +80,12 @@ def channel_pool_kernel(
 def spatial_pool_kernel(
     x, scale, shift, gate, maps, top,
     C, P, P_BLOCKS, stride_n, stride_c, stride_p,
-    PROLOGUE: tl.constexpr, BLOCK_C: tl.constexpr, BLOCK_P: tl.constexpr,
+    PROLOGUE: tl.constexpr, EVEN: tl.constexpr, BLOCK_C: tl.constexpr, BLOCK_P: tl.constexpr,
 ):  # fmt: skip
     """Maximum, mean and first index of the maximum over channels of x * gate.
 
-    maps is [N, 2, P], maximum then mean; top [N, P]. One program a (sample, block of pixels),
-    from the last to the first. Reads x once: B bytes.
+    maps is [N, 2, P], maximum then mean; top [N, P]; EVEN: BLOCK_C divides C. One program a
+    (sample, block of pixels), from the last to the first. Reads x once: B bytes.
     """
     pid = tl.num_programs(0) - 1 - tl.program_id(0)
     p = pid % P_BLOCKS * BLOCK_P + tl.arange(0, BLOCK_P)
@@ -108,8 +109,9 @@ def spatial_pool_kernel(
             b_x = b_x * b_scale[:, None] + b_shift[:, None]
         b_x *= tl.load(gate + i_n * C + c, m_c, other=0)[:, None]
         b_sum += tl.sum(b_x, 0)
-        # The comparison is false for NaN, which the sum carries on.
-        b_x = tl.where(mask & (b_x > float("-inf")), b_x, float("-inf"))
+        if not EVEN:
+            b_x = tl.where(m_c[:, None], b_x, float("-inf"))
+        # A maximum need not carry NaN on: the sum does.
         b_top = tl.max(b_x, 0)
         b_first = tl.min(tl.where(b_x == b_top[None, :], c[:, None], 2147483647), 0)
         b_index = tl.where(b_top > b_max, b_first, b_index)
@@ -246,12 +248,14 @@ def launch_cbam_forward(
             saved.pooled, saved.peak_index, saved.gate, c, r, p, n, at.splits,
             HAS_B1=b1 is not None, HAS_B2=b2 is not None,
             BLOCK_S=min(power_of_two(at.splits), rows), BLOCK_R=rows, BLOCK_C=wide, num_warps=8,
+            **SPARE_REGISTERS,
         )  # fmt: skip
         across = walk_across("cbam", channels_last, c, p)
         spatial_pool_kernel[(n * across.p_blocks,)](
             x, scale, shift, saved.gate, saved.maps, saved.top,
             c, p, across.p_blocks, *strides(x, channels_last), PROLOGUE=prologue,
-            BLOCK_C=across.block_c, BLOCK_P=across.block_p, num_warps=across.warps,
+            EVEN=c % across.block_c == 0, BLOCK_C=across.block_c, BLOCK_P=across.block_p,
+            num_warps=across.warps, **SPARE_REGISTERS,
         )  # fmt: skip
         block = map_block(p)
         blocks = ceil_div(p, block)
