@@ -29,11 +29,17 @@ constexpr std::ptrdiff_t kGuardRows = 6;
 // Planes for the fine grid; those that neighbours are read from begin as zeros.
 void lay_out(MattingWorkspace& workspace) {
     FineGrid& grid = workspace.fine;
-    const std::ptrdiff_t stride = (workspace.map.blocks + 6) * kLanes;
+    // An odd number of blocks keeps a shaft's rows from falling on the same cache sets.
+    const std::ptrdiff_t stride = ((workspace.map.blocks + 6) | 1) * kLanes;
     const std::ptrdiff_t size = (workspace.map.rows + 2 * kGuardRows) * stride;
     grid.stride = stride;
     grid.windows = {workspace.windows.data(), static_cast<std::ptrdiff_t>(workspace.windows.size())};
     grid.pixels = {workspace.pixels.data(), static_cast<std::ptrdiff_t>(workspace.pixels.size())};
+    const auto shafts = [](const std::vector<Shaft>& of) {
+        return Shafts{of.data(), static_cast<std::ptrdiff_t>(of.size())};
+    };
+    grid.window_shafts = shafts(workspace.window_shafts);
+    grid.pixel_shafts = shafts(workspace.pixel_shafts);
     const auto carve = [&](auto* memory, bool cleared, auto&... planes) {
         auto* next = memory + kGuardRows * stride + 2 * kLanes;
         const auto one = [&](auto*& plane) {

@@ -61,6 +61,7 @@ struct MattingWorkspace {
     BlockMap map;
     std::vector<std::uint8_t> bytes;  // scratch
     std::vector<Run> windows, pixels, cleared;
+    std::vector<Shaft> window_shafts, pixel_shafts;
     FineGrid fine;
     std::vector<CoarseLevel> levels;
     std::size_t level_count = 0;

@@ -5,32 +5,36 @@
 //     s = sum p,  slope = g (sum I p - m s),  offset = s / 9 - m slope,
 //     (L p)_i = sum over windows around i of (p_i - slope I_i - offset).
 //
-// Every sum over a window is one over columns, then one over rows.
+// Every sum over a window is one over three pixels side by side, then one over three rows, of which
+// the last two are kept on the way down.
 #include "matting_kernels.h"
 
 namespace dsnet::DSNET_UNIT {
 namespace {
 
-constexpr std::ptrdiff_t kChunk = 512;
 constexpr double kNinth = 1.0 / 9.0;
 
-// Sums over the 3 x 3 neighbours of each pixel of a run: column(i) gives what is summed, three
-// rows at once, and each pixel's two sums go to body(i, lane, first, second).
-template <typename T, typename Column, typename Body>
-DSNET_INLINE void window_sums(const Runs& runs, std::ptrdiff_t stride, Column column, Body body) {
-    T first[kChunk + kLanes], second[kChunk + kLanes];
-    for (const Run* run = runs.first; run != runs.first + runs.count; ++run) {
-        for (std::ptrdiff_t begin = run->begin; begin < run->end; begin += kChunk) {
-            const std::ptrdiff_t left = run->end - begin;
-            const std::ptrdiff_t width = left < kChunk ? left : kChunk;
-            const std::ptrdiff_t base = run->row * stride + begin;
-            each_lane(0, width + kLanes, [&](std::ptrdiff_t x, std::ptrdiff_t) {
-                column(base + x - 1, first[x], second[x]);
-            });
-            each_lane(0, width, [&](std::ptrdiff_t x, std::ptrdiff_t lane) {
-                body(base + x, lane, first[x] + first[x + 1] + first[x + 2],
-                     second[x] + second[x + 1] + second[x + 2]);
-            });
+// Sums over the 3 x 3 neighbours of each pixel of the shafts: row(i, first, second) gives what is
+// summed of three pixels side by side, the middle ones from i on, and the sums of three rows go to
+// body(i, first, second).
+template <typename T, typename Row, typename Body>
+DSNET_INLINE void window_sums(const Shafts& shafts, std::ptrdiff_t stride, Row row, Body body) {
+    typedef typename Lanes<T>::Values Values;
+    for (const Shaft* shaft = shafts.first; shaft != shafts.first + shafts.count; ++shaft) {
+        for (std::ptrdiff_t part = 0; part < kLanes; part += Lanes<T>::kCount) {
+            std::ptrdiff_t i = shaft->top * stride + shaft->left + part;
+            Values first_above, second_above, first_here, second_here, first_below, second_below;
+            row(i - stride, first_above, second_above);
+            row(i, first_here, second_here);
+            for (std::ptrdiff_t left = shaft->bottom - shaft->top; left > 0; --left, i += stride) {
+                row(i + stride, first_below, second_below);
+                body(i, first_above + first_here + first_below,
+                     second_above + second_here + second_below);
+                first_above = first_here;
+                first_here = first_below;
+                second_above = second_here;
+                second_here = second_below;
+            }
         }
     }
 }
@@ -39,66 +43,78 @@ DSNET_INLINE void window_sums(const Runs& runs, std::ptrdiff_t stride, Column co
 template <typename T, typename P>
 DSNET_INLINE void regress(const FineGrid& grid, const P* p, const T* mean, const T* gain, T* slope,
                           T* offset) {
-    const std::ptrdiff_t s = grid.stride;
+    typedef Lanes<T> Lane;
+    typedef typename Lane::Values Values;
     const float* grey = grid.grey;
     const float* ninth = grid.ninth;
     window_sums<T>(
-        grid.windows, s,
-        [&](std::ptrdiff_t i, T& sum, T& moment) {
-            const T above = p[i - s], here = p[i], below = p[i + s];
-            sum = above + here + below;
-            moment = T(grey[i - s]) * above + T(grey[i]) * here + T(grey[i + s]) * below;
+        grid.window_shafts, grid.stride,
+        [&](std::ptrdiff_t i, Values& sum, Values& moment) {
+            const Values left = Lane::at(p + i - 1), here = Lane::at(p + i),
+                         right = Lane::at(p + i + 1);
+            sum = left + here + right;
+            moment = Lane::at(grey + i - 1) * left + Lane::at(grey + i) * here +
+                     Lane::at(grey + i + 1) * right;
         },
-        [&](std::ptrdiff_t i, std::ptrdiff_t, T sum, T moment) {
-            const T a = gain[i] * (moment - mean[i] * sum);
-            slope[i] = a;
-            offset[i] = (ninth[i] > 0 ? T(kNinth) : T(0)) * sum - mean[i] * a;
+        [&](std::ptrdiff_t i, Values sum, Values moment) {
+            const Values m = Lane::at(mean + i);
+            const Values a = Lane::at(gain + i) * (moment - m * sum);
+            const Values share = Lane::at(ninth + i) > 0 ? Values{} + T(kNinth) : Values{};
+            store(slope + i, a);
+            store(offset + i, share * sum - m * a);
         });
 }
 
-// Calls body(i, lane, v) with v the windows' sum slope I_i + offset at the pixels.
+// Calls body(i, v) with v the windows' sum slope I_i + offset at the pixels.
 template <typename T, typename Body>
 DSNET_INLINE void each_fitted(const FineGrid& grid, const T* slope, const T* offset, Body body) {
-    const std::ptrdiff_t s = grid.stride;
+    typedef Lanes<T> Lane;
+    typedef typename Lane::Values Values;
     const float* grey = grid.grey;
     window_sums<T>(
-        grid.pixels, s,
-        [&](std::ptrdiff_t i, T& a, T& b) {
-            a = slope[i - s] + slope[i] + slope[i + s];
-            b = offset[i - s] + offset[i] + offset[i + s];
+        grid.pixel_shafts, grid.stride,
+        [&](std::ptrdiff_t i, Values& a, Values& b) {
+            a = Lane::at(slope + i - 1) + Lane::at(slope + i) + Lane::at(slope + i + 1);
+            b = Lane::at(offset + i - 1) + Lane::at(offset + i) + Lane::at(offset + i + 1);
         },
-        [&](std::ptrdiff_t i, std::ptrdiff_t lane, T a, T b) {
-            body(i, lane, T(grey[i]) * a + b);
-        });
+        [&](std::ptrdiff_t i, Values a, Values b) { body(i, Lane::at(grey + i) * a + b); });
 }
 
 void statistics(const FineGrid& grid, double epsilon, const std::int32_t rows[2],
                 const std::int32_t cols[2]) {
+    typedef Lanes<double> Lane;
     const std::ptrdiff_t s = grid.stride;
     const float* grey = grid.grey;
-    for (const Run* run = grid.windows.first; run != grid.windows.first + grid.windows.count;
-         ++run) {
-        const bool row_fits = run->row >= rows[0] && run->row < rows[1];
-        const std::ptrdiff_t from = run->row * s + (row_fits ? cols[0] : 0);
-        const std::ptrdiff_t to = run->row * s + (row_fits ? cols[1] : 0);
+    HalfVector counting{};
+    for (int lane = 0; lane < Lane::kCount; ++lane) counting[lane] = float(lane);
+    for (const Shaft* shaft = grid.window_shafts.first;
+         shaft != grid.window_shafts.first + grid.window_shafts.count; ++shaft) {
         window_sums<double>(
-            {run, 1}, s,
-            [&](std::ptrdiff_t i, double& sum, double& squares) {
-                const double above = grey[i - s], here = grey[i], below = grey[i + s];
-                sum = above + here + below;
-                squares = above * above + here * here + below * below;
+            {shaft, 1}, s,
+            [&](std::ptrdiff_t i, DoubleVector& sum, DoubleVector& squares) {
+                const DoubleVector left = Lane::at(grey + i - 1), here = Lane::at(grey + i),
+                                   right = Lane::at(grey + i + 1);
+                sum = left + here + right;
+                squares = left * left + here * here + right * right;
             },
-            [&](std::ptrdiff_t i, std::ptrdiff_t, double sum, double squares) {
-                const bool fits = i >= from && i < to;
-                const double mean = fits ? sum * kNinth : 0.0;
-                const double scatter = squares - sum * (sum * kNinth);
-                const double gain = 1.0 / ((scatter > 0 ? scatter : 0.0) + epsilon);
-                grid.mean[i] = mean;
-                grid.gain[i] = fits ? gain : 0.0;
-                grid.ninth[i] = fits ? float(kNinth) : 0.0f;
-                grid.mean32[i] = float(mean);
-                grid.mean_rest[i] = float(mean - double(float(mean)));
-                grid.gain32[i] = fits ? float(gain) : 0.0f;
+            [&](std::ptrdiff_t i, DoubleVector sum, DoubleVector squares) {
+                const std::ptrdiff_t row = i / s;
+                const HalfVector column = counting + float(i - row * s), none{};
+                const float inside = row >= rows[0] && row < rows[1] ? float(kNinth) : 0.0f;
+                HalfVector ninth = column >= float(cols[0]) ? none + inside : none;
+                ninth = column < float(cols[1]) ? ninth : none;
+                const DoubleVector fits = widened(ninth), nothing{};
+                const DoubleVector mean = fits > 0 ? sum * kNinth : nothing;
+                const DoubleVector scatter = squares - sum * (sum * kNinth);
+                const DoubleVector whole = 1.0 / ((scatter > 0 ? scatter : nothing) + epsilon);
+                const DoubleVector gain = fits > 0 ? whole : nothing;
+                const HalfVector mean32 = narrowed(mean);
+                store(grid.mean + i, mean);
+                store(grid.gain + i, gain);
+                store(grid.ninth + i, ninth);
+                store(grid.mean32 + i, mean32);
+                store(grid.mean_rest + i, narrowed(mean - widened(mean32)));
+                store(grid.gain32 + i, narrowed(gain));
             });
     }
 }
@@ -152,72 +168,81 @@ void weigh_smoother(const FineGrid& grid) {
 }
 
 double right_side(const FineGrid& grid, const float* known, const float* prior, double* b) {
-    const float* count = grid.count;
-    const double weight = grid.weight;
-    double lanes[kLanes] = {};
+    typedef Lanes<double> Lane;
+    const double weight = prior != nullptr ? grid.weight : 0.0;
+    const float* toward = prior != nullptr ? prior : grid.grey;  // any finite values: weight is 0
+    DoubleVector squares{};
     regress(grid, known, grid.mean, grid.gain, grid.slope, grid.offset);
-    const auto add = [&](std::ptrdiff_t i, std::ptrdiff_t lane, double value) {
-        b[i] = count[i] > 0 ? value : 0.0;
-        lanes[lane] += b[i] * b[i];
-    };
-    if (prior != nullptr)
-        each_fitted(grid, grid.slope, grid.offset,
-                    [&](std::ptrdiff_t i, std::ptrdiff_t lane, double fitted) {
-                        add(i, lane, fitted + weight * double(prior[i]));
-                    });
-    else
-        each_fitted(grid, grid.slope, grid.offset, add);
-    return sum_of_lanes(lanes);
+    each_fitted(grid, grid.slope, grid.offset, [&](std::ptrdiff_t i, DoubleVector fitted) {
+        const DoubleVector value = fitted + weight * Lane::at(toward + i);
+        const DoubleVector kept = Lane::at(grid.count + i) > 0 ? value : DoubleVector{};
+        store(b + i, kept);
+        squares += kept * kept;
+    });
+    return sum_of_lanes(squares);
 }
 
 double apply(const FineGrid& grid, const double* p, double* q) {
-    const float* count = grid.count;
+    typedef Lanes<double> Lane;
     const double weight = grid.weight;
-    double lanes[kLanes] = {};
+    DoubleVector products{};
     regress(grid, p, grid.mean, grid.gain, grid.slope, grid.offset);
-    each_fitted(grid, grid.slope, grid.offset,
-                [&](std::ptrdiff_t i, std::ptrdiff_t lane, double fitted) {
-                    const double own = p[i];
-                    const double value = (double(count[i]) + weight) * own - fitted;
-                    q[i] = count[i] > 0 ? value : 0.0;
-                    lanes[lane] += own * q[i];
-                });
-    return sum_of_lanes(lanes);
+    each_fitted(grid, grid.slope, grid.offset, [&](std::ptrdiff_t i, DoubleVector fitted) {
+        const DoubleVector own = Lane::at(p + i), count = Lane::at(grid.count + i);
+        const DoubleVector value = (count + weight) * own - fitted;
+        const DoubleVector kept = count > 0 ? value : DoubleVector{};
+        store(q + i, kept);
+        products += own * kept;
+    });
+    return sum_of_lanes(products);
+}
+
+// Calls body(i) for the first of every block of float64 lanes.
+template <typename Body>
+DSNET_INLINE void each_half(const FineGrid& grid, Body body) {
+    for (const Run* run = grid.pixels.first; run != grid.pixels.first + grid.pixels.count; ++run) {
+        const std::ptrdiff_t row = run->row * grid.stride;
+        for (std::ptrdiff_t x = run->begin; x < run->end; x += Lanes<double>::kCount) body(row + x);
+    }
 }
 
 double residual(const FineGrid& grid, const double* x, const double* b, double* q, double* r) {
-    double lanes[kLanes] = {};
+    typedef Lanes<double> Lane;
+    DoubleVector squares{};
     apply(grid, x, q);
-    each_lane(grid.pixels, grid.stride, [&](std::ptrdiff_t i, std::ptrdiff_t lane) {
-        r[i] = b[i] - q[i];
-        lanes[lane] += r[i] * r[i];
+    each_half(grid, [&](std::ptrdiff_t i) {
+        const DoubleVector left = Lane::at(b + i) - Lane::at(q + i);
+        store(r + i, left);
+        squares += left * left;
     });
-    return sum_of_lanes(lanes);
+    return sum_of_lanes(squares);
 }
 
 void direction(const FineGrid& grid, const float* z, double beta, double* d) {
-    each_lane(grid.pixels, grid.stride,
-              [&](std::ptrdiff_t i, std::ptrdiff_t) { d[i] = double(z[i]) + beta * d[i]; });
+    typedef Lanes<double> Lane;
+    each_half(grid, [&](std::ptrdiff_t i) {
+        store(d + i, Lane::at(z + i) + beta * Lane::at(d + i));
+    });
 }
 
 void direction_jacobi(const FineGrid& grid, const double* r, double beta, double* d) {
-    const float* relax = grid.relax;
-    each_lane(grid.pixels, grid.stride, [&](std::ptrdiff_t i, std::ptrdiff_t) {
-        d[i] = double(relax[i]) * r[i] + beta * d[i];
+    typedef Lanes<double> Lane;
+    each_half(grid, [&](std::ptrdiff_t i) {
+        store(d + i, Lane::at(grid.relax + i) * Lane::at(r + i) + beta * Lane::at(d + i));
     });
 }
 
 void step(const FineGrid& grid, double alpha, const double* d, const double* q, double* x,
           double* r, float* r32, double sums[2]) {
-    const float* relax = grid.relax;
-    double norm[kLanes] = {}, energy[kLanes] = {};
-    each_lane(grid.pixels, grid.stride, [&](std::ptrdiff_t i, std::ptrdiff_t lane) {
-        x[i] += alpha * d[i];
-        const double left = r[i] - alpha * q[i];
-        r[i] = left;
-        r32[i] = float(left);
-        norm[lane] += left * left;
-        energy[lane] += double(relax[i]) * left * left;
+    typedef Lanes<double> Lane;
+    DoubleVector norm{}, energy{};
+    each_half(grid, [&](std::ptrdiff_t i) {
+        store(x + i, Lane::at(x + i) + alpha * Lane::at(d + i));
+        const DoubleVector left = Lane::at(r + i) - alpha * Lane::at(q + i);
+        store(r + i, left);
+        store(r32 + i, narrowed(left));
+        norm += left * left;
+        energy += Lane::at(grid.relax + i) * left * left;
     });
     sums[0] = sum_of_lanes(norm);
     sums[1] = sum_of_lanes(energy);
@@ -233,41 +258,41 @@ void scale(const FineGrid& grid, double factor, double* b, double* r) {
 
 void smooth_first(const FineGrid& grid, const float* r, float* z, float* rest) {
     const float* relax = grid.relax;
-    const float* count = grid.count;
     const auto weight = float(grid.weight);
     each_lane(grid.pixels, grid.stride,
               [&](std::ptrdiff_t i, std::ptrdiff_t) { z[i] = kRelaxation * relax[i] * r[i]; });
     regress(grid, z, grid.mean32, grid.gain32, grid.slope32, grid.offset32);
-    each_fitted(grid, grid.slope32, grid.offset32,
-                [&](std::ptrdiff_t i, std::ptrdiff_t, float fitted) {
-                    const float left = r[i] - ((count[i] + weight) * z[i] - fitted);
-                    rest[i] = count[i] > 0 ? left : 0.0f;
-                });
+    each_fitted(grid, grid.slope32, grid.offset32, [&](std::ptrdiff_t i, Vector fitted) {
+        const Vector count = load(grid.count + i);
+        const Vector left = load(r + i) - ((count + weight) * load(z + i) - fitted);
+        store(rest + i, count > 0 ? left : Vector{});
+    });
 }
 
 void smooth_last(const FineGrid& grid, const float* r, const double* q, float* z,
                  double sums[3]) {
-    const float* relax = grid.relax;
-    const float* count = grid.count;
     const auto weight = float(grid.weight);
-    double energy[kLanes] = {}, change[kLanes] = {};
-    float largest[kLanes] = {};
+    typedef Lanes<double> Lane;
+    DoubleVector energy{}, change{};
+    Vector largest{};
     regress(grid, z, grid.mean32, grid.gain32, grid.slope32, grid.offset32);
-    each_fitted(grid, grid.slope32, grid.offset32,
-                [&](std::ptrdiff_t i, std::ptrdiff_t lane, float fitted) {
-                    const float old = z[i];
-                    const float left = r[i] - ((count[i] + weight) * old - fitted);
-                    const float value = old + kRelaxation * relax[i] * left;
-                    const float size = value < 0 ? -value : value;
-                    z[i] = value;
-                    energy[lane] += double(value) * double(r[i]);
-                    change[lane] += double(value) * q[i];
-                    largest[lane] = size > largest[lane] ? size : largest[lane];
-                });
+    each_fitted(grid, grid.slope32, grid.offset32, [&](std::ptrdiff_t i, Vector fitted) {
+        const Vector old = load(z + i);
+        const Vector left = load(r + i) - ((load(grid.count + i) + weight) * old - fitted);
+        const Vector value = old + kRelaxation * load(grid.relax + i) * left;
+        const Vector size = value < 0 ? -value : value;
+        store(z + i, value);
+        largest = size > largest ? size : largest;
+        for (std::ptrdiff_t half = i; half < i + kLanes; half += Lane::kCount) {
+            energy += Lane::at(z + half) * Lane::at(r + half);
+            change += Lane::at(z + half) * Lane::at(q + half);
+        }
+    });
     sums[0] = sum_of_lanes(energy);
     sums[1] = sum_of_lanes(change);
     sums[2] = 0;
-    for (float size : largest) sums[2] = size > sums[2] ? size : sums[2];
+    for (int lane = 0; lane < kLanes; ++lane)
+        sums[2] = largest[lane] > sums[2] ? largest[lane] : sums[2];
 }
 
 }  // namespace

@@ -16,6 +16,7 @@ struct FineGrid {
     std::ptrdiff_t stride;
     Runs windows;  // hold every window that touches an unknown pixel
     Runs pixels;   // hold every unknown pixel
+    Shafts window_shafts, pixel_shafts;  // the same blocks
     const float* grey;
     double* mean;      // of a window's grey values
     double* gain;      // 1 / (9 variance + epsilon); 0 where no window fits

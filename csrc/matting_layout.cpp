@@ -23,6 +23,20 @@ void collect_runs(std::vector<Run>& runs, std::ptrdiff_t row, std::ptrdiff_t fir
     }
 }
 
+template <typename Used>
+void collect_shafts(std::vector<Shaft>& shafts, const BlockMap& map, Used used) {
+    shafts.clear();
+    for (std::ptrdiff_t block = 0; block < map.blocks; ++block) {
+        for (std::ptrdiff_t y = 0; y < map.rows; ++y) {
+            if (!used(y, block)) continue;
+            const std::ptrdiff_t top = y;
+            while (y < map.rows && used(y, block)) ++y;
+            shafts.push_back({static_cast<std::int32_t>(block * kLanes),
+                              static_cast<std::int32_t>(top), static_cast<std::int32_t>(y)});
+        }
+    }
+}
+
 }  // namespace
 
 void BlockMap::resize(std::ptrdiff_t rows_, std::ptrdiff_t blocks_) {
@@ -89,19 +103,24 @@ void map_pixels(Image<const std::uint8_t> trimap, const TrimapCensus& census,
             used[block] = any;
         }
     }
+    const auto has_window = [&](std::ptrdiff_t y, std::ptrdiff_t b) {
+        const auto column = [&](std::ptrdiff_t c) {
+            return map.row(y - 1)[c] | map.row(y)[c] | map.row(y + 1)[c];
+        };
+        return (column(b) & kAny) || (column(b - 1) & kLastColumn) ||
+               (column(b + 1) & kFirstColumn);
+    };
+    collect_shafts(workspace.pixel_shafts, map,
+                   [&](std::ptrdiff_t y, std::ptrdiff_t b) { return map.row(y)[b] != 0; });
+    collect_shafts(workspace.window_shafts, map, has_window);
     workspace.pixels.clear();
     workspace.windows.clear();
     for (std::ptrdiff_t y = 0; y < rows; ++y) {
         const std::uint8_t* here = map.row(y);
-        const std::uint8_t* above = map.row(y - 1);
-        const std::uint8_t* below = map.row(y + 1);
         collect_runs(workspace.pixels, y, 0, map.blocks,
                      [&](std::ptrdiff_t b) { return here[b] != 0; });
-        const auto column = [&](std::ptrdiff_t b) { return above[b] | here[b] | below[b]; };
-        collect_runs(workspace.windows, y, 0, map.blocks, [&](std::ptrdiff_t b) {
-            return (column(b) & kAny) || (column(b - 1) & kLastColumn) ||
-                   (column(b + 1) & kFirstColumn);
-        });
+        collect_runs(workspace.windows, y, 0, map.blocks,
+                     [&](std::ptrdiff_t b) { return has_window(y, b); });
     }
 }
 

@@ -10,7 +10,7 @@ namespace dsnet {
 namespace {
 
 // Levels are added until at most this many nodes are left, which a Cholesky factor then solves.
-constexpr std::size_t kCoarsestNodes = 6;
+constexpr std::size_t kCoarsestNodes = 16;
 // Piecewise constant corrections fall short: a little more speeds the cycle up (Braess, "Towards
 // algebraic multigrid for elliptic problems of second order", 1995).
 constexpr float kOvercorrection = 1.4f;
