@@ -101,7 +101,7 @@ struct MattingKernels {
 
 DSNET_VECTOR_TABLE(MattingKernels, matting_kernels)
 
-struct MultigridKernels {
+struct CoarseningKernels {
     // Aggregates of 2 x 2 pixels or nodes: what lies below them and how it is reached.
     void (*gather_pixels)(const FineGrid& fine, const CoarseGrid& coarse, float* const* moments);
     void (*gather_nodes)(const CoarseGrid& fine, const CoarseGrid& coarse);
@@ -110,7 +110,11 @@ struct MultigridKernels {
                             float* const* moments, float* const* parity);
     void (*assemble_nodes)(const CoarseGrid& fine, const CoarseGrid& coarse);
     void (*weigh_smoother)(const CoarseGrid& grid);
+};
 
+DSNET_VECTOR_TABLE(CoarseningKernels, coarsening_kernels)
+
+struct MultigridKernels {
     void (*restrict_pixels)(const FineGrid& fine, const float* rest, const CoarseGrid& coarse);
     void (*prolong_pixels)(const FineGrid& fine, const CoarseGrid& coarse, float factor, float* z);
     void (*restrict_nodes)(const CoarseGrid& fine, const CoarseGrid& coarse);

@@ -154,7 +154,7 @@ void cycle(MattingWorkspace& workspace, const MultigridKernels& kernels, std::si
 }  // namespace
 
 void build_multigrid(MattingWorkspace& workspace) {
-    const MultigridKernels& kernels = multigrid_kernels();
+    const CoarseningKernels& kernels = coarsening_kernels();
     // The maps first, down to a single node: they tell how much memory there must be.
     std::size_t floats = 0, levels = 0;
     const BlockMap* map = &workspace.map;
