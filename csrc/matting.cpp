@@ -18,6 +18,8 @@ constexpr std::ptrdiff_t kJacobiUnknowns = 1500;
 constexpr double kLargestCorrection = 5e-4;
 // What the residual must come down to where pixels may be all but untied from the others.
 constexpr double kUntiedRtol = 1e-12;
+// Rounding may stop it this much earlier, which is still good.
+constexpr double kUntiedSlack = 10.0;
 // So few known pixels of a kind hardly hold the unknown ones.
 constexpr std::ptrdiff_t kFewKnown = 8;
 // A residual of so many times ||A|| ||x|| is rounding.
@@ -278,7 +280,9 @@ MattingOutcome solve_matting(Image<const float> image, Image<const std::uint8_t>
         }
     }
     const double rounding = kRounding * (9.0 + prior_weight) * std::sqrt(squares);
-    outcome.converged = outcome.residual <= std::max(rtol, rounding);
+    outcome.converged =
+        outcome.residual <= std::max(untied ? std::min(options.rtol, kUntiedSlack * rtol) : rtol,
+                                     rounding);
     return outcome;
 }
 
