@@ -18,7 +18,19 @@ SMALLEST_REDUCED_WIDTH = 32  # SKNet's L, the floor of the reduced width.
 
 
 class SelectiveFusion(nn.Module):
-    """Per channel softmax over two branches, weights from the pooled sum (SKNet)."""
+    """Softmax over two branches, channel by channel (paper, figure 4b; Li et al., SKNet, 2019).
+
+    Pooled over pixels, the branches' sum goes through a fully connected layer and ReLU, then
+    through one layer a branch; the softmax of these two weighs the branches. SKNet's batch norm
+    behind the first layer is left out: figure 4 shows none, and it has no statistics to take from
+    the paper's batch of one.
+
+    Parameters
+    ----------
+    channels : int
+    reduction : int
+        The hidden layer has ``max(channels // reduction, 32)`` units, as in SKNet.
+    """
 
     def __init__(self, channels: int, reduction: int = 16):
         super().__init__()
@@ -27,12 +39,13 @@ class SelectiveFusion(nn.Module):
         self.context = nn.Linear(hidden, channels)
         self.detail = nn.Linear(hidden, channels)
 
-    def forward(self, u, v):
-        pooled = (u.float() + v.float()).mean((2, 3)).to(u.dtype)
+    def forward(self, u: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+        """Blend context u and detail v, both [N, C, H, W]; pooling and softmax are float32."""
+        wide = torch.promote_types(u.dtype, torch.float32)
+        pooled = (u.to(wide) + v.to(wide)).mean((2, 3)).to(u.dtype)
         hidden = torch.relu(self.reduce(pooled))
-        logits = torch.stack([self.context(hidden), self.detail(hidden)])
-        a, b = torch.softmax(logits.float(), 0).to(u.dtype)
-        return a[:, :, None, None] * u + b[:, :, None, None] * v
+        share = torch.sigmoid((self.context(hidden) - self.detail(hidden)).to(wide)).to(u.dtype)
+        return v + share[:, :, None, None] * (u - v)
 
 
 def fold_batch_norm(norm: nn.BatchNorm2d, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -56,6 +56,16 @@ def test_selective_fusion_lies_between_its_branches():
     assert share.std() > 0
 
 
+def test_selection_is_a_softmax_of_pooled_sums():
+    torch.manual_seed(0)
+    select = SDRFM(2, 5, 8).double().select
+    u, v = torch.randn(2, 3, 8, 4, 5, dtype=torch.float64)
+    hidden = torch.relu(select.reduce(u.mean((2, 3)) + v.mean((2, 3))))
+    weights = torch.softmax(torch.stack([select.context(hidden), select.detail(hidden)]), 0)
+    a, b = weights[..., None, None]
+    assert torch.allclose(select(u, v), a * u + b * v, rtol=1e-10)
+
+
 @pytest.mark.parametrize("make", [EDRFM, SDRFM])
 def test_a_batch_of_one_trains(make):
     """The paper's batch size."""
