@@ -2,7 +2,6 @@
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 
-#include <cmath>
 #include <string>
 #include <utility>
 
@@ -16,9 +15,8 @@ RecistMark mark_argument(const Array<double>& coordinates) {
     if (coordinates.size() != 8)
         throw py::value_error("coordinates must be 8 numbers, got shape " +
                               shape_text(coordinates));
-    for (py::ssize_t i = 0; i < 8; ++i)
-        if (!std::isfinite(coordinates.data()[i]))
-            throw py::value_error("coordinates must be finite");
+    if (!are_usable(coordinates.data()))
+        throw py::value_error("coordinates must be finite and within +-1e9 pixels");
     return mark_as_given(coordinates.data());
 }
 

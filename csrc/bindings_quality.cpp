@@ -24,8 +24,8 @@ void check_shape(const Array<T>& array, const Peer& peer, const char* name, cons
 RecistMark mark_argument(const py::object& value) {
     const auto array = py::array_t<double, py::array::c_style | py::array::forcecast>::ensure(value);
     if (!array || array.size() != 8) throw py::value_error("mark must be 8 coordinates");
-    for (int i = 0; i < 8; ++i)
-        if (!std::isfinite(array.data()[i])) throw py::value_error("mark must be finite");
+    if (!are_usable(array.data()))
+        throw py::value_error("mark must be finite and within +-1e9 pixels");
     const double* c = array.data();
     // As given: the caller has chosen which axis is the long one.
     return {{{c[0], c[1]}, {c[2], c[3]}}, {{c[4], c[5]}, {c[6], c[7]}}};

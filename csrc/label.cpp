@@ -70,9 +70,10 @@ LabelOutcome label_recist(Image<const float> image, const double coordinates[8],
         return outcome;
     }
     outcome.constant = range.low == range.high;
-    for (int k = 0; k < 8; ++k)
-        if (!std::isfinite(coordinates[k])) outcome.error = LabelError::kMark;
-    if (outcome.error != LabelError::kNone) return outcome;
+    if (!are_usable(coordinates)) {
+        outcome.error = LabelError::kMark;
+        return outcome;
+    }
     if (image.rows < 3 || image.cols < 3) {
         outcome.error = LabelError::kSmall;
         return outcome;

@@ -32,7 +32,7 @@ struct LabelOptions {
 enum class LabelError : int {
     kNone,
     kImage,  // not finite, or outside 0..1
-    kMark,   // not finite, or outside the image
+    kMark,   // not usable, or outside the image
     kSmall,  // matting needs windows of 3 x 3
 };
 

@@ -74,6 +74,13 @@ int convex_hull(const RecistMark& mark, Point hull[4]) {
 
 }  // namespace
 
+bool are_usable(const double coordinates[8]) {
+    constexpr double kFarthest = 1e9;
+    bool usable = true;
+    for (int k = 0; k < 8; ++k) usable &= std::abs(coordinates[k]) <= kFarthest;  // false for NaN
+    return usable;
+}
+
 RecistMark mark_as_given(const double c[8]) {
     return {{{c[0], c[1]}, {c[2], c[3]}}, {{c[4], c[5]}, {c[6], c[7]}}};
 }

@@ -21,6 +21,9 @@ struct RecistMark {
     Point short_axis[2];
 };
 
+// Finite, and within what can belong to an image: beyond it products overflow.
+bool are_usable(const double coordinates[8]);
+
 // From the coordinates x1 y1 x2 y2 of the long axis, then of the short one.
 RecistMark mark_as_given(const double coordinates[8]);
 // The same, of axes in any order: the longer becomes the long one.

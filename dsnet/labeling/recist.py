@@ -13,6 +13,8 @@ import numpy as np
 
 # An axis drawn shorter than this many pixels has no direction to trust.
 SHORTEST_AXIS = 0.25
+# Coordinates beyond this, in pixels, belong to no image, and products of them would overflow.
+FARTHEST = 1e9
 # What can be odd about a mark; the compiled code tells them as bits in this order.
 PROBLEMS = (
     "zero-length long axis",
@@ -50,7 +52,7 @@ class RecistMark:
         Raises
         ------
         ValueError
-            When there are not eight numbers, or one is NaN or infinite.
+            When there are not eight numbers, or one is NaN, infinite or beyond +-1e9.
         TypeError
             When they are not numbers.
         """
@@ -62,6 +64,10 @@ class RecistMark:
             raise ValueError(f"coordinates must be 8 numbers, got {values.size}")
         if not np.isfinite(values).all():
             raise ValueError(f"coordinates must be finite, got {values.ravel().tolist()}")
+        if np.abs(values).max() > FARTHEST:
+            raise ValueError(
+                f"coordinates must be within +-{FARTHEST:g} pixels, got {values.ravel().tolist()}"
+            )
         first, second = values.reshape(2, 2, 2)
         if _length(second) > _length(first):
             first, second = second, first

@@ -12,6 +12,7 @@ from dsnet.data.phantom import KINDS, make_phantom
 from dsnet.labeling import RecistMark
 from dsnet.labeling.edge_model import edge_features, lesion_evidence, native_network
 from dsnet.labeling.grabcut import CERTAIN, cut_recist, cut_recist_reference
+from dsnet.labeling.recist import FARTHEST
 from shared_data import shared
 
 
@@ -124,6 +125,7 @@ def odd_images():
         ends = rng.uniform(-5, max(shape) + 5, 8)
         if number % 3 == 0:
             ends[rng.integers(8)] *= 10.0 ** rng.integers(0, 30)
+            ends = np.clip(ends, -FARTHEST, FARTHEST)
         mark = RecistMark.from_coordinates(ends)
         if "mark lies outside the image" not in mark.problems(shape):
             yield image, mark.coordinates

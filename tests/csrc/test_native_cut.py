@@ -33,7 +33,7 @@ def random_marks(seed, count, shape):
         if kind == 2:
             ends[2:] = ends[2]
         if kind == 3:
-            ends[rng.integers(4)] *= 10.0 ** rng.integers(2, 9)
+            ends[rng.integers(4)] *= 10.0 ** rng.integers(2, 8)
         yield RecistMark.from_coordinates(ends.ravel())
 
 
