@@ -100,8 +100,9 @@ def random_mark(rng, shape):
         lambda: anywhere[0] * rng.choice([0.0, 5e-324, 1e-160], (4, 2)),
         lambda: rng.choice([-0.5, 0.0, 0.5, 1.0], (4, 2)) * size - 0.5,  # on the border
         lambda: plausible + size * rng.choice([-1, 0, 1], 2),
-        lambda: rng.normal(0, 10.0 ** rng.integers(2, 20), (4, 2)),
-        lambda: rng.normal(0, 1, (4, 2)) * 10.0 ** rng.integers(20, 150),
+        lambda: rng.normal(0, 10.0 ** rng.integers(2, 9), (4, 2)),
+        lambda: rng.choice([-1e9, 1e9, 0.0, 3.0], (4, 2)),
+        lambda: rng.normal(0, 1, (4, 2)) * 10.0 ** rng.integers(9, 308),
     )
     mark = np.array(kinds[rng.integers(len(kinds))]()).ravel()
     if rng.random() < 0.05:
