@@ -1,7 +1,11 @@
 #include "label.h"
 
+#include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <cstring>
+
+#include "label_kernels.h"
 
 namespace dsnet {
 namespace {
@@ -22,39 +26,16 @@ class Stopwatch {
     std::chrono::steady_clock::time_point last_ = std::chrono::steady_clock::now();
 };
 
-struct Range {
-    float low, high;
-    bool valid;
-};
-
-Range range_of(Image<const float> image) {
-    constexpr std::ptrdiff_t kBlock = 16;
-    float low[kBlock], high[kBlock];
-    const float first = image.row(0)[0];
-    for (std::ptrdiff_t k = 0; k < kBlock; ++k) low[k] = high[k] = first;
-    std::int32_t odd = 0;
+bool is_valid(Image<const float> image, bool& constant) {
+    Range whole = {image.row(0)[0], image.row(0)[0], true};
     for (std::ptrdiff_t y = 0; y < image.rows; ++y) {
-        const float* row = image.row(y);
-        std::ptrdiff_t x = 0;
-        for (; x + kBlock <= image.cols; x += kBlock) {
-            for (std::ptrdiff_t k = 0; k < kBlock; ++k) {
-                const float value = row[x + k];
-                low[k] = value < low[k] ? value : low[k];
-                high[k] = value > high[k] ? value : high[k];
-                odd |= !(value >= -kSlack);  // true for NaN, too
-            }
-        }
-        for (; x < image.cols; ++x) {
-            low[0] = row[x] < low[0] ? row[x] : low[0];
-            high[0] = row[x] > high[0] ? row[x] : high[0];
-            odd |= !(row[x] >= -kSlack);
-        }
+        const Range row = label_kernels().range(image.row(y), image.cols);
+        whole.low = std::min(whole.low, row.low);
+        whole.high = std::max(whole.high, row.high);
+        whole.ordered &= row.ordered;
     }
-    for (std::ptrdiff_t k = 1; k < kBlock; ++k) {
-        low[0] = low[k] < low[0] ? low[k] : low[0];
-        high[0] = high[k] > high[0] ? high[k] : high[0];
-    }
-    return {low[0], high[0], !odd && high[0] <= 1 + kSlack};
+    constant = whole.low == whole.high;
+    return whole.ordered && whole.low >= -kSlack && whole.high <= 1 + kSlack;
 }
 
 }  // namespace
@@ -64,12 +45,10 @@ LabelOutcome label_recist(Image<const float> image, const double coordinates[8],
                           Image<float> alpha, Image<std::uint8_t> binary,
                           Image<std::uint8_t> trimap) {
     LabelOutcome outcome;
-    const Range range = range_of(image);
-    if (!range.valid) {
+    if (!is_valid(image, outcome.constant)) {
         outcome.error = LabelError::kImage;
         return outcome;
     }
-    outcome.constant = range.low == range.high;
     if (!are_usable(coordinates)) {
         outcome.error = LabelError::kMark;
         return outcome;
@@ -104,9 +83,13 @@ LabelOutcome label_recist(Image<const float> image, const double coordinates[8],
     // The cut's probabilities, where matting asks for them.
     for (std::ptrdiff_t y = 0; y < image.rows; ++y) {
         float* toward = workspace.prior.data() + y * image.cols;
-        for (std::ptrdiff_t x = 0; x < image.cols; ++x)
-            if (trimap.row(y)[x] == kUnknown)
-                toward[x] = static_cast<float>(1.0 / (1.0 + std::exp(-double{log_odds.row(y)[x]})));
+        const std::uint8_t* row = trimap.row(y);
+        for (std::ptrdiff_t x = 0; x < image.cols; ++x) {
+            const void* next = std::memchr(row + x, kUnknown, static_cast<std::size_t>(image.cols - x));
+            if (next == nullptr) break;
+            x = static_cast<const std::uint8_t*>(next) - row;
+            toward[x] = static_cast<float>(1.0 / (1.0 + std::exp(-double{log_odds.row(y)[x]})));
+        }
     }
     MattingOptions matting = options.matting;
     matting.prior_weight = options.prior_weight;
@@ -114,19 +97,8 @@ LabelOutcome label_recist(Image<const float> image, const double coordinates[8],
         solve_matting(image, split, {workspace.prior.data(), image.rows, image.cols}, matting,
                       workspace.matting, alpha);
     // Each pixel keeps the cut's side of one half.
-    const float below_half = std::nextafter(0.5f, 0.0f);
-    for (std::ptrdiff_t y = 0; y < image.rows; ++y) {
-        float* share = alpha.row(y);
-        const std::uint8_t* inside = mask.row(y);
-        std::uint8_t* lesion = binary.row(y);
-        for (std::ptrdiff_t x = 0; x < image.cols; ++x) {
-            const float value = share[x];
-            const float at_least = value > 0.5f ? value : 0.5f;
-            const float at_most = value < below_half ? value : below_half;
-            share[x] = inside[x] ? at_least : at_most;
-            lesion[x] = inside[x];
-        }
-    }
+    for (std::ptrdiff_t y = 0; y < image.rows; ++y)
+        label_kernels().take_sides(mask.row(y), image.cols, alpha.row(y), binary.row(y));
     outcome.seconds[2] = watch.lap();
 
     QualityContext context;
