@@ -15,8 +15,10 @@ from .cbam_forward import CbamSaved, allocate_cbam, launch_cbam_forward
 from .launch import (
     NAMESPACE,
     Tile,
+    blend,
     check,
     gpu_milliseconds,
+    no_autocast,
     no_double_backward,
     on_device_of,
     runs_kernels,
@@ -37,7 +39,7 @@ def cbam_reference(
     def wide(tensor):
         return None if tensor is None else tensor.to(dtype)
 
-    with _no_autocast(x):
+    with no_autocast(x):
         out = wide(x)
         if scale is not None:
             out = out * wide(scale)[:, None, None] + wide(shift)[:, None, None]
@@ -56,7 +58,7 @@ def cbam_reference(
             mean, var = wide(running_mean), wide(running_var)
             if logit.numel() > 0 and (training or running_mean is None):
                 var, mean = torch.var_mean(logit, correction=0)
-                _blend(running_mean, running_var, mean, var, logit.numel(), momentum)
+                blend(running_mean, running_var, mean, var, logit.numel(), momentum)
             if mean is not None:
                 logit = (logit - mean) * torch.rsqrt(var + eps)
             logit = logit * wide(norm_weight) + wide(norm_bias)
@@ -64,22 +66,6 @@ def cbam_reference(
         if residual is not None:
             out = F.relu(out + wide(residual))
     return out.to(x.dtype)
-
-
-def _no_autocast(x: torch.Tensor):
-    kind = x.device.type
-    if torch.amp.is_autocast_available(kind):
-        return torch.autocast(kind, enabled=False)
-    return contextlib.nullcontext()
-
-
-def _blend(running_mean, running_var, mean, var, count, momentum) -> None:
-    """Blend a batch's mean and (biased) variance into the running ones, if there are any."""
-    if running_mean is None:
-        return
-    with torch.no_grad():
-        running_mean.lerp_(mean.to(running_mean.dtype), momentum)
-        running_var.lerp_((var * (count / (count - 1))).to(running_var.dtype), momentum)
 
 
 @torch.library.custom_op(f"{NAMESPACE}::cbam", mutates_args=())
@@ -278,7 +264,7 @@ def cbam(
     )  # fmt: skip
     if batch_stats and running_mean is not None and n > 0:
         stats = saved[-1]
-        _blend(running_mean, running_var, stats[2], stats[4], n * h * w, momentum)
+        blend(running_mean, running_var, stats[2], stats[4], n * h * w, momentum)
     return y
 
 

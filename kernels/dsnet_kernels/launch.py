@@ -248,6 +248,23 @@ def gpu_milliseconds(run, repeats: int = 20) -> float:
     return sorted(start.elapsed_time(end) for start, end in events)[repeats // 2]
 
 
+def no_autocast(x: torch.Tensor):
+    """A context in which autocast leaves x's device alone."""
+    kind = x.device.type
+    if torch.amp.is_autocast_available(kind):
+        return torch.autocast(kind, enabled=False)
+    return contextlib.nullcontext()
+
+
+def blend(running_mean, running_var, mean, var, count, momentum) -> None:
+    """Blend a batch's mean and (biased) variance into the running ones, if there are any."""
+    if running_mean is None:
+        return
+    with torch.no_grad():
+        running_mean.lerp_(mean.to(running_mean.dtype), momentum)
+        running_var.lerp_((var * (count / (count - 1))).to(running_var.dtype), momentum)
+
+
 def no_double_backward(operation: str):
     """A backward for a backward operator: second derivatives are refused in so many words."""
 
