@@ -11,8 +11,11 @@ namespace dsnet {
 namespace {
 
 constexpr std::uint8_t kUnknown = 128, kForeground = 255;
-// Up to so many unknowns the diagonal alone is faster than building a hierarchy (measured).
-constexpr std::ptrdiff_t kJacobiUnknowns = 1500;
+// Where the unknown region is narrow or small the diagonal is enough: a hierarchy costs as much as
+// some twenty of its iterations. On rings the two break even at a half width of about 8 pixels, for
+// 1000 as for 10000 unknowns, which is a run of 25 along the rows (python -m bench.matting).
+constexpr std::ptrdiff_t kWideRun = 25;
+constexpr std::ptrdiff_t kManyUnknowns = 500;
 // Besides the residual: the last correction at any pixel. Weakly tied pixels barely show in the
 // residual, but the cycle sees them.
 constexpr double kLargestCorrection = 5e-4;
@@ -258,7 +261,8 @@ MattingOutcome solve_matting(Image<const float> image, Image<const std::uint8_t>
     bool multigrid = options.preconditioner == Preconditioner::kMultigrid;
     // A prior's weight on the diagonal leaves little to precondition.
     if (options.preconditioner == Preconditioner::kAuto)
-        multigrid = !has_prior && outcome.unknowns > kJacobiUnknowns;
+        multigrid = !has_prior && census.unknowns > kManyUnknowns &&
+                    2 * census.unknowns > kWideRun * census.changes;
     outcome.preconditioner = multigrid ? Preconditioner::kMultigrid : Preconditioner::kJacobi;
     if (!(norm > 0)) return outcome;  // nothing draws alpha away from 0
     kernels.scale(grid, 1.0 / norm, workspace.b, workspace.r);

@@ -62,6 +62,10 @@ TrimapCensus take_census(Image<const std::uint8_t> trimap, std::vector<std::uint
             foregrounds += row[x] == kForeground;
             backgrounds += row[x] == 0;
         }
+        std::int32_t changes = 0;
+        for (std::ptrdiff_t x = 1; x < trimap.cols; ++x)
+            changes += (row[x] == kUnknown) != (row[x - 1] == kUnknown);
+        census.changes += unknown ? changes : 0;
         census.unknowns += unknowns;
         census.foreground += foregrounds;
         census.background += backgrounds;
