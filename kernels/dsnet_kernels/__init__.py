@@ -2,15 +2,19 @@
 
 ``cbam`` and ``selective_fusion`` run Triton kernels on CUDA tensors and plain PyTorch elsewhere;
 ``cbam_reference`` and ``selective_fusion_reference`` are that plain PyTorch.
-``warmup_cbam`` compiles before the first step. ``CBAM`` and ``SelectiveFusion`` are modules,
-``from_module`` makes a CBAM of one written elsewhere.
+``warmup_cbam`` and ``warmup_selective_fusion`` compile before the first step. ``CBAM`` and
+``SelectiveFusion`` are modules, ``from_module`` makes a CBAM of one written elsewhere.
 """
 
 from . import layers
 from .cbam import cbam, cbam_reference, warmup_cbam
 from .convert import from_module
 from .modules import CBAM, SelectiveFusion
-from .selective_fusion import selective_fusion, selective_fusion_reference
+from .selective_fusion import (
+    selective_fusion,
+    selective_fusion_reference,
+    warmup_selective_fusion,
+)
 
 __all__ = [
     "CBAM",
@@ -22,4 +26,5 @@ __all__ = [
     "selective_fusion",
     "selective_fusion_reference",
     "warmup_cbam",
+    "warmup_selective_fusion",
 ]

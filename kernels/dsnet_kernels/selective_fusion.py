@@ -4,10 +4,25 @@ Li, Wang, Hu, Yang, "Selective Kernel Networks", CVPR 2019, equations 1 to 6, fo
 the context u and the detail v are weighed against each other, a channel at a time.
 """
 
+import contextlib
+
 import torch
 import torch.nn.functional as F
 
-from .launch import blend, check, no_autocast
+from .launch import (
+    NAMESPACE,
+    Tile,
+    blend,
+    check,
+    gpu_milliseconds,
+    no_autocast,
+    no_double_backward,
+    on_device_of,
+    runs_kernels,
+    tune,
+)
+from .selective_fusion_backward import allocate_fusion_gradients, launch_fusion_backward
+from .selective_fusion_forward import FusionSaved, allocate_fusion, launch_fusion_forward
 
 OptionalTensor = torch.Tensor | None
 
@@ -49,6 +64,95 @@ def selective_fusion_reference(
     return out.to(u.dtype)
 
 
+@torch.library.custom_op(f"{NAMESPACE}::selective_fusion", mutates_args=())
+def selective_fusion_op(
+    u: torch.Tensor, v: torch.Tensor, fc_weight: torch.Tensor, fc_bias: OptionalTensor,
+    a_weight: torch.Tensor, a_bias: OptionalTensor, b_weight: torch.Tensor, b_bias: OptionalTensor,
+    norm_weight: OptionalTensor, norm_bias: OptionalTensor, running_mean: OptionalTensor,
+    running_var: OptionalTensor, batch_stats: bool, eps: float, u_scale: OptionalTensor,
+    u_shift: OptionalTensor, v_scale: OptionalTensor, v_shift: OptionalTensor,
+    negative_slope: float,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:  # fmt: skip
+    """out and the four tensors of `FusionSaved`."""
+    out, saved = launch_fusion_forward(
+        u, v, fc_weight, fc_bias, a_weight, a_bias, b_weight, b_bias, norm_weight, norm_bias,
+        running_mean, running_var, batch_stats, eps, u_scale, u_shift, v_scale, v_shift,
+        negative_slope,
+    )  # fmt: skip
+    return out, *saved
+
+
+@selective_fusion_op.register_fake
+def _(u, v, fc_weight, *rest):
+    out, saved = allocate_fusion(u, fc_weight)
+    return out, *saved
+
+
+@torch.library.custom_op(f"{NAMESPACE}::selective_fusion_backward", mutates_args=())
+def selective_fusion_backward_op(
+    dout: torch.Tensor, u: torch.Tensor, v: torch.Tensor, saved: list[torch.Tensor],
+    fc_weight: torch.Tensor, a_weight: torch.Tensor, b_weight: torch.Tensor,
+    norm_weight: OptionalTensor, norm_bias: OptionalTensor, batch_stats: bool,
+    u_scale: OptionalTensor, u_shift: OptionalTensor, v_scale: OptionalTensor,
+    v_shift: OptionalTensor, negative_slope: float,
+) -> list[torch.Tensor]:  # fmt: skip
+    """du, dv, the prologues' four gradients and the eight parameters'."""
+    return list(
+        launch_fusion_backward(
+            dout, u, v, FusionSaved(*saved), fc_weight, a_weight, b_weight, norm_weight, norm_bias,
+            batch_stats, u_scale, u_shift, v_scale, v_shift, negative_slope,
+        )
+    )  # fmt: skip
+
+
+@selective_fusion_backward_op.register_fake
+def _(
+    dout, u, v, saved, fc_weight, a_weight, b_weight, norm_weight, norm_bias, batch_stats,
+    u_scale, u_shift, v_scale, v_shift, negative_slope,
+):  # fmt: skip
+    prologue = u_scale is not None or v_scale is not None
+    return list(allocate_fusion_gradients(u, v, fc_weight, prologue))
+
+
+def _set_up_fusion(ctx, inputs, output):
+    u, v, *parameters = inputs[:10]
+    batch_stats, _, *prologue, slope = inputs[12:]
+    fc_weight, _, a_weight, _, b_weight, _, norm_weight, norm_bias = parameters
+    _, *saved = output
+    weights = (fc_weight, a_weight, b_weight, norm_weight, norm_bias)
+    ctx.save_for_backward(u, v, *saved, *weights, *prologue)
+    ctx.batch_stats, ctx.negative_slope = batch_stats, slope
+    ctx.parameters = [None if t is None else t.dtype for t in parameters]
+    ctx.prologue = [None if t is None else t.dtype for t in prologue]
+    ctx.mark_non_differentiable(*saved)
+    ctx.set_materialize_grads(False)
+
+
+def _backward_of_fusion(ctx, dout, *_):
+    if dout is None:
+        return (None,) * 19
+    u, v, *rest = ctx.saved_tensors
+    saved, weights, prologue = rest[:4], rest[4:9], rest[9:]
+    du, dv, dprologue, *parameters = selective_fusion_backward_op(
+        dout, u, v, saved, *weights, ctx.batch_stats, *prologue, ctx.negative_slope
+    )
+
+    def typed(gradients, dtypes):
+        pairs = zip(gradients, dtypes, strict=True)
+        return [None if dtype is None else gradient.to(dtype) for gradient, dtype in pairs]
+
+    folds = (None,) * 4
+    if any(dtype is not None for dtype in ctx.prologue):
+        folds = typed(dprologue.unbind(), ctx.prologue)
+    return (
+        du, dv, *typed(parameters, ctx.parameters), None, None, None, None, *folds, None,
+    )  # fmt: skip
+
+
+selective_fusion_op.register_autograd(_backward_of_fusion, setup_context=_set_up_fusion)
+selective_fusion_backward_op.register_autograd(no_double_backward("selective_fusion"))
+
+
 def selective_fusion(
     u: torch.Tensor,
     v: torch.Tensor,
@@ -76,7 +180,9 @@ def selective_fusion(
 
     ``z = relu(norm(fc(mean_p(u + v))))`` and a is the first of the softmax over the two logits
     ``fc_a(z)`` and ``fc_b(z)``, that is the sigmoid of their difference. Sums and products are
-    float32 whatever the dtype; the result has u's dtype and memory format.
+    float32 whatever the dtype; the result has u's dtype and memory format. CUDA tensors in
+    float32, float16 and bfloat16 run the Triton kernels, everything else, and more than 32767
+    channels or 2^30 pixels, runs `selective_fusion_reference`.
 
     Parameters
     ----------
@@ -106,6 +212,8 @@ def selective_fusion(
         For shapes or devices that do not fit, and for batch statistics of a single sample.
     TypeError
         For missing or non-floating tensors.
+    NotImplementedError
+        From the kernels' second derivative.
     """
     check("u", u, (-1, -1, -1, -1), u)
     n, c, h, w = u.shape
@@ -128,10 +236,104 @@ def selective_fusion(
     batch_stats = norm_weight is not None and (training or running_mean is None)
     if batch_stats and n == 1:
         raise ValueError("batch statistics need more than one sample; u has one")
-    return selective_fusion_reference(
-        u, v, fc_weight, fc_bias, a_weight, a_bias, b_weight, b_bias,
-        norm_weight=norm_weight, norm_bias=norm_bias, running_mean=running_mean,
-        running_var=running_var, training=training, momentum=momentum, eps=eps,
-        u_scale=u_scale, u_shift=u_shift, v_scale=v_scale, v_shift=v_shift,
-        negative_slope=negative_slope,
+    if not runs_kernels(u) or not runs_kernels(v):
+        return selective_fusion_reference(
+            u, v, fc_weight, fc_bias, a_weight, a_bias, b_weight, b_bias,
+            norm_weight=norm_weight, norm_bias=norm_bias, running_mean=running_mean,
+            running_var=running_var, training=training, momentum=momentum, eps=eps,
+            u_scale=u_scale, u_shift=u_shift, v_scale=v_scale, v_shift=v_shift,
+            negative_slope=negative_slope,
+        )  # fmt: skip
+    out, *saved = selective_fusion_op(
+        u, v, fc_weight, fc_bias, a_weight, a_bias, b_weight, b_bias, norm_weight, norm_bias,
+        running_mean, running_var, batch_stats, eps, u_scale, u_shift, v_scale, v_shift,
+        negative_slope,
     )  # fmt: skip
+    if batch_stats and running_mean is not None and n > 0:
+        stats = saved[-1]
+        blend(running_mean, running_var, stats[0], stats[2], n, momentum)
+    return out
+
+
+def warmup_selective_fusion(
+    shapes,
+    *,
+    dtype: torch.dtype = torch.float32,
+    channels_last: bool = False,
+    hidden: int | None = None,
+    bias: bool = False,
+    norm: bool = True,
+    prologue: bool = False,
+    backward: bool = True,
+    find_tile: bool = False,
+    device: torch.device | str = "cuda",
+) -> dict[Tile, float]:
+    """Compile the kernels that these shapes need before the first step needs them.
+
+    Parameters
+    ----------
+    shapes : iterable of (N, C, H, W)
+    dtype, channels_last
+        Of u and v; the parameters are float32.
+    hidden, bias, norm, prologue
+        Which of `selective_fusion`'s variants: hidden units (None: ``max(C // 16, 32)``), biases
+        in all layers, batch norm (by running statistics where N is 1), prologues of both branches.
+    backward : bool
+        The gradients' kernels as well.
+    find_tile : bool
+        Time each of the few tiles over all shapes together and use the fastest for this memory
+        format from now on in this process.
+    device
+        A CUDA device.
+
+    Returns
+    -------
+    dict of Tile to float
+        Milliseconds for all shapes together with each tile; empty without `find_tile`.
+
+    Raises
+    ------
+    ValueError
+        For a device that runs no kernels.
+    """
+    if not runs_kernels(torch.empty(0, dtype=dtype, device=device)):
+        raise ValueError(f"device is {device} and dtype {dtype}; nothing would be compiled")
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+    calls = []
+    for n, c, h, w in shapes:
+        d = max(c // 16, 32) if hidden is None else hidden
+
+        def normal(*sizes):
+            return torch.randn(sizes, device=device, requires_grad=backward)
+
+        def image(shape=(n, c, h, w)):
+            values = torch.randn(shape, device=device, dtype=dtype)
+            return values.contiguous(memory_format=layout).requires_grad_(backward)
+
+        given = [image(), image()]
+        for sizes in ((d, c), (c, d), (c, d)):
+            given += [normal(*sizes), normal(sizes[0]) if bias else None]
+        options = {}
+        if norm:
+            options = {"norm_weight": normal(d), "norm_bias": normal(d), "training": n > 1}
+            if n == 1:
+                options["running_mean"] = torch.zeros(d, device=device)
+                options["running_var"] = torch.ones(d, device=device)
+        if prologue:
+            names = ("u_scale", "u_shift", "v_scale", "v_shift")
+            options |= {name: normal(c) for name in names}
+        calls.append((given, options))
+
+    def run() -> None:
+        for given, options in calls:
+            out = selective_fusion(*given, **options)
+            if backward:
+                tensors = [t for t in (*given, *options.values()) if torch.is_tensor(t)]
+                leaves = [t for t in tensors if t.requires_grad]
+                torch.autograd.grad(out, leaves, torch.ones_like(out))
+
+    with on_device_of(calls[0][0][0]) if calls else contextlib.nullcontext(), torch.enable_grad():
+        if find_tile:
+            return tune("selective_fusion", channels_last, lambda: gpu_milliseconds(run))
+        run()
+    return {}

@@ -153,7 +153,35 @@ def cbam_launches(shape, dtype, channels_last: bool, extras: bool) -> list:
     return launches
 
 
-OPERATIONS = {"cbam": cbam_launches}
+def selective_fusion_launches(shape, dtype, channels_last: bool, extras: bool) -> list:
+    """The launches of selective fusion; extras: both prologues and batch norm."""
+    from dsnet_kernels import selective_fusion_backward, selective_fusion_forward
+
+    c = shape[1]
+    d = max(c // 16, 32)
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+
+    def big():
+        return torch.empty(shape, dtype=dtype, device="meta", memory_format=layout)
+
+    def weight(*sizes):
+        return torch.empty(sizes, device="meta")
+
+    fc, a, b = weight(d, c), weight(c, d), weight(c, d)
+    norm = (weight(d), weight(d)) if extras else (None, None)
+    prologue = [weight(c) if extras else None for _ in range(4)]
+    with recording(selective_fusion_forward, selective_fusion_backward) as launches:
+        u, v = big(), big()
+        _, saved = selective_fusion_forward.launch_fusion_forward(
+            u, v, fc, None, a, None, b, None, *norm, None, None, extras, 1e-5, *prologue, 0.01
+        )
+        selective_fusion_backward.launch_fusion_backward(
+            big(), u, v, saved, fc, a, b, *norm, extras, *prologue, 0.01
+        )
+    return launches
+
+
+OPERATIONS = {"cbam": cbam_launches, "selective_fusion": selective_fusion_launches}
 SHAPE = (4, 64, 256, 256)
 
 

@@ -1,0 +1,205 @@
+"""Fused selective fusion, forward: a pass that pools, small kernels, a pass that mixes.
+
+Bytes, for u and v of B bytes each: pool reads 2 B; mix reads 2 B and writes B. The mix walks the
+batch in the opposite direction, so that it starts on what still lies in L2: there device memory
+sees towards 2 B read and B written. Between them is only what has [N, C] and [N, D] numbers,
+done in two launches (three with a batch norm, which couples the batch); the same in PyTorch's
+operators would be eight to twelve.
+
+Names as in `cbam_forward`. u, v and out are [N, C, P] with P = H * W, each with strides of its
+own over sample, channel and pixel, of which one of the last two is 1. All arithmetic is in
+float32.
+"""
+
+from typing import NamedTuple
+
+import torch
+
+from .launch import (
+    ceil_div,
+    dense,
+    empty_like_shape,
+    is_channels_last,
+    on_device_of,
+    packed,
+    power_of_two,
+    strides,
+    tl,
+    triton,
+    walk,
+)
+from .selective_fusion_gate import fusion_gate_kernel, fusion_hidden_kernel, fusion_norm_kernel
+
+
+@triton.jit
+def folded(p_x, scale, shift, c, m_c, o_p, mask, slope, PROLOGUE: tl.constexpr):
+    """A block of a branch: leaky_relu(x * scale + shift) with a prologue, 0 outside."""
+    b_x = tl.load(p_x[:, None] + o_p, mask, other=0).to(tl.float32)
+    if PROLOGUE:
+        b_x *= tl.load(scale + c, m_c, other=0).to(tl.float32)[:, None]
+        b_x += tl.load(shift + c, m_c, other=0).to(tl.float32)[:, None]
+        b_x = tl.where(mask, tl.where(b_x > 0, b_x, b_x * slope), 0.0)
+    return b_x
+
+
+@triton.jit
+def fusion_pool_kernel(
+    u, v, u_scale, u_shift, v_scale, v_shift, part, slope,
+    C, P, C_BLOCKS, CHUNK, SPLITS, stride_un, stride_uc, stride_up, stride_vn, stride_vc, stride_vp,
+    FOLD_U: tl.constexpr, FOLD_V: tl.constexpr, BLOCK_C: tl.constexpr, BLOCK_P: tl.constexpr,
+    STAGES: tl.constexpr,
+):  # fmt: skip
+    """Sums of u + v over a chunk of pixels, part [N, SPLITS, C].
+
+    One program a (sample, block of channels, chunk of pixels). Reads u and v once: 2 B.
+    """
+    pid = tl.program_id(0)
+    i_s = pid % SPLITS
+    i_c = pid // SPLITS % C_BLOCKS
+    i_n = (pid // SPLITS // C_BLOCKS).to(tl.int64)
+    c = i_c * BLOCK_C + tl.arange(0, BLOCK_C)
+    c64 = c.to(tl.int64)
+    m_c = c < C
+    start = i_s * CHUNK
+    first = start.to(tl.int64)
+    lane = tl.arange(0, BLOCK_P)
+    p_u = u + i_n * stride_un + first * stride_up + c64 * stride_uc
+    p_v = v + i_n * stride_vn + first * stride_vp + c64 * stride_vc
+    acc = tl.zeros([BLOCK_C, BLOCK_P], tl.float32)
+    for p0 in tl.range(start, tl.minimum(start + CHUNK, P), BLOCK_P, num_stages=STAGES):
+        mask = m_c[:, None] & (p0 + lane < P)[None, :]
+        o_u = (lane * stride_up)[None, :]
+        o_v = (lane * stride_vp)[None, :]
+        b_u = folded(p_u, u_scale, u_shift, c, m_c, o_u, mask, slope, FOLD_U)
+        b_v = folded(p_v, v_scale, v_shift, c, m_c, o_v, mask, slope, FOLD_V)
+        acc += b_u + b_v
+        p_u += BLOCK_P * stride_up
+        p_v += BLOCK_P * stride_vp
+    tl.store(part + (i_n * SPLITS + i_s) * C + c, tl.sum(acc, 1), m_c)
+
+
+@triton.jit
+def fusion_mix_kernel(
+    u, v, u_scale, u_shift, v_scale, v_shift, gate, out, slope,
+    C, P, C_BLOCKS, CHUNK, SPLITS, stride_un, stride_uc, stride_up, stride_vn, stride_vc, stride_vp,
+    stride_on, stride_oc, stride_op,
+    FOLD_U: tl.constexpr, FOLD_V: tl.constexpr, BLOCK_C: tl.constexpr, BLOCK_P: tl.constexpr,
+    STAGES: tl.constexpr,
+):  # fmt: skip
+    """out = gate * u + (1 - gate) * v.
+
+    One program a (sample, block of channels, chunk of pixels), from the last to the first. Reads
+    2 B, writes B.
+    """
+    pid = tl.num_programs(0) - 1 - tl.program_id(0)
+    i_s = pid % SPLITS
+    i_c = pid // SPLITS % C_BLOCKS
+    i_n = (pid // SPLITS // C_BLOCKS).to(tl.int64)
+    c = i_c * BLOCK_C + tl.arange(0, BLOCK_C)
+    c64 = c.to(tl.int64)
+    m_c = c < C
+    start = i_s * CHUNK
+    first = start.to(tl.int64)
+    lane = tl.arange(0, BLOCK_P)
+    p_u = u + i_n * stride_un + first * stride_up + c64 * stride_uc
+    p_v = v + i_n * stride_vn + first * stride_vp + c64 * stride_vc
+    p_o = out + i_n * stride_on + first * stride_op + c64 * stride_oc
+    b_gate = tl.load(gate + i_n * C + c, m_c, other=0)[:, None]
+    for p0 in tl.range(start, tl.minimum(start + CHUNK, P), BLOCK_P, num_stages=STAGES):
+        mask = m_c[:, None] & (p0 + lane < P)[None, :]
+        o_u = (lane * stride_up)[None, :]
+        o_v = (lane * stride_vp)[None, :]
+        b_u = folded(p_u, u_scale, u_shift, c, m_c, o_u, mask, slope, FOLD_U)
+        b_v = folded(p_v, v_scale, v_shift, c, m_c, o_v, mask, slope, FOLD_V)
+        b_out = b_gate * b_u + (1 - b_gate) * b_v
+        # The rest of u and v is still wanted from L2, out is not.
+        tl.store(
+            p_o[:, None] + (lane * stride_op)[None, :], b_out.to(out.dtype.element_ty), mask,
+            eviction_policy="evict_first",
+        )  # fmt: skip
+        p_u += BLOCK_P * stride_up
+        p_v += BLOCK_P * stride_vp
+        p_o += BLOCK_P * stride_op
+
+
+class FusionSaved(NamedTuple):
+    """What the backward needs, in float32.
+
+    pooled [N, C]; hidden [N, D] before its norm; gate [N, C]; stats [3, D] of the norm.
+    """
+
+    pooled: torch.Tensor
+    hidden: torch.Tensor
+    gate: torch.Tensor
+    stats: torch.Tensor
+
+
+def allocate_fusion(u: torch.Tensor, fc_weight: torch.Tensor) -> tuple[torch.Tensor, FusionSaved]:
+    """The output and what is saved, unwritten; fakes and real calls share it."""
+    n, c, d = u.shape[0], u.shape[1], fc_weight.shape[0]
+    options = {"dtype": torch.float32, "device": u.device}
+    return empty_like_shape(u, is_channels_last(u)), FusionSaved(
+        torch.empty(n, c, **options),
+        torch.empty(n, d, **options),
+        torch.empty(n, c, **options),
+        torch.empty(3, d, **options),
+    )
+
+
+def launch_fusion_forward(
+    u, v, fc_weight, fc_bias, a_weight, a_bias, b_weight, b_bias, norm_weight, norm_bias,
+    running_mean, running_var, batch_stats, eps, u_scale, u_shift, v_scale, v_shift, slope,
+) -> tuple[torch.Tensor, FusionSaved]:  # fmt: skip
+    """Launch the forward kernels; arguments as in `selective_fusion`."""
+    channels_last = is_channels_last(u)
+    out, saved = allocate_fusion(u, fc_weight)
+    if u.numel() == 0:
+        for tensor in saved:
+            tensor.zero_()
+        return out, saved
+    n, c, h, w = u.shape
+    p, d = h * w, fc_weight.shape[0]
+    u, v = dense(u, channels_last), dense(v, channels_last)
+    fc_weight, fc_bias, a_weight, a_bias, b_weight, b_bias = packed(
+        fc_weight, fc_bias, a_weight, a_bias, b_weight, b_bias
+    )
+    norm_weight, norm_bias, running_mean, running_var = packed(
+        norm_weight, norm_bias, running_mean, running_var
+    )
+    prologue = packed(u_scale, u_shift, v_scale, v_shift)
+    at = walk("selective_fusion", channels_last, c, p)
+    part = torch.empty(n, at.splits, c, dtype=torch.float32, device=u.device)
+    options = {
+        "FOLD_U": u_scale is not None, "FOLD_V": v_scale is not None, "BLOCK_C": at.block_c,
+        "BLOCK_P": at.block_p, "STAGES": at.stages, "num_warps": at.warps,
+    }  # fmt: skip
+    walked = (c, p, at.c_blocks, at.chunk, at.splits)
+    branches = (*strides(u, channels_last), *strides(v, channels_last))
+    wide = power_of_two(c)
+    rows = max(1, 4096 // wide)
+    block_d = min(power_of_two(d), rows)
+    streams = n * at.c_blocks * at.splits
+    with on_device_of(u):
+        fusion_pool_kernel[(streams,)](u, v, *prologue, part, slope, *walked, *branches, **options)
+        fusion_hidden_kernel[(n,)](
+            part, fc_weight, fc_bias, saved.pooled, saved.hidden, c, d, p, at.splits,
+            HAS_BIAS=fc_bias is not None, BLOCK_S=min(power_of_two(at.splits), rows),
+            BLOCK_D=block_d, BLOCK_C=wide, num_warps=8,
+        )  # fmt: skip
+        if norm_weight is not None:
+            fusion_norm_kernel[(ceil_div(d, 32),)](
+                saved.hidden, running_mean, running_var, saved.stats, n, d, eps,
+                BATCH_STATS=batch_stats, BLOCK_N=16, BLOCK_D=32,
+            )  # fmt: skip
+        else:
+            saved.stats.zero_()
+        fusion_gate_kernel[(n,)](
+            saved.hidden, saved.stats, norm_weight, norm_bias, a_weight, a_bias, b_weight, b_bias,
+            saved.gate, c, d, NORM=norm_weight is not None, HAS_A=a_bias is not None,
+            HAS_B=b_bias is not None, BLOCK_D=block_d, BLOCK_C=wide, num_warps=8,
+        )  # fmt: skip
+        fusion_mix_kernel[(streams,)](
+            u, v, *prologue, saved.gate, out, slope, *walked, *branches,
+            *strides(out, channels_last), **options,
+        )  # fmt: skip
+    return out, saved
