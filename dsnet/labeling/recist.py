@@ -226,6 +226,29 @@ class RecistMark:
         )
 
 
+def ordered_coordinates(coordinates: np.ndarray) -> np.ndarray:
+    """What `RecistMark.from_coordinates` makes of many rows at once.
+
+    Parameters
+    ----------
+    coordinates : array [N, 8]
+
+    Returns
+    -------
+    ndarray [N, 8], float64
+        The long axis first; NaN in rows that `from_coordinates` refuses.
+    """
+    try:
+        rows = np.array(coordinates, dtype=np.float64).reshape(-1, 2, 2, 2)
+    except (TypeError, ValueError):
+        return np.full((len(coordinates), 8), np.nan)
+    rows[~(np.abs(rows) <= FARTHEST).all(axis=(1, 2, 3))] = np.nan
+    length = np.hypot(*np.moveaxis(rows[:, :, 1] - rows[:, :, 0], -1, 0))
+    swapped = length[:, 1] > length[:, 0]
+    rows[swapped] = rows[swapped, ::-1]
+    return rows.reshape(-1, 8)
+
+
 def recist_from_mask(mask: np.ndarray, *, perpendicular: float = 0.05) -> RecistMark:
     """The mark that a careful reader would draw over a binary mask.
 

@@ -14,7 +14,7 @@ from dsnet.labeling.edge_model import native_network
 from dsnet.labeling.grabcut import cut_recist, fallback_words
 from dsnet.labeling.matting import DEFAULT_RTOL, closed_form_matting
 from dsnet.labeling.quality import RECIST_SCORES, score
-from dsnet.labeling.recist import PROBLEMS, RecistMark
+from dsnet.labeling.recist import PROBLEMS, RecistMark, ordered_coordinates
 from dsnet.labeling.trimap import (
     as_mask,
     as_rater_masks,
@@ -218,19 +218,25 @@ def label_batch(
 
     labels: list[SoftLabel | ValueError | None] = [None] * len(images)
     coordinates = np.full((len(images), 8), np.nan)
+    if isinstance(marks, np.ndarray) and marks.shape == coordinates.shape:
+        coordinates = ordered_coordinates(marks)
+    for i in np.flatnonzero(np.isnan(coordinates[:, 0])).tolist():
+        try:
+            mark = marks[i]
+            if not isinstance(mark, RecistMark):
+                mark = RecistMark.from_coordinates(mark)
+            coordinates[i] = mark.coordinates
+        except (TypeError, ValueError) as error:
+            labels[i] = _as_value_error(error)
     if isinstance(images, np.ndarray) and images.ndim == 3 and images.dtype.kind == "f":
         arrays: Sequence[np.ndarray] = np.ascontiguousarray(images, dtype=np.float32)
     else:
         arrays = list(images)
-    for i, mark in enumerate(marks):
-        try:
-            if not isinstance(mark, RecistMark):
-                mark = RecistMark.from_coordinates(mark)
-            coordinates[i] = mark.coordinates
-            if isinstance(arrays, list):
-                arrays[i] = _as_float32(arrays[i])
-        except (TypeError, ValueError) as error:
-            labels[i] = error if isinstance(error, ValueError) else ValueError(str(error))
+        for i, image in enumerate(arrays):
+            try:
+                arrays[i] = _as_float32(image)
+            except (TypeError, ValueError) as error:
+                labels[i] = labels[i] or _as_value_error(error)
     usable = [i for i, label in enumerate(labels) if label is None]
     if len(usable) < len(labels):
         # A list of rows shares the block's memory.
@@ -280,6 +286,10 @@ def _label_natively(images, coordinates, threads) -> list[SoftLabel | None]:
             )
         )
     return labels
+
+
+def _as_value_error(error: TypeError | ValueError) -> ValueError:
+    return error if isinstance(error, ValueError) else ValueError(str(error))
 
 
 def _doubts(constant, converged, iterations, residual) -> list[str]:

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dsnet.labeling import RecistMark, recist_from_mask
+from dsnet.labeling.recist import FARTHEST, ordered_coordinates
 from shared_data import shared
 
 coordinate = st.floats(-50, 150, allow_nan=False, width=32)
@@ -174,3 +175,20 @@ def test_marks_of_real_consensus_masks():
         agree.append(abs(mark.short_diameter - given.short_diameter) < 4e-3)
     # Several longest chords may tie, and then differ in what is perpendicular to them.
     assert np.mean(agree) > 0.8, agree
+
+
+def test_many_coordinates_at_once():
+    rng = np.random.default_rng(0)
+    rows = rng.normal(0, 20, (200, 8))
+    rows[::7, 4:] = rows[::7, :4]  # ties
+    rows[::11] *= 1e9
+    rows[3, 2], rows[5, 6] = np.nan, np.inf
+    found = ordered_coordinates(rows)
+    for row, ordered in zip(rows, found, strict=True):
+        if (np.abs(row) <= FARTHEST).all():
+            assert np.array_equal(RecistMark.from_coordinates(row).coordinates, ordered)
+        else:
+            assert np.isnan(ordered).all()
+            with pytest.raises(ValueError, match="coordinates must be"):
+                RecistMark.from_coordinates(row)
+    assert np.array_equal(ordered_coordinates(rows.astype(np.float32)[:0]), np.zeros((0, 8)))
