@@ -115,7 +115,7 @@ def test_bad_input_is_named(arguments, words):
         cut_crop(mark=mark_at(20, 20), **arguments)
 
 
-@pytest.mark.parametrize("reach", [100, 1e9, 1e9])
+@pytest.mark.parametrize("reach", [100, 1e9])
 def test_a_mark_far_longer_than_the_image_is_refused(reach):
     mark = RecistMark.from_coordinates([-reach, 20, reach, 20, 20, 10, 20, 30])
     with pytest.raises(ValueError, match="more than the image of 40x40"):
