@@ -28,7 +28,7 @@ from .launch import (
     triton,
     walk,
 )
-from .selective_fusion_forward import FusionSaved, folded
+from .selective_fusion_forward import FusionSaved, folded, prologue_of
 from .selective_fusion_gate import (
     fusion_hidden_gradient_kernel,
     fusion_norm_gradient_kernel,
@@ -62,14 +62,16 @@ def fusion_gate_gradient_kernel(
     p_u = u + i_n * stride_un + first * stride_up + c64 * stride_uc
     p_v = v + i_n * stride_vn + first * stride_vp + c64 * stride_vc
     p_g = dout + i_n * stride_gn + first * stride_gp + c64 * stride_gc
+    u_a, u_b = prologue_of(u_scale, u_shift, c, m_c, FOLD_U)
+    v_a, v_b = prologue_of(v_scale, v_shift, c, m_c, FOLD_V)
     acc = tl.zeros([BLOCK_C, BLOCK_P], tl.float32)
     for p0 in tl.range(start, tl.minimum(start + CHUNK, P), BLOCK_P, num_stages=STAGES):
         mask = m_c[:, None] & (p0 + lane < P)[None, :]
         o_u = (lane * stride_up)[None, :]
         o_v = (lane * stride_vp)[None, :]
         b_g = tl.load(p_g[:, None] + (lane * stride_gp)[None, :], mask, other=0).to(tl.float32)
-        b_u = folded(p_u, u_scale, u_shift, c, m_c, o_u, mask, slope, FOLD_U)
-        b_v = folded(p_v, v_scale, v_shift, c, m_c, o_v, mask, slope, FOLD_V)
+        b_u = folded(p_u, o_u, mask, u_a, u_b, slope, FOLD_U)
+        b_v = folded(p_v, o_v, mask, v_a, v_b, slope, FOLD_V)
         acc += b_g * (b_u - b_v)
         p_u += BLOCK_P * stride_up
         p_v += BLOCK_P * stride_vp
@@ -78,12 +80,11 @@ def fusion_gate_gradient_kernel(
 
 
 @triton.jit
-def through_prologue(b_d, p_x, scale, shift, c, m_c, o_p, mask, slope):
-    """Gradients of a block of x, and of x * scale + shift, from that of the leaky ReLU's output."""
+def through_prologue(b_d, p_x, o_p, mask, b_scale, b_shift, slope):
+    """Gradients of a block of x, and of its scale and shift before they are summed over pixels."""
     b_x = tl.load(p_x[:, None] + o_p, mask, other=0).to(tl.float32)
-    b_scale = tl.load(scale + c, m_c, other=0).to(tl.float32)[:, None]
-    b_t = b_x * b_scale + tl.load(shift + c, m_c, other=0).to(tl.float32)[:, None]
-    b_d = tl.where(mask, tl.where(b_t > 0, b_d, b_d * slope), 0.0)
+    b_d = tl.where(b_x * b_scale + b_shift > 0, b_d, b_d * slope)
+    b_d = tl.where(mask, b_d, 0.0)
     return b_d * b_scale, b_d * b_x, b_d
 
 
@@ -118,22 +119,21 @@ def fusion_branch_gradient_kernel(
     p_dv = dv + i_n * stride_dvn + first * stride_dvp + c64 * stride_dvc
     b_gate = tl.load(gate + i_n * C + c, m_c, other=0)[:, None]
     b_pool = tl.load(dpooled + i_n * C + c, m_c, other=0)[:, None]
-    # Summed at once over the block's pixels: whole blocks of four sums would want registers.
-    du_scale = tl.zeros([BLOCK_C], tl.float32)
-    du_shift = tl.zeros([BLOCK_C], tl.float32)
-    dv_scale = tl.zeros([BLOCK_C], tl.float32)
-    dv_shift = tl.zeros([BLOCK_C], tl.float32)
+    u_a, u_b = prologue_of(u_scale, u_shift, c, m_c, FOLD_U)
+    v_a, v_b = prologue_of(v_scale, v_shift, c, m_c, FOLD_V)
+    du_scale = tl.zeros([BLOCK_C, BLOCK_P], tl.float32)
+    du_shift = tl.zeros([BLOCK_C, BLOCK_P], tl.float32)
+    dv_scale = tl.zeros([BLOCK_C, BLOCK_P], tl.float32)
+    dv_shift = tl.zeros([BLOCK_C, BLOCK_P], tl.float32)
     for p0 in tl.range(start, tl.minimum(start + CHUNK, P), BLOCK_P, num_stages=STAGES):
         mask = m_c[:, None] & (p0 + lane < P)[None, :]
         b_g = tl.load(p_g[:, None] + (lane * stride_gp)[None, :], mask, other=0).to(tl.float32)
         b_du = b_g * b_gate + b_pool
         if FOLD_U:
             o_u = (lane * stride_up)[None, :]
-            b_du, b_scale, b_shift = through_prologue(
-                b_du, p_u, u_scale, u_shift, c, m_c, o_u, mask, slope
-            )
-            du_scale += tl.sum(b_scale, 1)
-            du_shift += tl.sum(b_shift, 1)
+            b_du, b_scale, b_shift = through_prologue(b_du, p_u, o_u, mask, u_a, u_b, slope)
+            du_scale += b_scale
+            du_shift += b_shift
             p_u += BLOCK_P * stride_up
         tl.store(
             p_du[:, None] + (lane * stride_dup)[None, :], b_du.to(du.dtype.element_ty), mask,
@@ -142,11 +142,9 @@ def fusion_branch_gradient_kernel(
         b_dv = b_g * (1 - b_gate) + b_pool
         if FOLD_V:
             o_v = (lane * stride_vp)[None, :]
-            b_dv, b_scale, b_shift = through_prologue(
-                b_dv, p_v, v_scale, v_shift, c, m_c, o_v, mask, slope
-            )
-            dv_scale += tl.sum(b_scale, 1)
-            dv_shift += tl.sum(b_shift, 1)
+            b_dv, b_scale, b_shift = through_prologue(b_dv, p_v, o_v, mask, v_a, v_b, slope)
+            dv_scale += b_scale
+            dv_shift += b_shift
             p_v += BLOCK_P * stride_vp
         tl.store(
             p_dv[:, None] + (lane * stride_dvp)[None, :], b_dv.to(dv.dtype.element_ty), mask,
@@ -158,10 +156,10 @@ def fusion_branch_gradient_kernel(
     if FOLD_U or FOLD_V:
         p_part = part + (i_n * SPLITS + i_s) * C + c
         size = (tl.num_programs(0) // C_BLOCKS).to(tl.int64) * C
-        tl.store(p_part, du_scale, m_c)
-        tl.store(p_part + size, du_shift, m_c)
-        tl.store(p_part + 2 * size, dv_scale, m_c)
-        tl.store(p_part + 3 * size, dv_shift, m_c)
+        tl.store(p_part, tl.sum(du_scale, 1), m_c)
+        tl.store(p_part + size, tl.sum(du_shift, 1), m_c)
+        tl.store(p_part + 2 * size, tl.sum(dv_scale, 1), m_c)
+        tl.store(p_part + 3 * size, tl.sum(dv_shift, 1), m_c)
 
 
 def allocate_fusion_gradients(u, v, fc_weight, prologue: bool) -> tuple[torch.Tensor, ...]:
@@ -248,6 +246,9 @@ def launch_fusion_backward(
             dlogit, units, dhidden, saved.pooled, dfc, dfc_bias, da, da_bias, db, db_bias, c, d, n,
             BLOCK_C=64, BLOCK_D=16,
         )  # fmt: skip
+        if prologue:
+            # Four sums a pixel beside three tensors: whole blocks would want registers.
+            options["BLOCK_P"] = max(16, at.block_p // 2)
         fusion_branch_gradient_kernel[(streams,)](
             dout, u, v, *folds, saved.gate, dpooled, du, dv, part_prologue, slope, *walked,
             *inputs, *strides(du, channels_last), *strides(dv, channels_last), **options,

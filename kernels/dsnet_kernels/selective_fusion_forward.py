@@ -32,12 +32,22 @@ from .selective_fusion_gate import fusion_gate_kernel, fusion_hidden_kernel, fus
 
 
 @triton.jit
-def folded(p_x, scale, shift, c, m_c, o_p, mask, slope, PROLOGUE: tl.constexpr):
+def prologue_of(scale, shift, c, m_c, PROLOGUE: tl.constexpr):
+    """Scale and shift of a block of channels; 1 and 0 without a prologue."""
+    if PROLOGUE:
+        b_scale = tl.load(scale + c, m_c, other=0).to(tl.float32)[:, None]
+        b_shift = tl.load(shift + c, m_c, other=0).to(tl.float32)[:, None]
+    else:
+        b_scale, b_shift = 1.0, 0.0
+    return b_scale, b_shift
+
+
+@triton.jit
+def folded(p_x, o_p, mask, b_scale, b_shift, slope, PROLOGUE: tl.constexpr):
     """A block of a branch: leaky_relu(x * scale + shift) with a prologue, 0 outside."""
     b_x = tl.load(p_x[:, None] + o_p, mask, other=0).to(tl.float32)
     if PROLOGUE:
-        b_x *= tl.load(scale + c, m_c, other=0).to(tl.float32)[:, None]
-        b_x += tl.load(shift + c, m_c, other=0).to(tl.float32)[:, None]
+        b_x = b_x * b_scale + b_shift
         b_x = tl.where(mask, tl.where(b_x > 0, b_x, b_x * slope), 0.0)
     return b_x
 
@@ -65,13 +75,15 @@ def fusion_pool_kernel(
     lane = tl.arange(0, BLOCK_P)
     p_u = u + i_n * stride_un + first * stride_up + c64 * stride_uc
     p_v = v + i_n * stride_vn + first * stride_vp + c64 * stride_vc
+    u_a, u_b = prologue_of(u_scale, u_shift, c, m_c, FOLD_U)
+    v_a, v_b = prologue_of(v_scale, v_shift, c, m_c, FOLD_V)
     acc = tl.zeros([BLOCK_C, BLOCK_P], tl.float32)
     for p0 in tl.range(start, tl.minimum(start + CHUNK, P), BLOCK_P, num_stages=STAGES):
         mask = m_c[:, None] & (p0 + lane < P)[None, :]
         o_u = (lane * stride_up)[None, :]
         o_v = (lane * stride_vp)[None, :]
-        b_u = folded(p_u, u_scale, u_shift, c, m_c, o_u, mask, slope, FOLD_U)
-        b_v = folded(p_v, v_scale, v_shift, c, m_c, o_v, mask, slope, FOLD_V)
+        b_u = folded(p_u, o_u, mask, u_a, u_b, slope, FOLD_U)
+        b_v = folded(p_v, o_v, mask, v_a, v_b, slope, FOLD_V)
         acc += b_u + b_v
         p_u += BLOCK_P * stride_up
         p_v += BLOCK_P * stride_vp
@@ -104,13 +116,15 @@ def fusion_mix_kernel(
     p_u = u + i_n * stride_un + first * stride_up + c64 * stride_uc
     p_v = v + i_n * stride_vn + first * stride_vp + c64 * stride_vc
     p_o = out + i_n * stride_on + first * stride_op + c64 * stride_oc
+    u_a, u_b = prologue_of(u_scale, u_shift, c, m_c, FOLD_U)
+    v_a, v_b = prologue_of(v_scale, v_shift, c, m_c, FOLD_V)
     b_gate = tl.load(gate + i_n * C + c, m_c, other=0)[:, None]
     for p0 in tl.range(start, tl.minimum(start + CHUNK, P), BLOCK_P, num_stages=STAGES):
         mask = m_c[:, None] & (p0 + lane < P)[None, :]
         o_u = (lane * stride_up)[None, :]
         o_v = (lane * stride_vp)[None, :]
-        b_u = folded(p_u, u_scale, u_shift, c, m_c, o_u, mask, slope, FOLD_U)
-        b_v = folded(p_v, v_scale, v_shift, c, m_c, o_v, mask, slope, FOLD_V)
+        b_u = folded(p_u, o_u, mask, u_a, u_b, slope, FOLD_U)
+        b_v = folded(p_v, o_v, mask, v_a, v_b, slope, FOLD_V)
         b_out = b_gate * b_u + (1 - b_gate) * b_v
         # The rest of u and v is still wanted from L2, out is not.
         tl.store(
