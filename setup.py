@@ -70,7 +70,14 @@ def replace_file(source: Path, target: Path) -> None:
 
 
 setup(
-    packages=["dsnet", "dsnet.data", "dsnet.labeling", "dsnet.models", "dsnet_kernels"],
+    packages=[
+        "dsnet",
+        "dsnet.data",
+        "dsnet.labeling",
+        "dsnet.models",
+        "dsnet.training",
+        "dsnet_kernels",
+    ],
     package_dir={"dsnet_kernels": "kernels/dsnet_kernels"},
     ext_modules=[Extension("dsnet._C", sources=[])],
     cmdclass={"build_ext": CMakeBuild},

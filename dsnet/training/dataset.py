@@ -1,0 +1,278 @@
+"""Labelled crops that live on the device, and how they are split.
+
+Public
+------
+``DeviceDataset.from_store(path, device="cpu", size=None, min_quality=None)``
+``DeviceDataset.phantoms(count, size=64, seed=0, device="cpu")``
+    ``.image``, ``.soft`` float32 and ``.binary`` bool, all [N, 1, H, W] on the device;
+    ``.keys``, ``.patients`` lists of N str; ``.subset(indices)``, ``.to(device)``, ``len()``
+``split_by_patient(patients, shares=(387, 55, 544), seed=0) -> Split(train, val, test)``
+``fold_split(patients, fold, folds=4, seed=0, val_share=0.125) -> Split``
+``epoch_order(count, seed, epoch, multiple=1) -> LongTensor``
+
+1,500 crops of 64x64 with two float32 planes and a bool one are 55 MB, so nothing is loaded from
+disk or copied to the device after the start.
+"""
+
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from ..data.phantom import make_phantoms
+from ..data.reader import open_store
+
+# Paper, "Comparison on LIDC": training, validation and test nodules of 986.
+PAPER_SHARES = (387, 55, 544)
+PATIENT_NAMES = ("patient", "patient_id", "PatientID", "Patient_index", "subject")
+# DeepLesion's keys start with the patient's number: 000001_03_01_088.
+DEEPLESION_KEY = re.compile(r"(\d{6})_\d{2}_\d{2}")
+LIDC_KEY = re.compile(r"LIDC-IDRI-\d{4}")
+
+
+class Split(NamedTuple):
+    """Positions of the cases, each sorted; disjoint, and so are their patients."""
+
+    train: list[int]
+    val: list[int]
+    test: list[int]
+
+
+@dataclass
+class DeviceDataset:
+    """Images with their soft and binary masks, resident on one device.
+
+    Attributes
+    ----------
+    image, soft : Tensor [N, 1, H, W] float32
+        In 0..1.
+    binary : Tensor [N, 1, H, W] bool
+    keys, patients : list of N str
+    """
+
+    image: torch.Tensor
+    soft: torch.Tensor
+    binary: torch.Tensor
+    keys: list[str]
+    patients: list[str]
+
+    @classmethod
+    def from_store(
+        cls,
+        path: str | os.PathLike,
+        device: torch.device | str = "cpu",
+        size: int | None = None,
+        min_quality: float | None = None,
+    ) -> "DeviceDataset":
+        """All rows of status "ok".
+
+        Parameters
+        ----------
+        path : path
+            A label store.
+        device : device
+        size : int, optional
+            Pixels a side; other crops are brought to it, images and soft masks bilinear, and
+            binary masks by the half. By default the first row's size, which then all must have.
+        min_quality : float, optional
+            Leaves out labels whose overall quality is lower or absent.
+
+        Raises
+        ------
+        FileNotFoundError
+            Without a store.
+        ValueError
+            For a damaged store, for one without a label left, or for crops of several sizes
+            when `size` is not given.
+        """
+        images, softs, binaries, keys, patients = [], [], [], [], []
+        shape = None if size is None else (size, size)
+        for record in open_store(path).records("ok"):
+            if min_quality is not None and not (
+                record.quality.get("overall", float("-inf")) >= min_quality
+            ):
+                continue
+            shape = record.image.shape if shape is None else shape
+            if record.image.shape != shape and size is None:
+                raise ValueError(
+                    f"{path} has crops of {list(shape)} and of {list(record.image.shape)} "
+                    f"({record.key}); give a size to bring them to"
+                )
+            images.append(_resized(record.image, shape))
+            softs.append(_resized(record.alpha, shape))
+            binaries.append(_resized(record.binary.astype(np.float32), shape) >= 0.5)
+            keys.append(record.key)
+            patients.append(patient_of(record.key, record.metadata))
+        if not keys:
+            raise ValueError(f"{path} has no label to train on (status ok, quality reached)")
+        stack = (torch.stack(parts)[:, None] for parts in (images, softs, binaries))
+        return cls(*stack, keys, patients).to(device)
+
+    @classmethod
+    def phantoms(
+        cls, count: int = 64, size: int = 64, seed: int = 0, device: torch.device | str = "cpu"
+    ) -> "DeviceDataset":
+        """Synthetic nodules, each a patient of its own; same arguments, same bits.
+
+        Raises
+        ------
+        ValueError
+            For a count below 1 or a size below 8.
+        """
+        if count < 1:
+            raise ValueError(f"count is {count}; 1 or more is needed")
+        made = make_phantoms(count, size, seed)
+        image = torch.from_numpy(np.stack([p.image for p in made]))[:, None]
+        soft = torch.from_numpy(np.stack([p.alpha for p in made]))[:, None]
+        keys = [f"phantom-{p.kind}-{p.seed}" for p in made]
+        return cls(image, soft, soft >= 0.5, keys, list(keys)).to(device)
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def to(self, device: torch.device | str) -> "DeviceDataset":
+        """The same on another device."""
+        tensors = (t.to(device) for t in (self.image, self.soft, self.binary))
+        return DeviceDataset(*tensors, self.keys, self.patients)
+
+    def subset(self, indices: Sequence[int]) -> "DeviceDataset":
+        """A copy of the cases at `indices`."""
+        index = torch.as_tensor(list(indices), dtype=torch.long, device=self.image.device)
+        tensors = (t[index] for t in (self.image, self.soft, self.binary))
+        keys = [self.keys[i] for i in indices]
+        return DeviceDataset(*tensors, keys, [self.patients[i] for i in indices])
+
+
+def patient_of(key: str, metadata: dict) -> str:
+    """Whose image it is: from the metadata, else from a DeepLesion or LIDC key, else the key."""
+    for name in PATIENT_NAMES:
+        if metadata.get(name) not in (None, ""):
+            return str(metadata[name])
+    for pattern in (LIDC_KEY, DEEPLESION_KEY):
+        if found := pattern.search(key):
+            return found.group(1) if pattern.groups else found.group(0)
+    return key
+
+
+def split_by_patient(
+    patients: Sequence[str], shares: Sequence[float] = PAPER_SHARES, seed: int = 0
+) -> Split:
+    """Split cases at random so that no patient is in two parts.
+
+    Parameters
+    ----------
+    patients : sequence of N str
+    shares : three numbers
+        In proportion to training, validation and test; the paper's for LIDC by default. The
+        paper splits nodules; whole patients come as near to its shares as they can.
+    seed : int
+
+    Raises
+    ------
+    ValueError
+        For shares that are negative or all 0, or when a part with a share would get no case.
+    """
+    shares = [float(share) for share in shares]
+    if len(shares) != 3 or min(shares) < 0 or shares[0] <= 0:
+        raise ValueError(f"shares is {shares}; three numbers >= 0, the first > 0, are needed")
+    cases = _by_patient(patients)
+    parts: list[list[int]] = [[], [], []]
+    targets = [share / sum(shares) * len(patients) for share in shares]
+    for position, patient in enumerate(_shuffled(list(cases), seed)):
+        # The first patients fill each part once, so that a small data set has all three.
+        wanted = [part for part in range(3) if shares[part] > 0]
+        if position < len(wanted):
+            part = wanted[position]
+        else:
+            part = max(wanted, key=lambda p: (targets[p] - len(parts[p])) / targets[p])
+        parts[part] += cases[patient]
+    if any(share > 0 and not part for share, part in zip(shares, parts, strict=True)):
+        raise ValueError(
+            f"patients has {len(cases)} different ones; they do not fill parts of {shares}"
+        )
+    return Split(*(sorted(part) for part in parts))
+
+
+def fold_split(
+    patients: Sequence[str], fold: int, folds: int = 4, seed: int = 0, val_share: float = 0.125
+) -> Split:
+    """Fold `fold` of a cross-validation by patients: it is the test part.
+
+    Parameters
+    ----------
+    patients : sequence of N str
+    fold : int
+        0 to ``folds - 1``.
+    folds : int
+        4 in the paper.
+    seed : int
+        The same for all folds, whose test parts then hold every case once.
+    val_share : float
+        Of the remaining patients, at least one; 55 of 442 in the paper.
+
+    Raises
+    ------
+    ValueError
+        For a fold out of range, or fewer patients than folds + 1.
+    """
+    cases = _by_patient(patients)
+    if not folds >= 2 or not 0 <= fold < folds:
+        raise ValueError(f"fold is {fold} of {folds}; 0 to folds - 1 of at least 2 is needed")
+    if len(cases) < max(folds, 3):
+        raise ValueError(
+            f"patients has {len(cases)} different ones; {max(folds, 3)} are needed for "
+            f"{folds} folds"
+        )
+    order = _shuffled(list(cases), seed)
+    test = order[fold::folds]
+    rest = [patient for i, patient in enumerate(order) if i % folds != fold]
+    count = min(max(round(val_share * len(rest)), 1), len(rest) - 1)
+    parts = (rest[count:], rest[:count], test)
+    return Split(*(sorted(i for p in part for i in cases[p]) for part in parts))
+
+
+def epoch_order(count: int, seed: int, epoch: int, multiple: int = 1) -> torch.Tensor:
+    """Order of the cases in an epoch; begins anew to fill the last batch.
+
+    A function of its arguments alone, so that a resumed run needs no state to go on with the
+    same order, and every process of a parallel run knows it.
+
+    Returns
+    -------
+    LongTensor [M], M the least multiple of `multiple` that is at least `count`, on the CPU.
+    """
+    generator = torch.Generator().manual_seed(stream_seed(seed, epoch, 0))
+    order = torch.randperm(count, generator=generator)
+    total = -(-count // multiple) * multiple
+    return order.repeat(-(-total // count))[:total]
+
+
+def stream_seed(*numbers: int) -> int:
+    """A seed for a random stream that is told apart by several numbers."""
+    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> np.uint64(1))
+
+
+def _by_patient(patients: Sequence[str]) -> dict[str, list[int]]:
+    cases: dict[str, list[int]] = {}
+    for index, patient in enumerate(patients):
+        cases.setdefault(patient, []).append(index)
+    return dict(sorted(cases.items()))
+
+
+def _shuffled(items: list[str], seed: int) -> list[str]:
+    order = np.random.default_rng(seed).permutation(len(items))
+    return [items[i] for i in order]
+
+
+def _resized(plane: np.ndarray, shape: tuple[int, int]) -> torch.Tensor:
+    tensor = torch.from_numpy(np.array(plane, dtype=np.float32))
+    if tuple(tensor.shape) == tuple(shape):
+        return tensor
+    # antialias: a crop that shrinks keeps its mean.
+    big = F.interpolate(tensor[None, None], shape, mode="bilinear", antialias=True)
+    return big[0, 0].clamp(0, 1)
