@@ -3,8 +3,9 @@
 Stock: OpenCV's grabCut (5 iterations, axes sure lesion, hull probable lesion, margin of
 max(3 px, 25 % of the long axis) probable background), OpenCV's erosion and dilation by
 8 % of the long axis, PyMatting's `estimate_alpha_cf`. One thread. Cases: phantoms of every kind,
-LIDC nodules and DeepLesion lesions. Every stage gets the same input in the same run, each case's
-time is the best of the same number of runs; a ratio of medians is printed only where parity holds:
+LIDC nodules and DeepLesion lesions. Every stage gets the same input in the same run; the cases
+take turns, and each one's time is the best of the same number of turns. A ratio of medians is
+printed only where parity holds:
 
 - cut: our mean Dice against the truth is not below OpenCV's, over the cases that have one;
 - trimap of a mask: bit-equal to SciPy's distance transforms, which is then the peer; beside

@@ -53,22 +53,23 @@ def best_seconds(function, budget: float = 0.3, least: int = 3, most: int = 2000
 
 
 def timed(function, *inputs, runs: int = 3) -> tuple[list, list[float]]:
-    """Results, and each case's best of `runs` in seconds, after one run that warms up.
+    """Results, and each case's best of `runs` in seconds, after one call that warms up.
 
-    A case that raised has the error for a result, and infinite seconds.
+    The cases take turns, as in an archive: no call finds the caches full of its own case. A case
+    that raised has the error for a result, and infinite seconds.
     """
-    results, seconds = [], []
-    for number, case in enumerate(zip(*inputs, strict=True)):
-        best, result = float("inf"), None
-        for run in range(runs + (number == 0)):
+    cases = list(zip(*inputs, strict=True))
+    results, seconds = [None] * len(cases), [float("inf")] * len(cases)
+    for run in range(-1, runs):
+        for i, case in enumerate(cases[:1] if run < 0 else cases):
+            if isinstance(results[i], Exception):
+                continue
             start = time.perf_counter()
             try:
-                result = function(*case)
+                results[i] = function(*case)
             except Exception as error:  # a peer's assertion is a failure to count, not to stop at
-                result, best = error, float("inf")
-                break
-            if run or number:
-                best = min(best, time.perf_counter() - start)
-        results.append(result)
-        seconds.append(best)
+                results[i], seconds[i] = error, float("inf")
+                continue
+            if run >= 0:
+                seconds[i] = min(seconds[i], time.perf_counter() - start)
     return results, seconds
