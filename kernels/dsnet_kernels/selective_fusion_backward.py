@@ -72,7 +72,7 @@ def fusion_gate_gradient_kernel(
         b_g = tl.load(p_g[:, None] + (lane * stride_gp)[None, :], mask, other=0).to(tl.float32)
         b_u = folded(p_u, o_u, mask, u_a, u_b, slope, FOLD_U)
         b_v = folded(p_v, o_v, mask, v_a, v_b, slope, FOLD_V)
-        acc += b_g * (b_u - b_v)
+        acc += b_g * b_u - b_g * b_v
         p_u += BLOCK_P * stride_up
         p_v += BLOCK_P * stride_vp
         p_g += BLOCK_P * stride_gp

@@ -142,9 +142,10 @@ def fusion_hidden_gradient_kernel(
         b_z = normed(b_z, d, m_d, stats, norm_weight, norm_bias, D, NORM)
         o_w = c[None, :] * D + d[:, None]
         mask = m_d[:, None] & m_c[None, :]
-        b_w = tl.load(a_weight + o_w, mask, other=0).to(tl.float32)
-        b_w -= tl.load(b_weight + o_w, mask, other=0).to(tl.float32)
-        b_dz = tl.where(b_z <= 0, 0.0, tl.sum(b_w * b_dl[None, :], 1))
+        # Not the weights' difference: an infinite dl gives NaN where their signs are the same.
+        b_dz = tl.sum(tl.load(a_weight + o_w, mask, other=0).to(tl.float32) * b_dl[None, :], 1)
+        b_dz -= tl.sum(tl.load(b_weight + o_w, mask, other=0).to(tl.float32) * b_dl[None, :], 1)
+        b_dz = tl.where(b_z <= 0, 0.0, b_dz)
         tl.store(units + i_n * D + d, tl.where(b_z < 0, 0.0, b_z), m_d)
         tl.store(dhidden + i_n * D + d, b_dz, m_d)
 
