@@ -31,7 +31,7 @@ constexpr double kRounding = 1e-15;
 // Aggregates two rows beyond the unknown ones look at their windows.
 constexpr std::ptrdiff_t kGuardRows = 6;
 
-// Planes for the fine grid; those that neighbours are read from begin as zeros.
+// Planes for the fine grid.
 void lay_out(MattingWorkspace& workspace) {
     FineGrid& grid = workspace.fine;
     // An odd number of blocks keeps a shaft's rows from falling on the same cache sets.
@@ -45,30 +45,33 @@ void lay_out(MattingWorkspace& workspace) {
     };
     grid.window_shafts = shafts(workspace.window_shafts);
     grid.pixel_shafts = shafts(workspace.pixel_shafts);
-    const auto carve = [&](auto* memory, bool cleared, auto&... planes) {
+    const auto carve = [&](auto* memory, const std::vector<Run>* cleared, auto&... planes) {
         auto* next = memory + kGuardRows * stride + 2 * kLanes;
         const auto one = [&](auto*& plane) {
             plane = next;
             next += size;
-            if (!cleared) return;
-            for (const Run& run : workspace.cleared)
+            if (cleared == nullptr) return;
+            for (const Run& run : *cleared)
                 std::memset(plane + run.row * stride + run.begin, 0,
                             sizeof(*plane) * static_cast<std::size_t>(run.end - run.begin));
         };
         (one(planes), ...);
         return next - kGuardRows * stride - 2 * kLanes;
     };
+    // Planes that are written wherever a pixel or window is before they are read need zeros only
+    // around those.
     workspace.doubles.reserve(static_cast<std::size_t>(10 * size));
     double* doubles = workspace.doubles.data();
-    doubles = carve(doubles, true, grid.slope, grid.offset, workspace.d, workspace.x,
-                    workspace.x_before);
-    carve(doubles, false, grid.mean, grid.gain, workspace.b, workspace.r, workspace.q);
+    doubles = carve(doubles, &workspace.around, workspace.d, workspace.x, workspace.x_before);
+    doubles = carve(doubles, &workspace.halo, grid.slope, grid.offset);
+    carve(doubles, nullptr, grid.mean, grid.gain, workspace.b, workspace.r, workspace.q);
     workspace.floats.reserve(static_cast<std::size_t>(14 * size));
     float* floats = workspace.floats.data();
     float* grey = nullptr;
-    floats = carve(floats, true, grey, grid.count, grid.slope32, grid.offset32, workspace.z,
-                   workspace.rest, workspace.known);
-    carve(floats, false, grid.mean32, grid.mean_rest, grid.gain32, grid.ninth, grid.relax,
+    floats = carve(floats, &workspace.around, grey, grid.count, workspace.known);
+    floats = carve(floats, &workspace.halo, grid.slope32, grid.offset32, workspace.z,
+                   workspace.rest);
+    carve(floats, nullptr, grid.mean32, grid.mean_rest, grid.gain32, grid.ninth, grid.relax,
           workspace.r32, workspace.prior);
     grid.grey = grey;
 }
@@ -85,7 +88,7 @@ void fill(Image<const float> image, Image<const std::uint8_t> trimap, Image<cons
           const TrimapCensus& census, MattingWorkspace& workspace) {
     FineGrid& grid = workspace.fine;
     float* grey = const_cast<float*>(grid.grey);
-    for (const Run& run : workspace.cleared) {
+    for (const Run& run : workspace.around) {
         const std::ptrdiff_t y = run.row + census.top - 1, shift = census.left - 1;
         if (y < 0 || y >= image.rows) continue;
         const std::ptrdiff_t begin = std::max<std::ptrdiff_t>(run.begin, -shift);
@@ -134,7 +137,7 @@ class ConjugateGradients {
           max_iterations_(max_iterations),
           multigrid_(multigrid) {}
 
-    // The right hand side has norm 1. Returns the true residual.
+    // The right hand side has norm 1. Returns the true residual; `made` counts the iterations.
     double run(double correction_unit, int& made) {
         double norm = 1.0;
         for (made = 0; norm > rtol_ && made < max_iterations_;) {
@@ -146,9 +149,12 @@ class ConjugateGradients {
             if (norm < 0.5 * before) continue;
             if (!(norm < before)) {
                 std::swap(w_.x, w_.x_before);
-                norm = before;
+                norm = kernels_.residual(w_.fine, w_.x, w_.b, w_.q, w_.r);
+                norm = std::sqrt(norm);
             }
-            break;
+            // Where the cycle gets no further the diagonal may.
+            if (!multigrid_ || norm <= rtol_) break;
+            multigrid_ = false;
         }
         return norm;
     }
@@ -238,7 +244,7 @@ MattingOutcome solve_matting(Image<const float> image, Image<const std::uint8_t>
     if (census.foreground == 0 || census.background == 0) return outcome;
 
     map_pixels(trimap, census, workspace);
-    collect_cleared(workspace.map, workspace.bytes, workspace.cleared);
+    collect_around(workspace.map, workspace.bytes, workspace.around, workspace.halo);
     lay_out(workspace);
     const bool has_prior = prior.data != nullptr;
     const double prior_weight = has_prior ? options.prior_weight : 0.0;

@@ -51,7 +51,8 @@ struct CoarseLevel {
     CoarseGrid grid;
     BlockMap map;  // non-zero where a node is
     std::vector<Run> nodes;
-    std::vector<Run> cleared;
+    std::vector<Run> around;  // nodes and what their neighbours are read from
+    std::vector<Run> halo;    // the latter alone: zeros on every plane
 };
 
 // Memory of a solve, reused from call to call; it serves one thread at a time.
@@ -60,7 +61,8 @@ struct MattingWorkspace {
     PlaneArena<float> floats, level_floats;
     BlockMap map;
     std::vector<std::uint8_t> bytes;  // scratch
-    std::vector<Run> windows, pixels, cleared;
+    std::vector<Run> windows, pixels;
+    std::vector<Run> around, halo;  // as in CoarseLevel, of the pixels
     std::vector<Shaft> window_shafts, pixel_shafts;
     FineGrid fine;
     std::vector<CoarseLevel> levels;

@@ -128,11 +128,12 @@ void map_pixels(Image<const std::uint8_t> trimap, const TrimapCensus& census,
     }
 }
 
-void collect_cleared(const BlockMap& map, std::vector<std::uint8_t>& scratch,
-                     std::vector<Run>& runs) {
+void collect_around(const BlockMap& map, std::vector<std::uint8_t>& scratch,
+                    std::vector<Run>& around, std::vector<Run>& halo) {
     const std::ptrdiff_t stride = map.stride();
     scratch.assign(static_cast<std::size_t>(stride), 0);
-    runs.clear();
+    around.clear();
+    halo.clear();
     for (std::ptrdiff_t y = -2; y < map.rows + 2; ++y) {
         std::fill(scratch.begin(), scratch.end(), std::uint8_t{0});
         const std::ptrdiff_t first = std::max<std::ptrdiff_t>(y - 2, -2);
@@ -141,9 +142,13 @@ void collect_cleared(const BlockMap& map, std::vector<std::uint8_t>& scratch,
             const std::uint8_t* row = map.row(from) - 2;
             for (std::ptrdiff_t block = 0; block < stride; ++block) scratch[block] |= row[block];
         }
-        collect_runs(runs, y, -1, map.blocks + 1, [&](std::ptrdiff_t b) {
+        const auto near = [&](std::ptrdiff_t b) {
             return scratch[b + 1] || scratch[b + 2] || scratch[b + 3];
-        });
+        };
+        const std::uint8_t* used = map.row(y);
+        collect_runs(around, y, -1, map.blocks + 1, near);
+        collect_runs(halo, y, -1, map.blocks + 1,
+                     [&](std::ptrdiff_t b) { return near(b) && !used[b]; });
     }
 }
 

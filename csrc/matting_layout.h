@@ -21,9 +21,10 @@ TrimapCensus take_census(Image<const std::uint8_t> trimap, std::vector<std::uint
 // the runs that hold every unknown pixel and every window that touches one.
 void map_pixels(Image<const std::uint8_t> trimap, const TrimapCensus& census,
                 MattingWorkspace& workspace);
-// The runs within two rows and one block of a used one: what neighbours are read from.
-void collect_cleared(const BlockMap& map, std::vector<std::uint8_t>& scratch,
-                     std::vector<Run>& runs);
+// The runs within two rows and one block of a used one, which is as far as neighbours are read;
+// `halo`: those of them that are not used themselves.
+void collect_around(const BlockMap& map, std::vector<std::uint8_t>& scratch,
+                    std::vector<Run>& around, std::vector<Run>& halo);
 // The map and runs of the aggregates of 2 x 2.
 void map_nodes(const BlockMap& fine, CoarseLevel& level);
 

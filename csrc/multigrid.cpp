@@ -14,7 +14,8 @@ constexpr std::size_t kCoarsestNodes = 16;
 // Piecewise constant corrections fall short: a little more speeds the cycle up (Braess, "Towards
 // algebraic multigrid for elliptic problems of second order", 1995).
 constexpr float kOvercorrection = 1.4f;
-// The level just below the pixels is visited once a cycle, each deeper one twice by its upper one.
+// The level just below the pixels is visited once a cycle, each deeper one twice by its upper one; on
+// the last two that gains nothing.
 constexpr std::size_t kFirstTwice = 1;
 constexpr std::size_t kMostLevels = 32;
 constexpr int kLevelPlanes = kStencilPlanes + 2 + 3 + 2 + 3 + 8;
@@ -38,7 +39,7 @@ float* lay_out(CoarseLevel& level, float* memory) {
     float* next = memory + 2 * grid.stride + kLanes;
     const auto take = [&] {
         float* plane = next;
-        clear_runs(level.cleared, grid.stride, plane);
+        clear_runs(level.halo, grid.stride, plane);
         next += size;
         return plane;
     };
@@ -137,7 +138,7 @@ void cycle(MattingWorkspace& workspace, const MultigridKernels& kernels, std::si
     kernels.residual(grid);
     kernels.restrict_nodes(grid, below);
     cycle(workspace, kernels, number + 1);
-    if (number + 1 >= kFirstTwice && number + 2 < workspace.level_count) {
+    if (number + 1 >= kFirstTwice && number + 3 < workspace.level_count) {
         kernels.residual(below);
         for (int k = 0; k < 2; ++k) {
             std::swap(below.rhs[k], below.rest[k]);
@@ -146,7 +147,9 @@ void cycle(MattingWorkspace& workspace, const MultigridKernels& kernels, std::si
         cycle(workspace, kernels, number + 1);
         kernels.add_held(below);
     }
-    kernels.prolong_nodes(grid, below, kOvercorrection);
+    // An exact solution is long enough, and twice too much in a row would overshoot.
+    const bool exact = number + 2 == workspace.level_count;
+    kernels.prolong_nodes(grid, below, exact ? 1.0f : kOvercorrection);
     kernels.residual(grid);
     kernels.correct(grid);
 }
@@ -162,7 +165,7 @@ void build_multigrid(MattingWorkspace& workspace) {
     do {
         CoarseLevel& level = workspace.levels[levels];
         map_nodes(*map, level);
-        collect_cleared(level.map, workspace.bytes, level.cleared);
+        collect_around(level.map, workspace.bytes, level.around, level.halo);
         const int planes = kLevelPlanes + (levels == 0 ? kMomentPlanes + kParityPlanes : 0);
         floats += static_cast<std::size_t>(planes * plane_size(level.map));
         map = &level.map;
@@ -178,7 +181,7 @@ void build_multigrid(MattingWorkspace& workspace) {
             float* next = memory + 2 * level.grid.stride + kLanes;
             for (float*& plane : workspace.moments) {
                 plane = next;
-                clear_runs(level.cleared, level.grid.stride, plane);
+                clear_runs(level.halo, level.grid.stride, plane);
                 next += plane_size(level.map);
             }
             float* parity[kParityPlanes];
@@ -187,8 +190,8 @@ void build_multigrid(MattingWorkspace& workspace) {
                 next += plane_size(level.map);
             }
             memory += (kMomentPlanes + kParityPlanes) * plane_size(level.map);
-            const Runs around = {level.cleared.data(),
-                                 static_cast<std::ptrdiff_t>(level.cleared.size())};
+            const Runs around = {level.around.data(),
+                                 static_cast<std::ptrdiff_t>(level.around.size())};
             kernels.gather_pixels(workspace.fine, level.grid, workspace.moments);
             kernels.assemble_pixels(workspace.fine, level.grid, around, workspace.moments, parity);
         } else {
