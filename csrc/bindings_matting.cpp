@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "arguments.h"
+#include "label_kernels.h"
 #include "matting.h"
 
 namespace dsnet {
@@ -29,12 +30,8 @@ constexpr float kLargestGrey = 16.0f;
 bool is_usable(Image<const float> image) {
     bool usable = true;
     for (std::ptrdiff_t y = 0; y < image.rows; ++y) {
-        const float* row = image.row(y);
-        int odd = 0;
-        // False for NaN, too.
-        for (std::ptrdiff_t x = 0; x < image.cols; ++x)
-            odd |= !(row[x] <= kLargestGrey) | !(row[x] >= -kLargestGrey);
-        usable &= odd == 0;
+        const Range range = label_kernels().range(image.row(y), image.cols);
+        usable &= range.ordered && range.low >= -kLargestGrey && range.high <= kLargestGrey;
     }
     return usable;
 }

@@ -2,7 +2,7 @@
 
 from dsnet.labeling.constants import BACKGROUND, FOREGROUND, UNKNOWN
 from dsnet.labeling.laplacian import matting_laplacian
-from dsnet.labeling.matting import MattingInfo, closed_form_matting
+from dsnet.labeling.matting import TIGHT_RTOL, MattingInfo, closed_form_matting
 from dsnet.labeling.recist import RecistMark, recist_from_mask
 from dsnet.labeling.soft_mask import (
     SoftLabel,
@@ -21,6 +21,7 @@ from dsnet.labeling.trimap import (
 __all__ = [
     "BACKGROUND",
     "FOREGROUND",
+    "TIGHT_RTOL",
     "UNKNOWN",
     "MattingInfo",
     "RecistMark",
