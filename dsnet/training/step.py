@@ -1,0 +1,299 @@
+"""One adversarial step: the network learns, then the discriminator (paper, equations 4 to 6).
+
+Public
+------
+``learning_rate(step, total, base=2e-4, power=0.9, warmup=0) -> float``
+``make_optimizer(parameters, lr, device) -> Adam``, fused where the device has it
+``AdversarialStep(network, discriminator=None, *, lr=2e-4, precision="fp32", accumulate=1,
+    compile=False, cuda_graphs=False, distributed=False)``
+    ``.run(batches, lr) -> StepLosses(total, dice, soft, gan, discriminator, overlap)``
+    ``.network``, ``.discriminator``, ``.optimizers``, ``.scaler``
+``compiled_graphs() -> int``
+``Batch(image, soft, binary, teacher_outputs=None)``
+
+A step never waits for the device: the losses are tensors there, and the caller decides how often
+to read them. The discriminator judges pairs on the network's output grid, the image interpolated.
+The network moves first and the discriminator then judges the prediction that it moved away from,
+so that one forward pass serves both, as in pix2pix; the paper says "trained alternately" only.
+"""
+
+from collections.abc import Sequence
+from contextlib import nullcontext
+from typing import NamedTuple
+
+import torch
+from torch import nn
+
+from ..losses import gan_discriminator_loss, segmentation_losses
+from ..models import DSNet, PixelDiscriminator, SROutputs, interpolate, to_output_grid
+
+# Paper, "Implementation"; the power is not stated: 0.9 is DeepLab's (Chen et al. 2018).
+LEARNING_RATE = 2e-4
+POLY_POWER = 0.9
+# Not stated; pix2pix lowers the first moment's decay for adversarial training to 0.5.
+BETAS = (0.5, 0.999)
+PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+class Batch(NamedTuple):
+    """image, soft [N, 1, H, W] float32, binary [N, 1, H, W] bool, on the input's grid."""
+
+    image: torch.Tensor
+    soft: torch.Tensor
+    binary: torch.Tensor
+    teacher_outputs: SROutputs | None = None
+
+
+class StepLosses(NamedTuple):
+    """Scalar tensors on the device, unweighted but for `total`; `overlap` is the batch's Dice."""
+
+    total: torch.Tensor
+    dice: torch.Tensor
+    soft: torch.Tensor
+    gan: torch.Tensor
+    discriminator: torch.Tensor
+    overlap: torch.Tensor
+
+
+def learning_rate(
+    step: int, total: int, base: float = LEARNING_RATE, power: float = POLY_POWER, warmup: int = 0
+) -> float:
+    """Poly schedule, ``base * (1 - step / total) ** power``, after a linear warm-up.
+
+    Parameters
+    ----------
+    step : int
+        0 to ``total - 1``.
+    total : int
+        Steps of the whole training.
+    base, power : float
+    warmup : int
+        Steps in which the rate grows evenly to the schedule.
+
+    Raises
+    ------
+    ValueError
+        For a step out of range.
+    """
+    if not 0 <= step < total:
+        raise ValueError(f"step is {step} of {total}; 0 to total - 1 is needed")
+    grown = min((step + 1) / (warmup + 1), 1.0)
+    return base * grown * (1 - step / total) ** power
+
+
+def make_optimizer(parameters, lr: float, device: torch.device) -> torch.optim.Adam:
+    """Adam; one fused kernel a step on CUDA, where torch has it for these parameters."""
+    fused = torch.device(device).type == "cuda"
+    return torch.optim.Adam(list(parameters), lr=lr, betas=BETAS, fused=fused)
+
+
+class AdversarialStep:
+    """Network and discriminator with their optimizers, and the step that trains both.
+
+    Parameters
+    ----------
+    network : DSNet
+        Its variant decides which losses count, and whether there is a discriminator.
+    discriminator : PixelDiscriminator, optional
+        Needed by variants with the adversarial loss; made when not given. On the network's
+        device and in its memory format.
+    lr : float
+        Of both optimizers, until `run` is given another.
+    precision : {"fp32", "bf16", "fp16"}
+        Of the autocast; fp16 brings a gradient scaler.
+    accumulate : int
+        Batches whose gradients are averaged before the optimizers move.
+    compile : bool or str
+        `torch.compile` each half as one graph, and raise where that is not possible; a str names
+        the backend.
+    cuda_graphs : bool
+        Let the compiled halves replay CUDA graphs; needs `compile` and CUDA.
+    distributed : bool
+        Average gradients over the processes of the default group.
+
+    Raises
+    ------
+    ValueError
+        For arguments that do not go together.
+    """
+
+    def __init__(
+        self,
+        network: DSNet,
+        discriminator: PixelDiscriminator | None = None,
+        *,
+        lr: float = LEARNING_RATE,
+        precision: str = "fp32",
+        accumulate: int = 1,
+        compile: bool | str = False,
+        cuda_graphs: bool = False,
+        distributed: bool = False,
+    ):
+        self.device = next(network.parameters()).device
+        if precision not in PRECISIONS:
+            raise ValueError(f"precision is {precision!r}; known are {', '.join(PRECISIONS)}")
+        if accumulate < 1:
+            raise ValueError(f"accumulate is {accumulate}; 1 or more is needed")
+        if cuda_graphs and not (compile and self.device.type == "cuda"):
+            raise ValueError(
+                f"cuda_graphs needs compile and a CUDA device; compile is {compile}, the device "
+                f"{self.device}"
+            )
+        self.network = network
+        self.accumulate, self.cuda_graphs = accumulate, cuda_graphs
+        if discriminator is None and network.config.rung.gan_loss:
+            discriminator = PixelDiscriminator().to(self.device)
+        self.discriminator = discriminator if network.config.rung.gan_loss else None
+        halves = [_NetworkHalf(network, self.discriminator, precision)]
+        if self.discriminator is not None:
+            halves.append(_DiscriminatorHalf(self.discriminator, precision, network.config.scale))
+        if compile:
+            how = {"backend": compile} if isinstance(compile, str) else {}
+            if cuda_graphs:
+                how["mode"] = "reduce-overhead"
+            for half in halves:
+                half.compute = torch.compile(half.compute, fullgraph=True, dynamic=False, **how)
+        if distributed:
+            halves = [_parallel(half, self.device) for half in halves]
+        self.halves = halves
+        self.optimizers = [make_optimizer(network.trainable_parameters(), lr, self.device)]
+        if self.discriminator is not None:
+            self.optimizers.append(make_optimizer(self.discriminator.parameters(), lr, self.device))
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=precision == "fp16")
+
+    def run(self, batches: Sequence[Batch], lr: float | None = None) -> StepLosses:
+        """Move both once.
+
+        Parameters
+        ----------
+        batches : sequence of Batch
+            As many as `accumulate`, of one size.
+        lr : float, optional
+            The rate of this step.
+
+        Returns
+        -------
+        StepLosses
+            Means over the batches, of this process.
+
+        Raises
+        ------
+        ValueError
+            For another number of batches.
+        """
+        if len(batches) != self.accumulate:
+            raise ValueError(f"batches has {len(batches)}; accumulate is {self.accumulate}")
+        if self.cuda_graphs:
+            torch.compiler.cudagraph_mark_step_begin()
+        for optimizer in self.optimizers:
+            optimizer.zero_grad(set_to_none=True)
+            if lr is not None:
+                for group in optimizer.param_groups:
+                    group["lr"] = lr
+        self.network.train()
+        sums = None
+        predictions = []
+        self._discriminator_learns(False)
+        for index, batch in enumerate(batches):
+            with self._no_sync(0, index):
+                total, parts, prediction = self.halves[0](*batch[:3], batch.teacher_outputs)
+                self.scaler.scale(total / self.accumulate).backward()
+            sums = parts.detach().clone() if sums is None else sums + parts.detach()
+            predictions.append(prediction.detach())
+        self.scaler.step(self.optimizers[0])
+        judged = sums.new_zeros(())
+        if self.discriminator is not None:
+            self._discriminator_learns(True)
+            self.discriminator.train()
+            for index, (batch, prediction) in enumerate(zip(batches, predictions, strict=True)):
+                with self._no_sync(1, index):
+                    loss = self.halves[1](batch.image, batch.soft, prediction)
+                    self.scaler.scale(loss / self.accumulate).backward()
+                judged = judged + loss.detach()
+            self.scaler.step(self.optimizers[1])
+        self.scaler.update()
+        total, dice, soft, gan, overlap = (sums / self.accumulate).unbind()
+        return StepLosses(total, dice, soft, gan, judged / self.accumulate, overlap)
+
+    def _discriminator_learns(self, wanted: bool) -> None:
+        # The network's half passes gradients through the discriminator and leaves none there.
+        if self.discriminator is not None:
+            self.discriminator.requires_grad_(wanted)
+
+    def _no_sync(self, half: int, index: int):
+        """Processes exchange gradients once a step: with the last of the batches."""
+        module = self.halves[half]
+        last = index == self.accumulate - 1
+        is_parallel = isinstance(module, nn.parallel.DistributedDataParallel)
+        return module.no_sync() if is_parallel and not last else nullcontext()
+
+
+def compiled_graphs() -> int:
+    """Graphs that `torch.compile` has made so far in this process; a rise is a recompile."""
+    import torch._dynamo
+
+    return torch._dynamo.utils.counters["stats"]["unique_graphs"]
+
+
+class _NetworkHalf(nn.Module):
+    """Forward pass and losses of the network, as one graph."""
+
+    def __init__(self, network: DSNet, discriminator: PixelDiscriminator | None, precision: str):
+        super().__init__()
+        self.network = network
+        # In a list: not a submodule, whose parameters a parallel wrapper would wait for.
+        self._others = [discriminator]
+        self.precision = PRECISIONS[precision]
+        self.rung, self.scale = network.config.rung, network.config.scale
+
+    def compute(self, image, soft, binary, teacher_outputs):
+        discriminator = self._others[0]
+        soft = to_output_grid(soft, self.scale)
+        binary = to_output_grid(binary.to(soft.dtype), self.scale) >= 0.5
+        with _autocast(image, self.precision):
+            prediction = self.network(image, teacher_outputs)
+            verdict = None
+            if discriminator is not None:
+                verdict = discriminator(interpolate(image, self.scale), prediction)
+        losses = segmentation_losses(
+            prediction, soft, binary, verdict, use_soft=self.rung.soft_loss
+        )
+        # Dice of the binary masks, for the eye.
+        found = (prediction.detach() >= 0.5).flatten(1)
+        truth = binary.flatten(1)
+        both = 2.0 * (found & truth).sum(1)
+        size = (found.sum(1) + truth.sum(1)).clamp(min=1)
+        overlap = torch.where((found | truth).any(1), both / size, 1.0).mean()
+        return losses.total, torch.stack([*losses, overlap]), prediction
+
+    def forward(self, image, soft, binary, teacher_outputs=None):
+        return self.compute(image, soft, binary, teacher_outputs)
+
+
+class _DiscriminatorHalf(nn.Module):
+    """The discriminator's loss on true and predicted masks, as one graph."""
+
+    def __init__(self, discriminator: PixelDiscriminator, precision: str, scale: int):
+        super().__init__()
+        self.discriminator = discriminator
+        self.precision, self.scale = PRECISIONS[precision], scale
+
+    def compute(self, image, soft, prediction):
+        image = interpolate(image, self.scale)
+        soft = to_output_grid(soft, self.scale)
+        with _autocast(image, self.precision):
+            real = self.discriminator(image, soft)
+            fake = self.discriminator(image, prediction)
+        return gan_discriminator_loss(real, fake)
+
+    def forward(self, image, soft, prediction):
+        return self.compute(image, soft, prediction)
+
+
+def _autocast(image: torch.Tensor, dtype: torch.dtype | None):
+    return torch.autocast(image.device.type, dtype=dtype, enabled=dtype is not None)
+
+
+def _parallel(half: nn.Module, device: torch.device) -> nn.Module:
+    ids = [device.index] if device.type == "cuda" else None
+    return nn.parallel.DistributedDataParallel(half, device_ids=ids)
