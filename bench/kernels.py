@@ -31,7 +31,12 @@ import torch.nn.functional as F
 from rich.console import Console
 from rich.table import Table
 
-from dsnet_kernels import cbam, cbam_reference
+from dsnet_kernels import (
+    cbam,
+    cbam_reference,
+    selective_fusion,
+    selective_fusion_reference,
+)
 
 SHAPES = ((64, 256, 256), (128, 128, 128), (256, 64, 64), (512, 32, 32))
 SMALL_SHAPES = ((32, 12, 10), (64, 5, 7))
@@ -283,12 +288,46 @@ def eager_cbam(
     return y if residual is None else F.relu(y + residual)
 
 
+def selective_fusion_arguments(shape, image, weight, prologue=False):
+    c = shape[1]
+    d = max(c // 16, 32)
+    # Without the batch norm, whose own kernels are small: it needs more than one sample.
+    given = {
+        "u": image(), "v": image(), "fc_weight": weight(d, c) / c**0.5, "fc_bias": weight(d),
+        "a_weight": weight(c, d) / d**0.5, "a_bias": weight(c),
+        "b_weight": weight(c, d) / d**0.5, "b_bias": weight(c),
+    }  # fmt: skip
+    names = ("u_scale", "u_shift", "v_scale", "v_shift") if prologue else ()
+    return given | {name: weight(c) for name in names}
+
+
+def eager_selective_fusion(
+    u, v, fc_weight, fc_bias, a_weight, a_bias, b_weight, b_bias, u_scale=None, u_shift=None,
+    v_scale=None, v_shift=None,
+):  # fmt: skip
+    if u_scale is not None:
+        u = F.leaky_relu(u * u_scale[:, None, None] + u_shift[:, None, None], 0.01)
+        v = F.leaky_relu(v * v_scale[:, None, None] + v_shift[:, None, None], 0.01)
+    z = F.relu(F.linear((u + v).mean((2, 3)), fc_weight, fc_bias))
+    logits = torch.stack([F.linear(z, a_weight, a_bias), F.linear(z, b_weight, b_bias)])
+    a, b = torch.softmax(logits, 0)[..., None, None].unbind()
+    return a * u + b * v
+
+
 OPERATIONS = {
     "cbam": Operation(cbam, cbam_reference, eager_cbam, cbam_arguments, 4, 5),
     "cbam_residual": Operation(
         cbam, cbam_reference, eager_cbam, lambda *a: cbam_arguments(*a, residual=True), 5, 7
     ),
-}
+    "selective_fusion": Operation(
+        selective_fusion, selective_fusion_reference, eager_selective_fusion,
+        selective_fusion_arguments, 5, 6,
+    ),
+    "fusion_prologue": Operation(
+        selective_fusion, selective_fusion_reference, eager_selective_fusion,
+        lambda *a: selective_fusion_arguments(*a, prologue=True), 5, 8,
+    ),
+}  # fmt: skip
 
 
 def table_of(machine, rows) -> Table:

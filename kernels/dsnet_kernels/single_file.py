@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 FOLDER = Path(__file__).parent
-OPERATIONS = ("cbam",)
+OPERATIONS = ("cbam", "selective_fusion")
 
 
 def single_file(operation: str) -> str:
@@ -19,7 +19,7 @@ def single_file(operation: str) -> str:
 
     Parameters
     ----------
-    operation : {"cbam"}
+    operation : {"cbam", "selective_fusion"}
 
     Raises
     ------

@@ -37,6 +37,10 @@ def arguments(operation):
             "x": (2, 8, 5, 6), "fc1_weight": (2, 8), "fc1_bias": (2,), "fc2_weight": (8, 2),
             "fc2_bias": (8,), "conv_weight": (1, 2, 7, 7),
         },
+        "selective_fusion": {
+            "u": (2, 8, 5, 6), "v": (2, 8, 5, 6), "fc_weight": (3, 8), "fc_bias": (3,),
+            "a_weight": (8, 3), "a_bias": (8,), "b_weight": (8, 3), "b_bias": (8,),
+        },
     }  # fmt: skip
     return {name: normal(*size) for name, size in sizes[operation].items()}
 
