@@ -3,49 +3,17 @@
 Public
 ------
 ``CBAM(channels, reduction=16)``, ``.forward(x, residual=None, *, scale=None, shift=None)``
-``SelectiveFusion(channels, reduction=16)``, ``.forward(u, v)``
+``SelectiveFusion(channels, reduction=16, *, norm=True, bias=False)``, ``.forward(u, v, *,
+u_scale, u_shift, v_scale, v_shift, negative_slope)``
 ``fold_batch_norm(norm, x) -> (scale, shift)``
 """
 
 import torch
 from torch import nn
 
-from dsnet_kernels import CBAM
+from dsnet_kernels import CBAM, SelectiveFusion
 
 __all__ = ["CBAM", "SelectiveFusion", "fold_batch_norm"]
-
-SMALLEST_REDUCED_WIDTH = 32  # SKNet's L, the floor of the reduced width.
-
-
-class SelectiveFusion(nn.Module):
-    """Softmax over two branches, channel by channel (paper, figure 4b; Li et al., SKNet, 2019).
-
-    Pooled over pixels, the branches' sum goes through a fully connected layer and ReLU, then
-    through one layer a branch; the softmax of these two weighs the branches. SKNet's batch norm
-    behind the first layer is left out: figure 4 shows none, and it has no statistics to take from
-    the paper's batch of one.
-
-    Parameters
-    ----------
-    channels : int
-    reduction : int
-        The hidden layer has ``max(channels // reduction, 32)`` units, as in SKNet.
-    """
-
-    def __init__(self, channels: int, reduction: int = 16):
-        super().__init__()
-        hidden = max(channels // reduction, SMALLEST_REDUCED_WIDTH)
-        self.reduce = nn.Linear(channels, hidden)
-        self.context = nn.Linear(hidden, channels)
-        self.detail = nn.Linear(hidden, channels)
-
-    def forward(self, u: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
-        """Blend context u and detail v, both [N, C, H, W]; pooling and softmax are float32."""
-        wide = torch.promote_types(u.dtype, torch.float32)
-        pooled = (u.to(wide) + v.to(wide)).mean((2, 3)).to(u.dtype)
-        hidden = torch.relu(self.reduce(pooled))
-        share = torch.sigmoid((self.context(hidden) - self.detail(hidden)).to(wide)).to(u.dtype)
-        return v + share[:, :, None, None] * (u - v)
 
 
 def fold_batch_norm(norm: nn.BatchNorm2d, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

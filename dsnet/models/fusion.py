@@ -15,7 +15,7 @@ connected layers either; 16 with a floor of 32 is SKNet's.
 import torch
 from torch import nn
 
-from .fused import SelectiveFusion
+from .fused import SelectiveFusion, fold_batch_norm
 
 SLOPE = 0.2
 
@@ -66,11 +66,26 @@ class SDRFM(nn.Module):
         super().__init__()
         self.context = convolution(2 * image_channels, out_channels)
         self.detail = convolution(feature_channels, out_channels)
-        self.select = SelectiveFusion(out_channels, reduction)
+        # Without batch norm on the pooled vector: the paper trains at batch size 1.
+        self.select = SelectiveFusion(out_channels, reduction, norm=False, bias=True)
 
     def forward(
         self, interpolated: torch.Tensor, sr_image: torch.Tensor, features: torch.Tensor
     ) -> torch.Tensor:
         """Fuse; see `EDRFM.forward`."""
-        context = self.context(torch.cat([interpolated, sr_image], 1))
-        return self.select(context, self.detail(features))
+        images = torch.cat([interpolated, sr_image], 1)
+        # As in the backbone's blocks: folded, norm and leaky ReLU cost no pass of their own.
+        if self.training and not torch.compiler.is_compiling():
+            return self.select(self.context(images), self.detail(features))
+        context, detail = self.context[0](images), self.detail[0](features)
+        u_scale, u_shift = fold_batch_norm(self.context[1], context)
+        v_scale, v_shift = fold_batch_norm(self.detail[1], detail)
+        return self.select(
+            context,
+            detail,
+            u_scale=u_scale,
+            u_shift=u_shift,
+            v_scale=v_scale,
+            v_shift=v_shift,
+            negative_slope=SLOPE,
+        )

@@ -60,10 +60,20 @@ def test_selection_is_a_softmax_of_pooled_sums():
     torch.manual_seed(0)
     select = SDRFM(2, 5, 8).double().select
     u, v = torch.randn(2, 3, 8, 4, 5, dtype=torch.float64)
-    hidden = torch.relu(select.reduce(u.mean((2, 3)) + v.mean((2, 3))))
-    weights = torch.softmax(torch.stack([select.context(hidden), select.detail(hidden)]), 0)
-    a, b = weights[..., None, None]
+    pooled = (u + v).mean((2, 3), keepdim=True)
+    logits = select.conv_fc2(torch.relu(select.conv_fc1(pooled))).chunk(2, 1)
+    a, b = torch.softmax(torch.stack(logits), 0)
     assert torch.allclose(select(u, v), a * u + b * v, rtol=1e-10)
+
+
+def test_folded_norms_are_the_norms():
+    torch.manual_seed(0)
+    fuse = SDRFM(2, 5, 8).train()
+    fuse(*inputs())  # running statistics that are not the first ones
+    interpolated, sr, features = inputs()
+    context = fuse.eval().context(torch.cat([interpolated, sr], 1))
+    expected = fuse.select(context, fuse.detail(features))
+    assert torch.allclose(fuse(interpolated, sr, features), expected, atol=1e-6)
 
 
 @pytest.mark.parametrize("make", [EDRFM, SDRFM])
