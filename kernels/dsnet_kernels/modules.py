@@ -190,20 +190,7 @@ class SelectiveFusion(nn.Module):
         -------
         Tensor [N, C, H, W]
         """
-        a_weight, b_weight = self.conv_fc2.weight.flatten(1).chunk(2)
-        a_bias, b_bias = (None, None) if self.conv_fc2.bias is None else self.conv_fc2.bias.chunk(2)
-        return selective_fusion(
-            u,
-            v,
-            self.conv_fc1.weight.flatten(1),
-            self.conv_fc1.bias,
-            a_weight,
-            a_bias,
-            b_weight,
-            b_bias,
-            **({} if self.bn_fc1 is None else norm_arguments(self.bn_fc1)),
-            **prologue,
-        )
+        return select(u, v, self.conv_fc1, self.bn_fc1, self.conv_fc2, **prologue)
 
     def extra_repr(self) -> str:
         return f"{self.conv_fc1.in_channels}, hidden={self.conv_fc1.out_channels}"
@@ -225,6 +212,28 @@ def gate(x, fc1, fc2, conv, norm=None, *, mean_first: bool = False, **rest) -> t
         conv.bias,
         **({} if norm is None else norm_arguments(norm)),
         **rest,
+    )
+
+
+def select(u, v, fc1, norm, fc2, **prologue) -> torch.Tensor:
+    """`selective_fusion` with the weights of these modules: 1x1 convolutions, a norm or None.
+
+    fc2 gives both branches' logits, u's first.
+    """
+    (a_weight, b_weight), biases = fc2.weight.flatten(1).chunk(2), (None, None)
+    if fc2.bias is not None:
+        biases = fc2.bias.chunk(2)
+    return selective_fusion(
+        u,
+        v,
+        fc1.weight.flatten(1),
+        fc1.bias,
+        a_weight,
+        biases[0],
+        b_weight,
+        biases[1],
+        **({} if norm is None else norm_arguments(norm)),
+        **prologue,
     )
 
 
