@@ -1,0 +1,120 @@
+"""What a training shows: bar or lines, CSV, TensorBoard, panel picture.
+
+Public
+------
+``Log(folder, total_steps, done, images_per_step, visible)``: ``.read(step, values)``,
+    ``.say(text)``, ``.close()``
+``write_panel(path, image, truth, prediction)``
+"""
+
+import csv
+import os
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+from .checkpoint import write_atomically
+
+TILE = 128
+COLUMNS = ("image", "truth", "prediction", "difference")
+
+
+class Log:
+    """A bar on a terminal or plain lines, ``log.csv``, and TensorBoard where installed."""
+
+    def __init__(self, folder, total_steps, done=0, images_per_step=1, visible=True):
+        self.visible, self.total, self.images = visible, total_steps, images_per_step
+        self.start, self.done = time.monotonic(), done
+        self._bar = self._board = self._file = None
+        if not visible:
+            return
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        new = not (folder / "log.csv").exists() or done == 0
+        self._file = open(folder / "log.csv", "w" if new else "a", newline="")  # noqa: SIM115
+        self._writer, self._header = csv.writer(self._file), new
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+
+            self._board = SummaryWriter(os.fspath(folder / "tensorboard"), purge_step=done)
+        except ImportError:
+            print("TensorBoard is not installed; losses go to log.csv (pip install tensorboard)")
+        if sys.stdout.isatty():
+            from rich import progress
+
+            self._bar = progress.Progress(
+                progress.BarColumn(), progress.MofNCompleteColumn(),
+                progress.TextColumn("{task.fields[text]}"), progress.TimeElapsedColumn(),
+                progress.TextColumn("left"), progress.TimeRemainingColumn(),
+            )  # fmt: skip
+            self._bar.start()
+            self._task = self._bar.add_task("train", total=total_steps, completed=done, text="")
+
+    @property
+    def seconds(self) -> float:
+        return max(time.monotonic() - self.start, 1e-9)
+
+    def read(self, step: int, values: dict[str, float]) -> None:
+        """Show and store the figures of a step; `step` counts those that are done."""
+        if not self.visible:
+            return
+        rate = (step - self.done) * self.images / self.seconds
+        values = {**values, "images_per_s": rate}
+        if self._header:
+            self._writer.writerow(["step", *values])
+            self._header = False
+        self._writer.writerow([step, *(f"{v:.6g}" for v in values.values())])
+        self._file.flush()
+        if self._board:
+            for name, value in values.items():
+                self._board.add_scalar(name, value, step)
+        text = "  ".join(f"{k} {v:.3g}" for k, v in values.items() if k != "lr")
+        if self._bar:
+            self._bar.update(self._task, completed=step, text=text)
+        else:
+            left = round(self.seconds / max(step - self.done, 1) * (self.total - step))
+            clock = f"{left // 3600}:{left // 60 % 60:02d}:{left % 60:02d}"
+            print(f"step {step} of {self.total}  {text}  {clock} left", flush=True)
+
+    def say(self, text: str) -> None:
+        if self.visible:
+            (self._bar.console.print if self._bar else print)(text)
+
+    def close(self) -> None:
+        if self._bar:
+            self._bar.stop()
+        if self._board:
+            self._board.close()
+        if self._file:
+            self._file.close()
+
+
+def write_panel(path, image: np.ndarray, truth: np.ndarray, prediction: np.ndarray) -> None:
+    """A PNG with a row for every case: image, true and predicted soft mask, their difference.
+
+    Parameters
+    ----------
+    path : path
+    image, truth, prediction : ndarray [N, H, W]
+        In 0..1. In the difference red is too much, blue too little, white none.
+    """
+    import cv2
+
+    rows = []
+    for planes in zip(image, truth, prediction, strict=True):
+        x, y, p = (np.asarray(plane, np.float32) for plane in planes)
+        more, less = np.clip(p - y, 0, 1), np.clip(y - p, 0, 1)
+        tiles = [np.repeat(plane[..., None], 3, 2) for plane in (x, y, p)]
+        tiles.append(np.stack([1 - more, 1 - more - less, 1 - less], 2))  # blue, green, red
+        sized = [cv2.resize(t, (TILE, TILE), interpolation=cv2.INTER_NEAREST) for t in tiles]
+        rows.append(np.concatenate(sized, 1))
+    sheet = (np.concatenate(rows).clip(0, 1) * 255).round().astype(np.uint8)
+    head = np.full((20, sheet.shape[1], 3), 255, np.uint8)
+    for i, name in enumerate(COLUMNS):
+        cv2.putText(
+            head, name, (i * TILE + 4, 14), cv2.FONT_HERSHEY_SIMPLEX, 0.45, 0, 1, cv2.LINE_AA
+        )
+    data = cv2.imencode(".png", np.concatenate([head, sheet]))[1].tobytes()
+    write_atomically(path, lambda temporary: temporary.write_bytes(data))

@@ -1,0 +1,163 @@
+"""Settings of a training: recipes, the command line, and one file that says it all.
+
+Public
+------
+``Settings``: a dataclass, one field an option
+``RECIPES``: name -> fields it sets
+``parse(argv) -> Settings``: recipe, then ``--config`` file, then options, the later the stronger
+``write(path, settings)``, ``read(path) -> dict``
+"""
+
+import argparse
+import json
+from dataclasses import MISSING, asdict, dataclass, field, fields
+from pathlib import Path
+
+from ..models import VARIANTS
+from .augment import MODES
+from .checkpoint import write_atomically
+from .step import PRECISIONS
+
+# "paper" is the paper's "Implementation". "fast": the rate grows with the square root of the
+# batch, as Adam's does (Malladi et al. 2022), 2e-4 * sqrt(32).
+RECIPES = {
+    "paper": {"batch": 1, "epochs": 60, "lr": 2e-4, "warmup": 0, "precision": "fp32"},
+    "fast": {
+        "batch": 32, "epochs": 60, "lr": 1.1e-3, "warmup": 50, "precision": "bf16",
+        "channels_last": True,
+    },
+}  # fmt: skip
+GROUPS = {
+    "data": "what to learn from; synthetic nodules where no --data is given",
+    "recipe": "how to learn",
+    "network": "what learns",
+    "speed": "how fast",
+    "run": "where results go, and how a run goes on",
+}
+
+
+def _option(default, group, help, **keywords):
+    return field(default=default, metadata={"group": group, "help": help, **keywords})
+
+
+@dataclass
+class Settings:
+    """Every setting of `dsnet.train`; the metadata are the command line's help."""
+
+    data: str = _option("", "data", "label store, as dsnet.label writes it")
+    size: int = _option(0, "data", "pixels a side of the crops; 0: as they are, phantoms 64")
+    phantoms: int = _option(96, "data", "number of phantoms without --data")
+    min_quality: float = _option(0.0, "data", "leave out labels of lower quality; 0: none")
+    shares: tuple = _option(
+        (387.0, 55.0, 544.0), "data", "shares of train, val and test, by patients", nargs=3
+    )
+    folds: int = _option(0, "data", "cross-validation by patients; 0: none")
+    fold: int = _option(0, "data", "which of the --folds is the test part")
+    augment: str = _option("full", "data", "variation of the crops", choices=MODES)
+    batch: int = _option(1, "recipe", "crops a step and process")
+    accumulate: int = _option(1, "recipe", "batches a step")
+    epochs: int = _option(60, "recipe", "passes over the training part")
+    lr: float = _option(2e-4, "recipe", "learning rate at the start")
+    warmup: int = _option(0, "recipe", "steps in which the rate grows")
+    precision: str = _option("fp32", "recipe", "autocast", choices=tuple(PRECISIONS))
+    seed: int = _option(0, "recipe", "of everything random")
+    variant: str = _option("dsnet", "network", "rung of the ablation", choices=tuple(VARIANTS))
+    width: int = _option(64, "network", "channels of the first level")
+    depth: int = _option(4, "network", "down-samplings")
+    reduction: int = _option(16, "network", "of the channel attention")
+    teacher: str = _option("", "network", "SR teacher that dsnet.train_sr saved")
+    teacher_blocks: int = _option(16, "network", "blocks of a teacher that was not trained")
+    teacher_features: int = _option(64, "network", "features of a teacher that was not trained")
+    device: str = _option("auto", "speed", "cpu, cuda or auto")
+    compile: bool = _option(False, "speed", "one compiled graph for each half of the step")
+    cuda_graphs: bool = _option(False, "speed", "replay CUDA graphs; with --compile, on CUDA")
+    channels_last: bool = _option(False, "speed", "memory format NHWC")
+    teacher_cache_gb: float = _option(
+        4.0, "speed", "keep the teacher's outputs where --augment is none or symmetry"
+    )
+    threads: int = _option(0, "speed", "CPU threads; 0: torch's default")
+    out: str = _option("runs/dsnet", "run", "folder of the results")
+    resume: bool = _option(False, "run", "go on with the checkpoint in --out")
+    save_every: int = _option(0, "run", "steps between checkpoints; 0: an epoch")
+    log_every: int = _option(20, "run", "steps between readings of the losses")
+
+
+def parse(argv: list[str] | None = None) -> Settings:
+    """Settings from the command line; exits with a message for what is not allowed."""
+    parser = _parser()
+    given = vars(parser.parse_args(argv))
+    recipe, config = given.pop("recipe", None), given.pop("config", None)
+    stored = {}
+    if config:
+        try:
+            stored = read(config)
+        except (OSError, ValueError) as error:
+            parser.error(f"--config: {error}")
+    # A recipe asked for on the command line outranks the file that a former run wrote.
+    chosen = {**RECIPES["paper"], **stored, **(RECIPES[recipe] if recipe else {}), **given}
+    settings = Settings(**chosen)
+    settings.shares = tuple(settings.shares)
+    for name in ("batch", "accumulate", "epochs", "log_every", "phantoms"):
+        if getattr(settings, name) < 1:
+            parser.error(f"--{name.replace('_', '-')} is {getattr(settings, name)}; at least 1")
+    if settings.lr <= 0:
+        parser.error(f"--lr is {settings.lr}; more than 0 is needed")
+    return settings
+
+
+def write(path: str | Path, settings: Settings) -> None:
+    """One JSON file that ``--config`` reads back."""
+    text = json.dumps(asdict(settings), indent=2) + "\n"
+    write_atomically(path, lambda temporary: temporary.write_text(text))
+
+
+def read(path: str | Path) -> dict:
+    """Fields of a settings file.
+
+    Raises
+    ------
+    ValueError
+        For a file that is no JSON object, or holds an unknown setting.
+    """
+    content = json.loads(Path(path).read_text())
+    known = {f.name for f in fields(Settings)}
+    if not isinstance(content, dict) or set(content) - known:
+        unknown = sorted(set(content) - known) if isinstance(content, dict) else content
+        raise ValueError(f"{path} holds unknown settings: {unknown}")
+    # What was done once is no wish of the next run.
+    content.pop("resume", None)
+    return content
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m dsnet.train",
+        description="Train DSNet, or a rung of its ablation, on soft masks.",
+        epilog="examples:\n  python -m dsnet.train --data store --recipe fast --compile\n"
+        "  torchrun --nproc-per-node 8 -m dsnet.train --data store --recipe fast\n"
+        "  python -m dsnet.train --config runs/dsnet/settings.json --resume",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        argument_default=argparse.SUPPRESS,
+    )
+    groups = {name: parser.add_argument_group(name, text) for name, text in GROUPS.items()}
+    groups["recipe"].add_argument(
+        "--recipe", choices=tuple(RECIPES), help="set what follows at once (paper)"
+    )
+    groups["run"].add_argument("--config", metavar="FILE", help="settings.json of a former run")
+    for each in fields(Settings):
+        keywords = dict(each.metadata)
+        group, text = groups[keywords.pop("group")], keywords.pop("help")
+        assert each.default is not MISSING
+        if isinstance(each.default, bool):
+            keywords["action"] = argparse.BooleanOptionalAction
+            shown = ""
+        else:
+            kind = float if isinstance(each.default, tuple) else type(each.default)
+            keywords["type"] = kind
+            values = each.default if isinstance(each.default, tuple) else (each.default,)
+            shown = f" ({' '.join(f'{v:g}' if kind is float else str(v) for v in values)})"
+            shown = "" if shown == " ()" else shown
+            if "choices" not in keywords:
+                keywords["metavar"] = {int: "N", float: "X", str: "NAME"}[kind]
+        group.add_argument(f"--{each.name.replace('_', '-')}", help=text + shown, **keywords)
+    return parser

@@ -1,0 +1,88 @@
+"""`dsnet.train` as a command: a whole small run, resumed bit for bit, stopped, and gone wrong."""
+
+import json
+
+import pytest
+import torch
+
+from dsnet import train as command
+from dsnet.models import load_model
+from dsnet.training.settings import parse
+
+TINY = [
+    "--phantoms", "8", "--size", "16", "--width", "8", "--depth", "2", "--reduction", "4",
+    "--teacher-blocks", "1", "--teacher-features", "8", "--epochs", "2", "--batch", "2",
+    "--device", "cpu", "--shares", "4", "2", "2", "--log-every", "1", "--threads", "1",
+]  # fmt: skip
+
+
+def run(out, *more):
+    return command.main([*TINY, "--out", str(out), *more])
+
+
+def final(out):
+    content = torch.load(out / "checkpoint.pt", weights_only=True)
+    return content["network"], content["discriminator"], content["progress"]["step"]
+
+
+def test_a_run_leaves_models_log_panel_and_settings(tmp_path, capsys):
+    assert run(tmp_path) == 0
+    text = capsys.readouterr().out
+    assert "images/s" in text and "peak memory" in text and "random weights" in text
+    for name in ("best.pt", "last.pt"):
+        assert load_model(tmp_path / name).config.variant == "dsnet"
+    lines = (tmp_path / "log.csv").read_text().splitlines()
+    assert (
+        lines[0].startswith("step,total,dice,soft,gan,discriminator,overlap,lr") and len(lines) > 4
+    )
+    assert (tmp_path / "panel.png").read_bytes().startswith(b"\x89PNG")
+    assert parse(["--config", str(tmp_path / "settings.json")]).phantoms == 8
+    split = json.loads((tmp_path / "split.json").read_text())
+    assert sum(len(part) for part in split.values()) == 8
+    assert run(tmp_path) == 2 and "--resume" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("augment", ["full", "symmetry"])
+def test_a_stopped_run_resumes_bit_for_bit(tmp_path, monkeypatch, augment):
+    assert run(tmp_path / "a", "--augment", augment) == 0
+    # Asked to stop after step 1, in the middle of the first epoch.
+    monkeypatch.setattr(command._StopSignal, "asked", lambda self, device, world: True)
+    assert run(tmp_path / "b", "--augment", augment) == 0
+    monkeypatch.undo()
+    assert final(tmp_path / "b")[2] == 1
+    assert run(tmp_path / "b", "--augment", augment, "--resume") == 0
+    a, b = final(tmp_path / "a"), final(tmp_path / "b")
+    assert a[2] == b[2]
+    for x, y in zip(a[:2], b[:2], strict=True):
+        assert all(torch.equal(x[name], y[name]) for name in x)
+
+
+def test_other_settings_are_not_resumed(tmp_path, capsys):
+    assert run(tmp_path, "--epochs", "1") == 0
+    assert run(tmp_path, "--epochs", "1", "--lr", "0.5", "--resume") == 2
+    assert "lr is 0.5" in capsys.readouterr().err
+
+
+def test_nan_stops_and_keeps_the_last_good_checkpoint(tmp_path, capsys):
+    assert run(tmp_path, "--epochs", "1") == 0
+    content = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
+    content["settings"]["epochs"] = 2
+    next(iter(content["network"].values())).fill_(float("nan"))
+    torch.save(content, tmp_path / "checkpoint.pt")
+    good = (tmp_path / "checkpoint.pt").read_bytes()
+    assert run(tmp_path, "--resume") == 3
+    assert "not finite" in capsys.readouterr().err
+    assert (tmp_path / "checkpoint.pt").read_bytes() == good
+
+
+def test_recipe_config_and_options_in_that_order(tmp_path):
+    assert (parse([]).batch, parse([]).epochs, parse([]).lr) == (1, 60, 2e-4)
+    fast = parse(["--recipe", "fast", "--batch", "8"])
+    assert fast.batch == 8 and fast.precision == "bf16" and fast.channels_last
+    file = tmp_path / "s.json"
+    file.write_text(json.dumps({"batch": 4, "width": 16}))
+    read = parse(["--config", str(file), "--width", "32"])
+    assert read.batch == 4 and read.width == 32
+    file.write_text(json.dumps({"wdth": 4}))
+    with pytest.raises(SystemExit):
+        parse(["--config", str(file)])
