@@ -26,3 +26,29 @@ class Job:
         if self.deed == "wait":
             time.sleep(0.3)
         return [LabelRecord.from_error(key, source, "fine") for key, source in self.rows]
+
+
+def gradients_of_a_step(rank: int, world: int, meeting: str, out: str) -> None:
+    """One adversarial step in one of several processes; its gradients go to `out`."""
+    import torch
+    import torch.distributed as dist
+
+    from dsnet.models import build
+    from dsnet.training.dataset import DeviceDataset
+    from dsnet.training.step import AdversarialStep, Batch
+
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    network = build(width=8, depth=2, reduction=4, teacher_blocks=1, teacher_features=8)
+    data = DeviceDataset.phantoms(4, 16)
+    pairs = [Batch(*(t[i : i + 2] for t in (data.image, data.soft, data.binary))) for i in (0, 2)]
+    if world > 1:
+        dist.init_process_group("gloo", f"file://{meeting}", rank=rank, world_size=world)
+        step = AdversarialStep(network, distributed=True)
+        step.run(pairs[rank : rank + 1])
+        dist.destroy_process_group()
+    else:
+        step = AdversarialStep(network, accumulate=2)
+        step.run(pairs)
+    parameters = [*network.trainable_parameters(), *step.discriminator.parameters()]
+    torch.save([p.grad for p in parameters], out)

@@ -1,0 +1,29 @@
+"""Two processes over gloo have the gradients of one process with both batches."""
+
+import multiprocessing
+
+import torch
+
+import worker_jobs
+
+
+def test_two_processes_have_the_gradients_of_one(tmp_path):
+    context = multiprocessing.get_context("spawn")
+    runs = [(0, 1, "alone"), (0, 2, "first"), (1, 2, "second")]
+    processes = [
+        context.Process(
+            target=worker_jobs.gradients_of_a_step,
+            args=(rank, world, str(tmp_path / "meeting"), str(tmp_path / name)),
+        )
+        for rank, world, name in runs
+    ]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(120)
+        assert process.exitcode == 0
+    alone, first, second = (torch.load(tmp_path / name) for _, _, name in runs)
+    assert len(alone) == len(first) > 20 and any(g.abs().max() > 0 for g in alone)
+    for one, a, b in zip(alone, first, second, strict=True):
+        assert torch.equal(a, b)
+        torch.testing.assert_close(a, one, atol=1e-5, rtol=1e-4)
