@@ -83,8 +83,8 @@ def selective_fusion_op(
 
 
 @selective_fusion_op.register_fake
-def _(u, v, fc_weight, *rest):
-    out, saved = allocate_fusion(u, fc_weight)
+def _(u, v, fc_weight, fc_bias, a_weight, a_bias, b_weight, b_bias, norm_weight, *rest):
+    out, saved = allocate_fusion(u, fc_weight, norm_weight is not None)
     return out, *saved
 
 
@@ -111,7 +111,7 @@ def _(
     u_scale, u_shift, v_scale, v_shift, negative_slope,
 ):  # fmt: skip
     prologue = u_scale is not None or v_scale is not None
-    return list(allocate_fusion_gradients(u, v, fc_weight, prologue))
+    return list(allocate_fusion_gradients(u, v, fc_weight, norm_weight is not None, prologue))
 
 
 def _set_up_fusion(ctx, inputs, output):

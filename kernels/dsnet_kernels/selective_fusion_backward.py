@@ -162,7 +162,7 @@ def fusion_branch_gradient_kernel(
         tl.store(p_part + 3 * size, tl.sum(dv_shift, 1), m_c)
 
 
-def allocate_fusion_gradients(u, v, fc_weight, prologue: bool) -> tuple[torch.Tensor, ...]:
+def allocate_fusion_gradients(u, v, fc_weight, norm: bool, prologue: bool) -> tuple:
     """What `launch_fusion_backward` returns, unwritten; fakes and real calls share it."""
 
     def empty(*sizes):
@@ -173,7 +173,7 @@ def allocate_fusion_gradients(u, v, fc_weight, prologue: bool) -> tuple[torch.Te
     return (
         empty_like_shape(u, channels_last), empty_like_shape(u, channels_last, v.dtype),
         empty(4 if prologue else 0, c), empty(d, c), empty(d), empty(c, d), empty(c), empty(c, d),
-        empty(c), empty(d), empty(d),
+        empty(c), empty(d if norm else 0), empty(d if norm else 0),
     )  # fmt: skip
 
 
@@ -185,11 +185,12 @@ def launch_fusion_backward(
 
     Returns du, dv, the four gradients [4, C] of the prologues (0 of one that is absent, [0, C]
     without any) and float32 gradients of fc_weight, fc_bias, a_weight, a_bias, b_weight, b_bias,
-    norm_weight, norm_bias.
+    norm_weight, norm_bias (empty without a norm).
     """
     channels_last = is_channels_last(u)
+    has_norm = norm_weight is not None
     prologue = u_scale is not None or v_scale is not None
-    gradients = allocate_fusion_gradients(u, v, fc_weight, prologue)
+    gradients = allocate_fusion_gradients(u, v, fc_weight, has_norm, prologue)
     du, dv, dprologue, dfc, dfc_bias, da, da_bias, db, db_bias, dnorm, dnorm_bias = gradients
     if u.numel() == 0:
         for tensor in gradients:
@@ -209,7 +210,6 @@ def launch_fusion_backward(
     }  # fmt: skip
     walked = (c, p, at.c_blocks, at.chunk, at.splits)
     inputs = [stride for tensor in (u, v, dout) for stride in strides(tensor, channels_last)]
-    has_norm = norm_weight is not None
     wide = power_of_two(c)
     rows = max(1, 4096 // wide)
     block_d = min(power_of_two(d), rows)
@@ -236,9 +236,6 @@ def launch_fusion_backward(
                 dnormed, saved.hidden, saved.stats, norm_weight, dhidden, dnorm, dnorm_bias, n, d,
                 BATCH_STATS=batch_stats, BLOCK_N=16, BLOCK_D=32,
             )  # fmt: skip
-        else:
-            dnorm.zero_()
-            dnorm_bias.zero_()
         fusion_pooled_gradient_kernel[(n,)](
             dhidden, fc_weight, dpooled, c, d, p, BLOCK_D=block_d, BLOCK_C=wide, num_warps=8
         )

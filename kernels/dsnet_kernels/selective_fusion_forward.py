@@ -139,7 +139,8 @@ def fusion_mix_kernel(
 class FusionSaved(NamedTuple):
     """What the backward needs, in float32.
 
-    pooled [N, C]; hidden [N, D] before its norm; gate [N, C]; stats [3, D] of the norm.
+    pooled [N, C]; hidden [N, D] before its norm; gate [N, C]; stats [3, D] of the norm, [0, D]
+    without one.
     """
 
     pooled: torch.Tensor
@@ -148,7 +149,7 @@ class FusionSaved(NamedTuple):
     stats: torch.Tensor
 
 
-def allocate_fusion(u: torch.Tensor, fc_weight: torch.Tensor) -> tuple[torch.Tensor, FusionSaved]:
+def allocate_fusion(u, fc_weight, norm: bool) -> tuple[torch.Tensor, FusionSaved]:
     """The output and what is saved, unwritten; fakes and real calls share it."""
     n, c, d = u.shape[0], u.shape[1], fc_weight.shape[0]
     options = {"dtype": torch.float32, "device": u.device}
@@ -156,7 +157,7 @@ def allocate_fusion(u: torch.Tensor, fc_weight: torch.Tensor) -> tuple[torch.Ten
         torch.empty(n, c, **options),
         torch.empty(n, d, **options),
         torch.empty(n, c, **options),
-        torch.empty(3, d, **options),
+        torch.empty(3 if norm else 0, d, **options),
     )
 
 
@@ -166,7 +167,7 @@ def launch_fusion_forward(
 ) -> tuple[torch.Tensor, FusionSaved]:  # fmt: skip
     """Launch the forward kernels; arguments as in `selective_fusion`."""
     channels_last = is_channels_last(u)
-    out, saved = allocate_fusion(u, fc_weight)
+    out, saved = allocate_fusion(u, fc_weight, norm_weight is not None)
     if u.numel() == 0:
         for tensor in saved:
             tensor.zero_()
@@ -205,8 +206,6 @@ def launch_fusion_forward(
                 saved.hidden, running_mean, running_var, saved.stats, n, d, eps,
                 BATCH_STATS=batch_stats, BLOCK_N=16, BLOCK_D=32,
             )  # fmt: skip
-        else:
-            saved.stats.zero_()
         fusion_gate_kernel[(n,)](
             saved.hidden, saved.stats, norm_weight, norm_bias, a_weight, a_bias, b_weight, b_bias,
             saved.gate, c, d, NORM=norm_weight is not None, HAS_A=a_bias is not None,
