@@ -20,6 +20,11 @@ inline std::string shape_text(const py::array& array) {
     return py::str(array.attr("shape")).cast<std::string>();
 }
 
+inline bool is_aligned(const py::object& array) {
+    return py::reinterpret_borrow<py::array>(array).flags() &
+           py::detail::npy_api::NPY_ARRAY_ALIGNED_;
+}
+
 // The argument as a C-contiguous two-dimensional array; its dtype must be one of `allowed`.
 template <typename T>
 Array<T> image_argument(const py::object& value, const char* name, const char* kinds,
@@ -39,6 +44,9 @@ Array<T> image_argument(const py::object& value, const char* name, const char* k
         throw py::value_error(std::string(name) + " must have two dimensions [H, W], got shape " +
                               shape_text(array));
     if (dtype.kind() == 'b') array = array.attr("view")("uint8");
+    // Code that was compiled to vectors may fault on floats at odd addresses.
+    if (!is_aligned(array))
+        array = array.attr("copy")().cast<py::array>();
     return Array<T>::ensure(array);
 }
 

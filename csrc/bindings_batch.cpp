@@ -85,7 +85,8 @@ py::tuple label_batch_binding(const py::object& images, const Array<double>& coo
     std::vector<Array<float>> kept;  // the images, while no one else may hold them
     py::object alpha, binary, trimap;
     const auto coordinates_of = [&](py::ssize_t i) { return coordinates.data(i, 0); };
-    if (py::isinstance<Array<float>>(images) && py::reinterpret_borrow<py::array>(images).ndim() == 3) {
+    if (py::isinstance<Array<float>>(images) && is_aligned(images) &&
+        py::reinterpret_borrow<py::array>(images).ndim() == 3) {
         // One block: so are the labels.
         kept.push_back(py::reinterpret_borrow<Array<float>>(images));
         const Array<float>& block = kept[0];

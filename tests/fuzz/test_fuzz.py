@@ -279,9 +279,6 @@ def test_marks_whose_axes_would_overflow():
         assert isinstance(label, ValueError) and "within +-1e+09 pixels" in str(label)
 
 
-@pytest.mark.skipif(
-    bool(_C.build_info()["sanitizers"]), reason="float32 is read where it lies, aligned or not"
-)
 def test_images_at_odd_addresses():
     rng = rng_of(0, 0)
     for _ in range(50):
