@@ -16,6 +16,7 @@ With u' and v' behind their prologues, gate = sigmoid(l), out = gate u' + (1 - g
 import torch
 
 from .launch import (
+    SPARE_REGISTERS,
     ceil_div,
     dense,
     empty_like_shape,
@@ -208,6 +209,9 @@ def launch_fusion_backward(
         "FOLD_U": u_scale is not None, "FOLD_V": v_scale is not None, "BLOCK_C": at.block_c,
         "BLOCK_P": at.block_p, "STAGES": at.stages, "num_warps": at.warps,
     }  # fmt: skip
+    if prologue:
+        # Prologues beside three tensors, and four sums a pixel: whole blocks would want registers.
+        options["BLOCK_P"] = max(16, at.block_p // 2)
     walked = (c, p, at.c_blocks, at.chunk, at.splits)
     inputs = [stride for tensor in (u, v, dout) for stride in strides(tensor, channels_last)]
     wide = power_of_two(c)
@@ -224,7 +228,7 @@ def launch_fusion_backward(
     dhidden = empty(n, d) if has_norm else dnormed
     with on_device_of(u):
         fusion_gate_gradient_kernel[(streams,)](
-            dout, u, v, *folds, part, slope, *walked, *inputs, **options
+            dout, u, v, *folds, part, slope, *walked, *inputs, **options, **SPARE_REGISTERS
         )
         fusion_hidden_gradient_kernel[(n,)](
             part, saved.gate, saved.hidden, saved.stats, norm_weight, norm_bias, a_weight, b_weight,
@@ -243,9 +247,6 @@ def launch_fusion_backward(
             dlogit, units, dhidden, saved.pooled, dfc, dfc_bias, da, da_bias, db, db_bias, c, d, n,
             BLOCK_C=64, BLOCK_D=16,
         )  # fmt: skip
-        if prologue:
-            # Four sums a pixel beside three tensors: whole blocks would want registers.
-            options["BLOCK_P"] = max(16, at.block_p // 2)
         fusion_branch_gradient_kernel[(streams,)](
             dout, u, v, *folds, saved.gate, dpooled, du, dv, part_prologue, slope, *walked,
             *inputs, *strides(du, channels_last), *strides(dv, channels_last), **options,

@@ -16,6 +16,7 @@ from typing import NamedTuple
 import torch
 
 from .launch import (
+    SPARE_REGISTERS,
     ceil_div,
     dense,
     empty_like_shape,
@@ -209,7 +210,7 @@ def launch_fusion_forward(
         fusion_gate_kernel[(n,)](
             saved.hidden, saved.stats, norm_weight, norm_bias, a_weight, a_bias, b_weight, b_bias,
             saved.gate, c, d, NORM=norm_weight is not None, HAS_A=a_bias is not None,
-            HAS_B=b_bias is not None, BLOCK_D=block_d, BLOCK_C=wide, num_warps=8,
+            HAS_B=b_bias is not None, BLOCK_D=block_d, BLOCK_C=wide, num_warps=8, **SPARE_REGISTERS,
         )  # fmt: skip
         fusion_mix_kernel[(streams,)](
             u, v, *prologue, saved.gate, out, slope, *walked, *branches,
