@@ -46,9 +46,12 @@ def gradients_of_a_step(rank: int, world: int, meeting: str, out: str) -> None:
         dist.init_process_group("gloo", f"file://{meeting}", rank=rank, world_size=world)
         step = AdversarialStep(network, distributed=True)
         step.run(pairs[rank : rank + 1])
-        dist.destroy_process_group()
     else:
         step = AdversarialStep(network, accumulate=2)
         step.run(pairs)
     parameters = [*network.trainable_parameters(), *step.discriminator.parameters()]
     torch.save([p.grad for p in parameters], out)
+    if world > 1:
+        # Gloo's thread needs the GIL once more, and taking the group down holds it.
+        time.sleep(1.0)
+        dist.destroy_process_group()
