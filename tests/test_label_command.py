@@ -372,6 +372,11 @@ def test_masks_and_raters(tmp_path):
         records = list(open_store(tmp_path / store).records("ok"))
         assert len(records) == 2
         assert all(r.quality[score] > 0.7 for r in records)
+        # Of two raters one suffices: the consensus is the wider mask.
+        drawn = "mask-0" if store == "m" else "mask-1"
+        for number, record in enumerate(records):
+            picture = cv2.imread(str(tmp_path / drawn / f"{number}.png"), cv2.IMREAD_UNCHANGED)
+            assert np.array_equal(record.truth, picture > 0)
     (failed,) = open_store(tmp_path / "m").records("failed")
     assert failed.key == "unmasked" and "no mask" in failed.error
 

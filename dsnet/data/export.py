@@ -35,6 +35,7 @@ def export_png(
 ) -> int:
     """Write `image/`, `alpha/`, `binary/`, `trimap/` with one PNG a label, and `labels.csv`.
 
+    Labels of masks or raters come with `truth/`, what these drew.
     Images are 16-bit (grey value x 65535), alphas 8- or 16-bit, binary masks 0 and 255.
     `labels.csv` has the file name, the key and every column that is not an array.
 
@@ -72,6 +73,9 @@ def export_png(
             write_png(folder / "alpha" / file, quantise(record.alpha, bits))
             write_png(folder / "binary" / file, record.binary.astype(np.uint8) * 255)
             write_png(folder / "trimap" / file, record.trimap)
+            if record.truth is not None:
+                (folder / "truth").mkdir(exist_ok=True)
+                write_png(folder / "truth" / file, record.truth.astype(np.uint8) * 255)
         rows = [row for row in store.table().to_pylist() if row["key"] in names]
         with open(folder / "labels.csv", "w", newline="", encoding="utf-8") as file:
             table = csv.DictWriter(file, ["file", *rows[0]])

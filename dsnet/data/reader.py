@@ -18,6 +18,7 @@ import numpy as np
 
 from dsnet.data.record import (
     ARRAY_COLUMNS,
+    LABEL_COLUMNS,
     STATUSES,
     LabelRecord,
     decode,
@@ -205,7 +206,7 @@ class LabelStore:
         keys = []
         for index, record in enumerate(self.records("ok")):
             keys.append(record.key)
-            for stack, name in zip(stacked, ARRAY_COLUMNS, strict=True):
+            for stack, name in zip(stacked, LABEL_COLUMNS, strict=True):
                 stack[index] = getattr(record, name)
         return StoreArrays(keys, *stacked)
 
@@ -264,7 +265,7 @@ class LabelStore:
                     f" the manifest says {listed['rows']}"
                 )
             found = {field.name: field.type for field in file.schema_arrow}
-            for field in schema([]):
+            for field in (f for f in schema([]) if f.name != "truth"):
                 if found.get(field.name) != field.type:
                     raise ValueError(
                         f"shard {path} is damaged: it has no column {field.name!r} of {field.type}"

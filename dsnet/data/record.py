@@ -8,6 +8,7 @@ after the pixels.
     alpha     1 or 2          soft mask x 255 or x 65535 (`alpha_bits` of the manifest)
     binary    1 (uint8)       0 or 1
     trimap    1 (uint8)       0, 128 or 255
+    truth     1 (uint8)       0 or 1; null for a label from a mark
 """
 
 from __future__ import annotations
@@ -20,8 +21,10 @@ from typing import Any
 import numpy as np
 
 from dsnet.labeling.constants import BACKGROUND, FOREGROUND, UNKNOWN
+from dsnet.labeling.trimap import consensus
 
-ARRAY_COLUMNS = ("image", "alpha", "binary", "trimap")
+LABEL_COLUMNS = ("image", "alpha", "binary", "trimap")
+ARRAY_COLUMNS = (*LABEL_COLUMNS, "truth")
 STATUSES = ("ok", "failed")
 STAGES = ("cut", "trimap", "matting")
 PAIRS = (("spacing", ("row", "column")), ("offset", ("x", "y")), ("scale", ("x", "y")))
@@ -46,6 +49,8 @@ class LabelRecord:
     binary : ndarray [H, W], bool, or None
         `alpha >= 0.5`.
     trimap : ndarray [H, W], uint8, or None
+    truth : ndarray [H, W], bool, or None
+        The mask that people drew, or their 50 % consensus, which `binary` need not equal.
     mark : ndarray [8], float64, or None
         The RECIST mark's coordinates in crop pixels, DeepLesion's order.
     spacing : (row, column) or None
@@ -69,6 +74,7 @@ class LabelRecord:
     alpha: np.ndarray | None = None
     binary: np.ndarray | None = None
     trimap: np.ndarray | None = None
+    truth: np.ndarray | None = None
     mark: np.ndarray | None = None
     spacing: tuple[float, float] | None = None
     offset: tuple[float, float] | None = None
@@ -80,9 +86,10 @@ class LabelRecord:
 
     @classmethod
     def from_label(cls, crop, label) -> LabelRecord:
-        """Record of a `Crop` and its `SoftLabel`."""
+        """Record of a `Crop` and its `SoftLabel`; the truth is the masks' consensus, if any."""
         return cls(
             **_of_crop(crop),
+            truth=None if crop.masks is None else consensus(crop.masks),
             alpha=label.alpha,
             binary=label.binary,
             trimap=label.trimap,
@@ -172,7 +179,7 @@ def encode(record: LabelRecord, alpha_bits: int) -> dict[str, Any]:
     if record.status not in STATUSES:
         raise ValueError(f"status must be one of {STATUSES}, got {record.status!r}")
     arrays = _checked_arrays(record)
-    missing = [name for name in ARRAY_COLUMNS if arrays[name] is None]
+    missing = [name for name in LABEL_COLUMNS if arrays[name] is None]
     if record.status == "ok" and missing:
         raise ValueError(f"{missing[0]} must be given for status 'ok' (key {record.key!r})")
     shape = next((a.shape for a in arrays.values() if a is not None), (None, None))
@@ -186,7 +193,7 @@ def encode(record: LabelRecord, alpha_bits: int) -> dict[str, Any]:
     }
     for name, bits in (("image", 16), ("alpha", alpha_bits)):
         row[name] = None if arrays[name] is None else quantise(arrays[name], bits).tobytes()
-    for name in ("binary", "trimap"):
+    for name in ("binary", "trimap", "truth"):
         row[name] = None if arrays[name] is None else arrays[name].astype(np.uint8).tobytes()
     row["mark"] = None if record.mark is None else _numbers("mark", record.mark, 8)
     for name, parts in PAIRS:
@@ -206,11 +213,11 @@ def decode(row: dict[str, Any], alpha_bits: int) -> LabelRecord:
     shape = (row["height"], row["width"])
 
     def array(name: str, dtype: str) -> np.ndarray | None:
-        data = row[name]
+        data = row.get(name)  # Older shards have no truth.
         return None if data is None else np.frombuffer(data, dtype).reshape(shape)
 
     image, alpha = array("image", "<u2"), array("alpha", f"<u{alpha_bits // 8}")
-    binary, trimap = array("binary", "u1"), array("trimap", "u1")
+    binary, trimap, truth = (array(name, "u1") for name in ("binary", "trimap", "truth"))
     pairs = {}
     for name, parts in PAIRS:
         pair = tuple(row[f"{name}_{part}"] for part in parts)
@@ -221,6 +228,7 @@ def decode(row: dict[str, Any], alpha_bits: int) -> LabelRecord:
         alpha=None if alpha is None else dequantise(alpha, alpha_bits),
         binary=None if binary is None else binary.astype(bool),
         trimap=None if trimap is None else trimap.copy(),
+        truth=None if truth is None else truth.astype(bool),
         mark=None if row["mark"] is None else np.array(row["mark"], dtype=np.float64),
         **pairs,
         quality=_prefixed(row, "quality_"),
@@ -285,8 +293,9 @@ def _checked_arrays(record: LabelRecord) -> dict[str, np.ndarray | None]:
     trimap, alpha, binary = arrays["trimap"], arrays["alpha"], arrays["binary"]
     if trimap is not None and not np.isin(trimap, (BACKGROUND, UNKNOWN, FOREGROUND)).all():
         raise ValueError(f"trimap must hold 0, 128 and 255, got {np.unique(trimap)[:8].tolist()}")
-    if binary is not None and not np.isin(binary, (0, 1)).all():
-        raise ValueError("binary must be bool, or hold 0 and 1")
+    for name in ("binary", "truth"):
+        if arrays[name] is not None and not np.isin(arrays[name], (0, 1)).all():
+            raise ValueError(f"{name} must be bool, or hold 0 and 1")
     if alpha is not None:
         if binary is not None and not np.array_equal(binary.astype(bool), alpha >= 0.5):
             raise ValueError(f"binary must be alpha >= 0.5 (key {record.key!r})")

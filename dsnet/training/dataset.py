@@ -52,6 +52,7 @@ class DeviceDataset:
     image, soft : Tensor [N, 1, H, W] float32
         In 0..1.
     binary : Tensor [N, 1, H, W] bool
+        The mask that people drew, where the store has it, otherwise the soft mask's.
     keys, patients : list of N str
     """
 
@@ -105,7 +106,8 @@ class DeviceDataset:
                 )
             images.append(_resized(record.image, shape))
             softs.append(_resized(record.alpha, shape))
-            binaries.append(_resized(record.binary.astype(np.float32), shape) >= 0.5)
+            binary = record.binary if record.truth is None else record.truth
+            binaries.append(_resized(binary.astype(np.float32), shape) >= 0.5)
             keys.append(record.key)
             patients.append(patient_of(record.key, record.metadata))
         if not keys:

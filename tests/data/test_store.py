@@ -8,11 +8,13 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
+from dsnet.data.reader import sha256
 from dsnet.data.record import ARRAY_COLUMNS, dequantise, quantise
 from dsnet.data.store import LabelRecord, StoreWriter, open_store
 from dsnet.labeling import RecistMark
@@ -229,6 +231,32 @@ def test_wrong_types_are_refused(tmp_path):
     with pytest.raises(ValueError, match="shard_rows"):
         StoreWriter(tmp_path / "t", {}, shard_rows=0)
     assert not (tmp_path / "t").exists()
+
+
+def test_truth_is_kept_beside_the_binarised_soft_mask(tmp_path):
+    truth = np.random.default_rng(3).random((12, 10)) < 0.5
+    store = write(tmp_path, [make("a"), make("b", truth=truth)])
+    assert store.read("a").truth is None
+    back = store.read("b").truth
+    assert back.dtype == bool
+    assert np.array_equal(back, truth)
+    with pytest.raises(ValueError, match="truth must be bool"):
+        write(tmp_path / "t", [make(truth=np.full((12, 10), 2))])
+    with pytest.raises(ValueError, match="one shape"):
+        write(tmp_path / "u", [make(truth=truth[1:])])
+
+
+def test_shards_without_the_truth_column_still_read(tmp_path):
+    store = write(tmp_path, [make("a")])
+    (shard,) = tmp_path.glob("*.parquet")
+    table = pq.read_table(shard).drop_columns(["truth"])
+    pq.write_table(table, shard)
+    manifest = json.loads((tmp_path / "manifest.json").read_text())
+    manifest["shards"][0].update(sha256=sha256(shard), bytes=shard.stat().st_size)
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest))
+    store = open_store(tmp_path)
+    assert store.read("a").truth is None
+    assert store.table(["truth"])["truth"].to_pylist() == [None]
 
 
 def test_new_score_columns_are_null_in_older_shards(tmp_path):

@@ -121,3 +121,23 @@ def test_an_epoch_has_every_case_and_fills_the_last_batch():
 )
 def test_patient_of(key, metadata, expected):
     assert patient_of(key, metadata) == expected
+
+
+def test_the_drawn_mask_is_the_truth_where_there_is_one(tmp_path):
+    from dsnet.data.record import LabelRecord
+    from dsnet.data.store import StoreWriter
+
+    random = np.random.default_rng(0)
+    drawn = random.random((16, 16)) < 0.3
+    alpha = random.random((16, 16), dtype=np.float32)
+    with StoreWriter(tmp_path, {}) as writer:
+        for key, truth in (("mark", None), ("raters", drawn)):
+            writer.append(
+                LabelRecord(
+                    key, image=alpha, alpha=alpha, binary=alpha >= 0.5, truth=truth,
+                    trimap=np.full((16, 16), 128, np.uint8),
+                )
+            )  # fmt: skip
+    data = DeviceDataset.from_store(tmp_path)
+    assert np.array_equal(data.binary[0, 0].numpy(), alpha >= 0.5)
+    assert np.array_equal(data.binary[1, 0].numpy(), drawn)
