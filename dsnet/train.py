@@ -29,13 +29,20 @@ from .training.checkpoint import (
 from .training.dataset import DeviceDataset, epoch_order, fold_split, split_by_patient
 from .training.report import Log, write_panel
 from .training.settings import Settings, parse, write
-from .training.step import AdversarialStep, Batch, StepLosses, compiled_graphs, learning_rate
+from .training.step import (
+    AdversarialStep,
+    Batch,
+    StepLosses,
+    autocast,
+    compiled_graphs,
+    learning_rate,
+)
 
 # Settings that decide the course of a run: a resumed one must have the same.
 COURSE = (
     "data", "size", "phantoms", "min_quality", "shares", "folds", "fold", "augment", "batch",
     "accumulate", "epochs", "lr", "warmup", "precision", "seed", "variant", "width", "depth",
-    "reduction", "teacher",
+    "reduction", "judge_width", "teacher",
 )  # fmt: skip
 WARM_UP_STEPS = 2
 PANEL_ROWS = 6
@@ -77,9 +84,13 @@ def train(settings: Settings) -> dict:
     ValueError
         For settings that do not fit the data, or a checkpoint of other settings.
     """
-    out = Path(settings.out)
+    with _StopSignal() as stop:
+        return _train(settings, stop)
+
+
+def _train(settings: Settings, stop: "_StopSignal") -> dict:
     rank, world, device = _place(settings)
-    chief = rank == 0
+    out, chief = Path(settings.out), rank == 0
     torch.manual_seed(settings.seed)
 
     # Data: everything on the device, split by patients.
@@ -92,6 +103,7 @@ def train(settings: Settings) -> dict:
         split = fold_split(data.patients, settings.fold, settings.folds, settings.seed)
     else:
         split = split_by_patient(data.patients, settings.shares, settings.seed)
+    digest = data.digest()
     training, validation = data.subset(split.train), data.subset(split.val or split.train)
 
     # Network, teacher, step.
@@ -101,7 +113,9 @@ def train(settings: Settings) -> dict:
         reduction=settings.reduction, teacher_blocks=settings.teacher_blocks,
         teacher_features=settings.teacher_features,
     )  # fmt: skip
-    discriminator = PixelDiscriminator() if network.config.rung.gan_loss else None
+    discriminator = None
+    if network.config.rung.gan_loss:
+        discriminator = PixelDiscriminator(width=settings.judge_width)
     memory = torch.channels_last if settings.channels_last else torch.contiguous_format
     network = network.to(device, memory_format=memory)
     if discriminator is not None:
@@ -118,9 +132,10 @@ def train(settings: Settings) -> dict:
     total = epoch_steps * settings.epochs
     done, best = 0, -1.0
     if settings.resume:
-        stored = read_checkpoint(out / "checkpoint.pt")["settings"]
-        _require_same_course(settings, stored)
+        _require_same_course(settings, read_checkpoint(out / "checkpoint.pt")["settings"])
         progress, _ = load_checkpoint(out / "checkpoint.pt", step)
+        if progress["data"] != digest:
+            raise ValueError(f"{settings.data or 'the phantoms'} changed since the run began")
         done, best = progress["step"], progress["best"]
     elif chief and (out / "checkpoint.pt").exists():
         raise ValueError(f"{out} holds a training already: --resume goes on, or take another --out")
@@ -135,11 +150,10 @@ def train(settings: Settings) -> dict:
 
     def save() -> None:
         if chief:
-            progress = {"step": done, "best": best}
+            progress = {"step": done, "best": best, "data": digest}
             save_checkpoint(out / "checkpoint.pt", step, progress, asdict(settings))
 
     # The epochs.
-    stop = _StopSignal()
     graphs, started = None, time.monotonic()
     first, sums, summed, stopped = done, 0, 0, False
     while done < total and not stopped:
@@ -175,7 +189,7 @@ def train(settings: Settings) -> dict:
             if saves and not last:
                 save()
         else:
-            score = _validate(network, validation, settings, out if chief else None)
+            score = _validate(network, validation, settings, rank, world, out)
             if score > best:
                 best = score
                 if chief:
@@ -197,7 +211,6 @@ def train(settings: Settings) -> dict:
     log.close()
     if chief:
         _print_summary(summary, settings, device, out)
-    stop.restore()
     return summary
 
 
@@ -243,7 +256,9 @@ def _teach_all(network, training, augmentation, settings, log) -> SROutputs | No
 
     side, config = training.image.shape[2] * network.config.scale, network.config
     count = len(training) * augmentation.views
-    size = count * side**2 * (config.teacher_channels + config.teacher_features) * 4 / 1e9
+    bytes_each = 4 if settings.precision == "fp32" else 2
+    channels = config.teacher_channels + config.teacher_features
+    size = count * side**2 * channels * bytes_each / 1e9
     if size > settings.teacher_cache_gb:
         log.say(f"the teacher's outputs take {size:.1f} GB, --teacher-cache-gb is less: not kept")
         return None
@@ -251,7 +266,8 @@ def _teach_all(network, training, augmentation, settings, log) -> SROutputs | No
     for view in range(augmentation.views):
         for one in training.image.split(16):
             turned = symmetry(one, torch.full((len(one),), view, device=one.device))
-            outputs.append(network.teach(turned))
+            with autocast(one, settings.precision):
+                outputs.append(network.teach(turned))
     return SROutputs(*(torch.cat(parts) for parts in zip(*outputs, strict=True)))
 
 
@@ -279,17 +295,22 @@ def _read(means, done, lr, log, out, world) -> None:
 
 
 @torch.no_grad()
-def _validate(network, data, settings, out) -> float:
-    """Mean Dice on the input's grid; writes the panel where `out` is given."""
+def _validate(network, data, settings, rank, world, out) -> float:
+    """Mean Dice on the input's grid, each process its share of the cases; writes the panel."""
     network.eval()
-    soft = []
-    for image in data.image.split(max(settings.batch, 8)):
-        soft.append(to_input_grid(network(image), network.config.scale))
+    part = data.subset(range(rank, len(data), world))
+    soft = [part.image[:0]]
+    for image in part.image.split(max(settings.batch, 8)):
+        with autocast(image, settings.precision):
+            soft.append(to_input_grid(network(image), network.config.scale))
     soft = torch.cat(soft)
-    if out is not None:
-        planes = (data.image, data.soft, soft)
+    if rank == 0:
+        planes = (part.image, part.soft, soft)
         write_panel(out / "panel.png", *(t[:PANEL_ROWS, 0].cpu().numpy() for t in planes))
-    return float(dice(soft, data.binary).mean())
+    total = dice(soft, part.binary).sum() if len(part) else soft.new_zeros((), dtype=torch.float64)
+    if world > 1:
+        dist.all_reduce(total)
+    return float(total) / len(data)
 
 
 def _require_same_course(settings: Settings, stored: dict) -> None:
@@ -334,11 +355,14 @@ class _StopSignal:
     def __init__(self):
         self.wished = False
         self._old = {}
+
+    def __enter__(self) -> "_StopSignal":
         for number in (signal.SIGTERM, signal.SIGINT):
             try:
                 self._old[number] = signal.signal(number, self._note)
             except ValueError:  # Not in the main thread: no signals to handle.
                 break
+        return self
 
     def _note(self, number, frame):
         self.wished = True
@@ -352,7 +376,7 @@ class _StopSignal:
             return bool(flag > 0)
         return self.wished
 
-    def restore(self) -> None:
+    def __exit__(self, *exception) -> None:
         for number, handler in self._old.items():
             signal.signal(number, handler)
 

@@ -1,6 +1,9 @@
 """`dsnet.train` as a command: a whole small run, resumed bit for bit, stopped, and gone wrong."""
 
 import json
+import signal
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -86,3 +89,42 @@ def test_recipe_config_and_options_in_that_order(tmp_path):
     file.write_text(json.dumps({"wdth": 4}))
     with pytest.raises(SystemExit):
         parse(["--config", str(file)])
+
+
+def test_changed_data_is_not_resumed(tmp_path, capsys, monkeypatch):
+    assert run(tmp_path, "--epochs", "1") == 0
+    made = command.DeviceDataset.phantoms
+
+    def other(*arguments):
+        data = made(*arguments)
+        data.soft[3] *= 0.5
+        return data
+
+    monkeypatch.setattr(command.DeviceDataset, "phantoms", other)
+    assert run(tmp_path, "--epochs", "1", "--resume") == 2
+    assert "phantoms changed" in capsys.readouterr().err
+
+
+def test_signal_handlers_come_back_also_after_an_error(tmp_path):
+    before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
+    assert run(tmp_path, "--epochs", "1") == 0
+    assert run(tmp_path, "--epochs", "1") == 2
+    assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == before
+
+
+def test_sigterm_saves_and_the_run_goes_on_from_there(tmp_path):
+    arguments = [sys.executable, "-u", "-m", "dsnet.train", *TINY, "--out", str(tmp_path / "b")]
+    assert run(tmp_path / "a", "--epochs", "40") == 0
+    with subprocess.Popen([*arguments, "--epochs", "40"], stdout=subprocess.PIPE, text=True) as job:
+        for line in job.stdout:
+            if line.startswith("epoch 2 "):
+                job.terminate()
+                break
+        rest = job.stdout.read()
+    assert job.returncode == 0, rest
+    stopped = final(tmp_path / "b")[2]
+    assert 4 <= stopped < 80
+    assert f"stopped by a signal after step {stopped}" in rest
+    assert run(tmp_path / "b", "--epochs", "40", "--resume") == 0
+    a, b = final(tmp_path / "a"), final(tmp_path / "b")
+    assert all(torch.equal(a[0][name], b[0][name]) for name in a[0])

@@ -153,7 +153,7 @@ def apply(
     if augmentation.mode == "symmetry":
         planes = symmetry(planes, draws.view)
         return planes[:, :1], planes[:, 1:2], planes[:, 2:] >= 0.5
-    grid = F.affine_grid(draws.matrix, list(planes.shape), align_corners=False)
+    grid = F.affine_grid(_in_pixels(draws.matrix, planes), list(planes.shape), align_corners=False)
     # reflection: no black corners for the network to learn.
     planes = F.grid_sample(
         planes, grid, mode="bilinear", padding_mode="reflection", align_corners=False
@@ -189,6 +189,16 @@ def symmetry(tensor: torch.Tensor, view: torch.Tensor) -> torch.Tensor:
     tensor = torch.where(bit & 1 == 1, tensor.flip(3), tensor)
     tensor = torch.where(bit & 2 == 2, tensor.flip(2), tensor)
     return torch.where(bit & 4 == 4, tensor.transpose(2, 3), tensor)
+
+
+def _in_pixels(matrix: torch.Tensor, planes: torch.Tensor) -> torch.Tensor:
+    """The same turn for crops that are not square, whose two axes span different lengths."""
+    height, width = planes.shape[2:]
+    if height == width:
+        return matrix
+    ratio = matrix.new_ones(2, 3)
+    ratio[0, 1], ratio[1, 0] = height / width, width / height
+    return matrix * ratio
 
 
 def _normal(seed: torch.Tensor, like: torch.Tensor) -> torch.Tensor:

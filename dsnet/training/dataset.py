@@ -5,7 +5,8 @@ Public
 ``DeviceDataset.from_store(path, device="cpu", size=None, min_quality=None)``
 ``DeviceDataset.phantoms(count, size=64, seed=0, device="cpu")``
     ``.image``, ``.soft`` float32 and ``.binary`` bool, all [N, 1, H, W] on the device;
-    ``.keys``, ``.patients`` lists of N str; ``.subset(indices)``, ``.to(device)``, ``len()``
+    ``.keys``, ``.patients`` lists of N str; ``.subset(indices)``, ``.to(device)``, ``.digest()``,
+    ``len()``
 ``split_by_patient(patients, shares=(387, 55, 544), seed=0) -> Split(train, val, test)``
 ``fold_split(patients, fold, folds=4, seed=0, val_share=0.125) -> Split``
 ``epoch_order(count, seed, epoch, multiple=1) -> LongTensor``
@@ -14,6 +15,7 @@ Public
 disk or copied to the device after the start.
 """
 
+import hashlib
 import os
 import re
 from collections.abc import Sequence
@@ -141,6 +143,13 @@ class DeviceDataset:
         """The same on another device."""
         tensors = (t.to(device) for t in (self.image, self.soft, self.binary))
         return DeviceDataset(*tensors, self.keys, self.patients)
+
+    def digest(self) -> str:
+        """SHA-256 of keys, patients and pixels: equal for equal data, on any device."""
+        digest = hashlib.sha256(repr((self.keys, self.patients, self.image.shape)).encode())
+        for tensor in (self.image, self.soft, self.binary):
+            digest.update(tensor.cpu().contiguous().numpy().data)
+        return digest.hexdigest()
 
     def subset(self, indices: Sequence[int]) -> "DeviceDataset":
         """A copy of the cases at `indices`."""

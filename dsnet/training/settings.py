@@ -65,6 +65,7 @@ class Settings:
     width: int = _option(64, "network", "channels of the first level")
     depth: int = _option(4, "network", "down-samplings")
     reduction: int = _option(16, "network", "of the channel attention")
+    judge_width: int = _option(64, "network", "channels of the discriminator")
     teacher: str = _option("", "network", "SR teacher that dsnet.train_sr saved")
     teacher_blocks: int = _option(16, "network", "blocks of a teacher that was not trained")
     teacher_features: int = _option(64, "network", "features of a teacher that was not trained")
@@ -97,7 +98,7 @@ def parse(argv: list[str] | None = None) -> Settings:
     chosen = {**RECIPES["paper"], **stored, **(RECIPES[recipe] if recipe else {}), **given}
     settings = Settings(**chosen)
     settings.shares = tuple(settings.shares)
-    for name in ("batch", "accumulate", "epochs", "log_every", "phantoms"):
+    for name in ("batch", "accumulate", "epochs", "log_every", "phantoms", "judge_width"):
         if getattr(settings, name) < 1:
             parser.error(f"--{name.replace('_', '-')} is {getattr(settings, name)}; at least 1")
     if settings.lr <= 0:

@@ -8,6 +8,7 @@ Public
     compile=False, cuda_graphs=False, distributed=False)``
     ``.run(batches, lr) -> StepLosses(total, dice, soft, gan, discriminator, overlap)``
     ``.network``, ``.discriminator``, ``.optimizers``, ``.scaler``
+``autocast(image, precision)``: the context in which the step computes
 ``compiled_graphs() -> int``
 ``Batch(image, soft, binary, teacher_outputs=None)``
 
@@ -243,14 +244,14 @@ class _NetworkHalf(nn.Module):
         self.network = network
         # In a list: not a submodule, whose parameters a parallel wrapper would wait for.
         self._others = [discriminator]
-        self.precision = PRECISIONS[precision]
+        self.precision = precision
         self.rung, self.scale = network.config.rung, network.config.scale
 
     def compute(self, image, soft, binary, teacher_outputs):
         discriminator = self._others[0]
         soft = to_output_grid(soft, self.scale)
         binary = to_output_grid(binary.to(soft.dtype), self.scale) >= 0.5
-        with _autocast(image, self.precision):
+        with autocast(image, self.precision):
             prediction = self.network(image, teacher_outputs)
             verdict = None
             if discriminator is not None:
@@ -276,12 +277,12 @@ class _DiscriminatorHalf(nn.Module):
     def __init__(self, discriminator: PixelDiscriminator, precision: str, scale: int):
         super().__init__()
         self.discriminator = discriminator
-        self.precision, self.scale = PRECISIONS[precision], scale
+        self.precision, self.scale = precision, scale
 
     def compute(self, image, soft, prediction):
         image = interpolate(image, self.scale)
         soft = to_output_grid(soft, self.scale)
-        with _autocast(image, self.precision):
+        with autocast(image, self.precision):
             real = self.discriminator(image, soft)
             fake = self.discriminator(image, prediction)
         return gan_discriminator_loss(real, fake)
@@ -290,7 +291,9 @@ class _DiscriminatorHalf(nn.Module):
         return self.compute(image, soft, prediction)
 
 
-def _autocast(image: torch.Tensor, dtype: torch.dtype | None):
+def autocast(image: torch.Tensor, precision: str):
+    """The context of a forward pass on the image's device; one of `PRECISIONS`."""
+    dtype = PRECISIONS[precision]
     return torch.autocast(image.device.type, dtype=dtype, enabled=dtype is not None)
 
 

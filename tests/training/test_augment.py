@@ -98,3 +98,15 @@ def test_bad_settings_are_named():
         apply(GEOMETRY, draw(GEOMETRY, 5, 0, 0), x, x, x)
     with pytest.raises(ValueError, match="equal sides"):
         symmetry(torch.zeros(1, 1, 4, 6), torch.zeros(1, dtype=torch.long))
+
+
+def test_a_turn_of_an_oblong_crop_keeps_lengths():
+    """A round blob stays round: in pixels the map is a turn, whatever the crop's sides."""
+    rows, columns = torch.meshgrid(torch.arange(40.0), torch.arange(72.0), indexing="ij")
+    blob = torch.exp(-((rows - 19.5).square() + (columns - 35.5).square()) / 50)[None, None]
+    how = Augmentation("full", scale=0, shift=0, contrast=0, brightness=0, noise=0)
+    draws = draw(how, 16, 0, 0)
+    many = blob.expand(16, -1, -1, -1)
+    _, soft, _ = apply(how, draws, many, many, many > 0.5)
+    # Beyond the middle square a turn reflects the picture at its edge.
+    assert float((soft - blob)[..., 22:50].abs().max()) < 0.02

@@ -124,9 +124,6 @@ def test_patient_of(key, metadata, expected):
 
 
 def test_the_drawn_mask_is_the_truth_where_there_is_one(tmp_path):
-    from dsnet.data.record import LabelRecord
-    from dsnet.data.store import StoreWriter
-
     random = np.random.default_rng(0)
     drawn = random.random((16, 16)) < 0.3
     alpha = random.random((16, 16), dtype=np.float32)
