@@ -1,0 +1,98 @@
+// Binding of the GPU's matting run on the CPU, for tests.
+#include <pybind11/numpy.h>
+#include <pybind11/pybind11.h>
+
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "arguments.h"
+#include "matting_host_block.h"
+
+namespace dsnet {
+namespace {
+
+template <typename T>
+Array<T> batch_argument(const py::object& value, const char* name, const Array<float>* images) {
+    auto array = Array<T>::ensure(value);
+    if (!array || array.ndim() != 3)
+        throw py::value_error(std::string(name) + " must be an array [N, H, W]");
+    for (int axis = 0; axis < 3; ++axis)
+        if (array.shape(axis) < (axis == 0 ? 0 : 1) ||
+            (images != nullptr && array.shape(axis) != images->shape(axis)))
+            throw py::value_error(std::string(name) + " must be [N, H, W] as images, H, W >= 1, got " +
+                                  shape_text(array));
+    return array;
+}
+
+py::tuple matting_block(const py::object& images_value, const py::object& trimaps_value,
+                        const py::object& priors_value, double prior_weight, double epsilon,
+                        double rtol, int max_iterations, bool large, bool backwards) {
+    const auto images = batch_argument<float>(images_value, "images", nullptr);
+    const auto trimaps = batch_argument<std::uint8_t>(trimaps_value, "trimaps", &images);
+    Array<float> priors;
+    if (!priors_value.is_none()) priors = batch_argument<float>(priors_value, "priors", &images);
+    const py::ssize_t count = images.shape(0);
+    Array<float> alphas({count, images.shape(1), images.shape(2)});
+    std::vector<cuda::MattingResult> results(static_cast<std::size_t>(count));
+    cuda::MattingBatch batch = {};
+    batch.images = images.data();
+    batch.trimaps = trimaps.data();
+    batch.priors = priors_value.is_none() ? nullptr : priors.data();
+    batch.alphas = alphas.mutable_data();
+    batch.results = results.data();
+    batch.count = count;
+    batch.rows = static_cast<std::int32_t>(images.shape(1));
+    batch.cols = static_cast<std::int32_t>(images.shape(2));
+    batch.epsilon = epsilon;
+    batch.rtol = rtol;
+    batch.prior_weight = prior_weight;
+    batch.max_iterations = max_iterations;
+    {
+        py::gil_scoped_release release;
+        matting_on_host(batch, large, backwards);
+    }
+    py::list infos;
+    for (const cuda::MattingResult& result : results) {
+        py::dict info;
+        info["status"] = result.status;
+        info["solved"] = result.solved != 0;
+        info["iterations"] = result.iterations;
+        info["residual"] = result.residual;
+        info["converged"] = result.converged != 0;
+        info["unknowns"] = result.unknowns;
+        infos.append(std::move(info));
+    }
+    return py::make_tuple(std::move(alphas), std::move(infos));
+}
+
+}  // namespace
+
+void bind_matting_block(py::module_& module) {
+    using namespace pybind11::literals;
+    module.def("matting_block", &matting_block, "images"_a, "trimaps"_a, "priors"_a = py::none(),
+               "prior_weight"_a = 0.0, "epsilon"_a = 1e-7, "rtol"_a = 3e-6,
+               "max_iterations"_a = 1000, "large"_a = false, "backwards"_a = false,
+               R"(The GPU's closed-form matting, run on the CPU a thread at a time; for tests.
+
+Parameters
+----------
+images : float32 [N, H, W]
+trimaps : uint8 [N, H, W]
+priors : float32 [N, H, W], optional
+prior_weight, epsilon, rtol, max_iterations
+    See ``matting``.
+large : bool
+    Take the path of images that shared memory cannot hold.
+backwards : bool
+    Run the threads from the last to the first, which gives the same bits.
+
+Returns
+-------
+alphas : float32 [N, H, W]
+infos : list of dict
+    status (0 done, 2, 3, 4 for an unusable image, trimap or prior, then alpha is NaN), solved
+    (False without a system to solve), iterations, residual, converged, unknowns.)");
+}
+
+}  // namespace dsnet
