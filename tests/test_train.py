@@ -8,6 +8,7 @@ import sys
 import pytest
 import torch
 
+from dsnet import label
 from dsnet import train as command
 from dsnet.models import load_model
 from dsnet.training.settings import parse
@@ -128,3 +129,45 @@ def test_sigterm_saves_and_the_run_goes_on_from_there(tmp_path):
     assert run(tmp_path / "b", "--epochs", "40", "--resume") == 0
     a, b = final(tmp_path / "a"), final(tmp_path / "b")
     assert all(torch.equal(a[0][name], b[0][name]) for name in a[0])
+
+
+def test_two_processes_train_one_network(tmp_path):
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node"]
+    arguments = ["-m", "dsnet.train", *TINY, "--out", str(tmp_path)]
+    subprocess.run([*torchrun, "2", *arguments, "--epochs", "1"], check=True, capture_output=True)
+    content = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
+    # Four crops, two of them in each process's batch: one step.
+    assert content["progress"]["step"] == 1
+    assert load_model(tmp_path / "best.pt").config.variant == "dsnet"
+    assert len((tmp_path / "log.csv").read_text().splitlines()) == 2
+
+
+def test_folds_hold_out_every_case_once(tmp_path):
+    held = []
+    for fold in range(4):
+        more = ["--folds", "4", "--fold", str(fold), "--epochs", "1", "--variant", "unet"]
+        assert run(tmp_path / str(fold), *more) == 0
+        held += json.loads((tmp_path / str(fold) / "split.json").read_text())["test"]
+    assert len(held) == len(set(held)) == 8
+
+
+def test_a_label_store_is_trained_on(tmp_path, capsys):
+    store = ["demo", "--out", str(tmp_path / "demo"), "--count", "6", "--size", "32"]
+    assert label.main(store) == 0
+    assert (
+        run(tmp_path / "run", "--data", str(tmp_path / "demo/store"), "--min-quality", "0.1") == 0
+    )
+    split = json.loads((tmp_path / "run" / "split.json").read_text())
+    assert sum(len(part) for part in split.values()) <= 6
+    assert run(tmp_path / "none", "--data", str(tmp_path / "nowhere")) == 2
+    assert "nowhere" in capsys.readouterr().err
+
+
+@pytest.mark.long
+def test_compiled_and_eager_runs_agree(tmp_path, capsys):
+    assert run(tmp_path / "a") == 0
+    assert run(tmp_path / "b", "--compile") == 0
+    assert "no recompile after warm-up" in capsys.readouterr().out
+    a, b = final(tmp_path / "a"), final(tmp_path / "b")
+    for name, value in a[0].items():
+        torch.testing.assert_close(b[0][name], value, atol=5e-3, rtol=5e-2, msg=name)
