@@ -32,9 +32,9 @@ class Log:
             return
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        new = not (folder / "log.csv").exists() or done == 0
-        self._file = open(folder / "log.csv", "w" if new else "a", newline="")  # noqa: SIM115
-        self._writer, self._header = csv.writer(self._file), new
+        self._header = not _keep_rows(folder / "log.csv", done)
+        self._file = open(folder / "log.csv", "a", newline="")  # noqa: SIM115
+        self._writer = csv.writer(self._file, lineterminator="\n")
         try:
             from torch.utils.tensorboard import SummaryWriter
 
@@ -89,6 +89,19 @@ class Log:
             self._board.close()
         if self._file:
             self._file.close()
+
+
+def _keep_rows(path: Path, done: int) -> bool:
+    """Drop the rows after step `done`, which are to come again; whether a header stays."""
+    lines = path.read_text().splitlines(keepends=True) if done and path.exists() else []
+    kept = lines[:1]
+    for line in lines[1:]:
+        step = line.partition(",")[0]
+        # A line without its end was being written when the run was killed.
+        if step.isdigit() and int(step) <= done and line.endswith("\n"):
+            kept.append(line)
+    write_atomically(path, lambda temporary: temporary.write_text("".join(kept)))
+    return bool(kept)
 
 
 def write_panel(path, image: np.ndarray, truth: np.ndarray, prediction: np.ndarray) -> None:
