@@ -150,9 +150,10 @@ def export_nnunet(
 ) -> int:
     """Write nnU-Net version 2's raw layout: `dataset.json`, `imagesTr`, `labelsTr`.
 
-    Cases are 2-D 16-bit PNGs `NAME_0000.png` with labels `NAME.png` of 0 and 1. nnU-Net asks
-    that the folder be called `DatasetXXX_Name`. The channel is called "CT", so its grey
-    values are normalised by the data set's and not by each image's.
+    Cases are 2-D 16-bit PNGs `NAME_0000.png` with labels `NAME.png` of 0 and 1: what people
+    drew, for marks the binarised soft mask. nnU-Net asks that the folder be called
+    `DatasetXXX_Name`. The channel is called "CT", so its grey values are normalised by the
+    data set's and not by each image's.
 
     Returns
     -------
@@ -173,7 +174,8 @@ def export_nnunet(
         for record in _records(store, names):
             name = names[record.key]
             write_png(folder / "imagesTr" / f"{name}_0000.png", quantise(record.image, 16))
-            write_png(folder / "labelsTr" / f"{name}.png", record.binary.astype(np.uint8))
+            mask = record.binary if record.truth is None else record.truth
+            write_png(folder / "labelsTr" / f"{name}.png", mask.astype(np.uint8))
         description = {
             "channel_names": {"0": "CT"},
             "labels": {"background": 0, "lesion": 1},

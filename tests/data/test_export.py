@@ -4,6 +4,7 @@ import csv
 import json
 import os
 from collections import Counter
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -166,6 +167,15 @@ def test_nnunet_layout(tmp_path):
     assert read(out / "imagesTr" / "a_0000.png").dtype == np.uint16
     label = read(out / "labelsTr" / "a.png")
     assert label.dtype == np.uint8 and np.array_equal(label, store.read("a").binary)
+
+
+def test_nnunet_learns_from_what_people_drew(tmp_path):
+    drawn = np.zeros_like(record("a").binary)
+    drawn[0, 0] = True
+    store = store_of(tmp_path / "store", [replace(record("a"), truth=drawn)])
+    export.export_nnunet(store, tmp_path / "Dataset501_Lesion")
+    label = read(tmp_path / "Dataset501_Lesion" / "labelsTr" / "a.png")
+    assert np.array_equal(label, drawn) and not np.array_equal(drawn, store.read("a").binary)
 
 
 EXPORTERS = [export.export_png, export.export_npz, export.export_nnunet]
