@@ -1,0 +1,304 @@
+"""`dsnet.inference` and `dsnet.predict`: crops as in training, masks back where they came from."""
+
+import csv
+import json
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from dsnet import inference
+from dsnet import predict as command
+from dsnet.data.crop import cut_crop
+from dsnet.data.ct_image import apply_window
+from dsnet.data.deeplesion import read_annotations, read_crops
+from dsnet.inference import crop_settings, segment_slice
+from dsnet.labeling import RecistMark
+from dsnet.models import SRResNet, build, load_model, save_model
+from shared_data import shared
+
+BOX = (40, 30, 52, 46)
+
+
+class Echo(nn.Module):
+    """Answers with the crop itself, on a grid that is `scale` times finer; keeps what it saw."""
+
+    def __init__(self, scale=4):
+        super().__init__()
+        self.scale, self.seen = scale, []
+
+    def forward(self, image):
+        assert not self.training
+        self.seen.append(image.clone())
+        return image.repeat_interleave(self.scale, 2).repeat_interleave(self.scale, 3)
+
+
+def noise(height=96, width=120):
+    # Sixteenths of these are exact, so that a mean of equal values is that value.
+    levels = np.random.default_rng(3).integers(0, 4097, (height, width))
+    return (levels / 4096).astype(np.float32)
+
+
+@pytest.mark.parametrize("scale", [1, 4])
+@pytest.mark.parametrize("box", [BOX, (-3, -4, 6, 5), (110, 85, 125, 99)])
+def test_a_native_crop_goes_back_bit_for_bit(scale, box):
+    image, model = noise(), Echo(scale).train()
+    found = segment_slice(model, image, [box])
+    (lesion,) = found.lesions
+    x0, y0, x1, y1 = lesion.crop_box
+    seen = np.zeros(image.shape, bool)
+    seen[y0 : y1 + 1, x0 : x1 + 1] = True
+    expected = np.where(seen, image, 0)
+    assert np.array_equal(found.soft, expected) and np.array_equal(lesion.soft, expected)
+    assert np.array_equal(found.binary, expected >= 0.5) and found.soft.dtype == np.float32
+    assert 64 > x1 - x0 >= 30 and model.training
+    rows, columns = np.nonzero(lesion.binary)
+    assert lesion.box == (columns.min(), rows.min(), columns.max(), rows.max())
+    assert lesion.area_pixels == len(rows) and lesion.area_mm2 is None
+
+
+def test_the_network_sees_what_it_was_trained_on():
+    hu = noise(200, 200) * 900 - 700
+    mark = RecistMark.from_coordinates([60, 70, 90, 80, 72, 80, 78, 66])
+    settings = {"spacing": (0.7, 0.9), "isotropic_mm": 0.8}
+    model = Echo()
+    segment_slice(model, hu, [mark], size=64, window=(-600, 100), **settings)
+    crop = cut_crop(hu, mark, 64, **settings)
+    expected = apply_window(crop.image, -600, 100)
+    assert np.array_equal(model.seen[0][0, 0].numpy(), expected)
+    # A box with the mark's bounds is the same crop.
+    segment_slice(model, hu, [mark.bounds()], size=64, window=(-600, 100), **settings)
+    assert np.array_equal(model.seen[1][0, 0].numpy(), expected)
+
+
+def test_a_resampled_disc_keeps_its_place_and_area():
+    y, x = np.mgrid[:300, :280]
+    disc = ((x - 150) ** 2 + (y - 140) ** 2 <= 60**2).astype(np.float32)
+    box = (90, 80, 210, 200)
+    for options in (
+        {},  # Shrunk, as it is larger than the crop.
+        {"size": 160, "network_size": 96},
+        {"size": 200, "spacing": (0.8, 0.8), "isotropic_mm": 0.7},
+    ):
+        found = segment_slice(Echo(), disc, [box], **options)
+        (lesion,) = found.lesions
+        assert found.soft.sum() == pytest.approx(disc.sum(), rel=0.01)
+        assert np.abs(found.soft - disc).mean() < 0.01
+        assert np.abs(np.subtract(lesion.box, box)).max() <= 1
+    assert lesion.area_mm2 == pytest.approx(lesion.area_pixels * 0.64)
+
+
+def test_the_finer_grid_is_used_where_the_crop_was_shrunk():
+    class Checks(nn.Module):  # Detail that only the network's grid can hold.
+        def forward(self, image):
+            n, _, h, w = image.shape
+            return (torch.arange(4 * w) % 8 >= 4).float().expand(n, 1, 4 * h, 4 * w)
+
+    image = np.zeros((400, 400), np.float32)
+    found = segment_slice(Checks(), image, [(72, 72, 326, 326)])
+    stripes = found.soft[200, 60:340]
+    # Four crop pixels wide, that is some eight slice pixels: neither grey nor lost.
+    assert (stripes > 0.99).mean() > 0.3 and (stripes < 0.01).mean() > 0.3
+
+
+def test_overlapping_lesions_merge_by_the_maximum_and_batches_do_not_matter():
+    torch.manual_seed(0)
+    model = build("unet", width=4, depth=2).eval()
+    image = noise()
+    boxes = [BOX, (50, 40, 66, 50), (20, 60, 30, 66)]
+    found = segment_slice(model, image, boxes, threshold=0.05)
+    alone = [segment_slice(model, image, [box]).soft for box in boxes]
+    assert np.allclose(found.soft, np.max(alone, axis=0), atol=1e-6)
+    assert np.allclose(segment_slice(model, image, boxes, batch=2).soft, found.soft, atol=1e-6)
+    assert any("lesions overlap in" in note for note in found.notes)
+    outside = np.ones(image.shape, bool)
+    for lesion in found.lesions:
+        x0, y0, x1, y1 = lesion.crop_box
+        outside[y0 : y1 + 1, x0 : x1 + 1] = False
+    assert outside.any() and not found.soft[outside].any()
+
+
+def test_a_bad_prompt_costs_itself_alone():
+    image = noise()
+    image[:9, :9] = np.nan
+    prompts = [
+        BOX,
+        (40, 30, 40, 46),
+        (52, 30, 40, 46),
+        (np.nan, 30, 40, 46),
+        (300, 300, 320, 320),
+        [1, 2, 3],
+        (2, 2, 12, 12),
+        ("a", 1, 2, 3),
+        [0, 0, 9, np.inf, 1, 2, 3, 4],
+        (-1e8, 0, 1e8, 5),
+    ]
+    words = ["", "x0 < x1", "x0 < x1", "x0 < x1", "outside the image", "got 3", "finite around"]
+    words += ["4 numbers", "must be finite", "more than the image"]
+    found = segment_slice(Echo(), image, prompts)
+    assert found.lesions[0].area_pixels > 0 and len(found.notes) == 9
+    for lesion, word in zip(found.lesions[1:], words[1:], strict=True):
+        assert isinstance(lesion, ValueError) and word in str(lesion)
+    empty = segment_slice(Echo(), image, [])
+    assert not empty.soft.any() and empty.lesions == []
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "words"),
+    [
+        ({"image": np.zeros((2, 3, 4))}, ValueError, r"image must be \[H, W\]"),
+        ({"image": np.full((9, 9), -800.0)}, ValueError, "HU and a window"),
+        ({"image": np.zeros((9, 9), complex)}, TypeError, "real numbers"),
+        ({"prompts": BOX}, TypeError, "put a single one in a list"),
+        ({"model": SRResNet(1, 1, 4)}, TypeError, "segmenting network"),
+        ({"size": 4}, ValueError, "size must be at least 8"),
+        ({"isotropic_mm": 1.0}, ValueError, "needs spacing"),
+        ({"threshold": 0.0}, ValueError, "threshold"),
+        ({"batch": 0}, ValueError, "batch must be at least 1"),
+        ({"window": "lung"}, ValueError, "window must be"),
+        ({"window": (1, 2, 3)}, ValueError, "window must be"),
+        ({"spacing": (0.0, 1.0)}, ValueError, "spacing must be"),
+        ({"model": nn.Sequential(nn.Conv2d(1, 2, 1))}, ValueError, r"model gives \[1, 2"),
+    ],
+)
+def test_bad_options_are_named(change, error, words):
+    arguments = {"model": Echo(), "image": noise(), "prompts": [BOX], **change}
+    with pytest.raises(error, match=words):
+        segment_slice(arguments.pop("model"), arguments.pop("image"), **arguments)
+
+
+def test_settings_are_found_beside_the_model(tmp_path):
+    assert crop_settings(tmp_path / "best.pt").size == 64
+    store = tmp_path / "store"
+    store.mkdir()
+    run = {"data": str(store), "size": 32}
+    (tmp_path / "settings.json").write_text(json.dumps(run))
+    made = {"strategy": "recist", "size": 96, "window": [-1350, 150], "isotropic_mm": 0.7}
+    (store / "manifest.json").write_text(json.dumps({"settings": made}))
+    found = crop_settings(tmp_path / "best.pt")
+    assert (found.size, found.network_size, found.isotropic_mm) == (96, 32, 0.7)
+    assert found.window == (-1350.0, 150.0) and "settings.json" in found.source
+    (tmp_path / "settings.json").write_text(json.dumps({"data": "", "size": 48}))
+    assert crop_settings(tmp_path / "best.pt").size == 48
+    (tmp_path / "settings.json").write_text("[]")
+    with pytest.raises(ValueError, match=r"settings.json: a JSON object"):
+        crop_settings(tmp_path / "best.pt")
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    path = tmp_path_factory.mktemp("run") / "best.pt"
+    torch.manual_seed(1)
+    save_model(path, build("unet", width=4, depth=2))
+    return str(path)
+
+
+def table(path, header, *rows):
+    path.write_text("\n".join([header, *rows]) + "\n")
+    return str(path)
+
+
+def lesions(out):
+    with open(out / "lesions.csv", newline="") as file:
+        return {row["key"]: row for row in csv.DictReader(file)}
+
+
+def test_boxes_of_pictures_give_masks_an_overlay_and_a_row_each(tmp_path, model, capsys):
+    images, out = tmp_path / "images", tmp_path / "out"
+    (images / "a").mkdir(parents=True)
+    cv2.imwrite(str(images / "a" / "s.png"), (noise() * 255).astype(np.uint8))
+    boxes = table(
+        tmp_path / "boxes.csv",
+        "File,x0,y0,x1,y1,spacing_mm,key",
+        "a/s.png,40,30,52,46,0.5 0.8,",
+        "a/s.png,50,40,66,50,0.5 0.8,second",
+        "a/s.png,5,5,5,9,,",
+        "none.png,1,1,5,9,,",
+        "../s.png,1,1,5,9,,",
+        "a/s.png,nan,1,5,9,,",
+        ",1,1,5,9,,",
+        "a/s.png,1,1",
+    )
+    arguments = [model, "--images", str(images), "--boxes", boxes, "--out", str(out)]
+    assert command.main([*arguments, "--pictures", "--threshold", "0.05"]) == 0
+    rows = lesions(out)
+    reasons = {
+        "a/s": "",
+        "second": "",
+        "a/s#2": "x0 < x1",
+        "none": "No such file",
+        "../s": "below --images",
+        "a/s#3": "x0 < x1",
+        "row-8": "file is empty",
+        "a/s#4": "must be 4 numbers",
+    }
+    assert rows.keys() == reasons.keys()
+    for key, word in reasons.items():
+        assert word in rows[key]["reason"]
+        assert rows[key]["status"] == ("failed" if word else "ok")
+    soft = cv2.imread(str(out / "soft/a/s.png"), -1)
+    binary = cv2.imread(str(out / "binary/a/s.png"), -1)
+    expected = segment_slice(
+        load_model(model),
+        (noise() * 255).astype(np.uint8) / np.float32(255),
+        [BOX, (50, 40, 66, 50)],
+        threshold=0.05,
+    )
+    assert soft.dtype == np.uint16 and np.abs(soft / 65535 - expected.soft).max() < 1e-4
+    assert np.array_equal(binary > 0, expected.binary)
+    first, area = rows["a/s"], expected.lesions[0].area_pixels
+    assert int(first["area_px"]) == area and float(first["area_mm2"]) == pytest.approx(0.4 * area)
+    assert float(first["mean_alpha"]) == pytest.approx(expected.lesions[0].mean_alpha, abs=1e-3)
+    overlay = cv2.imread(str(out / "overlay/a/s.png"))
+    assert overlay.shape[0] >= 800 and len(np.unique(overlay.reshape(-1, 3), axis=0)) > 256
+    assert command.main([*arguments, "--pictures", "--threshold", "0.05"]) == 2
+    assert "--overwrite" in capsys.readouterr().err
+    assert command.main([*arguments, "--pictures", "--overwrite", "--strict"]) == 1
+    # Without --pictures 8 bits are no HU: every row says so.
+    assert command.main([*arguments, "--overwrite"]) == 1
+    assert "--pictures" in lesions(out)["second"]["reason"]
+
+
+def test_deeplesions_marks_are_cut_as_for_training(tmp_path, model, monkeypatch):
+    images, out = shared("deeplesion", "Images_png"), tmp_path / "out"
+    rows = read_annotations(shared("deeplesion", "DL_info.csv"))[:4]
+    crops = [crop.image for _, crop in read_crops(rows, images)]
+    echo = Echo()
+    real = inference._answers
+    monkeypatch.setattr(
+        inference, "_answers", lambda model, *rest: (real(echo, *rest), real(model, *rest))[1]
+    )
+    marks = str(shared("deeplesion", "DL_info.csv"))
+    arguments = [model, "--images", str(images), "--annotations", marks, "--out", str(out)]
+    assert command.main([*arguments, "--limit", "4"]) == 0
+    assert np.array_equal(torch.cat(echo.seen)[:, 0].numpy(), np.stack(crops))
+    found = lesions(out)
+    assert list(found) == [row.key for row in rows] and found[rows[0].key]["window_low"] == "-175.0"
+    assert (out / "overlay" / f"{rows[0].key}.png").is_file()
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (["--images", "nowhere"], "--images must be a folder"),
+        (["--boxes", "nowhere.csv"], "No such file"),
+        (["--device", "cuda"], "no CUDA device"),
+    ],
+)
+def test_wrong_use_is_told_in_one_line(tmp_path, model, capsys, change, words):
+    if "cuda" in change and torch.cuda.is_available():
+        pytest.skip("there is a CUDA device")
+    boxes = table(tmp_path / "b.csv", "file,x0,y0,x1,y1", "s.png,1,1,5,5")
+    arguments = [model, "--images", str(tmp_path), "--boxes", boxes, "--out", str(tmp_path / "o")]
+    assert command.main([*arguments, *change]) == 2
+    error = capsys.readouterr().err
+    assert words in error and error.count("\n") == 1
+
+
+def test_a_table_without_its_columns_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="column y1 is missing"):
+        command.read_boxes(table(tmp_path / "b.csv", "file,x0,y0,x1", "s.png,1,1,5"))
+    with pytest.raises(ValueError, match="column file is missing"):
+        command.read_boxes(table(tmp_path / "b.csv", "x0,y0,x1,y1", "1,1,5,5"))
