@@ -11,6 +11,7 @@ are not stated; they are those of the PixelGAN in pix2pix (Isola et al. 2017, ap
 """
 
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 
@@ -28,7 +29,9 @@ class PixelDiscriminator(nn.Module):
             nn.Conv2d(2 * width, 1, 1),
         )
 
-    def forward(self, image: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    def forward(
+        self, image: torch.Tensor, mask: torch.Tensor, *, frozen: bool = False
+    ) -> torch.Tensor:
         """Judge a mask given its image.
 
         Parameters
@@ -37,6 +40,9 @@ class PixelDiscriminator(nn.Module):
             The condition, on the mask's grid (`dsnet.models.interpolate` brings it there).
         mask : Tensor [N, mask_channels, H, W]
             Soft mask in 0..1.
+        frozen : bool
+            Pass gradients to image and mask, and none to the weights; leave the batch norm's
+            running statistics alone.
 
         Returns
         -------
@@ -53,4 +59,21 @@ class PixelDiscriminator(nn.Module):
                 f"image has shape {list(image.shape)}, mask {list(mask.shape)}; batch, height and "
                 "width must agree"
             )
-        return self.layers(torch.cat([image, mask.to(image.dtype)], 1))
+        x = torch.cat([image, mask.to(image.dtype)], 1)
+        if not frozen:
+            return self.layers(x)
+        for layer in self.layers:
+            x = _frozen(layer, x)
+        return x
+
+
+def _frozen(layer: nn.Module, x: torch.Tensor) -> torch.Tensor:
+    """The layer with its weights as constants."""
+    if isinstance(layer, nn.Conv2d):
+        bias = None if layer.bias is None else layer.bias.detach()
+        return F.conv2d(x, layer.weight.detach(), bias)
+    if isinstance(layer, nn.BatchNorm2d):
+        stored = (None, None) if layer.training else (layer.running_mean, layer.running_var)
+        weights = layer.weight.detach(), layer.bias.detach()
+        return F.batch_norm(x, *stored, *weights, layer.training, eps=layer.eps)
+    return layer(x)

@@ -1,4 +1,4 @@
-"""One adversarial step: the network learns, then the discriminator (paper, equations 4 to 6).
+"""One adversarial step of network and discriminator (paper, equations 4 to 6).
 
 Public
 ------
@@ -14,8 +14,9 @@ Public
 
 A step never waits for the device: the losses are tensors there, and the caller decides how often
 to read them. The discriminator judges pairs on the network's output grid, the image interpolated.
-The network moves first and the discriminator then judges the prediction that it moved away from,
-so that one forward pass serves both, as in pix2pix; the paper says "trained alternately" only.
+Each learns against the other as it stood before the step, so that one forward and one backward
+pass serve both: pix2pix too shows its discriminator the prediction that was made before the network
+moved. The paper says "trained alternately" only.
 """
 
 from collections.abc import Sequence
@@ -105,10 +106,10 @@ class AdversarialStep:
     accumulate : int
         Batches whose gradients are averaged before the optimizers move.
     compile : bool or str
-        `torch.compile` each half as one graph, and raise where that is not possible; a str names
-        the backend.
+        `torch.compile` network, discriminator and losses as one graph, and raise where that is
+        not possible; a str names the backend.
     cuda_graphs : bool
-        Let the compiled halves replay CUDA graphs; needs `compile` and CUDA.
+        Let the compiled graph replay CUDA graphs; needs `compile` and CUDA.
     distributed : bool
         Average gradients over the processes of the default group.
 
@@ -145,18 +146,16 @@ class AdversarialStep:
         if discriminator is None and network.config.rung.gan_loss:
             discriminator = PixelDiscriminator().to(self.device)
         self.discriminator = discriminator if network.config.rung.gan_loss else None
-        halves = [_NetworkHalf(network, self.discriminator, precision)]
-        if self.discriminator is not None:
-            halves.append(_DiscriminatorHalf(self.discriminator, precision, network.config.scale))
+        self.objective = _Objective(network, self.discriminator, precision)
         if compile:
             how = {"backend": compile} if isinstance(compile, str) else {}
             if cuda_graphs:
                 how["mode"] = "reduce-overhead"
-            for half in halves:
-                half.compute = torch.compile(half.compute, fullgraph=True, dynamic=False, **how)
+            compute = self.objective.compute
+            self.objective.compute = torch.compile(compute, fullgraph=True, dynamic=False, **how)
         if distributed:
-            halves = [_parallel(half, self.device) for half in halves]
-        self.halves = halves
+            ids = [self.device.index] if self.device.type == "cuda" else None
+            self.objective = nn.parallel.DistributedDataParallel(self.objective, device_ids=ids)
         self.optimizers = [make_optimizer(network.trainable_parameters(), lr, self.device)]
         if self.discriminator is not None:
             self.optimizers.append(make_optimizer(self.discriminator.parameters(), lr, self.device))
@@ -192,41 +191,24 @@ class AdversarialStep:
                 for group in optimizer.param_groups:
                     group["lr"] = lr
         self.network.train()
-        sums = None
-        predictions = []
-        self._discriminator_learns(False)
-        for index, batch in enumerate(batches):
-            with self._no_sync(0, index):
-                total, parts, prediction = self.halves[0](*batch[:3], batch.teacher_outputs)
-                self.scaler.scale(total / self.accumulate).backward()
-            sums = parts.detach().clone() if sums is None else sums + parts.detach()
-            predictions.append(prediction.detach())
-        self.scaler.step(self.optimizers[0])
-        judged = sums.new_zeros(())
         if self.discriminator is not None:
-            self._discriminator_learns(True)
             self.discriminator.train()
-            for index, (batch, prediction) in enumerate(zip(batches, predictions, strict=True)):
-                with self._no_sync(1, index):
-                    loss = self.halves[1](batch.image, batch.soft, prediction)
-                    self.scaler.scale(loss / self.accumulate).backward()
-                judged = judged + loss.detach()
-            self.scaler.step(self.optimizers[1])
+        sums = None
+        for index, batch in enumerate(batches):
+            with self._no_sync(index):
+                both, parts = self.objective(*batch)
+                self.scaler.scale(both / self.accumulate).backward()
+            sums = parts.detach().clone() if sums is None else sums + parts.detach()
+        for optimizer in self.optimizers:
+            self.scaler.step(optimizer)
         self.scaler.update()
-        total, dice, soft, gan, overlap = (sums / self.accumulate).unbind()
-        return StepLosses(total, dice, soft, gan, judged / self.accumulate, overlap)
+        return StepLosses(*(sums / self.accumulate).unbind())
 
-    def _discriminator_learns(self, wanted: bool) -> None:
-        # The network's half passes gradients through the discriminator and leaves none there.
-        if self.discriminator is not None:
-            self.discriminator.requires_grad_(wanted)
-
-    def _no_sync(self, half: int, index: int):
+    def _no_sync(self, index: int):
         """Processes exchange gradients once a step: with the last of the batches."""
-        module = self.halves[half]
         last = index == self.accumulate - 1
-        is_parallel = isinstance(module, nn.parallel.DistributedDataParallel)
-        return module.no_sync() if is_parallel and not last else nullcontext()
+        is_parallel = isinstance(self.objective, nn.parallel.DistributedDataParallel)
+        return self.objective.no_sync() if is_parallel and not last else nullcontext()
 
 
 def compiled_graphs() -> int:
@@ -236,67 +218,52 @@ def compiled_graphs() -> int:
     return torch._dynamo.utils.counters["stats"]["unique_graphs"]
 
 
-class _NetworkHalf(nn.Module):
-    """Forward pass and losses of the network, as one graph."""
+class _Objective(nn.Module):
+    """What network and discriminator minimise, summed, as one graph.
+
+    Neither loss has a gradient in the other's weights: the network's verdict comes from a
+    discriminator that is held fixed, the discriminator's from a prediction that is. One backward
+    pass therefore serves both. Compiled, the discriminator's two forward passes over the
+    prediction, equal in all but what they pass on, become one.
+    """
 
     def __init__(self, network: DSNet, discriminator: PixelDiscriminator | None, precision: str):
         super().__init__()
-        self.network = network
-        # In a list: not a submodule, whose parameters a parallel wrapper would wait for.
-        self._others = [discriminator]
+        self.network, self.discriminator = network, discriminator
         self.precision = precision
         self.rung, self.scale = network.config.rung, network.config.scale
 
     def compute(self, image, soft, binary, teacher_outputs):
-        discriminator = self._others[0]
         soft = to_output_grid(soft, self.scale)
         binary = to_output_grid(binary.to(soft.dtype), self.scale) >= 0.5
+        verdict = judged = None
         with autocast(image, self.precision):
             prediction = self.network(image, teacher_outputs)
-            verdict = None
-            if discriminator is not None:
-                verdict = discriminator(interpolate(image, self.scale), prediction)
+            if self.discriminator is not None:
+                enlarged = interpolate(image, self.scale)
+                verdict = self.discriminator(enlarged, prediction, frozen=True)
+                real = self.discriminator(enlarged, soft)
+                fake = self.discriminator(enlarged, prediction.detach())
         losses = segmentation_losses(
             prediction, soft, binary, verdict, use_soft=self.rung.soft_loss
         )
+        both, judged = losses.total, torch.zeros_like(losses.total)
+        if self.discriminator is not None:
+            judged = gan_discriminator_loss(real, fake)
+            both = both + judged
         # Dice of the binary masks, for the eye.
         found = (prediction.detach() >= 0.5).flatten(1)
         truth = binary.flatten(1)
-        both = 2.0 * (found & truth).sum(1)
+        shared = 2.0 * (found & truth).sum(1)
         size = (found.sum(1) + truth.sum(1)).clamp(min=1)
-        overlap = torch.where((found | truth).any(1), both / size, 1.0).mean()
-        return losses.total, torch.stack([*losses, overlap]), prediction
+        overlap = torch.where((found | truth).any(1), shared / size, 1.0).mean()
+        return both, torch.stack([*losses, judged, overlap])
 
     def forward(self, image, soft, binary, teacher_outputs=None):
         return self.compute(image, soft, binary, teacher_outputs)
-
-
-class _DiscriminatorHalf(nn.Module):
-    """The discriminator's loss on true and predicted masks, as one graph."""
-
-    def __init__(self, discriminator: PixelDiscriminator, precision: str, scale: int):
-        super().__init__()
-        self.discriminator = discriminator
-        self.precision, self.scale = precision, scale
-
-    def compute(self, image, soft, prediction):
-        image = interpolate(image, self.scale)
-        soft = to_output_grid(soft, self.scale)
-        with autocast(image, self.precision):
-            real = self.discriminator(image, soft)
-            fake = self.discriminator(image, prediction)
-        return gan_discriminator_loss(real, fake)
-
-    def forward(self, image, soft, prediction):
-        return self.compute(image, soft, prediction)
 
 
 def autocast(image: torch.Tensor, precision: str):
     """The context of a forward pass on the image's device; one of `PRECISIONS`."""
     dtype = PRECISIONS[precision]
     return torch.autocast(image.device.type, dtype=dtype, enabled=dtype is not None)
-
-
-def _parallel(half: nn.Module, device: torch.device) -> nn.Module:
-    ids = [device.index] if device.type == "cuda" else None
-    return nn.parallel.DistributedDataParallel(half, device_ids=ids)

@@ -31,3 +31,18 @@ def test_a_pixel_is_judged_by_itself_and_its_image():
 def test_grids_must_agree():
     with pytest.raises(ValueError, match=r"image has shape \[1, 1, 8, 8\], mask \[1, 1, 32, 32\]"):
         PixelDiscriminator(width=2)(torch.rand(1, 1, 8, 8), torch.rand(1, 1, 32, 32))
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_frozen_it_says_the_same_and_learns_nothing(training):
+    torch.manual_seed(0)
+    net = PixelDiscriminator(width=8).train(training)
+    image, mask = torch.rand(2, 1, 6, 5), torch.rand(2, 1, 6, 5, requires_grad=True)
+    verdict = net(image, mask, frozen=True)
+    (expected,) = torch.autograd.grad(net(image, mask).square().sum(), mask)
+    count = net.layers[3].num_batches_tracked.clone()
+    verdict.square().sum().backward()
+    assert torch.equal(mask.grad, expected)
+    assert all(p.grad is None for p in net.parameters())
+    net(image, mask, frozen=True)
+    assert net.layers[3].num_batches_tracked == count
