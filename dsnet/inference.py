@@ -14,15 +14,14 @@ where the slice is the finer one).
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import nn
 
+from ._crop_settings import CropSettings, crop_settings
 from .data.crop import Crop, cut_crop, paste_back
 from .data.ct_image import apply_window
 from .data.deeplesion import choose_window
@@ -30,32 +29,16 @@ from .labeling.recist import RecistMark
 from .models import SRResNet, to_input_grid, unwrap
 from .training.dataset import _resized
 
+__all__ = [
+    "CropSettings",
+    "LesionMask",
+    "SliceSegmentation",
+    "as_mark",
+    "crop_settings",
+    "segment_slice",
+]
+
 THRESHOLD = 0.5
-
-
-@dataclass(frozen=True)
-class CropSettings:
-    """How the crops that a network learnt from were made.
-
-    Attributes
-    ----------
-    size : int
-        Pixels a side, as cut.
-    network_size : int or None
-        Pixels a side that the network saw, where they were resized after the cut.
-    window : "auto", "none" or (low, high)
-        HU, as in `dsnet.data.deeplesion.read_crops`.
-    isotropic_mm : float or None
-        Millimetres a crop pixel; None: native.
-    source : str
-        Where that was read, in words; what is not said there has the defaults of `dsnet.label`.
-    """
-
-    size: int = 64
-    network_size: int | None = None
-    window: str | tuple[float, float] = "auto"
-    isotropic_mm: float | None = None
-    source: str = "the defaults of dsnet.label"
 
 
 @dataclass(eq=False)
@@ -254,44 +237,6 @@ def as_mark(prompt) -> RecistMark:
     return RecistMark.from_coordinates([x0, y, x1, y, x, y0, x, y1])
 
 
-def crop_settings(path: str | Path) -> CropSettings:
-    """How the crops were made that the model at `path` learnt from.
-
-    `dsnet.train` leaves ``settings.json`` beside its models, which names the label store, whose
-    manifest has the settings of `dsnet.label`. What is not there has that command's defaults.
-
-    Parameters
-    ----------
-    path : path
-        Of the model's file, in the folder of its training.
-
-    Raises
-    ------
-    ValueError
-        When ``settings.json`` is there and no JSON object.
-    """
-    file = Path(path).parent / "settings.json"
-    if not file.is_file():
-        return CropSettings()
-    run = _json_object(file)
-    found = CropSettings(size=run.get("size") or 64, source=str(file))
-    manifest = Path(run.get("data") or "", "manifest.json")
-    if not run.get("data") or not manifest.is_file():
-        return found
-    made = _json_object(manifest).get("settings") or {}
-    # `dsnet.label masks` and `raters` take pictures whole; a bench's store says "side".
-    size = made.get("size") or made.get("side") or found.size
-    window = made.get("window") or "auto"
-    return replace(
-        found,
-        size=int(size),
-        network_size=run["size"] if run.get("size") not in (0, None, size) else None,
-        window=window if isinstance(window, str) else (float(window[0]), float(window[1])),
-        isotropic_mm=made.get("isotropic_mm"),
-        source=f"{file} and {manifest}",
-    )
-
-
 def _as_slice(image, window) -> np.ndarray:
     image = np.asarray(image)
     if image.ndim != 2 or 0 in image.shape:
@@ -387,13 +332,3 @@ def _merged(lesions, shape, threshold) -> SliceSegmentation:
     if (shared := int((count > 1).sum())) > 0:
         notes.append(f"lesions overlap in {shared} pixels")
     return SliceSegmentation(soft, soft >= threshold, lesions, tuple(notes))
-
-
-def _json_object(path: Path) -> dict:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ValueError(f"{path}: {error}") from error
-    if not isinstance(content, dict):
-        raise ValueError(f"{path}: a JSON object is needed, got {type(content).__name__}")
-    return content

@@ -11,11 +11,13 @@ from torch import nn
 
 from dsnet import inference
 from dsnet import predict as command
-from dsnet.data.crop import cut_crop
+from dsnet.data.crop import Crop, cut_crop
 from dsnet.data.ct_image import apply_window
 from dsnet.data.deeplesion import read_annotations, read_crops
+from dsnet.data.record import LabelRecord
+from dsnet.data.store import StoreWriter
 from dsnet.inference import crop_settings, segment_slice
-from dsnet.labeling import RecistMark
+from dsnet.labeling import RecistMark, label_mask
 from dsnet.models import SRResNet, build, load_model, save_model
 from shared_data import shared
 
@@ -182,6 +184,12 @@ def test_settings_are_found_beside_the_model(tmp_path):
     assert found.window == (-1350.0, 150.0) and "settings.json" in found.source
     (tmp_path / "settings.json").write_text(json.dumps({"data": "", "size": 48}))
     assert crop_settings(tmp_path / "best.pt").size == 48
+    # A store of whole pictures says no size; its rows do.
+    with StoreWriter(tmp_path / "whole", {"strategy": "masks"}) as writer:
+        image = noise(40, 40)
+        writer.append(LabelRecord.from_label(Crop(image, key="a"), label_mask(image, image > 0.9)))
+    (tmp_path / "settings.json").write_text(json.dumps({"data": str(tmp_path / "whole")}))
+    assert crop_settings(tmp_path / "best.pt").size == 40
     (tmp_path / "settings.json").write_text("[]")
     with pytest.raises(ValueError, match=r"settings.json: a JSON object"):
         crop_settings(tmp_path / "best.pt")
