@@ -15,7 +15,14 @@ from dsnet.losses import (
 from dsnet.models import VARIANTS, build, interpolate, to_output_grid
 from dsnet.training.checkpoint import load_checkpoint, save_checkpoint, write_atomically
 from dsnet.training.dataset import DeviceDataset
-from dsnet.training.step import AdversarialStep, Batch, compiled_graphs, learning_rate
+from dsnet.training.step import (
+    BETAS,
+    AdversarialStep,
+    Batch,
+    compiled_graphs,
+    learning_rate,
+    make_optimizer,
+)
 
 TINY = {"width": 8, "depth": 2, "reduction": 4, "teacher_blocks": 1, "teacher_features": 8}
 
@@ -86,6 +93,21 @@ def test_cached_teacher_outputs_change_nothing():
     cached = one._replace(teacher_outputs=b.network.teach(one.image))
     for x, y in zip(a.run([one]), b.run([cached]), strict=True):
         assert torch.equal(x, y)
+
+
+def test_fused_adam_is_adam():
+    torch.manual_seed(0)
+    ours = torch.nn.Parameter(torch.randn(5, 7))
+    theirs = torch.nn.Parameter(ours.detach().clone())
+    fused = make_optimizer([ours], 1e-2, ours.device)
+    plain = torch.optim.Adam([theirs], lr=1e-2, betas=BETAS, fused=False)
+    assert fused.defaults["fused"]
+    for _ in range(5):
+        ours.grad = torch.randn(5, 7)
+        theirs.grad = ours.grad.clone()
+        fused.step()
+        plain.step()
+    torch.testing.assert_close(ours, theirs)
 
 
 def test_neither_loss_moves_the_other_s_weights():
