@@ -60,11 +60,17 @@ class PixelDiscriminator(nn.Module):
                 "width must agree"
             )
         x = torch.cat([image, mask.to(image.dtype)], 1)
-        if not frozen:
-            return self.layers(x)
-        for layer in self.layers:
-            x = _frozen(layer, x)
-        return x
+        *layers, last = self.layers
+        for layer in layers:
+            x = _frozen(layer, x) if frozen else layer(x)
+        if not torch.compiler.is_compiling():
+            return _frozen(last, x) if frozen else last(x)
+        # To one channel: as a weighted sum it becomes one pass with the norm before it, whose
+        # result a convolution would have to find in memory.
+        weight, bias = last.weight, last.bias
+        if frozen:
+            weight, bias = weight.detach(), bias.detach()
+        return (x * weight).sum(1, keepdim=True) + bias
 
 
 def _frozen(layer: nn.Module, x: torch.Tensor) -> torch.Tensor:
