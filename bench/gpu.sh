@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# On a machine with a CUDA device, in under ten minutes: build, GPU tests, kernel benches.
-# JSON and logs go to $OUT (default bench/results); nothing is fetched.
+# On a machine with a CUDA device, in under ten minutes: build, GPU tests, benches.
+# With arguments only the steps named: bench/gpu.sh train. The steps' limits, in seconds, sum to
+# less than 600. JSON and logs go to $OUT (default bench/results); nothing is fetched.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 out=${OUT:-bench/results}
@@ -13,9 +14,11 @@ mkdir -p "$out"
 }
 
 failed=0
+wanted=" $* "
 step() { # name, seconds, command...
     local name=$1 seconds=$2
     shift 2
+    [[ "$wanted" == "  " || "$wanted" == *" $name "* ]] || return 0
     echo "== $name"
     timeout "$seconds" "$@" 2>&1 | tee "$out/gpu_$name.log" | tail -n 60
     local status=${PIPESTATUS[0]}
@@ -24,9 +27,10 @@ step() { # name, seconds, command...
 }
 
 # The kernels need no build: they are tested and timed also where the rest does not compile.
-step build 100 "$python" -m pip install -q --no-index --no-deps --no-build-isolation -e . ||
+step build 80 "$python" -m pip install -q --no-index --no-deps --no-build-isolation -e . ||
     export PYTHONPATH=$PWD/kernels${PYTHONPATH:+:$PYTHONPATH}
-step tests 90 "$python" -m pytest -q -m gpu --continue-on-collection-errors tests
-step kernel_tests 150 "$python" -m pytest -q -x tests/kernels
-step kernel_bench 240 "$python" -m bench.kernels --seconds 180 --out "$out/kernels.json"
+step tests 60 "$python" -m pytest -q -m gpu --continue-on-collection-errors tests
+step train 170 "$python" -m bench.train --device cuda --seconds 110 --out "$out/train.json"
+step kernel_bench 100 "$python" -m bench.kernels --seconds 70 --out "$out/kernels.json"
+step kernel_tests 90 "$python" -m pytest -q -x tests/kernels
 exit "$failed"

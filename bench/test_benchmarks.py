@@ -1,8 +1,11 @@
 """For regressions: `pytest bench --benchmark-only`; compare runs with pytest-benchmark's options.
 
-Our own times only, on phantoms; `python -m bench.label` and `python -m bench.matting` set them
-beside others'.
+Our own times only, on phantoms; `python -m bench.label`, `python -m bench.matting` and
+`python -m bench.train` set them beside others'. `pytest bench` without options checks that the last
+one runs.
 """
+
+import json
 
 import numpy as np
 import pytest
@@ -109,3 +112,33 @@ def test_quality(benchmark, size):
     p = phantom(size)
     label = label_recist(p.image, p.mark)
     benchmark(score, p.image, label.alpha, label.trimap, mark=p.mark, cut_worked=True)
+
+
+@pytest.fixture
+def training_step():
+    """A function that takes one adversarial step of a small network."""
+    from bench import train
+
+    bench = train.Bench(train.parse(["--device", "cpu"]))
+    row = train.ROWS["eager-ours"]
+    step, supply = bench.step(row), bench.supply(row)
+    return lambda: step.run([supply(0)], 1e-4)
+
+
+@pytest.mark.benchmark(group="training")
+def test_training_step(benchmark, training_step):
+    losses = benchmark(training_step)
+    assert losses.total.isfinite()
+
+
+def test_the_bench_of_a_training_step_runs(tmp_path, capsys):
+    from bench import train
+
+    rows = ["eager", "eager-ours"]
+    tiny = ["--device", "cpu", "--width", "4", "--size", "16", "--out", str(tmp_path / "t.json")]
+    train.main([*tiny, "--each", "0.1", "--rows", *rows])
+    result = json.loads((tmp_path / "t.json").read_text())
+    assert [row["row"] for row in result["rows"]] == rows
+    assert all(row["parity"] and row["ms"] > 0 and row["ratio"] for row in result["rows"])
+    assert {part["part"] for part in result["parts"]} >= {"teacher", "fusion", "backbone"}
+    assert "not measured" in capsys.readouterr().out

@@ -24,8 +24,8 @@ resident set of the process. FLOPs are those of matrix products and convolutions
 device's peak is a large matrix product in the same run, in bfloat16 or, as cuDNN computes float32,
 in TF32. `--count` prints what full width costs and measures nothing.
 
-On a CPU everything is small: width 8, a teacher of 4 blocks of 16 features, crops of 32x32, batch 4
-in place of 32.
+On a CPU everything is small: width 8, two down-samplings, a teacher of 2 blocks of 16 features,
+crops of 32x32, batch 4 in place of 32; what cannot begin in the first two minutes is left out.
 """
 
 from __future__ import annotations
@@ -79,7 +79,8 @@ ORDER = (
 COMPARED = ("total", "dice", "soft", "gan", "discriminator")
 # Losses, gradients.
 TOLERANCE = {"fp32": (1e-4, 1e-3), "bf16": (2e-2, 5e-2)}
-SMALL = {"width": 8, "teacher_blocks": 4, "teacher_features": 16}
+SMALL = {"width": 8, "depth": 2, "teacher_blocks": 2, "teacher_features": 16}
+SMALL_SECONDS = 130.0
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -130,7 +131,8 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--rows", nargs="+", default=list(ROWS), choices=ROWS, metavar="ROW", help=" ".join(ROWS)
     )
-    parser.add_argument("--seconds", type=float, default=float("inf"), help="stop after this time")
+    parser.add_argument("--seconds", type=float, help="begin nothing after this time (CPU 130)")
+    parser.add_argument("--each", type=float, default=2.0, help="seconds a measurement (2)")
     parser.add_argument("--out", type=Path, default=Path("bench/results/train.json"))
     parser.add_argument("--count", action="store_true", help="print full width's costs, and stop")
     options = parser.parse_args(argv)
@@ -143,6 +145,8 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     if options.device == "auto":
         options.device = "cuda" if torch.cuda.is_available() else "cpu"
     small = options.device == "cpu" and not options.count
+    if options.seconds is None:
+        options.seconds = SMALL_SECONDS if small else float("inf")
     options.shape = dict(SMALL) if small else {"width": 64}
     if options.width is not None:
         options.shape["width"] = options.width
@@ -179,12 +183,12 @@ class Bench:
         """Parity, then the time of a whole step; says both in a line."""
         row, recipe = ROWS[name], RECIPES[ROWS[name].recipe]
         precision, before = recipe["precision"], self._memory(reset=True)
-        supply, step = self._supply(row), self._step(row)
+        supply, step = self.supply(row), self.step(row)
         begun = time.perf_counter()
         parity = self._parity(row, step, supply)
         first = time.perf_counter() - begun
         self._memory(reset=True)
-        ms = median_ms(lambda k: step.run([supply(k)], recipe["lr"]), self.cuda)
+        ms = median_ms(lambda k: step.run([supply(k)], recipe["lr"]), self.cuda, self.options.each)
         peak_mb, graphs = self._memory() - (before if self.cuda else 0), compiled_graphs()
         for k in range(SETS):
             step.run([supply(k)], recipe["lr"])
@@ -204,13 +208,13 @@ class Bench:
     def parts(self, name: str) -> str:
         """The time of each part of a step by itself."""
         row, recipe = ROWS[name], RECIPES[ROWS[name].recipe]
-        supply, step = self._supply(row), self._step(row._replace(compile=False, cuda_graphs=False))
+        supply, step = self.supply(row), self.step(row._replace(compile=False, cuda_graphs=False))
         batches = [supply(k) for k in range(SETS)]
         functions = {"data": supply}
         functions |= parts_of(step, batches, recipe["precision"], row.compile)
         costs = self._cost(row)
         for part, function in functions.items():
-            ms = median_ms(function, self.cuda)
+            ms = median_ms(function, self.cuda, self.options.each)
             flops = costs[part].flops if part in costs else 0
             share = flops / ms / 1e9 / self._peak(recipe["precision"])
             self.result["parts"].append(
@@ -224,7 +228,7 @@ class Bench:
         out.parent.mkdir(parents=True, exist_ok=True)
         out.write_text(json.dumps(self.result, indent=1) + "\n")
 
-    def _step(self, row: Row, precision: str | None = None) -> AdversarialStep:
+    def step(self, row: Row, precision: str | None = None) -> AdversarialStep:
         network, judge = copy.deepcopy(self.template)
         if not row.ours:
             plain(network)
@@ -235,7 +239,7 @@ class Bench:
             compile=row.compile, cuda_graphs=row.cuda_graphs,
         )  # fmt: skip
 
-    def _supply(self, row: Row) -> Supply:
+    def supply(self, row: Row) -> Supply:
         return Supply(self.data, self.batches[row.recipe], self._memory_format(row))
 
     def _memory_format(self, row: Row) -> torch.memory_format:
@@ -249,9 +253,9 @@ class Bench:
             peer = row._replace(ours=False, compile=False, cuda_graphs=False)
             allowed = torch.backends.cudnn.allow_tf32
             torch.backends.cudnn.allow_tf32 = False
-            exact = outcome(self._step(peer, "fp32"), supply)
+            exact = outcome(self.step(peer, "fp32"), supply)
             torch.backends.cudnn.allow_tf32 = allowed
-            own = errors(outcome(self._step(peer), supply), exact)
+            own = errors(outcome(self.step(peer), supply), exact)
             limits = [max(t, 2 * e) for t, e in zip(TOLERANCE[precision], own, strict=True)]
             self.exact[row.recipe] = exact, limits
         exact, limits = self.exact[row.recipe]
