@@ -3,7 +3,7 @@
 Reads top to bottom: `train` sets up device, data, network and step, then runs the epochs. In the
 folder ``--out``: ``best.pt`` and ``last.pt`` (`dsnet.models.load_model` reads them),
 ``checkpoint.pt`` (``--resume``), ``settings.json`` (``--config``), ``split.json``, ``log.csv``,
-``panel.png``. Without ``--data`` it trains on phantoms.
+``validation.csv``, ``panel.png``. Without ``--data`` it trains on phantoms.
 """
 
 import json
@@ -196,7 +196,7 @@ def _train(settings: Settings, stop: "_StopSignal") -> dict:
                     save_model(out / "best.pt", network)
             if chief:
                 save_model(out / "last.pt", network)
-            log.say(f"epoch {epoch + 1} of {settings.epochs}: validation Dice {score:.4f}")
+            log.validated(done, epoch + 1, settings.epochs, score)
             save()
     if stopped:
         save()

@@ -3,7 +3,7 @@
 Public
 ------
 ``Log(folder, total_steps, done, images_per_step, visible)``: ``.read(step, values)``,
-    ``.say(text)``, ``.close()``
+    ``.validated(step, epoch, epochs, dice)``, ``.say(text)``, ``.close()``
 ``write_panel(path, image, truth, prediction)``
 """
 
@@ -22,19 +22,23 @@ COLUMNS = ("image", "truth", "prediction", "difference")
 
 
 class Log:
-    """A bar on a terminal or plain lines, ``log.csv``, and TensorBoard where installed."""
+    """A bar on a terminal or plain lines, CSV, and TensorBoard where installed.
+
+    ``log.csv`` has the losses, ``validation.csv`` each epoch's Dice and the seconds since the run,
+    or what resumed it, began.
+    """
 
     def __init__(self, folder, total_steps, done=0, images_per_step=1, visible=True):
         self.visible, self.total, self.images = visible, total_steps, images_per_step
         self.start, self.done = time.monotonic(), done
-        self._bar = self._board = self._file = None
+        self._bar = self._board = None
+        self._tables = {}
         if not visible:
             return
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        self._header = not _keep_rows(folder / "log.csv", done)
-        self._file = open(folder / "log.csv", "a", newline="")  # noqa: SIM115
-        self._writer = csv.writer(self._file, lineterminator="\n")
+        for name in ("log", "validation"):
+            self._tables[name] = _Table(folder / f"{name}.csv", done)
         try:
             from torch.utils.tensorboard import SummaryWriter
 
@@ -62,14 +66,8 @@ class Log:
             return
         rate = (step - self.done) * self.images / self.seconds
         values = {**values, "images_per_s": rate}
-        if self._header:
-            self._writer.writerow(["step", *values])
-            self._header = False
-        self._writer.writerow([step, *(f"{v:.6g}" for v in values.values())])
-        self._file.flush()
-        if self._board:
-            for name, value in values.items():
-                self._board.add_scalar(name, value, step)
+        self._tables["log"].write(step, values)
+        self._show(step, values)
         text = "  ".join(f"{k} {v:.3g}" for k, v in values.items() if k != "lr")
         if self._bar:
             self._bar.update(self._task, completed=step, text=text)
@@ -77,6 +75,20 @@ class Log:
             left = round(self.seconds / max(step - self.done, 1) * (self.total - step))
             clock = f"{left // 3600}:{left // 60 % 60:02d}:{left % 60:02d}"
             print(f"step {step} of {self.total}  {text}  {clock} left", flush=True)
+
+    def validated(self, step: int, epoch: int, epochs: int, dice: float) -> None:
+        """Show and store the validation Dice after `epoch`, counted from 1."""
+        if not self.visible:
+            return
+        values = {"epoch": epoch, "dice": dice, "seconds": self.seconds}
+        self._tables["validation"].write(step, values)
+        self._show(step, {"validation_dice": dice})
+        self.say(f"epoch {epoch} of {epochs}: validation Dice {dice:.4f}")
+
+    def _show(self, step: int, values: dict[str, float]) -> None:
+        if self._board:
+            for name, value in values.items():
+                self._board.add_scalar(name, value, step)
 
     def say(self, text: str) -> None:
         if self.visible:
@@ -87,8 +99,27 @@ class Log:
             self._bar.stop()
         if self._board:
             self._board.close()
-        if self._file:
-            self._file.close()
+        for table in self._tables.values():
+            table.close()
+
+
+class _Table:
+    """A CSV that a resumed run goes on with."""
+
+    def __init__(self, path: Path, done: int):
+        self._header = not _keep_rows(path, done)
+        self._file = open(path, "a", newline="")  # noqa: SIM115
+        self._writer = csv.writer(self._file, lineterminator="\n")
+
+    def write(self, step: int, values: dict[str, float]) -> None:
+        if self._header:
+            self._writer.writerow(["step", *values])
+            self._header = False
+        self._writer.writerow([step, *(f"{v:.6g}" for v in values.values())])
+        self._file.flush()
+
+    def close(self) -> None:
+        self._file.close()
 
 
 def _keep_rows(path: Path, done: int) -> bool:

@@ -9,11 +9,17 @@ def test_a_resumed_log_holds_every_step_once(tmp_path):
     log = Log(tmp_path, 9)
     for step in (2, 4, 6):
         log.read(step, {"total": step / 2})
+        log.validated(step, step // 2, 4, step / 10)
     log.close()
     with open(tmp_path / "log.csv", "a") as file:
         file.write("8,0.")  # The run was killed here; its last checkpoint is of step 4.
     log = Log(tmp_path, 9, done=4)
     log.read(6, {"total": 5.0})
     log.close()
+    table = list(csv.DictReader((tmp_path / "validation.csv").read_text().splitlines()))
+    assert [(row["step"], row["epoch"], row["dice"]) for row in table] == [
+        ("2", "1", "0.2"),
+        ("4", "2", "0.4"),
+    ]
     rows = list(csv.DictReader((tmp_path / "log.csv").read_text().splitlines()))
     assert [(row["step"], row["total"]) for row in rows] == [("2", "1"), ("4", "2"), ("6", "5")]
