@@ -22,6 +22,7 @@ is (as BraTS has it), so that means stay finite and no case drops out.
 """
 
 import math
+import warnings
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -133,9 +134,11 @@ def hausdorff95(
     found, empty, both = _presence(x, y)
     out = torch.where(both, 0.0, torch.full(both.shape, diagonal, dtype=torch.float64))
     if found.any():
-        value = metrics.compute_hausdorff_distance(
-            x[found], y[found], include_background=True, percentile=95, spacing=list(size)
-        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # MONAI's about its own functions.
+            value = metrics.compute_hausdorff_distance(
+                x[found], y[found], include_background=True, percentile=95, spacing=list(size)
+            )
         out[~empty] = value[:, 0].double()
     return out
 
@@ -177,9 +180,11 @@ def surface_dice(
     found, empty, both = _presence(x, y)
     out = both.double()
     if found.any():
-        value = metrics.compute_surface_dice(
-            x[found], y[found], [float(tolerance)], include_background=True, spacing=list(size)
-        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)
+            value = metrics.compute_surface_dice(
+                x[found], y[found], [float(tolerance)], include_background=True, spacing=list(size)
+            )
         out[~empty] = value[:, 0].double()
     return out
 

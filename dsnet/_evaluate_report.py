@@ -1,0 +1,90 @@
+"""What `python -m dsnet.evaluate` shows and writes."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+
+import numpy as np
+
+from ._evaluate_figure import draw_comparison
+from .training.checkpoint import write_atomically
+
+# Heading, factor, digits; the paper's three in per cent.
+COLUMNS = {
+    "dice": ("DICE %", 100.0, 2),
+    "sensitivity": ("SEN %", 100.0, 2),
+    "ppv": ("PPV %", 100.0, 2),
+    "soft_mask_mae": ("soft MAE", 1.0, 4),
+    "hausdorff95": ("HD95 px", 1.0, 2),
+    "surface_dice": ("surface Dice %", 100.0, 2),
+}
+
+
+def write(rows: list, out: Path, cases: int = 6) -> None:
+    """table.md, table.csv, cases.csv and figure.png of `Scored` rows in the folder `out`."""
+    heads, lines = _table(rows)
+    text = "| " + " | ".join(heads) + " |\n" + "|---" * len(heads) + "|\n"
+    text += "".join("| " + " | ".join(line) + " |\n" for line in lines)
+    text += "".join(f"\n{row.name}: {note}.\n" for row in rows for note in row.notes)
+    _write_text(out / "table.md", text)
+    names = list(rows[0].values)
+    figures = [
+        ["network", "cases", *(f"{n}_{s}" for n in names for s in ("mean", "std", "median"))]
+    ]
+    for row in rows:
+        each = [(v.mean(), v.std(), np.median(v)) for v in row.values.values()]
+        figures.append([row.name, len(row.keys), *(f"{x:.6g}" for three in each for x in three)])
+    _write_csv(out / "table.csv", figures)
+    table = [["network", "key", "patient", "truth_px", "predicted_px", *names]]
+    for row in rows:
+        for i, key in enumerate(row.keys):
+            pixels = int(row.truth[i].sum()), int((row.soft[i] >= 0.5).sum())
+            values = [f"{v[i]:.6g}" for v in row.values.values()]
+            table.append([row.name, key, row.patients[i], *pixels, *values])
+    _write_csv(out / "cases.csv", table)
+    picture = draw_comparison(rows, cases)
+    write_atomically(out / "figure.png", lambda temporary: temporary.write_bytes(picture))
+
+
+def _table(rows: list) -> tuple[list[str], list[list[str]]]:
+    names = list(rows[0].values)
+    heads = ["network", "cases", *(COLUMNS[name][0] for name in names), "median DICE %"]
+    lines = []
+    for row in rows:
+        cells = []
+        for name in names:
+            _, factor, digits = COLUMNS[name]
+            value = factor * row.values[name]
+            cells.append(f"{value.mean():.{digits}f} ± {value.std():.{digits}f}")
+        median = f"{100 * np.median(row.values['dice']):.2f}"
+        lines.append([row.name, str(len(row.keys)), *cells, median])
+    return heads, lines
+
+
+def show(rows: list) -> None:
+    """Print the table, a network a column, and the notes."""
+    from rich.console import Console
+    from rich.table import Table
+
+    heads, lines = _table(rows)
+    # A network a column: eight columns of figures would not fit a terminal.
+    table = Table("", *(line[0] for line in lines), caption="mean ± standard deviation over cases")
+    for at, head in enumerate(heads[1:], start=1):
+        table.add_row(head, *(line[at] for line in lines))
+    console = Console()
+    console.print(table)
+    for row in rows:
+        for note in row.notes:
+            console.print(f"{row.name}: {note}", markup=False, highlight=False)
+
+
+def _write_csv(path: Path, table: list[list]) -> None:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(table)
+    _write_text(path, text.getvalue())
+
+
+def _write_text(path: Path, text: str) -> None:
+    write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
