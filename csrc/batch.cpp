@@ -8,7 +8,7 @@
 #include <thread>
 #include <vector>
 
-#include "label.h"
+#include "label_stages.h"
 
 namespace dsnet {
 namespace {
@@ -68,7 +68,8 @@ void run_batch(std::ptrdiff_t count, int threads,
     if (failure) std::rethrow_exception(failure);
 }
 
-void label_batch(std::vector<LabelTask>& tasks, const LabelOptions& options, int threads) {
+void run_label_batch(std::ptrdiff_t count, int threads,
+                     const std::function<void(std::ptrdiff_t, LabelWorkspace&)>& work) {
     std::vector<std::unique_ptr<LabelWorkspace>> workspaces(
         static_cast<std::size_t>(std::max(threads, 1)));
     for (auto& workspace : workspaces) workspace = shelf().take();
@@ -76,18 +77,24 @@ void label_batch(std::vector<LabelTask>& tasks, const LabelOptions& options, int
         for (auto& workspace : workspaces) shelf().put_back(std::move(workspace));
     };
     try {
-        run_batch(static_cast<std::ptrdiff_t>(tasks.size()), threads,
-                  [&](std::ptrdiff_t index, int worker) {
-                      LabelTask& task = tasks[static_cast<std::size_t>(index)];
-                      task.outcome = label_recist(task.image, task.coordinates, options,
-                                                  *workspaces[static_cast<std::size_t>(worker)],
-                                                  task.alpha, task.binary, task.trimap);
-                  });
+        run_batch(count, threads, [&](std::ptrdiff_t index, int worker) {
+            work(index, *workspaces[static_cast<std::size_t>(worker)]);
+        });
     } catch (...) {
         put_back();
         throw;
     }
     put_back();
+}
+
+void label_batch(std::vector<LabelTask>& tasks, const LabelOptions& options, int threads) {
+    run_label_batch(static_cast<std::ptrdiff_t>(tasks.size()), threads,
+                    [&](std::ptrdiff_t index, LabelWorkspace& workspace) {
+                        LabelTask& task = tasks[static_cast<std::size_t>(index)];
+                        task.outcome = label_recist(task.image, task.coordinates, options,
+                                                    workspace, task.alpha, task.binary,
+                                                    task.trimap);
+                    });
 }
 
 }  // namespace dsnet

@@ -15,11 +15,13 @@
 namespace dsnet {
 
 void bind_batch(py::module_& module);
+void bind_cuda(py::module_& module);
 void bind_cut(py::module_& module);
 void bind_matting(py::module_& module);
 void bind_matting_block(py::module_& module);
 void bind_morphology(py::module_& module);
 void bind_quality(py::module_& module);
+void bind_stages(py::module_& module);
 
 namespace {
 
@@ -116,11 +118,13 @@ PYBIND11_MODULE(_C, module) {
     module.doc() = "Compiled core of dsnet: exact morphology and the grid graph cut.";
 
     dsnet::bind_batch(module);
+    dsnet::bind_cuda(module);
     dsnet::bind_cut(module);
     dsnet::bind_matting(module);
     dsnet::bind_matting_block(module);
     dsnet::bind_morphology(module);
     dsnet::bind_quality(module);
+    dsnet::bind_stages(module);
     module.def("build_info", &dsnet::build_info, "What was compiled, as a dict.");
 
     module.def("vector_units", &dsnet::vector_units,

@@ -2,18 +2,16 @@
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 
-#include <algorithm>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "arguments.h"
 #include "label.h"
+#include "label_table.h"
 
 namespace dsnet {
 namespace {
-
-constexpr py::ssize_t kStates = 7, kValues = 5, kScores = 10;
 
 // What the tasks write to; views of these arrays become the labels.
 struct Outputs {
@@ -36,36 +34,6 @@ LabelTask make_task(const float* image, const double* coordinates, py::ssize_t r
             {binary + offset, rows, cols},
             {outputs.trimap.mutable_data() + offset, rows, cols},
             {}};
-}
-
-// A row for each label: states, values, scores.
-py::tuple tell(const std::vector<LabelTask>& tasks) {
-    const auto count = static_cast<py::ssize_t>(tasks.size());
-    Array<std::int32_t> states({count, kStates});
-    Array<double> values({count, kValues});
-    Array<double> scores({count, kScores});
-    for (py::ssize_t i = 0; i < count; ++i) {
-        const LabelOutcome& outcome = tasks[static_cast<std::size_t>(i)].outcome;
-        const QualityScores& quality = outcome.quality;
-        const std::int32_t state[kStates] = {static_cast<std::int32_t>(outcome.error),
-                                       static_cast<std::int32_t>(outcome.problems),
-                                       outcome.constant,
-                                       static_cast<std::int32_t>(outcome.cut.fallback),
-                                       outcome.matting.iterations,
-                                       outcome.matting.converged,
-                                       static_cast<std::int32_t>(outcome.matting.unknowns)};
-        std::copy_n(state, kStates, states.mutable_data(i, 0));
-        const double value[kValues] = {outcome.cut.value, outcome.matting.residual, outcome.seconds[0],
-                                 outcome.seconds[1], outcome.seconds[2]};
-        std::copy_n(value, kValues, values.mutable_data(i, 0));
-        const double score[kScores] = {
-            quality.axes_agreement,     quality.mark_inside,   quality.mark_soundness,
-            quality.known_fraction,     quality.edge_contrast, quality.in_one_piece,
-            quality.border_clearance,   quality.cut,           quality.solver_convergence,
-            quality.overall};
-        std::copy_n(score, kScores, scores.mutable_data(i, 0));
-    }
-    return py::make_tuple(std::move(states), std::move(values), std::move(scores));
 }
 
 py::tuple label_batch_binding(const py::object& images, const Array<double>& coordinates,
@@ -123,7 +91,10 @@ py::tuple label_batch_binding(const py::object& images, const Array<double>& coo
         py::gil_scoped_release release;
         label_batch(tasks, options, threads);
     }
-    const py::tuple told = tell(tasks);
+    const py::tuple told = label_table(
+        count, [&](py::ssize_t i) -> const LabelOutcome& {
+            return tasks[static_cast<std::size_t>(i)].outcome;
+        });
     return py::make_tuple(std::move(alpha), std::move(binary), std::move(trimap), told[0], told[1],
                           told[2]);
 }

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from dsnet import _C
+from dsnet.labeling import _device
+from dsnet.labeling._pipeline import MattingSettings
 from dsnet.labeling.edge_model import native_network
 from dsnet.labeling.grabcut import cut_recist, fallback_words
 from dsnet.labeling.matting import DEFAULT_RTOL, closed_form_matting
@@ -189,8 +191,13 @@ def label_batch(
     images: np.ndarray | Sequence[np.ndarray],
     marks: Sequence[RecistMark | Sequence[float]],
     threads: int = 0,
+    device: str = "cpu",
 ) -> list[SoftLabel | ValueError]:
-    """Soft masks of many crops; the same bits as `label_recist` one at a time.
+    """Soft masks of many crops.
+
+    On the CPU they have the same bits as `label_recist` gives one at a time. On a GPU matting
+    runs there, while the CPU's threads cut the next crops and score the last ones: alpha is within
+    1e-3 of the CPU's, the binary masks are the same.
 
     Parameters
     ----------
@@ -198,7 +205,10 @@ def label_batch(
         Grey values in 0..1; sizes may differ in a sequence.
     marks : sequence of N RecistMark or of 8 coordinates
     threads : int
-        0 takes one a core.
+        Of the CPU; 0 takes one a core.
+    device : str
+        "cpu", or a CUDA device: "cuda" (the first) or "cuda:1" (the second). A batch that does not
+        fit into its memory goes there in smaller parts.
 
     Returns
     -------
@@ -209,8 +219,13 @@ def label_batch(
     Raises
     ------
     ValueError
-        When the lengths differ or `threads` is negative.
+        When the lengths differ, `threads` is negative or `device` is another.
+    RuntimeError
+        When there is no such CUDA device, or dsnet was built without CUDA.
+    MemoryError
+        When the device has no room for one crop.
     """
+    index = None if device == "cpu" else _device.device_index(device)
     if len(images) != len(marks):
         raise ValueError(f"marks must be as many as images ({len(images)}), got {len(marks)}")
     if threads < 0:
@@ -241,7 +256,11 @@ def label_batch(
     if len(usable) < len(labels):
         # A list of rows shares the block's memory.
         arrays, coordinates = [arrays[i] for i in usable], coordinates[usable]
-    found = _label_natively(arrays, coordinates, threads or os.cpu_count() or 1)
+    threads = threads or os.cpu_count() or 1
+    if index is None:
+        found = _label_natively(arrays, coordinates, threads)
+    else:
+        found = _label_on_device(arrays, coordinates, threads, index)
     for k, (i, label) in enumerate(zip(usable, found, strict=True)):
         if label is None:
             try:
@@ -260,10 +279,22 @@ def _label_natively(images, coordinates, threads) -> list[SoftLabel | None]:
     alphas, binaries, trimaps, states, values, scores = _C.label_batch(
         images, coordinates, native_network(), PRIOR_WEIGHT, DEFAULT_RTOL, threads
     )
+    told = (states.tolist(), values.tolist(), scores.tolist())
+    return _as_labels(zip(alphas, binaries, trimaps, *told, strict=True))
+
+
+def _label_on_device(images, coordinates, threads, index) -> list[SoftLabel | None]:
+    """As `_label_natively`, with matting on a CUDA device."""
+    if not len(images) or 0 in np.shape(images[0]):
+        return [None] * len(images)
+    pipeline = _device.pipeline(index, MattingSettings(PRIOR_WEIGHT, DEFAULT_RTOL))
+    return _as_labels(pipeline.run(images, coordinates, threads))
+
+
+def _as_labels(rows) -> list[SoftLabel | None]:
+    """Labels from what the compiled pipeline tells of each."""
     labels = []
-    for alpha, binary, trimap, state, (fallback_value, residual, *seconds), quality in zip(
-        alphas, binaries, trimaps, states.tolist(), values.tolist(), scores.tolist(), strict=True
-    ):
+    for alpha, binary, trimap, state, (fallback_value, residual, *seconds), quality in rows:
         error, problems, constant, fallback, iterations, converged, _ = state
         if error:
             labels.append(None)

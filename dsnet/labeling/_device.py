@@ -1,0 +1,122 @@
+"""Which GPU, and the engine that runs matting there; see `_pipeline` for what it is part of."""
+
+from __future__ import annotations
+
+import re
+import threading
+from typing import Any
+
+import numpy as np
+
+from dsnet import _C
+from dsnet.labeling._pipeline import MattingSettings, Pipeline
+from dsnet.labeling.edge_model import native_network
+
+
+def device_index(device: str) -> int:
+    """Return the number of a CUDA device that is there.
+
+    Parameters
+    ----------
+    device : str
+        "cuda" is the first, "cuda:1" the second.
+
+    Raises
+    ------
+    ValueError
+        For another name.
+    RuntimeError
+        Without such a device; it says in one sentence what to do.
+    """
+    found = re.fullmatch(r"cuda(?::(\d{1,4}))?", device) if isinstance(device, str) else None
+    if found is None:
+        raise ValueError(f"device must be 'cpu', 'cuda' or 'cuda:N', got {device!r}")
+    count = _C.cuda_device_count()
+    index = int(found[1] or 0)
+    if index >= count:
+        raise RuntimeError(
+            f"there is no {device}: this machine has {count} CUDA device{'s' * (count > 1)}, "
+            "cuda:0 the first"
+        )
+    return index
+
+
+class CudaEngine:
+    """Matting on a CUDA device; an `_pipeline.Engine`."""
+
+    def __init__(self, device: int) -> None:
+        self.device = device
+
+    def stream(self) -> Any:
+        """Return a stream."""
+        return _C.CudaStream(self.device)
+
+    def host_memory(self, nbytes: int) -> np.ndarray:
+        """Return page-locked memory, uint8 [nbytes]."""
+        return _C.cuda_pinned_memory(nbytes, self.device)
+
+    def device_memory(self, nbytes: int) -> Any:
+        """Return memory of the device."""
+        return _C.CudaMemory(nbytes, self.device)
+
+    def workspace_bytes(self, count: int, rows: int, cols: int) -> int:
+        """Return the bytes that `launch` needs for so many crops."""
+        return _C.cuda_matting_workspace_bytes(count, rows, cols, self.device)
+
+    def to_device(self, target: Any, source: np.ndarray, stream: Any) -> None:
+        """Start a copy."""
+        _C.cuda_copy_to_device(target, source, stream.address)
+
+    def to_host(self, target: np.ndarray, source: Any, stream: Any) -> None:
+        """Start a copy."""
+        _C.cuda_copy_to_host(target, source, stream.address)
+
+    def launch(
+        self,
+        memory: dict[str, Any],
+        shape: tuple[int, int, int],
+        settings: MattingSettings,
+        stream: Any,
+    ) -> None:
+        """Start matting of a batch [N, H, W]."""
+        count, rows, cols = shape
+        _C.cuda_matting(
+            *(memory[name].address for name in ("images", "trimaps", "priors")),
+            memory["alphas"].address,
+            memory["results"].address,
+            count,
+            rows,
+            cols,
+            settings.prior_weight,
+            settings.epsilon,
+            settings.rtol,
+            settings.max_iterations,
+            memory["workspace"].address,
+            memory["workspace"].nbytes,
+            self.device,
+            stream.address,
+        )
+
+    def mark(self, stream: Any) -> Any:
+        """Return an event after the stream's work so far."""
+        event = _C.CudaEvent(self.device)
+        event.record(stream.address)
+        return event
+
+    def wait(self, mark: Any) -> None:
+        """Wait for an event; raises what failed before it."""
+        mark.wait()
+
+
+_pipelines: dict[int, Pipeline] = {}
+_lock = threading.Lock()
+
+
+def pipeline(device: int, settings: MattingSettings) -> Pipeline:
+    """Return the device's pipeline, whose memory is kept from batch to batch."""
+    with _lock:
+        found = _pipelines.get(device)
+        if found is None or found.settings != settings:
+            found = Pipeline(CudaEngine(device), native_network(), settings)
+            _pipelines[device] = found
+        return found

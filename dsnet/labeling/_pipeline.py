@@ -1,0 +1,318 @@
+"""Labels of many crops with matting on a device: the CPU's stages run ahead of it and behind it.
+
+    begin (threads of the CPU)  ->  copy, matting, copy back (a stream)  ->  finish (threads)
+
+Chunks of crops of one size go through a few slots, each with page-locked host memory and device
+memory of its own, so that no more is ever under way than the slots hold.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from dsnet import _C
+
+# Crops of 64x64 in a full chunk: a wave or more on the largest GPU, few enough to fill the slots
+# of a small batch.
+CHUNK_PIXELS = 1 << 23
+LEAST_CHUNK = 256
+SLOTS = 3  # one begun, one on the device, one being finished
+STREAMS = 2
+
+
+OutOfDeviceMemory = _C.OutOfDeviceMemory
+
+
+@dataclass(frozen=True)
+class MattingSettings:
+    """What matting is asked for, the same for all crops."""
+
+    prior_weight: float
+    rtol: float
+    epsilon: float = 1e-7
+    max_iterations: int = 1000
+
+
+class Engine(Protocol):
+    """What runs matting: a GPU, or the CPU in its place for tests.
+
+    Memory is given back when it is no longer referred to.
+    """
+
+    def stream(self) -> Any:
+        """Return a queue of work of its own."""
+
+    def host_memory(self, nbytes: int) -> np.ndarray:
+        """Return uint8 [nbytes] that copies run from and to while the CPU goes on."""
+
+    def device_memory(self, nbytes: int) -> Any:
+        """Return device memory; raises OutOfDeviceMemory."""
+
+    def workspace_bytes(self, count: int, rows: int, cols: int) -> int:
+        """Return what `launch` needs for so many crops."""
+
+    def to_device(self, target: Any, source: np.ndarray, stream: Any) -> None:
+        """Start a copy."""
+
+    def to_host(self, target: np.ndarray, source: Any, stream: Any) -> None:
+        """Start a copy."""
+
+    def launch(
+        self, memory: dict[str, Any], shape: tuple[int, int, int], settings: MattingSettings,
+        stream: Any,
+    ) -> None:  # fmt: skip
+        """Start matting of a batch; raises OutOfDeviceMemory."""
+
+    def mark(self, stream: Any) -> Any:
+        """Return a point in the stream's work, to wait for."""
+
+    def wait(self, mark: Any) -> None:
+        """Return when all work before the mark is done; raises what went wrong in it."""
+
+
+# Bytes a pixel; `results` is by crop. The first three go to the device, the next two come back.
+_PLANES = {
+    "images": np.dtype(np.float32),
+    "trimaps": np.dtype(np.uint8),
+    "priors": np.dtype(np.float32),
+    "alphas": np.dtype(np.float32),
+    "results": _C.MATTING_RESULT,
+    "masks": np.dtype(np.uint8),
+}
+_UP, _DOWN = ("images", "trimaps", "priors"), ("alphas", "results")
+
+
+class _Slot:
+    """Memory of one chunk; it grows, and is reused from chunk to chunk."""
+
+    def __init__(self, engine: Engine, stream: Any) -> None:
+        self.engine, self.stream = engine, stream
+        self._host: dict[str, np.ndarray] = {}
+        self._device: dict[str, tuple[int, Any]] = {}
+        self.host: dict[str, np.ndarray] = {}
+        self.memory: dict[str, Any] = {}
+
+    def shape(self, count: int, rows: int, cols: int) -> None:
+        """Make `host` and `memory` fit a chunk."""
+        self.host, self.memory = {}, {}
+        for name, dtype in _PLANES.items():
+            shape = (count,) if name == "results" else (count, rows, cols)
+            nbytes = int(np.prod(shape)) * dtype.itemsize
+            if name not in self._host or self._host[name].nbytes < nbytes:
+                self._host.pop(name, None)
+                self._host[name] = self.engine.host_memory(nbytes)
+            self.host[name] = self._host[name][:nbytes].view(dtype).reshape(shape)
+            if name != "masks":
+                self._grow(name, nbytes)
+        self._grow("workspace", self.engine.workspace_bytes(count, rows, cols))
+
+    def _grow(self, name: str, nbytes: int) -> None:
+        if name not in self._device or self._device[name][0] < nbytes:
+            self._device.pop(name, None)
+            self._device[name] = (nbytes, self.engine.device_memory(nbytes))
+        self.memory[name] = self._device[name][1]
+
+
+@dataclass
+class _Flight:
+    """A chunk under way."""
+
+    slot: _Slot
+    rows: np.ndarray
+    begun: Any = None
+    mark: Any = None
+    started: float = 0.0
+
+
+class Pipeline:
+    """Runs chunks of crops through an engine; serves one caller at a time.
+
+    Parameters
+    ----------
+    engine : Engine
+    network : _C.EdgeNetwork
+        Of the cut.
+    settings : MattingSettings
+    """
+
+    def __init__(self, engine: Engine, network: Any, settings: MattingSettings) -> None:
+        self.engine, self.network, self.settings = engine, network, settings
+        self._lock = threading.Lock()
+        self._slots: list[_Slot] = []
+        self.solved_again = 0  # crops of the last run that the CPU's solver finished
+
+    def run(
+        self,
+        images: np.ndarray | Sequence[np.ndarray],
+        coordinates: np.ndarray,
+        threads: int,
+        chunk: int | None = None,
+    ) -> list[tuple]:
+        """Label crops.
+
+        Parameters
+        ----------
+        images : float32 [N, H, W], or sequence of N contiguous float32 [H, W]
+        coordinates : float64 [N, 8]
+        threads : int
+        chunk : int, optional
+            Crops in a chunk, at most.
+
+        Returns
+        -------
+        list of N tuples
+            alpha, binary, trimap and the lists states, values, scores of each crop, as
+            `_C.label_batch` tells them.
+
+        Raises
+        ------
+        OutOfDeviceMemory
+            Where the device has no room for a single crop.
+        """
+        done: list[tuple | None] = [None] * len(images)
+        self.solved_again = 0
+        with self._lock:
+            for rows in _by_size(images):
+                size = chunk or _chunk_size(len(rows), images[rows[0]].shape)
+                while len(rows):
+                    try:
+                        flights = self._fly(images, coordinates, rows, size, threads)
+                        with contextlib.closing(flights):
+                            for found, labels in flights:
+                                for row, label in zip(found.tolist(), labels, strict=True):
+                                    done[row] = label
+                    except OutOfDeviceMemory:
+                        self._slots.clear()
+                        if size == 1:
+                            raise
+                        size = max(size // 2, 1)
+                    except BaseException:
+                        # What is still under way may write to the slots' memory.
+                        self._slots.clear()
+                        raise
+                    rows = np.array([row for row in rows if done[row] is None], dtype=np.intp)
+        return done
+
+    def _fly(self, images, coordinates, rows, size, threads) -> Iterator[tuple]:
+        """Yield each chunk's rows and labels, in order."""
+        engine = self.engine
+        chunks = [rows[i : i + size] for i in range(0, len(rows), size)]
+        while len(self._slots) < min(SLOTS, len(chunks)):
+            if len(self._slots) < STREAMS:
+                stream = engine.stream()
+            else:
+                stream = self._slots[len(self._slots) % STREAMS].stream
+            self._slots.append(_Slot(engine, stream))
+        height, width = images[rows[0]].shape
+        free: queue.SimpleQueue = queue.SimpleQueue()
+        flying: queue.SimpleQueue = queue.SimpleQueue()
+        stopping = threading.Event()
+        for slot in self._slots[: len(chunks)]:
+            slot.shape(min(size, len(rows)), height, width)
+            free.put(slot)
+
+        def ahead() -> None:
+            try:
+                for chunk in chunks:
+                    slot = free.get()
+                    if stopping.is_set():
+                        return
+                    flying.put(self._start(slot, images, coordinates, chunk, threads))
+            except BaseException as error:
+                flying.put(error)
+
+        producer = threading.Thread(target=ahead, name="dsnet-begin-labels", daemon=True)
+        producer.start()
+        try:
+            for _ in chunks:
+                flight = flying.get()
+                if isinstance(flight, BaseException):
+                    raise flight
+                labels = self._finish(flight, threads)
+                free.put(flight.slot)
+                yield flight.rows, labels
+        finally:
+            stopping.set()
+            free.put(None)
+            producer.join()
+            self._settle(flying)
+
+    def _start(self, slot, images, coordinates, rows, threads) -> _Flight:
+        engine, count = self.engine, len(rows)
+        host = {name: array[:count] for name, array in slot.host.items()}
+        flight = _Flight(slot, rows)
+        flight.begun = _C.begin_labels(
+            _taken(images, rows), coordinates[rows], self.network, host["images"],
+            host["trimaps"], host["priors"], host["masks"], threads,
+        )  # fmt: skip
+        flight.started = time.perf_counter()
+        try:
+            for name in _UP:
+                engine.to_device(slot.memory[name], host[name], slot.stream)
+            engine.launch(slot.memory, host["images"].shape, self.settings, slot.stream)
+            for name in _DOWN:
+                engine.to_host(host[name], slot.memory[name], slot.stream)
+            flight.mark = engine.mark(slot.stream)
+        except BaseException:
+            self._wait_quietly(slot.stream)
+            raise
+        return flight
+
+    def _finish(self, flight: _Flight, threads: int) -> list[tuple]:
+        self.engine.wait(flight.mark)
+        count = len(flight.rows)
+        seconds = (time.perf_counter() - flight.started) / count
+        host = {name: array[:count] for name, array in flight.slot.host.items()}
+        alphas, binaries, trimaps, states, values, scores, again = _C.finish_labels(
+            flight.begun, host["images"], host["trimaps"], host["priors"], host["masks"],
+            host["alphas"], host["results"], self.settings.prior_weight, self.settings.rtol,
+            seconds, threads,
+        )  # fmt: skip
+        self.solved_again += again
+        told = (states.tolist(), values.tolist(), scores.tolist())
+        return list(zip(alphas, binaries, trimaps, *told, strict=True))
+
+    def _settle(self, flying: queue.SimpleQueue) -> None:
+        """Wait for what was started and will not be finished: it uses the slots' memory."""
+        while True:
+            try:
+                flight = flying.get_nowait()
+            except queue.Empty:
+                return
+            if isinstance(flight, _Flight):
+                self._wait_quietly(flight.slot.stream)
+
+    def _wait_quietly(self, stream: Any) -> None:
+        # Another failure is being told.
+        with contextlib.suppress(Exception):
+            self.engine.wait(self.engine.mark(stream))
+
+
+def _by_size(images) -> list[np.ndarray]:
+    """Rows of each size, the sizes in the order in which they first come."""
+    if isinstance(images, np.ndarray):
+        return [np.arange(len(images))]
+    groups: dict[tuple, list[int]] = {}
+    for row, image in enumerate(images):
+        groups.setdefault(image.shape, []).append(row)
+    return [np.array(rows) for rows in groups.values()]
+
+
+def _chunk_size(count: int, shape: tuple[int, int]) -> int:
+    most = max(CHUNK_PIXELS // (shape[0] * shape[1]), 1)
+    return min(most, max(-(-count // (SLOTS + 1)), LEAST_CHUNK))
+
+
+def _taken(images, rows: np.ndarray):
+    if not isinstance(images, np.ndarray):
+        return [images[row] for row in rows]
+    first, last = int(rows[0]), int(rows[-1])
+    return images[first : last + 1] if last - first + 1 == len(rows) else images[rows]

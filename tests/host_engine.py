@@ -1,0 +1,126 @@
+"""The CPU in a GPU's place: what runs a pipeline's matting in tests."""
+
+import weakref
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+
+from dsnet import _C
+
+
+class Stream:
+    """A thread that works its jobs off in order; after one failed, the rest fail like it."""
+
+    def __init__(self):
+        self.pool = ThreadPoolExecutor(1)
+        self.failure = None
+
+    def submit(self, function, *arguments):
+        def work():
+            if self.failure is None:
+                try:
+                    function(*arguments)
+                except BaseException as error:
+                    self.failure = error
+            if self.failure is not None:
+                raise self.failure
+
+        return self.pool.submit(work)
+
+
+class HostEngine:
+    """Matting by the GPU's block code on the CPU.
+
+    Parameters
+    ----------
+    room : int, optional
+        Bytes of "device" memory.
+    faults : dict
+        An exception for the name of a method: raised when it is called for the `after`-th time.
+    """
+
+    def __init__(self, device=0, room=None, faults=None, after=1):
+        self.room, self.faults, self.after = room, faults or {}, after
+        self.used = self.allocations = 0
+        self.launched = []
+        self.streams = []
+        self._calls = {}
+
+    def _enter(self, name):
+        self._calls[name] = self._calls.get(name, 0) + 1
+        if name in self.faults and self._calls[name] == self.after:
+            raise self.faults[name]
+
+    def stream(self):
+        self._enter("stream")
+        self.streams.append(Stream())
+        return self.streams[-1]
+
+    def host_memory(self, nbytes):
+        self._enter("host_memory")
+        self.allocations += 1
+        return np.full(nbytes, 0xAB, np.uint8)
+
+    def device_memory(self, nbytes):
+        self._enter("device_memory")
+        if self.room is not None and self.used + nbytes > self.room:
+            raise _C.OutOfDeviceMemory(f"no room for {nbytes} bytes")
+        self.allocations += 1
+        self.used += nbytes
+        memory = np.full(nbytes, 0xCD, np.uint8)
+        weakref.finalize(memory, self._give_back, nbytes)
+        return memory
+
+    def _give_back(self, nbytes):
+        self.used -= nbytes
+
+    def workspace_bytes(self, count, rows, cols):
+        return 16
+
+    def to_device(self, target, source, stream):
+        self._enter("to_device")
+        stream.submit(self._copy, target[: source.nbytes], source)
+
+    def to_host(self, target, source, stream):
+        self._enter("to_host")
+        stream.submit(self._copy, target.reshape(-1).view(np.uint8), source[: target.nbytes])
+
+    @staticmethod
+    def _copy(target, source):
+        target[:] = source.reshape(-1).view(np.uint8)
+
+    def launch(self, memory, shape, settings, stream):
+        self._enter("launch")
+        self.launched.append(shape)
+        stream.submit(self._work, dict(memory), shape, settings)
+
+    def _work(self, memory, shape, settings):
+        self._enter("work")
+        size = int(np.prod(shape))
+        images, priors = (memory[n][: 4 * size].view(np.float32) for n in ("images", "priors"))
+        alphas, infos = _C.matting_block(
+            images.reshape(shape),
+            memory["trimaps"][:size].reshape(shape),
+            priors.reshape(shape),
+            prior_weight=settings.prior_weight,
+            epsilon=settings.epsilon,
+            rtol=settings.rtol,
+            max_iterations=settings.max_iterations,
+        )
+        memory["alphas"][: 4 * size].view(np.float32)[:] = alphas.ravel()
+        results = memory["results"].view(_C.MATTING_RESULT)
+        for result, info in zip(results, infos, strict=False):
+            for name, value in info.items():
+                result[name] = value
+
+    def mark(self, stream):
+        self._enter("mark")
+        return stream.submit(lambda: None)
+
+    def wait(self, mark):
+        mark.result()
+        self._enter("wait")
+
+    def close(self):
+        for stream in self.streams:
+            stream.pool.shutdown()
