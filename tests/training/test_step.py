@@ -144,6 +144,28 @@ def test_compiled_matches_eager():
         torch.testing.assert_close(torch.stack(x), torch.stack(y), atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.gpu
+@pytest.mark.parametrize("accumulate", [1, 2])
+@pytest.mark.parametrize("how", [{}, {"compile": True}, {"compile": True, "cuda_graphs": True}])
+def test_on_the_gpu_every_way_agrees_and_none_waits(how, accumulate, monkeypatch):
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
+    batches = [Batch(*(t.cuda() for t in batch(seed=k)[:3])) for k in range(accumulate)]
+    losses = []
+    for settings in ({}, how):
+        torch.manual_seed(0)
+        network = build("dsnet", **TINY).cuda()
+        step = AdversarialStep(network, accumulate=accumulate, **settings)
+        assert all(optimizer.defaults["fused"] for optimizer in step.optimizers)
+        kept = [step.run(batches, 1e-3) for _ in range(4)]
+        torch.cuda.set_sync_debug_mode("error")
+        try:
+            kept.append(step.run(batches, 1e-3))
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+        losses.append(torch.stack([torch.stack(each) for each in kept]))
+    torch.testing.assert_close(*losses, atol=1e-3, rtol=1e-2)
+
+
 LONG_FP16 = pytest.param("fp16", marks=pytest.mark.long)  # slow on a CPU
 
 
