@@ -88,23 +88,25 @@ class SliceJob:
         """(key, source) of each annotation."""
         return [(a.key, a.file_name) for a in self.annotations]
 
-    def run(self) -> list[LabelRecord]:
-        """Read, crop and label."""
+    def read(self) -> list[Crop | LabelRecord]:
+        """Read and crop; a row that fails is a record already."""
         from dsnet.data.deeplesion import read_crops
 
-        records = []
+        found: list[Crop | LabelRecord] = []
         for annotation, crop in read_crops(self.annotations, self.images_dir, **self.options):
             if isinstance(crop, ValueError):
-                failed = LabelRecord.from_error(
+                crop = LabelRecord.from_error(
                     annotation.key,
                     annotation.file_name,
                     describe(crop),
                     metadata=annotation.metadata,
                 )
-                records.append(failed)
-            else:
-                records.append(label_crop(crop))
-        return records
+            found.append(crop)
+        return found
+
+    def run(self) -> list[LabelRecord]:
+        """Read, crop and label."""
+        return [part if isinstance(part, LabelRecord) else label_crop(part) for part in self.read()]
 
 
 def label_crop(crop: Crop) -> LabelRecord:

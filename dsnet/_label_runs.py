@@ -28,6 +28,10 @@ AHEAD = 4
 POLL_SECONDS = 0.2
 
 
+class DeviceFailure(RuntimeError):
+    """The GPU failed, not a row: the run ends, and the store goes on with --resume."""
+
+
 class Stop:
     """Ctrl-C and SIGTERM as a flag, while used as a context manager.
 
@@ -111,11 +115,19 @@ def run_jobs(jobs: Iterable, workers: int, stop: Stop) -> Iterator[list[LabelRec
 
 
 def run_job(job) -> list[LabelRecord]:
-    """A job's records; when it raises, one failed record for each of its rows."""
+    """A job's records; when it raises, one failed record for each of its rows.
+
+    Raises
+    ------
+    DeviceFailure
+        What befell the GPU is no row's fault.
+    """
     try:
         return job.run()
+    except DeviceFailure:
+        raise
     except Exception as error:
-        return _failed(job, describe(error))
+        return failed_rows(job, describe(error))
 
 
 def describe(error: BaseException) -> str:
@@ -124,7 +136,8 @@ def describe(error: BaseException) -> str:
     return text if isinstance(error, ValueError) else f"{type(error).__name__}: {text}"
 
 
-def _failed(job, reason: str) -> list[LabelRecord]:
+def failed_rows(job, reason: str) -> list[LabelRecord]:
+    """A failed record for each of a job's rows."""
     return [LabelRecord.from_error(key, source, reason) for key, source in job.rows]
 
 
@@ -141,7 +154,7 @@ def _run_alone(job, stop: Stop) -> list[LabelRecord]:
             with contextlib.suppress(FutureTimeout):
                 return future.result(timeout=POLL_SECONDS)
     except BrokenProcessPool:
-        return _failed(job, "the worker process died on this file (killed, or out of memory)")
+        return failed_rows(job, "the worker process died on this file (killed, or out of memory)")
     finally:
         pool.close()
     return []
@@ -149,8 +162,12 @@ def _run_alone(job, stop: Stop) -> list[LabelRecord]:
 
 class _Pool:
     def __init__(self, workers: int) -> None:
+        context = multiprocessing.get_context("spawn")
         self._pool = ProcessPoolExecutor(
-            workers, mp_context=multiprocessing.get_context("spawn"), initializer=_start_worker
+            workers,
+            mp_context=context,
+            initializer=_start_worker,
+            initargs=(context.Value("i", 0),),
         )
 
     def submit(self, job) -> Future:
@@ -181,7 +198,19 @@ class _Pool:
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 
 
-def _start_worker() -> None:
+_worker_number = 0
+
+
+def worker_number() -> int:
+    """How many processes of the pool were started before this one; 0 outside of a pool."""
+    return _worker_number
+
+
+def _start_worker(started) -> None:
+    global _worker_number
+    with started.get_lock():
+        _worker_number = started.value
+        started.value += 1
     # A worker whose parent was killed would wait for work for ever.
     threading.Thread(target=_follow_parent, daemon=True).start()
     _warm_up()

@@ -40,7 +40,10 @@ examples:
         --out store --workers 8 --resume
   every slice at 0.7 mm a pixel, soft-tissue window:
     python -m dsnet.label recist --annotations DL_info.csv --images Images_png \\
-        --out store --isotropic 0.7 --window -175 275""",
+        --out store --isotropic 0.7 --window -175 275
+  matting on the GPU (on two of them: --workers 2, a process each):
+    python -m dsnet.label recist --annotations DL_info.csv --images Images_png \\
+        --out store --device cuda""",
     "masks": """\
 examples:
   python -m dsnet.label masks --images images --masks masks --out store
@@ -128,6 +131,10 @@ def _recist(options, arguments) -> int:
     window = "none" if options.pictures else "auto"
     if options.window is not None:
         window = tuple(options.window)
+    if options.device != "cpu":
+        from dsnet.labeling._device import device_index
+
+        device_index(options.device)
     crop = {"size": options.crop, "window": window, "isotropic_mm": options.isotropic}
     settings = {"strategy": "recist", **crop}
 
@@ -137,7 +144,14 @@ def _recist(options, arguments) -> int:
             if rows:
                 yield SliceJob(rows, options.images, crop)
 
-    return _run(options, arguments, jobs, len(chosen), settings, Path(options.out))
+    def groups(done: set[str]) -> Iterable:
+        from dsnet._label_device import in_groups
+
+        return in_groups(jobs(done), options.device, options.workers)
+
+    on_cpu = options.device == "cpu"
+    source = jobs if on_cpu else groups
+    return _run(options, arguments, source, len(chosen), settings, Path(options.out))
 
 
 def _masks(options, arguments) -> int:
@@ -277,6 +291,13 @@ def _parser() -> argparse.ArgumentParser:
         "--images", required=True, metavar="DIR", help="Images_png, with SERIES/KEY.png"
     )
     _label_options(recist, "folder of the store")
+    recist.add_argument(
+        "--device",
+        default="cpu",
+        metavar="DEVICE",
+        help="cpu (default), cuda (worker i takes GPU i modulo their number) or cuda:N; labels are "
+        "within 0.001 of the CPU's, with the same binary masks",
+    )
     recist.add_argument("--crop", type=_positive, default=64, help="pixels a side (default 64)")
     recist.add_argument(
         "--type", nargs="+", metavar="TYPE", help="only these: lung, liver, bone, ..."

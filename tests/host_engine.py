@@ -8,6 +8,13 @@ import numpy as np
 from dsnet import _C
 
 
+def has_device():
+    try:
+        return _C.cuda_device_count() > 0
+    except RuntimeError:
+        return False
+
+
 class Stream:
     """A thread that works its jobs off in order; after one failed, the rest fail like it."""
 

@@ -6,13 +6,15 @@ import time
 
 import numpy as np
 import pytest
+from host_engine import HostEngine, has_device
 
-from dsnet import label
+from dsnet import _C, _label_device, _label_runs, label
 from dsnet._label_report import LOW_QUALITY, failure_reasons, summary_rows
 from dsnet._label_runs import Stop, run_jobs
 from dsnet.data.phantom import make_phantom
 from dsnet.data.record import LabelRecord
 from dsnet.data.store import StoreWriter, open_store, validate_store
+from dsnet.labeling import _device
 from shared_data import shared
 from worker_jobs import Job
 
@@ -308,6 +310,74 @@ def test_a_bad_row_is_one_row_with_its_reason(archive, tmp_path, capsys):
     assert label.main([*arguments, "--out", str(tmp_path / "again"), "--workers", "2"]) == 0
     assert content(out) == content(tmp_path / "again")
     assert label.main([*arguments, "--out", str(tmp_path / "strict"), "--strict"]) == 1
+
+
+@pytest.fixture
+def on_host(monkeypatch):
+    """What --device cuda asks for, on the CPU."""
+    engine = HostEngine()
+    monkeypatch.setattr(_device, "device_index", lambda device: 0)
+    monkeypatch.setattr(_device, "CudaEngine", lambda device: engine)
+    monkeypatch.setattr(_device, "_pipelines", {})
+    monkeypatch.setattr(_C, "cuda_device_count", lambda: 2)
+    yield engine
+    engine.close()
+
+
+def test_a_device_writes_the_same_store(archive, tmp_path, monkeypatch, on_host):
+    arguments, _ = archive
+    arguments += ["--crop", "32"]
+    monkeypatch.setattr(_label_device, "GROUP_ROWS", 3)
+    assert label.main([*arguments, "--out", str(tmp_path / "cpu")]) == 0
+    assert label.main([*arguments, "--out", str(tmp_path / "cuda"), "--device", "cuda"]) == 0
+    assert on_host.launched
+    expected, found = content(tmp_path / "cpu"), content(tmp_path / "cuda")
+    for row, want in zip(found, expected, strict=True):
+        assert row[:4] == want[:4] and row[5] == want[5]
+        (image, alpha, *masks), (same_image, wanted, *same_masks) = row[6], want[6]
+        assert image == same_image and masks == same_masks
+        if alpha is not None:
+            difference = np.frombuffer(alpha, np.float32) - np.frombuffer(wanted, np.float32)
+            assert np.abs(difference).max() < 1e-3
+
+
+def test_a_device_that_fails_ends_the_run_and_resumes(
+    archive, tmp_path, monkeypatch, on_host, capsys
+):
+    arguments, _ = archive
+    out = ["--out", str(tmp_path / "store"), "--crop", "32", "--device", "cuda"]
+    monkeypatch.setattr(_label_device, "GROUP_ROWS", 1)
+    on_host.faults, on_host.after = {"launch": RuntimeError("the GPU fell off the bus")}, 2
+    assert label.main([*arguments, *out]) == 2
+    assert capsys.readouterr().err == "dsnet.label: the GPU fell off the bus\n"
+    assert validate_store(tmp_path / "store") == []
+    done = len(open_store(tmp_path / "store"))
+    assert label.main([*arguments, *out, "--resume"]) == 0
+    assert done < len(open_store(tmp_path / "store")) == 10
+
+
+def test_processes_share_the_devices_out(monkeypatch):
+    monkeypatch.setattr(_C, "cuda_device_count", lambda: 2)
+    jobs = [Job(i) for i in range(5)]
+    groups = list(_label_device.in_groups(jobs, "cuda", 2, rows=4))
+    assert [group.jobs for group in groups] == [tuple(jobs[i : i + 2]) for i in (0, 2, 4)]
+    assert groups[1].rows == jobs[2].rows + jobs[3].rows
+    for number, device in ((0, "cuda:0"), (1, "cuda:1"), (2, "cuda:0")):
+        monkeypatch.setattr(_label_runs, "_worker_number", number)
+        assert _label_device.worker_device("cuda") == device
+    assert _label_device.worker_device("cuda:1") == "cuda:1"
+
+
+@pytest.mark.skipif(has_device(), reason="there is a CUDA device")
+def test_no_device_is_told_in_one_line(archive, tmp_path, capsys):
+    arguments, _ = archive
+    out = tmp_path / "store"
+    assert label.main([*arguments, "--out", str(out), "--device", "cuda"]) == 2
+    complaint = capsys.readouterr().err
+    assert complaint.startswith("dsnet.label: ") and complaint.count("\n") == 1
+    assert "or use device='cpu'" in complaint and not out.exists()
+    assert label.main([*arguments, "--out", str(out), "--device", "tpu"]) == 2
+    assert "device must be 'cpu', 'cuda' or 'cuda:N', got 'tpu'" in capsys.readouterr().err
 
 
 def test_recist_filters_and_resume(archive, tmp_path):

@@ -1,0 +1,129 @@
+"""Labelling jobs with a GPU: read on threads in groups, label a group as one batch.
+
+A process serves one GPU. Of several processes the one that was started i-th takes device i modulo
+their number; groups of jobs are shared out as jobs are, so that a store's order is the same.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from itertools import chain
+
+from dsnet import _C
+from dsnet._label_runs import DeviceFailure, describe, failed_rows, worker_number
+from dsnet.data.record import LabelRecord
+from dsnet.labeling import label_batch
+
+# Rows labelled together: enough for a GPU, few enough that a stop is answered at once.
+GROUP_ROWS = 1024
+
+
+@dataclass
+class DeviceJob:
+    """Jobs that are read together and labelled as one batch.
+
+    Parameters
+    ----------
+    jobs : tuple of jobs with `read()`
+    device : str
+        "cuda", the process's share of the GPUs, or "cuda:N".
+    threads : int
+        Of the CPU, for reading and for the stages around matting.
+    """
+
+    jobs: tuple
+    device: str
+    threads: int
+    _reading: Future | None = field(default=None, repr=False)
+
+    @property
+    def rows(self) -> list[tuple[str, str]]:
+        """(key, source) of each row."""
+        return list(chain.from_iterable(job.rows for job in self.jobs))
+
+    def __getstate__(self) -> dict:
+        """Leave behind what this process has read: it goes to another one."""
+        return {**self.__dict__, "_reading": None}
+
+    def read_ahead(self) -> None:
+        """Begin to read, beside whatever else is done."""
+        reader = ThreadPoolExecutor(1, thread_name_prefix="dsnet-read")
+        self._reading = reader.submit(self._read)
+        reader.shutdown(wait=False)
+
+    def run(self) -> list[LabelRecord]:
+        """Read and label; a row that fails costs itself alone, a GPU that fails the run."""
+        found = self._reading.result() if self._reading is not None else self._read()
+        self._reading = None
+        crops = [crop for crop in found if not isinstance(crop, LabelRecord)]
+        try:
+            labels = label_batch(
+                [crop.image for crop in crops],
+                [crop.mark for crop in crops],
+                threads=self.threads,
+                device=worker_device(self.device),
+            )
+        except (RuntimeError, MemoryError) as error:
+            raise DeviceFailure(str(error)) from error
+        labelled = iter(zip(crops, labels, strict=True))
+        return [
+            part if isinstance(part, LabelRecord) else _record(*next(labelled)) for part in found
+        ]
+
+    def _read(self) -> list:
+        with ThreadPoolExecutor(self.threads, thread_name_prefix="dsnet-read") as pool:
+            return list(chain.from_iterable(pool.map(_read_job, self.jobs)))
+
+
+def in_groups(
+    jobs: Iterable, device: str, workers: int, rows: int | None = None
+) -> Iterator[DeviceJob]:
+    """Yield the jobs in groups of about `rows` rows; one process reads a group ahead."""
+    rows = GROUP_ROWS if rows is None else rows
+    threads = max((os.cpu_count() or 1) // workers, 1)
+    groups = (DeviceJob(group, device, threads) for group in _groups(jobs, rows))
+    if workers > 1:
+        yield from groups
+        return
+    current = next(groups, None)
+    while current is not None:
+        following = next(groups, None)
+        if following is not None:
+            following.read_ahead()
+        yield current
+        current = following
+
+
+def worker_device(device: str) -> str:
+    """Return the device of this process: "cuda" is its own share of those that are there."""
+    if device != "cuda":
+        return device
+    return f"cuda:{worker_number() % _C.cuda_device_count()}"
+
+
+def _groups(jobs: Iterable, rows: int) -> Iterator[tuple]:
+    group, count = [], 0
+    for job in jobs:
+        group.append(job)
+        count += len(job.rows)
+        if count >= rows:
+            yield tuple(group)
+            group, count = [], 0
+    if group:
+        yield tuple(group)
+
+
+def _read_job(job) -> list:
+    try:
+        return job.read()
+    except Exception as error:
+        return failed_rows(job, describe(error))
+
+
+def _record(crop, label) -> LabelRecord:
+    if isinstance(label, ValueError):
+        return LabelRecord.from_error(crop.key, crop.source, describe(label), crop=crop)
+    return LabelRecord.from_label(crop, label)
