@@ -190,9 +190,10 @@ class AdversarialStep:
             if lr is not None:
                 for group in optimizer.param_groups:
                     group["lr"] = lr
-        self.network.train()
-        if self.discriminator is not None:
-            self.discriminator.train()
+        for module in (self.network, self.discriminator):
+            # To walk hundreds of modules takes the host as long as to launch a hundred kernels.
+            if module is not None and not module.training:
+                module.train()
         sums = None
         for index, batch in enumerate(batches):
             with self._no_sync(index):
