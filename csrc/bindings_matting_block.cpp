@@ -27,7 +27,13 @@ Array<T> batch_argument(const py::object& value, const char* name, const Array<f
 
 py::tuple matting_block(const py::object& images_value, const py::object& trimaps_value,
                         const py::object& priors_value, double prior_weight, double epsilon,
-                        double rtol, int max_iterations, bool large, bool backwards) {
+                        double rtol, int max_iterations, const std::string& path_name,
+                        bool backwards) {
+    if (path_name != "any" && path_name != "bands" && path_name != "memory")
+        throw py::value_error("path must be any, bands or memory, got '" + path_name + "'");
+    const MattingPath path = path_name == "any"     ? MattingPath::kAny
+                             : path_name == "bands" ? MattingPath::kBands
+                                                    : MattingPath::kMemory;
     const auto images = batch_argument<float>(images_value, "images", nullptr);
     const auto trimaps = batch_argument<std::uint8_t>(trimaps_value, "trimaps", &images);
     Array<float> priors;
@@ -50,7 +56,7 @@ py::tuple matting_block(const py::object& images_value, const py::object& trimap
     batch.max_iterations = max_iterations;
     {
         py::gil_scoped_release release;
-        matting_on_host(batch, large, backwards);
+        matting_on_host(batch, path, backwards);
     }
     py::list infos;
     for (const cuda::MattingResult& result : results) {
@@ -72,7 +78,7 @@ void bind_matting_block(py::module_& module) {
     using namespace pybind11::literals;
     module.def("matting_block", &matting_block, "images"_a, "trimaps"_a, "priors"_a = py::none(),
                "prior_weight"_a = 0.0, "epsilon"_a = 1e-7, "rtol"_a = 3e-6,
-               "max_iterations"_a = 1000, "large"_a = false, "backwards"_a = false,
+               "max_iterations"_a = 1000, "path"_a = "any", "backwards"_a = false,
                R"(The GPU's closed-form matting, run on the CPU a thread at a time; for tests.
 
 Parameters
@@ -82,8 +88,9 @@ trimaps : uint8 [N, H, W]
 priors : float32 [N, H, W], optional
 prior_weight, epsilon, rtol, max_iterations
     See ``matting``.
-large : bool
-    Take the path of images that shared memory cannot hold.
+path : {"any", "bands", "memory"}
+    As on a GPU what the image fits; a cluster of blocks, where it fits; or the path of images that
+    no shared memory can hold.
 backwards : bool
     Run the threads from the last to the first, which gives the same bits.
 

@@ -15,14 +15,26 @@
 #if defined(__CUDACC__)
 #define DSNET_HOST_DEVICE __host__ __device__ __forceinline__
 #define DSNET_UNROLL _Pragma("unroll")
+#define DSNET_ROLLED _Pragma("unroll 1")
 #else
 #define DSNET_HOST_DEVICE inline
 #define DSNET_UNROLL
+#define DSNET_ROLLED
 #endif
 
 namespace dsnet::matting_device {
 
 constexpr int kStrip = 4;
+
+// The value itself, but the compiler cannot tell: what is computed from it is not kept in registers
+// from one use to the next.
+template <class T>
+DSNET_HOST_DEVICE T opaque(T value) {
+#if defined(__CUDA_ARCH__)
+    asm volatile("" : "+r"(value));
+#endif
+    return value;
+}
 
 constexpr std::uint8_t kBackground = 0, kUnknown = 128, kForeground = 255;
 constexpr float kLargestGrey = 16.0f;
@@ -107,20 +119,24 @@ DSNET_HOST_DEVICE void sum_rows(const double (&rows)[kStrip + 2], double (&sums)
     for (int j = 0; j < kStrip; ++j) sums[j] = rows[j] + rows[j + 1] + rows[j + 2];
 }
 
-// sum p and sum I p of the windows of a strip, whose first is centred on `cell`.
+// sum p, sum I p and sum I of the windows of a strip, whose first is centred on `cell`. The last is
+// cheaper to sum again than to keep.
 DSNET_HOST_DEVICE void window_moments(const double* p, const float* grey, int stride, int cell,
-                                      double (&sums)[kStrip], double (&moments)[kStrip]) {
-    double sum[kStrip + 2], moment[kStrip + 2];
+                                      double (&sums)[kStrip], double (&moments)[kStrip],
+                                      double (&greys)[kStrip]) {
+    double sum[kStrip + 2], moment[kStrip + 2], shade[kStrip + 2];
     DSNET_UNROLL
     for (int j = 0; j < kStrip + 2; ++j) {
         const int i = cell + (j - 1) * stride;
         const double left = p[i - 1], here = p[i], right = p[i + 1];
+        const double a = grey[i - 1], b = grey[i], c = grey[i + 1];
         sum[j] = left + here + right;
-        moment[j] = double(grey[i - 1]) * left + double(grey[i]) * here +
-                    double(grey[i + 1]) * right;
+        moment[j] = a * left + b * here + c * right;
+        shade[j] = a + b + c;
     }
     sum_rows(sum, sums);
     sum_rows(moment, moments);
+    sum_rows(shade, greys);
 }
 
 // Sum over the windows around each pixel of a strip of slope I + offset.
@@ -151,7 +167,13 @@ DSNET_HOST_DEVICE float open_alpha(double foreground, double background) {
     return background > 0 ? 0.0f : foreground > 0 ? 1.0f : 0.5f;
 }
 
-// Counts of the windows around a strip's pixels, eight bits each; 0 where a pixel is known.
-DSNET_HOST_DEVICE int count_of(std::uint32_t counts, int j) { return int(counts >> (8 * j) & 0xff); }
+// Counts of the windows around a strip's pixels, four bits each; 0 where a pixel is known.
+constexpr int kCountBits = 4, kCountsBits = kStrip * kCountBits;
+DSNET_HOST_DEVICE std::uint32_t packed_count(int count, int j) {
+    return std::uint32_t(count) << (kCountBits * j);
+}
+DSNET_HOST_DEVICE int count_of(std::uint32_t counts, int j) {
+    return int(counts >> (kCountBits * j) & 0xf);
+}
 
 }  // namespace dsnet::matting_device

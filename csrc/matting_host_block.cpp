@@ -12,85 +12,136 @@ namespace {
 
 using namespace matting_device;
 
-// A block's threads one after the other, between two barriers each. Memory that no thread wrote holds
-// NaN, as a GPU's may.
+// The threads of `blocks` blocks one after the other, between two barriers each. Memory that no thread
+// wrote holds NaN, as a GPU's may.
 template <int kThreads_>
-struct HostBlock {
+class HostBlock {
+  public:
     static constexpr int kThreads = kThreads_;
-    static constexpr int kWarp = 32;
+    static constexpr int kWarp = 32, kWarps = kThreads / kWarp;
+
     // Another order gives the same bits, unless a barrier is missing.
-    bool backwards;
+    HostBlock(int blocks, bool backwards) : blocks_(blocks), backwards_(backwards) {}
 
     template <class T>
     struct Own {
-        std::vector<T> values = std::vector<T>(kThreads);
+        std::vector<T> values = std::vector<T>(std::size_t{kThreads} * kMostBlocks);
         T& operator[](int t) { return values[static_cast<std::size_t>(t)]; }
     };
+    template <class T>
+    static T& of_block(T* values, int t) {
+        return values[t / kThreads];
+    }
+    template <class Store>
+    static double* beside(Store* stores, int t, int step) {
+        return stores[t / kThreads + step].planes();
+    }
+    int blocks() const { return blocks_; }
+    int threads() const { return blocks_ * kThreads; }
+    void sync() {}
 
     template <class Body>
     void each(Body body) {
-        for (int t = 0; t < kThreads; ++t) body(backwards ? kThreads - 1 - t : t);
+        for (int t = 0; t < threads(); ++t) body(backwards_ ? threads() - 1 - t : t);
     }
-    void sync() {}
+    template <class Body>
+    void once(Body body) {
+        for (int rank = 0; rank < blocks_; ++rank) body(rank * kThreads, rank);
+    }
 
-    // In the order of DeviceBlock: halves of a warp onto each other, then halves of the warps.
+    // In the order of matting_blocks.cuh.
     template <class Op, int K>
     Values<K> reduce(Own<Values<K>>& own) {
         const Op op;
         Values<K> all;
         for (int k = 0; k < K; ++k) {
-            std::vector<double> part(kThreads);
-            for (int t = 0; t < kThreads; ++t) part[std::size_t(t)] = own[t].of[k];
-            for (int first = 0; first < kThreads; first += kWarp)
-                halve(part.data() + first, kWarp, 1, op);
-            halve(part.data(), kThreads / kWarp, kWarp, op);
-            all.of[k] = part[0];
+            std::vector<double> parts;
+            for (int warp = 0; warp < blocks_ * kWarps; ++warp) {
+                double part[kWarp];
+                for (int lane = 0; lane < kWarp; ++lane) part[lane] = own[warp * kWarp + lane].of[k];
+                parts.push_back(halve(part, kWarp, op));
+            }
+            for (std::size_t i = kWarp; i < parts.size(); ++i)
+                parts[i % kWarp] = op(parts[i % kWarp], parts[i]);
+            all.of[k] = halve(parts.data(), blocks_ == 1 ? kWarps : kWarp, op);
         }
         return all;
     }
 
-    template <class Flag, class Emit>
-    int compact(int items, Flag flag, Emit emit) {
-        int count = 0;
-        for (int item = 0; item < items; ++item)
-            if (const auto value = flag(item)) emit(item, value, count++);
-        return count;
+    template <class Items, class Flag, class Emit, class Total>
+    void compact(Items items_of, Flag flag, Emit emit, Total total) {
+        for (int rank = 0; rank < blocks_; ++rank) {
+            const int t = rank * kThreads, items = items_of(t);
+            int count = 0;
+            for (int item = 0; item < items; ++item)
+                if (const auto value = flag(t, item)) emit(t, item, value, count++);
+            total(t, count);
+        }
     }
 
   private:
     template <class Op>
-    static void halve(double* part, int count, int step, Op op) {
+    static double halve(double* part, int count, Op op) {
         for (int half = count / 2; half > 0; half /= 2)
-            for (int i = 0; i < half; ++i)
-                part[i * step] = op(part[i * step], part[(i + half) * step]);
+            for (int i = 0; i < half; ++i) part[i] = op(part[i], part[i + half]);
+        return part[0];
     }
+
+    int blocks_;
+    bool backwards_;
 };
 
 template <class Block, class Store>
-cuda::MattingResult solve_one(Store& store, const Problem& problem, bool backwards) {
-    Block block = {backwards};
-    return MattingSolve<Block, Store>(block, store, problem).run();
+cuda::MattingResult solve_one(std::vector<Store>& stores, const Problem& problem, bool backwards) {
+    Block block(static_cast<int>(stores.size()), backwards);
+    std::vector<Frame> frames(stores.size());
+    for (Frame& frame : frames) frame.problem = problem;
+    MattingSolve<Block, Store>(block, stores.data(), frames.data()).run();
+    return frames[0].result;
+}
+
+// Each store's shared and device memory, and the stores.
+template <class Store>
+cuda::MattingResult solve_in_registers(const Problem& problem, int blocks, bool backwards) {
+    constexpr double nothing = std::numeric_limits<double>::quiet_NaN();
+    std::vector<std::vector<double>> memory;
+    std::vector<Store> stores;
+    for (int rank = 0; rank < blocks; ++rank) {
+        memory.emplace_back(Store::kSharedBytes / sizeof(double) + 1, nothing);
+        double* const shared = memory.back().data();
+        memory.emplace_back(Store::kDeviceBytes / sizeof(double), nothing);
+        stores.emplace_back(shared, memory.back().data());
+    }
+    return solve_one<HostBlock<Store::kThreads>>(stores, problem, backwards);
+}
+
+cuda::MattingResult solve_in_memory(const Problem& problem, bool backwards) {
+    const LargeStore::Size size(problem.rows, problem.cols);
+    std::vector<double> device(size.bytes() / sizeof(double) + 1,
+                               std::numeric_limits<double>::quiet_NaN());
+    std::vector<LargeStore> stores;
+    stores.emplace_back(device.data(), problem.rows, problem.cols);
+    return solve_one<HostBlock<kLargeThreads>>(stores, problem, backwards);
 }
 
 }  // namespace
 
-void matting_on_host(const cuda::MattingBatch& batch, bool large, bool backwards) {
-    constexpr double nothing = std::numeric_limits<double>::quiet_NaN();
-    const LargeStore::Size size(batch.rows, batch.cols);
+void matting_on_host(const cuda::MattingBatch& batch, MattingPath path, bool backwards) {
     for (std::int64_t index = 0; index < batch.count; ++index) {
         const Problem problem = problem_of(batch, index);
-        cuda::MattingResult& result = batch.results[index];
+        cuda::MattingResult result = {};
         result.status = cuda::kMattingPending;
-        if (!large) {
-            std::vector<double> shared(SmallStore::kSharedBytes / sizeof(double) + 1, nothing);
-            std::vector<double> device(SmallStore::kDeviceBytes / sizeof(double), nothing);
-            SmallStore store(shared.data(), device.data());
-            result = solve_one<HostBlock<kSmallThreads>>(store, problem, backwards);
+        if (path == MattingPath::kAny)
+            result = solve_in_registers<SmallStore>(problem, 1, backwards);
+        const bool banded = path == MattingPath::kBands || path == MattingPath::kAny;
+        const int blocks = band_blocks(problem.rows, problem.cols);
+        if (result.status == cuda::kMattingPending && banded && blocks > 0) {
+            result = problem.cols <= kNarrowBand
+                         ? solve_in_registers<BandStore<kNarrowBand>>(problem, blocks, backwards)
+                         : solve_in_registers<BandStore<kWideBand>>(problem, blocks, backwards);
         }
-        if (result.status != cuda::kMattingPending) continue;
-        std::vector<double> device(size.bytes() / sizeof(double) + 1, nothing);
-        LargeStore store(device.data(), batch.rows, batch.cols);
-        result = solve_one<HostBlock<kLargeThreads>>(store, problem, backwards);
+        if (result.status == cuda::kMattingPending) result = solve_in_memory(problem, backwards);
+        batch.results[index] = result;
     }
 }
 

@@ -5,9 +5,14 @@
 
 namespace dsnet {
 
-// As dsnet::cuda::matting_cuda, with arrays in host memory; the workspace is not used. With
-// `large` every image takes the path of those that shared memory cannot hold; `backwards` runs the
-// threads from the last to the first.
-void matting_on_host(const cuda::MattingBatch& batch, bool large, bool backwards);
+enum class MattingPath {
+    kAny,    // as on a GPU: the first that the image fits
+    kBands,  // a cluster of blocks, where it fits
+    kMemory  // that of images which no shared memory can hold
+};
+
+// As dsnet::cuda::matting_cuda, with arrays in host memory; the workspace is not used. `backwards`
+// runs the threads from the last to the first.
+void matting_on_host(const cuda::MattingBatch& batch, MattingPath path, bool backwards);
 
 }  // namespace dsnet

@@ -11,53 +11,108 @@
 
 namespace dsnet::matting_device {
 
-// Small regions, such as any of a 64 x 64 image: planes in shared memory; of the vectors
-// the solution x in shared memory too, the others in registers. b and the iterate
-// that a descent began from, which no iteration touches, are in device memory.
+// Small regions, such as any of a 64 x 64 image: planes in shared memory; of the vectors the solution
+// x in shared memory too, the others in registers. b and the iterate that a descent began from, which
+// no iteration touches, are in device memory.
 //
 //     p, slope, offset   3 x 4292 x 8 = 103008 bytes
 //     x                      4096 x 8 =  32768
 //     grey                   4292 x 4 =  17168
 //                                      152944, of 166912 on sm_80, 232448 on sm_90 and sm_100
-template <int kThreads, int kSlots>
+struct SmallShape {
+    static constexpr int kThreads = 512, kSlots = 2, kSide = 64;
+    static constexpr int kStride = kSide + 1;  // of any region: cells lie at fixed distances
+    static constexpr int kCells = (kSide + 2) * kStride + 2;
+    static constexpr bool kSharedX = true, kBands = false;
+    DSNET_HOST_DEVICE static bool fits(const Band& band) {
+        return band.rows <= kSide && band.cols <= kSide;
+    }
+    static_assert(kThreads * kSlots * kStrip >= kSide * kSide, "a slot for each strip");
+};
+
+// A band of a larger region, a block of a cluster: x in device memory for want of room.
+//
+//     p, slope, offset   3 x 8136 x 8 = 195264 bytes
+//     grey                   8136 x 4 =  32544
+//                                      227808, of 232448 on sm_90 and sm_100
+template <int kMostCols>
+struct BandShape {
+    static constexpr int kThreads = 512, kSlots = 2;
+    static constexpr int kStride = kMostCols + 1;
+    static constexpr int kCells = 8136;
+    static constexpr bool kSharedX = false, kBands = true;
+    DSNET_HOST_DEVICE static bool fits(const Band& band) {
+        return band.cols <= kMostCols && band.plane() <= kCells;
+    }
+};
+
+template <class Shape>
 struct RegisterStore {
-    static constexpr int kCells = 66 * 65 + 2;
+    static constexpr int kThreads = Shape::kThreads, kSlots = Shape::kSlots;
+    static constexpr int kStride = Shape::kStride, kCells = Shape::kCells;
     static constexpr int kStrips = kThreads * kSlots;
     static constexpr int kPixels = kStrips * kStrip;
+    static_assert(kCells <= 1 << (32 - kCountsBits), "a cell beside its counts");
+    static constexpr bool kMayOverflow = Shape::kBands;
     static constexpr std::size_t kSharedBytes =
-        sizeof(double) * (3 * kCells + kPixels) + sizeof(float) * kCells;
-    static constexpr std::size_t kDeviceBytes = sizeof(double) * 2 * kPixels;
+        sizeof(double) * (3 * kCells + (Shape::kSharedX ? kPixels : 0)) + sizeof(float) * kCells;
+    static constexpr std::size_t kDeviceBytes = sizeof(double) * (Shape::kSharedX ? 2 : 3) * kPixels;
 
     struct Thread {
-        std::uint32_t window[kSlots], counts[kSlots];
-        int pixel[kSlots];
-        double mean[kSlots][kStrip], gain[kSlots][kStrip];
-        double r[kSlots][kStrip], q[kSlots][kStrip];
+        std::uint32_t window[kSlots], pixel[kSlots];  // the latter with its counts
+        double gain[kSlots][kStrip], r[kSlots][kStrip], q[kSlots][kStrip];
         float relax[kSlots][kStrip];
     };
 
     DSNET_BLOCK RegisterStore(double* shared, double* device)
-        : planes_(shared), x_(shared + 3 * kCells), b_(device), before_(device + kPixels) {
-        // Lists are read before the plane below them is used.
+        : planes_(shared),
+          b_(device),
+          grey_(reinterpret_cast<float*>(shared + 3 * kCells + (Shape::kSharedX ? kPixels : 0))) {
+        // Lists are read before the plane that they lie in is used, and no longer than its strips.
         pixel_list = reinterpret_cast<int*>(shared + 2 * kCells);
-        count_list = reinterpret_cast<std::uint32_t*>(pixel_list + kStrips);
-        window_list = count_list + kStrips;
+        count_list = reinterpret_cast<std::uint32_t*>(pixel_list) + kCells / kStrip;
+        window_list = count_list + kCells / kStrip;
     }
-    DSNET_BLOCK static bool fits(const Region& region) {
-        return region.plane() <= kCells && region.strip_count() <= kStrips;
-    }
-    DSNET_BLOCK void place(const Region& region) {
-        p = planes_ + region.origin();
+    DSNET_HOST_DEVICE static bool fits(const Band& band) { return Shape::fits(band); }
+    DSNET_BLOCK double* planes() const { return planes_; }
+    DSNET_BLOCK void place(const Band& band) {
+        p = planes_ + band.origin();
         slope = p + kCells;
         offset = slope + kCells;
-        grey = reinterpret_cast<float*>(x_ + kPixels) + region.origin();
+        grey = grey_ + band.origin();
     }
+    // Writes a plane's cell here and, of the first and the last row, where the neighbour reads it.
+    DSNET_BLOCK void put(const Neighbours& to, double* plane, int cell, double value) const {
+        plane[cell] = value;
+        if (!Shape::kBands) return;
+        const auto at = plane - planes_ + cell;
+        if (to.above != nullptr && cell < to.row) to.above[at + to.band] = value;
+        if (to.below != nullptr && cell >= to.band - to.row) to.below[at - to.band] = value;
+    }
+    // These set what a thread does not need too, which is cheaper than to keep what it had.
     DSNET_BLOCK void take_lists(Thread& own, int t, int windows, int pixels) const {
-        each_slot(t, windows, [&](int k) { own.window[k] = window_list[t + k * kThreads]; });
-        each_slot(t, pixels, [&](int k) {
-            own.pixel[k] = pixel_list[t + k * kThreads];
-            own.counts[k] = count_list[t + k * kThreads];
-        });
+        DSNET_UNROLL
+        for (int k = 0; k < kSlots; ++k) {
+            const int i = t + k * kThreads;
+            own.window[k] = i < windows ? window_list[i] : 0;
+            own.pixel[k] =
+                i < pixels ? std::uint32_t(pixel_list[i]) << kCountsBits | count_list[i] : 0;
+        }
+    }
+    // Gains from the offset's plane.
+    DSNET_BLOCK void take_gains(Thread& own, int, int, int stride) const {
+        DSNET_UNROLL
+        for (int k = 0; k < kSlots; ++k)
+            DSNET_UNROLL
+            for (int j = 0; j < kStrip; ++j)
+                own.gain[k][j] = offset[int(opaque(own.window[k]) >> kStrip) + j * stride];
+    }
+    // From where `before` will be.
+    DSNET_BLOCK void take_relax(Thread& own, int t, int) const {
+        DSNET_UNROLL
+        for (int k = 0; k < kSlots; ++k)
+            DSNET_UNROLL
+            for (int j = 0; j < kStrip; ++j) own.relax[k][j] = float(before(t, k, j));
     }
     template <class Body>
     DSNET_BLOCK static void each_slot(int t, int count, Body body) {
@@ -65,17 +120,25 @@ struct RegisterStore {
         for (int k = 0; k < kSlots; ++k)
             if (t + k * kThreads < count) body(k);
     }
-    DSNET_BLOCK std::uint32_t window(const Thread& own, int, int k) const { return own.window[k]; }
-    DSNET_BLOCK int pixel(const Thread& own, int, int k) const { return own.pixel[k]; }
-    DSNET_BLOCK std::uint32_t counts(const Thread& own, int, int k) const { return own.counts[k]; }
-    DSNET_BLOCK double& mean(Thread& own, int, int k, int j) const { return own.mean[k][j]; }
+    DSNET_BLOCK std::uint32_t window(const Thread& own, int, int k) const {
+        return opaque(own.window[k]);
+    }
+    DSNET_BLOCK int pixel(const Thread& own, int, int k) const {
+        return int(opaque(own.pixel[k]) >> kCountsBits);
+    }
+    DSNET_BLOCK std::uint32_t counts(const Thread& own, int, int k) const {
+        return opaque(own.pixel[k]) & ((1u << kCountsBits) - 1);
+    }
     DSNET_BLOCK double& gain(Thread& own, int, int k, int j) const { return own.gain[k][j]; }
     DSNET_BLOCK double& r(Thread& own, int, int k, int j) const { return own.r[k][j]; }
     DSNET_BLOCK double& q(Thread& own, int, int k, int j) const { return own.q[k][j]; }
     DSNET_BLOCK float& relax(Thread& own, int, int k, int j) const { return own.relax[k][j]; }
-    DSNET_BLOCK double& x(Thread&, int t, int k, int j) const { return x_[at(t, k, j)]; }
+    DSNET_BLOCK double& x(Thread&, int t, int k, int j) const {
+        double* const vectors = Shape::kSharedX ? planes_ + 3 * kCells : b_ + 2 * kPixels;
+        return vectors[at(t, k, j)];
+    }
     DSNET_BLOCK double& b(int t, int k, int j) const { return b_[at(t, k, j)]; }
-    DSNET_BLOCK double& before(int t, int k, int j) const { return before_[at(t, k, j)]; }
+    DSNET_BLOCK double& before(int t, int k, int j) const { return b_[kPixels + at(t, k, j)]; }
 
     double *p, *slope, *offset;
     float* grey;
@@ -85,13 +148,16 @@ struct RegisterStore {
   private:
     DSNET_BLOCK static int at(int t, int k, int j) { return (k * kStrip + j) * kThreads + t; }
 
-    double *planes_, *x_, *b_, *before_;
+    double *planes_, *b_;
+    float* grey_;
 };
 
 // Any region, all in device memory, of which the part that an iteration touches should stay in
 // the L2 cache.
 template <int kThreads>
 struct MemoryStore {
+    static constexpr int kStride = 0, kStrips = 0;
+    static constexpr bool kMayOverflow = false;
     struct Thread {};
 
     // What regions of an image of this size can take, in elements.
@@ -106,7 +172,7 @@ struct MemoryStore {
             pixels = strips * kStrip;
         }
         DSNET_HOST_DEVICE std::size_t bytes() const {
-            return sizeof(double) * (3 * cells + 7 * pixels) + sizeof(float) * (cells + pixels) +
+            return sizeof(double) * (3 * cells + 6 * pixels) + sizeof(float) * (cells + pixels) +
                    sizeof(std::uint32_t) * 3 * strips;
         }
     };
@@ -114,9 +180,7 @@ struct MemoryStore {
     DSNET_BLOCK MemoryStore(double* device, int rows, int cols) : planes_(device) {
         const Size size(rows, cols);
         cells_ = size.cells;
-        double* vectors = device + 3 * size.cells;
-        mean_ = vectors;
-        gain_ = mean_ + size.pixels;
+        gain_ = device + 3 * size.cells;
         r_ = gain_ + size.pixels;
         q_ = r_ + size.pixels;
         x_ = q_ + size.pixels;
@@ -128,14 +192,29 @@ struct MemoryStore {
         count_list = reinterpret_cast<std::uint32_t*>(pixel_list + size.strips);
         window_list = count_list + size.strips;
     }
-    DSNET_BLOCK static bool fits(const Region&) { return true; }
-    DSNET_BLOCK void place(const Region& region) {
-        p = planes_ + region.origin();
+    DSNET_BLOCK static bool fits(const Band&) { return true; }
+    DSNET_BLOCK double* planes() const { return planes_; }
+    DSNET_BLOCK void place(const Band& band) {
+        p = planes_ + band.origin();
         slope = p + cells_;
         offset = slope + cells_;
-        grey = grey_ + region.origin();
+        grey = grey_ + band.origin();
+    }
+    DSNET_BLOCK static void put(const Neighbours&, double* plane, int cell, double value) {
+        plane[cell] = value;
     }
     DSNET_BLOCK void take_lists(Thread&, int, int, int) const {}
+    DSNET_BLOCK void take_gains(Thread&, int t, int windows, int stride) const {
+        each_slot(t, windows, [&](int k) {
+            for (int j = 0; j < kStrip; ++j)
+                gain_[at(t, k, j)] = offset[int(window_list[t + k * kThreads] >> kStrip) + j * stride];
+        });
+    }
+    DSNET_BLOCK void take_relax(Thread&, int t, int pixels) const {
+        each_slot(t, pixels, [&](int k) {
+            for (int j = 0; j < kStrip; ++j) relax_[at(t, k, j)] = float(before(t, k, j));
+        });
+    }
     template <class Body>
     DSNET_BLOCK static void each_slot(int t, int count, Body body) {
         for (int k = 0; t + k * kThreads < count; ++k) body(k);
@@ -147,7 +226,6 @@ struct MemoryStore {
     DSNET_BLOCK std::uint32_t counts(const Thread&, int t, int k) const {
         return count_list[t + k * kThreads];
     }
-    DSNET_BLOCK double& mean(Thread&, int t, int k, int j) const { return mean_[at(t, k, j)]; }
     DSNET_BLOCK double& gain(Thread&, int t, int k, int j) const { return gain_[at(t, k, j)]; }
     DSNET_BLOCK double& r(Thread&, int t, int k, int j) const { return r_[at(t, k, j)]; }
     DSNET_BLOCK double& q(Thread&, int t, int k, int j) const { return q_[at(t, k, j)]; }
@@ -166,15 +244,27 @@ struct MemoryStore {
         return std::size_t(k * kStrip + j) * kThreads + std::size_t(t);
     }
 
-    double *planes_, *mean_, *gain_, *r_, *q_, *x_, *b_, *before_;
+    double *planes_, *gain_, *r_, *q_, *x_, *b_, *before_;
     float *grey_, *relax_;
     std::size_t cells_;
 };
 
-// One block of so many threads solves an image.
-constexpr int kSmallThreads = 512, kSmallSlots = 2;
+using SmallStore = RegisterStore<SmallShape>;
+// A cluster of at most so many blocks solves an image, each a band of its rows.
+constexpr int kNarrowBand = 128, kWideBand = 256;  // columns
+template <int kMostCols>
+using BandStore = RegisterStore<BandShape<kMostCols>>;
+constexpr int kBandThreads = BandStore<kWideBand>::kThreads;
+constexpr std::size_t kBandSharedBytes = BandStore<kWideBand>::kSharedBytes;
+constexpr std::size_t kBandDeviceBytes = BandStore<kWideBand>::kDeviceBytes;
+constexpr int kMostBlocks = 8;
+// Blocks of the cluster for images of this size; 0 for images that none may hold. Of the largest
+// regions some will not fit all the same.
+DSNET_HOST_DEVICE int band_blocks(int, int cols) {
+    return cols <= kNarrowBand ? kMostBlocks / 2 : cols <= kWideBand ? kMostBlocks : 0;
+}
+
 constexpr int kLargeThreads = 512;
-using SmallStore = RegisterStore<kSmallThreads, kSmallSlots>;
 using LargeStore = MemoryStore<kLargeThreads>;
 
 }  // namespace dsnet::matting_device

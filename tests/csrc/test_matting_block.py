@@ -80,11 +80,11 @@ def check(image, trimap, **options):
     return info
 
 
-@pytest.mark.parametrize("large", [False, True])
-def test_random_problems_against_the_direct_and_the_native_solve(large):
+@pytest.mark.parametrize("path", ["any", "bands", "memory"])
+def test_random_problems_against_the_direct_and_the_native_solve(path):
     for images, trimaps in random_batches(seed=0, batches=15, smallest=3):
         for image, trimap in zip(images, trimaps, strict=True):
-            check(image, trimap, large=large)
+            check(image, trimap, path=path)
 
 
 @pytest.mark.parametrize(
@@ -125,20 +125,20 @@ def test_flat_lung_with_a_noisy_border():
         assert info["solved"]
 
 
-@pytest.mark.parametrize("large", [False, True])
-def test_same_bits_in_every_order_and_batch(large):
+@pytest.mark.parametrize("path", ["any", "bands", "memory"])
+def test_same_bits_in_every_order_and_batch(path):
     for images, trimaps in random_batches(seed=2, batches=6):
-        first = _C.matting_block(images, trimaps, large=large)
-        again = _C.matting_block(images, trimaps, large=large, backwards=True)
+        first = _C.matting_block(images, trimaps, path=path)
+        again = _C.matting_block(images, trimaps, path=path, backwards=True)
         assert first[0].tobytes() == again[0].tobytes() and first[1] == again[1]
-        turned = _C.matting_block(images[::-1], trimaps[::-1], large=large)
+        turned = _C.matting_block(images[::-1], trimaps[::-1], path=path)
         assert first[0].tobytes() == turned[0][::-1].tobytes() and first[1] == turned[1][::-1]
 
 
 def test_both_paths_agree():
     for images, trimaps in random_batches(seed=3, batches=6):
         small, _ = _C.matting_block(images, trimaps, rtol=TIGHT_RTOL)
-        large, _ = _C.matting_block(images, trimaps, rtol=TIGHT_RTOL, large=True)
+        large, _ = _C.matting_block(images, trimaps, rtol=TIGHT_RTOL, path="memory")
         assert abs(small - large).max() <= 1e-7
 
 

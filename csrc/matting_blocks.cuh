@@ -1,0 +1,197 @@
+// The threads of a GPU as matting_system.h asks for them: one block, or a cluster of blocks.
+#pragma once
+
+#include <cooperative_groups.h>
+
+#include "matting_region.h"
+
+namespace dsnet::matting_device {
+
+constexpr int kWarp = 32;
+constexpr unsigned kWholeWarp = 0xffffffffu;
+
+// Halves of a warp onto each other, all of `width` lanes; all get the same bits.
+template <int width, class Op>
+__device__ __forceinline__ double halve(double part, Op op) {
+#pragma unroll
+    for (int half = width / 2; half > 0; half /= 2)
+        part = op(part, __shfl_xor_sync(kWholeWarp, part, half));
+    return part;
+}
+
+// What one block needs to count and to sum. Two of each: what was left is still read while the next
+// is written.
+template <int kThreads, int kBlocks>
+struct Scratch {
+    static constexpr int kWarps = kThreads / kWarp;
+    static constexpr int kAtOnce = kBlocks > 1 ? 2 : 5;  // values
+    double parts[2][kAtOnce][kBlocks * kWarps];
+    int counts[2][kWarps];
+};
+
+template <int kThreads_, int kBlocks>
+class BlockBase {
+  public:
+    static constexpr int kThreads = kThreads_, kWarps = kThreads / kWarp;
+    using Scratch = matting_device::Scratch<kThreads, kBlocks>;
+    static_assert((kWarps & (kWarps - 1)) == 0 && kWarps <= kWarp, "sums halve the warps");
+
+    template <class T>
+    struct Own {
+        T value;
+        __device__ __forceinline__ T& operator[](int) { return value; }
+    };
+    template <class T>
+    __device__ __forceinline__ static T& of_block(T* values, int) {
+        return *values;
+    }
+
+    // Calls emit(t, item, value, position) for the block's items whose value is not 0, positions
+    // counted in the items' order, and total(t, count) once.
+    template <class Items, class Flag, class Emit, class Total>
+    __device__ __forceinline__ void compact(Items items_of, Flag flag, Emit emit, Total total) {
+        const int t = int(threadIdx.x), warp = t / kWarp, items = items_of(t);
+        int count = 0;
+        for (int first = 0; first < items; first += kThreads) {
+            const int item = first + t;
+            const unsigned value = item < items ? flag(t, item) : 0u;
+            const unsigned ballot = __ballot_sync(kWholeWarp, value != 0);
+            if (t % kWarp == 0) scratch_.counts[turn_][warp] = __popc(ballot);
+            __syncthreads();
+            int before = 0, all = 0;
+#pragma unroll
+            for (int i = 0; i < kWarps; ++i) {
+                const int here = scratch_.counts[turn_][i];
+                before += i < warp ? here : 0;
+                all += here;
+            }
+            if (value != 0)
+                emit(t, item, value, count + before + __popc(ballot & ((1u << (t % kWarp)) - 1)));
+            count += all;
+            turn_ ^= 1;
+        }
+        if (t == 0) total(t, count);
+    }
+
+  protected:
+    __device__ __forceinline__ explicit BlockBase(Scratch& scratch) : scratch_(scratch) {}
+
+    Scratch& scratch_;
+    int turn_ = 0;
+};
+
+template <int kThreads_>
+class DeviceBlock : public BlockBase<kThreads_, 1> {
+    using Base = BlockBase<kThreads_, 1>;
+
+  public:
+    using Base::kThreads, Base::kWarps;
+    template <class T>
+    using Own = typename Base::template Own<T>;
+
+    __device__ __forceinline__ explicit DeviceBlock(typename Base::Scratch& scratch)
+        : Base(scratch) {}
+    __device__ __forceinline__ static int blocks() { return 1; }
+    __device__ __forceinline__ static int threads() { return kThreads; }
+    __device__ __forceinline__ void sync() { __syncthreads(); }
+
+    template <class Body>
+    __device__ __forceinline__ void each(Body body) {
+        body(int(threadIdx.x));
+    }
+    // body(t, rank) by one thread of each block.
+    template <class Body>
+    __device__ __forceinline__ void once(Body body) {
+        if (threadIdx.x == 0) body(0, 0);
+    }
+
+    // Another block's planes.
+    template <class Store>
+    __device__ __forceinline__ static double* beside(Store*, int, int) {
+        return nullptr;
+    }
+
+    // Warps first, then over the warps.
+    template <class Op, int K>
+    __device__ __forceinline__ Values<K> reduce(Own<Values<K>>& own) {
+        static_assert(K <= Base::Scratch::kAtOnce, "no room");
+        auto& parts = this->scratch_.parts[this->turn_];
+        Values<K> all;
+#pragma unroll
+        for (int k = 0; k < K; ++k) {
+            const double part = halve<kWarp>(own.value.of[k], Op());
+            if (threadIdx.x % kWarp == 0) parts[k][threadIdx.x / kWarp] = part;
+        }
+        __syncthreads();
+#pragma unroll
+        for (int k = 0; k < K; ++k) all.of[k] = halve<kWarps>(parts[k][threadIdx.x % kWarps], Op());
+        this->turn_ ^= 1;
+        return all;
+    }
+};
+
+#if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 900
+template <int kThreads_, int kMostBlocks>
+class ClusterBlock : public BlockBase<kThreads_, kMostBlocks> {
+    using Base = BlockBase<kThreads_, kMostBlocks>;
+
+  public:
+    using Base::kThreads, Base::kWarps;
+    template <class T>
+    using Own = typename Base::template Own<T>;
+
+    __device__ __forceinline__ explicit ClusterBlock(typename Base::Scratch& scratch)
+        : Base(scratch) {}
+    __device__ __forceinline__ static auto cluster() { return cooperative_groups::this_cluster(); }
+    __device__ __forceinline__ static int blocks() { return int(cluster().num_blocks()); }
+    __device__ __forceinline__ static int rank() { return int(cluster().block_rank()); }
+    __device__ __forceinline__ static int threads() { return kThreads * blocks(); }
+    __device__ __forceinline__ void sync() { cluster().sync(); }
+
+    template <class Body>
+    __device__ __forceinline__ void each(Body body) {
+        body(rank() * kThreads + int(threadIdx.x));
+    }
+    template <class Body>
+    __device__ __forceinline__ void once(Body body) {
+        if (threadIdx.x == 0) body(rank() * kThreads, rank());
+    }
+
+    template <class Store>
+    __device__ __forceinline__ static double* beside(Store* store, int, int step) {
+        return cluster().map_shared_rank(store->planes(), rank() + step);
+    }
+
+    // Warps first; each warp tells every block, which adds up every 32nd, then its lanes.
+    template <class Op, int K>
+    __device__ __forceinline__ Values<K> reduce(Own<Values<K>>& own) {
+        constexpr int kAtOnce = Base::Scratch::kAtOnce;
+        const int lane = int(threadIdx.x) % kWarp, all_blocks = blocks();
+        Values<K> all;
+#pragma unroll
+        for (int first = 0; first < K; first += kAtOnce) {
+            const int at = rank() * kWarps + int(threadIdx.x) / kWarp;
+#pragma unroll
+            for (int k = first; k < K && k < first + kAtOnce; ++k) {
+                const double part = halve<kWarp>(own.value.of[k], Op());
+                if (lane < all_blocks)
+                    *cluster().map_shared_rank(&this->scratch_.parts[this->turn_][k - first][at],
+                                               lane) = part;
+            }
+            cluster().sync();
+#pragma unroll
+            for (int k = first; k < K && k < first + kAtOnce; ++k) {
+                const auto& parts = this->scratch_.parts[this->turn_][k - first];
+                double part = parts[lane];
+                for (int i = lane + kWarp; i < all_blocks * kWarps; i += kWarp)
+                    part = Op()(part, parts[i]);
+                all.of[k] = halve<kWarp>(part, Op());
+            }
+            this->turn_ ^= 1;
+        }
+        return all;
+    }
+};
+#endif
+
+}  // namespace dsnet::matting_device
