@@ -17,6 +17,7 @@ namespace dsnet {
 void bind_batch(py::module_& module);
 void bind_cuda(py::module_& module);
 void bind_cut(py::module_& module);
+void bind_dlpack(py::module_& module);
 void bind_matting(py::module_& module);
 void bind_matting_block(py::module_& module);
 void bind_morphology(py::module_& module);
@@ -120,6 +121,7 @@ PYBIND11_MODULE(_C, module) {
     dsnet::bind_batch(module);
     dsnet::bind_cuda(module);
     dsnet::bind_cut(module);
+    dsnet::bind_dlpack(module);
     dsnet::bind_matting(module);
     dsnet::bind_matting_block(module);
     dsnet::bind_morphology(module);

@@ -12,6 +12,9 @@
 #include "cuda_device.h"
 #include "cuda_error.h"
 #include "matting_cuda.h"
+#if DSNET_WITH_CUDA
+#include "morphology_cuda.h"
+#endif
 
 namespace dsnet {
 namespace {
@@ -142,6 +145,48 @@ void matting(std::uintptr_t images, std::uintptr_t trimaps, std::uintptr_t prior
     cuda::matting_cuda(batch, pointer(stream));
 }
 
+// split_trimap or trimap_from_mask; `cores` for the latter alone, 0 for none.
+template <void (*kWork)(const cuda::MorphologyBatch&, void*)>
+void morphology(std::uintptr_t masks, std::uintptr_t cores, std::uintptr_t erosion,
+                std::uintptr_t dilation, std::uintptr_t spacing, std::uintptr_t out,
+                std::uintptr_t statuses, std::int64_t count, std::int32_t rows, std::int32_t cols,
+                std::uintptr_t workspace, std::size_t workspace_bytes, int device,
+                std::uintptr_t stream) {
+    cuda::MorphologyBatch batch = {};
+    batch.masks = pointer(masks);
+    batch.cores = static_cast<const std::uint8_t*>(pointer(cores));
+    batch.erosion = static_cast<const double*>(pointer(erosion));
+    batch.dilation = static_cast<const double*>(pointer(dilation));
+    batch.spacing = static_cast<const double*>(pointer(spacing));
+    batch.out = static_cast<std::uint8_t*>(pointer(out));
+    batch.statuses = static_cast<std::int32_t*>(pointer(statuses));
+    batch.count = count;
+    batch.rows = rows;
+    batch.cols = cols;
+    batch.workspace = pointer(workspace);
+    batch.workspace_bytes = workspace_bytes;
+    py::gil_scoped_release release;
+    const cuda::DeviceScope scope(device);
+    kWork(batch, pointer(stream));
+}
+
+template <void (*kWork)(const cuda::MorphologyBatch&, void*),
+          std::size_t (*kBytes)(std::int32_t, std::int32_t)>
+void bind_morphology_of(py::module_& module, const std::string& name) {
+    using namespace pybind11::literals;
+    module.def(("cuda_" + name).c_str(), &morphology<kWork>, "masks"_a, "cores"_a, "erosion"_a,
+               "dilation"_a, "spacing"_a, "out"_a, "statuses"_a, "count"_a, "rows"_a, "cols"_a,
+               "workspace"_a, "workspace_bytes"_a, "device"_a, "stream"_a,
+               "Start work on a batch in device memory, see csrc/morphology_cuda.h.");
+    module.def(
+        ("cuda_" + name + "_workspace_bytes").c_str(),
+        [](std::int32_t rows, std::int32_t cols, int device) {
+            const cuda::DeviceScope scope(device);
+            return kBytes(rows, cols);
+        },
+        "rows"_a, "cols"_a, "device"_a);
+}
+
 void bind_device(py::module_& module) {
     using namespace pybind11::literals;
     module.def("cuda_device_count", &cuda::device_count,
@@ -193,6 +238,10 @@ void bind_device(py::module_& module) {
                "rtol"_a, "max_iterations"_a, "workspace"_a, "workspace_bytes"_a, "device"_a,
                "stream"_a,
                "Start closed-form matting of a batch in device memory, see csrc/matting_cuda.h.");
+    bind_morphology_of<cuda::trimap_from_mask_cuda, cuda::trimap_workspace_bytes>(
+        module, "trimap_from_mask");
+    bind_morphology_of<cuda::split_trimap_cuda, cuda::split_workspace_bytes>(module,
+                                                                            "split_trimap");
 }
 
 #else

@@ -9,6 +9,7 @@ import numpy as np
 
 from dsnet import _C
 
+from . import _device_arrays
 from . import _solvers as solvers
 from .constants import BACKGROUND, FOREGROUND, UNKNOWN
 from .laplacian import check_image, check_window, matting_system
@@ -112,6 +113,16 @@ def closed_form_matting(
     alpha : float32 array [H, W]
         Opacity in 0..1.
     info : MattingInfo
+        `_device_labeling.DeviceMattingInfo` for CUDA arrays.
+
+    Notes
+    -----
+    Arrays in a CUDA device's memory (of torch, CuPy, numba, or with DLPack) are solved there, on
+    their library's current stream and without a copy to the host; `alpha` is an array of the same
+    library. They may be batches [N, H, W]; image and prior are float32, the solver is "auto" or
+    "native" (here always preconditioned by the diagonal), windows are 3x3, and there is no
+    `constraint_weight`. Values are not looked at beforehand: where the image is not finite or the
+    trimap or prior has other values than it may, alpha is NaN and `info.valid` False.
 
     Raises
     ------
@@ -124,6 +135,11 @@ def closed_form_matting(
     IEEE TPAMI 30(2), 2008, equations 12 and 13. Elimination of the known pixels: Grady et
     al., "Random walks for interactive alpha-matting", VIIP 2005.
     """
+    if _device_arrays.is_on_device(image) or _device_arrays.is_on_device(trimap):
+        return _solve_on_device(
+            image, trimap, solver, epsilon, window_radius, rtol, max_iterations,
+            constraint_weight, prior, prior_weight,
+        )  # fmt: skip
     start = time.perf_counter()
     if solver in ("auto", "native"):
         done = _solve_natively(
@@ -178,6 +194,34 @@ def closed_form_matting(
         alpha.ravel()[pixels] = np.clip(x, 0.0, 1.0)
     seconds = time.perf_counter() - start
     return alpha, MattingInfo(name, iterations, residual, converged, seconds, unknowns)
+
+
+def _solve_on_device(
+    image, trimap, solver, epsilon, window_radius, rtol, max_iterations, constraint_weight, prior,
+    prior_weight,
+):  # fmt: skip
+    from ._device_labeling import matting_on_device
+
+    rtol = DEFAULT_RTOL if rtol is None else rtol
+    _check_options(solver, rtol, max_iterations, constraint_weight)
+    if solver not in ("auto", "native"):
+        raise ValueError(f"solver must be auto or native for arrays on a GPU, got {solver!r}")
+    if window_radius != 1 or constraint_weight is not None:
+        raise ValueError("arrays on a GPU need window_radius 1 and no constraint_weight")
+    if not _LEAST_NATIVE_EPSILON <= epsilon < np.inf:
+        raise ValueError(
+            f"epsilon must be finite and >= {_LEAST_NATIVE_EPSILON:g} for arrays on a GPU, got "
+            f"{epsilon!r}"
+        )
+    return matting_on_device(
+        image,
+        trimap,
+        prior=prior,
+        prior_weight=prior_weight,
+        epsilon=epsilon,
+        rtol=rtol,
+        max_iterations=max_iterations,
+    )
 
 
 def _solve_natively(

@@ -10,6 +10,7 @@ import numpy as np
 from scipy import ndimage
 
 from dsnet import _C
+from dsnet.labeling._device_arrays import is_on_device
 from dsnet.labeling.constants import BACKGROUND, FOREGROUND, UNKNOWN
 from dsnet.labeling.grabcut import RecistCut, cut_recist
 from dsnet.labeling.recist import RecistMark
@@ -68,7 +69,23 @@ def trimap_from_mask(
     ndarray, shape [H, W], uint8
         `BACKGROUND` (0), `UNKNOWN` (128) or `FOREGROUND` (255). An empty mask is all
         background, a full one all lesion.
+
+    Notes
+    -----
+    A mask in a CUDA device's memory (of torch, CuPy, numba, or with DLPack), bool or uint8, may be
+    a batch [N, H, W]. Its trimaps are made there, on its library's current stream and without a
+    copy to the host, and are an array of the same library.
     """
+    if is_on_device(mask):
+        from dsnet.labeling._device_labeling import trimap_on_device
+
+        return trimap_on_device(
+            mask,
+            erosion=None if erosion is None else _radius(erosion, "erosion"),
+            dilation=None if dilation is None else _radius(dilation, "dilation"),
+            spacing=as_spacing(spacing),
+            core=core,
+        )
     lesion = as_mask(mask, "mask")
     return _C.trimap_from_mask(
         lesion,

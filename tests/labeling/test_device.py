@@ -1,0 +1,310 @@
+"""Arrays in a GPU's memory and the choice of a GPU, with host memory in its place."""
+
+import ctypes
+import sys
+import types
+
+import numpy as np
+import pytest
+from host_engine import has_device
+
+from dsnet import _C
+from dsnet.data.phantom import make_phantom
+from dsnet.labeling import (
+    _device,
+    _device_arrays,
+    closed_form_matting,
+    label_batch,
+    trimap_from_mask,
+)
+
+
+class Array:
+    """What a library's array on a GPU tells of itself; `memory` stands for the GPU's."""
+
+    def __init__(self, memory, **told):
+        self.memory, self.told = memory, told
+
+    @property
+    def __cuda_array_interface__(self):
+        strides = None if self.memory.flags.c_contiguous else self.memory.strides
+        return {
+            "shape": self.memory.shape,
+            "typestr": self.memory.dtype.str,
+            "data": (self.memory.ctypes.data, True),
+            "strides": strides,
+            "stream": 7,
+            "version": 3,
+            **self.told,
+        }
+
+    def __setitem__(self, index, value):
+        self.memory[index] = value
+
+
+class ByDlpack:
+    """An array of a library without `__cuda_array_interface__`."""
+
+    def __init__(self, memory):
+        self.memory, self.asked = memory, []
+
+    def __dlpack_device__(self):
+        return 2, 0
+
+    def __dlpack__(self, stream=None):
+        self.asked.append(stream)
+        memory, code = self.memory, {"f": 2, "u": 1, "b": 6}[self.memory.dtype.kind]
+        return _C.dlpack_capsule(
+            memory, memory.ctypes.data, list(memory.shape), code, 8 * memory.itemsize, 2, 0
+        )
+
+
+def at(address, shape, dtype):
+    """The array that an address means."""
+    nbytes = int(np.prod(shape)) * np.dtype(dtype).itemsize
+    return np.frombuffer((ctypes.c_char * nbytes).from_address(address), dtype).reshape(shape)
+
+
+class Gpu:
+    """`_C`'s GPU functions over host memory, and what they were called with."""
+
+    def __init__(self, monkeypatch):
+        self.device_of, self.streams, self.workspaces = {}, [], []
+        put = {
+            "cuda_device_of": lambda address: self.device_of.get(address, 0),
+            "cuda_matting_workspace_bytes": lambda count, rows, cols, device: 32,
+            "cuda_matting": self.matting,
+            "cuda_trimap_from_mask_workspace_bytes": lambda rows, cols, device: 8,
+            "cuda_trimap_from_mask": self.trimap_from_mask,
+            "cuda_read": self.read,
+            "cuda_copy_to_device": self.copy,
+            "CudaMemory": Memory,
+            "CudaEvent": lambda device: types.SimpleNamespace(
+                record=lambda s: None, wait=lambda: None
+            ),
+        }
+        for name, function in put.items():
+            monkeypatch.setattr(_C, name, function, raising=False)
+
+    def matting(
+        self, images, trimaps, priors, alphas, results, count, rows, cols, prior_weight, epsilon,
+        rtol, max_iterations, workspace, workspace_bytes, device, stream,
+    ):  # fmt: skip
+        shape = (count, rows, cols)
+        found, infos = _C.matting_block(
+            at(images, shape, "f4"), at(trimaps, shape, "u1"),
+            at(priors, shape, "f4") if priors else None, prior_weight, epsilon, rtol,
+            max_iterations,
+        )  # fmt: skip
+        at(alphas, shape, "f4")[:] = found
+        for result, info in zip(at(results, (count,), _C.MATTING_RESULT), infos, strict=True):
+            for name, value in info.items():
+                result[name] = value
+        at(workspace, (workspace_bytes,), "u1")[:] = 1
+        self.streams.append(stream)
+
+    def trimap_from_mask(
+        self, masks, cores, erosion, dilation, spacing, out, statuses, count, rows, cols,
+        workspace, workspace_bytes, device, stream,
+    ):  # fmt: skip
+        shape = (count, rows, cols)
+        radii = [at(radius, (count,), "f8") for radius in (erosion, dilation)]
+        for i, mask in enumerate(at(masks, shape, "u1")):
+            eroded, dilated = (None if np.isnan(r[i]) else r[i] for r in radii)
+            steps = at(spacing, (count, 2), "f8")[i] if spacing else (1.0, 1.0)
+            core = at(cores, shape, "u1")[i] if cores else None
+            at(out, shape, "u1")[i] = _C.trimap_from_mask(mask, eroded, dilated, *steps, core)
+        at(statuses, (count,), "i4")[:] = 0
+        at(workspace, (workspace_bytes,), "u1")[:] = 1
+        self.streams.append(stream)
+
+    def read(self, target, address, device, stream):
+        target[...] = at(address, target.shape, target.dtype)
+
+    def copy(self, target, source, stream):
+        at(target.address, source.shape, source.dtype)[...] = source
+
+
+class Memory:
+    def __init__(self, nbytes, device):
+        self.memory = np.full(nbytes, 0xCD, np.uint8)
+        self.address, self.nbytes = self.memory.ctypes.data, nbytes
+
+
+@pytest.fixture
+def gpu(monkeypatch):
+    """A GPU, and CuPy and a library with DLPack alone, that are none."""
+    import contextlib
+
+    cupy = types.ModuleType("cupy")
+    cupy.cuda = types.SimpleNamespace(Device=lambda number: contextlib.nullcontext())
+    cupy.empty = lambda shape, dtype: Array(np.full(shape, 77, dtype))
+    other = types.ModuleType("otherlib")
+    other.from_dlpack = lambda made: np.from_dlpack(OnCpu(made))
+    monkeypatch.setattr(Array, "__module__", "cupy._core")
+    monkeypatch.setattr(ByDlpack, "__module__", "otherlib.arrays")
+    monkeypatch.setitem(sys.modules, "cupy", cupy)
+    monkeypatch.setitem(sys.modules, "otherlib", other)
+    return Gpu(monkeypatch)
+
+
+class OnCpu:
+    """A made array, for NumPy: its memory is the host's."""
+
+    def __init__(self, made):
+        self.made = made
+        assert made.__dlpack_device__() == (2, 0)
+
+    def __dlpack_device__(self):
+        return 1, 0
+
+    def __dlpack__(self, **_):
+        told = _C.read_dlpack(self.made.__dlpack__(stream=1))
+        code, bits = told["code"], told["bits"]
+        return _C.dlpack_capsule(
+            self.made.memory, told["address"], list(told["shape"]), code, bits, 1, 0
+        )
+
+
+def scene(count=3, size=16):
+    phantoms = [make_phantom("part-solid", size, seed=i) for i in range(count)]
+    return np.stack([p.image for p in phantoms]), np.stack([p.alpha >= 0.5 for p in phantoms])
+
+
+@pytest.mark.parametrize("kind", [Array, ByDlpack])
+@pytest.mark.parametrize("batch", [True, False])
+def test_trimaps_and_alphas_are_the_hosts(gpu, kind, batch):
+    images, masks = scene() if batch else (part[0] for part in scene(1))
+    made = trimap_from_mask(kind(masks), spacing=(0.5, 1.0), dilation=2.0)
+    trimaps = getattr(made, "memory", made)
+    expected = [
+        trimap_from_mask(mask, spacing=(0.5, 1.0), dilation=2.0)
+        for mask in np.atleast_3d(masks if batch else masks[None])
+    ]
+    assert np.array_equal(trimaps, expected if batch else expected[0])
+    prior = np.full(images.shape, 0.25, np.float32)
+    made, info = closed_form_matting(
+        kind(images), kind(trimaps), prior=kind(prior), prior_weight=0.5
+    )
+    alphas = getattr(made, "memory", made)
+    assert alphas.shape == images.shape and alphas.dtype == np.float32
+    for i, alpha in enumerate(alphas if batch else alphas[None]):
+        image, trimap = (part[i] if batch else part for part in (images, trimaps))
+        exact, told = closed_form_matting(
+            image, trimap, prior=np.full(image.shape, 0.25), prior_weight=0.5
+        )
+        assert np.abs(alpha - exact).max() < 1e-3
+        assert np.atleast_1d(info.unknowns)[i] == told.unknowns
+    assert np.all(info.converged) and np.all(info.valid) and np.all(info.iterations > 0)
+    assert np.all(info.residual <= 3e-6) and info.solver == "jacobi"
+    assert np.shape(info.residual) == (images.shape[:1] if batch else ())
+    assert set(gpu.streams) == {7 if kind is Array else _device_arrays.LEGACY_STREAM}
+
+
+def test_core_and_default_margins(gpu):
+    _, masks = scene()
+    core = np.zeros_like(masks)
+    core[:, 8, 8] = True
+    made = trimap_from_mask(Array(masks), core=Array(core.astype(np.uint8)), erosion=50.0)
+    for trimap, mask, kept in zip(made.memory, masks, core, strict=True):
+        assert np.array_equal(trimap, trimap_from_mask(mask, core=kept, erosion=50.0))
+
+
+def test_an_empty_batch(gpu):
+    empty = Array(np.zeros((0, 8, 8), np.float32))
+    alpha, info = closed_form_matting(empty, Array(np.zeros((0, 8, 8), np.uint8)))
+    assert alpha.memory.shape == (0, 8, 8) and info.iterations.shape == (0,)
+    assert trimap_from_mask(Array(np.zeros((0, 8, 8), bool))).memory.shape == (0, 8, 8)
+    assert gpu.streams == []
+
+
+def test_unusable_arrays_are_named(gpu):
+    image, trimap = np.zeros((4, 6), np.float32), np.zeros((4, 6), np.uint8)
+    faults = [
+        (Array(image.astype(np.float64)), Array(trimap), TypeError, "image must have dtype float"),
+        (Array(image.astype(">f4")), Array(trimap), TypeError, "image must have dtype float32"),
+        (Array(image), Array(trimap.astype(np.int8)), TypeError, "trimap must have dtype uint8"),
+        (Array(image), trimap, TypeError, "trimap must be on the same CUDA device.*numpy.ndarray"),
+        (image, Array(trimap), TypeError, "image must be on the same CUDA device"),
+        (Array(image.T), Array(trimap), ValueError, "image must be C-contiguous, got strides"),
+        (Array(image[:, ::2]), Array(trimap), ValueError, "image must be C-contiguous"),
+        (Array(image), Array(trimap[:3]), ValueError, "trimap must have the shape of image"),
+        (Array(image[0]), Array(trimap), ValueError, r"image must be \[H, W\] or \[N, H, W\]"),
+        (Array(image[:0]), Array(trimap), ValueError, "H, W >= 1"),
+        (Array(image, stream=0), Array(trimap), ValueError, "image tells stream 0"),
+        (Array(image, mask=1), Array(trimap), TypeError, "image must not be a masked array"),
+    ]
+    for first, second, error, words in faults:
+        with pytest.raises(error, match=words):
+            closed_form_matting(first, second)
+    assert gpu.streams == []
+    # Read-only memory is none of them: arguments are not written to.
+    assert Array(image).__cuda_array_interface__["data"][1]
+    closed_form_matting(Array(image), Array(trimap))
+
+
+def test_devices_must_not_be_mixed(gpu):
+    image, trimap = Array(np.zeros((4, 4), np.float32)), Array(np.zeros((4, 4), np.uint8))
+    gpu.device_of[trimap.memory.ctypes.data] = 1
+    with pytest.raises(ValueError, match="trimap must be on the device of image, cuda:0, got cud"):
+        closed_form_matting(image, trimap)
+    gpu.device_of[trimap.memory.ctypes.data] = -1
+    with pytest.raises(ValueError, match="trimap tells an address that is not in a CUDA device"):
+        closed_form_matting(image, trimap)
+
+
+def test_options_that_a_gpu_has_not(gpu):
+    image, trimap = Array(np.zeros((4, 4), np.float32)), Array(np.zeros((4, 4), np.uint8))
+    for options, words in (
+        ({"solver": "amg"}, "solver must be auto or native for arrays on a GPU, got 'amg'"),
+        ({"window_radius": 2}, "window_radius 1 and no constraint_weight"),
+        ({"constraint_weight": 100.0}, "window_radius 1 and no constraint_weight"),
+        ({"epsilon": 0.0}, "epsilon must be finite"),
+        ({"rtol": 2.0}, "rtol must lie between 0 and 1"),
+        ({"prior": image, "prior_weight": -1.0}, "prior_weight must be finite and > 0"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            closed_form_matting(image, trimap, **options)
+    with pytest.raises(ValueError, match="erosion must be finite and >= 0"):
+        trimap_from_mask(trimap, erosion=-1.0)
+
+
+def test_a_library_that_cannot_take_an_array_is_told(gpu, monkeypatch):
+    monkeypatch.setattr(Array, "__module__", "unknownlib")
+    with pytest.raises(TypeError, match="mask must be a CUDA array of torch, CuPy, numba"):
+        trimap_from_mask(Array(np.zeros((4, 4), bool)))
+
+
+def test_dlpack_is_read_and_kept():
+    values = np.arange(6, dtype=np.float32).reshape(2, 3)
+    told = _C.read_dlpack(values.__dlpack__())
+    assert told["address"] == values.ctypes.data and told["shape"] == (2, 3)
+    assert (told["code"], told["bits"], told["device"][0]) == (2, 32, 1)
+    before = sys.getrefcount(values)
+    capsule = _C.dlpack_capsule(values, values.ctypes.data, [6], 2, 32, 1, 0)
+    assert sys.getrefcount(values) == before + 1
+    assert _C.read_dlpack(capsule)["strides"] is None
+    del capsule
+    assert sys.getrefcount(values) == before
+    with pytest.raises(TypeError, match="dltensor"):
+        _C.read_dlpack(object())
+
+
+@pytest.mark.parametrize("device", ["tpu", "cuda:", "cuda:-1", "CUDA", "cuda:x", "cuda0", 0, None])
+def test_other_devices_are_refused(device):
+    with pytest.raises(ValueError, match="device must be 'cpu', 'cuda' or 'cuda:N', got"):
+        label_batch([], [], device=device)
+
+
+def test_a_device_that_is_not_there_is_told(monkeypatch):
+    monkeypatch.setattr(_C, "cuda_device_count", lambda: 2)
+    assert [_device.device_index(name) for name in ("cuda", "cuda:0", "cuda:1")] == [0, 0, 1]
+    with pytest.raises(RuntimeError, match="there is no cuda:2: this machine has 2 CUDA devices"):
+        _device.device_index("cuda:2")
+
+
+@pytest.mark.skipif(has_device(), reason="there is a CUDA device")
+def test_without_a_device_there_is_one_sentence():
+    with pytest.raises(RuntimeError, match=r"^[^\n]+, or use device='cpu'$"):
+        label_batch([], [], device="cuda")
+    assert issubclass(_C.OutOfDeviceMemory, MemoryError)
