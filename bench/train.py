@@ -2,7 +2,8 @@
 
 Rows, each a whole step of `dsnet.train` (gather, augment, network, discriminator, optimizers):
 
-- eager          the paper's recipe in eager PyTorch, without the fused operations: the peer
+- eager          the paper's recipe in eager PyTorch, without the fused operations: the peer, with
+                 data on the device and fused Adam like the others
 - eager-ours     the same with the fused operations
 - compiled       the paper's recipe by `torch.compile`, without them
 - compiled-ours  and with them
