@@ -21,6 +21,7 @@ void bind_dlpack(py::module_& module);
 void bind_matting(py::module_& module);
 void bind_matting_block(py::module_& module);
 void bind_morphology(py::module_& module);
+void bind_morphology_block(py::module_& module);
 void bind_quality(py::module_& module);
 void bind_stages(py::module_& module);
 
@@ -125,6 +126,7 @@ PYBIND11_MODULE(_C, module) {
     dsnet::bind_matting(module);
     dsnet::bind_matting_block(module);
     dsnet::bind_morphology(module);
+    dsnet::bind_morphology_block(module);
     dsnet::bind_quality(module);
     dsnet::bind_stages(module);
     module.def("build_info", &dsnet::build_info, "What was compiled, as a dict.");

@@ -1,0 +1,112 @@
+// Binding of the GPU's morphology run on the CPU, for tests.
+#include <pybind11/numpy.h>
+#include <pybind11/pybind11.h>
+
+#include <string>
+#include <utility>
+
+#include "arguments.h"
+#include "morphology_host_block.h"
+
+namespace dsnet {
+namespace {
+
+BlockWork work_named(const std::string& name) {
+    if (name == "split") return BlockWork::kSplit;
+    if (name == "erode") return BlockWork::kErode;
+    if (name == "dilate") return BlockWork::kDilate;
+    if (name == "trimap") return BlockWork::kTrimap;
+    throw py::value_error("work must be split, erode, dilate or trimap, got '" + name + "'");
+}
+
+template <typename T>
+Array<T> shaped(const py::object& value, const char* name, std::initializer_list<py::ssize_t> shape) {
+    auto array = Array<T>::ensure(value);
+    if (!array) throw py::type_error(std::string(name) + " has another dtype than is needed");
+    bool fits = array.ndim() == static_cast<py::ssize_t>(shape.size());
+    py::ssize_t axis = 0;
+    for (const py::ssize_t wanted : shape) fits = fits && array.shape(axis++) == wanted;
+    if (!fits) throw py::value_error(std::string(name) + " does not have the shape of masks");
+    return array;
+}
+
+// `cols` above 0: masks are words of bits of so many columns.
+py::tuple morphology_block(const std::string& work, const py::array& masks_value,
+                           const py::object& erosion_value, const py::object& dilation_value,
+                           const py::object& spacing_value, const py::object& cores_value,
+                           std::int32_t cols, bool large, bool backwards) {
+    const bool packed = cols > 0;
+    if (masks_value.ndim() != 3 || masks_value.shape(1) < 1 || masks_value.shape(2) < 1)
+        throw py::value_error("masks must be an array [N, H, W], H, W >= 1");
+    const py::ssize_t count = masks_value.shape(0), rows = masks_value.shape(1);
+    Array<std::uint8_t> pixels;
+    Array<std::uint64_t> words;
+    if (packed) {
+        words = shaped<std::uint64_t>(masks_value, "masks", {count, rows, (cols + 63) / 64});
+    } else {
+        pixels = shaped<std::uint8_t>(masks_value, "masks", {count, rows, masks_value.shape(2)});
+        cols = static_cast<std::int32_t>(masks_value.shape(2));
+    }
+    const auto erosion = shaped<double>(erosion_value, "erosion", {count});
+    const auto dilation = shaped<double>(dilation_value, "dilation", {count});
+    Array<double> spacing;
+    if (!spacing_value.is_none()) spacing = shaped<double>(spacing_value, "spacing", {count, 2});
+    Array<std::uint8_t> cores;
+    if (!cores_value.is_none())
+        cores = shaped<std::uint8_t>(cores_value, "cores", {count, rows, cols});
+    Array<std::uint8_t> out({count, rows, py::ssize_t(cols)});
+    Array<std::int32_t> statuses(count);
+    cuda::MorphologyBatch batch = {};
+    batch.masks = packed ? static_cast<const void*>(words.data()) : pixels.data();
+    batch.packed = packed;
+    batch.cores = cores_value.is_none() ? nullptr : cores.data();
+    batch.erosion = erosion.data();
+    batch.dilation = dilation.data();
+    batch.spacing = spacing_value.is_none() ? nullptr : spacing.data();
+    batch.out = out.mutable_data();
+    batch.statuses = statuses.mutable_data();
+    batch.count = count;
+    batch.rows = static_cast<std::int32_t>(rows);
+    batch.cols = cols;
+    const BlockWork what = work_named(work);
+    {
+        py::gil_scoped_release release;
+        morphology_on_host(batch, what, large, backwards);
+    }
+    return py::make_tuple(std::move(out), std::move(statuses));
+}
+
+}  // namespace
+
+void bind_morphology_block(py::module_& module) {
+    using namespace pybind11::literals;
+    module.def("morphology_block", &morphology_block, "work"_a, "masks"_a, "erosion"_a,
+               "dilation"_a, "spacing"_a = py::none(), "cores"_a = py::none(), "cols"_a = 0,
+               "large"_a = false, "backwards"_a = false,
+               R"(The GPU's morphology, run on the CPU a thread at a time; for tests.
+
+Parameters
+----------
+work : str
+    split, erode, dilate, or trimap (strategy 1).
+masks : uint8 [N, H, W], non-zero is lesion; with ``cols`` uint64 [N, H, (cols + 63) // 64]
+erosion, dilation : float64 [N]
+    Radii; NaN, for trimap alone, the default margin of each part.
+spacing : float64 [N, 2], optional
+cores : uint8 [N, H, W], optional
+    For trimap alone.
+cols : int
+    Columns of masks that come as bits, the lowest first.
+large : bool
+    Take the path of images that shared memory cannot hold.
+backwards : bool
+    Run the threads from the last to the first, which gives the same bits.
+
+Returns
+-------
+out : uint8 [N, H, W]
+statuses : int32 [N]
+    0 done; 1, 2, 3 for a bad erosion, dilation or spacing, then out is 0.)");
+}
+
+}  // namespace dsnet

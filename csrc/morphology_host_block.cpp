@@ -1,0 +1,54 @@
+#include "morphology_host_block.h"
+
+#include <vector>
+
+#include "morphology_block.h"
+#include "trimap_block.h"
+
+namespace dsnet {
+namespace {
+
+using namespace morphology_device;
+
+// What no thread wrote is anything, as in a GPU's memory.
+std::vector<Word> memory_of(std::size_t bytes) {
+    return std::vector<Word>(bytes / sizeof(Word) + 2, 0xa5a5a5a5a5a5a5a5u);
+}
+
+void split_by_bands(const cuda::MorphologyBatch& batch, std::int64_t index, Operation operation,
+                    HostBlock<kThreads>& block) {
+    std::vector<Word> bits = memory_of(BitImage::bytes(batch.rows, batch.cols));
+    const int step = band_rows(batch.rows, batch.cols);
+    for (int first = 0; first < batch.rows; first += step)
+        load_band(block, batch, index, operation, bits.data(), first,
+                  lesser(first + step, batch.rows));
+    for (int first = 0; first < batch.rows; first += step) {
+        const int last = lesser(first + step, batch.rows);
+        std::vector<Word> planes =
+            memory_of(2 * sizeof(Word) * std::size_t(step) * std::size_t(words_of(batch.cols)));
+        split_band(block, batch, index, operation, bits.data(), planes.data(), first, last);
+    }
+}
+
+}  // namespace
+
+void morphology_on_host(const cuda::MorphologyBatch& batch, BlockWork work, bool large,
+                        bool backwards) {
+    HostBlock<kThreads> block = {backwards};
+    const Operation operation = work == BlockWork::kErode    ? Operation::kErode
+                                : work == BlockWork::kDilate ? Operation::kDilate
+                                                             : Operation::kSplit;
+    for (std::int64_t index = 0; index < batch.count; ++index) {
+        if (work == BlockWork::kTrimap) {
+            std::vector<Word> memory = memory_of(trimap_bytes(batch.rows, batch.cols));
+            trimap_image(block, batch, index, memory.data());
+        } else if (large) {
+            split_by_bands(batch, index, operation, block);
+        } else {
+            std::vector<Word> memory = memory_of(split_bytes(batch.rows, batch.cols));
+            split_image(block, batch, index, operation, memory.data());
+        }
+    }
+}
+
+}  // namespace dsnet

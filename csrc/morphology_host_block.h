@@ -1,0 +1,15 @@
+// The GPU's morphology on the CPU, a thread at a time; for tests.
+#pragma once
+
+#include "morphology_cuda.h"
+
+namespace dsnet {
+
+enum class BlockWork { kSplit, kErode, kDilate, kTrimap };
+
+// Arrays are the host's; workspace is not read. `large`: as for images that shared memory cannot
+// hold. `backwards`: threads from the last to the first.
+void morphology_on_host(const cuda::MorphologyBatch& batch, BlockWork work, bool large,
+                        bool backwards);
+
+}  // namespace dsnet
