@@ -14,6 +14,7 @@
 
 namespace dsnet {
 
+void bind_arrays(py::module_& module);
 void bind_batch(py::module_& module);
 void bind_cuda(py::module_& module);
 void bind_cut(py::module_& module);
@@ -119,6 +120,7 @@ PYBIND11_MODULE(_C, module) {
     using namespace pybind11::literals;
     module.doc() = "Compiled core of dsnet: exact morphology and the grid graph cut.";
 
+    dsnet::bind_arrays(module);
     dsnet::bind_batch(module);
     dsnet::bind_cuda(module);
     dsnet::bind_cut(module);

@@ -1,0 +1,175 @@
+"""Trimaps and soft masks as torch operators, for use inside a (compiled) training step.
+
+`torch.ops.dsnet.trimap_from_mask` and `torch.ops.dsnet.soft_mask` exist once this module is
+imported. They run where their tensors are: on the CPU on torch's number of threads, on a CUDA
+device on its current stream. Labels carry no gradient: neither has a backward.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from dsnet import _C
+from dsnet.labeling import closed_form_matting
+from dsnet.labeling import trimap_from_mask as _trimap_from_mask
+from dsnet.labeling.matting import DEFAULT_RTOL
+
+__all__ = ["soft_mask", "trimap_from_mask"]
+
+_OPTIONS = "float? erosion=None, float? dilation=None, float[]? spacing=None"
+
+
+def trimap_from_mask(
+    mask: Tensor,
+    erosion: float | None = None,
+    dilation: float | None = None,
+    spacing: tuple[float, float] | None = None,
+) -> Tensor:
+    """Trimaps of binary masks (strategy 1), as `dsnet.labeling.trimap_from_mask` tells.
+
+    Parameters
+    ----------
+    mask : Tensor [N, H, W], bool or uint8
+        Non-zero is lesion.
+    erosion, dilation : float, optional
+        Radii in pixels, or in mm where `spacing` is given.
+    spacing : (row, column), optional
+        Millimetres a pixel.
+
+    Returns
+    -------
+    Tensor [N, H, W], uint8
+        0 background, 128 unknown, 255 lesion; to the bit the same on every device.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For another dtype or shape, or a radius or spacing that none can be.
+    """
+    return torch.ops.dsnet.trimap_from_mask(mask, erosion, dilation, spacing)
+
+
+def soft_mask(
+    image: Tensor,
+    mask: Tensor,
+    erosion: float | None = None,
+    dilation: float | None = None,
+    spacing: tuple[float, float] | None = None,
+) -> Tensor:
+    """Soft masks of binary masks (the paper's strategy 1): trimap, then closed-form matting.
+
+    Parameters
+    ----------
+    image : Tensor [N, H, W], float32
+        Grey values in 0..1.
+    mask : Tensor [N, H, W], bool or uint8
+        On the image's device.
+    erosion, dilation, spacing
+        As in `trimap_from_mask`.
+
+    Returns
+    -------
+    Tensor [N, H, W], float32
+        Alpha in 0..1, within 1e-3 of the exact solution; NaN all over an image that is not finite
+        or has values beyond +-16.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As in `trimap_from_mask`, and when the shapes or devices differ.
+    """
+    return torch.ops.dsnet.soft_mask(image, mask, erosion, dilation, spacing)
+
+
+def _check(tensor: Tensor, name: str, dtypes: tuple[torch.dtype, ...]) -> None:
+    if tensor.dtype not in dtypes:
+        allowed = " or ".join(str(dtype).removeprefix("torch.") for dtype in dtypes)
+        raise TypeError(f"{name} must have dtype {allowed}, got {tensor.dtype}")
+    if tensor.dim() != 3 or 0 in tensor.shape[1:]:
+        raise ValueError(
+            f"{name} must be [N, H, W] with H, W >= 1, got shape {tuple(tensor.shape)}"
+        )
+
+
+def _check_mask(mask: Tensor) -> None:
+    _check(mask, "mask", (torch.bool, torch.uint8))
+
+
+def _check_pair(image: Tensor, mask: Tensor) -> None:
+    _check(image, "image", (torch.float32,))
+    _check_mask(mask)
+    if mask.shape != image.shape:
+        raise ValueError(
+            f"mask must have the shape of image {tuple(image.shape)}, got {tuple(mask.shape)}"
+        )
+    if mask.device != image.device:
+        raise ValueError(f"mask must be on the device of image, {image.device}, got {mask.device}")
+
+
+def _spacing(spacing: list[float] | None) -> tuple[float, float]:
+    if spacing is None:
+        return 1.0, 1.0
+    if len(spacing) != 2:
+        raise ValueError(f"spacing must be (row, column) in mm per pixel, got {spacing}")
+    return spacing[0], spacing[1]
+
+
+@torch.library.custom_op(
+    "dsnet::trimap_from_mask",
+    mutates_args=(),
+    device_types="cpu",
+    schema=f"(Tensor mask, {_OPTIONS}) -> Tensor",
+)
+def _trimap_op(mask, erosion=None, dilation=None, spacing=None):
+    _check_mask(mask)
+    masks = mask.contiguous().view(torch.uint8).numpy()
+    threads = torch.get_num_threads()
+    return torch.from_numpy(
+        _C.trimap_batch(masks, erosion, dilation, *_spacing(spacing), threads=threads)
+    )
+
+
+@_trimap_op.register_kernel("cuda")
+def _(mask, erosion=None, dilation=None, spacing=None):
+    _check_mask(mask)
+    return _trimap_from_mask(
+        mask.contiguous(), erosion=erosion, dilation=dilation, spacing=_spacing(spacing)
+    )
+
+
+@_trimap_op.register_fake
+def _(mask, erosion=None, dilation=None, spacing=None):
+    _check_mask(mask)
+    return mask.new_empty(mask.shape, dtype=torch.uint8)
+
+
+@torch.library.custom_op(
+    "dsnet::soft_mask",
+    mutates_args=(),
+    device_types="cpu",
+    schema=f"(Tensor image, Tensor mask, {_OPTIONS}) -> Tensor",
+)
+def _soft_mask_op(image, mask, erosion=None, dilation=None, spacing=None):
+    _check_pair(image, mask)
+    images = image.detach().contiguous().numpy()
+    trimaps = _trimap_op(mask, erosion, dilation, spacing).numpy()
+    alphas, converged = _C.matting_batch(images, trimaps, DEFAULT_RTOL, torch.get_num_threads())
+    for i in (~converged).nonzero()[0]:
+        # All but untied pixels: the exact solvers take what conjugate gradients left.
+        alphas[i], _ = closed_form_matting(images[i], trimaps[i])
+    return torch.from_numpy(alphas)
+
+
+@_soft_mask_op.register_kernel("cuda")
+def _(image, mask, erosion=None, dilation=None, spacing=None):
+    _check_pair(image, mask)
+    trimap = _trimap_op(mask, erosion, dilation, spacing)
+    alpha, _ = closed_form_matting(image.detach().contiguous(), trimap)
+    return alpha
+
+
+@_soft_mask_op.register_fake
+def _(image, mask, erosion=None, dilation=None, spacing=None):
+    _check_pair(image, mask)
+    return image.new_empty(image.shape, dtype=torch.float32)
