@@ -205,7 +205,8 @@ void check_batch(const MattingBatch& batch) {
                                         std::to_string(value));
     };
     const auto present = [](const void* pointer, const char* name) {
-        if (pointer == nullptr) throw std::invalid_argument(std::string(name) + " must not be null");
+        if (pointer == nullptr)
+            throw std::invalid_argument(std::string(name) + " must not be null");
     };
     positive(batch.epsilon, "epsilon");
     positive(batch.rtol, "rtol");

@@ -2,7 +2,8 @@
 // matting.cpp, preconditioned by the diagonal.
 //
 // An iteration has four barriers: windows regress the direction on grey; pixels gather the windows
-// and the curvature is summed; pixels step and the residual is summed; the new direction is written.
+// and the curvature is summed; pixels step and the residual is summed; the new direction is
+// written.
 // Sums are taken in an order fixed by the number of threads.
 #pragma once
 
@@ -99,8 +100,8 @@ class MattingSolve : private MattingSystem<Block, Store> {
                     const double gain = own.gain(own_[t], local(t), k, j);
                     const double slope = gain * (moments[j] - mean * sums[j]);
                     const double part = gain > 0 ? share * sums[j] : 0.0;
-                    own.put(to, own.slope, cell + j * stride(), slope);
-                    own.put(to, own.offset, cell + j * stride(), part - mean * slope);
+                    own.put(to, own.slope, cell + j * stride(), j, slope);
+                    own.put(to, own.offset, cell + j * stride(), j, part - mean * slope);
                 }
             });
         });
@@ -196,9 +197,9 @@ class MattingSolve : private MattingSystem<Block, Store> {
                 const Neighbours to = frame(t).neighbours;
                 each_pixel(t, [&](int k, int j, int cell, int count) {
                     if (count == 0) return;
-                    const double z = double(own.relax(own_[t], local(t), k, j)) *
+                    const double z = double(opaque(own.relax(own_[t], local(t), k, j))) *
                                      own.r(own_[t], local(t), k, j);
-                    own.put(to, own.p, cell, beta == 0.0 ? z : z + beta * own.p[cell]);
+                    own.put(to, own.p, cell, j, beta == 0.0 ? z : z + beta * own.p[cell]);
                 });
             });
             block_.sync();
@@ -246,7 +247,7 @@ class MattingSolve : private MattingSystem<Block, Store> {
                     own.r(own_[t], local(t), k, j) = left;
                 }
                 squares += left * left;
-                energy += double(own.relax(own_[t], local(t), k, j)) * left * left;
+                energy += double(opaque(own.relax(own_[t], local(t), k, j))) * left * left;
             });
             sums[t] = {{squares, energy}};
         });
@@ -259,7 +260,7 @@ class MattingSolve : private MattingSystem<Block, Store> {
             auto& own = store(t);
             const Neighbours to = frame(t).neighbours;
             each_pixel(t, [&](int k, int j, int cell, int count) {
-                if (count > 0) own.put(to, own.p, cell, own.x(own_[t], local(t), k, j));
+                if (count > 0) own.put(to, own.p, cell, j, own.x(own_[t], local(t), k, j));
             });
         });
         block_.sync();

@@ -34,7 +34,7 @@ class BlockBase {
   public:
     static constexpr int kThreads = kThreads_, kWarps = kThreads / kWarp;
     using Scratch = matting_device::Scratch<kThreads, kBlocks>;
-    static_assert((kWarps & (kWarps - 1)) == 0 && kWarps <= kWarp, "sums halve the warps");
+    static_assert(kThreads % kWarp == 0 && kWarps <= kWarp, "whole warps");
 
     template <class T>
     struct Own {
@@ -45,6 +45,9 @@ class BlockBase {
     __device__ __forceinline__ static T& of_block(T* values, int) {
         return *values;
     }
+
+    // The thread's number in its block.
+    __device__ __forceinline__ static int local(int) { return int(threadIdx.x); }
 
     // Calls emit(t, item, value, position) for the block's items whose value is not 0, positions
     // counted in the items' order, and total(t, count) once.
@@ -115,6 +118,7 @@ class DeviceBlock : public BlockBase<kThreads_, 1> {
     template <class Op, int K>
     __device__ __forceinline__ Values<K> reduce(Own<Values<K>>& own) {
         static_assert(K <= Base::Scratch::kAtOnce, "no room");
+        static_assert((kWarps & (kWarps - 1)) == 0, "sums halve the warps");
         auto& parts = this->scratch_.parts[this->turn_];
         Values<K> all;
 #pragma unroll
@@ -166,11 +170,13 @@ class ClusterBlock : public BlockBase<kThreads_, kMostBlocks> {
     template <class Op, int K>
     __device__ __forceinline__ Values<K> reduce(Own<Values<K>>& own) {
         constexpr int kAtOnce = Base::Scratch::kAtOnce;
-        const int lane = int(threadIdx.x) % kWarp, all_blocks = blocks();
+        // Addresses are cheaper to find again than to keep.
+        const int thread = opaque(int(threadIdx.x));
+        const int lane = thread % kWarp, all_blocks = opaque(blocks());
         Values<K> all;
 #pragma unroll
         for (int first = 0; first < K; first += kAtOnce) {
-            const int at = rank() * kWarps + int(threadIdx.x) / kWarp;
+            const int at = opaque(rank()) * kWarps + thread / kWarp;
 #pragma unroll
             for (int k = first; k < K && k < first + kAtOnce; ++k) {
                 const double part = halve<kWarp>(own.value.of[k], Op());

@@ -35,6 +35,12 @@ DSNET_HOST_DEVICE T opaque(T value) {
 #endif
     return value;
 }
+DSNET_HOST_DEVICE float opaque(float value) {
+#if defined(__CUDA_ARCH__)
+    asm volatile("" : "+f"(value));
+#endif
+    return value;
+}
 
 constexpr std::uint8_t kBackground = 0, kUnknown = 128, kForeground = 255;
 constexpr float kLargestGrey = 16.0f;
@@ -48,7 +54,9 @@ DSNET_HOST_DEVICE int most(int a, int b) { return a > b ? a : b; }
 DSNET_HOST_DEVICE double least(double a, double b) { return a < b ? a : b; }
 DSNET_HOST_DEVICE double most(double a, double b) { return a > b ? a : b; }
 
-DSNET_HOST_DEVICE bool is_usable(float grey) { return grey >= -kLargestGrey && grey <= kLargestGrey; }
+DSNET_HOST_DEVICE bool is_usable(float grey) {
+    return grey >= -kLargestGrey && grey <= kLargestGrey;
+}
 
 DSNET_HOST_DEVICE bool is_trimap_value(std::uint8_t mark) {
     return mark == kBackground || mark == kUnknown || mark == kForeground;
@@ -81,6 +89,7 @@ DSNET_HOST_DEVICE WindowFit fit_window(Grey grey, Inside inside, double share, d
     constexpr float kSame = 0.02f;
     double sum = 0;
     float low = grey(0, 0), high = low;
+    DSNET_ROLLED
     for (int k = 0; k < 9; ++k) {
         const int dy = k / 3 - 1, dx = k % 3 - 1;
         if (!inside(dy, dx)) continue;
@@ -92,6 +101,7 @@ DSNET_HOST_DEVICE WindowFit fit_window(Grey grey, Inside inside, double share, d
     const double mean = sum * share;
     double scatter = 0;
     float between = 0;
+    DSNET_ROLLED
     for (int k = 0; k < 9; ++k) {
         const int dy = k / 3 - 1, dx = k % 3 - 1;
         if (!inside(dy, dx)) continue;

@@ -12,8 +12,8 @@ namespace {
 
 using namespace matting_device;
 
-// The threads of `blocks` blocks one after the other, between two barriers each. Memory that no thread
-// wrote holds NaN, as a GPU's may.
+// The threads of `blocks` blocks one after the other, between two barriers each. Memory that no
+// thread wrote holds NaN, as a GPU's may.
 template <int kThreads_>
 class HostBlock {
   public:
@@ -36,6 +36,7 @@ class HostBlock {
     static double* beside(Store* stores, int t, int step) {
         return stores[t / kThreads + step].planes();
     }
+    static int local(int t) { return t % kThreads; }
     int blocks() const { return blocks_; }
     int threads() const { return blocks_ * kThreads; }
     void sync() {}
@@ -58,7 +59,8 @@ class HostBlock {
             std::vector<double> parts;
             for (int warp = 0; warp < blocks_ * kWarps; ++warp) {
                 double part[kWarp];
-                for (int lane = 0; lane < kWarp; ++lane) part[lane] = own[warp * kWarp + lane].of[k];
+                for (int lane = 0; lane < kWarp; ++lane)
+                    part[lane] = own[warp * kWarp + lane].of[k];
                 parts.push_back(halve(part, kWarp, op));
             }
             for (std::size_t i = kWarp; i < parts.size(); ++i)

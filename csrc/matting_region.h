@@ -91,7 +91,7 @@ struct Band {
 // The planes of the blocks that own the bands above and below, or null.
 struct Neighbours {
     double *above, *below;
-    int row, band;  // cells of these
+    int band;  // its cells
 };
 
 // What all threads of a block share, in shared memory on a GPU.

@@ -11,9 +11,9 @@
 
 namespace dsnet::matting_device {
 
-// Small regions, such as any of a 64 x 64 image: planes in shared memory; of the vectors the solution
-// x in shared memory too, the others in registers. b and the iterate that a descent began from, which
-// no iteration touches, are in device memory.
+// Small regions, such as any of a 64 x 64 image: planes in shared memory; of the vectors the
+// solution x in shared memory too, the others in registers. b and the iterate that a descent began
+// from, which no iteration touches, are in device memory.
 //
 //     p, slope, offset   3 x 4292 x 8 = 103008 bytes
 //     x                      4096 x 8 =  32768
@@ -32,14 +32,14 @@ struct SmallShape {
 
 // A band of a larger region, a block of a cluster: x in device memory for want of room.
 //
-//     p, slope, offset   3 x 8136 x 8 = 195264 bytes
-//     grey                   8136 x 4 =  32544
-//                                      227808, of 232448 on sm_90 and sm_100
+//     p, slope, offset   3 x 8000 x 8 = 192000 bytes
+//     grey                   8000 x 4 =  32000
+//                                      224000, of 232448 on sm_90 and sm_100
 template <int kMostCols>
 struct BandShape {
-    static constexpr int kThreads = 512, kSlots = 2;
+    static constexpr int kThreads = 384, kSlots = 3;
     static constexpr int kStride = kMostCols + 1;
-    static constexpr int kCells = 8136;
+    static constexpr int kCells = 8000;
     static constexpr bool kSharedX = false, kBands = true;
     DSNET_HOST_DEVICE static bool fits(const Band& band) {
         return band.cols <= kMostCols && band.plane() <= kCells;
@@ -56,7 +56,8 @@ struct RegisterStore {
     static constexpr bool kMayOverflow = Shape::kBands;
     static constexpr std::size_t kSharedBytes =
         sizeof(double) * (3 * kCells + (Shape::kSharedX ? kPixels : 0)) + sizeof(float) * kCells;
-    static constexpr std::size_t kDeviceBytes = sizeof(double) * (Shape::kSharedX ? 2 : 3) * kPixels;
+    static constexpr std::size_t kDeviceBytes =
+        sizeof(double) * (Shape::kSharedX ? 2 : 3) * kPixels;
 
     struct Thread {
         std::uint32_t window[kSlots], pixel[kSlots];  // the latter with its counts
@@ -81,13 +82,15 @@ struct RegisterStore {
         offset = slope + kCells;
         grey = grey_ + band.origin();
     }
-    // Writes a plane's cell here and, of the first and the last row, where the neighbour reads it.
-    DSNET_BLOCK void put(const Neighbours& to, double* plane, int cell, double value) const {
+    // Writes a plane's cell, in row j of a strip, here and, of the band's first and last row, where
+    // the neighbour reads it. Bands are whole strips.
+    DSNET_BLOCK void put(const Neighbours& to, double* plane, int cell, int j, double value) const {
         plane[cell] = value;
         if (!Shape::kBands) return;
-        const auto at = plane - planes_ + cell;
-        if (to.above != nullptr && cell < to.row) to.above[at + to.band] = value;
-        if (to.below != nullptr && cell >= to.band - to.row) to.below[at - to.band] = value;
+        const int at = int(plane - planes_) + cell;
+        if (j == 0 && cell < kStride && to.above != nullptr) to.above[at + to.band] = value;
+        if (j == kStrip - 1 && cell >= to.band - kStride && to.below != nullptr)
+            to.below[at - to.band] = value;
     }
     // These set what a thread does not need too, which is cheaper than to keep what it had.
     DSNET_BLOCK void take_lists(Thread& own, int t, int windows, int pixels) const {
@@ -200,14 +203,14 @@ struct MemoryStore {
         offset = slope + cells_;
         grey = grey_ + band.origin();
     }
-    DSNET_BLOCK static void put(const Neighbours&, double* plane, int cell, double value) {
+    DSNET_BLOCK static void put(const Neighbours&, double* plane, int cell, int, double value) {
         plane[cell] = value;
     }
     DSNET_BLOCK void take_lists(Thread&, int, int, int) const {}
     DSNET_BLOCK void take_gains(Thread&, int t, int windows, int stride) const {
         each_slot(t, windows, [&](int k) {
-            for (int j = 0; j < kStrip; ++j)
-                gain_[at(t, k, j)] = offset[int(window_list[t + k * kThreads] >> kStrip) + j * stride];
+            const int cell = int(window(Thread(), t, k) >> kStrip);
+            for (int j = 0; j < kStrip; ++j) gain_[at(t, k, j)] = offset[cell + j * stride];
         });
     }
     DSNET_BLOCK void take_relax(Thread&, int t, int pixels) const {
@@ -222,7 +225,9 @@ struct MemoryStore {
     DSNET_BLOCK std::uint32_t window(const Thread&, int t, int k) const {
         return window_list[t + k * kThreads];
     }
-    DSNET_BLOCK int pixel(const Thread&, int t, int k) const { return pixel_list[t + k * kThreads]; }
+    DSNET_BLOCK int pixel(const Thread&, int t, int k) const {
+        return pixel_list[t + k * kThreads];
+    }
     DSNET_BLOCK std::uint32_t counts(const Thread&, int t, int k) const {
         return count_list[t + k * kThreads];
     }

@@ -1,7 +1,7 @@
 // The linear system of one image's matting, set up by a block of threads or by a cluster of blocks.
 // Written against a Block that is either the threads of a GPU or, for tests, a loop over threads on
-// the CPU: what `each` runs knows its thread's number, and nothing is read that another thread wrote
-// since the last `sync`. `reduce` syncs too.
+// the CPU: what `each` runs knows its thread's number, and nothing is read that another thread
+// wrote since the last `sync`. `reduce` syncs too.
 //
 // A Store says where the planes and vectors live: matting_store.h. With several blocks each owns a
 // band of rows, and `put` shows the band's first and last row to its neighbours.
@@ -31,7 +31,7 @@ class MattingSystem {
     DSNET_BLOCK int stride() {
         return Store::kStride > 0 ? Store::kStride : frames_->band.stride;
     }
-    DSNET_BLOCK static int local(int t) { return int(unsigned(t) % unsigned(Block::kThreads)); }
+    DSNET_BLOCK static int local(int t) { return Block::local(t); }
 
     // Writes alpha where it is known, finds the region; returns the pixels by kind.
     DSNET_BLOCK Values<3> take_census(std::int32_t& status) {
@@ -62,7 +62,8 @@ class MattingSystem {
                 right = most(right, x);
             }
             counts[t] = {{double(unknowns), double(foreground), double(background)}};
-            extents[t] = {{double(-top), double(bottom), double(-left), double(right), double(bad)}};
+            extents[t] = {
+                {double(-top), double(bottom), double(-left), double(right), double(bad)}};
         });
         const Values<3> counted = block_.template reduce<Sum>(counts);
         const Values<5> extent = block_.template reduce<Largest>(extents);
@@ -79,7 +80,7 @@ class MattingSystem {
                 frame(t).band = band;
                 frame(t).neighbours = {band.above != 0 ? block_.beside(stores_, t, -1) : nullptr,
                                        band.below != 0 ? block_.beside(stores_, t, 1) : nullptr,
-                                       band.stride, band.height * band.stride};
+                                       band.height * band.stride};
             });
         }
         block_.sync();
@@ -163,8 +164,8 @@ class MattingSystem {
                     const int cell = first + j * stride;
                     const WindowFit fit = (packed >> j & 1) != 0 ? fit_at(t, cell)
                                                                  : WindowFit{0.0, 0.0, false};
-                    own.put(to, own.slope, cell, fit.mean);
-                    own.put(to, own.offset, cell, fit.gain);
+                    own.put(to, own.slope, cell, j, fit.mean);
+                    own.put(to, own.offset, cell, j, fit.gain);
                     if (fit.untied) untied[t].of[0] = 1.0;
                 }
             });
@@ -216,12 +217,14 @@ class MattingSystem {
     template <class T>
     DSNET_BLOCK void clear(T* plane, int t) {
         const Band& band = frame(t).band;
-        for (int i = local(t); i < band.plane(); i += Block::kThreads) plane[i - band.origin()] = T(0);
+        for (int i = local(t); i < band.plane(); i += Block::kThreads)
+            plane[i - band.origin()] = T(0);
     }
 
     // The slope's plane holds 1 where a pixel is unknown.
     DSNET_BLOCK void list_pixels() {
-        const Centres down = window_centres(problem().rows), across = window_centres(problem().cols);
+        const Centres down = window_centres(problem().rows);
+        const Centres across = window_centres(problem().cols);
         block_.compact(
             [&](int t) { return frame(t).band.strip_count(); },
             [&](int t, int item) {
@@ -246,7 +249,8 @@ class MattingSystem {
     }
 
     DSNET_BLOCK void list_windows() {
-        const Centres down = window_centres(problem().rows), across = window_centres(problem().cols);
+        const Centres down = window_centres(problem().rows);
+        const Centres across = window_centres(problem().cols);
         block_.compact(
             [&](int t) { return frame(t).band.strip_count(); },
             [&](int t, int item) {
