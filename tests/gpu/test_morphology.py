@@ -1,0 +1,58 @@
+"""Morphology on a CUDA device: the CPU's bits."""
+
+import numpy as np
+import pytest
+import torch
+
+from dsnet import _C
+from dsnet.labeling import trimap_from_mask
+
+pytestmark = pytest.mark.gpu
+# The last two do not fit a block's shared memory.
+SHAPES = [(1, 1), (63, 65), (64, 64), (128, 130), (256, 256), (700, 640), (1100, 90)]
+
+
+def masks_of(rows, cols, count=5):
+    rng = np.random.default_rng([rows, cols])
+    y, x = np.mgrid[:rows, :cols]
+    masks = [np.zeros((rows, cols), bool), np.ones((rows, cols), bool)]
+    while len(masks) < count:
+        mask = rng.random((rows, cols)) < 0.002
+        for _ in range(3):
+            centre, radius = rng.uniform(0, (rows, cols)), rng.uniform(0.5, max(rows, cols) / 4)
+            mask |= (y - centre[0]) ** 2 + (x - centre[1]) ** 2 <= radius**2
+        masks.append(mask)
+    return np.stack(masks)
+
+
+@pytest.mark.parametrize(("rows", "cols"), SHAPES)
+@pytest.mark.parametrize("radii", [(None, None), (0.0, 2.5), (3.0, None), (40.0, 7.0)])
+def test_strategy_1_equals_the_cpu(rows, cols, radii):
+    masks = masks_of(rows, cols)
+    erosion, dilation = radii
+    given = {"erosion": erosion, "dilation": dilation, "spacing": (1.0, 0.7)}
+    found = trimap_from_mask(torch.from_numpy(masks).cuda(), **given)
+    assert found.is_cuda and found.dtype == torch.uint8
+    wanted = np.stack([trimap_from_mask(mask, **given) for mask in masks])
+    assert np.array_equal(found.cpu().numpy(), wanted)
+
+
+@pytest.mark.parametrize(("rows", "cols"), SHAPES)
+def test_split_with_a_radius_of_its_own_for_each_image(rows, cols):
+    masks, device = masks_of(rows, cols), 0
+    radii = np.random.default_rng(0).uniform(0, 20, (2, len(masks)))
+    on = {name: torch.from_numpy(a).cuda() for name, a in (("m", masks), ("r", radii))}
+    out = torch.empty(masks.shape, dtype=torch.uint8, device="cuda")
+    statuses = torch.empty(len(masks), dtype=torch.int32, device="cuda")
+    # Room for two images at a time.
+    nbytes = 2 * _C.cuda_split_trimap_workspace_bytes(rows, cols, device)
+    workspace = torch.empty(max(nbytes, 1), dtype=torch.uint8, device="cuda")
+    stream = torch.cuda.current_stream().cuda_stream
+    _C.cuda_split_trimap(
+        on["m"].data_ptr(), 0, on["r"][0].data_ptr(), on["r"][1].data_ptr(), 0, out.data_ptr(),
+        statuses.data_ptr(), *masks.shape, workspace.data_ptr(), nbytes, device, stream,
+    )  # fmt: skip
+    wanted = [
+        _C.split_trimap(mask, *pair, 1.0, 1.0) for mask, pair in zip(masks, radii.T, strict=True)
+    ]
+    assert np.array_equal(out.cpu().numpy(), wanted) and not statuses.any()
