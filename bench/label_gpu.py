@@ -1,0 +1,303 @@
+"""Labels on a GPU beside the CPU's: `python -m bench.label --device cuda`.
+
+Crops a second of trimaps (strategy 1, default margins), matting and whole labels from RECIST marks,
+at several sizes and batches, against the compiled CPU path on all cores of the same machine and on
+one, and against SciPy's distance transforms and PyMatting on one core. Crops are those of
+`bench.label`, repeated to fill a batch.
+
+Parity first, on every distinct crop: trimaps equal to the bit, alpha within 1e-3 of the CPU's, the
+same binary masks. Without it there is no ratio. Trimaps and matting are timed on the device alone,
+between events, their arrays being there; whole labels by the clock, from images in host memory to
+labels. `limits` tells how many crops a second each stage of the whole could do by itself: the least
+is what limits it. `of_copy` is the share of a device-to-device copy's bandwidth, measured in the
+same run, that reading every input once and writing every output once would need.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterator
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from bench.cases import Case, all_cases
+from bench.machine import machine, machine_line
+from bench.stock import scipy_trimap, stock_matting
+
+SIZES = (64, 128, 256)
+BATCHES = (1, 8, 64, 512, 4096, 65536)
+MOST_PIXELS = 1 << 28  # of a batch: 65536 crops of 64x64
+CPU_PIXELS = 1 << 22  # of the batch that the CPU's rate is taken from
+PEER_CROPS = 6
+COLUMNS = ("what", "pixels", "batch", "crops/s", "all cores", "ratio", "of copy", "parity")
+# Bytes a pixel that must go through device memory.
+BYTES = {"trimap": 2, "matting": 4 + 1 + 4}
+
+
+def main(options: argparse.Namespace) -> None:
+    """Measure on a CUDA device, tell and write JSON; exits with a line where there is none."""
+    from dsnet.labeling._device import device_index
+
+    try:
+        index = device_index(options.device)
+    except (RuntimeError, ValueError) as error:
+        sys.exit(f"bench.label: {error}")
+    console = Console(width=132)
+    begin, done = time.monotonic(), {"machine": {**machine(), **about(index)}, "rows": []}
+    console.print(machine_line(done["machine"]), highlight=False)
+    bandwidth = copy_bandwidth(options.device)
+    done["copy_gb_per_second"] = bandwidth / 1e9
+    console.print(f"device-to-device copy: {bandwidth / 1e9:.0f} GB/s", highlight=False)
+    table = Table(title="crops a second", title_justify="left")
+    for column in COLUMNS:
+        table.add_column(column, justify="left" if column in ("what", "parity") else "right")
+    for size in [s for s in options.sizes if s in SIZES]:
+        cases = all_cases(size, options.cases or 24, console.print)
+        for row in measure(cases, options.device, BATCHES):
+            if "share_of" in row:
+                floor = row["crops_per_second"] * size * size * BYTES[row.pop("share_of")]
+                row["of_copy"] = floor / bandwidth
+            done["rows"].append(row)
+            table.add_row(*cells(row))
+            if options.seconds is not None and time.monotonic() - begin > options.seconds:
+                break
+        else:
+            continue
+        console.print(f"after {options.seconds} s the rest was left out", highlight=False)
+        break
+    console.print(table)
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    options.out.write_text(json.dumps(done, indent=1) + "\n")
+
+
+def about(index: int) -> dict:
+    from dsnet import _C
+
+    info = _C.cuda_device_info(index)
+    return {"gpu": info["name"], "multiprocessors": info["processors"]}
+
+
+def measure(cases: list[Case], device: str, batches: tuple[int, ...]) -> Iterator[dict]:
+    """Yield a row for each part and batch; `device` may be "cpu" to see that it runs."""
+    import torch
+
+    from dsnet import _C
+    from dsnet.labeling import closed_form_matting, label_batch
+    from dsnet.labeling.matting import DEFAULT_RTOL
+    from dsnet.torch_ops import trimap_from_mask
+
+    threads = os.cpu_count() or 1
+    torch.set_num_threads(threads)
+    size = len(cases[0].image)
+    batches = tuple(b for b in batches if b * size * size <= MOST_PIXELS)
+    images, marks = np.stack([c.image for c in cases]), [c.mark for c in cases]
+    labels = label_batch(images, marks)
+    masks = np.stack([label.binary for label in labels])
+    trimaps = _C.trimap_batch(masks.view(np.uint8), None, None, 1.0, 1.0, threads)
+    alphas, _ = _C.matting_batch(images, trimaps, DEFAULT_RTOL, threads)
+
+    def matting(image, trimap):
+        if image.device.type == "cpu":
+            arrays = (image.numpy(), trimap.numpy())
+            return torch.from_numpy(_C.matting_batch(*arrays, DEFAULT_RTOL, threads)[0])
+        return closed_form_matting(image, trimap)[0]
+
+    scipy_seconds = per_crop(lambda i: scipy_trimap(masks[i], 2.0), len(cases))
+    pymatting_seconds = per_crop(lambda i: stock_matting(images[i], trimaps[i]), len(cases))
+    parts = {
+        "trimap": (trimap_from_mask, (masks,), trimaps, "SciPy", scipy_seconds),
+        "matting": (matting, (images, trimaps), alphas, "PyMatting", pymatting_seconds),
+    }
+    cpu_count = max(min(CPU_PIXELS // (size * size), max(batches)), 1)
+    for name, (function, inputs, expected, peer, peer_seconds) in parts.items():
+        on_device = [torch.from_numpy(array).to(device) for array in inputs]
+        found = function(*on_device).cpu().numpy()
+        parity = parity_of(name, found, expected)
+        on_cpu = [torch.from_numpy(filled(array, cpu_count)) for array in inputs]
+        cpu_seconds = median_seconds(lambda f=function, a=on_cpu: f(*a), "cpu")
+        for batch in batches:
+            held = [filled_tensor(array, batch) for array in on_device]
+            seconds = median_seconds(lambda f=function, a=held: f(*a), device)
+            yield row_of(
+                name, size, batch, seconds, cpu_count / cpu_seconds, parity,
+                share_of=name, peer=peer, peer_per_second=1 / peer_seconds,
+            )  # fmt: skip
+            del held
+    found = label_batch(images, marks, device=device)
+    parity = labels_parity(found, labels)
+    cpu = [filled(images, cpu_count), filled_list(marks, cpu_count)]
+    every = median_seconds(lambda: label_batch(*cpu), "cpu")
+    few = max(cpu_count // threads, 1)
+    one = median_seconds(lambda: label_batch(cpu[0][:few], cpu[1][:few], 1), "cpu")
+    limits = stage_rates(cases, device, cpu_count) if device != "cpu" else {}
+    for batch in batches:
+        block, block_marks = filled(images, batch), filled_list(marks, batch)
+        seconds = median_seconds(
+            lambda a=block, b=block_marks: label_batch(a, b, device=device), "cpu"
+        )
+        yield row_of(
+            "label", size, batch, seconds, cpu_count / every, parity,
+            one_core_per_second=few / one, limits=limits,
+        )  # fmt: skip
+
+
+def row_of(what, size, batch, seconds, cpu_rate, parity, **more) -> dict:
+    rate = batch / seconds
+    return {
+        "what": what,
+        "pixels": size,
+        "batch": batch,
+        "crops_per_second": rate,
+        "all_cores_per_second": cpu_rate,
+        "ratio": rate / cpu_rate if parity[0] else None,
+        "parity": parity[1] if parity[0] else f"FAILS: {parity[1]}",
+        **more,
+    }
+
+
+def stage_rates(cases: list[Case], device: str, count: int) -> dict[str, float]:
+    """Crops a second of each stage of a whole label by itself."""
+    from dsnet import _C
+    from dsnet.labeling import _pipeline
+    from dsnet.labeling._device import CudaEngine, device_index
+    from dsnet.labeling.edge_model import native_network
+    from dsnet.labeling.matting import DEFAULT_RTOL
+    from dsnet.labeling.soft_mask import PRIOR_WEIGHT
+
+    settings = _pipeline.MattingSettings(PRIOR_WEIGHT, DEFAULT_RTOL)
+    engine, threads = CudaEngine(device_index(device)), os.cpu_count() or 1
+    images = filled(np.stack([c.image for c in cases]), count)
+    coordinates = filled(np.stack([c.mark.coordinates for c in cases]), count)
+    slot = _pipeline._Slot(engine, engine.stream())
+    slot.shape(count, *images.shape[1:])
+    host = slot.host
+    network, seconds = native_network(), {}
+    for _ in range(2):  # the first warms up
+        start = time.perf_counter()
+        begun = _C.begin_labels(
+            images, coordinates, network, host["images"], host["trimaps"], host["priors"],
+            host["masks"], threads,
+        )  # fmt: skip
+        seconds["cut and trimap, CPU"] = time.perf_counter() - start
+        start = time.perf_counter()
+        for name in ("images", "trimaps", "priors"):
+            engine.to_device(slot.memory[name], host[name], slot.stream)
+        engine.wait(engine.mark(slot.stream))
+        seconds["copy to the GPU"] = time.perf_counter() - start
+        start = time.perf_counter()
+        engine.launch(slot.memory, images.shape, settings, slot.stream)
+        engine.wait(engine.mark(slot.stream))
+        seconds["matting, GPU"] = time.perf_counter() - start
+        start = time.perf_counter()
+        for name in ("alphas", "results"):
+            engine.to_host(host[name], slot.memory[name], slot.stream)
+        engine.wait(engine.mark(slot.stream))
+        seconds["copy from the GPU"] = time.perf_counter() - start
+        start = time.perf_counter()
+        _C.finish_labels(
+            begun, host["images"], host["trimaps"], host["priors"], host["masks"],
+            host["alphas"], host["results"], PRIOR_WEIGHT, DEFAULT_RTOL, 0.0, threads,
+        )  # fmt: skip
+        seconds["scores, CPU"] = time.perf_counter() - start
+    return {stage: count / spent for stage, spent in seconds.items()}
+
+
+def median_seconds(call: Callable, device: str, budget: float = 0.6, least: int = 3) -> float:
+    """The median of as many calls as fit into the budget, after one that warms up."""
+    call()
+    times, begin = [], time.perf_counter()
+    while len(times) < least or (time.perf_counter() - begin < budget and len(times) < 200):
+        times.append(seconds_of(call, device))
+        if time.perf_counter() - begin > 4 * budget:
+            break
+    return statistics.median(times)
+
+
+def seconds_of(call: Callable, device: str) -> float:
+    if device == "cpu":
+        start = time.perf_counter()
+        call()
+        return time.perf_counter() - start
+    import torch
+
+    start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    with torch.cuda.device(device):
+        start.record()
+        call()
+        end.record()
+    end.synchronize()
+    return start.elapsed_time(end) / 1e3
+
+
+def copy_bandwidth(device: str, nbytes: int = 1 << 30) -> float:
+    """Bytes read and written a second by a device-to-device copy."""
+    import torch
+
+    source = torch.randint(0, 256, (nbytes,), dtype=torch.uint8, device=device)
+    target = torch.empty_like(source)
+    return 2 * nbytes / median_seconds(lambda: target.copy_(source), device)
+
+
+def per_crop(function: Callable[[int], object], count: int) -> float:
+    """Seconds a crop of a peer, on one core."""
+    chosen = range(0, count, max(count // PEER_CROPS, 1))
+    function(0)
+    times = []
+    for i in chosen:
+        start = time.perf_counter()
+        try:
+            function(i)
+        except Exception:  # PyMatting gives up on some: they do not count
+            continue
+        times.append(time.perf_counter() - start)
+    return statistics.median(times) if times else float("inf")
+
+
+def parity_of(name: str, found: np.ndarray, expected: np.ndarray) -> tuple[bool, str]:
+    if name == "trimap":
+        unequal = int((found != expected).any(axis=(1, 2)).sum())
+        return unequal == 0, "bit-equal" if unequal == 0 else f"{unequal} crops differ"
+    error = float(np.abs(found - expected).max())
+    return error < 1e-3, f"max {error:.1e}"
+
+
+def labels_parity(found: list, expected: list) -> tuple[bool, str]:
+    error = max(
+        float(np.abs(a.alpha - b.alpha).max()) for a, b in zip(found, expected, strict=True)
+    )
+    same = all(np.array_equal(a.binary, b.binary) for a, b in zip(found, expected, strict=True))
+    return error < 1e-3 and same, f"max {error:.1e}, {'same' if same else 'other'} binary masks"
+
+
+def filled(array: np.ndarray, count: int) -> np.ndarray:
+    return array[np.arange(count) % len(array)]
+
+
+def filled_list(values: list, count: int) -> list:
+    return [values[i % len(values)] for i in range(count)]
+
+
+def filled_tensor(tensor, count: int):
+    import torch
+
+    return tensor[torch.arange(count, device=tensor.device) % len(tensor)]
+
+
+def cells(row: dict) -> list[str]:
+    return [
+        row["what"],
+        f"{row['pixels']}x{row['pixels']}",
+        str(row["batch"]),
+        f"{row['crops_per_second']:,.0f}",
+        f"{row['all_cores_per_second']:,.0f}",
+        "" if row["ratio"] is None else f"{row['ratio']:.1f}x",
+        f"{100 * row['of_copy']:.1f} %" if "of_copy" in row else "",
+        row["parity"],
+    ]
