@@ -7,7 +7,8 @@ Rows, each a whole step of `dsnet.train` (gather, augment, network, discriminato
 - eager-ours     the same with the fused operations
 - compiled       the paper's recipe by `torch.compile`, without them
 - compiled-ours  and with them
-- graphs         with them, replayed as CUDA graphs; CUDA only
+- compiled-nhwc  and in memory format NHWC
+- graphs         and replayed as CUDA graphs; CUDA only
 - fast           `--recipe fast --compile`
 - fast-plain     the same without the fused operations
 
@@ -59,6 +60,7 @@ class Row(NamedTuple):
     ours: bool
     compile: bool
     cuda_graphs: bool = False
+    channels_last: bool = False
 
 
 ROWS = {
@@ -66,7 +68,8 @@ ROWS = {
     "fast": Row("fast", ours=True, compile=True),
     "compiled-ours": Row("paper", ours=True, compile=True),
     "compiled": Row("paper", ours=False, compile=True),
-    "graphs": Row("paper", ours=True, compile=True, cuda_graphs=True),
+    "compiled-nhwc": Row("paper", ours=True, compile=True, channels_last=True),
+    "graphs": Row("paper", ours=True, compile=True, cuda_graphs=True, channels_last=True),
     "fast-plain": Row("fast", ours=False, compile=True),
     "eager-ours": Row("paper", ours=True, compile=False),
 }
@@ -74,8 +77,8 @@ PARTS_OF = ("eager", "fast", "compiled-ours")
 # The most telling first, for where time ends before the list does.
 ORDER = (
     ("row", "eager"), ("parts", "eager"), ("row", "fast"), ("row", "compiled-ours"),
-    ("row", "compiled"), ("parts", "fast"), ("row", "graphs"), ("row", "fast-plain"),
-    ("row", "eager-ours"), ("parts", "compiled-ours"),
+    ("row", "compiled"), ("row", "graphs"), ("parts", "fast"), ("row", "fast-plain"),
+    ("row", "compiled-nhwc"), ("row", "eager-ours"), ("parts", "compiled-ours"),
 )  # fmt: skip
 COMPARED = ("total", "dice", "soft", "gan", "discriminator")
 # Losses, gradients.
@@ -244,7 +247,7 @@ class Bench:
         return Supply(self.data, self.batches[row.recipe], self._memory_format(row))
 
     def _memory_format(self, row: Row) -> torch.memory_format:
-        last = RECIPES[row.recipe].get("channels_last", False)
+        last = row.channels_last or RECIPES[row.recipe].get("channels_last", False)
         return torch.channels_last if last else torch.contiguous_format
 
     def _parity(self, row: Row, step: AdversarialStep, supply: Supply) -> dict:

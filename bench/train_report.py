@@ -65,7 +65,8 @@ def goal_lines(result: dict) -> Iterator[str]:
         return
     rows = {row["row"]: row for row in result["rows"]}
     backbone = [p for p in result["parts"] if (p["row"], p["part"]) == ("fast", "backbone")]
-    fast, single = rows.get("fast"), [rows[n] for n in ("compiled-ours", "graphs") if n in rows]
+    fast = rows.get("fast")
+    single = [rows[n] for n in ("compiled-ours", "compiled-nhwc", "graphs") if n in rows]
     if fast and fast["ratio"]:
         yield _told("fast recipe over eager", fast["ratio"], FAST_GOAL, "x")
     if fast:

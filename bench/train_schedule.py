@@ -33,10 +33,10 @@ from torch._inductor.graph import GraphLowering
 from torch._prims_common import suggest_memory_format
 
 import dsnet_kernels  # noqa: F401  (its submodules carry the names of its functions)
-from bench.train import ROWS
+from bench.train import ROWS, Row
 from bench.train_parts import make, plain
 from dsnet.training.settings import RECIPES
-from dsnet.training.step import AdversarialStep, Batch
+from dsnet.training.step import AdversarialStep, Batch, compiler_options
 
 H100 = types.SimpleNamespace(
     name="H100", major=9, minor=0, multi_processor_count=132, warp_size=32, gcnArchName="",
@@ -87,7 +87,7 @@ def main() -> None:
     row = ROWS[options.row]
     recipe = RECIPES[row.recipe]
     batch = options.batch or recipe["batch"]
-    schedule = count({"width": options.width}, batch, options.size, recipe, row.ours)
+    schedule = count({"width": options.width}, batch, options.size, recipe, row)
     table = Table(title=f"{options.row}, batch {batch}, scheduled for sm_90, nothing measured")
     for k, column in enumerate(("kernel", "number", "GB an image")):
         table.add_column(column, justify="right" if k else "left")
@@ -99,22 +99,23 @@ def main() -> None:
     Console(width=110).print(table)
 
 
-def count(shape: dict, batch: int, size: int, recipe: dict, ours: bool) -> Schedule:
+def count(shape: dict, batch: int, size: int, recipe: dict, row: Row) -> Schedule:
     """The schedule of one step's forward and backward pass; replaces parts of torch for good."""
     schedule = Schedule()
     pretend(schedule)
     network, judge = make(shape)
-    if not ours:
+    if not row.ours:
         plain(network)
-    last = recipe.get("channels_last", False)
+    last = row.channels_last or recipe.get("channels_last", False)
     memory = torch.channels_last if last else torch.contiguous_format
     step = AdversarialStep(
         network.to(memory_format=memory), judge.to(memory_format=memory),
         precision=recipe["precision"],
     )  # fmt: skip
+    options = compiler_options(network)
     backend = aot_autograd(
-        fw_compiler=partial(compile_for_gpu, backward=False),
-        bw_compiler=partial(compile_for_gpu, backward=True),
+        fw_compiler=partial(compile_for_gpu, options=options, backward=False),
+        bw_compiler=partial(compile_for_gpu, options=options, backward=True),
         decompositions=select_decomp_table(), partition_fn=partition,
     )  # fmt: skip
     objective = step.objective
@@ -163,7 +164,7 @@ def partition(joint, *args, **keywords):
     return min_cut_rematerialization_partition(joint, *args, **keywords)
 
 
-def compile_for_gpu(graph, inputs, *, backward: bool):
+def compile_for_gpu(graph, inputs, *, options: dict, backward: bool):
     """Schedule the graph as if it lay on the GPU; returns a function without contents."""
     outputs = next(iter(reversed(graph.graph.nodes))).args[0]
     values = [node.meta["val"] if isinstance(node, torch.fx.Node) else node for node in outputs]
@@ -171,7 +172,7 @@ def compile_for_gpu(graph, inputs, *, backward: bool):
     available = torch.cuda.is_available
     torch.cuda.is_available = lambda: True
     try:
-        with torch._inductor.config.patch(fx_graph_cache=False):
+        with torch._inductor.config.patch({"fx_graph_cache": False, **options}):
             compile_fx_inner(graph, moved, is_backward=backward)
     except Exception as error:
         if "Scheduled" not in repr(error) and not isinstance(error, Scheduled):

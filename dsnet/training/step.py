@@ -9,6 +9,7 @@ Public
     ``.run(batches, lr) -> StepLosses(total, dice, soft, gan, discriminator, overlap)``
     ``.network``, ``.discriminator``, ``.optimizers``, ``.scaler``
 ``autocast(image, precision)``: the context in which the step computes
+``compiler_options(network, cuda_graphs=False) -> dict``
 ``compiled_graphs() -> int``
 ``Batch(image, soft, binary, teacher_outputs=None)``
 
@@ -148,9 +149,9 @@ class AdversarialStep:
         self.discriminator = discriminator if network.config.rung.gan_loss else None
         self.objective = _Objective(network, self.discriminator, precision)
         if compile:
-            how = {"backend": compile} if isinstance(compile, str) else {}
-            if cuda_graphs:
-                how["mode"] = "reduce-overhead"
+            how = {"options": compiler_options(network, cuda_graphs)}
+            if isinstance(compile, str):
+                how = {"backend": compile}
             compute = self.objective.compute
             self.objective.compute = torch.compile(compute, fullgraph=True, dynamic=False, **how)
         if distributed:
@@ -210,6 +211,21 @@ class AdversarialStep:
         last = index == self.accumulate - 1
         is_parallel = isinstance(self.objective, nn.parallel.DistributedDataParallel)
         return self.objective.no_sync() if is_parallel and not last else nullcontext()
+
+
+def compiler_options(network: nn.Module, cuda_graphs: bool = False) -> dict[str, bool]:
+    """What `torch.compile` is told of the step.
+
+    By itself inductor holds a training graph of narrow convolutions to be better off in NCHW, and
+    then copies what convolutions to one channel read to a layout that no kernel of cuDNN knows.
+    Where the weights lie in NHWC, so shall all.
+    """
+    last = all(
+        p.is_contiguous(memory_format=torch.channels_last)
+        for p in network.parameters()
+        if p.ndim == 4
+    )
+    return {"force_layout_optimization": last, "triton.cudagraphs": cuda_graphs}
 
 
 def compiled_graphs() -> int:

@@ -20,6 +20,7 @@ from dsnet.training.step import (
     AdversarialStep,
     Batch,
     compiled_graphs,
+    compiler_options,
     learning_rate,
     make_optimizer,
 )
@@ -134,6 +135,16 @@ def test_a_step_is_one_graph_and_none_is_made_later():
         x, y = eager.run([batch(seed=k)], 1e-3), step.run([batch(seed=k)], 1e-3)
         torch.testing.assert_close(torch.stack(x), torch.stack(y), atol=1e-5, rtol=1e-5)
     assert compiled_graphs() - before == 1
+
+
+def test_the_compiler_keeps_the_layout_of_the_weights():
+    network = build("dsnet", **TINY)
+    assert compiler_options(network) == {
+        "force_layout_optimization": False,
+        "triton.cudagraphs": False,
+    }
+    options = compiler_options(network.to(memory_format=torch.channels_last), cuda_graphs=True)
+    assert all(options.values()) and set(options) <= set(torch._inductor.list_options())
 
 
 @pytest.mark.long
