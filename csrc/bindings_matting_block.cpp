@@ -8,6 +8,7 @@
 
 #include "arguments.h"
 #include "matting_host_block.h"
+#include "matting_store.h"
 
 namespace dsnet {
 namespace {
@@ -20,7 +21,8 @@ Array<T> batch_argument(const py::object& value, const char* name, const Array<f
     for (int axis = 0; axis < 3; ++axis)
         if (array.shape(axis) < (axis == 0 ? 0 : 1) ||
             (images != nullptr && array.shape(axis) != images->shape(axis)))
-            throw py::value_error(std::string(name) + " must be [N, H, W] as images, H, W >= 1, got " +
+            throw py::value_error(std::string(name) +
+                                  " must be [N, H, W] as images, H, W >= 1, got " +
                                   shape_text(array));
     return array;
 }
@@ -72,6 +74,22 @@ py::tuple matting_block(const py::object& images_value, const py::object& trimap
     return py::make_tuple(std::move(alphas), std::move(infos));
 }
 
+// Threads and dynamic shared memory of the kernels in matting.cu, by name.
+py::dict matting_kernels() {
+    using namespace matting_device;
+    const auto figures = [](int threads, std::size_t shared) {
+        py::dict of;
+        of["threads"] = threads;
+        of["shared_bytes"] = shared;
+        return of;
+    };
+    py::dict kernels;
+    kernels["solve_small"] = figures(SmallStore::kThreads, SmallStore::kSharedBytes);
+    kernels["solve_bands"] = figures(kBandThreads, kBandSharedBytes);
+    kernels["solve_large"] = figures(kLargeThreads, 0);
+    return kernels;
+}
+
 }  // namespace
 
 void bind_matting_block(py::module_& module) {
@@ -100,6 +118,8 @@ alphas : float32 [N, H, W]
 infos : list of dict
     status (0 done, 2, 3, 4 for an unusable image, trimap or prior, then alpha is NaN), solved
     (False without a system to solve), iterations, residual, converged, unknowns.)");
+    module.def("matting_block_kernels", &matting_kernels,
+               "threads and shared_bytes (dynamic) of the matting kernels, for tests.");
 }
 
 }  // namespace dsnet
