@@ -53,9 +53,7 @@ def is_on_device(value: Any) -> bool:
         return False
     if _library(value) == "torch":
         return value.device.type == "cuda"
-    if hasattr(type(value), "__cuda_array_interface__") or hasattr(
-        value, "__cuda_array_interface__"
-    ):
+    if _interface(value) is not None:
         return True
     told = getattr(value, "__dlpack_device__", None)
     return told is not None and int(told()[0]) in _DLPACK_CUDA
@@ -86,7 +84,7 @@ def read(value: Any, name: str, dtypes: tuple[str, ...]) -> DeviceArray:
         )
     if _library(value) == "torch":
         value = value.detach()
-    interface = getattr(value, "__cuda_array_interface__", None)
+    interface = _interface(value)
     found = _by_dlpack(value, name) if interface is None else _by_interface(value, interface, name)
     address, shape, strides, dtype, device, stream, owner = found
     if dtype.name not in dtypes or not dtype.isnative:
@@ -174,6 +172,14 @@ def address_of(made: Any) -> int:
     if isinstance(made, _Made):
         return made.memory.address
     return made.__cuda_array_interface__["data"][0]
+
+
+def _interface(value: Any) -> dict | None:
+    # Some libraries' arrays have the attribute, but raise where they are in host memory.
+    try:
+        return getattr(value, "__cuda_array_interface__", None)
+    except Exception:
+        return None
 
 
 class _Made:
