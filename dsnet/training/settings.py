@@ -70,7 +70,7 @@ class Settings:
     teacher_blocks: int = _option(16, "network", "blocks of a teacher that was not trained")
     teacher_features: int = _option(64, "network", "features of a teacher that was not trained")
     device: str = _option("auto", "speed", "cpu, cuda or auto")
-    compile: bool = _option(False, "speed", "one compiled graph for each half of the step")
+    compile: bool = _option(False, "speed", "the step as one compiled graph")
     cuda_graphs: bool = _option(False, "speed", "replay CUDA graphs; with --compile, on CUDA")
     channels_last: bool = _option(False, "speed", "memory format NHWC")
     teacher_cache_gb: float = _option(
