@@ -12,7 +12,7 @@ import contextlib
 import queue
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -155,7 +155,8 @@ class Pipeline:
         coordinates: np.ndarray,
         threads: int,
         chunk: int | None = None,
-    ) -> list[tuple]:
+        make: Callable[[Iterable[tuple]], list] = list,
+    ) -> list:
         """Label crops.
 
         Parameters
@@ -165,19 +166,23 @@ class Pipeline:
         threads : int
         chunk : int, optional
             Crops in a chunk, at most.
+        make : callable
+            Makes a chunk's labels, while other chunks are under way, from tuples: alpha, binary,
+            trimap and the lists states, values, scores of each crop, as `_C.label_batch` tells
+            them.
 
         Returns
         -------
-        list of N tuples
-            alpha, binary, trimap and the lists states, values, scores of each crop, as
-            `_C.label_batch` tells them.
+        list of N
+            What `make` made; the tuples without it.
 
         Raises
         ------
         OutOfDeviceMemory
             Where the device has no room for a single crop.
         """
-        done: list[tuple | None] = [None] * len(images)
+        done: list[Any] = [None] * len(images)
+        missing = np.ones(len(images), dtype=bool)
         self.solved_again = 0
         with self._lock:
             for rows in _by_size(images):
@@ -186,9 +191,10 @@ class Pipeline:
                     try:
                         flights = self._fly(images, coordinates, rows, size, threads)
                         with contextlib.closing(flights):
-                            for found, labels in flights:
-                                for row, label in zip(found.tolist(), labels, strict=True):
+                            for found, told in flights:
+                                for row, label in zip(found.tolist(), make(told), strict=True):
                                     done[row] = label
+                                missing[found] = False
                     except OutOfDeviceMemory:
                         self._slots.clear()
                         if size == 1:
@@ -198,11 +204,11 @@ class Pipeline:
                         # What is still under way may write to the slots' memory.
                         self._slots.clear()
                         raise
-                    rows = np.array([row for row in rows if done[row] is None], dtype=np.intp)
+                    rows = rows[missing[rows]]
         return done
 
     def _fly(self, images, coordinates, rows, size, threads) -> Iterator[tuple]:
-        """Yield each chunk's rows and labels, in order."""
+        """Yield each chunk's rows and what is told of them, in order."""
         engine = self.engine
         chunks = [rows[i : i + size] for i in range(0, len(rows), size)]
         while len(self._slots) < min(SLOTS, len(chunks)):
@@ -236,9 +242,9 @@ class Pipeline:
                 flight = flying.get()
                 if isinstance(flight, BaseException):
                     raise flight
-                labels = self._finish(flight, threads)
+                told = self._finish(flight, threads)
                 free.put(flight.slot)
-                yield flight.rows, labels
+                yield flight.rows, told
         finally:
             stopping.set()
             free.put(None)
@@ -266,7 +272,7 @@ class Pipeline:
             raise
         return flight
 
-    def _finish(self, flight: _Flight, threads: int) -> list[tuple]:
+    def _finish(self, flight: _Flight, threads: int) -> Iterable[tuple]:
         self.engine.wait(flight.mark)
         count = len(flight.rows)
         seconds = (time.perf_counter() - flight.started) / count
@@ -278,7 +284,7 @@ class Pipeline:
         )  # fmt: skip
         self.solved_again += again
         told = (states.tolist(), values.tolist(), scores.tolist())
-        return list(zip(alphas, binaries, trimaps, *told, strict=True))
+        return zip(alphas, binaries, trimaps, *told, strict=True)
 
     def _settle(self, flying: queue.SimpleQueue) -> None:
         """Wait for what was started and will not be finished: it uses the slots' memory."""

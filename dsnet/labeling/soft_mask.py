@@ -288,7 +288,7 @@ def _label_on_device(images, coordinates, threads, index) -> list[SoftLabel | No
     if not len(images) or 0 in np.shape(images[0]):
         return [None] * len(images)
     pipeline = _device.pipeline(index, MattingSettings(PRIOR_WEIGHT, DEFAULT_RTOL))
-    return _as_labels(pipeline.run(images, coordinates, threads))
+    return pipeline.run(images, coordinates, threads, make=_as_labels)
 
 
 def _as_labels(rows) -> list[SoftLabel | None]:
