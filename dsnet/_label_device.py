@@ -48,6 +48,12 @@ class DeviceJob:
         """Leave behind what this process has read: it goes to another one."""
         return {**self.__dict__, "_reading": None}
 
+    def split(self) -> tuple[DeviceJob, ...]:
+        """Return two halves; none of a single job."""
+        half = len(self.jobs) // 2
+        parts = (self.jobs[:half], self.jobs[half:]) if half else ()
+        return tuple(DeviceJob(part, self.device, self.threads) for part in parts)
+
     def read_ahead(self) -> None:
         """Begin to read, beside whatever else is done."""
         reader = ThreadPoolExecutor(1, thread_name_prefix="dsnet-read")

@@ -154,6 +154,10 @@ def _run_alone(job, stop: Stop) -> list[LabelRecord]:
             with contextlib.suppress(FutureTimeout):
                 return future.result(timeout=POLL_SECONDS)
     except BrokenProcessPool:
+        # A group of jobs is searched by halves for the one that kills.
+        parts = job.split() if hasattr(job, "split") else ()
+        if parts:
+            return [record for part in parts for record in _run_alone(part, stop)]
         return failed_rows(job, "the worker process died on this file (killed, or out of memory)")
     finally:
         pool.close()

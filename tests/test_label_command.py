@@ -3,6 +3,8 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import Future
+from concurrent.futures.process import BrokenProcessPool
 
 import numpy as np
 import pytest
@@ -366,6 +368,31 @@ def test_processes_share_the_devices_out(monkeypatch):
         monkeypatch.setattr(_label_runs, "_worker_number", number)
         assert _label_device.worker_device("cuda") == device
     assert _label_device.worker_device("cuda:1") == "cuda:1"
+
+
+def test_a_group_that_kills_its_process_costs_one_job(monkeypatch):
+    class Pool:
+        """A process that job 5 kills."""
+
+        def __init__(self, workers):
+            pass
+
+        def submit(self, group):
+            future = Future()
+            if 5 in [job.number for job in group.jobs]:
+                future.set_exception(BrokenProcessPool())
+            else:
+                future.set_result([r for job in group.jobs for r in job.run()])
+            return future
+
+        def close(self):
+            pass
+
+    monkeypatch.setattr(_label_runs, "_Pool", Pool)
+    groups = _label_device.in_groups([Job(i) for i in range(9)], "cuda", 2, rows=14)
+    found = outcomes(groups, 2)
+    assert [key for key, _ in found] == [f"{i}-{part}" for i in range(9) for part in "ab"]
+    assert {key for key, error in found if "worker process died" in error} == {"5-a", "5-b"}
 
 
 @pytest.mark.skipif(has_device(), reason="there is a CUDA device")
