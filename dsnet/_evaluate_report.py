@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +23,8 @@ COLUMNS = {
     "surface_dice": ("surface Dice %", 100.0, 2),
 }
 
+STATISTICS = ("mean", "std", "median", "count")
+
 
 def write(rows: list, out: Path, cases: int = 6) -> None:
     """table.md, table.csv, cases.csv and figure.png of `Scored` rows in the folder `out`."""
@@ -30,12 +34,10 @@ def write(rows: list, out: Path, cases: int = 6) -> None:
     text += "".join(f"\n{row.name}: {note}.\n" for row in rows for note in row.notes)
     _write_text(out / "table.md", text)
     names = list(rows[0].values)
-    figures = [
-        ["network", "cases", *(f"{n}_{s}" for n in names for s in ("mean", "std", "median"))]
-    ]
+    figures = [["network", "cases", *(f"{n}_{s}" for n in names for s in STATISTICS)]]
     for row in rows:
-        each = [(v.mean(), v.std(), np.median(v)) for v in row.values.values()]
-        figures.append([row.name, len(row.keys), *(f"{x:.6g}" for three in each for x in three)])
+        each = [x for v in row.values.values() for x in _statistics(v)]
+        figures.append([row.name, len(row.keys), *(f"{x:.6g}" for x in each)])
     _write_csv(out / "table.csv", figures)
     table = [["network", "key", "patient", "truth_px", "predicted_px", *names]]
     for row in rows:
@@ -51,16 +53,49 @@ def write(rows: list, out: Path, cases: int = 6) -> None:
 def _table(rows: list) -> tuple[list[str], list[list[str]]]:
     names = list(rows[0].values)
     heads = ["network", "cases", *(COLUMNS[name][0] for name in names), "median DICE %"]
+    heads = [f"{h} ({rows[0].tolerance:g} px)" if h.startswith("surface") else h for h in heads]
     lines = []
     for row in rows:
         cells = []
         for name in names:
             _, factor, digits = COLUMNS[name]
-            value = factor * row.values[name]
-            cells.append(f"{value.mean():.{digits}f} ± {value.std():.{digits}f}")
+            mean, std, *_ = _statistics(factor * row.values[name])
+            cells.append(f"{mean:.{digits}f} ± {std:.{digits}f}")
         median = f"{100 * np.median(row.values['dice']):.2f}"
         lines.append([row.name, str(len(row.keys)), *cells, median])
     return heads, lines
+
+
+def _statistics(values: np.ndarray) -> tuple[float, float, float, int]:
+    """Over the cases that have a value."""
+    values = values[np.isfinite(values)]
+    if not values.size:
+        return np.nan, np.nan, np.nan, 0
+    return values.mean(), values.std(), np.median(values), values.size
+
+
+@contextlib.contextmanager
+def progress():
+    """A bar on a terminal: yields a callable of name, cases done and all cases."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+
+    columns = "{task.description}", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    tasks = {}
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+
+        def on_progress(name: str, done: int, total: int) -> None:
+            if done >= total and name in tasks:
+                bar.remove_task(tasks.pop(name))
+                return
+            if name not in tasks:
+                tasks[name] = bar.add_task(name, total=total)
+            bar.update(tasks[name], completed=done)
+
+        yield on_progress
 
 
 def show(rows: list) -> None:

@@ -12,22 +12,22 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from ._evaluate_report import show, write
+from ._evaluate_report import progress, show, write
+from ._evaluate_runs import OF_A_FOLD, PARTS, Run, cases_of, find_run, name_of_folds
 from .metrics import evaluate_cases
-from .models import load_model, to_input_grid
-from .training.checkpoint import read_checkpoint
+from .models import DSNet, load_model, to_input_grid
 from .training.dataset import DeviceDataset
 from .training.step import PRECISIONS, autocast
 
-PARTS = ("train", "val", "test", "all")
-# Settings in which the folds of one cross-validation may differ.
-OF_A_FOLD = ("fold", "out", "resume", "device", "threads", "log_every", "save_every")
+# Crops at once. On a CPU one is fastest: larger activations are mapped anew for every layer.
+BATCH = {"cpu": 1, "cuda": 64}
 
 
 @dataclass
@@ -44,6 +44,8 @@ class Scored:
         `metrics.evaluate_cases`.
     notes : list of str
         What a reader of the figures must know.
+    tolerance : float
+        Of the surface Dice, in pixels.
     """
 
     name: str
@@ -54,27 +56,37 @@ class Scored:
     soft: np.ndarray
     values: dict[str, np.ndarray]
     notes: list[str] = field(default_factory=list)
+    tolerance: float = 1.0
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command; returns its exit code."""
     options = _parser().parse_args(argv)
-    if options.threads:
-        torch.set_num_threads(options.threads)
     try:
-        rows = evaluate(
-            options.runs,
-            data=options.data,
-            part=options.part,
-            model=options.model,
-            device=options.device,
-            precision=options.precision,
-            batch=options.batch,
-            surface=options.surface,
-            tolerance=options.tolerance,
-        )
-        out = Path(options.out or Path(options.runs[0], "evaluation"))
+        if options.threads:
+            torch.set_num_threads(options.threads)
+        with progress() as on_progress:
+            rows = evaluate(
+                options.runs,
+                data=options.data,
+                part=options.part,
+                split=options.split,
+                model=options.model,
+                complete=options.folds,
+                device=options.device,
+                precision=options.precision,
+                batch=options.batch,
+                surface=options.surface,
+                tolerance=options.tolerance,
+                on_progress=on_progress,
+            )
+        out = Path(options.out) if options.out else _folder(Path(options.runs[0])) / "evaluation"
         write(rows, out, options.cases)
+    except torch.OutOfMemoryError:
+        print(
+            "dsnet.evaluate: the device's memory is full; take a smaller --batch", file=sys.stderr
+        )
+        return 2
     except (ValueError, OSError, ImportError) as error:
         print(f"dsnet.evaluate: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
@@ -88,36 +100,45 @@ def evaluate(
     *,
     data: str | None = None,
     part: str = "test",
+    split: str | None = None,
     model: str = "best",
+    complete: bool = False,
     device: str = "auto",
     precision: str = "fp32",
-    batch: int = 16,
+    batch: int = 0,
     surface: bool = True,
     tolerance: float = 1.0,
+    on_progress: Callable[[str, int, int], None] | None = None,
 ) -> list[Scored]:
     """Score runs of `dsnet.train`, each on its own part of its own data.
 
     Parameters
     ----------
     runs : sequence of path
-        Folders that `dsnet.train` wrote.
+        Folders that `dsnet.train` wrote, or model files.
     data : path, optional
         A label store in place of the one that the run names: the same one elsewhere, or one that
-        shares no case with it, which then is scored whole.
+        shares no case with it, which then is scored whole but for patients the run learnt from.
     part : str
         "train", "val", "test" or "all".
+    split : path, optional
+        A split.json for model files that have none beside them.
     model : str
-        "best" or "last".
+        "best" or "last": which file of a folder.
+    complete : bool
+        Whether the runs must be all folds of cross-validations.
     device : str
         cpu, cuda or auto.
     precision : str
         One of `training.step.PRECISIONS`.
     batch : int
-        Crops at once.
+        Crops at once; 0: `BATCH` of the device.
     surface : bool
         Whether to compute Hausdorff distance and surface Dice, which need MONAI.
     tolerance : float
         Of the surface Dice, in pixels.
+    on_progress : callable, optional
+        Takes a run's name, the number of its cases that are done, and of all its cases.
 
     Returns
     -------
@@ -127,116 +148,92 @@ def evaluate(
     Raises
     ------
     ValueError
-        When a run lacks a file, its data changed since, a part is empty, or a fold comes twice.
+        When a run lacks a file, its data changed since, a part is empty or holds patients of the
+        training, a fold comes twice, or one lacks that must not.
     """
     if part not in PARTS:
         raise ValueError(f"part is {part!r}; one of {', '.join(PARTS)} is needed")
-    if batch < 1:
-        raise ValueError(f"batch is {batch}; at least 1 is needed")
+    if batch < 0:
+        raise ValueError(f"batch is {batch}; 1 or more is needed, or 0 for the device's")
+    if not tolerance >= 0:
+        raise ValueError(f"tolerance is {tolerance}; 0 or more is needed")
     place = _device(device)
-    groups: dict[str, list[tuple[Path, dict]]] = {}
-    for run in map(Path, runs):
-        settings = _settings(run)
-        course = {k: v for k, v in settings.items() if k not in OF_A_FOLD}
-        name = json.dumps(course, sort_keys=True) if settings["folds"] else str(run.resolve())
-        groups.setdefault(name, []).append((run, settings))
+    batch = batch or BATCH.get(place.type, 1)
+    groups: dict[str, list[Run]] = {}
+    for run in (find_run(Path(each), model, split) for each in runs):
+        folds = run.settings["folds"]
+        if complete and not folds:
+            raise ValueError(f"{run.model} is of no cross-validation; --folds asks for its folds")
+        course = {k: v for k, v in run.settings.items() if k not in OF_A_FOLD}
+        name = json.dumps(course, sort_keys=True) if folds else str(run.model.resolve())
+        members = groups.setdefault(name, [])
+        if not folds and members:
+            raise ValueError(f"{run.model} is given twice")
+        members.append(run)
+    # Everything that can be wrong with the runs is told before the first network works.
+    plans = [_plan(members, data, part, complete) for members in groups.values()]
     loaded: dict[tuple, DeviceDataset] = {}
+    chosen = [[cases_of(run, data, part, loaded) for run in members] for members, *_ in plans]
     rows = []
-    for members in groups.values():
-        parts = []
-        for run, settings in members:
-            cases = _cases(run, settings, data, part, loaded)
-            network = load_model(run / f"{model}.pt", place)
-            soft = predict(network, cases.image, batch, precision, place)
-            parts.append((cases, soft))
-        name, notes = _name(members, part)
-        rows.append(_score(name, notes, parts, surface, tolerance))
-    names = [row.name for row in rows]
-    for row, members in zip(rows, groups.values(), strict=True):
-        if names.count(row.name) > 1:
-            row.name = str(members[0][0])
+    for (members, name, notes), each in zip(plans, chosen, strict=True):
+        found = []
+        for run, (cases, more) in zip(members, each, strict=True):
+            network = load_model(run.model, place)
+            if not isinstance(network, DSNet):
+                raise ValueError(
+                    f"{run.model} is an SR teacher; a network of dsnet.train is needed"
+                )
+            soft = predict(network, cases.image, batch, precision, place, run.name, on_progress)
+            found.append((cases, soft))
+            notes = [*notes, *(note for note in more if note not in notes)]
+        rows.append(_score(name, notes, found, surface, tolerance))
+    _tell_apart(rows, plans)
     return rows
 
 
 @torch.no_grad()
-def predict(network, image: torch.Tensor, batch: int, precision: str, device) -> torch.Tensor:
+def predict(
+    network, image: torch.Tensor, batch: int, precision: str, device, name="", on_progress=None
+) -> torch.Tensor:
     """Soft masks [N, 1, H, W] float32 on the CPU, of images like them in 0..1."""
     network.eval()
-    soft = []
+    soft, done = [], 0
     for chunk in image.split(batch):
         chunk = chunk.to(device)
         with autocast(chunk, precision):
             soft.append(to_input_grid(network(chunk), network.config.scale).float().cpu())
+        done += len(chunk)
+        if on_progress:
+            on_progress(name, done, len(image))
     return torch.cat(soft)
 
 
-def _settings(run: Path) -> dict:
-    if not run.is_dir():
-        raise ValueError(f"run {run} is no folder; dsnet.train --out names one")
-    for name in ("settings.json", "split.json"):
-        if not (run / name).is_file():
-            raise ValueError(f"run {run} has no {name}: it is no folder of dsnet.train")
-    return json.loads((run / "settings.json").read_text())
+def _folder(run: Path) -> Path:
+    return run if run.is_dir() else run.parent
 
 
-def _cases(run: Path, settings: dict, data, part: str, loaded: dict) -> DeviceDataset:
-    """The part of the data that the run is scored on."""
-    source = data or settings["data"]
-    how = (source, settings["size"], settings["min_quality"], settings["phantoms"])
-    how += (settings["seed"],) if not source else ()
-    if how not in loaded:
-        loaded[how] = _load(source, settings)
-    cases = loaded[how]
-    split = json.loads((run / "split.json").read_text())
-    known = set().union(*split.values())
-    if data and not known & set(cases.keys):
-        return cases
-    if not data and (run / "checkpoint.pt").is_file():
-        stored = read_checkpoint(run / "checkpoint.pt")["progress"].get("data")
-        if stored and stored != cases.digest():
-            raise ValueError(f"{source or 'the phantoms'} changed since {run} was trained")
-    wanted = known if part == "all" else split[part]
-    missing = set(wanted) - set(cases.keys)
-    if missing:
-        raise ValueError(
-            f"{source or 'the phantoms'} lacks {len(missing)} of the {len(wanted)} cases in "
-            f"{run / 'split.json'}, {sorted(missing)[0]} among them"
-        )
-    if not wanted:
-        raise ValueError(f"part {part} of {run} has no case")
-    place = {key: i for i, key in enumerate(cases.keys)}
-    return cases.subset(sorted(place[key] for key in wanted))
+def _plan(members: list[Run], data, part: str, complete: bool):
+    run = members[0]
+    if run.folder is None or not run.settings["folds"]:
+        return members, run.name, []
+    if part == "all" and len(members) > 1:
+        raise ValueError("part all would pool every case once a fold; pool the folds' test parts")
+    return members, *name_of_folds(members, complete)
 
 
-def _load(source: str, settings: dict) -> DeviceDataset:
-    size = settings["size"]
-    if source:
-        return DeviceDataset.from_store(
-            source, "cpu", size or None, settings["min_quality"] or None
-        )
-    return DeviceDataset.phantoms(settings["phantoms"], size or 64, settings["seed"])
-
-
-def _name(members, part: str) -> tuple[str, list[str]]:
-    run, settings = members[0]
-    notes = [] if part == "test" else [f"part {part}: the network has seen some of these cases"]
-    if part == "val":
-        notes = ["part val: the epoch was chosen on these cases"]
-    folds = settings["folds"]
-    if not folds:
-        return run.resolve().name, notes
-    found = sorted(each["fold"] for _, each in members)
-    for fold in found:
-        if found.count(fold) > 1:
-            twice = ", ".join(str(run) for run, each in members if each["fold"] == fold)
-            raise ValueError(f"fold {fold} of {folds} comes more than once: {twice}")
-    if len(found) == folds:
-        return f"{settings['variant']}, {folds} folds", notes
-    lacking = ", ".join(str(fold) for fold in range(folds) if fold not in found)
-    return (
-        f"{settings['variant']}, {len(found)} of {folds} folds",
-        [*notes, f"no run of fold {lacking}: its cases are not in these figures"],
-    )
+def _tell_apart(rows: list[Scored], plans) -> None:
+    names = [row.name for row in rows]
+    for row, (members, *_) in zip(rows, plans, strict=True):
+        if names.count(row.name) > 1:
+            row.name = str(members[0].folder or members[0].model)
+    first = rows[0]
+    for row in rows[1:]:
+        if set(row.keys) != set(first.keys):
+            shared = len(set(row.keys) & set(first.keys))
+            row.notes.append(
+                f"scored on other cases than {first.name}, {shared} of {len(row.keys)} are in "
+                "both: the two do not compare"
+            )
 
 
 def _score(name, notes, parts, surface: bool, tolerance: float) -> Scored:
@@ -250,14 +247,22 @@ def _score(name, notes, parts, surface: bool, tolerance: float) -> Scored:
     )
     soft = torch.cat([found[:, 0] for _, found in parts])
     values = evaluate_cases(soft, true_soft, truth, surface=surface, tolerance=tolerance)
+    if len(set(keys)) < len(keys):
+        twice = min(key for key in set(keys) if keys.count(key) > 1)
+        raise ValueError(f"case {twice} is held out by more than one fold of {name}")
     found, drawn = (plane.flatten(1).any(1) for plane in (soft >= 0.5, truth))
-    diagonal = f", HD95 the diagonal, {np.hypot(*soft.shape[1:]):.1f} px" if surface else ""
-    for what, count in (
-        ("nothing was found", int((drawn & ~found).sum())),
-        ("there is no lesion and one was found", int((~drawn & found).sum())),
+    total, diagonal = len(keys), np.hypot(*soft.shape[1:])
+    far = f", HD95 the diagonal, {diagonal:.1f} px" if surface else ""
+    broken = int((~soft.isfinite()).flatten(1).any(1).sum())
+    notes = list(notes)
+    for count, what in (
+        (int((drawn & ~found).sum()), f"nothing was found: DICE is 0 there{far}"),
+        (int((~drawn & found).sum()), f"no lesion is there and one was found: DICE is 0{far}"),
+        (int((~drawn & ~found).sum()), "no lesion is there and none was found: DICE is 1"),
+        (broken, "the network's output is not finite: soft MAE is without a value there"),
     ):
         if count:
-            notes = [*notes, f"in {count} of {len(keys)} cases {what}; DICE is 0 there{diagonal}"]
+            notes.append(f"in {count} of {total} cases {what}")
     return Scored(
         name,
         keys,
@@ -267,6 +272,7 @@ def _score(name, notes, parts, surface: bool, tolerance: float) -> Scored:
         soft.numpy(),
         {metric: value.numpy() for metric, value in values.items()},
         notes,
+        tolerance,
     )
 
 
@@ -287,20 +293,30 @@ def _parser() -> argparse.ArgumentParser:
         "  python -m dsnet.evaluate runs/dsnet\n"
         "  python -m dsnet.evaluate runs/unet runs/dsnet --out comparison\n"
         "  all folds of a cross-validation, pooled into one row:\n"
-        "    python -m dsnet.evaluate runs/fold-0 runs/fold-1 runs/fold-2 runs/fold-3\n"
+        "    python -m dsnet.evaluate --folds runs/fold-0 runs/fold-1 runs/fold-2 runs/fold-3\n"
         "  on another hospital's store:\n"
-        "    python -m dsnet.evaluate runs/dsnet --data other --out other-hospital\n\n"
+        "    python -m dsnet.evaluate runs/dsnet --data other --out other-hospital\n"
+        "  a model file alone, on the cases that its training held out:\n"
+        "    python -m dsnet.evaluate dsnet.pt --data store --split split.json\n\n"
         "table.md and table.csv hold the means, cases.csv every case, figure.png a comparison.\n"
         "exit codes: 0 done, 2 wrong use.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("runs", nargs="+", metavar="RUN", help="folder that dsnet.train wrote")
+    parser.add_argument(
+        "runs", nargs="+", metavar="RUN", help="folder that dsnet.train wrote, or a model file"
+    )
     what = parser.add_argument_group("what to score")
     what.add_argument(
         "--data", metavar="STORE", help="label store in place of the run's: moved, or another's"
     )
     what.add_argument("--part", default="test", choices=PARTS, help="of the run's split (test)")
-    what.add_argument("--model", default="best", choices=("best", "last"), help="epoch (best)")
+    what.add_argument("--split", metavar="FILE", help="split.json for a model file without one")
+    what.add_argument(
+        "--folds", action="store_true", help="the runs must be all folds of a cross-validation"
+    )
+    what.add_argument(
+        "--model", default="best", choices=("best", "last"), help="which file of a folder (best)"
+    )
     what.add_argument(
         "--no-surface", dest="surface", action="store_false",
         help="leave out HD95 and surface Dice, which need MONAI",
@@ -311,7 +327,10 @@ def _parser() -> argparse.ArgumentParser:
     run = parser.add_argument_group("run")
     run.add_argument("--out", metavar="DIR", help="folder of the results (RUN/evaluation)")
     run.add_argument("--cases", type=int, default=6, metavar="N", help="rows of the figure (6)")
-    run.add_argument("--batch", type=int, default=16, metavar="N", help="crops at once (16)")
+    run.add_argument(
+        "--batch", type=int, default=0, metavar="N",
+        help=f"crops at once ({BATCH['cpu']} on a CPU, {BATCH['cuda']} on a GPU)",
+    )  # fmt: skip
     run.add_argument("--device", default="auto", metavar="NAME", help="cpu, cuda or auto (auto)")
     run.add_argument(
         "--precision", default="fp32", choices=tuple(PRECISIONS), help="autocast (fp32)"

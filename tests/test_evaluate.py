@@ -1,8 +1,9 @@
-"""`python -m dsnet.evaluate` on runs of two folds, trained for an epoch each."""
+"""`python -m dsnet.evaluate`: a run that was trained, folds and model files that were not."""
 
 import csv
 import json
 import shutil
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -11,108 +12,233 @@ import torch
 
 from dsnet import evaluate as command
 from dsnet import train
-from dsnet.models import load_model
-from dsnet.training.dataset import DeviceDataset
+from dsnet._evaluate_figure import choose_cases
+from dsnet.data.phantom import make_phantoms
+from dsnet.data.record import LabelRecord
+from dsnet.data.store import StoreWriter
+from dsnet.models import SRResNet, build, load_model, save_model
+from dsnet.training import settings as run_settings
+from dsnet.training.dataset import DeviceDataset, fold_split
 
-TINY = [
-    "--phantoms", "8", "--size", "16", "--width", "4", "--depth", "1", "--reduction", "2",
-    "--variant", "unet", "--epochs", "1", "--batch", "2", "--device", "cpu", "--threads", "1",
-]  # fmt: skip
+COUNT, SIDE = 8, 16
+SMALL = {"width": 4, "depth": 1, "reduction": 2}
+FAST = {"device": "cpu", "surface": False}
 
 
 @pytest.fixture(scope="module")
-def folds(tmp_path_factory):
+def phantoms():
+    return DeviceDataset.phantoms(COUNT, SIDE, 0)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """Trained for an epoch, split 4, 2, 2."""
+    run = tmp_path_factory.mktemp("runs") / "whole"
+    options = (
+        f"--phantoms {COUNT} --size {SIDE} --variant unet --width 4 --depth 1 --reduction 2 "
+        f"--epochs 1 --batch 2 --device cpu --shares 4 2 2 --out {run}"
+    )
+    assert train.main(options.split()) == 0
+    return run
+
+
+@pytest.fixture(scope="module")
+def folds(tmp_path_factory, phantoms):
+    """Folders as dsnet.train leaves them, the networks fresh."""
     root = tmp_path_factory.mktemp("folds")
     for fold in (0, 1):
-        more = ["--folds", "2", "--fold", str(fold), "--out", str(root / f"fold-{fold}")]
-        assert train.main([*TINY, *more]) == 0
+        run = root / f"fold-{fold}"
+        torch.manual_seed(fold)
+        save_model(run / "best.pt", build("unet", **SMALL))
+        how = run_settings.Settings(
+            phantoms=COUNT, size=SIDE, variant="unet", folds=2, fold=fold, out=str(run), **SMALL
+        )
+        run_settings.write(run / "settings.json", how)
+        split = fold_split(phantoms.patients, fold, 2, 0)
+        write_split(run / "split.json", {k: keys(phantoms, v) for k, v in split._asdict().items()})
     return root
 
 
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    """Four patients, a slice each."""
+    path = str(tmp_path_factory.mktemp("data") / "store")
+    with StoreWriter(path, {}) as writer:
+        for i, phantom in enumerate(make_phantoms(4, SIDE, 5)):
+            writer.append(
+                LabelRecord(
+                    key=f"LIDC-IDRI-000{i}/slice-0",
+                    source="phantom",
+                    image=phantom.image,
+                    alpha=phantom.alpha,
+                    binary=phantom.alpha >= 0.5,
+                    trimap=np.zeros((SIDE, SIDE), np.uint8),
+                )
+            )
+    return path
+
+
+def keys(data, places):
+    return [data.keys[i] for i in places]
+
+
+def write_split(path, content):
+    path.write_text(json.dumps(content))
+
+
 def rows(path):
-    with open(path) as file:
+    with open(path, encoding="utf-8") as file:
         return list(csv.DictReader(file))
 
 
-def test_one_run_is_scored_on_what_it_held_out(folds, tmp_path, capsys):
-    assert command.main([str(folds / "fold-0"), "--out", str(tmp_path)]) == 0
-    assert "unet, 1 of 2 folds" in capsys.readouterr().out
-    split = json.loads((folds / "fold-0" / "split.json").read_text())
+def test_one_run_is_scored_on_what_it_held_out(whole, phantoms, tmp_path, capsys):
+    assert command.main([str(whole), "--out", str(tmp_path), "--device", "cpu"]) == 0
+    shown = capsys.readouterr().out
+    split = json.loads((whole / "split.json").read_text())
     cases = rows(tmp_path / "cases.csv")
     assert sorted(case["key"] for case in cases) == sorted(split["test"])
     # By the paper's formulas, from the model's own prediction.
-    data = DeviceDataset.phantoms(8, 16, 0)
-    model = load_model(folds / "fold-0" / "best.pt")
+    model = load_model(whole / "best.pt")
     for case in cases:
-        k = data.keys.index(case["key"])
-        soft, _ = model.predict(data.image[k : k + 1])
-        found, truth = soft[0, 0].numpy() >= 0.5, data.binary[k, 0].numpy()
+        k = phantoms.keys.index(case["key"])
+        soft, _ = model.predict(phantoms.image[k : k + 1])
+        found, truth = soft[0, 0].numpy() >= 0.5, phantoms.binary[k, 0].numpy()
         both, sides = (found & truth).sum(), found.sum() + truth.sum()
+        assert case["patient"] == phantoms.patients[k]
         assert float(case["dice"]) == pytest.approx(2 * both / sides, abs=1e-6)
         assert float(case["sensitivity"]) == pytest.approx(both / truth.sum(), abs=1e-6)
-        assert float(case["ppv"]) == pytest.approx(both / found.sum() if both else 0, abs=1e-6)
-        error = (soft[0, 0] - data.soft[k, 0]).abs().mean()
+        assert float(case["ppv"]) == pytest.approx(both / max(found.sum(), 1), abs=1e-6)
+        error = (soft[0, 0] - phantoms.soft[k, 0]).abs().mean()
         assert float(case["soft_mask_mae"]) == pytest.approx(float(error), abs=1e-5)
         assert int(case["truth_px"]) == truth.sum() and int(case["predicted_px"]) == found.sum()
     (table,) = rows(tmp_path / "table.csv")
     values = [float(case["dice"]) for case in cases]
     assert float(table["dice_mean"]) == pytest.approx(np.mean(values), abs=1e-5)
     assert float(table["dice_std"]) == pytest.approx(np.std(values), abs=1e-5)
-    assert f"{100 * np.mean(values):.2f} ± {100 * np.std(values):.2f}" in (
-        tmp_path / "table.md"
-    ).read_text(encoding="utf-8")
+    assert float(table["dice_median"]) == pytest.approx(np.median(values), abs=1e-5)
+    assert table["hausdorff95_count"] == table["cases"] == str(len(cases))
+    cell = f"{100 * np.mean(values):.2f} ± {100 * np.std(values):.2f}"
+    assert cell in (tmp_path / "table.md").read_text(encoding="utf-8") and cell in shown
     figure = cv2.imread(str(tmp_path / "figure.png"))
-    assert figure is not None and figure.shape[0] > 4 * 192
+    assert figure is not None and figure.shape[0] > 2 * 240 and figure.shape[1] > 3 * 240
 
 
-def test_folds_become_one_row_over_every_case(folds):
+def test_folds_become_one_row_over_every_case(folds, phantoms):
     both = [folds / "fold-0", folds / "fold-1"]
-    (row,) = command.evaluate(both, device="cpu", surface=False)
-    assert row.name == "unet, 2 folds"
-    assert sorted(row.keys) == sorted(DeviceDataset.phantoms(8, 16, 0).keys)
-    alone = [command.evaluate([run], device="cpu", surface=False)[0] for run in both]
+    (row,) = command.evaluate(both, complete=True, **FAST)
+    assert row.name == "unet (2 folds)" and not any("fold" in note for note in row.notes)
+    assert sorted(row.keys) == sorted(phantoms.keys)
+    alone = [command.evaluate([run], **FAST)[0] for run in both]
     values = np.concatenate([one.values["dice"] for one in alone])
     assert np.array_equal(row.values["dice"], values)
-    assert not any("fold" in note for note in row.notes)
-    assert any("fold 1" in note for note in alone[0].notes)
+    assert alone[0].name == "unet (1 of 2 folds)"
+    assert any("no run of fold 1" in note for note in alone[0].notes)
+    with pytest.raises(ValueError, match="no run of fold 1"):
+        command.evaluate(both[:1], complete=True, **FAST)
     with pytest.raises(ValueError, match="fold 0 of 2 comes more than once"):
-        command.evaluate([both[0], both[0]], device="cpu")
+        command.evaluate([both[0], both[0]], **FAST)
+    with pytest.raises(ValueError, match="pool the folds' test parts"):
+        command.evaluate(both, part="all", **FAST)
 
 
-def test_runs_side_by_side(folds, tmp_path):
-    run = tmp_path / "whole"
-    assert train.main([*TINY, "--shares", "4", "2", "2", "--out", str(run)]) == 0
-    both = command.evaluate([run, folds / "fold-1"], device="cpu", surface=False, batch=3)
-    assert [row.name for row in both] == ["whole", "unet, 1 of 2 folds"]
+def test_a_case_that_two_folds_held_out_is_told(folds, tmp_path):
+    again = tmp_path / "fold-1"
+    shutil.copytree(folds / "fold-1", again)
+    split = json.loads((again / "split.json").read_text())
+    other = json.loads((folds / "fold-0" / "split.json").read_text())["test"][0]
+    parts = {name: [key for key in part if key != other] for name, part in split.items()}
+    write_split(again / "split.json", {**parts, "test": [*parts["test"], other]})
+    with pytest.raises(ValueError, match="held out by more than one fold"):
+        command.evaluate([folds / "fold-0", again], **FAST)
+
+
+def test_runs_side_by_side(whole, folds, tmp_path):
+    both = command.evaluate([whole, folds / "fold-1"], batch=3, **FAST)
+    assert [row.name for row in both] == ["whole", "unet (1 of 2 folds)"]
+    assert any("do not compare" in note for note in both[1].notes)
     command.write(both, tmp_path / "out", cases=3)
     assert len(rows(tmp_path / "out" / "table.csv")) == 2
-    trained = command.evaluate([run], part="train", device="cpu", surface=False)[0]
-    assert "has seen" in trained.notes[0] and len(trained.keys) == 4
+    two = command.evaluate([whole, whole / "last.pt"], **FAST)
+    assert [row.name for row in two] == ["whole", "whole/last"]
+    assert not any("do not compare" in note for row in two for note in row.notes)
 
 
-def test_nothing_found_counts_and_is_said(folds, tmp_path):
-    run = tmp_path / "blind"
+def test_no_training_case_is_scored_unless_asked_for(whole, phantoms, tmp_path):
+    split = json.loads((whole / "split.json").read_text())
+    (row,) = command.evaluate([whole], **FAST)
+    assert set(row.keys) == set(split["test"]) and not set(row.keys) & set(split["train"])
+    (row,) = command.evaluate([whole], part="train", **FAST)
+    assert set(row.keys) == set(split["train"]) and "learnt from" in row.notes[0]
+    run = tmp_path / "leaky"
+    shutil.copytree(whole, run)
+    write_split(run / "split.json", {**split, "test": [*split["test"], split["train"][0]]})
+    with pytest.raises(ValueError, match="both in train and in test"):
+        command.evaluate([run], **FAST)
+
+
+def test_a_model_file_alone_needs_a_split(whole, store, tmp_path):
+    model, split = tmp_path / "model.pt", tmp_path / "split.json"
+    shutil.copy(whole / "best.pt", model)
+    with pytest.raises(ValueError, match="give --data"):
+        command.evaluate([model], **FAST)
+    with pytest.raises(ValueError, match="stands alone"):
+        command.evaluate([model], data=store, **FAST)
+    (row,) = command.evaluate([model], data=store, part="all", **FAST)
+    assert len(row.keys) == 4 and "nothing says" in row.notes[0]
+    write_split(split, {"train": row.keys[:1], "val": row.keys[1:2], "test": row.keys[2:3]})
+    (part,) = command.evaluate([model], data=store, split=split, **FAST)
+    assert part.keys == row.keys[2:3]
+    assert any("1 cases" in note and "not in the run's split" in note for note in part.notes)
+
+
+def test_another_store_is_scored_without_the_patients_of_the_training(whole, store, tmp_path):
+    (row,) = command.evaluate([whole], data=store, **FAST)
+    assert len(row.keys) == 4 and "shares no case" in row.notes[0]
+    run = tmp_path / "run"
+    shutil.copytree(whole, run)
+    split = {"train": ["elsewhere/LIDC-IDRI-0001/slice-9"], "val": ["b"], "test": ["c"]}
+    write_split(run / "split.json", split)
+    (row,) = command.evaluate([run], data=store, **FAST)
+    assert sorted(row.patients) == [f"LIDC-IDRI-000{i}" for i in (0, 2, 3)]
+    assert any("1 cases of patients it learnt from are left out" in note for note in row.notes)
+
+
+@pytest.mark.parametrize("value, says", [(-100.0, "nothing was found"), (np.nan, "not finite")])
+def test_what_a_broken_network_does_is_said(folds, tmp_path, value, says):
+    run = tmp_path / "broken"
     shutil.copytree(folds / "fold-0", run)
     content = torch.load(run / "best.pt", weights_only=True)
     last = [name for name in content["state"] if name.endswith("bias")][-1]
-    content["state"][last] -= 100
+    content["state"][last] += value
     torch.save(content, run / "best.pt")
-    (row,) = command.evaluate([run], device="cpu")
+    (row,) = command.evaluate([run], **FAST)
     assert (row.values["dice"] == 0).all()
-    assert row.values["hausdorff95"] == pytest.approx(np.hypot(16, 16))
-    assert any("nothing was found" in note and "4 of 4" in note for note in row.notes)
+    assert any(says in note and f"in {len(row.keys)} of" in note for note in row.notes)
+    command.write([row], tmp_path / "out")
+    (table,) = rows(tmp_path / "out" / "table.csv")
+    assert table["soft_mask_mae_count"] == ("0" if np.isnan(value) else str(len(row.keys)))
 
 
-def test_bad_input_is_told_in_a_line(folds, tmp_path, capsys):
+def test_figure_takes_cases_from_the_worst_to_the_best(folds):
+    (row,) = command.evaluate([folds / "fold-0", folds / "fold-1"], **FAST)
+    row = replace(row, values={"dice": np.array([3, 1, 4, 1.5, 9, 2, 6, 5]) / 10})
+    chosen, total = choose_cases([row], 3)
+    assert total == 8 and [rank for rank, _ in chosen] == [0, 4, 7]
+    assert [key for _, key in chosen] == [row.keys[i] for i in (1, 2, 4)]
+
+
+def test_bad_input_is_told_in_a_line(folds, whole, tmp_path, capsys):
     def says(words, *arguments):
         assert command.main([*map(str, arguments), "--device", "cpu"]) == 2
         told = capsys.readouterr().err
         assert words in told and told.count("\n") == 1
 
-    says("is no folder", tmp_path / "nowhere")
+    says("is not there", tmp_path / "nowhere")
     says("no settings.json", tmp_path)
+    says("is given twice", whole, whole)
+    says("no cross-validation", whole, "--folds")
     run = tmp_path / "moved"
-    shutil.copytree(folds / "fold-0", run)
+    shutil.copytree(whole, run)
     settings = json.loads((run / "settings.json").read_text())
     (run / "settings.json").write_text(json.dumps({**settings, "seed": 1}))
     says("changed since", run)
@@ -120,3 +246,15 @@ def test_bad_input_is_told_in_a_line(folds, tmp_path, capsys):
     says("lacks", run)
     (run / "settings.json").write_text(json.dumps({**settings, "data": str(tmp_path / "gone")}))
     says("gone", run)
+    save_model(run / "best.pt", SRResNet(blocks=1, features=4))
+    (run / "settings.json").write_text(json.dumps(settings))
+    says("SR teacher", run)
+    (run / "split.json").write_text("[]")
+    says("is no split", run)
+    (run / "split.json").unlink()
+    says("no split.json", run)
+    unfinished = tmp_path / "unfinished"
+    unfinished.mkdir()
+    for name in ("settings.json", "split.json"):
+        shutil.copy(whole / name, unfinished)
+    says("has no best.pt", unfinished)

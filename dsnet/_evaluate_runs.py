@@ -1,0 +1,219 @@
+"""What `python -m dsnet.evaluate` scores: a run's model, and the cases that it may be scored on."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from .training.checkpoint import read_checkpoint
+from .training.dataset import DeviceDataset, patient_of
+from .training.settings import Settings, read
+
+PARTS = ("train", "val", "test", "all")
+# Settings in which the folds of one cross-validation may differ.
+OF_A_FOLD = ("fold", "out", "resume", "device", "threads", "log_every", "save_every")
+
+
+@dataclass
+class Run:
+    """A model file, with what its training left beside it.
+
+    Attributes
+    ----------
+    name : str
+    model : Path
+    settings : dict
+        `training.settings.Settings`; the defaults for a model that stands alone.
+    split : dict of str to list of str, or None
+        Keys of the cases in "train", "val" and "test".
+    split_file : Path, optional
+    folder : Path or None
+        What `dsnet.train` wrote; None for a model that stands alone.
+    """
+
+    name: str
+    model: Path
+    settings: dict
+    split: dict[str, list[str]] | None
+    split_file: Path | None
+    folder: Path | None
+
+
+def find_run(path: Path, model: str = "best", split: str | None = None) -> Run:
+    """The run in a folder of `dsnet.train`, or of a model file in it or alone.
+
+    Parameters
+    ----------
+    path : Path
+    model : str
+        "best" or "last": which one of a folder.
+    split : path, optional
+        A split.json for a model file that has none beside it.
+
+    Raises
+    ------
+    ValueError
+        For a path that is neither, or a damaged file in the folder.
+    """
+    if not path.exists():
+        raise ValueError(f"run {path} is not there; a folder of dsnet.train or a model file is")
+    folder = path if path.is_dir() else path.parent
+    lacking = [n for n in ("settings.json", "split.json") if not (folder / n).is_file()]
+    if path.is_dir() and lacking:
+        raise ValueError(f"run {path} has no {lacking[0]}: it is no folder of dsnet.train")
+    if lacking:
+        file = Path(split) if split else None
+        found = _split(file) if file else None
+        return Run(path.stem, path, asdict(Settings()), found, file, None)
+    settings = {**asdict(Settings()), **read(folder / "settings.json")}
+    file = folder / "split.json"
+    chosen = path if path.is_file() else folder / f"{model}.pt"
+    name = folder.resolve().name + ("" if path.is_dir() else f"/{path.stem}")
+    if not chosen.is_file():
+        raise ValueError(f"run {path} has no {chosen.name}: no epoch of it is finished")
+    return Run(name, chosen, settings, _split(file), file, folder)
+
+
+def cases_of(run: Run, data: str | None, part: str, loaded: dict) -> tuple[DeviceDataset, list]:
+    """The cases that a run is scored on, and what a reader of its figures must know.
+
+    Parameters
+    ----------
+    run : Run
+    data : path or None
+        A label store in place of the run's own.
+    part : str
+        Of `PARTS`.
+    loaded : dict
+        Data that were read for other runs; filled.
+
+    Raises
+    ------
+    ValueError
+        When the data are not those of the run, the part is empty, or training patients are in it.
+    """
+    if run.folder is None and not data:
+        raise ValueError(f"model {run.model} says not what to score it on: give --data STORE")
+    if run.split is None and part != "all":
+        raise ValueError(
+            f"model {run.model} stands alone, and nothing says which cases it learnt from: "
+            "give --split FILE, the split.json of its training, or --part all"
+        )
+    source = data or run.settings["data"]
+    cases = _load(source, run.settings, loaded)
+    source = source or "the phantoms"
+    if run.split is None:
+        return cases, ["nothing says which of these cases the network learnt from"]
+    notes = {
+        "train": ["part train: the network learnt from these cases"],
+        "val": ["part val: the epoch was chosen on these cases"],
+        "test": [],
+        "all": ["part all: the network learnt from some of these cases"],
+    }[part]
+    known = set().union(*run.split.values())
+    if data and not known & set(cases.keys):
+        return _of_another_store(run, cases, source, part)
+    notes = [*notes, *_changes(run, cases, source, bool(data))]
+    wanted = known if part == "all" else set(run.split[part])
+    missing = wanted - set(cases.keys)
+    if missing:
+        raise ValueError(
+            f"{source} lacks {len(missing)} of the {len(wanted)} cases of part {part} in "
+            f"{run.split_file}, {min(missing)} among them"
+        )
+    if not wanted:
+        raise ValueError(f"part {part} in {run.split_file} has no case")
+    place = {key: i for i, key in enumerate(cases.keys)}
+    if part in ("val", "test"):
+        learnt = {cases.patients[place[key]] for key in run.split["train"] if key in place}
+        both = learnt & {cases.patients[place[key]] for key in wanted}
+        if both:
+            raise ValueError(
+                f"{run.split_file} has {len(both)} patients both in train and in {part}, "
+                f"{min(both)} among them: figures of such cases say nothing"
+            )
+    if unknown := len(set(cases.keys) - known):
+        notes.append(f"{unknown} cases of {source} are not in the run's split and left out")
+    return cases.subset(sorted(place[key] for key in wanted)), notes
+
+
+def name_of_folds(members: list[Run], complete: bool) -> tuple[str, list[str]]:
+    """Name of the row that pools the runs of one cross-validation, and notes to it.
+
+    Raises
+    ------
+    ValueError
+        When a fold comes twice, or when they must be `complete` and one lacks.
+    """
+    folds, variant = members[0].settings["folds"], members[0].settings["variant"]
+    found = sorted(run.settings["fold"] for run in members)
+    for fold in found:
+        if found.count(fold) > 1:
+            twice = ", ".join(str(run.model) for run in members if run.settings["fold"] == fold)
+            raise ValueError(f"fold {fold} of {folds} comes more than once: {twice}")
+    if len(found) == folds:
+        return f"{variant} ({folds} folds)", []
+    lacking = ", ".join(str(fold) for fold in range(folds) if fold not in found)
+    if complete:
+        raise ValueError(f"no run of fold {lacking} of {variant}'s {folds} is given; --folds asks")
+    note = f"no run of fold {lacking}: its cases are not in these figures"
+    return f"{variant} ({len(found)} of {folds} folds)", [note]
+
+
+def _split(path: Path) -> dict[str, list[str]]:
+    try:
+        content = json.loads(path.read_text())
+    except ValueError as error:
+        raise ValueError(f"{path} is no split of dsnet.train: {error}") from error
+    parts = PARTS[:3]
+    if not isinstance(content, dict) or not all(isinstance(content.get(p), list) for p in parts):
+        raise ValueError(f"{path} is no split of dsnet.train: lists {', '.join(parts)} are needed")
+    return {part: content[part] for part in parts}
+
+
+def _load(source: str, settings: dict, loaded: dict) -> DeviceDataset:
+    size, quality = settings["size"], settings["min_quality"]
+    how = (source, size, quality) if source else (size, settings["phantoms"], settings["seed"])
+    if how not in loaded:
+        if source:
+            loaded[how] = DeviceDataset.from_store(source, "cpu", size or None, quality or None)
+        else:
+            count, seed = settings["phantoms"], settings["seed"]
+            loaded[how] = DeviceDataset.phantoms(count, size or 64, seed)
+    return loaded[how]
+
+
+def _changes(run: Run, cases: DeviceDataset, source: str, other: bool) -> list[str]:
+    """Told by a note where the user named the store, otherwise by an error."""
+    file = run.folder and run.folder / "checkpoint.pt"
+    if not file or not file.is_file():
+        return []
+    stored = read_checkpoint(file)["progress"].get("data")
+    if not stored or stored == cases.digest():
+        return []
+    if other:
+        return [f"{source} is not, to the bit, what the run was trained on"]
+    raise ValueError(
+        f"{source} changed since {run.folder} was trained; if that is meant, --data {source}"
+        if run.settings["data"]
+        else f"the phantoms changed since {run.folder} was trained"
+    )
+
+
+def _of_another_store(run, cases, source, part) -> tuple[DeviceDataset, list[str]]:
+    """All of a store that the run does not know, but not the patients that it learnt from."""
+    if part in ("train", "val"):
+        raise ValueError(f"{source} shares no case with {run.split_file}: it has no part {part}")
+    learnt = {patient_of(key, {}) for name in ("train", "val") for key in run.split[name]}
+    pairs = list(zip(cases.keys, cases.patients, strict=True))
+    fresh = [i for i, (key, name) in enumerate(pairs) if not {name, patient_of(key, {})} & learnt]
+    notes = [f"{source} shares no case with the run's data"]
+    if len(fresh) == len(cases):
+        return cases, notes
+    if part == "all":
+        return cases, [*notes, f"{len(cases) - len(fresh)} cases are of patients it learnt from"]
+    if not fresh:
+        raise ValueError(f"all patients in {source} are ones that {run.model} learnt from")
+    left_out = f"{len(cases) - len(fresh)} cases of patients it learnt from are left out"
+    return cases.subset(fresh), [*notes, left_out]
