@@ -56,13 +56,16 @@ py::tuple matting_block(const py::object& images_value, const py::object& trimap
     batch.rtol = rtol;
     batch.prior_weight = prior_weight;
     batch.max_iterations = max_iterations;
+    std::vector<const char*> paths;
     {
         py::gil_scoped_release release;
-        matting_on_host(batch, path, backwards);
+        paths = matting_on_host(batch, path, backwards);
     }
     py::list infos;
-    for (const cuda::MattingResult& result : results) {
+    for (std::size_t i = 0; i < results.size(); ++i) {
+        const cuda::MattingResult& result = results[i];
         py::dict info;
+        info["path"] = paths[i];
         info["status"] = result.status;
         info["solved"] = result.solved != 0;
         info["iterations"] = result.iterations;
@@ -116,7 +119,7 @@ Returns
 -------
 alphas : float32 [N, H, W]
 infos : list of dict
-    status (0 done, 2, 3, 4 for an unusable image, trimap or prior, then alpha is NaN), solved
+    path (small, narrow, wide or memory: what solved it), status (0 done, 2, 3, 4 for an unusable image, trimap or prior, then alpha is NaN), solved
     (False without a system to solve), iterations, residual, converged, unknowns.)");
     module.def("matting_block_kernels", &matting_kernels,
                "threads and shared_bytes (dynamic) of the matting kernels, for tests.");

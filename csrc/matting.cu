@@ -102,11 +102,17 @@ __global__ void __launch_bounds__(kLargeThreads, 1)
 
 using BandKernel = void (*)(MattingBatch, std::size_t, bool);
 
-// How the current device runs a batch. What a kernel may not hold comes after it.
+struct BandPlan {
+    BandKernel kernel;
+    int blocks;        // of a cluster
+    int clusters = 0;  // at a time
+};
+
+// How the current device runs a batch: each kernel takes what those before it could not hold.
 struct Plan {
     int small_blocks = 0;
-    int clusters = 0, cluster_blocks = 0;
-    BandKernel bands = nullptr;
+    BandPlan bands[2] = {{solve_bands<kNarrowBand>, kNarrowBlocks},
+                         {solve_bands<kWideBand>, kWideBlocks}};
     int large_blocks = 0;
 };
 
@@ -151,6 +157,10 @@ cudaLaunchConfig_t cluster_config(int clusters, int blocks, cudaLaunchAttribute&
     return config;
 }
 
+Band whole_of(std::int32_t rows, std::int32_t cols) {
+    return Band::of({0, 0, rows, cols}, 0, 1, SmallStore::kStride);
+}
+
 Plan plan_for(std::int64_t count, std::int32_t rows, std::int32_t cols) {
     int device = 0;
     check(cudaGetDevice(&device), "asking for the current device");
@@ -161,19 +171,17 @@ Plan plan_for(std::int64_t count, std::int32_t rows, std::int32_t cols) {
     if (take_shared(solve_small, SmallStore::kSharedBytes, device))
         plan.small_blocks =
             needed(resident(solve_small, SmallStore::kThreads, SmallStore::kSharedBytes, device));
-    const Band whole = Band::of({0, 0, rows, cols}, 0, 1, SmallStore::kStride);
-    if (plan.small_blocks > 0 && SmallStore::fits(whole)) return plan;
-    plan.cluster_blocks = band_blocks(rows, cols);
-    if (plan.cluster_blocks > 0 && attribute(cudaDevAttrClusterLaunch, device) != 0) {
-        plan.bands = cols <= kNarrowBand ? solve_bands<kNarrowBand> : solve_bands<kWideBand>;
-        if (take_shared(plan.bands, kBandSharedBytes, device)) {
-            cudaLaunchAttribute cluster;
-            const cudaLaunchConfig_t config = cluster_config(1, plan.cluster_blocks, cluster);
-            int clusters = 0;
-            check(cudaOccupancyMaxActiveClusters(&clusters, plan.bands, &config),
-                  "asking for a matting kernel's occupancy");
-            plan.clusters = needed(clusters);
-        }
+    if (plan.small_blocks > 0 && SmallStore::fits(whole_of(rows, cols))) return plan;
+    for (BandPlan& bands : plan.bands) {
+        if (attribute(cudaDevAttrClusterLaunch, device) == 0) break;
+        if (bands.blocks == kWideBlocks && cols <= kNarrowBand) continue;
+        if (!take_shared(bands.kernel, kBandSharedBytes, device)) continue;
+        cudaLaunchAttribute cluster;
+        const cudaLaunchConfig_t config = cluster_config(1, bands.blocks, cluster);
+        int clusters = 0;
+        check(cudaOccupancyMaxActiveClusters(&clusters, bands.kernel, &config),
+              "asking for a matting kernel's occupancy");
+        bands.clusters = needed(clusters);
     }
     plan.large_blocks = needed(resident(solve_large, kLargeThreads, 0, device));
     return plan;
@@ -234,15 +242,16 @@ std::size_t matting_block_bytes(std::int32_t rows, std::int32_t cols) {
     // Whichever path an image takes, and whichever device.
     std::size_t bytes = std::max<std::size_t>(SmallStore::kDeviceBytes,
                                               LargeStore::Size(rows, cols).bytes());
-    bytes = std::max<std::size_t>(
-        bytes, static_cast<std::size_t>(band_blocks(rows, cols)) * kBandDeviceBytes);
+    if (!SmallStore::fits(whole_of(rows, cols)))
+        bytes = std::max<std::size_t>(bytes, kMostBlocks * kBandDeviceBytes);
     return (bytes + kShareAlignment - 1) / kShareAlignment * kShareAlignment;
 }
 
 std::size_t matting_workspace_bytes(std::int64_t count, std::int32_t rows, std::int32_t cols) {
     check_size(count, rows, cols);
     const Plan plan = plan_for(count, rows, cols);
-    const int shares = std::max({plan.small_blocks, plan.clusters, plan.large_blocks, 1});
+    const int shares = std::max({plan.small_blocks, plan.bands[0].clusters,
+                                 plan.bands[1].clusters, plan.large_blocks, 1});
     return static_cast<std::size_t>(shares) * matting_block_bytes(rows, cols);
 }
 
@@ -263,12 +272,12 @@ void matting_cuda(const MattingBatch& batch, void* stream) {
         check(cudaGetLastError(), "launching the matting kernel of small regions");
         all = false;
     }
-    if (plan.clusters > 0) {
+    for (const BandPlan& bands : plan.bands) {
+        if (bands.clusters == 0) continue;
         cudaLaunchAttribute cluster;
-        cudaLaunchConfig_t config =
-            cluster_config(at_once(plan.clusters), plan.cluster_blocks, cluster);
+        cudaLaunchConfig_t config = cluster_config(at_once(bands.clusters), bands.blocks, cluster);
         config.stream = on;
-        check(cudaLaunchKernelEx(&config, plan.bands, batch, share, all),
+        check(cudaLaunchKernelEx(&config, bands.kernel, batch, share, all),
               "launching the matting kernel of larger regions");
         all = false;
     }

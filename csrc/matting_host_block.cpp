@@ -128,23 +128,35 @@ cuda::MattingResult solve_in_memory(const Problem& problem, bool backwards) {
 
 }  // namespace
 
-void matting_on_host(const cuda::MattingBatch& batch, MattingPath path, bool backwards) {
+std::vector<const char*> matting_on_host(const cuda::MattingBatch& batch, MattingPath path,
+                                         bool backwards) {
+    std::vector<const char*> paths;
     for (std::int64_t index = 0; index < batch.count; ++index) {
         const Problem problem = problem_of(batch, index);
-        cuda::MattingResult result = {};
+        cuda::MattingResult& result = batch.results[index];
+        result = {};
         result.status = cuda::kMattingPending;
+        const char* solved_by = "";
+        const auto attempt = [&](const char* name, auto solve) {
+            if (result.status != cuda::kMattingPending) return;
+            result = solve();
+            solved_by = name;
+        };
         if (path == MattingPath::kAny)
-            result = solve_in_registers<SmallStore>(problem, 1, backwards);
-        const bool banded = path == MattingPath::kBands || path == MattingPath::kAny;
-        const int blocks = band_blocks(problem.rows, problem.cols);
-        if (result.status == cuda::kMattingPending && banded && blocks > 0) {
-            result = problem.cols <= kNarrowBand
-                         ? solve_in_registers<BandStore<kNarrowBand>>(problem, blocks, backwards)
-                         : solve_in_registers<BandStore<kWideBand>>(problem, blocks, backwards);
+            attempt("small",
+                    [&] { return solve_in_registers<SmallStore>(problem, 1, backwards); });
+        if (path != MattingPath::kMemory) {
+            attempt("narrow", [&] {
+                return solve_in_registers<BandStore<kNarrowBand>>(problem, kNarrowBlocks, backwards);
+            });
+            attempt("wide", [&] {
+                return solve_in_registers<BandStore<kWideBand>>(problem, kWideBlocks, backwards);
+            });
         }
-        if (result.status == cuda::kMattingPending) result = solve_in_memory(problem, backwards);
-        batch.results[index] = result;
+        attempt("memory", [&] { return solve_in_memory(problem, backwards); });
+        paths.push_back(solved_by);
     }
+    return paths;
 }
 
 }  // namespace dsnet

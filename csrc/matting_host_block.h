@@ -1,6 +1,8 @@
 // Runs the GPU's matting on the CPU, thread after thread, so that tests can.
 #pragma once
 
+#include <vector>
+
 #include "matting_cuda.h"
 
 namespace dsnet {
@@ -12,7 +14,8 @@ enum class MattingPath {
 };
 
 // As dsnet::cuda::matting_cuda, with arrays in host memory; the workspace is not used. `backwards`
-// runs the threads from the last to the first.
-void matting_on_host(const cuda::MattingBatch& batch, MattingPath path, bool backwards);
+// runs the threads from the last to the first. Returns what solved each image: "small", "narrow" or
+// "wide" bands, or "memory".
+std::vector<const char*> matting_on_host(const cuda::MattingBatch& batch, MattingPath path, bool backwards);
 
 }  // namespace dsnet

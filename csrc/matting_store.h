@@ -263,11 +263,7 @@ constexpr int kBandThreads = BandStore<kWideBand>::kThreads;
 constexpr std::size_t kBandSharedBytes = BandStore<kWideBand>::kSharedBytes;
 constexpr std::size_t kBandDeviceBytes = BandStore<kWideBand>::kDeviceBytes;
 constexpr int kMostBlocks = 8;
-// Blocks of the cluster for images of this size; 0 for images that none may hold. Of the largest
-// regions some will not fit all the same.
-DSNET_HOST_DEVICE int band_blocks(int, int cols) {
-    return cols <= kNarrowBand ? kMostBlocks / 2 : cols <= kWideBand ? kMostBlocks : 0;
-}
+constexpr int kNarrowBlocks = 4, kWideBlocks = kMostBlocks;
 
 constexpr int kLargeThreads = 512;
 using LargeStore = MemoryStore<kLargeThreads>;

@@ -20,6 +20,7 @@ from dsnet.labeling.matting import TIGHT_RTOL
 from shared_data import shared
 
 VALUES = np.array([BACKGROUND, UNKNOWN, FOREGROUND], np.uint8)
+PATHS = ["any", "bands", "memory"]
 DONE, BAD_IMAGE, BAD_TRIMAP, BAD_PRIOR = 0, 2, 3, 4
 
 
@@ -60,6 +61,16 @@ def solve_one(image, trimap, **options):
     return alphas[0], infos[0]
 
 
+def wide_problem(shape, known=0.05):
+    """Unknown but for some pixels in all of it, so that all bands take part."""
+    rng = np.random.default_rng(sum(shape))
+    image = ndimage.gaussian_filter(rng.random(shape), 1).astype(np.float32)
+    draw = rng.random(shape)
+    trimap = np.full(shape, UNKNOWN, np.uint8)
+    trimap[draw < known], trimap[draw > 1 - known] = FOREGROUND, BACKGROUND
+    return image, trimap
+
+
 def check(image, trimap, **options):
     exact, _ = closed_form_matting(image, trimap, solver="direct")
     alpha, info = solve_one(image, trimap, **options)
@@ -80,7 +91,7 @@ def check(image, trimap, **options):
     return info
 
 
-@pytest.mark.parametrize("path", ["any", "bands", "memory"])
+@pytest.mark.parametrize("path", PATHS)
 def test_random_problems_against_the_direct_and_the_native_solve(path):
     for images, trimaps in random_batches(seed=0, batches=15, smallest=3):
         for image, trimap in zip(images, trimaps, strict=True):
@@ -110,7 +121,9 @@ def test_phantoms_against_the_direct_solve(kind):
 def test_lidc_raters_against_the_direct_solve():
     pictures = find_rater_pictures(shared("lidc", "LIDC-IDRI-slices"))
     for _, crop in read_pictures(pictures[::300]):
-        check(crop.image, trimap_from_raters(crop.masks))
+        trimap = trimap_from_raters(crop.masks)
+        check(crop.image, trimap)
+        check(crop.image, trimap, path="bands")
 
 
 def test_flat_lung_with_a_noisy_border():
@@ -125,7 +138,7 @@ def test_flat_lung_with_a_noisy_border():
         assert info["solved"]
 
 
-@pytest.mark.parametrize("path", ["any", "bands", "memory"])
+@pytest.mark.parametrize("path", PATHS)
 def test_same_bits_in_every_order_and_batch(path):
     for images, trimaps in random_batches(seed=2, batches=6):
         first = _C.matting_block(images, trimaps, path=path)
@@ -135,11 +148,46 @@ def test_same_bits_in_every_order_and_batch(path):
         assert first[0].tobytes() == turned[0][::-1].tobytes() and first[1] == turned[1][::-1]
 
 
-def test_both_paths_agree():
-    for images, trimaps in random_batches(seed=3, batches=6):
-        small, _ = _C.matting_block(images, trimaps, rtol=TIGHT_RTOL)
-        large, _ = _C.matting_block(images, trimaps, rtol=TIGHT_RTOL, path="memory")
-        assert abs(small - large).max() <= 1e-7
+def test_all_paths_agree():
+    problems = list(random_batches(seed=3, batches=6))
+    problems += [(image[None], trimap[None]) for image, trimap in [wide_problem((100, 70))]]
+    for images, trimaps in problems:
+        found = [_C.matting_block(images, trimaps, rtol=TIGHT_RTOL, path=path) for path in PATHS]
+        for alphas, _ in found[1:]:
+            assert abs(alphas - found[0][0]).max() <= 1e-7
+
+
+@pytest.mark.parametrize(
+    ("shape", "known", "solver"),
+    [
+        ((64, 64), 0.05, "small"),
+        ((65, 64), 0.05, "narrow"),
+        ((100, 70), 0.05, "narrow"),
+        ((128, 128), 0.05, "narrow"),
+        ((239, 31), 0.05, "narrow"),
+        ((130, 130), 0.05, "wide"),
+        ((30, 255), 0.05, "wide"),
+        ((3, 256), 0.05, "wide"),
+        ((160, 127), 0.002, "wide"),  # more unknown pixels than the threads of four bands hold
+        ((250, 66), 0.05, "memory"),
+        ((9, 300), 0.05, "memory"),
+    ],
+)
+def test_larger_images_go_to_whoever_holds_them(shape, known, solver):
+    image, trimap = wide_problem(shape, known)
+    _, info = solve_one(image, trimap)
+    assert info["path"] == solver
+    check(image, trimap)
+    alphas = [solve_one(image, trimap, backwards=backwards)[0] for backwards in (False, True)]
+    assert alphas[0].tobytes() == alphas[1].tobytes()
+
+
+def test_one_band_with_too_many_unknown_pixels():
+    image, trimap = wide_problem((192, 200), known=0.001)
+    trimap[24:] = np.where(image[24:] > 0.5, FOREGROUND, BACKGROUND)
+    trimap[188:190, 5:9] = UNKNOWN
+    info = check(image, trimap)
+    assert info["path"] == "memory" and info["unknowns"] > 4608
 
 
 def test_small_unknown_regions_of_any_image_and_large_ones():
