@@ -222,9 +222,12 @@ void bind_device(py::module_& module) {
                  py::gil_scoped_release release;
                  cuda::wait_for_event(self.handle);
              })
-        .def("milliseconds_until", [](const Event& self, const Event& end) {
-            return cuda::milliseconds_between(self.handle, end.handle);
-        });
+        .def(
+            "seconds_until",
+            [](const Event& self, const Event& end) {
+                return 1e-3 * cuda::milliseconds_between(self.handle, end.handle);
+            },
+            "end"_a, "Once the work before both is done.");
     module.def("cuda_copy_to_device", &copy_to_device, "target"_a, "source"_a, "stream"_a,
                "Start copying an array to CudaMemory.");
     module.def("cuda_copy_to_host", &copy_to_host, "target"_a, "source"_a, "stream"_a,

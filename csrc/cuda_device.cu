@@ -133,10 +133,6 @@ void wait_for_event(void* event) {
     check(cudaEventSynchronize(event_of(event)), "waiting for the GPU");
 }
 
-void let_stream_wait(void* stream, void* event) {
-    check(cudaStreamWaitEvent(stream_of(stream), event_of(event), 0), "ordering two streams");
-}
-
 float milliseconds_between(void* start, void* end) {
     float milliseconds = 0;
     check(cudaEventElapsedTime(&milliseconds, event_of(start), event_of(end)),
@@ -151,10 +147,6 @@ void wait_for_stream(void* stream) {
 void copy(void* to, const void* from, std::size_t bytes, void* stream) {
     check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDefault, stream_of(stream)),
           "copying between host and GPU");
-}
-
-void fill(void* memory, int byte, std::size_t bytes, void* stream) {
-    check(cudaMemsetAsync(memory, byte, bytes, stream_of(stream)), "filling the GPU's memory");
 }
 
 }  // namespace dsnet::cuda

@@ -51,12 +51,10 @@ void* create_event();
 void destroy_event(void* event) noexcept;
 void record(void* event, void* stream);
 void wait_for_event(void* event);
-void let_stream_wait(void* stream, void* event);
 float milliseconds_between(void* start, void* end);
 void wait_for_stream(void* stream);
 
 // From and to device or page-locked memory without waiting.
 void copy(void* to, const void* from, std::size_t bytes, void* stream);
-void fill(void* memory, int byte, std::size_t bytes, void* stream);
 
 }  // namespace dsnet::cuda

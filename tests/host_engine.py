@@ -1,5 +1,6 @@
 """The CPU in a GPU's place: what runs a pipeline's matting in tests."""
 
+import time
 import weakref
 from concurrent.futures import ThreadPoolExecutor
 
@@ -26,7 +27,7 @@ class Stream:
         def work():
             if self.failure is None:
                 try:
-                    function(*arguments)
+                    return function(*arguments)
                 except BaseException as error:
                     self.failure = error
             if self.failure is not None:
@@ -117,16 +118,19 @@ class HostEngine:
         memory["alphas"][: 4 * size].view(np.float32)[:] = alphas.ravel()
         results = memory["results"].view(_C.MATTING_RESULT)
         for result, info in zip(results, infos, strict=False):
-            for name, value in info.items():
-                result[name] = value
+            for name in set(info) & set(result.dtype.names):
+                result[name] = info[name]
 
     def mark(self, stream):
         self._enter("mark")
-        return stream.submit(lambda: None)
+        return stream.submit(time.perf_counter)
 
     def wait(self, mark):
         mark.result()
         self._enter("wait")
+
+    def seconds_between(self, start, end):
+        return end.result() - start.result()
 
     def close(self):
         for stream in self.streams:

@@ -107,6 +107,10 @@ class CudaEngine:
         """Wait for an event; raises what failed before it."""
         mark.wait()
 
+    def seconds_between(self, start: Any, end: Any) -> float:
+        """Return the device's time between two events."""
+        return start.seconds_until(end)
+
 
 _pipelines: dict[int, Pipeline] = {}
 _lock = threading.Lock()

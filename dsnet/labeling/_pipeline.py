@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import queue
 import threading
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -77,6 +76,9 @@ class Engine(Protocol):
     def wait(self, mark: Any) -> None:
         """Return when all work before the mark is done; raises what went wrong in it."""
 
+    def seconds_between(self, start: Any, end: Any) -> float:
+        """Return the device's time between two marks that were waited for."""
+
 
 # Bytes a pixel; `results` is by crop. The first three go to the device, the next two come back.
 _PLANES = {
@@ -128,8 +130,8 @@ class _Flight:
     slot: _Slot
     rows: np.ndarray
     begun: Any = None
+    start: Any = None
     mark: Any = None
-    started: float = 0.0
 
 
 class Pipeline:
@@ -259,8 +261,8 @@ class Pipeline:
             _taken(images, rows), coordinates[rows], self.network, host["images"],
             host["trimaps"], host["priors"], host["masks"], threads,
         )  # fmt: skip
-        flight.started = time.perf_counter()
         try:
+            flight.start = engine.mark(slot.stream)
             for name in _UP:
                 engine.to_device(slot.memory[name], host[name], slot.stream)
             engine.launch(slot.memory, host["images"].shape, self.settings, slot.stream)
@@ -275,7 +277,7 @@ class Pipeline:
     def _finish(self, flight: _Flight, threads: int) -> Iterable[tuple]:
         self.engine.wait(flight.mark)
         count = len(flight.rows)
-        seconds = (time.perf_counter() - flight.started) / count
+        seconds = self.engine.seconds_between(flight.start, flight.mark) / count
         host = {name: array[:count] for name, array in flight.slot.host.items()}
         alphas, binaries, trimaps, states, values, scores, again = _C.finish_labels(
             flight.begun, host["images"], host["trimaps"], host["priors"], host["masks"],

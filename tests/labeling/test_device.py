@@ -98,8 +98,8 @@ class Gpu:
         )  # fmt: skip
         at(alphas, shape, "f4")[:] = found
         for result, info in zip(at(results, (count,), _C.MATTING_RESULT), infos, strict=True):
-            for name, value in info.items():
-                result[name] = value
+            for name in set(info) & set(result.dtype.names):
+                result[name] = info[name]
         at(workspace, (workspace_bytes,), "u1")[:] = 1
         self.streams.append(stream)
 
