@@ -78,9 +78,14 @@ class Gpu:
             "cuda_trimap_from_mask": self.trimap_from_mask,
             "cuda_read": self.read,
             "cuda_copy_to_device": self.copy,
+            "cuda_copy_to_host": lambda target, source, stream: self.read(
+                target, source.address, 0, stream
+            ),
+            "cuda_pinned_memory": lambda nbytes, device: np.full(nbytes, 0xAB, np.uint8),
             "CudaMemory": Memory,
+            "CudaStream": lambda device: types.SimpleNamespace(address=70 + device),
             "CudaEvent": lambda device: types.SimpleNamespace(
-                record=lambda s: None, wait=lambda: None
+                record=lambda s: None, wait=lambda: None, seconds_until=lambda end: 0.25
             ),
         }
         for name, function in put.items():
@@ -199,6 +204,21 @@ def test_trimaps_and_alphas_are_the_hosts(gpu, kind, batch):
     assert np.all(info.residual <= 3e-6) and info.solver == "jacobi"
     assert np.shape(info.residual) == (images.shape[:1] if batch else ())
     assert set(gpu.streams) == {7 if kind is Array else _device_arrays.LEGACY_STREAM}
+
+
+def test_batches_go_through_the_engine(gpu, monkeypatch):
+    monkeypatch.setattr(_C, "cuda_device_count", lambda: 2)
+    monkeypatch.setattr(_device, "_pipelines", {})
+    phantoms = [make_phantom("solid", 16, seed=i) for i in range(5)]
+    images, marks = np.stack([p.image for p in phantoms]), [p.mark for p in phantoms]
+    for device, stream in (("cuda", 70), ("cuda:1", 71), ("cuda", 70)):
+        found = label_batch(images, marks, 1, device=device)
+        assert gpu.streams.pop() == stream and not gpu.streams
+        for label, want in zip(found, label_batch(images, marks, 1), strict=True):
+            assert np.abs(label.alpha - want.alpha).max() < 1e-3
+            assert np.array_equal(label.binary, want.binary)
+            assert label.seconds["matting"] == pytest.approx(0.25 / 5, abs=0.01)
+    assert len(_device._pipelines) == 2
 
 
 def test_core_and_default_margins(gpu):
