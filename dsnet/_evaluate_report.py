@@ -105,11 +105,12 @@ def show(rows: list) -> None:
 
     heads, lines = _table(rows)
     # A network a column: eight columns of figures would not fit a terminal.
-    table = Table("", *(line[0] for line in lines), caption="mean ± standard deviation over cases")
+    table = Table("", *(line[0] for line in lines))
     for at, head in enumerate(heads[1:], start=1):
         table.add_row(head, *(line[at] for line in lines))
     console = Console()
     console.print(table)
+    console.print("mean ± standard deviation over cases")
     for row in rows:
         for note in row.notes:
             console.print(f"{row.name}: {note}", markup=False, highlight=False)

@@ -66,7 +66,10 @@ def find_run(path: Path, model: str = "best", split: str | None = None) -> Run:
         file = Path(split) if split else None
         found = _split(file) if file else None
         return Run(path.stem, path, asdict(Settings()), found, file, None)
-    settings = {**asdict(Settings()), **read(folder / "settings.json")}
+    try:
+        settings = {**asdict(Settings()), **read(folder / "settings.json")}
+    except ValueError as error:
+        raise ValueError(f"{folder / 'settings.json'} is damaged: {error}") from error
     file = folder / "split.json"
     chosen = path if path.is_file() else folder / f"{model}.pt"
     name = folder.resolve().name + ("" if path.is_dir() else f"/{path.stem}")

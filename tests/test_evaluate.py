@@ -237,6 +237,8 @@ def test_bad_input_is_told_in_a_line(folds, whole, tmp_path, capsys):
     says("no settings.json", tmp_path)
     says("is given twice", whole, whole)
     says("no cross-validation", whole, "--folds")
+    says("--cases is 0", whole, "--cases", "0")
+    says("is a file", whole, "--out", whole / "best.pt")
     run = tmp_path / "moved"
     shutil.copytree(whole, run)
     settings = json.loads((run / "settings.json").read_text())
@@ -253,6 +255,9 @@ def test_bad_input_is_told_in_a_line(folds, whole, tmp_path, capsys):
     says("is no split", run)
     (run / "split.json").unlink()
     says("no split.json", run)
+    shutil.copy(whole / "split.json", run)
+    (run / "settings.json").write_text("{")
+    says("settings.json is damaged", run)
     unfinished = tmp_path / "unfinished"
     unfinished.mkdir()
     for name in ("settings.json", "split.json"):
