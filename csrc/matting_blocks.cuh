@@ -54,25 +54,26 @@ class BlockBase {
     template <class Items, class Flag, class Emit, class Total>
     __device__ __forceinline__ void compact(Items items_of, Flag flag, Emit emit, Total total) {
         const int t = int(threadIdx.x), warp = t / kWarp, items = items_of(t);
-        int count = 0;
+        int count = 0, turn = 0;
         for (int first = 0; first < items; first += kThreads) {
             const int item = first + t;
             const unsigned value = item < items ? flag(t, item) : 0u;
             const unsigned ballot = __ballot_sync(kWholeWarp, value != 0);
-            if (t % kWarp == 0) scratch_.counts[turn_][warp] = __popc(ballot);
+            if (t % kWarp == 0) scratch_.counts[turn][warp] = __popc(ballot);
             __syncthreads();
             int before = 0, all = 0;
 #pragma unroll
             for (int i = 0; i < kWarps; ++i) {
-                const int here = scratch_.counts[turn_][i];
+                const int here = scratch_.counts[turn][i];
                 before += i < warp ? here : 0;
                 all += here;
             }
             if (value != 0)
                 emit(t, item, value, count + before + __popc(ballot & ((1u << (t % kWarp)) - 1)));
             count += all;
-            turn_ ^= 1;
+            turn ^= 1;
         }
+        __syncthreads();
         if (t == 0) total(t, count);
     }
 
@@ -80,7 +81,7 @@ class BlockBase {
     __device__ __forceinline__ explicit BlockBase(Scratch& scratch) : scratch_(scratch) {}
 
     Scratch& scratch_;
-    int turn_ = 0;
+    int turn_ = 0;  // of the reductions, the same in all blocks of a cluster
 };
 
 template <int kThreads_>
