@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # On a machine with a CUDA device, in under ten minutes: build, GPU tests, benches.
 # With arguments only the steps named: bench/gpu.sh train. Each step has a limit in seconds; the last,
-# the training step's bench, takes what the others leave, at least 200.
+# the training step's bench, takes what the others leave, at least 150.
 # JSON and logs go to $OUT (default bench/results); nothing is fetched.
 set -uo pipefail
 cd "$(dirname "$0")/.."
@@ -29,12 +29,20 @@ step() { # name, seconds, command...
     return "$status"
 }
 
-# The kernels need no build: they are tested and timed also where the rest does not compile.
-step build 80 "$python" -m pip install -q --no-index --no-deps --no-build-isolation -e . ||
+arch=$("$python" -c 'import torch; print("%d%d" % torch.cuda.get_device_capability())')
+export CMAKE_ARGS="-DCMAKE_CUDA_ARCHITECTURES=$arch ${CMAKE_ARGS:-}"
+# The Triton kernels need no build: they are tested and timed also where the rest does not compile.
+step build 120 "$python" -m pip install -q --no-index --no-deps --no-build-isolation -e . ||
     export PYTHONPATH=$PWD/kernels${PYTHONPATH:+:$PYTHONPATH}
 step tests 60 "$python" -m pytest -q -m gpu --continue-on-collection-errors tests
-step kernel_bench 90 "$python" -m bench.kernels --seconds 65 --out "$out/kernels.json"
-step kernel_tests 80 "$python" -m pytest -q -x tests/kernels
+# A short set: matting of regions of every size, one shape of morphology.
+for tool in memcheck racecheck; do
+    step "$tool" 40 compute-sanitizer --tool "$tool" --error-exitcode 9 \
+        "$python" -m pytest -q -x -m gpu -k "every_size or (split and 64-64)" tests/gpu
+done
+step label 90 "$python" -m bench.label --device cuda --seconds 70 --out "$out/label_gpu.json"
+step kernel_bench 70 "$python" -m bench.kernels --seconds 50 --out "$out/kernels.json"
+step kernel_tests 60 "$python" -m pytest -q -x tests/kernels
 # A row that is begun takes a minute or more: that of compiling it.
 step train 590 "$python" -m bench.train --device cuda --seconds $(($(left) - 60)) --out "$out/train.json"
 exit "$failed"
