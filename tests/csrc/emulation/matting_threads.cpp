@@ -1,0 +1,173 @@
+// Runs matting_blocks.cuh, the part of the matting kernels that is a GPU's alone, on emulated
+// threads in several orders, and compares every bit with the blocks of matting_host_block.cpp.
+//
+//     matting_threads   prints a line for each problem; exit code 1 where one differs
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <cstring>
+#include <limits>
+#include <memory>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "cooperative_groups.h"
+#include "matting_blocks.cuh"
+#include "matting_host_block.h"
+#include "matting_store.h"
+
+namespace {
+
+using namespace dsnet;
+using namespace dsnet::matting_device;
+using emulation::launch;
+
+enum class Order { kForwards, kBackwards, kShuffled };
+
+const cuda::MattingBatch* batch;
+std::vector<double> device_memory;
+
+// As the kernels of matting.cu.
+template <class Block, class Store>
+void solve_all() {
+    struct Static {
+        typename Block::Scratch scratch;
+        Frame frame;
+    };
+    const int rank = launch.current->rank;
+    auto* const shared = reinterpret_cast<double*>(launch.shared_of(rank));
+    auto& fixed = *reinterpret_cast<Static*>(launch.shared_of(rank) + Store::kSharedBytes);
+    Block block(fixed.scratch);
+    for (std::int64_t index = 0; index < batch->count; ++index) {
+        if (threadIdx.x == 0) fixed.frame.problem = problem_of(*batch, index);
+        block.sync();
+        Store store(shared, device_memory.data() + std::size_t(rank) * Store::kDeviceBytes / 8);
+        MattingSolve<Block, Store>(block, &store, &fixed.frame).run();
+        block.sync();
+        if (rank == 0 && threadIdx.x == 0) batch->results[index] = fixed.frame.result;
+        block.sync();
+    }
+}
+
+void (*body)();
+
+void enter() {
+    body();
+    launch.current->done = true;
+    swapcontext(&launch.current->context, &launch.scheduler);
+}
+
+template <class Block, class Store>
+void run(int blocks, Order order) {
+    constexpr double nothing = std::numeric_limits<double>::quiet_NaN();
+    constexpr std::size_t kStaticBytes = 16384, kStackBytes = 65536;
+    const int threads = Store::kThreads, all = blocks * threads;
+    launch.blocks = blocks;
+    launch.threads = threads;
+    launch.shared_bytes = (Store::kSharedBytes + kStaticBytes) / 16 * 16;
+    launch.shared.assign(std::size_t(blocks) * launch.shared_bytes / 8, nothing);
+    device_memory.assign(std::size_t(blocks) * Store::kDeviceBytes / 8, nothing);
+    launch.block_barriers.assign(std::size_t(blocks), {threads, 0, 0});
+    launch.warp_barriers.assign(std::size_t(all / 32), {32, 0, 0});
+    launch.cluster_barrier = {all, 0, 0};
+    launch.values.assign(std::size_t(all), nothing);
+    launch.votes.assign(std::size_t(all), false);
+    body = &solve_all<Block, Store>;
+    std::vector<std::unique_ptr<emulation::Fiber>> fibers;
+    for (int i = 0; i < all; ++i) {
+        fibers.push_back(std::make_unique<emulation::Fiber>());
+        emulation::Fiber& fiber = *fibers.back();
+        fiber.rank = i / threads;
+        fiber.thread = i % threads;
+        fiber.stack.resize(kStackBytes);
+        getcontext(&fiber.context);
+        fiber.context.uc_stack.ss_sp = fiber.stack.data();
+        fiber.context.uc_stack.ss_size = kStackBytes;
+        fiber.context.uc_link = nullptr;
+        makecontext(&fiber.context, &enter, 0);
+    }
+    if (order == Order::kBackwards) std::reverse(fibers.begin(), fibers.end());
+    std::mt19937 random(1);
+    std::vector<bool> resting(std::size_t(all / 32));
+    for (bool running = true; running;) {
+        running = false;
+        if (order == Order::kShuffled) {
+            std::shuffle(fibers.begin(), fibers.end(), random);
+            // Some warps fall behind by far.
+            for (std::size_t warp = 0; warp < resting.size(); ++warp)
+                if (random() % 8 == 0) resting[warp] = random() % 4 == 0;
+        }
+        for (const auto& fiber : fibers) {
+            running = running || !fiber->done;
+            const int warp = (fiber->rank * threads + fiber->thread) / 32;
+            if (!fiber->ready() || resting[std::size_t(warp)]) continue;
+            launch.current = fiber.get();
+            swapcontext(&launch.scheduler, &fiber->context);
+        }
+    }
+}
+
+bool same(const char* solver, int rows, int cols, Order order) {
+    constexpr std::int64_t kCount = 2;
+    const std::size_t size = std::size_t(rows) * std::size_t(cols);
+    std::mt19937 random(unsigned(rows * 1000 + cols));
+    std::uniform_real_distribution<float> uniform(0.0f, 1.0f);
+    std::vector<float> images(kCount * size), alphas[2];
+    std::vector<std::uint8_t> trimaps(kCount * size);
+    for (float& value : images) value = uniform(random);
+    for (std::uint8_t& mark : trimaps) {
+        const float drawn = uniform(random);
+        mark = drawn < 0.25f ? kForeground : drawn > 0.75f ? kBackground : kUnknown;
+    }
+    images[size + 1] = 100.0f;  // the second image is of no use
+    std::vector<cuda::MattingResult> results[2];
+    const std::string name = solver;
+    const char* solved_by = "";
+    for (int side = 0; side < 2; ++side) {
+        alphas[side].assign(kCount * size, 2.0f);
+        results[side].resize(kCount);
+        cuda::MattingBatch given = {};
+        given.images = images.data();
+        given.trimaps = trimaps.data();
+        given.alphas = alphas[side].data();
+        given.results = results[side].data();
+        given.count = kCount;
+        given.rows = rows;
+        given.cols = cols;
+        given.epsilon = 1e-7;
+        given.rtol = 3e-6;
+        given.max_iterations = 1000;
+        batch = &given;
+        if (side == 1)
+            solved_by = matting_on_host(
+                given, name == "small" ? MattingPath::kAny : MattingPath::kBands, false)[0];
+        else if (name == "small")
+            run<DeviceBlock<SmallStore::kThreads>, SmallStore>(1, order);
+        else if (name == "narrow")
+            run<ClusterBlock<kBandThreads, kMostBlocks>, BandStore<kNarrowBand>>(kNarrowBlocks,
+                                                                                 order);
+        else
+            run<ClusterBlock<kBandThreads, kMostBlocks>, BandStore<kWideBand>>(kWideBlocks, order);
+    }
+    const bool equal =
+        std::memcmp(alphas[0].data(), alphas[1].data(), kCount * size * sizeof(float)) == 0 &&
+        std::memcmp(results[0].data(), results[1].data(),
+                    kCount * sizeof(cuda::MattingResult)) == 0 &&
+        name == solved_by && results[0][0].converged == 1 && results[0][0].iterations > 3;
+    std::printf("%s %d x %d, order %d: %d iterations, %s\n", solver, rows, cols, int(order),
+                int(results[0][0].iterations), equal ? "the same" : "DIFFERENT");
+    return equal;
+}
+
+}  // namespace
+
+int main() {
+    int different = 0;
+    different += !same("small", 33, 40, Order::kBackwards);
+    different += !same("small", 33, 40, Order::kShuffled);
+    // Bands with a second round of counting and a shorter last one without.
+    different += !same("narrow", 69, 128, Order::kShuffled);
+    different += !same("wide", 18, 129, Order::kShuffled);  // its last bands are empty
+    return different > 0 ? 1 : 0;
+}
