@@ -35,7 +35,7 @@ def test_they_are_what_labeling_makes(scene, options):
 def test_any_strides_go_in_and_no_gradient_comes_out(scene):
     image, mask = scene
     turned = soft_mask(image.mT.requires_grad_(), mask.mT)
-    with pytest.raises(RuntimeError, match="soft_mask.*no autograd formula was registered"):
+    with pytest.raises(RuntimeError, match=r"soft_mask.*no autograd formula was registered"):
         turned.sum().backward()
     assert torch.equal(turned.detach(), soft_mask(image.mT.contiguous(), mask.mT.contiguous()))
 
