@@ -3,22 +3,23 @@
 Paper, "Self-supervised super-resolution model": slices of 512x512 are shrunk to 128x128, and an
 SRGAN learns the way back. Whole slices are shrunk (bicubic with antialiasing, as SRGAN's), then
 aligned patches are drawn from both on the device. Folders given by ``--images`` are searched for
-16-bit PNG slices with HU + 32768 (DeepLesion's); 8-bit ones are taken as windowed already. Slices
-are held out by their folder, which is a series or a patient. Without ``--images``: phantoms.
+16-bit PNG slices with HU + 32768 (DeepLesion's); 8-bit ones are taken as windowed already. Whole
+patients are held out (`training.sr_data`). Without ``--images``: phantoms.
+
+Beside the teacher ``NAME.pt``: ``NAME.json`` has the settings, who was held out and at the end the
+figures, ``NAME.csv`` the losses, ``NAME.checkpoint.pt`` what ``--resume`` goes on with.
 """
 
 import argparse
+import json
 import math
 import sys
 import time
 from pathlib import Path
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 
-from .data.ct_image import LUNG_WINDOW, apply_window, read_ct_png, read_picture
-from .data.phantom import make_phantoms
 from .losses import (
     SR_ADVERSARIAL_WEIGHT,
     gan_discriminator_loss,
@@ -26,10 +27,15 @@ from .losses import (
     sr_pixel_loss,
 )
 from .models import PerceptualLoss, SRDiscriminator, SRResNet, interpolate, save_model
+from .models.srgan import SCALE
+from .training.checkpoint import write_atomically
 from .training.dataset import stream_seed
+from .training.report import Table
+from .training.sr_data import held_out, load_slices, patches, shrink
 
-SCALE = 4
 EDGE = 4  # Pixels left out of the figures at every border, as is usual at this scale.
+# Options that do not decide the course of a training.
+FREE = ("out", "log_every", "resume")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -49,29 +55,54 @@ def train_sr(options: argparse.Namespace) -> dict:
     Raises
     ------
     ValueError
-        Without slices, for slices smaller than a patch, or when a loss is not finite.
+        For options out of range, without slices, for slices smaller than a patch, when a loss is
+        not finite, or where a checkpoint does not fit.
     """
+    _check(options)
+    out = Path(options.out)
+    checkpoint = out.with_suffix(".checkpoint.pt")
+    if checkpoint.exists() and not options.resume:
+        raise ValueError(f"{checkpoint} holds a training: --resume goes on, or take another --out")
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if device.type == "cpu":
         print("no CUDA device: training on the CPU")
     torch.manual_seed(options.seed)
-    slices, groups = load_slices(options.images, options.limit, options.seed)
-    held = held_out(groups, options.held_out, options.seed)
-    high = [s.to(device) for s, out in zip(slices, held, strict=True) if not out]
-    test = [s.to(device) for s, out in zip(slices, held, strict=True) if out]
+
+    # Slices, whole patients of them held out.
+    slices = load_slices(options.images, options.limit, options.seed)
+    held = held_out(slices.groups, options.held_out, options.seed)
+    high = [s.to(device) for s, out in zip(slices.images, held, strict=True) if not out]
+    test = [s.to(device) for s, out in zip(slices.images, held, strict=True) if out]
     low = [shrink(s) for s in high]
-    print(f"{len(high)} slices to learn from, {len(test)} held out, of {len(set(groups))} folders")
+    away = sorted({group for group, out in zip(slices.groups, held, strict=True) if out})
+    for why, count in slices.left_out.items():
+        print(f"left out: {count} files {why}")
+    print(
+        f"{len(high)} slices to learn from, {len(test)} held out with {len(away)} of "
+        f"{len(set(slices.groups))} patients or volumes"
+    )
+
+    # Network, losses, where the training stands.
     model = SRResNet(1, options.blocks, options.features, options.global_skip).to(device)
-    optimizer = torch.optim.Adam(model.parameters(), options.lr)
-    judge = judge_optimizer = perceptual = None
+    modules = {"model": model}
+    optimizers = {"model": torch.optim.Adam(model.parameters(), options.lr)}
+    judge = perceptual = None
     if options.adversarial:
-        judge = SRDiscriminator(1, options.features).to(device)
-        judge_optimizer = torch.optim.Adam(judge.parameters(), options.lr)
+        judge = modules["judge"] = SRDiscriminator(1, options.features).to(device)
+        optimizers["judge"] = torch.optim.Adam(judge.parameters(), options.lr)
     if options.vgg:
         perceptual = PerceptualLoss(options.vgg).to(device)
     generator = torch.Generator().manual_seed(stream_seed(options.seed, 0, 2))
-    started = time.monotonic()
-    for step in range(options.steps):
+    course = {name: value for name, value in vars(options).items() if name not in FREE}
+    course["slices"] = slices.digest()
+    parts = {**modules, **{f"{name}_optimizer": one for name, one in optimizers.items()}}
+    done = _load(checkpoint, course, parts, generator) if options.resume else 0
+    settings = {**vars(options), "resume": False, "held_out_groups": away}
+    _write_json(out.with_suffix(".json"), settings)
+    table = Table(out.with_suffix(".csv"), done)
+
+    first, started = done, time.monotonic()
+    while done < options.steps:
         x, y = patches(low, high, options.batch, options.patch, generator)
         model.train()
         image = model(x).image
@@ -81,88 +112,86 @@ def train_sr(options: argparse.Namespace) -> dict:
         if judge is not None:
             judge.requires_grad_(False)
             loss = loss + SR_ADVERSARIAL_WEIGHT * sr_adversarial_loss(judge(image))
-        optimizer.zero_grad(set_to_none=True)
+        optimizers["model"].zero_grad(set_to_none=True)
         loss.backward()
         # SRGAN lowers the rate to a tenth for the second half.
-        for group in optimizer.param_groups:
-            group["lr"] = options.lr * (0.1 if step >= options.steps // 2 else 1.0)
-        optimizer.step()
+        for group in optimizers["model"].param_groups:
+            group["lr"] = options.lr * (0.1 if done >= options.steps // 2 else 1.0)
+        optimizers["model"].step()
+        judged = loss.new_zeros(())
         if judge is not None:
             judge.requires_grad_(True)
             judged = gan_discriminator_loss(judge(y), judge(image.detach()))
-            judge_optimizer.zero_grad(set_to_none=True)
+            optimizers["judge"].zero_grad(set_to_none=True)
             judged.backward()
-            judge_optimizer.step()
-        if (step + 1) % options.log_every == 0 or step + 1 == options.steps:
+            optimizers["judge"].step()
+        done += 1
+        if done % options.log_every == 0 or done == options.steps:
             value = float(loss.detach())
             if not math.isfinite(value):
-                raise ValueError(f"the loss is {value} at step {step + 1}: lower --lr")
-            rate = (step + 1) * options.batch / (time.monotonic() - started)
-            print(f"step {step + 1} of {options.steps}  loss {value:.3g}  {rate:.1f} patches/s")
-            save_model(options.out, model)
+                raise ValueError(
+                    f"the loss is {value} at step {done}: lower --lr; {checkpoint}, if there, is "
+                    "the last good state"
+                )
+            rate = (done - first) * options.batch / (time.monotonic() - started)
+            print(f"step {done} of {options.steps}  loss {value:.3g}  {rate:.1f} patches/s")
+            row = {"loss": value, "discriminator": float(judged.detach()), "patches_per_s": rate}
+            table.write(done, row)
+            _save(checkpoint, course, parts, generator, done)
+    table.close()
+
     scores = evaluate_sr(model, test)
     print("held-out slices   PSNR (dB)   SSIM")
     for name in ("bicubic", "teacher"):
         print(f"{name:17} {scores[name + '_psnr']:9.2f}   {scores[name + '_ssim']:.4f}")
-    save_model(options.out, model)
-    print(f"saved {options.out}: python -m dsnet.train --teacher {options.out}")
+    save_model(out, model)
+    _write_json(out.with_suffix(".json"), {**settings, "scores": scores})
+    print(f"saved {out}: python -m dsnet.train --teacher {out}")
     return scores
 
 
-def load_slices(folders, limit: int, seed: int) -> tuple[list[torch.Tensor], list[str]]:
-    """Slices [1, 1, H, W] float32 in 0..1, sides divisible by 4, and each one's folder."""
-    if not folders:
-        made = make_phantoms(min(limit or 16, 64), 128, seed)
-        return [torch.from_numpy(p.image)[None, None] for p in made], [str(p.seed) for p in made]
-    files = sorted(f for folder in folders for f in Path(folder).rglob("*.png"))
-    if not files:
-        raise ValueError(f"images is {', '.join(map(str, folders))}; there is no PNG slice")
-    if limit and len(files) > limit:
-        order = np.random.default_rng(seed).permutation(len(files))[:limit]
-        files = [files[i] for i in sorted(order)]
-    slices = []
-    for file in files:
-        try:
-            plane = apply_window(read_ct_png(file), *LUNG_WINDOW)
-        except ValueError:
-            plane = read_picture(file)
-        height, width = (side // SCALE * SCALE for side in plane.shape)
-        slices.append(torch.from_numpy(plane[:height, :width].copy())[None, None])
-    return slices, [str(file.parent) for file in files]
+def _check(options: argparse.Namespace) -> None:
+    for name in ("blocks", "features", "steps", "batch", "log_every"):
+        if getattr(options, name) < 1:
+            raise ValueError(f"--{name.replace('_', '-')} is {getattr(options, name)}; at least 1")
+    if options.patch < SCALE or options.patch % SCALE:
+        raise ValueError(f"--patch is {options.patch}; a multiple of {SCALE} is needed")
+    if not 0 < options.held_out < 1:
+        raise ValueError(f"--held-out is {options.held_out}; between 0 and 1 is needed")
+    if Path(options.out).suffix != ".pt":
+        raise ValueError(f"--out is {options.out}; a file NAME.pt is needed")
 
 
-def held_out(groups: list[str], share: float, seed: int) -> list[bool]:
-    """Which slices are held out: whole folders, at least one and not all."""
-    names = sorted(set(groups))
-    if len(names) < 2:
-        raise ValueError(
-            f"images has {len(names)} folder with slices; 2 are needed to hold one out"
-        )
-    count = min(max(round(share * len(names)), 1), len(names) - 1)
-    chosen = {names[i] for i in np.random.default_rng(seed).permutation(len(names))[:count]}
-    return [group in chosen for group in groups]
+def _save(path, course: dict, parts: dict, generator: torch.Generator, done: int) -> None:
+    content = {
+        "course": course,
+        "state": {name: part.state_dict() for name, part in parts.items()},
+        "generator": generator.get_state(),
+        "done": done,
+    }
+    write_atomically(path, lambda temporary: torch.save(content, temporary))
 
 
-def shrink(image: torch.Tensor) -> torch.Tensor:
-    """A quarter of the sides, bicubic with antialiasing, in 0..1."""
-    size = [side // SCALE for side in image.shape[2:]]
-    small = F.interpolate(image, size, mode="bicubic", antialias=True, align_corners=False)
-    return small.clamp(0, 1)
+def _load(path, course: dict, parts: dict, generator: torch.Generator) -> int:
+    """Put a checkpoint's state into the parts; returns the steps that are done."""
+    if not path.is_file():
+        raise ValueError(f"--resume needs {path}, which is not there")
+    content = torch.load(path, map_location="cpu", weights_only=True)
+    for name, value in course.items():
+        then = content["course"][name]
+        if value != then:
+            if name == "slices":
+                raise ValueError("the slices changed since the training began")
+            raise ValueError(f"{name} is {value!r}; the training to resume has {then!r}")
+    for name, part in parts.items():
+        part.load_state_dict(content["state"][name])
+    generator.set_state(content["generator"])
+    return content["done"]
 
 
-def patches(low, high, count: int, side: int, generator: torch.Generator):
-    """Aligned patches [count, 1, side / 4, side / 4] and [count, 1, side, side]."""
-    small = side // SCALE
-    xs, ys = [], []
-    for _ in range(count):
-        k, u, v = torch.randint(0, 2**31, (3,), generator=generator).tolist()
-        x, y = low[k % len(low)], high[k % len(low)]
-        if min(x.shape[2:]) < small:
-            raise ValueError(f"patch is {side}; a slice has {list(y.shape[2:])}")
-        u, v = u % (x.shape[2] - small + 1), v % (x.shape[3] - small + 1)
-        xs.append(x[..., u : u + small, v : v + small])
-        ys.append(y[..., SCALE * u : SCALE * u + side, SCALE * v : SCALE * v + side])
-    return torch.cat(xs), torch.cat(ys)
+def _write_json(path: Path, content: dict) -> None:
+    text = json.dumps(content, indent=1) + "\n"
+    write_atomically(path, lambda temporary: temporary.write_text(text))
 
 
 @torch.no_grad()
@@ -205,7 +234,7 @@ def _parser() -> argparse.ArgumentParser:
     data = parser.add_argument_group("data")
     data.add_argument("--images", nargs="*", default=[], help="folders with PNG slices")
     data.add_argument("--limit", type=int, default=0, help="most slices to read; 0: all")
-    data.add_argument("--held-out", type=float, default=0.1, help="share of folders to test on")
+    data.add_argument("--held-out", type=float, default=0.1, help="share of patients to test on")
     network = parser.add_argument_group("network")
     network.add_argument("--blocks", type=int, default=16, help="residual blocks")
     network.add_argument("--features", type=int, default=64, help="their width")
@@ -221,6 +250,7 @@ def _parser() -> argparse.ArgumentParser:
     run = parser.add_argument_group("run")
     run.add_argument("--out", default="runs/teacher.pt", help="file of the teacher")
     run.add_argument("--log-every", type=int, default=100, help="steps between lines and saves")
+    run.add_argument("--resume", action="store_true", help="go on with the training at --out")
     return parser
 
 

@@ -4,6 +4,7 @@ Public
 ------
 ``Log(folder, total_steps, done, images_per_step, visible)``: ``.read(step, values)``,
     ``.validated(step, epoch, epochs, dice)``, ``.say(text)``, ``.close()``
+``Table(path, done)``: a CSV; ``.write(step, values)``, ``.close()``
 ``write_panel(path, image, truth, prediction)``
 """
 
@@ -38,7 +39,7 @@ class Log:
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         for name in ("log", "validation"):
-            self._tables[name] = _Table(folder / f"{name}.csv", done)
+            self._tables[name] = Table(folder / f"{name}.csv", done)
         try:
             from torch.utils.tensorboard import SummaryWriter
 
@@ -103,8 +104,8 @@ class Log:
             table.close()
 
 
-class _Table:
-    """A CSV that a resumed run goes on with."""
+class Table:
+    """A CSV that a run resumed after step `done` goes on with; 0 begins it anew."""
 
     def __init__(self, path: Path, done: int):
         self._header = not _keep_rows(path, done)
@@ -112,6 +113,7 @@ class _Table:
         self._writer = csv.writer(self._file, lineterminator="\n")
 
     def write(self, step: int, values: dict[str, float]) -> None:
+        """Add a row; the first one's names are the header."""
         if self._header:
             self._writer.writerow(["step", *values])
             self._header = False
