@@ -83,12 +83,16 @@ void require(bool holds, const char* what) {
 void check_batch(const MorphologyBatch& batch, bool erosion, bool dilation) {
     require(batch.count >= 0, "count must be >= 0");
     require(batch.rows >= 1 && batch.cols >= 1, "rows and cols must be >= 1");
-    require(batch.rows <= 1 << 20 && batch.cols <= 1 << 20, "rows and cols must be <= 1048576");
+    // A band is a row at least, and its result lies in shared memory.
+    require(batch.rows <= 1 << 20 && batch.cols <= 1 << 18,
+            "rows must be <= 1048576 and cols <= 262144");
     require(std::int64_t(batch.rows) * words_of(batch.cols) < (1 << 30),
             "an image must have less than 2^36 pixels");
     if (batch.count == 0) return;
     require(batch.masks != nullptr && batch.out != nullptr && batch.statuses != nullptr,
             "masks, out and statuses must not be null");
+    require(!batch.packed || reinterpret_cast<std::uintptr_t>(batch.masks) % sizeof(Word) == 0,
+            "packed masks must be aligned to 8 bytes");
     require(!erosion || batch.erosion != nullptr, "erosion must not be null");
     require(!dilation || batch.dilation != nullptr, "dilation must not be null");
 }

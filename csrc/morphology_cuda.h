@@ -22,7 +22,8 @@ enum MorphologyStatus : std::int32_t {
 // All arrays are C-contiguous, in device memory.
 struct MorphologyBatch {
     // [count, rows, cols], non-zero is lesion; packed: [count, rows, (cols + 63) / 64] of
-    // std::uint64_t, pixel 64 w + i being bit i of word w. Bits beyond the last column are ignored.
+    // std::uint64_t, aligned to 8 bytes, pixel 64 w + i being bit i of word w. Bits beyond the last
+    // column are ignored.
     const void* masks;
     bool packed;
     const std::uint8_t* cores;  // [count, rows, cols] or null, for trimap_from_mask_cuda alone

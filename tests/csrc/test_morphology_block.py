@@ -8,6 +8,7 @@ from dsnet import _C
 from shared_data import shared
 
 SIZES = [(1, 1), (1, 70), (70, 1), (5, 63), (64, 64), (65, 129), (40, 192), (130, 16)]
+BANDS = [(530, 40), (190, 257)]  # of more than one band, where they are large
 
 
 def random_masks(rng, count, rows, cols):
@@ -43,7 +44,7 @@ def as_bits(masks):
     return np.packbits(padded, axis=-1, bitorder="little").view(np.uint64)
 
 
-@pytest.mark.parametrize(("rows", "cols"), SIZES)
+@pytest.mark.parametrize(("rows", "cols"), [*SIZES, *BANDS])
 @pytest.mark.parametrize("large", [False, True])
 def test_split_erode_and_dilate(rows, cols, large):
     rng = np.random.default_rng([rows, cols, large])

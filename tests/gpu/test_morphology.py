@@ -9,7 +9,7 @@ from dsnet.labeling import trimap_from_mask
 
 pytestmark = pytest.mark.gpu
 # The last two do not fit a block's shared memory.
-SHAPES = [(1, 1), (63, 65), (64, 64), (128, 130), (256, 256), (700, 640), (1100, 90)]
+SHAPES = [(1, 1), (63, 65), (64, 64), (128, 130), (256, 256), (700, 640), (2100, 90)]
 
 
 def masks_of(rows, cols, count=5):
