@@ -1,59 +1,22 @@
 #include "edge_kernels.h"
 
 #include "lanes.h"
+// Below it, whose unit it takes.
+#include "edge_pixel.h"
 
 namespace dsnet::DSNET_UNIT {
 namespace {
 
 using Index = std::ptrdiff_t;
 
-// Nearer to the axes' crossing than this, the way out of the lesion has no direction.
-constexpr float kLeastRadius = 1e-3f;
-constexpr float kLeastShare = 1e-3f;
-
-DSNET_INLINE Vector least(Vector a, Vector b) { return a < b ? a : b; }
-DSNET_INLINE Vector most(Vector a, Vector b) { return a > b ? a : b; }
-DSNET_INLINE Vector within(Vector v, float low, float high) {
-    return least(most(v, all(low)), all(high));
-}
-DSNET_INLINE Vector size(Vector v) { return most(v, -v); }
-DSNET_INLINE Vector root(Vector v) {
-    Vector out;
-    for (int lane = 0; lane < kLanes; ++lane) out[lane] = __builtin_sqrtf(v[lane]);
-    return out;
-}
 DSNET_INLINE Vector counting() {
     Vector out;
     for (int lane = 0; lane < kLanes; ++lane) out[lane] = float(lane);
     return out;
 }
 
-// A pixel's place along the two axes, from the curve's origin.
-struct Place {
-    Vector u, v, radius, half_u, half_v;
-};
-
-DSNET_INLINE Place place(const EdgeGrid& grid, Index y, Index x) {
-    const Vector dx = counting() + (float(x) - grid.x);
-    const float dy = float(y) - grid.y;
-    Place at;
-    at.u = dx * grid.along_x + dy * grid.along_y;
-    at.v = dy * grid.along_x - dx * grid.along_y;
-    at.radius = root(at.u * at.u + at.v * at.v);
-    at.half_u = at.u >= 0 ? all(grid.half_u[1]) : all(grid.half_u[0]);
-    at.half_v = at.v >= 0 ? all(grid.half_v[1]) : all(grid.half_v[0]);
-    return at;
-}
-
-DSNET_INLINE Vector share_of(Vector u, Vector v, Vector half_u, Vector half_v) {
-    const Vector a = u / half_u, b = v / half_v;
-    return most(root(a * a + b * b), all(kLeastShare));
-}
-
-DSNET_INLINE Vector outside_of(Vector radius, Vector share, float half_short) {
-    // At the very centre no ray says how far the ellipse is.
-    const Vector outside = most(radius * (1.0f - 1.0f / share), all(-half_short));
-    return share > kLeastShare ? outside : all(-half_short);
+DSNET_INLINE Place<Vector> place(const EdgeGrid& grid, Index y, Index x) {
+    return place_of(grid, float(y), counting() + float(x));
 }
 
 // Columns from the first pixel of a row within the reach to behind the last one.
@@ -76,7 +39,7 @@ void measure(EdgeGrid& grid) {
     grid.top = grid.left = grid.bottom = grid.right = 0;
     for (Index y = 0; y < grid.rows; ++y) {
         for (Index x = 0; x < grid.cols; x += kLanes) {
-            const Place at = place(grid, y, x);
+            const Place<Vector> at = place(grid, y, x);
             const Vector share = share_of(at.u, at.v, at.half_u, at.half_v);
             store(grid.share + y * grid.stride + x, share);
             store(grid.outside + y * grid.stride + x,
@@ -176,7 +139,7 @@ DSNET_INLINE void layer(const float (*weight)[Stride], const float* bias,
             for (int n = 0; n < kNeurons; ++n)
                 for (int p = 0; p < kPixels; ++p) sum[n][p] += in[k][p] * weight[m + n][k];
         for (int n = 0; n < kNeurons; ++n)
-            for (int p = 0; p < kPixels; ++p) out[m + n][p] = most(sum[n][p], Vector{});
+            for (int p = 0; p < kPixels; ++p) out[m + n][p] = greater_of(sum[n][p], Vector{});
     }
 }
 
@@ -196,54 +159,34 @@ struct Batch {
 DSNET_INLINE void describe(const EdgeGrid& grid, Index y, Index x, Index at_pixel,
                            Batch& batch) {
     const Index s = grid.stride, i = y * s + x;
-    const float half_short = grid.half_short;
     const Vector outside = load(grid.outside + i);
     store(batch.outside + at_pixel, outside);
-    const Place at = place(grid, y, x);
-    const Vector centre_u = at.u + grid.centre_u, centre_v = at.v + grid.centre_v;
-    const Vector share = share_of(centre_u, centre_v, all(grid.half_long), all(half_short));
-    const Vector off_ellipse =
-        outside_of(root(centre_u * centre_u + centre_v * centre_v), share, half_short);
     const float* g = grid.relative + i;
     const float* f = grid.smooth[0] + i;
-    Vector high = load(g), low = high;
+    Greys<Vector> grey;
+    grey.relative = grey.high = grey.low = load(g);
     for (Index dy = -s; dy <= s; dy += s) {
         for (Index dx = -1; dx <= 1; ++dx) {
             const Vector value = load(g + dy + dx);
-            high = most(high, value);
-            low = least(low, value);
+            grey.high = greater_of(grey.high, value);
+            grey.low = lesser_of(grey.low, value);
         }
     }
-    const Vector here = load(f), above = load(f - s), below = load(f + s);
-    const Vector left = load(f - 1), right = load(f + 1);
-    // One-sided at the window's edges, where the values beyond are those within.
-    const float by_row = y == 0 || y == grid.rows - 1 ? 1.0f : 0.5f;
-    Vector by_column = all(0.5f);
+    grey.here = load(f);
+    grey.above = load(f - s);
+    grey.below = load(f + s);
+    grey.left = load(f - 1);
+    grey.right = load(f + 1);
+    grey.wide = load(grid.smooth[1] + i);
+    grey.widest = load(grid.smooth[2] + i);
+    grey.by_row = y == 0 || y == grid.rows - 1 ? 1.0f : 0.5f;
+    grey.by_column = all(0.5f);
     const Index last = grid.cols - 1 - x;
-    if (x == 0) by_column[0] = 1.0f;
-    if (last >= 0 && last < kLanes) by_column[last] = 1.0f;
-    const Vector slope_y = (below - above) * by_row;
-    const Vector slope_x = (right - left) * by_column;
-    const Vector out_x = at.u * grid.along_x - at.v * grid.along_y;
-    const Vector out_y = at.u * grid.along_y + at.v * grid.along_x;
-    const auto put = [&](int feature, Vector value) {
+    if (x == 0) grey.by_column[0] = 1.0f;
+    if (last >= 0 && last < kLanes) grey.by_column[last] = 1.0f;
+    describe_pixel(grid, place(grid, y, x), outside, grey, [&](int feature, Vector value) {
         store(batch.features[feature] + at_pixel, value);
-    };
-    put(0, within(outside, -5.0f, 5.0f));
-    put(1, within(outside / half_short, -1.0f, 1.5f));
-    put(2, within(off_ellipse, -5.0f, 5.0f));
-    put(3, within(off_ellipse / half_short, -1.0f, 1.5f));
-    put(4, load(g));
-    put(5, here);
-    put(6, load(grid.smooth[1] + i));
-    put(7, load(grid.smooth[2] + i));
-    put(8, (slope_x * out_x + slope_y * out_y) / most(at.radius, all(kLeastRadius)));
-    put(9, root(slope_x * slope_x + slope_y * slope_y));
-    put(10, high);
-    put(11, low);
-    put(12, ((above + below) - 2.0f * here) + ((left + right) - 2.0f * here));
-    put(13, least(size(at.u) / at.half_u, all(2.0f)));
-    put(14, least(size(at.v) / at.half_v, all(2.0f)));
+    });
 }
 
 void run(const EdgeGrid& grid, const EdgeNetwork& network, float certain, Batch& batch) {
