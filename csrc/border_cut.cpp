@@ -7,15 +7,18 @@
 
 namespace dsnet {
 
+BorderCut::Costs BorderCut::costs(double border_cost) {
+    return {static_cast<std::int32_t>(std::lround(border_cost * kUnits)),
+            static_cast<std::int32_t>(std::lround(border_cost * kUnits / std::sqrt(2.0)))};
+}
+
 std::ptrdiff_t BorderCut::solve(Image<const float> log_odds, Image<const std::uint8_t> seeds,
                                 double border_cost, Image<std::uint8_t> lesion) {
     constexpr std::int32_t kSeed = 1 << 28;
     const std::ptrdiff_t rows = log_odds.rows, cols = log_odds.cols, stride = cols + 2;
     const std::ptrdiff_t steps[kDirections] = {1, -1, stride, -stride, stride + 1, -stride - 1,
                                                stride - 1, -stride + 1};
-    const auto side = static_cast<std::int32_t>(std::lround(border_cost * kUnits));
-    const auto across =
-        static_cast<std::int32_t>(std::lround(border_cost * kUnits / std::sqrt(2.0)));
+    const auto [side, across] = costs(border_cost);
     for (int d = 0; d < kDirections; ++d) {
         offset_[d] = steps[d];
         weight_[d] = d < 4 ? side : across;

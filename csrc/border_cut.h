@@ -26,6 +26,12 @@ class BorderCut : private BoykovKolmogorov<ListedNeighbours> {
   public:
     static constexpr double kUnits = 4096.0;
 
+    // Of a neighbour side by side and of one across, in units.
+    struct Costs {
+        std::int32_t side, across;
+    };
+    static Costs costs(double border_cost);
+
     // Log-odds within +-1000. Returns how many pixels had to be searched. An object keeps its
     // memory, and serves one thread at a time.
     std::ptrdiff_t solve(Image<const float> log_odds, Image<const std::uint8_t> seeds,

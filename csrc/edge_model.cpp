@@ -14,20 +14,20 @@ constexpr double kSigmas[kSmoothings] = {0.7, 1.5, 3.0};
 constexpr int kRadii[kSmoothings] = {3, 6, 12};  // four sigmas
 
 // Weights of scipy.ndimage.gaussian_filter, from the centre on.
-struct Taps {
-    float weight[kSmoothings][kLargestRadius + 1];
-    Taps() {
-        for (int s = 0; s < kSmoothings; ++s) {
-            double sum = 0.0, values[kLargestRadius + 1];
-            for (int k = 0; k <= kRadii[s]; ++k) {
-                values[k] = std::exp(-0.5 / (kSigmas[s] * kSigmas[s]) * k * k);
-                sum += k == 0 ? values[k] : 2 * values[k];
-            }
-            for (int k = 0; k <= kRadii[s]; ++k)
-                weight[s][k] = static_cast<float>(values[k] / sum);
+EdgeTaps make_taps() {
+    EdgeTaps taps = {};
+    for (int s = 0; s < kSmoothings; ++s) {
+        taps.radius[s] = kRadii[s];
+        double sum = 0.0, values[kLargestRadius + 1];
+        for (int k = 0; k <= kRadii[s]; ++k) {
+            values[k] = std::exp(-0.5 / (kSigmas[s] * kSigmas[s]) * k * k);
+            sum += k == 0 ? values[k] : 2 * values[k];
         }
+        for (int k = 0; k <= kRadii[s]; ++k)
+            taps.weight[s][k] = static_cast<float>(values[k] / sum);
     }
-};
+    return taps;
+}
 
 // The pixels of a plane that are chosen by another one, for quantiles.
 class Sample {
@@ -67,7 +67,7 @@ struct Levels {
 };
 
 // Grey value of the lesion and of the surroundings, and the latter's interquartile range.
-Levels measure_levels(const EdgeGrid& grid, double long_diameter, std::vector<std::int32_t>& keys) {
+Levels measure_levels(const EdgeGrid& grid, float ring, std::vector<std::int32_t>& keys) {
     constexpr float kAll = std::numeric_limits<float>::infinity();
     Sample sample(grid, keys);
     sample.choose(grid.grey, grid.share, -kAll, 0.6f);
@@ -78,8 +78,7 @@ Levels measure_levels(const EdgeGrid& grid, double long_diameter, std::vector<st
     }
     Levels levels;
     levels.lesion = sample.quantile(0.5);
-    const auto width = static_cast<float>(2.0 + std::max(3.0, 0.35 * long_diameter));
-    sample.choose(grid.grey, grid.outside, 1.5f, std::nextafter(width, 0.0f));
+    sample.choose(grid.grey, grid.outside, 1.5f, ring);
     if (sample.count() < 5) sample.choose(grid.grey, grid.grey, -kAll, kAll);
     // Walls and vessels brighten the ring of a bright lesion: its darker quarter is lung. For a
     // lesion darker than most of its ring it is the other way round.
@@ -111,8 +110,14 @@ EdgeGrid lay_out(Image<const float> image, const Window& window, PlaneArena<floa
     return grid;
 }
 
-void describe_curve(const RecistMark& mark, const MarkFrame& frame, const Window& window,
-                    EdgeGrid& grid) {
+}  // namespace
+
+Window lesion_window(const MarkFrame& frame, std::ptrdiff_t rows, std::ptrdiff_t cols) {
+    const double reach = std::max(4.0, 0.3 * std::max(frame.long_diameter, 1.0));
+    return window_around(frame, reach + 6.0, rows, cols);
+}
+
+MarkEvidence::MarkEvidence(const RecistMark& mark, const MarkFrame& frame, const Window& window) {
     const auto middle = [](double a, double b) { return (a + b) / 2; };
     const Point* l = mark.long_axis;
     const Point* s = mark.short_axis;
@@ -122,56 +127,56 @@ void describe_curve(const RecistMark& mark, const MarkFrame& frame, const Window
     const double short_v = middle(frame.across_of(s[0]), frame.across_of(s[1]));
     // The axes cross where the short one lies along the long one, and the other way round.
     const double u = short_u, v = long_v;
-    grid.x = static_cast<float>(frame.along.x * u + frame.across.x * v -
+    curve.x = static_cast<float>(frame.along.x * u + frame.across.x * v -
                                 static_cast<double>(window.left));
-    grid.y = static_cast<float>(frame.along.y * u + frame.across.y * v -
+    curve.y = static_cast<float>(frame.along.y * u + frame.across.y * v -
                                 static_cast<double>(window.top));
-    grid.along_x = static_cast<float>(frame.along.x);
-    grid.along_y = static_cast<float>(frame.along.y);
+    curve.along_x = static_cast<float>(frame.along.x);
+    curve.along_y = static_cast<float>(frame.along.y);
     const auto halves = [](double a, double b, float half[2]) {
         half[0] = static_cast<float>(std::max(-std::min(a, b), 0.5));
         half[1] = static_cast<float>(std::max(std::max(a, b), 0.5));
     };
-    halves(frame.along_of(l[0]) - u, frame.along_of(l[1]) - u, grid.half_u);
-    halves(frame.across_of(s[0]) - v, frame.across_of(s[1]) - v, grid.half_v);
+    halves(frame.along_of(l[0]) - u, frame.along_of(l[1]) - u, curve.half_u);
+    halves(frame.across_of(s[0]) - v, frame.across_of(s[1]) - v, curve.half_v);
     const double long_diameter = std::max(frame.long_diameter, 1.0);
-    grid.centre_u = static_cast<float>(u - long_u);
-    grid.centre_v = static_cast<float>(v - short_v);
-    grid.half_long = static_cast<float>(long_diameter / 2);
-    grid.half_short = static_cast<float>(std::max(frame.short_diameter, 1.0) / 2);
-    grid.reach = static_cast<float>(std::max(4.0, 0.3 * long_diameter));
+    const double short_diameter = std::max(frame.short_diameter, 1.0);
+    curve.centre_u = static_cast<float>(u - long_u);
+    curve.centre_v = static_cast<float>(v - short_v);
+    curve.half_long = static_cast<float>(long_diameter / 2);
+    curve.half_short = static_cast<float>(short_diameter / 2);
+    curve.reach = static_cast<float>(std::max(4.0, 0.3 * long_diameter));
+    const auto width = static_cast<float>(2.0 + std::max(3.0, 0.35 * long_diameter));
+    ring = std::nextafter(width, 0.0f);
+    same[0] = std::log(std::min(std::max(short_diameter, 2.0), 40.0));
+    same[1] = short_diameter / long_diameter;
 }
 
-}  // namespace
-
-Window lesion_window(const MarkFrame& frame, std::ptrdiff_t rows, std::ptrdiff_t cols) {
-    const double reach = std::max(4.0, 0.3 * std::max(frame.long_diameter, 1.0));
-    return window_around(frame, reach + 6.0, rows, cols);
+const EdgeTaps& edge_taps() {
+    static const EdgeTaps taps = make_taps();
+    return taps;
 }
 
 double weigh_evidence(Image<const float> image, const RecistMark& mark, const Window& window,
                       const EdgeNetwork& network, float certain, EdgeWorkspace& workspace,
                       Image<float> log_odds) {
-    static const Taps taps;
+    const EdgeTaps& taps = edge_taps();
     const EdgeKernels& kernels = edge_kernels();
-    const MarkFrame frame(mark);
-    const double long_diameter = std::max(frame.long_diameter, 1.0);
-    const double short_diameter = std::max(frame.short_diameter, 1.0);
+    const MarkEvidence told(mark, MarkFrame(mark), window);
     EdgeGrid grid = lay_out(image, window, workspace.planes);
-    describe_curve(mark, frame, window, grid);
+    static_cast<EdgeCurve&>(grid) = told.curve;
     kernels.measure(grid);
-    const Levels levels = measure_levels(grid, long_diameter, workspace.keys);
+    const Levels levels = measure_levels(grid, told.ring, workspace.keys);
     const double contrast = levels.lesion - levels.surroundings;
     const double scale = std::copysign(std::max(std::abs(contrast), kLeastContrast), contrast);
     kernels.normalise(grid, static_cast<float>(levels.surroundings), static_cast<float>(scale));
     for (int s = 0; s < kSmoothings; ++s)
-        kernels.smooth(grid, taps.weight[s], kRadii[s], grid.smooth[s]);
+        kernels.smooth(grid, taps.weight[s], taps.radius[s], grid.smooth[s]);
 
     // The features that are the same for all pixels join the first layer's bias.
     EdgeNetwork folded = network;
     const double same[kFeatures - kVaryingFeatures] = {
-        std::log(std::min(std::max(short_diameter, 2.0), 40.0)), short_diameter / long_diameter,
-        std::min(levels.spread / std::abs(scale), 2.0)};
+        told.same[0], told.same[1], std::min(levels.spread / std::abs(scale), 2.0)};
     for (int neuron = 0; neuron < kHidden; ++neuron) {
         double bias = network.bias1[neuron];
         for (int k = kVaryingFeatures; k < kFeatures; ++k)

@@ -23,6 +23,19 @@ struct EdgeWorkspace {
 // The part of the image that can hold the lesion under a mark.
 Window lesion_window(const MarkFrame& frame, std::ptrdiff_t rows, std::ptrdiff_t cols);
 
+// What follows from a mark alone: the curve in the window's pixels, and the features that are the
+// same for all pixels, but for the last.
+struct MarkEvidence {
+    MarkEvidence(const RecistMark& mark, const MarkFrame& frame, const Window& window);
+
+    EdgeCurve curve;
+    float ring;  // the surroundings lie at most so many pixels outside the curve
+    double same[kFeatures - kVaryingFeatures - 1];
+};
+
+// The filters of the smoothed features.
+const EdgeTaps& edge_taps();
+
 // Writes the log-odds of the window's pixels, within +-`certain`, to `log_odds`, which has the
 // window's shape. Returns the contrast: the lesion's grey value less the surroundings'.
 double weigh_evidence(Image<const float> image, const RecistMark& mark, const Window& window,

@@ -28,19 +28,6 @@ std::ptrdiff_t count_set(Image<const std::uint8_t> mask) {
     return count;
 }
 
-RecistMark inner_axes(const RecistMark& mark) {
-    const Point centre = MarkFrame(mark).centre;
-    double inner[8];
-    int next = 0;
-    for (const Point* axis : {mark.long_axis, mark.short_axis}) {
-        for (int end = 0; end < 2; ++end) {
-            inner[next++] = centre.x + kSureShare * (axis[end].x - centre.x);
-            inner[next++] = centre.y + kSureShare * (axis[end].y - centre.y);
-        }
-    }
-    return mark_from_coordinates(inner);
-}
-
 // The ellipse, and about it nothing but that its rim is where the border may lie.
 void fall_back(const RecistMark& mark, CutWorkspace& workspace, Image<std::uint8_t> mask,
                Image<float> log_odds) {
@@ -58,6 +45,30 @@ void fall_back(const RecistMark& mark, CutWorkspace& workspace, Image<std::uint8
 }
 
 }  // namespace
+
+RecistMark inner_axes(const RecistMark& mark) {
+    const Point centre = MarkFrame(mark).centre;
+    double inner[8];
+    int next = 0;
+    for (const Point* axis : {mark.long_axis, mark.short_axis}) {
+        for (int end = 0; end < 2; ++end) {
+            inner[next++] = centre.x + kSureShare * (axis[end].x - centre.x);
+            inner[next++] = centre.y + kSureShare * (axis[end].y - centre.y);
+        }
+    }
+    return mark_from_coordinates(inner);
+}
+
+std::ptrdiff_t marked_area(const RecistMark& mark, const Window& window, std::ptrdiff_t rows,
+                           std::ptrdiff_t cols) {
+    std::ptrdiff_t area = add_ellipse(mark, 1.0, 0, 0, {nullptr, rows, cols});
+    if (area == 0) {
+        std::vector<std::uint8_t> drawn(static_cast<std::size_t>(window.rows() * window.cols()));
+        area = add_quadrilateral(mark, window.top, window.left,
+                                 {drawn.data(), window.rows(), window.cols()});
+    }
+    return std::max<std::ptrdiff_t>(area, 1);
+}
 
 CutOutcome cut_recist(Image<const float> image, const RecistMark& mark, const EdgeNetwork& network,
                       CutWorkspace& workspace, Image<std::uint8_t> mask, Image<float> log_odds) {
@@ -84,13 +95,12 @@ CutOutcome cut_recist(Image<const float> image, const RecistMark& mark, const Ed
         if (count_set(seen) == 0) outcome.fallback = CutFallback::kNoSeeds;
     }
     if (outcome.fallback == CutFallback::kNone) {
-        std::ptrdiff_t area = add_ellipse(mark, 1.0, 0, 0, {nullptr, image.rows, image.cols});
-        if (area == 0) area = add_quadrilateral(mark, window.top, window.left, cut);
         workspace.border.solve(evidence, seen, kBorderCost, cut);
         keep_seeded_part(cut, seen, workspace.components);
         fill_holes(cut, workspace.components);
-        const double share = static_cast<double>(count_set(found)) /
-                             static_cast<double>(std::max<std::ptrdiff_t>(area, 1));
+        const double share =
+            static_cast<double>(count_set(found)) /
+            static_cast<double>(marked_area(mark, window, image.rows, image.cols));
         if (!(share >= kLeastArea && share <= kMostArea))
             outcome = {CutFallback::kArea, share};
     }

@@ -35,6 +35,13 @@ struct CutOutcome {
     double value = 0.0;  // the contrast, or the share of the ellipse's area, that was not good enough
 };
 
+// The inner part of the axes, which is sure lesion.
+RecistMark inner_axes(const RecistMark& mark);
+// Pixels of the axes' ellipse, or else of their quadrilateral, with which the cut's area is compared;
+// at least 1.
+std::ptrdiff_t marked_area(const RecistMark& mark, const Window& window, std::ptrdiff_t rows,
+                           std::ptrdiff_t cols);
+
 // Writes both images whole: 1 where lesion, and the evidence within +-kCertain. Where the cut cannot
 // work, they are the axes' ellipse and its rim. The mark must touch the image.
 CutOutcome cut_recist(Image<const float> image, const RecistMark& mark, const EdgeNetwork& network,

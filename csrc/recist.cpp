@@ -39,39 +39,6 @@ bool axes_cross(const RecistMark& mark) {
            at_short <= 1 + slack_short;
 }
 
-// The end points' convex hull in order around it; returns how many corners it has.
-int convex_hull(const RecistMark& mark, Point hull[4]) {
-    Point points[4] = {mark.long_axis[0], mark.long_axis[1], mark.short_axis[0],
-                       mark.short_axis[1]};
-    const auto before = [](Point a, Point b) { return a.x < b.x || (a.x == b.x && a.y < b.y); };
-    std::sort(points, points + 4, before);
-    const auto same = [](Point a, Point b) { return a.x == b.x && a.y == b.y; };
-    const int count = static_cast<int>(std::unique(points, points + 4, same) - points);
-    if (count < 3) {
-        std::copy(points, points + count, hull);
-        return count;
-    }
-    int corners = 0;
-    const auto chain = [&](auto next) {
-        Point kept[4];
-        int size = 0;
-        for (int i = 0; i < count; ++i) {
-            const Point point = next(i);
-            while (size > 1) {
-                const Point a = minus(kept[size - 1], kept[size - 2]);
-                const Point b = minus(point, kept[size - 1]);
-                if (a.x * b.y - a.y * b.x > 0) break;
-                --size;
-            }
-            kept[size++] = point;
-        }
-        for (int i = 0; i + 1 < size && corners < 4; ++i) hull[corners++] = kept[i];
-    };
-    chain([&](int i) { return points[i]; });
-    chain([&](int i) { return points[count - 1 - i]; });
-    return corners;
-}
-
 }  // namespace
 
 bool are_usable(const double coordinates[8]) {
@@ -110,6 +77,38 @@ MarkFrame::MarkFrame(const RecistMark& mark)
         low = {std::min(low.x, p.x), std::min(low.y, p.y)};
         high = {std::max(high.x, p.x), std::max(high.y, p.y)};
     }
+}
+
+int convex_hull(const RecistMark& mark, Point hull[4]) {
+    Point points[4] = {mark.long_axis[0], mark.long_axis[1], mark.short_axis[0],
+                       mark.short_axis[1]};
+    const auto before = [](Point a, Point b) { return a.x < b.x || (a.x == b.x && a.y < b.y); };
+    std::sort(points, points + 4, before);
+    const auto same = [](Point a, Point b) { return a.x == b.x && a.y == b.y; };
+    const int count = static_cast<int>(std::unique(points, points + 4, same) - points);
+    if (count < 3) {
+        std::copy(points, points + count, hull);
+        return count;
+    }
+    int corners = 0;
+    const auto chain = [&](auto next) {
+        Point kept[4];
+        int size = 0;
+        for (int i = 0; i < count; ++i) {
+            const Point point = next(i);
+            while (size > 1) {
+                const Point a = minus(kept[size - 1], kept[size - 2]);
+                const Point b = minus(point, kept[size - 1]);
+                if (a.x * b.y - a.y * b.x > 0) break;
+                --size;
+            }
+            kept[size++] = point;
+        }
+        for (int i = 0; i + 1 < size && corners < 4; ++i) hull[corners++] = kept[i];
+    };
+    chain([&](int i) { return points[i]; });
+    chain([&](int i) { return points[count - 1 - i]; });
+    return corners;
 }
 
 unsigned mark_problems(const RecistMark& mark, std::ptrdiff_t rows, std::ptrdiff_t cols) {
@@ -236,19 +235,9 @@ std::ptrdiff_t add_quadrilateral(const RecistMark& mark, std::ptrdiff_t top, std
 
 void add_axes(const RecistMark& mark, std::ptrdiff_t top, std::ptrdiff_t left,
               Image<std::uint8_t> out) {
-    for (const Point* axis : {mark.long_axis, mark.short_axis}) {
-        const Point d = minus(axis[1], axis[0]);
-        const double most = std::min(std::max(std::abs(d.x), std::abs(d.y)), 1e5);
-        const int steps = 4 * static_cast<int>(std::ceil(most));
-        for (int k = 0; k <= steps; ++k) {
-            const double share = k == steps ? 1.0 : k * (1.0 / steps);
-            const double x = std::nearbyint(axis[0].x + d.x * share) - static_cast<double>(left);
-            const double y = std::nearbyint(axis[0].y + d.y * share) - static_cast<double>(top);
-            if (y >= 0 && y < static_cast<double>(out.rows) && x >= 0 &&
-                x < static_cast<double>(out.cols))
-                out.row(static_cast<std::ptrdiff_t>(y))[static_cast<std::ptrdiff_t>(x)] = 1;
-        }
-    }
+    each_axis_pixel(mark, top + out.rows, left + out.cols, [&](std::ptrdiff_t y, std::ptrdiff_t x) {
+        if (y >= top && x >= left) out.row(y - top)[x - left] = 1;
+    });
 }
 
 }  // namespace dsnet

@@ -4,6 +4,8 @@
 // dsnet.labeling.RecistMark, whose docstrings say more.
 #pragma once
 
+#include <algorithm>
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
 
@@ -42,6 +44,9 @@ struct MarkFrame {
     double across_of(Point p) const { return p.x * across.x + p.y * across.y; }
 };
 
+// The end points' convex hull in order around it; returns how many corners it has.
+int convex_hull(const RecistMark& mark, Point hull[4]);
+
 // What is odd about a mark, as bits in the order of RecistMark.problems.
 enum MarkProblem : unsigned {
     kZeroLong = 1,
@@ -73,5 +78,22 @@ std::ptrdiff_t add_quadrilateral(const RecistMark& mark, std::ptrdiff_t top, std
                                  Image<std::uint8_t> out);
 void add_axes(const RecistMark& mark, std::ptrdiff_t top, std::ptrdiff_t left,
               Image<std::uint8_t> out);
+
+// Calls body(y, x) for the pixels of the axes within rows x cols, some of them several times.
+template <class Body>
+void each_axis_pixel(const RecistMark& mark, std::ptrdiff_t rows, std::ptrdiff_t cols, Body body) {
+    for (const Point* axis : {mark.long_axis, mark.short_axis}) {
+        const Point d = {axis[1].x - axis[0].x, axis[1].y - axis[0].y};
+        const double most = std::min(std::max(std::abs(d.x), std::abs(d.y)), 1e5);
+        const int steps = 4 * static_cast<int>(std::ceil(most));
+        for (int k = 0; k <= steps; ++k) {
+            const double share = k == steps ? 1.0 : k * (1.0 / steps);
+            const double x = std::nearbyint(axis[0].x + d.x * share);
+            const double y = std::nearbyint(axis[0].y + d.y * share);
+            if (y >= 0 && y < static_cast<double>(rows) && x >= 0 && x < static_cast<double>(cols))
+                body(static_cast<std::ptrdiff_t>(y), static_cast<std::ptrdiff_t>(x));
+        }
+    }
+}
 
 }  // namespace dsnet

@@ -1,0 +1,51 @@
+#include "cut_plans.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "border_cut.h"
+#include "edge_model.h"
+#include "grabcut.h"
+
+namespace dsnet {
+
+CutConstants cut_constants(const EdgeNetwork& network) {
+    const BorderCut::Costs costs = BorderCut::costs(kBorderCost);
+    return {network, edge_taps(), costs.side, costs.across};
+}
+
+CutPlan plan_cut(const RecistMark& mark, std::ptrdiff_t rows, std::ptrdiff_t cols,
+                 std::uint64_t* seeds) {
+    CutPlan plan = {};
+    const MarkFrame frame(mark);
+    const Window window = lesion_window(frame, rows, cols);
+    const std::ptrdiff_t stride = (cols + 63) / 64;
+    std::fill_n(seeds, rows * stride, std::uint64_t{0});
+    bool seeded = false;
+    each_axis_pixel(inner_axes(mark), rows, cols, [&](std::ptrdiff_t y, std::ptrdiff_t x) {
+        if (y < window.top || y >= window.bottom || x < window.left || x >= window.right) return;
+        seeds[y * stride + x / 64] |= std::uint64_t{1} << (x % 64);
+        seeded = true;
+    });
+    if (!seeded) return plan;
+    plan.top = static_cast<std::int32_t>(window.top);
+    plan.left = static_cast<std::int32_t>(window.left);
+    plan.rows = static_cast<std::int32_t>(window.rows());
+    plan.cols = static_cast<std::int32_t>(window.cols());
+    const MarkEvidence evidence(mark, frame, window);
+    plan.curve = evidence.curve;
+    plan.ring = evidence.ring;
+    std::copy(evidence.same, evidence.same + 2, plan.same);
+    plan.area = static_cast<std::int32_t>(marked_area(mark, window, rows, cols));
+    Point hull[4];
+    plan.corners = convex_hull(mark, hull);
+    for (int k = 0; k < plan.corners; ++k) {
+        plan.hull[2 * k] = hull[k].x;
+        plan.hull[2 * k + 1] = hull[k].y;
+    }
+    plan.centre_x = std::nearbyint(frame.centre.x);
+    plan.centre_y = std::nearbyint(frame.centre.y);
+    return plan;
+}
+
+}  // namespace dsnet
