@@ -182,28 +182,31 @@ def stage_rates(cases: list[Case], device: str, count: int) -> dict[str, float]:
     for _ in range(2):  # the first warms up
         start = time.perf_counter()
         begun = _C.begin_labels(
-            images, coordinates, network, host["images"], host["trimaps"], host["priors"],
-            host["masks"], threads,
-        )  # fmt: skip
-        seconds["cut and trimap, CPU"] = time.perf_counter() - start
+            images, coordinates, *(host[name] for name in _pipeline._UP), threads
+        )
+        seconds["checks, CPU"] = time.perf_counter() - start
         start = time.perf_counter()
-        for name in ("images", "trimaps", "priors"):
+        for name in _pipeline._UP:
             engine.to_device(slot.memory[name], host[name], slot.stream)
         engine.wait(engine.mark(slot.stream))
         seconds["copy to the GPU"] = time.perf_counter() - start
         start = time.perf_counter()
-        engine.launch(slot.memory, images.shape, settings, slot.stream)
+        engine.cut(slot.memory, images.shape, network, slot.stream)
+        engine.wait(engine.mark(slot.stream))
+        seconds["cut and trimap, GPU"] = time.perf_counter() - start
+        start = time.perf_counter()
+        engine.solve(slot.memory, images.shape, settings, slot.stream)
         engine.wait(engine.mark(slot.stream))
         seconds["matting, GPU"] = time.perf_counter() - start
         start = time.perf_counter()
-        for name in ("alphas", "results"):
+        for name in _pipeline._DOWN:
             engine.to_host(host[name], slot.memory[name], slot.stream)
         engine.wait(engine.mark(slot.stream))
         seconds["copy from the GPU"] = time.perf_counter() - start
         start = time.perf_counter()
         _C.finish_labels(
-            begun, host["images"], host["trimaps"], host["priors"], host["masks"],
-            host["alphas"], host["results"], PRIOR_WEIGHT, DEFAULT_RTOL, 0.0, threads,
+            begun, host["images"], *(host[name] for name in _pipeline._DOWN), network,
+            PRIOR_WEIGHT, DEFAULT_RTOL, (0.0, 0.0), threads,
         )  # fmt: skip
         seconds["scores, CPU"] = time.perf_counter() - start
     return {stage: count / spent for stage, spent in seconds.items()}

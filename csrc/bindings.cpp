@@ -17,6 +17,7 @@ namespace dsnet {
 void bind_arrays(py::module_& module);
 void bind_batch(py::module_& module);
 void bind_cuda(py::module_& module);
+void bind_cuda_cut(py::module_& module);
 void bind_cut(py::module_& module);
 void bind_cut_block(py::module_& module);
 void bind_dlpack(py::module_& module);
@@ -124,6 +125,7 @@ PYBIND11_MODULE(_C, module) {
     dsnet::bind_arrays(module);
     dsnet::bind_batch(module);
     dsnet::bind_cuda(module);
+    dsnet::bind_cuda_cut(module);
     dsnet::bind_cut(module);
     dsnet::bind_cut_block(module);
     dsnet::bind_dlpack(module);

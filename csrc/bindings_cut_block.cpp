@@ -52,8 +52,8 @@ py::tuple cut_block(const py::object& images_value, const py::object& plans_valu
     if (!py::isinstance<Array<float>>(images_value))
         throw py::type_error("images must be a contiguous float32 array [N, H, W]");
     const auto images = py::reinterpret_borrow<Array<float>>(images_value);
-    if (images.ndim() != 3 || images.shape(1) < 3 || images.shape(2) < 3)
-        throw py::value_error("images must be [N, H, W], H, W >= 3, got " + shape_text(images));
+    if (images.ndim() != 3 || images.shape(1) < 1 || images.shape(2) < 1)
+        throw py::value_error("images must be [N, H, W], H, W >= 1, got " + shape_text(images));
     const py::ssize_t count = images.shape(0), rows = images.shape(1), cols = images.shape(2);
     const auto plans =
         exactly<std::uint8_t>(plans_value, "plans", "uint8",

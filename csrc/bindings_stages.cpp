@@ -1,4 +1,4 @@
-// Bindings of a label's stages on either side of matting, for batches.
+// Bindings of a label's stages on either side of those that a GPU runs, for batches.
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 
@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "arguments.h"
+#include "cut_plans.h"
 #include "label_stages.h"
 #include "label_table.h"
 #include "matting_cuda.h"
@@ -42,16 +43,32 @@ struct Begun {
     std::vector<double> coordinates;
 };
 
+// The caller's arrays of a batch like `images`, or else an error.
+template <typename T>
+Array<T> rows_argument(const py::object& value, const char* name, const char* dtype,
+                       std::initializer_list<py::ssize_t> shape) {
+    bool fits = py::isinstance<Array<T>>(value) && is_aligned(value);
+    if (fits) {
+        const auto array = py::reinterpret_borrow<py::array>(value);
+        fits = array.writeable() && array.ndim() == static_cast<py::ssize_t>(shape.size());
+        py::ssize_t axis = 0;
+        for (const py::ssize_t wanted : shape) fits = fits && array.shape(axis++) == wanted;
+    }
+    if (!fits)
+        throw py::value_error(std::string(name) + " must be a contiguous, writable " + dtype +
+                              " array with a row for each image, of the shape that it needs");
+    return py::reinterpret_borrow<Array<T>>(value);
+}
+
 std::unique_ptr<Begun> begin_labels(const py::object& images, const Array<double>& coordinates,
-                                    const EdgeNetwork& network, const py::object& staged_value,
-                                    const py::object& trimaps_value,
-                                    const py::object& priors_value, const py::object& masks_value,
-                                    int threads) {
+                                    const py::object& staged_value, const py::object& plans_value,
+                                    const py::object& seeds_value, int threads) {
     auto staged = block_argument<float>(staged_value, "staged", "float32", nullptr, true);
-    auto trimaps = block_argument<std::uint8_t>(trimaps_value, "trimaps", "uint8", &staged, true);
-    auto priors = block_argument<float>(priors_value, "priors", "float32", &staged, true);
-    auto masks = block_argument<std::uint8_t>(masks_value, "masks", "uint8", &staged, true);
     const py::ssize_t count = staged.shape(0), rows = staged.shape(1), cols = staged.shape(2);
+    const py::ssize_t words = (cols + 63) / 64;
+    auto plans = rows_argument<std::uint8_t>(
+        plans_value, "plans", "uint8", {count, static_cast<py::ssize_t>(sizeof(CutPlan))});
+    auto seeds = rows_argument<std::uint64_t>(seeds_value, "seeds", "uint64", {count, rows, words});
     if (static_cast<py::ssize_t>(py::len(images)) != count)
         throw py::value_error("images must be as many as staged (" + std::to_string(count) +
                               "), got " + std::to_string(py::len(images)));
@@ -78,49 +95,47 @@ std::unique_ptr<Begun> begin_labels(const py::object& images, const Array<double
     begun->outcomes.resize(static_cast<std::size_t>(count));
     begun->coordinates.assign(coordinates.data(), coordinates.data() + coordinates.size());
     float* const to = staged.mutable_data();
-    float* const prior = priors.mutable_data();
-    std::uint8_t* const trimap = trimaps.mutable_data();
-    std::uint8_t* const mask = masks.mutable_data();
+    auto* const plan = reinterpret_cast<CutPlan*>(plans.mutable_data());
+    std::uint64_t* const seed = seeds.mutable_data();
     {
         py::gil_scoped_release release;
-        run_label_batch(count, threads, [&](std::ptrdiff_t i, LabelWorkspace& workspace) {
-            const std::ptrdiff_t size = rows * cols, at = i * size;
-            const auto index = static_cast<std::size_t>(i);
-            const LabelOutcome outcome = begin_label(
-                {sources[index], rows, cols}, begun->coordinates.data() + 8 * i, network,
-                workspace, {mask + at, rows, cols}, {trimap + at, rows, cols},
-                {prior + at, rows, cols});
-            if (outcome.error == LabelError::kNone) {
-                std::copy_n(sources[index], size, to + at);
+        run_label_batch(count, threads, [&](std::ptrdiff_t i, LabelWorkspace&) {
+            const std::ptrdiff_t size = rows * cols;
+            const Image<const float> image(sources[static_cast<std::size_t>(i)], rows, cols);
+            const double* const mark = begun->coordinates.data() + 8 * i;
+            LabelOutcome& outcome = begun->outcomes[static_cast<std::size_t>(i)];
+            if (check_label(image, mark, outcome)) {
+                std::copy_n(image.data, size, to + i * size);
+                plan[i] = plan_cut(mark_as_given(mark), rows, cols, seed + i * rows * words);
             } else {
-                // Nothing for matting to solve.
-                std::fill_n(to + at, size, 0.0f);
-                std::fill_n(prior + at, size, 0.0f);
-                std::fill_n(trimap + at, size, std::uint8_t{0});
-                std::fill_n(mask + at, size, std::uint8_t{0});
+                // Nothing to cut, and nothing for matting to solve.
+                std::fill_n(to + i * size, size, 0.0f);
+                std::fill_n(seed + i * rows * words, rows * words, std::uint64_t{0});
+                plan[i] = CutPlan{};
             }
-            begun->outcomes[index] = outcome;
         });
     }
     return begun;
 }
 
 py::tuple finish_labels(Begun& begun, const py::object& images_value,
-                        const py::object& trimaps_value, const py::object& priors_value,
-                        const py::object& masks_value, const py::object& alphas_value,
-                        const Array<cuda::MattingResult>& results, double prior_weight,
-                        double rtol, double seconds, int threads) {
+                        const py::object& masks_value, const py::object& trimaps_value,
+                        const py::object& alphas_value, const Array<std::int32_t>& statuses,
+                        const Array<cuda::MattingResult>& results, const EdgeNetwork& network,
+                        double prior_weight, double rtol,
+                        const std::pair<double, double>& seconds, int threads) {
     const auto images = block_argument<float>(images_value, "images", "float32", nullptr, false);
+    const auto masks = block_argument<std::uint8_t>(masks_value, "masks", "uint8", &images, false);
     const auto trimaps =
         block_argument<std::uint8_t>(trimaps_value, "trimaps", "uint8", &images, false);
-    const auto priors = block_argument<float>(priors_value, "priors", "float32", &images, false);
-    const auto masks = block_argument<std::uint8_t>(masks_value, "masks", "uint8", &images, false);
     const auto alphas = block_argument<float>(alphas_value, "alphas", "float32", &images, false);
     const py::ssize_t count = images.shape(0), rows = images.shape(1), cols = images.shape(2);
-    if (static_cast<py::ssize_t>(begun.outcomes.size()) != count || results.size() != count)
-        throw py::value_error("images and results must be as many as were begun (" +
+    if (static_cast<py::ssize_t>(begun.outcomes.size()) != count || results.size() != count ||
+        statuses.size() != count)
+        throw py::value_error("images, statuses and results must be as many as were begun (" +
                               std::to_string(begun.outcomes.size()) + "), got " +
-                              std::to_string(count) + " and " + std::to_string(results.size()));
+                              std::to_string(count) + ", " + std::to_string(statuses.size()) +
+                              " and " + std::to_string(results.size()));
     Array<float> alpha({count, rows, cols});
     Array<bool> binary({count, rows, cols});
     Array<std::uint8_t> trimap({count, rows, cols});
@@ -128,40 +143,43 @@ py::tuple finish_labels(Begun& begun, const py::object& images_value,
     float* const alpha_to = alpha.mutable_data();
     auto* const binary_to = reinterpret_cast<std::uint8_t*>(binary.mutable_data());
     std::uint8_t* const trimap_to = trimap.mutable_data();
-    MattingOptions options;
-    options.rtol = rtol;
+    LabelOptions options;
+    options.network = &network;
     options.prior_weight = prior_weight;
+    options.matting.rtol = rtol;
     std::vector<std::uint8_t> again(static_cast<std::size_t>(count), 0);
     {
         py::gil_scoped_release release;
-        const float* const image = images.data();
         run_label_batch(count, threads, [&](std::ptrdiff_t i, LabelWorkspace& workspace) {
             const std::ptrdiff_t size = rows * cols, at = i * size;
             const auto index = static_cast<std::size_t>(i);
             LabelOutcome& outcome = begun.outcomes[index];
             if (outcome.error != LabelError::kNone) return;
-            const cuda::MattingResult& result = results.data()[i];
-            const Image<const std::uint8_t> split(trimaps.data() + at, rows, cols);
+            const Image<const float> image(images.data() + at, rows, cols);
+            const double* const mark = begun.coordinates.data() + 8 * i;
             const Image<float> found(alpha_to + at, rows, cols);
-            // Conjugate gradients preconditioned by the diagonal may be too slow for a crop; the
-            // CPU's have multigrid.
-            again[index] = result.status != cuda::kMattingDone || result.converged == 0;
+            const Image<std::uint8_t> sides(binary_to + at, rows, cols);
+            const cuda::MattingResult& result = results.data()[i];
+            // Falling back to the mark's ellipse is left to the CPU. Conjugate gradients
+            // preconditioned by the diagonal may be too slow for a crop; the CPU's have multigrid.
+            again[index] = statuses.data()[i] != kCutDone ||
+                           result.status != cuda::kMattingDone || result.converged == 0;
             if (again[index] != 0) {
-                outcome.matting =
-                    solve_matting({image + at, rows, cols}, split, {priors.data() + at, rows, cols},
-                                  options, workspace.matting, found);
-            } else {
-                std::copy_n(alphas.data() + at, size, found.data);
-                outcome.matting.iterations = result.iterations;
-                outcome.matting.residual = result.residual;
-                outcome.matting.converged = true;
-                outcome.matting.unknowns = result.unknowns;
+                outcome = label_recist(image, mark, options, workspace, found, sides,
+                                       {trimap_to + at, rows, cols});
+                return;
             }
-            std::copy_n(split.data, size, trimap_to + at);
-            outcome.seconds[2] += seconds;
-            finish_label({image + at, rows, cols}, begun.coordinates.data() + 8 * i, rtol,
-                         {masks.data() + at, rows, cols}, split, workspace.quality, found,
-                         {binary_to + at, rows, cols}, outcome);
+            std::copy_n(alphas.data() + at, size, found.data);
+            std::copy_n(trimaps.data() + at, size, trimap_to + at);
+            outcome.matting.iterations = result.iterations;
+            outcome.matting.residual = result.residual;
+            outcome.matting.converged = true;
+            outcome.matting.unknowns = result.unknowns;
+            outcome.seconds[0] += seconds.first;
+            outcome.seconds[2] += seconds.second;
+            finish_label(image, mark, rtol, {masks.data() + at, rows, cols},
+                         {trimaps.data() + at, rows, cols}, workspace.quality, found, sides,
+                         outcome);
         });
     }
     const py::tuple table = label_table(count, [&](py::ssize_t i) -> const LabelOutcome& {
@@ -180,40 +198,45 @@ void bind_stages(py::module_& module) {
                          solved, reserved);
     module.attr("MATTING_RESULT") = py::dtype::of<cuda::MattingResult>();
     py::class_<Begun>(module, "BegunLabels", "What begin_labels found, for finish_labels.");
-    module.def("begin_labels", &begin_labels, "images"_a, "coordinates"_a, "network"_a,
-               "staged"_a, "trimaps"_a, "priors"_a, "masks"_a, "threads"_a,
-               R"(The part of label_batch before matting.
+    module.def("begin_labels", &begin_labels, "images"_a, "coordinates"_a, "staged"_a, "plans"_a,
+               "seeds"_a, "threads"_a,
+               R"(The part of label_batch before the cut: checks, and what a GPU needs to know.
 
 Parameters
 ----------
 images : float32 [N, H, W], or sequence of N float32 [H, W]
 coordinates : float64 [N, 8]
-network : EdgeNetwork
-staged, trimaps, priors, masks : float32, uint8, float32, uint8 [N, H, W]
-    Written to: copies of the images, matting's other inputs, and the cuts. All 0 in a row that
-    cannot be labelled.
+staged : float32 [N, H, W]
+    Written to: copies of the images.
+plans, seeds : uint8 [N, CUT_PLAN_BYTES], uint64 [N, H, (W + 63) // 64]
+    Written to: as plan_cuts'. All 0, as staged, in a row that cannot be labelled.
 threads : int
 
 Returns
 -------
 BegunLabels)");
-    module.def("finish_labels", &finish_labels, "begun"_a, "images"_a, "trimaps"_a, "priors"_a,
-               "masks"_a, "alphas"_a, "results"_a, "prior_weight"_a, "rtol"_a, "seconds"_a,
-               "threads"_a,
+    module.def("finish_labels", &finish_labels, "begun"_a, "images"_a, "masks"_a, "trimaps"_a,
+               "alphas"_a, "statuses"_a, "results"_a, "network"_a, "prior_weight"_a, "rtol"_a,
+               "seconds"_a, "threads"_a,
                R"(The part of label_batch after matting.
 
 Parameters
 ----------
 begun : BegunLabels
-images, trimaps, priors, masks : arrays [N, H, W]
-    As begin_labels wrote them.
+images : float32 [N, H, W]
+    As begin_labels staged them.
+masks, trimaps : uint8 [N, H, W]
 alphas : float32 [N, H, W]
+    Of cuts and matting.
+statuses : int32 [N]
+    Of the cuts. A row whose cut is not done is labelled here.
 results : MATTING_RESULT [N]
-    Of matting. A row that did not converge is solved again here.
+    Of matting. A row that did not converge is labelled here.
+network : EdgeNetwork
 prior_weight, rtol : float
     Of matting.
-seconds : float
-    A label's share of the time that matting took.
+seconds : (float, float)
+    A label's share of the time that cuts and matting took.
 threads : int
 
 Returns
@@ -221,7 +244,7 @@ Returns
 alpha, binary, trimap, states, values, scores
     As label_batch's.
 again : int
-    Rows that were solved again.)");
+    Rows that were labelled here from the start.)");
 }
 
 }  // namespace dsnet

@@ -35,11 +35,13 @@ struct CutScratch {
 // planes for the graph, the relative grey values for the nodes' numbers, the filters' scratch for
 // the states.
 struct CutMemory {
-    Word* bits[kBitPlanes];
+    Word* first_bits;
+    std::int64_t words;
     int* chords;
     float *log_odds, *relative, *scratch;
     char* large;
 
+    DSNET_HOST_DEVICE Word* bits(int plane) const { return first_bits + plane * words; }
     DSNET_HOST_DEVICE static std::size_t bytes(int rows, int cols) {
         const std::size_t pixels = rows * std::size_t(cols);
         const std::size_t all = kBitPlanes * sizeof(Word) * rows * std::size_t(words_of(cols)) +
@@ -48,10 +50,10 @@ struct CutMemory {
         return (all + 15) / 16 * 16;
     }
     DSNET_HOST_DEVICE CutMemory(void* memory, int rows, int cols) {
-        const std::int64_t words = rows * std::int64_t(words_of(cols));
+        first_bits = static_cast<Word*>(memory);
+        words = rows * std::int64_t(words_of(cols));
         const std::int64_t pixels = rows * std::int64_t(cols);
-        for (int k = 0; k < kBitPlanes; ++k) bits[k] = static_cast<Word*>(memory) + k * words;
-        chords = reinterpret_cast<int*>(bits[0] + kBitPlanes * words);
+        chords = reinterpret_cast<int*>(bits(kBitPlanes));
         log_odds = reinterpret_cast<float*>(chords + rows);
         relative = log_odds + pixels;
         scratch = relative + pixels;
@@ -83,7 +85,7 @@ class CutOfMark {
         });
         if (status != kCutDone)
             for (int k = 0; k < 3; ++k)
-                each_word(0, rows_, [&](int i, int, int) { memory_.bits[k][i] = 0; });
+                each_word(0, rows_, [&](int i, int, int) { memory_.bits(k)[i] = 0; });
         else
             split();
         write();
@@ -163,12 +165,9 @@ class CutOfMark {
         const std::int64_t pixels = rows_ * std::int64_t(cols_);
         const GreyWindow grey = {
             batch_.images + index_ * pixels + plan_.top * std::int64_t(cols_) + plan_.left, cols_};
-        float* const smooth = reinterpret_cast<float*>(memory_.large);
-        const EdgePlanes planes = {memory_.relative,
-                                   {smooth, smooth + pixels, smooth + 2 * pixels},
-                                   memory_.scratch,
-                                   memory_.log_odds,
-                                   reinterpret_cast<std::int32_t*>(smooth)};
+        const EdgePlanes planes = {memory_.relative, memory_.scratch, memory_.log_odds,
+                                   reinterpret_cast<float*>(memory_.large),
+                                   reinterpret_cast<std::int32_t*>(memory_.large)};
         Evidence<Block> evidence(block_, plan_, batch_.constants, grey, planes, scratch_.network);
         if (!evidence.run()) return false;
         auto* const state = reinterpret_cast<std::uint8_t*>(memory_.scratch);
@@ -179,7 +178,7 @@ class CutOfMark {
             rows_of(seeds(), plan_.top, window_end()), plan_.left, batch_.constants.side,
             batch_.constants.across);
         border.run(scratch_.graph, kSmallNodes, memory_.large, scratch_.first_of_thread);
-        Word* const lesion = memory_.bits[0];
+        Word* const lesion = memory_.bits(0);
         const std::uint8_t* const found = border.state();
         each_word(0, rows_, [&](int i, int y, int w) {
             const int row = y - plan_.top;
@@ -189,7 +188,7 @@ class CutOfMark {
         });
         keep_seeded_part();
         fill_holes();
-        const double share = double(count(memory_.bits[0], memory_.bits[0])) /
+        const double share = double(count(memory_.bits(0), memory_.bits(0))) /
                              double(plan_.area > 1 ? plan_.area : 1);
         return share >= kLeastArea && share <= kMostArea;
     }
@@ -237,8 +236,8 @@ class CutOfMark {
     // Of the lesion's 4-connected parts the one with the most seeds, the first of several.
     DSNET_BLOCK void keep_seeded_part() {
         const int first = plan_.top, last = window_end();
-        Word *lesion = memory_.bits[0], *rest = memory_.bits[1], *part = memory_.bits[2],
-             *next = memory_.bits[3], *best = memory_.bits[4];
+        Word *lesion = memory_.bits(0), *rest = memory_.bits(1), *part = memory_.bits(2),
+             *next = memory_.bits(3), *best = memory_.bits(4);
         each_word(first, last, [&](int i, int, int) {
             rest[i] = lesion[i] & seeds()[i];
             best[i] = 0;
@@ -272,7 +271,7 @@ class CutOfMark {
     // Background that the window's border does not reach becomes lesion.
     DSNET_BLOCK void fill_holes() {
         const int first = plan_.top, last = window_end();
-        Word *lesion = memory_.bits[0], *outside = memory_.bits[1], *next = memory_.bits[2];
+        Word *lesion = memory_.bits(0), *outside = memory_.bits(1), *next = memory_.bits(2);
         const BitRows background = rows_of(lesion, 0, rows_, true);
         each_word(first, last, [&](int i, int y, int w) {
             Word border = y == first || y == last - 1 ? ~Word(0) : 0;
@@ -288,7 +287,7 @@ class CutOfMark {
 
     // Leaves the trimap's sure lesion in plane 1, what is unknown in plane 2.
     DSNET_BLOCK void split() {
-        const Word* const lesion = memory_.bits[0];
+        const Word* const lesion = memory_.bits(0);
         const int top =
             least_word(0, rows_, [&](int i, int y, int) { return lesion[i] != 0 ? y : kNoKey; });
         const int bottom = rows_ - least_word(0, rows_, [&](int i, int y, int) {
@@ -299,8 +298,8 @@ class CutOfMark {
         const double reach = share > kFaintLeast ? share : kFaintLeast;
         const int first = morphology_device::greater(top - int(reach), 0);
         const int last = morphology_device::lesser(bottom + int(reach), rows_);
-        Word *inner = memory_.bits[1], *unknown = memory_.bits[2], *next = memory_.bits[3],
-             *candidates = memory_.bits[4], *held = memory_.bits[5];
+        Word *inner = memory_.bits(1), *unknown = memory_.bits(2), *next = memory_.bits(3),
+             *candidates = memory_.bits(4), *held = memory_.bits(5);
         each_word(0, rows_, [&](int i, int, int) { inner[i] = unknown[i] = next[i] = 0; });
         make_disc(reach, last - first);
         // `held`: what is left of the lesion inside the band.
@@ -330,10 +329,10 @@ class CutOfMark {
 
     // Of the lesion's pixels to what lies outside it or the image: whole, as pixels are square.
     DSNET_BLOCK int largest_squared(int top, int bottom) {
-        const BitRows outside = rows_of(memory_.bits[0], 0, rows_, true);
+        const BitRows outside = rows_of(memory_.bits(0), 0, rows_, true);
         return -least_word(top, bottom, [&](int i, int y, int w) {
             double largest = 0.0;
-            for (Word word = memory_.bits[0][i]; word != 0; word &= word - 1) {
+            for (Word word = memory_.bits(0)[i]; word != 0; word &= word - 1) {
                 const int x = w * kWordBits + morphology_device::lowest_bit(word);
                 const double found = morphology_device::nearest_squared(outside, y, x, 1.0, 1.0,
                                                                         true, HUGE_VAL);
@@ -353,8 +352,8 @@ class CutOfMark {
 
     // The lesion eroded by the disc, and what lies between that and the lesion dilated by it.
     DSNET_BLOCK void outline(int first, int last, Word* eroded, Word* between) {
-        const BitRows lesion = rows_of(memory_.bits[0], first, last);
-        const BitRows outside = rows_of(memory_.bits[0], first, last, true);
+        const BitRows lesion = rows_of(memory_.bits(0), first, last);
+        const BitRows outside = rows_of(memory_.bits(0), first, last, true);
         each_word(first, last, [&](int i, int y, int w) {
             eroded[i] = lesion.at(y - first, w) &
                         ~morphology_device::dilated(outside, y - first, w, memory_.chords);
@@ -391,7 +390,7 @@ class CutOfMark {
             for (int i = plan_.top * stride_ + t; i < window_end() * stride_;
                  i += Block::kThreads) {
                 const int y = i / stride_, w = i % stride_;
-                const Word core = chosen(memory_.bits[0][i], w, [&](int x) {
+                const Word core = chosen(memory_.bits(0)[i], w, [&](int x) {
                     // Where no pixel centre is inside, the centre's pixel stands for it.
                     return any ? in_hull(y, x)
                                : double(y) == plan_.centre_y && double(x) == plan_.centre_x;
@@ -406,7 +405,7 @@ class CutOfMark {
     DSNET_BLOCK void keep_most_certain(Word* inner) {
         const float best = value_of(~least_word(0, rows_, [&](int i, int y, int w) {
             std::int32_t least = kNoKey;
-            chosen(memory_.bits[0][i], w, [&](int x) {
+            chosen(memory_.bits(0)[i], w, [&](int x) {
                 const std::int32_t key = ~key_of(odds_at(y, x));
                 least = key < least ? key : least;
                 return false;
@@ -414,14 +413,14 @@ class CutOfMark {
             return least;
         }));
         each_word(0, rows_, [&](int i, int y, int w) {
-            inner[i] |= chosen(memory_.bits[0][i], w, [&](int x) { return odds_at(y, x) >= best; });
+            inner[i] |= chosen(memory_.bits(0)[i], w, [&](int x) { return odds_at(y, x) >= best; });
         });
     }
 
     DSNET_BLOCK void write() {
         const std::int64_t pixels = rows_ * std::int64_t(cols_), begin = index_ * pixels;
-        const Word *lesion = memory_.bits[0], *inner = memory_.bits[1];
-        const Word* const unknown = unknown_ == nullptr ? memory_.bits[2] : unknown_;
+        const Word *lesion = memory_.bits(0), *inner = memory_.bits(1);
+        const Word* const unknown = unknown_ == nullptr ? memory_.bits(2) : unknown_;
         block_.each([&](int t) {
             for (std::int64_t i = t; i < pixels; i += Block::kThreads) {
                 const int y = int(i / cols_), x = int(i - y * std::int64_t(cols_));

@@ -20,7 +20,8 @@ constexpr float kCertain = 8.0f;
 
 // Of the window's pixels, row by row.
 struct EdgePlanes {
-    float *relative, *smooth[kSmoothings], *scratch, *log_odds;
+    float *relative, *scratch, *log_odds;
+    float* smooth;  // the smoothed planes one after the other
     std::int32_t* keys;
 };
 
@@ -121,6 +122,10 @@ class Evidence {
         block_.sync();
     }
 
+    DSNET_HOST_DEVICE float* smoothed(int which) const {
+        return planes_.smooth + which * std::int64_t(size_);
+    }
+
     DSNET_HOST_DEVICE float grey_at(int y, int x) const { return grey_.first[y * grey_.stride + x]; }
 
     DSNET_HOST_DEVICE Measured measured(int y, int x) const {
@@ -130,7 +135,7 @@ class Evidence {
         return {share, pixel::outside_of(at.radius, share, curve.half_short)};
     }
 
-    // Chooses the pixels whose value of(i, y, x, key) sets; returns how many.
+    // Chooses the pixels for which of(y, x, value) holds, which sets their value; returns how many.
     template <class Of>
     DSNET_BLOCK int choose(Of of) {
         const int count = block_.sum([&](int t) {
@@ -286,7 +291,7 @@ class Evidence {
             float sum = row[x] * taps[0];
             for (int k = 1; k <= radius; ++k)
                 sum += (row[bounded(x - k, cols_ - 1)] + row[bounded(x + k, cols_ - 1)]) * taps[k];
-            planes_.smooth[which][y * cols_ + x] = sum;
+            smoothed(which)[y * cols_ + x] = sum;
         });
     }
 
@@ -329,21 +334,22 @@ class Evidence {
         const int row = y * cols_;
         pixel::Greys<float> grey;
         grey.relative = grey.high = grey.low = planes_.relative[row + x];
-        for (const int of_row : {above, row, below}) {
-            for (const int column : {left, x, right}) {
-                const float value = planes_.relative[of_row + column];
+        for (int dy = -1; dy <= 1; ++dy) {
+            const float* const of_row = planes_.relative + bounded(y + dy, rows_ - 1) * cols_;
+            for (int dx = -1; dx <= 1; ++dx) {
+                const float value = of_row[bounded(x + dx, cols_ - 1)];
                 grey.high = pixel::greater_of(grey.high, value);
                 grey.low = pixel::lesser_of(grey.low, value);
             }
         }
-        const float* const narrow = planes_.smooth[0];
+        const float* const narrow = smoothed(0);
         grey.here = narrow[row + x];
         grey.above = narrow[above + x];
         grey.below = narrow[below + x];
         grey.left = narrow[row + left];
         grey.right = narrow[row + right];
-        grey.wide = planes_.smooth[1][row + x];
-        grey.widest = planes_.smooth[2][row + x];
+        grey.wide = smoothed(1)[row + x];
+        grey.widest = smoothed(2)[row + x];
         grey.by_row = y == 0 || y == rows_ - 1 ? 1.0f : 0.5f;
         grey.by_column = x == 0 || x == cols_ - 1 ? 1.0f : 0.5f;
         return grey;
@@ -367,7 +373,7 @@ class Evidence {
         }
         float odds = network_.bias3;
 #if defined(__CUDA_ARCH__)
-#pragma unroll 2
+#pragma unroll 1
 #endif
         for (int n = 0; n < kHidden; ++n) {
             float sum = network_.bias2[n];

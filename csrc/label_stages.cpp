@@ -43,30 +43,27 @@ void probabilities(Image<const float> log_odds, Image<const std::uint8_t> trimap
 
 }  // namespace
 
+bool check_label(Image<const float> image, const double coordinates[8], LabelOutcome& outcome) {
+    if (!is_valid(image, outcome.constant)) {
+        outcome.error = LabelError::kImage;
+    } else if (!are_usable(coordinates)) {
+        outcome.error = LabelError::kMark;
+    } else if (image.rows < 3 || image.cols < 3) {
+        outcome.error = LabelError::kSmall;
+    } else {
+        outcome.problems = mark_problems(mark_as_given(coordinates), image.rows, image.cols);
+        if (outcome.problems & kOutside) outcome.error = LabelError::kMark;
+    }
+    return outcome.error == LabelError::kNone;
+}
+
 LabelOutcome begin_label(Image<const float> image, const double coordinates[8],
                          const EdgeNetwork& network, LabelWorkspace& workspace,
                          Image<std::uint8_t> mask, Image<std::uint8_t> trimap,
                          Image<float> prior) {
     LabelOutcome outcome;
-    if (!is_valid(image, outcome.constant)) {
-        outcome.error = LabelError::kImage;
-        return outcome;
-    }
-    if (!are_usable(coordinates)) {
-        outcome.error = LabelError::kMark;
-        return outcome;
-    }
-    if (image.rows < 3 || image.cols < 3) {
-        outcome.error = LabelError::kSmall;
-        return outcome;
-    }
+    if (!check_label(image, coordinates, outcome)) return outcome;
     const RecistMark mark = mark_as_given(coordinates);
-    outcome.problems = mark_problems(mark, image.rows, image.cols);
-    if (outcome.problems & kOutside) {
-        outcome.error = LabelError::kMark;
-        return outcome;
-    }
-
     workspace.log_odds.resize(static_cast<std::size_t>(image.size()));
     const Image<float> log_odds(workspace.log_odds.data(), image.rows, image.cols);
     const Image<const float> evidence(log_odds.data, image.rows, image.cols);

@@ -1,5 +1,5 @@
-// A label in parts, so that matting can run elsewhere than the rest: the cut and its trimap come
-// before it, the cut's side of one half and the scores after it.
+// A label in parts, so that the cut, its trimap and matting can run elsewhere than the rest: the checks
+// come before them, the cut's side of one half and the scores after them.
 #pragma once
 
 #include <cstddef>
@@ -10,6 +10,10 @@
 
 namespace dsnet {
 
+// The first stage: whether an image and a mark can be labelled, or else why not.
+bool check_label(Image<const float> image, const double coordinates[8], LabelOutcome& outcome);
+
+// The stages before matting.
 // All images have the shape of `image`; those written are contiguous. The prior holds the cut's
 // probabilities where the trimap is unknown, else 0. Where there is an error, they are untouched.
 LabelOutcome begin_label(Image<const float> image, const double coordinates[8],
@@ -17,7 +21,7 @@ LabelOutcome begin_label(Image<const float> image, const double coordinates[8],
                          Image<std::uint8_t> mask, Image<std::uint8_t> trimap,
                          Image<float> prior);
 
-// `outcome` is begin_label's, with what matting told; alpha is matting's and becomes the label's.
+// `outcome` is what the stages before told, with matting; alpha is matting's and becomes the label's.
 void finish_label(Image<const float> image, const double coordinates[8], double rtol,
                   Image<const std::uint8_t> mask, Image<const std::uint8_t> trimap,
                   QualityWorkspace& workspace, Image<float> alpha, Image<std::uint8_t> binary,

@@ -1,5 +1,6 @@
-"""The CPU in a GPU's place: what runs a pipeline's matting in tests."""
+"""The CPU in a GPU's place: what runs a pipeline's cuts and matting in tests."""
 
+import math
 import time
 import weakref
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +15,12 @@ def has_device():
         return _C.cuda_device_count() > 0
     except RuntimeError:
         return False
+
+
+def array(memory, dtype, shape):
+    """The first bytes of some memory as an array."""
+    nbytes = math.prod(shape) * np.dtype(dtype).itemsize
+    return memory[:nbytes].view(dtype).reshape(shape)
 
 
 class Stream:
@@ -37,7 +44,7 @@ class Stream:
 
 
 class HostEngine:
-    """Matting by the GPU's block code on the CPU.
+    """Cuts and matting by the GPU's block code on the CPU.
 
     Parameters
     ----------
@@ -97,25 +104,39 @@ class HostEngine:
     def _copy(target, source):
         target[:] = source.reshape(-1).view(np.uint8)
 
-    def launch(self, memory, shape, settings, stream):
-        self._enter("launch")
-        self.launched.append(shape)
-        stream.submit(self._work, dict(memory), shape, settings)
+    def cut(self, memory, shape, network, stream):
+        self._enter("cut")
+        stream.submit(self._cut, dict(memory), shape, network)
 
-    def _work(self, memory, shape, settings):
-        self._enter("work")
-        size = int(np.prod(shape))
-        images, priors = (memory[n][: 4 * size].view(np.float32) for n in ("images", "priors"))
+    def _cut(self, memory, shape, network):
+        self._enter("cutting")
+        count, rows, cols = shape
+        found = _C.cut_block(
+            array(memory["images"], np.float32, shape),
+            array(memory["plans"], np.uint8, (count, _C.CUT_PLAN_BYTES)),
+            array(memory["seeds"], np.uint64, (count, rows, -(-cols // 64))),
+            network,
+        )
+        for name, values in zip(("masks", "trimaps", "priors", "statuses"), found, strict=True):
+            array(memory[name], values.dtype, values.shape)[...] = values
+
+    def solve(self, memory, shape, settings, stream):
+        self._enter("solve")
+        self.launched.append(shape)
+        stream.submit(self._solve, dict(memory), shape, settings)
+
+    def _solve(self, memory, shape, settings):
+        self._enter("solving")
         alphas, infos = _C.matting_block(
-            images.reshape(shape),
-            memory["trimaps"][:size].reshape(shape),
-            priors.reshape(shape),
+            array(memory["images"], np.float32, shape),
+            array(memory["trimaps"], np.uint8, shape),
+            array(memory["priors"], np.float32, shape),
             prior_weight=settings.prior_weight,
             epsilon=settings.epsilon,
             rtol=settings.rtol,
             max_iterations=settings.max_iterations,
         )
-        memory["alphas"][: 4 * size].view(np.float32)[:] = alphas.ravel()
+        array(memory["alphas"], np.float32, shape)[...] = alphas
         results = memory["results"].view(_C.MATTING_RESULT)
         for result, info in zip(results, infos, strict=False):
             for name in set(info) & set(result.dtype.names):

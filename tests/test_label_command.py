@@ -349,7 +349,7 @@ def test_a_device_that_fails_ends_the_run_and_resumes(
     arguments, _ = archive
     out = ["--out", str(tmp_path / "store"), "--crop", "32", "--device", "cuda"]
     monkeypatch.setattr(_label_device, "GROUP_ROWS", 1)
-    on_host.faults, on_host.after = {"launch": RuntimeError("the GPU fell off the bus")}, 2
+    on_host.faults, on_host.after = {"solve": RuntimeError("the GPU fell off the bus")}, 2
     assert label.main([*arguments, *out]) == 2
     assert capsys.readouterr().err == "dsnet.label: the GPU fell off the bus\n"
     assert validate_store(tmp_path / "store") == []

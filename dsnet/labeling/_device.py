@@ -1,4 +1,4 @@
-"""Which GPU, and the engine that runs matting there; see `_pipeline` for what it is part of."""
+"""Which GPU, and the engine that runs cuts and matting there; `_pipeline` is what it serves."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def device_index(device: str) -> int:
 
 
 class CudaEngine:
-    """Matting on a CUDA device; an `_pipeline.Engine`."""
+    """Cuts and matting on a CUDA device; an `_pipeline.Engine`."""
 
     def __init__(self, device: int) -> None:
         self.device = device
@@ -60,8 +60,11 @@ class CudaEngine:
         return _C.CudaMemory(nbytes, self.device)
 
     def workspace_bytes(self, count: int, rows: int, cols: int) -> int:
-        """Return the bytes that `launch` needs for so many crops."""
-        return _C.cuda_matting_workspace_bytes(count, rows, cols, self.device)
+        """Return the bytes that `cut` and, after it, `solve` need for so many crops."""
+        return max(
+            _C.cuda_cut_workspace_bytes(count, rows, cols, self.device),
+            _C.cuda_matting_workspace_bytes(count, rows, cols, self.device),
+        )
 
     def to_device(self, target: Any, source: np.ndarray, stream: Any) -> None:
         """Start a copy."""
@@ -71,14 +74,29 @@ class CudaEngine:
         """Start a copy."""
         _C.cuda_copy_to_host(target, source, stream.address)
 
-    def launch(
+    def cut(
+        self, memory: dict[str, Any], shape: tuple[int, int, int], network: Any, stream: Any
+    ) -> None:
+        """Start cuts and trimaps of a batch [N, H, W]."""
+        _C.cuda_cut(
+            *(memory[name].address for name in ("images", "plans", "seeds")),
+            network,
+            *(memory[name].address for name in ("masks", "trimaps", "priors", "statuses")),
+            *shape,
+            memory["workspace"].address,
+            memory["workspace"].nbytes,
+            self.device,
+            stream.address,
+        )
+
+    def solve(
         self,
         memory: dict[str, Any],
         shape: tuple[int, int, int],
         settings: MattingSettings,
         stream: Any,
     ) -> None:
-        """Start matting of a batch [N, H, W]."""
+        """Start matting of a batch [N, H, W] that was cut."""
         count, rows, cols = shape
         _C.cuda_matting(
             *(memory[name].address for name in ("images", "trimaps", "priors")),

@@ -1,6 +1,6 @@
-"""Labels of many crops with matting on a device: the CPU's stages run ahead of it and behind it.
+"""Labels of many crops whose heavy stages run on a device: the CPU runs ahead of it and behind it.
 
-    begin (threads of the CPU)  ->  copy, matting, copy back (a stream)  ->  finish (threads)
+    begin (threads of the CPU)  ->  copy, cut, matting, copy back (a stream)  ->  finish (threads)
 
 Chunks of crops of one size go through a few slots, each with page-locked host memory and device
 memory of its own, so that no more is ever under way than the slots hold.
@@ -9,6 +9,7 @@ memory of its own, so that no more is ever under way than the slots hold.
 from __future__ import annotations
 
 import contextlib
+import math
 import queue
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -41,7 +42,7 @@ class MattingSettings:
 
 
 class Engine(Protocol):
-    """What runs matting: a GPU, or the CPU in its place for tests.
+    """What runs cuts and matting: a GPU, or the CPU in its place for tests.
 
     Memory is given back when it is no longer referred to.
     """
@@ -56,7 +57,7 @@ class Engine(Protocol):
         """Return device memory; raises OutOfDeviceMemory."""
 
     def workspace_bytes(self, count: int, rows: int, cols: int) -> int:
-        """Return what `launch` needs for so many crops."""
+        """Return what `cut` and `solve` need for so many crops."""
 
     def to_device(self, target: Any, source: np.ndarray, stream: Any) -> None:
         """Start a copy."""
@@ -64,11 +65,16 @@ class Engine(Protocol):
     def to_host(self, target: np.ndarray, source: Any, stream: Any) -> None:
         """Start a copy."""
 
-    def launch(
+    def cut(
+        self, memory: dict[str, Any], shape: tuple[int, int, int], network: Any, stream: Any
+    ) -> None:
+        """Start cuts and trimaps of a batch; raises OutOfDeviceMemory."""
+
+    def solve(
         self, memory: dict[str, Any], shape: tuple[int, int, int], settings: MattingSettings,
         stream: Any,
     ) -> None:  # fmt: skip
-        """Start matting of a batch; raises OutOfDeviceMemory."""
+        """Start matting of a batch that was cut; raises OutOfDeviceMemory."""
 
     def mark(self, stream: Any) -> Any:
         """Return a point in the stream's work, to wait for."""
@@ -80,16 +86,25 @@ class Engine(Protocol):
         """Return the device's time between two marks that were waited for."""
 
 
-# Bytes a pixel; `results` is by crop. The first three go to the device, the next two come back.
-_PLANES = {
-    "images": np.dtype(np.float32),
-    "trimaps": np.dtype(np.uint8),
-    "priors": np.dtype(np.float32),
-    "alphas": np.dtype(np.float32),
-    "results": _C.MATTING_RESULT,
-    "masks": np.dtype(np.uint8),
-}
-_UP, _DOWN = ("images", "trimaps", "priors"), ("alphas", "results")
+# Host and device hold these of a chunk: the first three go to the device, the others come back.
+_UP = ("images", "plans", "seeds")
+_DOWN = ("masks", "trimaps", "alphas", "statuses", "results")
+
+
+def _layout(count: int, rows: int, cols: int) -> dict[str, tuple[np.dtype, tuple[int, ...]]]:
+    """Dtype and shape of a chunk's arrays; the device alone needs the priors."""
+    block = (count, rows, cols)
+    return {
+        "images": (np.dtype(np.float32), block),
+        "plans": (np.dtype(np.uint8), (count, _C.CUT_PLAN_BYTES)),
+        "seeds": (np.dtype(np.uint64), (count, rows, -(-cols // 64))),
+        "priors": (np.dtype(np.float32), block),
+        "masks": (np.dtype(np.uint8), block),
+        "trimaps": (np.dtype(np.uint8), block),
+        "alphas": (np.dtype(np.float32), block),
+        "statuses": (np.dtype(np.int32), (count,)),
+        "results": (_C.MATTING_RESULT, (count,)),
+    }
 
 
 class _Slot:
@@ -105,15 +120,15 @@ class _Slot:
     def shape(self, count: int, rows: int, cols: int) -> None:
         """Make `host` and `memory` fit a chunk."""
         self.host, self.memory = {}, {}
-        for name, dtype in _PLANES.items():
-            shape = (count,) if name == "results" else (count, rows, cols)
-            nbytes = int(np.prod(shape)) * dtype.itemsize
+        for name, (dtype, shape) in _layout(count, rows, cols).items():
+            nbytes = math.prod(shape) * dtype.itemsize
+            self._grow(name, nbytes)
+            if name == "priors":
+                continue
             if name not in self._host or self._host[name].nbytes < nbytes:
                 self._host.pop(name, None)
                 self._host[name] = self.engine.host_memory(nbytes)
             self.host[name] = self._host[name][:nbytes].view(dtype).reshape(shape)
-            if name != "masks":
-                self._grow(name, nbytes)
         self._grow("workspace", self.engine.workspace_bytes(count, rows, cols))
 
     def _grow(self, name: str, nbytes: int) -> None:
@@ -130,8 +145,7 @@ class _Flight:
     slot: _Slot
     rows: np.ndarray
     begun: Any = None
-    start: Any = None
-    mark: Any = None
+    marks: tuple = ()  # before the cuts, after them, at the end
 
 
 class Pipeline:
@@ -149,7 +163,7 @@ class Pipeline:
         self.engine, self.network, self.settings = engine, network, settings
         self._lock = threading.Lock()
         self._slots: list[_Slot] = []
-        self.solved_again = 0  # crops of the last run that the CPU's solver finished
+        self.again = 0  # crops of the last run that the CPU labelled after all
 
     def run(
         self,
@@ -185,7 +199,7 @@ class Pipeline:
         """
         done: list[Any] = [None] * len(images)
         missing = np.ones(len(images), dtype=bool)
-        self.solved_again = 0
+        self.again = 0
         with self._lock:
             for rows in _by_size(images):
                 size = chunk or _chunk_size(len(rows), images[rows[0]].shape)
@@ -258,33 +272,38 @@ class Pipeline:
         host = {name: array[:count] for name, array in slot.host.items()}
         flight = _Flight(slot, rows)
         flight.begun = _C.begin_labels(
-            _taken(images, rows), coordinates[rows], self.network, host["images"],
-            host["trimaps"], host["priors"], host["masks"], threads,
-        )  # fmt: skip
+            _taken(images, rows), coordinates[rows], *(host[name] for name in _UP), threads
+        )
+        stream, shape = slot.stream, host["images"].shape
         try:
-            flight.start = engine.mark(slot.stream)
+            start = engine.mark(stream)
             for name in _UP:
-                engine.to_device(slot.memory[name], host[name], slot.stream)
-            engine.launch(slot.memory, host["images"].shape, self.settings, slot.stream)
+                engine.to_device(slot.memory[name], host[name], stream)
+            engine.cut(slot.memory, shape, self.network, stream)
+            between = engine.mark(stream)
+            engine.solve(slot.memory, shape, self.settings, stream)
             for name in _DOWN:
-                engine.to_host(host[name], slot.memory[name], slot.stream)
-            flight.mark = engine.mark(slot.stream)
+                engine.to_host(host[name], slot.memory[name], stream)
+            flight.marks = (start, between, engine.mark(stream))
         except BaseException:
-            self._wait_quietly(slot.stream)
+            self._wait_quietly(stream)
             raise
         return flight
 
     def _finish(self, flight: _Flight, threads: int) -> Iterable[tuple]:
-        self.engine.wait(flight.mark)
+        start, between, end = flight.marks
+        self.engine.wait(end)
         count = len(flight.rows)
-        seconds = self.engine.seconds_between(flight.start, flight.mark) / count
+        seconds = (
+            self.engine.seconds_between(start, between) / count,
+            self.engine.seconds_between(between, end) / count,
+        )
         host = {name: array[:count] for name, array in flight.slot.host.items()}
         alphas, binaries, trimaps, states, values, scores, again = _C.finish_labels(
-            flight.begun, host["images"], host["trimaps"], host["priors"], host["masks"],
-            host["alphas"], host["results"], self.settings.prior_weight, self.settings.rtol,
-            seconds, threads,
+            flight.begun, host["images"], *(host[name] for name in _DOWN), self.network,
+            self.settings.prior_weight, self.settings.rtol, seconds, threads,
         )  # fmt: skip
-        self.solved_again += again
+        self.again += again
         told = (states.tolist(), values.tolist(), scores.tolist())
         return zip(alphas, binaries, trimaps, *told, strict=True)
 

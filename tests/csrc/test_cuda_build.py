@@ -16,7 +16,7 @@ SHARED = {"sm_80": (166912, 0), "sm_90": (232448, 1024), "sm_100": (232448, 1024
 REGISTERS = 65536
 # Of the matting kernels: bytes of static shared memory, for reductions and the block's own state.
 STATIC = {"solve_small": 1632, "solve_bands": 3392, "solve_large": 1632}
-KERNELS = {*STATIC, "trimap_images", "split_images", "work_on_bands"}
+KERNELS = {*STATIC, "cut_images", "trimap_images", "split_images", "work_on_bands"}
 # Clusters came with sm_90: before it the kernel is there, and empty.
 EMPTY = {("sm_80", "solve_bands")}
 
@@ -91,3 +91,13 @@ def test_matting_has_the_registers_and_shared_memory_that_were_planned(usage, ar
             assert -(-used["REG"] // 8) * 8 * plan["threads"] <= REGISTERS, (kernel, used)
             assert used["SHARED"] == STATIC[kernel] + reserved, (kernel, used)
             assert used["SHARED"] + plan["shared_bytes"] <= most, (kernel, used)
+
+
+@pytest.mark.parametrize("arch", SHARED)
+def test_three_blocks_of_cuts_fit_a_multiprocessor(usage, arch):
+    most, reserved = SHARED[arch]
+    (used,) = [used for name, used in kernels_of(usage, arch).items() if "cut_images" in name]
+    assert -(-used["REG"] // 8) * 8 * 128 * 3 <= REGISTERS, used
+    # The network, the graph of 512 pixels, and what three reductions share.
+    assert used["SHARED"] == 30520 + reserved, used
+    assert 3 * used["SHARED"] <= most

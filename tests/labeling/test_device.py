@@ -72,6 +72,8 @@ class Gpu:
         self.device_of, self.streams, self.workspaces = {}, [], []
         put = {
             "cuda_device_of": lambda address: self.device_of.get(address, 0),
+            "cuda_cut_workspace_bytes": lambda count, rows, cols, device: 48,
+            "cuda_cut": self.cut,
             "cuda_matting_workspace_bytes": lambda count, rows, cols, device: 32,
             "cuda_matting": self.matting,
             "cuda_trimap_from_mask_workspace_bytes": lambda rows, cols, device: 8,
@@ -90,6 +92,20 @@ class Gpu:
         }
         for name, function in put.items():
             monkeypatch.setattr(_C, name, function, raising=False)
+
+    def cut(
+        self, images, plans, seeds, network, masks, trimaps, priors, statuses, count, rows, cols,
+        workspace, workspace_bytes, device, stream,
+    ):  # fmt: skip
+        shape = (count, rows, cols)
+        found = _C.cut_block(
+            at(images, shape, "f4"), at(plans, (count, _C.CUT_PLAN_BYTES), "u1"),
+            at(seeds, (count, rows, -(-cols // 64)), "u8"), network,
+        )  # fmt: skip
+        for address, values in zip((masks, trimaps, priors, statuses), found, strict=True):
+            at(address, values.shape, values.dtype)[:] = values
+        at(workspace, (workspace_bytes,), "u1")[:] = 1
+        self.streams.append(stream)
 
     def matting(
         self, images, trimaps, priors, alphas, results, count, rows, cols, prior_weight, epsilon,
@@ -213,11 +229,13 @@ def test_batches_go_through_the_engine(gpu, monkeypatch):
     images, marks = np.stack([p.image for p in phantoms]), [p.mark for p in phantoms]
     for device, stream in (("cuda", 70), ("cuda:1", 71), ("cuda", 70)):
         found = label_batch(images, marks, 1, device=device)
-        assert gpu.streams.pop() == stream and not gpu.streams
+        assert gpu.streams == [stream, stream]  # a cut, and matting
+        gpu.streams.clear()
         for label, want in zip(found, label_batch(images, marks, 1), strict=True):
             assert np.abs(label.alpha - want.alpha).max() < 1e-3
             assert np.array_equal(label.binary, want.binary)
-            assert label.seconds["matting"] == pytest.approx(0.25 / 5, abs=0.01)
+            for stage in ("cut", "matting"):
+                assert label.seconds[stage] == pytest.approx(0.25 / 5, abs=0.01)
     assert len(_device._pipelines) == 2
 
 

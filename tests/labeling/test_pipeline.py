@@ -1,4 +1,4 @@
-"""Batches whose matting runs on a device, here with the CPU in its place."""
+"""Batches whose cuts and matting run on a device, here with the CPU in its place."""
 
 import threading
 
@@ -60,7 +60,7 @@ def test_labels_are_the_cpus_in_order(count, chunk):
     runs = pipeline()
     rows = runs.run(images, coordinates, 2, chunk)
     assert_same(rows, native(images, coordinates))
-    assert runs.solved_again == 0
+    assert runs.again == 0
     sizes = [shape[0] for shape in runs.engine.launched]
     assert sum(sizes) == count and max(sizes) <= (chunk or count)
 
@@ -103,25 +103,25 @@ def test_an_empty_batch_has_no_labels(on_host):
     assert label_batch(np.zeros((0, 8, 8), np.float32), [], device="cuda") == []
 
 
-def test_a_crop_that_does_not_converge_is_solved_by_the_cpu():
+def test_a_crop_that_does_not_converge_is_labelled_by_the_cpu():
     images, coordinates = crops(4)
     runs = pipeline(settings=MattingSettings(PRIOR_WEIGHT, DEFAULT_RTOL, max_iterations=1))
     rows = runs.run(images, coordinates, 1, 2)
-    assert runs.solved_again == 4
+    assert runs.again == 4
     for row, want in zip(rows, native(images, coordinates), strict=True):
         assert row[0].tobytes() == want[0].tobytes() and row[3] == list(want[3])
 
 
 def test_a_chunk_that_does_not_fit_is_halved():
     images, coordinates = crops(9)
-    # Three slots of two crops fit, 13 bytes a pixel.
-    engine = HostEngine(room=3 * (2 * 20 * 20 * 13 + 200))
+    # Three slots of two crops fit: 14 bytes a pixel, a row's word of seeds, and a plan.
+    engine = HostEngine(room=3 * (2 * (20 * 20 * 14 + 20 * 8 + _C.CUT_PLAN_BYTES) + 200))
     rows = pipeline(engine).run(images, coordinates, 1, 8)
     assert_same(rows, native(images, coordinates))
     assert {shape[0] for shape in engine.launched} <= {1, 2}
 
 
-@pytest.mark.parametrize("name", ["launch", "host_memory"])
+@pytest.mark.parametrize("name", ["cut", "solve", "host_memory"])
 def test_memory_that_runs_out_on_the_way_loses_nothing(name):
     images, coordinates = crops(9)
     engine = HostEngine(faults={name: _C.OutOfDeviceMemory("full")}, after=3)
@@ -137,7 +137,9 @@ def test_no_room_for_one_crop_is_an_error():
 
 
 @pytest.mark.parametrize("after", [1, 3])
-@pytest.mark.parametrize("stage", ["to_device", "launch", "work", "to_host", "mark", "wait"])
+@pytest.mark.parametrize(
+    "stage", ["to_device", "cut", "cutting", "solve", "solving", "to_host", "mark", "wait"]
+)
 def test_a_failure_stops_without_a_thread_left(stage, after):
     images, coordinates = crops(8, 12)
     engine = HostEngine(faults={stage: RuntimeError("the GPU fell off the bus")}, after=after)

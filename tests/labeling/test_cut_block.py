@@ -1,0 +1,165 @@
+"""The GPU's cuts, run on the CPU a thread at a time: the same bits as the CPU's own."""
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from dsnet import _C
+from dsnet.data.deeplesion import read_annotations, read_crops
+from dsnet.data.phantom import KINDS, make_phantom
+from dsnet.labeling.edge_model import native_network
+from dsnet.labeling.matting import DEFAULT_RTOL
+from dsnet.labeling.soft_mask import PRIOR_WEIGHT
+from shared_data import shared
+
+
+def native(images, coordinates):
+    """Masks, trimaps and fallbacks of the CPU's cuts."""
+    found = _C.label_batch(images, coordinates, native_network(), PRIOR_WEIGHT, DEFAULT_RTOL, 1)
+    return found[1], found[2], found[3][:, 3]
+
+
+def priors_of(image, coordinates, trimap):
+    _, odds, _, _ = _C.cut_recist(image, coordinates, native_network())
+    found = 1 / (1 + np.exp(-odds.astype(np.float64)))
+    return np.where(trimap == 128, found, 0).astype(np.float32)
+
+
+def assert_same(images, coordinates):
+    images, coordinates = np.ascontiguousarray(images), np.ascontiguousarray(coordinates, float)
+    plans, seeds = _C.plan_cuts(coordinates, *images.shape[1:])
+    masks, trimaps, fallbacks = native(images, coordinates)
+    told = []
+    for backwards in (False, True):
+        found = _C.cut_block(images, plans, seeds, native_network(), backwards)
+        told.append(found)
+        for i, status in enumerate(found[3]):
+            assert (status == 0) == (fallbacks[i] == 0), (i, status, fallbacks[i])
+            if status:
+                assert fallbacks[i] in ((1, 2) if status == 1 else (1, 3))
+                assert not any(array[i].any() for array in found[:3])
+                continue
+            assert np.array_equal(found[0][i], masks[i])
+            assert np.array_equal(found[1][i], trimaps[i])
+            prior = priors_of(images[i], coordinates[i], trimaps[i])
+            assert np.abs(found[2][i] - prior).max() <= 2**-23
+    for one, other in zip(*told, strict=True):
+        assert one.tobytes() == other.tobytes()
+    return told[0][3]
+
+
+@pytest.mark.parametrize("size", [24, 64, 130])
+def test_phantoms(size):
+    phantoms = [make_phantom(KINDS[i % len(KINDS)], size, seed=i) for i in range(8)]
+    images = np.stack([p.image for p in phantoms])
+    assert not assert_same(images, np.stack([p.mark.coordinates for p in phantoms])).any()
+
+
+@pytest.mark.parametrize("size", [64, 256])
+def test_real_lesions(size):
+    root = shared("deeplesion")
+    rows = [row for row in read_annotations(root / "DL_info.csv") if not row.error]
+    crops = [crop for _, crop in read_crops(rows, root, size=size) if hasattr(crop, "image")]
+    assert len(crops) > 5
+    images = np.stack([crop.image for crop in crops])
+    assert_same(images, np.stack([crop.mark.coordinates for crop in crops]))
+
+
+def random_marks(rng, count, rows, cols):
+    """Of any size and direction, some askew, inside the image or half out of it."""
+    centre = rng.random((count, 2)) * [cols, rows]
+    half = rng.choice([0.2, 1, 2, 5, 12, 30])
+    angle = rng.random(count) * 2 * np.pi
+    along = np.stack([np.cos(angle), np.sin(angle)], 1) * half
+    across = np.stack([-along[:, 1], along[:, 0]], 1) * rng.random()
+    if rng.random() < 0.2:
+        across = rng.normal(size=across.shape) * half
+    shift = rng.normal(size=(count, 2)) * 0.2 * half
+    ends = [centre - along, centre + along, centre + shift - across, centre + shift + across]
+    return np.concatenate(ends, 1)
+
+
+def random_images(rng, shape):
+    images = rng.random(shape)
+    kind = rng.integers(4)
+    if kind == 1:  # few grey values
+        images = np.round(images * 3) / 3
+    if kind == 2:  # blobs
+        coarse = rng.random((shape[0], shape[1] // 5 + 1, shape[2] // 5 + 1)) > 0.5
+        images = np.kron(coarse, np.ones((1, 5, 5)))[:, : shape[1], : shape[2]] * 0.5 + images / 9
+    if kind == 3:  # all but one grey value
+        images = 0.4 + images * 0.015
+    return images.astype(np.float32)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_random_marks_on_random_images(seed):
+    rng = np.random.default_rng(seed)
+    statuses = []
+    for _ in range(25):
+        rows, cols = rng.integers(3, 8, 2) if rng.random() < 0.2 else rng.integers(3, 140, 2)
+        marks = random_marks(rng, 3, rows, cols)
+        images = random_images(rng, (3, rows, cols))
+        outside = [_C.rasterise_recist(m, rows, cols, 1.0)["problems"] & 16 for m in marks]
+        kept = np.flatnonzero(np.array(outside) == 0)
+        if len(kept):
+            statuses += assert_same(images[kept], marks[kept]).tolist()
+    assert {0, 2} <= set(statuses)
+
+
+def test_a_tiny_lesion_keeps_a_sure_pixel():
+    image = np.full((1, 21, 40), 0.2, np.float32)
+    image[0, 10:12, 20:22] = 0.9
+    marks = np.array([[19.4, 10.5, 21.6, 10.5, 20.5, 9.4, 20.5, 11.6]])
+    assert not assert_same(image, marks).any()
+    masks, trimaps, *_ = _C.cut_block(image, *_C.plan_cuts(marks, 21, 40), native_network())
+    assert not ndimage.binary_erosion(masks, np.ones((1, 3, 3))).any()
+    assert (trimaps[0, 10:12, 20:22] == 255).any()
+
+
+def test_no_plan_no_cut():
+    images = np.full((2, 5, 6), 0.5, np.float32)
+    plans = np.zeros((2, _C.CUT_PLAN_BYTES), np.uint8)
+    seeds = np.zeros((2, 5, 1), np.uint64)
+    *found, statuses = _C.cut_block(images, plans, seeds, native_network())
+    assert statuses.tolist() == [1, 1] and not any(array.any() for array in found)
+
+
+def random_odds(rng):
+    shape = rng.integers(1, 3, 2) if rng.random() < 0.1 else rng.integers(1, 40, 2)
+    odds = rng.normal(size=shape) * rng.choice([0.1, 0.5, 1, 3])
+    if rng.random() < 0.3:  # smooth, so that much has to be searched
+        odds = np.cumsum(np.cumsum(odds, 0), 1) / 8
+    if rng.random() < 0.3:  # ties
+        odds = np.round(odds * 2) / 2
+    return np.clip(odds, -900, 900).astype(np.float32)
+
+
+def test_minimum_cuts():
+    rng = np.random.default_rng(3)
+    searched = []
+    for _ in range(150):
+        odds = random_odds(rng)
+        seeds = rng.random(odds.shape) < 0.01
+        cost = float(rng.choice([0.0, 0.05, 0.3, 1.0, 6.9]))
+        expected = _C.border_cut(odds, seeds, cost)
+        searched.append(expected[1])
+        for small_nodes in (512, 3):
+            for backwards in (False, True):
+                mask, count = _C.border_cut_block(odds, seeds, cost, small_nodes, backwards)
+                assert np.array_equal(mask, expected[0]) and count == expected[1]
+    assert max(searched) > 512 and min(searched) == 0
+
+
+def test_arguments_are_checked():
+    odds, seeds = np.zeros((4, 5), np.float32), np.zeros((4, 5), bool)
+    with pytest.raises(ValueError, match="border_cost must be within 0 and 7"):
+        _C.border_cut_block(odds, seeds, 7.5)
+    with pytest.raises(ValueError, match="seeds must have the shape of log_odds"):
+        _C.border_cut_block(odds, seeds[1:], 0.3)
+    with pytest.raises(ValueError, match="mark 0 must be finite and touch the image"):
+        _C.plan_cuts(np.full((1, 8), 99.0), 10, 10)
+    images = np.zeros((1, 5, 6), np.float32)
+    plans, seeds = np.zeros((1, 3), np.uint8), np.zeros((1, 5, 1), np.uint64)
+    with pytest.raises(ValueError, match="plans has another shape"):
+        _C.cut_block(images, plans, seeds, native_network())
