@@ -86,8 +86,8 @@ void check_batch(const MorphologyBatch& batch, bool erosion, bool dilation) {
     // A band is a row at least, and its result lies in shared memory.
     require(batch.rows <= 1 << 20 && batch.cols <= 1 << 18,
             "rows must be <= 1048576 and cols <= 262144");
-    require(std::int64_t(batch.rows) * words_of(batch.cols) < (1 << 30),
-            "an image must have less than 2^36 pixels");
+    require(std::int64_t(batch.rows) * words_of(batch.cols) < (1 << 25),
+            "an image must have less than 2^31 pixels");
     if (batch.count == 0) return;
     require(batch.masks != nullptr && batch.out != nullptr && batch.statuses != nullptr,
             "masks, out and statuses must not be null");

@@ -14,8 +14,6 @@ struct TrimapScratch {
     double partial[kThreads];
     double largest[kThreads];  // squared distance inside each of the first parts
     double total;
-    int first[kThreads];
-    int flag;
 };
 
 // Planes of an image's words.
@@ -93,16 +91,11 @@ class TrimapOfMask {
     // Whether predicate(i) holds for a word; all are asked.
     template <class Predicate>
     DSNET_BLOCK bool any_word(Predicate predicate) {
-        block_.each([&](int t) {
-            if (t == 0) scratch_.flag = 0;
+        return block_.any([&](int t) {
+            bool any = false;
+            for (int i = t; i < words_; i += Block::kThreads) any |= bool(predicate(i));
+            return any;
         });
-        block_.sync();
-        each_word([&](int i) {
-            if (predicate(i)) scratch_.flag = 1;
-        });
-        const bool any = scratch_.flag != 0;
-        block_.sync();
-        return any;
     }
 
     DSNET_BLOCK BitRows part(bool inverted) const {
@@ -115,16 +108,12 @@ class TrimapOfMask {
 
     // The 8-connected part of the first pixel that is left; false without one.
     DSNET_BLOCK bool next_part() {
-        block_.each([&](int t) {
-            int first = words_;
+        const int first = block_.least([&](int t) {
+            int found = words_;
             for (int i = t; i < words_; i += Block::kThreads)
-                if (planes_.rest[i] != 0) first = lesser(first, i);
-            scratch_.first[t] = first;
+                if (planes_.rest[i] != 0) found = lesser(found, i);
+            return found;
         });
-        block_.sync();
-        int first = words_;
-        for (int t = 0; t < Block::kThreads; ++t) first = lesser(first, scratch_.first[t]);
-        block_.sync();
         if (first == words_) return false;
         each_word([&](int i) {
             planes_.part[i] = i == first ? planes_.rest[i] & (~planes_.rest[i] + 1) : 0;
@@ -231,16 +220,11 @@ class TrimapOfMask {
 
     template <class WordAt>
     DSNET_BLOCK double count(WordAt word_at) {
-        block_.each([&](int t) {
-            double found = 0;
+        return block_.sum([&](int t) {
+            int found = 0;
             for (int i = t; i < words_; i += Block::kThreads) found += count_bits(word_at(i));
-            scratch_.partial[t] = found;
+            return found;
         });
-        block_.sync();
-        double all = 0;
-        for (int t = 0; t < Block::kThreads; ++t) all += scratch_.partial[t];
-        block_.sync();
-        return all;
     }
 
     // Of the background's pixels to the lesion, added up in the image's order, by one thread.

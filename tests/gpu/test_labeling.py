@@ -71,7 +71,7 @@ def test_many_chunks_through_few_slots():
     rows = runs.run(images, coordinates, 4, chunk=7)
     for row, want in zip(rows, label_batch(images, marks), strict=True):
         assert np.abs(row[0] - want.alpha).max() < 1e-3 and np.array_equal(row[1], want.binary)
-    assert runs.solved_again == 0
+    assert runs.again == 0
 
 
 def test_memory_that_is_not_there_has_its_own_error():
