@@ -34,19 +34,27 @@ QUALITY_SCORES = {
     "overall": "geometric mean of the others",
 }
 
-# Those of a label from a RECIST mark, in the order in which the compiled code gives them.
-RECIST_SCORES = (
-    "axes_agreement",
-    "mark_inside",
-    "mark_soundness",
-    "known_fraction",
-    "edge_contrast",
-    "in_one_piece",
-    "border_clearance",
-    "cut",
-    "solver_convergence",
-    "overall",
-)
+
+def recist_scores(
+    axes_agreement: float, mark_inside: float, mark_soundness: float, known_fraction: float,
+    edge_contrast: float, in_one_piece: float, border_clearance: float, cut: float,
+    solver_convergence: float, overall: float,
+) -> dict[str, float]:  # fmt: skip
+    """Scores of a label from a RECIST mark, in the order in which the compiled code gives them."""
+    # A display with constant keys: a third of dict(zip())'s time, which every label pays.
+    return {
+        "axes_agreement": axes_agreement,
+        "mark_inside": mark_inside,
+        "mark_soundness": mark_soundness,
+        "known_fraction": known_fraction,
+        "edge_contrast": edge_contrast,
+        "in_one_piece": in_one_piece,
+        "border_clearance": border_clearance,
+        "cut": cut,
+        "solver_convergence": solver_convergence,
+        "overall": overall,
+    }
+
 
 _RING = 3.0
 

@@ -15,7 +15,7 @@ from dsnet.labeling._pipeline import MattingSettings
 from dsnet.labeling.edge_model import native_network
 from dsnet.labeling.grabcut import cut_recist, fallback_words
 from dsnet.labeling.matting import DEFAULT_RTOL, closed_form_matting
-from dsnet.labeling.quality import RECIST_SCORES, score
+from dsnet.labeling.quality import recist_scores, score
 from dsnet.labeling.recist import PROBLEMS, RecistMark, ordered_coordinates
 from dsnet.labeling.trimap import (
     as_mask,
@@ -29,7 +29,6 @@ from dsnet.labeling.trimap import (
 # Weight of the cut's probabilities in strategy 3's matting: of 0, 1, 3 and 10 the one with the
 # least difference from the mean of four readers' masks on half of LIDC's patients.
 PRIOR_WEIGHT = 3.0
-STAGES = ("cut", "trimap", "matting")
 
 
 @dataclass
@@ -235,6 +234,9 @@ def label_batch(
     coordinates = np.full((len(images), 8), np.nan)
     if isinstance(marks, np.ndarray) and marks.shape == coordinates.shape:
         coordinates = ordered_coordinates(marks)
+    elif len(marks) and all(isinstance(mark, RecistMark) for mark in marks):
+        axes = [axis for mark in marks for axis in (mark.long_axis, mark.short_axis)]
+        coordinates = np.concatenate(axes).reshape(-1, 8)
     for i in np.flatnonzero(np.isnan(coordinates[:, 0])).tolist():
         try:
             mark = marks[i]
@@ -294,7 +296,7 @@ def _label_on_device(images, coordinates, threads, index) -> list[SoftLabel | No
 def _as_labels(rows) -> list[SoftLabel | None]:
     """Labels from what the compiled pipeline tells of each."""
     labels = []
-    for alpha, binary, trimap, state, (fallback_value, residual, *seconds), quality in rows:
+    for alpha, binary, trimap, state, (fallback_value, residual, cut, split, matting), row in rows:
         error, problems, constant, fallback, iterations, converged, _ = state
         if error:
             labels.append(None)
@@ -306,16 +308,8 @@ def _as_labels(rows) -> list[SoftLabel | None]:
                 words = fallback_words(fallback, fallback_value)
                 notes.append(f"cut fell back on the axes' ellipse: {words}")
             notes = tuple(notes + _doubts(constant, converged, iterations, residual))
-        labels.append(
-            SoftLabel(
-                alpha,
-                binary,
-                trimap,
-                dict(zip(RECIST_SCORES, quality, strict=True)),
-                dict(zip(STAGES, seconds, strict=True)),
-                notes,
-            )
-        )
+        seconds = {"cut": cut, "trimap": split, "matting": matting}
+        labels.append(SoftLabel(alpha, binary, trimap, recist_scores(*row), seconds, notes))
     return labels
 
 
