@@ -10,7 +10,9 @@ same binary masks. Without it there is no ratio. Trimaps and matting are timed o
 between events, their arrays being there; whole labels by the clock, from images in host memory to
 labels. `limits` tells how many crops a second each stage of the whole could do by itself: the least
 is what limits it. `of_copy` is the share of a device-to-device copy's bandwidth, measured in the
-same run, that reading every input once and writing every output once would need.
+same run, that reading every input once and writing every output once would need; `of_shared` and
+`of_float64` are matting's shares of what shared memory and the float64 units did at best in two
+loops of the same run, by counting (`bench.matting_work`).
 """
 
 from __future__ import annotations
@@ -29,6 +31,7 @@ from rich.table import Table
 
 from bench.cases import Case, all_cases
 from bench.machine import machine, machine_line
+from bench.matting_work import work_of
 from bench.stock import scipy_trimap, stock_matting
 
 SIZES = (64, 128, 256)
@@ -36,13 +39,19 @@ BATCHES = (1, 8, 64, 512, 4096, 65536)
 MOST_PIXELS = 1 << 28  # of a batch: 65536 crops of 64x64
 CPU_PIXELS = 1 << 22  # of the batch that the CPU's rate is taken from
 PEER_CROPS = 6
-COLUMNS = ("what", "pixels", "batch", "crops/s", "all cores", "ratio", "of copy", "parity")
+CEILINGS = ("of_copy", "of_shared", "of_float64")
+COLUMNS = (
+    *("what", "pixels", "batch", "crops/s", "all cores", "ratio"),
+    *(of.replace("_", " ") for of in CEILINGS),
+    "parity",
+)
 # Bytes a pixel that must go through device memory.
 BYTES = {"trimap": 2, "matting": 4 + 1 + 4}
 
 
 def main(options: argparse.Namespace) -> None:
     """Measure on a CUDA device, tell and write JSON; exits with a line where there is none."""
+    from dsnet import _C
     from dsnet.labeling._device import device_index
 
     try:
@@ -54,7 +63,13 @@ def main(options: argparse.Namespace) -> None:
     console.print(machine_line(done["machine"]), highlight=False)
     bandwidth = copy_bandwidth(options.device)
     done["copy_gb_per_second"] = bandwidth / 1e9
-    console.print(f"device-to-device copy: {bandwidth / 1e9:.0f} GB/s", highlight=False)
+    done["ceilings"] = ceilings = _C.cuda_device_ceilings(index)
+    shared, float64 = (ceilings[f"{name}_per_second"] for name in ("shared_bytes", "multiply_adds"))
+    console.print(
+        f"device-to-device copy: {bandwidth / 1e9:.0f} GB/s, shared memory: "
+        f"{shared / 1e12:.1f} TB/s, float64: {float64 / 1e12:.1f} T multiply-adds/s",
+        highlight=False,
+    )
     table = Table(title="crops a second", title_justify="left")
     for column in COLUMNS:
         table.add_column(column, justify="left" if column in ("what", "parity") else "right")
@@ -64,6 +79,10 @@ def main(options: argparse.Namespace) -> None:
             if "share_of" in row:
                 floor = row["crops_per_second"] * size * size * BYTES[row.pop("share_of")]
                 row["of_copy"] = floor / bandwidth
+            if "work" in row:
+                moved, computed = row.pop("work")
+                row["of_shared"] = row["crops_per_second"] * moved / shared
+                row["of_float64"] = row["crops_per_second"] * computed / float64
             done["rows"].append(row)
             table.add_row(*cells(row))
             if options.seconds is not None and time.monotonic() - begin > options.seconds:
@@ -111,6 +130,7 @@ def measure(cases: list[Case], device: str, batches: tuple[int, ...]) -> Iterato
 
     scipy_seconds = per_crop(lambda i: scipy_trimap(masks[i], 2.0), len(cases))
     pymatting_seconds = per_crop(lambda i: stock_matting(images[i], trimaps[i]), len(cases))
+    work = {"matting": {"work": work_of(images, trimaps)}}
     parts = {
         "trimap": (trimap_from_mask, (masks,), trimaps, "SciPy", scipy_seconds),
         "matting": (matting, (images, trimaps), alphas, "PyMatting", pymatting_seconds),
@@ -128,6 +148,7 @@ def measure(cases: list[Case], device: str, batches: tuple[int, ...]) -> Iterato
             yield row_of(
                 name, size, batch, seconds, cpu_count / cpu_seconds, parity,
                 share_of=name, peer=peer, peer_per_second=1 / peer_seconds,
+                **work.get(name, {}),
             )  # fmt: skip
             del held
     found = label_batch(images, marks, device=device)
@@ -301,6 +322,6 @@ def cells(row: dict) -> list[str]:
         f"{row['crops_per_second']:,.0f}",
         f"{row['all_cores_per_second']:,.0f}",
         "" if row["ratio"] is None else f"{row['ratio']:.1f}x",
-        f"{100 * row['of_copy']:.1f} %" if "of_copy" in row else "",
+        *(f"{100 * row[of]:.1f} %" if of in row else "" for of in CEILINGS),
         row["parity"],
     ]

@@ -13,6 +13,7 @@
 #include "cuda_error.h"
 #include "matting_cuda.h"
 #if DSNET_WITH_CUDA
+#include "ceilings.h"
 #include "morphology_cuda.h"
 #endif
 
@@ -75,6 +76,14 @@ py::dict device_info(int device) {
     info["total_bytes"] = told.total_bytes;
     info["free_bytes"] = told.free_bytes;
     return info;
+}
+
+py::dict device_ceilings(int device) {
+    const cuda::Ceilings found = cuda::measure_ceilings(device);
+    py::dict ceilings;
+    ceilings["shared_bytes_per_second"] = found.shared_bytes_per_second;
+    ceilings["multiply_adds_per_second"] = found.multiply_adds_per_second;
+    return ceilings;
 }
 
 // At most so many bytes; an array in pageable memory makes the copy wait.
@@ -193,6 +202,9 @@ void bind_device(py::module_& module) {
                "How many CUDA devices there are; RuntimeError says why there is none.");
     module.def("cuda_device_info", &device_info, "device"_a,
                "A device's name, capability, processors, shared_bytes, total_bytes, free_bytes.");
+    module.def("cuda_device_ceilings", &device_ceilings, "device"_a,
+               "What a device does at best: shared_bytes_per_second that it reads from shared "
+               "memory, multiply_adds_per_second in float64.");
     module.def(
         "cuda_device_of", [](std::uintptr_t at) { return cuda::device_of(pointer(at)); },
         "address"_a, "The device whose memory an address is in, -1 for other memory.");

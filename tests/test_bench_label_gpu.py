@@ -36,3 +36,19 @@ def test_no_ratio_without_parity(bench):
     assert bench.parity_of("trimap", zeros, ones) == (False, "2 crops differ")
     row = bench.row_of("matting", 4, 2, 1.0, 1.0, bench.parity_of("matting", zeros, ones))
     assert row["ratio"] is None and row["parity"] == "FAILS: max 1.0e+00"
+
+
+def test_what_matting_moves_is_counted(bench):
+    work = importlib.import_module("bench.matting_work")
+    unknown = np.zeros((12, 9), bool)
+    assert work.strips_of(unknown) == (0, 0)
+    unknown[5, 4] = True  # strips from row 3 on: windows in rows 4 to 6
+    assert work.strips_of(unknown) == (3, 1)
+    unknown[7] = True  # rows 7 to 10; no window has its centre on the border
+    assert work.strips_of(unknown) == (14, 10)
+    image = np.random.default_rng(0).random((1, 12, 9), dtype=np.float32)
+    trimap = np.zeros((1, 12, 9), np.uint8)
+    assert work.work_of(image, trimap) == (0, 0)
+    trimap[0, 4:8, 3:6], trimap[0, 5, 4] = 128, 255
+    moved, computed = work.work_of(image, trimap)
+    assert moved > 5 * 280 and computed > 5 * 174
