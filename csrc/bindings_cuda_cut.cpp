@@ -26,7 +26,7 @@ std::size_t cut_workspace(std::int64_t count, std::int32_t rows, std::int32_t co
 
 void cut(std::uintptr_t images, std::uintptr_t plans, std::uintptr_t seeds,
          const EdgeNetwork& network, std::uintptr_t masks, std::uintptr_t trimaps,
-         std::uintptr_t priors, std::uintptr_t statuses, std::int64_t count, std::int32_t rows,
+         std::uintptr_t priors, std::uintptr_t results, std::int64_t count, std::int32_t rows,
          std::int32_t cols, std::uintptr_t workspace, std::size_t workspace_bytes, int device,
          std::uintptr_t stream) {
     cuda::CutBatch batch = {};
@@ -37,7 +37,7 @@ void cut(std::uintptr_t images, std::uintptr_t plans, std::uintptr_t seeds,
     batch.masks = pointer<std::uint8_t>(masks);
     batch.trimaps = pointer<std::uint8_t>(trimaps);
     batch.priors = pointer<float>(priors);
-    batch.statuses = pointer<std::int32_t>(statuses);
+    batch.results = pointer<CutResult>(results);
     batch.count = count;
     batch.rows = rows;
     batch.cols = cols;
@@ -55,7 +55,7 @@ void bind_cuda_cut(py::module_& module) {
     module.def("cuda_cut_workspace_bytes", &cut_workspace, "count"_a, "rows"_a, "cols"_a,
                "device"_a);
     module.def("cuda_cut", &cut, "images"_a, "plans"_a, "seeds"_a, "network"_a, "masks"_a,
-               "trimaps"_a, "priors"_a, "statuses"_a, "count"_a, "rows"_a, "cols"_a, "workspace"_a,
+               "trimaps"_a, "priors"_a, "results"_a, "count"_a, "rows"_a, "cols"_a, "workspace"_a,
                "workspace_bytes"_a, "device"_a, "stream"_a,
                "Start cutting a batch in device memory, see csrc/cut_cuda.h.");
 }

@@ -62,7 +62,7 @@ py::tuple cut_block(const py::object& images_value, const py::object& plans_valu
                                               {count, rows, (cols + 63) / 64});
     Array<std::uint8_t> masks({count, rows, cols}), trimaps({count, rows, cols});
     Array<float> priors({count, rows, cols});
-    Array<std::int32_t> statuses(count);
+    Array<CutResult> results(count);
     cuda::CutBatch batch = {};
     batch.images = images.data();
     batch.plans = reinterpret_cast<const CutPlan*>(plans.data());
@@ -71,7 +71,7 @@ py::tuple cut_block(const py::object& images_value, const py::object& plans_valu
     batch.masks = masks.mutable_data();
     batch.trimaps = trimaps.mutable_data();
     batch.priors = priors.mutable_data();
-    batch.statuses = statuses.mutable_data();
+    batch.results = results.mutable_data();
     batch.count = count;
     batch.rows = static_cast<std::int32_t>(rows);
     batch.cols = static_cast<std::int32_t>(cols);
@@ -80,7 +80,7 @@ py::tuple cut_block(const py::object& images_value, const py::object& plans_valu
         cut_on_host(batch, backwards);
     }
     return py::make_tuple(std::move(masks), std::move(trimaps), std::move(priors),
-                          std::move(statuses));
+                          std::move(results));
 }
 
 py::tuple border_cut_block(const py::object& log_odds_value, const py::object& seeds_value,
@@ -111,6 +111,8 @@ py::tuple border_cut_block(const py::object& log_odds_value, const py::object& s
 
 void bind_cut_block(py::module_& module) {
     using namespace pybind11::literals;
+    PYBIND11_NUMPY_DTYPE(CutResult, value, fallback, unused);
+    module.attr("CUT_RESULT") = py::dtype::of<CutResult>();
     module.attr("CUT_PLAN_BYTES") = sizeof(CutPlan);
     module.def("plan_cuts", &plan_cuts, "coordinates"_a, "rows"_a, "cols"_a,
                R"(What a GPU needs to know of RECIST marks to cut their lesions.
@@ -146,9 +148,9 @@ Returns
 masks, trimaps : uint8 [N, H, W]
 priors : float32 [N, H, W]
     The cut's probabilities where the trimap is unknown.
-statuses : int32 [N]
-    0 done; 1 not wanted by its plan; 2 the grey values or the area are of no use. Where it is not
-    0, the rest is.)");
+results : CUT_RESULT [N]
+    `fallback` and `value` as cut_recist's; -1 where a plan without rows did not want a cut, the rest
+    is 0 then.)");
     module.def("border_cut_block", &border_cut_block, "log_odds"_a, "seeds"_a, "border_cost"_a,
                "small_nodes"_a = 512, "backwards"_a = false,
                R"(The GPU's minimum cut, run on the CPU a thread at a time; for tests.

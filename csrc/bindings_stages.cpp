@@ -120,7 +120,7 @@ std::unique_ptr<Begun> begin_labels(const py::object& images, const Array<double
 
 py::tuple finish_labels(Begun& begun, const py::object& images_value,
                         const py::object& masks_value, const py::object& trimaps_value,
-                        const py::object& alphas_value, const Array<std::int32_t>& statuses,
+                        const py::object& alphas_value, const Array<CutResult>& cuts,
                         const Array<cuda::MattingResult>& results, const EdgeNetwork& network,
                         double prior_weight, double rtol,
                         const std::pair<double, double>& seconds, int threads) {
@@ -131,10 +131,10 @@ py::tuple finish_labels(Begun& begun, const py::object& images_value,
     const auto alphas = block_argument<float>(alphas_value, "alphas", "float32", &images, false);
     const py::ssize_t count = images.shape(0), rows = images.shape(1), cols = images.shape(2);
     if (static_cast<py::ssize_t>(begun.outcomes.size()) != count || results.size() != count ||
-        statuses.size() != count)
-        throw py::value_error("images, statuses and results must be as many as were begun (" +
+        cuts.size() != count)
+        throw py::value_error("images, cuts and results must be as many as were begun (" +
                               std::to_string(begun.outcomes.size()) + "), got " +
-                              std::to_string(count) + ", " + std::to_string(statuses.size()) +
+                              std::to_string(count) + ", " + std::to_string(cuts.size()) +
                               " and " + std::to_string(results.size()));
     Array<float> alpha({count, rows, cols});
     Array<bool> binary({count, rows, cols});
@@ -160,10 +160,9 @@ py::tuple finish_labels(Begun& begun, const py::object& images_value,
             const Image<float> found(alpha_to + at, rows, cols);
             const Image<std::uint8_t> sides(binary_to + at, rows, cols);
             const cuda::MattingResult& result = results.data()[i];
-            // Falling back to the mark's ellipse is left to the CPU. Conjugate gradients
-            // preconditioned by the diagonal may be too slow for a crop; the CPU's have multigrid.
-            again[index] = statuses.data()[i] != kCutDone ||
-                           result.status != cuda::kMattingDone || result.converged == 0;
+            // Conjugate gradients preconditioned by the diagonal may be too slow for a crop; the
+            // CPU's have multigrid.
+            again[index] = result.status != cuda::kMattingDone || result.converged == 0;
             if (again[index] != 0) {
                 outcome = label_recist(image, mark, options, workspace, found, sides,
                                        {trimap_to + at, rows, cols});
@@ -171,6 +170,8 @@ py::tuple finish_labels(Begun& begun, const py::object& images_value,
             }
             std::copy_n(alphas.data() + at, size, found.data);
             std::copy_n(trimaps.data() + at, size, trimap_to + at);
+            outcome.cut.fallback = static_cast<CutFallback>(cuts.data()[i].fallback);
+            outcome.cut.value = cuts.data()[i].value;
             outcome.matting.iterations = result.iterations;
             outcome.matting.residual = result.residual;
             outcome.matting.converged = true;
@@ -216,7 +217,7 @@ Returns
 -------
 BegunLabels)");
     module.def("finish_labels", &finish_labels, "begun"_a, "images"_a, "masks"_a, "trimaps"_a,
-               "alphas"_a, "statuses"_a, "results"_a, "network"_a, "prior_weight"_a, "rtol"_a,
+               "alphas"_a, "cuts"_a, "results"_a, "network"_a, "prior_weight"_a, "rtol"_a,
                "seconds"_a, "threads"_a,
                R"(The part of label_batch after matting.
 
@@ -228,8 +229,7 @@ images : float32 [N, H, W]
 masks, trimaps : uint8 [N, H, W]
 alphas : float32 [N, H, W]
     Of cuts and matting.
-statuses : int32 [N]
-    Of the cuts. A row whose cut is not done is labelled here.
+cuts : CUT_RESULT [N]
 results : MATTING_RESULT [N]
     Of matting. A row that did not converge is labelled here.
 network : EdgeNetwork

@@ -55,8 +55,8 @@ void check_batch(const CutBatch& batch) {
     require(batch.images != nullptr && batch.plans != nullptr && batch.seeds != nullptr,
             "images, plans and seeds must not be null");
     require(batch.masks != nullptr && batch.trimaps != nullptr && batch.priors != nullptr &&
-                batch.statuses != nullptr,
-            "masks, trimaps, priors and statuses must not be null");
+                batch.results != nullptr,
+            "masks, trimaps, priors and results must not be null");
 }
 
 }  // namespace

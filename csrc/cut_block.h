@@ -77,17 +77,19 @@ class CutOfMark {
           stride_(words_of(batch.cols)) {}
 
     DSNET_BLOCK void run() {
-        const std::int32_t status = plan_.rows <= 0 ? kCutUnwanted
-                                    : cut()         ? kCutDone
-                                                    : kCutFellBack;
-        block_.each([&](int t) {
-            if (t == 0) batch_.statuses[index_] = status;
-        });
-        if (status != kCutDone)
+        CutResult result = {0.0, kCutUnwanted, 0};
+        if (plan_.rows > 0) {
+            result = cut();
+            fell_back_ = result.fallback != int(CutFallback::kNone);
+            if (fell_back_) draw_ellipse();
+            split();
+        } else {
             for (int k = 0; k < 3; ++k)
                 each_word(0, rows_, [&](int i, int, int) { memory_.bits(k)[i] = 0; });
-        else
-            split();
+        }
+        block_.each([&](int t) {
+            if (t == 0) batch_.results[index_] = result;
+        });
         write();
     }
 
@@ -127,6 +129,10 @@ class CutOfMark {
 
     DSNET_HOST_DEVICE int window_end() const { return plan_.top + plan_.rows; }
 
+    DSNET_HOST_DEVICE Word valid(int w) const {
+        return morphology_device::low_bits(cols_ - w * kWordBits);
+    }
+
     // Columns of the window.
     DSNET_HOST_DEVICE Word window_word(int w) const {
         return morphology_device::low_bits(plan_.left + plan_.cols - w * kWordBits) &
@@ -142,8 +148,11 @@ class CutOfMark {
         return {bits + first * std::int64_t(stride_), last - first, cols_, stride_, inverted};
     }
 
-    // Of any pixel of the image.
+    // Of any pixel of the image. Where the cut fell back, nothing is known but that the border may
+    // lie on the ellipse's rim.
     DSNET_HOST_DEVICE float odds_at(int y, int x) const {
+        if (fell_back_)
+            return in_ellipse(y, x, 0.75) ? kCertain : in_ellipse(y, x, 1.25) ? 0.0f : -kCertain;
         const int row = y - plan_.top, column = x - plan_.left;
         if (row < 0 || row >= plan_.rows || column < 0 || column >= plan_.cols) return -kCertain;
         return memory_.log_odds[row * plan_.cols + column];
@@ -160,8 +169,8 @@ class CutOfMark {
         return found;
     }
 
-    // Leaves the lesion in plane 0; false where the cut went astray.
-    DSNET_BLOCK bool cut() {
+    // Leaves the lesion in plane 0, unless it falls back.
+    DSNET_BLOCK CutResult cut() {
         const std::int64_t pixels = rows_ * std::int64_t(cols_);
         const GreyWindow grey = {
             batch_.images + index_ * pixels + plan_.top * std::int64_t(cols_) + plan_.left, cols_};
@@ -169,7 +178,9 @@ class CutOfMark {
                                    reinterpret_cast<float*>(memory_.large),
                                    reinterpret_cast<std::int32_t*>(memory_.large)};
         Evidence<Block> evidence(block_, plan_, batch_.constants, grey, planes, scratch_.network);
-        if (!evidence.run()) return false;
+        const double contrast = evidence.run();
+        if (contrast < kLeastContrast) return {contrast, int(CutFallback::kContrast), 0};
+        if (!plan_.seeded) return {0.0, int(CutFallback::kNoSeeds), 0};
         auto* const state = reinterpret_cast<std::uint8_t*>(memory_.scratch);
         BorderCutBlock<Block> border(
             block_, plan_.rows, plan_.cols,
@@ -190,7 +201,37 @@ class CutOfMark {
         fill_holes();
         const double share = double(count(memory_.bits(0), memory_.bits(0))) /
                              double(plan_.area > 1 ? plan_.area : 1);
-        return share >= kLeastArea && share <= kMostArea;
+        if (!(share >= kLeastArea && share <= kMostArea))
+            return {share, int(CutFallback::kArea), 0};
+        return {0.0, int(CutFallback::kNone), 0};
+    }
+
+    DSNET_HOST_DEVICE bool in_ellipse(int y, int x, double scale) const {
+        const double offset_x = double(x) - plan_.centre[0], offset_y = double(y) - plan_.centre[1];
+        const double u = (offset_x * plan_.along[0] + offset_y * plan_.along[1]) /
+                         (plan_.half_along * scale);
+        const double v = (offset_x * plan_.across[0] + offset_y * plan_.across[1]) /
+                         (plan_.half_across * scale);
+        return u * u + v * v <= 1.0;
+    }
+
+    // Leaves the axes' ellipse in plane 0, or else their quadrilateral.
+    DSNET_BLOCK void draw_ellipse() {
+        Word* const lesion = memory_.bits(0);
+        const bool any = block_.any([&](int t) {
+            bool found = false;
+            for (int i = t; i < rows_ * stride_; i += Block::kThreads) {
+                const int y = i / stride_, w = i % stride_;
+                lesion[i] = chosen(valid(w), w, [&](int x) { return in_ellipse(y, x, 1.0); });
+                found |= lesion[i] != 0;
+            }
+            return found;
+        });
+        if (any) return;
+        const bool hull = holds_pixels();
+        each_word(0, rows_, [&](int i, int y, int w) {
+            lesion[i] = chosen(valid(w), w, [&](int x) { return in_quadrilateral(y, x, hull); });
+        });
     }
 
     // Grows `part`, all of whose pixels lie in `within`, to the 4-connected parts that hold them.
@@ -290,6 +331,12 @@ class CutOfMark {
         const Word* const lesion = memory_.bits(0);
         const int top =
             least_word(0, rows_, [&](int i, int y, int) { return lesion[i] != 0 ? y : kNoKey; });
+        if (top == kNoKey) {
+            each_word(0, rows_, [&](int i, int, int) {
+                memory_.bits(1)[i] = memory_.bits(2)[i] = 0;
+            });
+            return;
+        }
         const int bottom = rows_ - least_word(0, rows_, [&](int i, int y, int) {
                                return lesion[i] != 0 ? rows_ - 1 - y : kNoKey;
                            });
@@ -374,27 +421,34 @@ class CutOfMark {
         return inside;
     }
 
-    // Adds the lesion's pixels inside the mark's quadrilateral; false without any.
-    DSNET_BLOCK bool keep_quadrilateral(Word* inner) {
-        const bool any = block_.any([&](int t) {
+    // Whether the hull holds the centre of a pixel of the image.
+    DSNET_BLOCK bool holds_pixels() {
+        return block_.any([&](int t) {
             bool found = false;
-            for (int i = plan_.top * stride_ + t; i < window_end() * stride_;
-                 i += Block::kThreads) {
+            for (int i = t; i < rows_ * stride_; i += Block::kThreads) {
                 const int y = i / stride_, w = i % stride_;
-                found |= chosen(window_word(w), w, [&](int x) { return in_hull(y, x); }) != 0;
+                found |= chosen(valid(w), w, [&](int x) { return in_hull(y, x); }) != 0;
             }
             return found;
         });
+    }
+
+    // Where the hull holds no pixel, that of the mark's centre stands for it.
+    DSNET_HOST_DEVICE bool in_quadrilateral(int y, int x, bool hull) const {
+        return hull ? in_hull(y, x)
+                    : double(y) == nearbyint(plan_.centre[1]) &&
+                          double(x) == nearbyint(plan_.centre[0]);
+    }
+
+    // Adds the lesion's pixels inside the mark's quadrilateral; false without any.
+    DSNET_BLOCK bool keep_quadrilateral(Word* inner) {
+        const bool hull = holds_pixels();
         return block_.any([&](int t) {
             bool kept = false;
-            for (int i = plan_.top * stride_ + t; i < window_end() * stride_;
-                 i += Block::kThreads) {
+            for (int i = t; i < rows_ * stride_; i += Block::kThreads) {
                 const int y = i / stride_, w = i % stride_;
-                const Word core = chosen(memory_.bits(0)[i], w, [&](int x) {
-                    // Where no pixel centre is inside, the centre's pixel stands for it.
-                    return any ? in_hull(y, x)
-                               : double(y) == plan_.centre_y && double(x) == plan_.centre_x;
-                });
+                const Word core = chosen(memory_.bits(0)[i], w,
+                                         [&](int x) { return in_quadrilateral(y, x, hull); });
                 inner[i] |= core;
                 kept |= core != 0;
             }
@@ -444,6 +498,7 @@ class CutOfMark {
     const std::int64_t index_;
     const int rows_, cols_, stride_;
     const Word* unknown_ = nullptr;
+    bool fell_back_ = false;
 };
 
 template <class Block>

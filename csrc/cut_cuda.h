@@ -20,7 +20,7 @@ struct CutBatch {
     std::uint8_t* masks;         // [count, rows, cols], 1 where lesion
     std::uint8_t* trimaps;       // [count, rows, cols]
     float* priors;               // [count, rows, cols], 0 where the trimap is sure
-    std::int32_t* statuses;      // [count] CutStatus; where it is not kCutDone, the rest is 0
+    CutResult* results;          // [count]; where one is unwanted, the rest is 0
     std::int64_t count;
     std::int32_t rows, cols;     // at least 1 each
     void* workspace;             // aligned to 16 bytes

@@ -7,24 +7,32 @@
 
 namespace dsnet {
 
+// Why a cut cannot work; it is the axes' ellipse then.
+enum class CutFallback : std::int32_t { kNone, kContrast, kNoSeeds, kArea };
+
 struct CutPlan {
-    // The part of the image that can hold the lesion; without rows the GPU leaves the image alone.
+    // The part of the image that can hold the lesion; without rows the image is left alone.
     std::int32_t top, left, rows, cols;
     EdgeCurve curve;
-    float ring;               // the surroundings lie at most so many pixels outside the curve
-    double same[2];           // features that grey values have no part in
-    std::int32_t area;        // of the axes' ellipse
-    std::int32_t corners;     // of the end points' hull
-    double hull[8];           // x, y of each
-    double centre_x, centre_y;
+    float ring;           // the surroundings lie at most so many pixels outside the curve
+    double same[2];       // features that grey values have no part in
+    std::int32_t seeded;  // whether a seed lies in the image
+    std::int32_t area;    // of the axes' ellipse
+    // The axes' ellipse as it is drawn: unit vectors along its axes, half their lengths.
+    double along[2], across[2], centre[2];  // x, y
+    double half_along, half_across;
+    double hull[8];        // x, y of the end points' hull's corners
+    std::int32_t corners;  // how many it has
+    std::int32_t unused;
 };
 
-// What a cut came to. Where it is not done, the CPU's is needed.
-enum CutStatus : std::int32_t {
-    kCutDone = 0,
-    kCutUnwanted = 1,  // by its plan
-    kCutFellBack = 2,  // the grey values or the cut's area are of no use
+// What a cut came to, as CutOutcome.
+struct CutResult {
+    double value;
+    std::int32_t fallback;  // CutFallback, or kCutUnwanted by a plan without rows
+    std::int32_t unused;
 };
+inline constexpr std::int32_t kCutUnwanted = -1;
 
 struct CutConstants {
     EdgeNetwork network;

@@ -1,7 +1,6 @@
 #include "cut_plans.h"
 
 #include <algorithm>
-#include <cmath>
 
 #include "border_cut.h"
 #include "edge_model.h"
@@ -21,13 +20,11 @@ CutPlan plan_cut(const RecistMark& mark, std::ptrdiff_t rows, std::ptrdiff_t col
     const Window window = lesion_window(frame, rows, cols);
     const std::ptrdiff_t stride = (cols + 63) / 64;
     std::fill_n(seeds, rows * stride, std::uint64_t{0});
-    bool seeded = false;
     each_axis_pixel(inner_axes(mark), rows, cols, [&](std::ptrdiff_t y, std::ptrdiff_t x) {
         if (y < window.top || y >= window.bottom || x < window.left || x >= window.right) return;
         seeds[y * stride + x / 64] |= std::uint64_t{1} << (x % 64);
-        seeded = true;
+        plan.seeded = 1;
     });
-    if (!seeded) return plan;
     plan.top = static_cast<std::int32_t>(window.top);
     plan.left = static_cast<std::int32_t>(window.left);
     plan.rows = static_cast<std::int32_t>(window.rows());
@@ -37,14 +34,19 @@ CutPlan plan_cut(const RecistMark& mark, std::ptrdiff_t rows, std::ptrdiff_t col
     plan.ring = evidence.ring;
     std::copy(evidence.same, evidence.same + 2, plan.same);
     plan.area = static_cast<std::int32_t>(marked_area(mark, window, rows, cols));
+    const HalfAxes half = ellipse_axes(mark, frame);
+    plan.half_along = half.along;
+    plan.half_across = half.across;
+    const auto put = [](Point point, double* to) {
+        to[0] = point.x;
+        to[1] = point.y;
+    };
+    put(frame.along, plan.along);
+    put(frame.across, plan.across);
+    put(frame.centre, plan.centre);
     Point hull[4];
     plan.corners = convex_hull(mark, hull);
-    for (int k = 0; k < plan.corners; ++k) {
-        plan.hull[2 * k] = hull[k].x;
-        plan.hull[2 * k + 1] = hull[k].y;
-    }
-    plan.centre_x = std::nearbyint(frame.centre.x);
-    plan.centre_y = std::nearbyint(frame.centre.y);
+    for (int k = 0; k < plan.corners; ++k) put(hull[k], plan.hull + 2 * k);
     return plan;
 }
 

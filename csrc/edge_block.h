@@ -74,18 +74,19 @@ class Evidence {
           cols_(plan.cols),
           size_(plan.rows * plan.cols) {}
 
-    // Writes the log-odds. False where the grey values say nothing, and nothing is written.
-    DSNET_BLOCK bool run() {
+    // Writes the log-odds, and returns how strong the contrast is. Below kLeastContrast the grey
+    // values say nothing, and nothing is written.
+    DSNET_BLOCK double run() {
         const Levels levels = measure_levels();
         const double contrast = levels.lesion - levels.surroundings;
-        if (fabs(contrast) < kLeastContrast) return false;
+        if (fabs(contrast) < kLeastContrast) return fabs(contrast);
         find_reachable();
         normalise(float(levels.surroundings), float(contrast));
         for (int s = 0; s < kSmoothings; ++s) smooth(s);
         const double spread = levels.spread / fabs(contrast);
         fold(spread < 2.0 ? spread : 2.0);
         weigh();
-        return true;
+        return fabs(contrast);
     }
 
   private:

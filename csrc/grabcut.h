@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "components.h"
+#include "cut_plan.h"
 #include "edge_model.h"
 #include "image.h"
 #include "border_cut.h"
@@ -27,8 +28,6 @@ struct CutWorkspace {
     std::vector<float> log_odds;
     std::vector<std::uint8_t> seeds, mask;
 };
-
-enum class CutFallback { kNone, kContrast, kNoSeeds, kArea };
 
 struct CutOutcome {
     CutFallback fallback = CutFallback::kNone;

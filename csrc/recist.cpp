@@ -146,12 +146,17 @@ Window window_around(const MarkFrame& frame, double margin, std::ptrdiff_t rows,
     return window;
 }
 
+HalfAxes ellipse_axes(const RecistMark& mark, const MarkFrame& frame) {
+    const Point drawn = minus(mark.short_axis[1], mark.short_axis[0]);
+    return {std::max(frame.long_diameter, 1.0) / 2,
+            std::max(std::abs(frame.across_of(drawn)), 1.0) / 2};
+}
+
 std::ptrdiff_t add_ellipse(const RecistMark& mark, double scale, std::ptrdiff_t top,
                            std::ptrdiff_t left, Image<std::uint8_t> out) {
     const MarkFrame frame(mark);
-    const Point drawn = minus(mark.short_axis[1], mark.short_axis[0]);
-    const double half_along = std::max(frame.long_diameter, 1.0) / 2 * scale;
-    const double half_across = std::max(std::abs(frame.across_of(drawn)), 1.0) / 2 * scale;
+    const HalfAxes half = ellipse_axes(mark, frame);
+    const double half_along = half.along * scale, half_across = half.across * scale;
     const double reach = std::max(half_along, half_across) + 1;
     const auto shift_x = static_cast<double>(left), shift_y = static_cast<double>(top);
     const std::ptrdiff_t y_begin = bounded(frame.centre.y - reach - shift_y, 0, out.rows);
@@ -179,10 +184,10 @@ std::ptrdiff_t add_ellipse(const RecistMark& mark, double scale, std::ptrdiff_t 
             const double u = part_u / half_along, v = part_v / half_across;
             const double mean = -(u_step * u + v_step * v) / square;
             const double rest = mean * mean - (u * u + v * v - 1.0) / square;
-            const double half = std::sqrt(std::max(rest, 0.0)) + kSlack;
+            const double chord = std::sqrt(std::max(rest, 0.0)) + kSlack;
             const double middle = mean + frame.centre.x - shift_x;
-            begin = bounded(std::floor(middle - half), x_begin, x_end);
-            end = bounded(std::ceil(middle + half) + 1, x_begin, x_end);
+            begin = bounded(std::floor(middle - chord), x_begin, x_end);
+            end = bounded(std::ceil(middle + chord) + 1, x_begin, x_end);
         }
         while (begin < end && !is_inside(begin)) ++begin;
         while (begin < end && !is_inside(end - 1)) --end;

@@ -44,6 +44,12 @@ struct MarkFrame {
     double across_of(Point p) const { return p.x * across.x + p.y * across.y; }
 };
 
+// Half the axes of the axes' ellipse.
+struct HalfAxes {
+    double along, across;
+};
+HalfAxes ellipse_axes(const RecistMark& mark, const MarkFrame& frame);
+
 // The end points' convex hull in order around it; returns how many corners it has.
 int convex_hull(const RecistMark& mark, Point hull[4]);
 

@@ -117,7 +117,7 @@ class HostEngine:
             array(memory["seeds"], np.uint64, (count, rows, -(-cols // 64))),
             network,
         )
-        for name, values in zip(("masks", "trimaps", "priors", "statuses"), found, strict=True):
+        for name, values in zip(("masks", "trimaps", "priors", "cuts"), found, strict=True):
             array(memory[name], values.dtype, values.shape)[...] = values
 
     def solve(self, memory, shape, settings, stream):

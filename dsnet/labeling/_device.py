@@ -81,7 +81,7 @@ class CudaEngine:
         _C.cuda_cut(
             *(memory[name].address for name in ("images", "plans", "seeds")),
             network,
-            *(memory[name].address for name in ("masks", "trimaps", "priors", "statuses")),
+            *(memory[name].address for name in ("masks", "trimaps", "priors", "cuts")),
             *shape,
             memory["workspace"].address,
             memory["workspace"].nbytes,

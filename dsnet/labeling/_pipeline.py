@@ -88,7 +88,7 @@ class Engine(Protocol):
 
 # Host and device hold these of a chunk: the first three go to the device, the others come back.
 _UP = ("images", "plans", "seeds")
-_DOWN = ("masks", "trimaps", "alphas", "statuses", "results")
+_DOWN = ("masks", "trimaps", "alphas", "cuts", "results")
 
 
 def _layout(count: int, rows: int, cols: int) -> dict[str, tuple[np.dtype, tuple[int, ...]]]:
@@ -102,7 +102,7 @@ def _layout(count: int, rows: int, cols: int) -> dict[str, tuple[np.dtype, tuple
         "masks": (np.dtype(np.uint8), block),
         "trimaps": (np.dtype(np.uint8), block),
         "alphas": (np.dtype(np.float32), block),
-        "statuses": (np.dtype(np.int32), (count,)),
+        "cuts": (_C.CUT_RESULT, (count,)),
         "results": (_C.MATTING_RESULT, (count,)),
     }
 

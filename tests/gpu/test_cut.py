@@ -10,7 +10,7 @@ from dsnet.labeling.edge_model import native_network
 
 pytestmark = pytest.mark.gpu
 
-UP, DOWN = ("images", "plans", "seeds"), ("masks", "trimaps", "priors", "statuses")
+UP, DOWN = ("images", "plans", "seeds"), ("masks", "trimaps", "priors", "cuts")
 
 
 def on_gpu(images, plans, seeds, workspace=None):
@@ -21,7 +21,7 @@ def on_gpu(images, plans, seeds, workspace=None):
         "masks": np.full(block, 7, np.uint8),
         "trimaps": np.full(block, 7, np.uint8),
         "priors": np.full(block, 7, np.float32),
-        "statuses": np.full(len(images), 7, np.int32),
+        "cuts": np.zeros(len(images), _C.CUT_RESULT),
     }
     memory = {name: engine.device_memory(a.nbytes) for name, a in found.items()}
     for name, array in zip(UP, (images, plans, seeds), strict=True):
@@ -62,7 +62,7 @@ def test_cuts_of_every_size(size, count):
     at = np.unique([*range(few), count // 2, count // 3])
     expected = _C.cut_block(images[at], plans[at], seeds[at], native_network())
     assert_same([array[at] for array in found], expected)
-    assert set(expected[3]) == {0, 1, 2}
+    assert set(expected[3]["fallback"]) == {0, 1, -1}
     again = on_gpu(images, plans, seeds)
     assert all(a.tobytes() == b.tobytes() for a, b in zip(found, again, strict=True))
 

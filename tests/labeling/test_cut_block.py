@@ -13,39 +13,22 @@ from dsnet.labeling.soft_mask import PRIOR_WEIGHT
 from shared_data import shared
 
 
-def native(images, coordinates):
-    """Masks, trimaps and fallbacks of the CPU's cuts."""
-    found = _C.label_batch(images, coordinates, native_network(), PRIOR_WEIGHT, DEFAULT_RTOL, 1)
-    return found[1], found[2], found[3][:, 3]
-
-
-def priors_of(image, coordinates, trimap):
-    _, odds, _, _ = _C.cut_recist(image, coordinates, native_network())
-    found = 1 / (1 + np.exp(-odds.astype(np.float64)))
-    return np.where(trimap == 128, found, 0).astype(np.float32)
-
-
 def assert_same(images, coordinates):
     images, coordinates = np.ascontiguousarray(images), np.ascontiguousarray(coordinates, float)
     plans, seeds = _C.plan_cuts(coordinates, *images.shape[1:])
-    masks, trimaps, fallbacks = native(images, coordinates)
-    told = []
-    for backwards in (False, True):
-        found = _C.cut_block(images, plans, seeds, native_network(), backwards)
-        told.append(found)
-        for i, status in enumerate(found[3]):
-            assert (status == 0) == (fallbacks[i] == 0), (i, status, fallbacks[i])
-            if status:
-                assert fallbacks[i] in ((1, 2) if status == 1 else (1, 3))
-                assert not any(array[i].any() for array in found[:3])
-                continue
-            assert np.array_equal(found[0][i], masks[i])
-            assert np.array_equal(found[1][i], trimaps[i])
-            prior = priors_of(images[i], coordinates[i], trimaps[i])
-            assert np.abs(found[2][i] - prior).max() <= 2**-23
-    for one, other in zip(*told, strict=True):
-        assert one.tobytes() == other.tobytes()
-    return told[0][3]
+    trimaps = _C.label_batch(images, coordinates, native_network(), PRIOR_WEIGHT, DEFAULT_RTOL, 1)[
+        2
+    ]
+    found = _C.cut_block(images, plans, seeds, native_network())
+    for i, (mask, trimap, prior, told) in enumerate(zip(*found, strict=True)):
+        cut, odds, fallback, value = _C.cut_recist(images[i], coordinates[i], native_network())
+        assert (told["fallback"], told["value"]) == (fallback, value)
+        assert np.array_equal(mask, cut) and np.array_equal(trimap, trimaps[i])
+        expected = np.where(trimap == 128, 1 / (1 + np.exp(-odds.astype(np.float64))), 0)
+        assert np.abs(prior - expected.astype(np.float32)).max() <= 2**-23
+    backwards = _C.cut_block(images, plans, seeds, native_network(), True)
+    assert all(a.tobytes() == b.tobytes() for a, b in zip(found, backwards, strict=True))
+    return found[3]["fallback"]
 
 
 @pytest.mark.parametrize("size", [24, 64, 130])
@@ -95,7 +78,7 @@ def random_images(rng, shape):
 @pytest.mark.parametrize("seed", range(6))
 def test_random_marks_on_random_images(seed):
     rng = np.random.default_rng(seed)
-    statuses = []
+    fallbacks = []
     for _ in range(25):
         rows, cols = rng.integers(3, 8, 2) if rng.random() < 0.2 else rng.integers(3, 140, 2)
         marks = random_marks(rng, 3, rows, cols)
@@ -103,8 +86,23 @@ def test_random_marks_on_random_images(seed):
         outside = [_C.rasterise_recist(m, rows, cols, 1.0)["problems"] & 16 for m in marks]
         kept = np.flatnonzero(np.array(outside) == 0)
         if len(kept):
-            statuses += assert_same(images[kept], marks[kept]).tolist()
-    assert {0, 2} <= set(statuses)
+            fallbacks += assert_same(images[kept], marks[kept]).tolist()
+    assert {0, 1} <= set(fallbacks)
+
+
+def test_falling_back():
+    """Without contrast, without a seed in the image, and with an area gone astray."""
+    marks = np.array([[10.0, 15, 30, 15, 20, 8, 20, 22], [-40, 20, 2, 20, -19, 10, -19, 30]])
+    flat = np.full((1, 33, 41), 0.5, np.float32)
+    bright = np.random.default_rng(0).random((1, 33, 41), dtype=np.float32) / 9
+    bright[:, :, :4] = 0.9
+    speck = bright / 9
+    speck[0, 14:17, 19:22] = 0.9
+    speck[0, 8:23, 10:30] += 0.02
+    found = [assert_same(image, marks[[k]])[0] for image, k in ((flat, 0), (bright, 1), (speck, 0))]
+    assert found[:2] == [1, 2]
+    thin = marks[:1] * [1, 1, 1, 1, 1, 0, 1, 0] + [0, 0, 0, 0, 0, 15.3, 0, 15.3]
+    assert assert_same(flat, thin)[0] == 1
 
 
 def test_a_tiny_lesion_keeps_a_sure_pixel():
@@ -121,8 +119,8 @@ def test_no_plan_no_cut():
     images = np.full((2, 5, 6), 0.5, np.float32)
     plans = np.zeros((2, _C.CUT_PLAN_BYTES), np.uint8)
     seeds = np.zeros((2, 5, 1), np.uint64)
-    *found, statuses = _C.cut_block(images, plans, seeds, native_network())
-    assert statuses.tolist() == [1, 1] and not any(array.any() for array in found)
+    *found, results = _C.cut_block(images, plans, seeds, native_network())
+    assert results["fallback"].tolist() == [-1, -1] and not any(array.any() for array in found)
 
 
 def random_odds(rng):

@@ -94,7 +94,7 @@ class Gpu:
             monkeypatch.setattr(_C, name, function, raising=False)
 
     def cut(
-        self, images, plans, seeds, network, masks, trimaps, priors, statuses, count, rows, cols,
+        self, images, plans, seeds, network, masks, trimaps, priors, cuts, count, rows, cols,
         workspace, workspace_bytes, device, stream,
     ):  # fmt: skip
         shape = (count, rows, cols)
@@ -102,7 +102,7 @@ class Gpu:
             at(images, shape, "f4"), at(plans, (count, _C.CUT_PLAN_BYTES), "u1"),
             at(seeds, (count, rows, -(-cols // 64)), "u8"), network,
         )  # fmt: skip
-        for address, values in zip((masks, trimaps, priors, statuses), found, strict=True):
+        for address, values in zip((masks, trimaps, priors, cuts), found, strict=True):
             at(address, values.shape, values.dtype)[:] = values
         at(workspace, (workspace_bytes,), "u1")[:] = 1
         self.streams.append(stream)
