@@ -38,7 +38,7 @@ step tests 60 "$python" -m pytest -q -m gpu --continue-on-collection-errors test
 # A short set: cuts and matting of every size, one shape of morphology.
 for tool in memcheck racecheck; do
     step "$tool" 40 compute-sanitizer --tool "$tool" --error-exitcode 9 \
-        "$python" -m pytest -q -x -m gpu -k "(every_size and not 64-700) or (split and 64-64)" tests/gpu
+        "$python" -m pytest -q -x -m gpu -k "(every_size and not 64-700) or (own_for_each and False-split_trimap-64-64)" tests/gpu
 done
 step label 90 "$python" -m bench.label --device cuda --seconds 70 --out "$out/label_gpu.json"
 step kernel_bench 70 "$python" -m bench.kernels --seconds 50 --out "$out/kernels.json"

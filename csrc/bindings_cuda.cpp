@@ -15,6 +15,7 @@
 #if DSNET_WITH_CUDA
 #include "ceilings.h"
 #include "morphology_cuda.h"
+#include "raters_cuda.h"
 #endif
 
 namespace dsnet {
@@ -160,9 +161,10 @@ void morphology(std::uintptr_t masks, std::uintptr_t cores, std::uintptr_t erosi
                 std::uintptr_t dilation, std::uintptr_t spacing, std::uintptr_t out,
                 std::uintptr_t statuses, std::int64_t count, std::int32_t rows, std::int32_t cols,
                 std::uintptr_t workspace, std::size_t workspace_bytes, int device,
-                std::uintptr_t stream) {
+                std::uintptr_t stream, bool packed) {
     cuda::MorphologyBatch batch = {};
     batch.masks = pointer(masks);
+    batch.packed = packed;
     batch.cores = static_cast<const std::uint8_t*>(pointer(cores));
     batch.erosion = static_cast<const double*>(pointer(erosion));
     batch.dilation = static_cast<const double*>(pointer(dilation));
@@ -179,13 +181,36 @@ void morphology(std::uintptr_t masks, std::uintptr_t cores, std::uintptr_t erosi
     kWork(batch, pointer(stream));
 }
 
+void trimap_from_raters(std::uintptr_t masks, double erosion, double dilation,
+                        const std::pair<double, double>& spacing, std::uintptr_t out,
+                        std::int64_t count, std::int32_t raters, std::int32_t rows,
+                        std::int32_t cols, std::uintptr_t workspace, std::size_t workspace_bytes,
+                        int device, std::uintptr_t stream) {
+    cuda::RatersBatch batch = {};
+    batch.masks = static_cast<const std::uint8_t*>(pointer(masks));
+    batch.erosion = erosion;
+    batch.dilation = dilation;
+    batch.row_spacing = spacing.first;
+    batch.col_spacing = spacing.second;
+    batch.out = static_cast<std::uint8_t*>(pointer(out));
+    batch.count = count;
+    batch.raters = raters;
+    batch.rows = rows;
+    batch.cols = cols;
+    batch.workspace = pointer(workspace);
+    batch.workspace_bytes = workspace_bytes;
+    py::gil_scoped_release release;
+    const cuda::DeviceScope scope(device);
+    cuda::trimap_from_raters_cuda(batch, pointer(stream));
+}
+
 template <void (*kWork)(const cuda::MorphologyBatch&, void*),
           std::size_t (*kBytes)(std::int32_t, std::int32_t)>
 void bind_morphology_of(py::module_& module, const std::string& name) {
     using namespace pybind11::literals;
     module.def(("cuda_" + name).c_str(), &morphology<kWork>, "masks"_a, "cores"_a, "erosion"_a,
                "dilation"_a, "spacing"_a, "out"_a, "statuses"_a, "count"_a, "rows"_a, "cols"_a,
-               "workspace"_a, "workspace_bytes"_a, "device"_a, "stream"_a,
+               "workspace"_a, "workspace_bytes"_a, "device"_a, "stream"_a, "packed"_a = false,
                "Start work on a batch in device memory, see csrc/morphology_cuda.h.");
     module.def(
         ("cuda_" + name + "_workspace_bytes").c_str(),
@@ -257,6 +282,20 @@ void bind_device(py::module_& module) {
         module, "trimap_from_mask");
     bind_morphology_of<cuda::split_trimap_cuda, cuda::split_workspace_bytes>(module,
                                                                             "split_trimap");
+    bind_morphology_of<cuda::erode_cuda, cuda::split_workspace_bytes>(module, "erode");
+    bind_morphology_of<cuda::dilate_cuda, cuda::split_workspace_bytes>(module, "dilate");
+    module.def(
+        "cuda_raters_workspace_bytes",
+        [](std::int64_t count, std::int32_t rows, std::int32_t cols, std::int64_t at_a_time,
+           int device) {
+            const cuda::DeviceScope scope(device);
+            return cuda::raters_workspace_bytes(count, rows, cols, at_a_time);
+        },
+        "count"_a, "rows"_a, "cols"_a, "at_a_time"_a, "device"_a);
+    module.def("cuda_trimap_from_raters", &trimap_from_raters, "masks"_a, "erosion"_a,
+               "dilation"_a, "spacing"_a, "out"_a, "count"_a, "raters"_a, "rows"_a, "cols"_a,
+               "workspace"_a, "workspace_bytes"_a, "device"_a, "stream"_a,
+               "Start work on a batch in device memory, see csrc/raters_cuda.h.");
 }
 
 #else

@@ -1,4 +1,4 @@
-// Binding of the GPU's morphology run on the CPU, for tests.
+// Bindings of the GPU's morphology run on the CPU, for tests.
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 
@@ -76,6 +76,33 @@ py::tuple morphology_block(const std::string& work, const py::array& masks_value
     return py::make_tuple(std::move(out), std::move(statuses));
 }
 
+Array<std::uint8_t> raters_block(const py::object& masks_value, double erosion, double dilation,
+                                 const std::pair<double, double>& spacing, bool backwards) {
+    if (!py::isinstance<Array<std::uint8_t>>(masks_value))
+        throw py::type_error("masks must be a contiguous uint8 array [N, R, H, W]");
+    const auto masks = py::reinterpret_borrow<Array<std::uint8_t>>(masks_value);
+    if (masks.ndim() != 4 || masks.shape(1) < 1 || masks.shape(2) < 1 || masks.shape(3) < 1)
+        throw py::value_error("masks must be [N, R, H, W], R, H, W >= 1, got " +
+                              shape_text(masks));
+    Array<std::uint8_t> out({masks.shape(0), masks.shape(2), masks.shape(3)});
+    cuda::RatersBatch batch = {};
+    batch.masks = masks.data();
+    batch.erosion = erosion;
+    batch.dilation = dilation;
+    batch.row_spacing = spacing.first;
+    batch.col_spacing = spacing.second;
+    batch.out = out.mutable_data();
+    batch.count = masks.shape(0);
+    batch.raters = static_cast<std::int32_t>(masks.shape(1));
+    batch.rows = static_cast<std::int32_t>(masks.shape(2));
+    batch.cols = static_cast<std::int32_t>(masks.shape(3));
+    {
+        py::gil_scoped_release release;
+        raters_on_host(batch, backwards);
+    }
+    return out;
+}
+
 }  // namespace
 
 void bind_morphology_block(py::module_& module) {
@@ -107,6 +134,22 @@ Returns
 out : uint8 [N, H, W]
 statuses : int32 [N]
     0 done; 1, 2, 3 for a bad erosion, dilation or spacing, then out is 0.)");
+    module.def("raters_block", &raters_block, "masks"_a, "erosion"_a, "dilation"_a,
+               "spacing"_a = std::make_pair(1.0, 1.0), "backwards"_a = false,
+               R"(The GPU's trimaps of several raters, run on the CPU a thread at a time; for tests.
+
+Parameters
+----------
+masks : uint8 [N, R, H, W], non-zero is lesion
+erosion, dilation : float
+    Radii; NaN for the default margins.
+spacing : (row, column)
+backwards : bool
+    Run the threads from the last to the first, which gives the same bits.
+
+Returns
+-------
+uint8 [N, H, W])");
 }
 
 }  // namespace dsnet

@@ -3,6 +3,7 @@
 #include <vector>
 
 #include "morphology_block.h"
+#include "raters_block.h"
 #include "trimap_block.h"
 
 namespace dsnet {
@@ -49,6 +50,20 @@ void morphology_on_host(const cuda::MorphologyBatch& batch, BlockWork work, bool
             split_image(block, batch, index, operation, memory.data());
         }
     }
+}
+
+void raters_on_host(const cuda::RatersBatch& batch, bool backwards) {
+    HostBlock<raters_device::kThreads> block = {backwards};
+    std::vector<Word> held =
+        memory_of(raters_device::RatersMemory::bytes(batch.count, batch.rows, batch.cols));
+    const raters_device::RatersMemory memory(held.data(), batch.count, batch.rows, batch.cols);
+    for (std::int64_t index = 0; index < batch.count; ++index)
+        raters_device::count_votes(block, batch, memory, index);
+    for (const bool inner : {true, false})
+        morphology_on_host(raters_device::strategy_one(batch, memory, inner), BlockWork::kTrimap,
+                           false, backwards);
+    for (std::int64_t index = 0; index < batch.count; ++index)
+        raters_device::join_trimaps(block, batch, memory, index);
 }
 
 }  // namespace dsnet

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "morphology_cuda.h"
+#include "raters_cuda.h"
 
 namespace dsnet {
 
@@ -11,5 +12,8 @@ enum class BlockWork { kSplit, kErode, kDilate, kTrimap };
 // hold. `backwards`: threads from the last to the first.
 void morphology_on_host(const cuda::MorphologyBatch& batch, BlockWork work, bool large,
                         bool backwards);
+
+// As trimap_from_raters_cuda.
+void raters_on_host(const cuda::RatersBatch& batch, bool backwards);
 
 }  // namespace dsnet

@@ -1,11 +1,13 @@
 """Trimaps and soft masks as torch operators, for use inside a (compiled) training step.
 
-`torch.ops.dsnet.trimap_from_mask` and `torch.ops.dsnet.soft_mask` exist once this module is
-imported. They run where their tensors are: on the CPU on torch's number of threads, on a CUDA
-device on its current stream. Labels carry no gradient: neither has a backward.
+`trimap_from_mask`, `soft_mask` and `recist_soft_mask` of `torch.ops.dsnet` exist once this module
+is imported. They run where their tensors are: on the CPU on torch's number of threads, on a CUDA
+device on its current stream. Labels carry no gradient: none has a backward.
 """
 
 from __future__ import annotations
+
+import math
 
 import torch
 from torch import Tensor
@@ -13,10 +15,15 @@ from torch import Tensor
 from dsnet import _C
 from dsnet.labeling import closed_form_matting
 from dsnet.labeling import trimap_from_mask as _trimap_from_mask
+from dsnet.labeling._device_labeling import cut_on_device
+from dsnet.labeling.edge_model import native_network
 from dsnet.labeling.matting import DEFAULT_RTOL
+from dsnet.labeling.recist import ordered_coordinates
+from dsnet.labeling.soft_mask import PRIOR_WEIGHT
 
-__all__ = ["soft_mask", "trimap_from_mask"]
+__all__ = ["recist_soft_mask", "soft_mask", "trimap_from_mask"]
 
+BELOW_HALF = 0.49999997  # the float32 before one half
 _OPTIONS = "float? erosion=None, float? dilation=None, float[]? spacing=None"
 
 
@@ -80,6 +87,30 @@ def soft_mask(
         As in `trimap_from_mask`, and when the shapes or devices differ.
     """
     return torch.ops.dsnet.soft_mask(image, mask, erosion, dilation, spacing)
+
+
+def recist_soft_mask(image: Tensor, coordinates: Tensor) -> Tensor:
+    """Soft masks of RECIST marks (the paper's strategy 3): cut, trimap, closed-form matting.
+
+    Parameters
+    ----------
+    image : Tensor [N, H, W], float32
+        Grey values in 0..1, at least 3x3 pixels.
+    coordinates : Tensor [N, 8], float64, on the CPU
+        x1, y1, x2, y2 of one axis, then of the other, in the image's pixels.
+
+    Returns
+    -------
+    Tensor [N, H, W], float32
+        Alpha as `dsnet.labeling.label_recist` gives it, on a CUDA device within 1e-3 of that and
+        on the same side of one half; NaN all over an image that holds NaN or values outside 0..1.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For another dtype, shape or device, or a mark that is not finite or lies outside its image.
+    """
+    return torch.ops.dsnet.recist_soft_mask(image, coordinates)
 
 
 def _check(tensor: Tensor, name: str, dtypes: tuple[torch.dtype, ...]) -> None:
@@ -172,4 +203,54 @@ def _(image, mask, erosion=None, dilation=None, spacing=None):
 @_soft_mask_op.register_fake
 def _(image, mask, erosion=None, dilation=None, spacing=None):
     _check_pair(image, mask)
+    return image.new_empty(image.shape, dtype=torch.float32)
+
+
+def _check_marks(image: Tensor, coordinates: Tensor) -> None:
+    _check(image, "image", (torch.float32,))
+    if 0 < min(image.shape[1:]) < 3:
+        raise ValueError(f"image must have at least 3x3 pixels, got {tuple(image.shape[1:])}")
+    if coordinates.dtype != torch.float64 or coordinates.device.type != "cpu":
+        raise TypeError(
+            f"coordinates must be float64 on the CPU, got {coordinates.dtype} on "
+            f"{coordinates.device}"
+        )
+    if coordinates.shape != (len(image), 8):
+        raise ValueError(
+            f"coordinates must have shape [{len(image)}, 8], got {tuple(coordinates.shape)}"
+        )
+
+
+@torch.library.custom_op(
+    "dsnet::recist_soft_mask",
+    mutates_args=(),
+    device_types="cpu",
+    schema="(Tensor image, Tensor coordinates) -> Tensor",
+)
+def _recist_op(image, coordinates):
+    _check_marks(image, coordinates)
+    images, marks = image.detach().contiguous().numpy(), ordered_coordinates(coordinates.numpy())
+    _C.plan_cuts(marks, *images.shape[1:])  # raises for a mark that is of no use
+    alphas, *_, states, _, _ = _C.label_batch(
+        images, marks, native_network(), PRIOR_WEIGHT, DEFAULT_RTOL, torch.get_num_threads()
+    )
+    alphas[states[:, 0] != 0] = math.nan
+    return torch.from_numpy(alphas)
+
+
+@_recist_op.register_kernel("cuda")
+def _(image, coordinates):
+    _check_marks(image, coordinates)
+    image = image.detach().contiguous()
+    mask, trimap, prior = cut_on_device(image, ordered_coordinates(coordinates.numpy()))
+    alpha, _ = closed_form_matting(image, trimap, prior=prior, prior_weight=PRIOR_WEIGHT)
+    # Each pixel keeps the cut's side of one half.
+    alpha = torch.where(mask, alpha.clamp(min=0.5), alpha.clamp(max=BELOW_HALF))
+    usable = ((image >= -1e-3) & (image <= 1 + 1e-3)).flatten(1).all(1)
+    return torch.where(usable[:, None, None], alpha, math.nan)
+
+
+@_recist_op.register_fake
+def _(image, coordinates):
+    _check_marks(image, coordinates)
     return image.new_empty(image.shape, dtype=torch.float32)

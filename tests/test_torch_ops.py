@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from dsnet.data.phantom import KINDS, make_phantom
-from dsnet.labeling import label_mask
+from dsnet.labeling import label_batch, label_mask
 from dsnet.labeling import trimap_from_mask as one_trimap
-from dsnet.torch_ops import soft_mask, trimap_from_mask
+from dsnet.torch_ops import recist_soft_mask, soft_mask, trimap_from_mask
 
 
 @pytest.fixture(scope="module")
@@ -105,3 +105,45 @@ def test_faults_are_named(scene):
     ):
         with pytest.raises(error, match=words):
             soft_mask(*arguments)
+
+
+@pytest.fixture
+def marked():
+    phantoms = [make_phantom(KINDS[i], 24, seed=i) for i in range(4)]
+    image = torch.from_numpy(np.stack([p.image for p in phantoms]))
+    return image, torch.from_numpy(np.stack([p.mark.coordinates for p in phantoms]))
+
+
+def test_marks_become_what_labeling_makes(marked):
+    image, coordinates = marked
+    labels = label_batch(image.numpy(), coordinates.numpy())
+    found = recist_soft_mask(image, coordinates)
+    assert all(np.array_equal(a, label.alpha) for a, label in zip(found, labels, strict=True))
+    turned = coordinates[:, [4, 5, 6, 7, 0, 1, 2, 3]]  # the longer axis is the long one
+    assert torch.equal(recist_soft_mask(image, turned), found)
+    assert recist_soft_mask(image[:0], coordinates[:0]).shape == (0, 24, 24)
+    torch.library.opcheck(torch.ops.dsnet.recist_soft_mask, (image[:1], coordinates[:1]))
+    step = torch.compile(lambda i, c: 1 - recist_soft_mask(i, c), fullgraph=True, backend="eager")
+    assert torch.equal(step(image, coordinates), 1 - found)
+
+
+def test_an_image_of_no_use_is_nan_and_a_mark_of_no_use_is_told(marked):
+    image, coordinates = marked
+    image[1, 3, 3], image[2, 4, 4] = math.nan, 1.5
+    nan = recist_soft_mask(image, coordinates).isnan()
+    assert nan.flatten(1).all(1).tolist() == nan.flatten(1).any(1).tolist()
+    assert nan[:, 0, 0].tolist() == [False, True, True, False]
+    for wrong, error, words in (
+        (coordinates + 1000, ValueError, "mark 0 must be finite and touch the image"),
+        (coordinates * math.nan, ValueError, "mark 0 must be finite"),
+        (coordinates[:2], ValueError, r"coordinates must have shape \[4, 8\], got \(2, 8\)"),
+        (
+            coordinates.float(),
+            TypeError,
+            "coordinates must be float64 on the CPU, got torch.float32",
+        ),
+    ):
+        with pytest.raises(error, match=words):
+            recist_soft_mask(image, wrong)
+    with pytest.raises(ValueError, match=r"at least 3x3 pixels, got .2, 24"):
+        recist_soft_mask(image[:, :2], coordinates)

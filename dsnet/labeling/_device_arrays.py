@@ -59,7 +59,9 @@ def is_on_device(value: Any) -> bool:
     return told is not None and int(told()[0]) in _DLPACK_CUDA
 
 
-def read(value: Any, name: str, dtypes: tuple[str, ...]) -> DeviceArray:
+def read(
+    value: Any, name: str, dtypes: tuple[str, ...], axes: tuple[str, ...] = ("H", "W")
+) -> DeviceArray:
     """Return what an array [H, W] or [N, H, W] tells of itself.
 
     Parameters
@@ -69,13 +71,15 @@ def read(value: Any, name: str, dtypes: tuple[str, ...]) -> DeviceArray:
         Of the argument, for errors.
     dtypes : tuple of str
         Those allowed.
+    axes : tuple of str
+        Names of the axes, which must not be empty; a batch has one more before them.
 
     Raises
     ------
     TypeError
         When it is elsewhere, or of another dtype.
     ValueError
-        When it is not [H, W] or [N, H, W] with H, W >= 1, or not C-contiguous.
+        When it has other axes, or is not C-contiguous.
     """
     if not is_on_device(value):
         raise TypeError(
@@ -89,8 +93,11 @@ def read(value: Any, name: str, dtypes: tuple[str, ...]) -> DeviceArray:
     address, shape, strides, dtype, device, stream, owner = found
     if dtype.name not in dtypes or not dtype.isnative:
         raise TypeError(f"{name} must have dtype {' or '.join(dtypes)}, got {dtype}")
-    if len(shape) not in (2, 3) or 0 in shape[-2:]:
-        raise ValueError(f"{name} must be [H, W] or [N, H, W] with H, W >= 1, got shape {shape}")
+    if len(shape) - len(axes) not in (0, 1) or 0 in shape[-len(axes) :]:
+        named = ", ".join(axes)
+        raise ValueError(
+            f"{name} must be [{named}] or [N, {named}] with {named} >= 1, got shape {shape}"
+        )
     if strides is not None and not _is_contiguous(shape, strides, dtype.itemsize):
         raise ValueError(
             f"{name} must be C-contiguous, got strides {strides} (bytes) for shape {shape}"
@@ -135,6 +142,17 @@ class Maker:
             for k, value in enumerate(values):
                 made[..., k] = value
         return made
+
+    def uploaded(self, values: np.ndarray) -> Any:
+        """Return an array of these bytes, uint8, copied on the stream."""
+        data = np.ascontiguousarray(values).reshape(-1).view(np.uint8)
+        module = sys.modules.get(self.library)
+        if self.library == "torch":
+            return module.from_numpy(data).to(f"cuda:{self.device}")
+        if self.library == "cupy":
+            with module.cuda.Device(self.device):
+                return module.asarray(data)
+        return self._copied(data)
 
     def _made(self, shape: tuple[int, ...], dtype: str) -> Any:
         module = sys.modules.get(self.library)

@@ -9,6 +9,7 @@ import numpy as np
 
 from dsnet import _C
 from dsnet.labeling._device_arrays import Maker, address_of, read, require_same
+from dsnet.labeling.edge_model import native_network
 
 # Images that share workspace at a time where shared memory does not hold one.
 _MOST_AT_A_TIME = 1024
@@ -145,3 +146,66 @@ def trimap_on_device(
             count, rows, cols, address_of(workspace), nbytes, device, masks.stream,
         )  # fmt: skip
     return maker.give(out)
+
+
+def raters_on_device(
+    masks: Any,
+    *,
+    erosion: float | None,
+    dilation: float | None,
+    spacing: tuple[float, float],
+) -> Any:
+    """Strategy 2's trimaps of CUDA arrays [R, H, W] or [N, R, H, W] on the caller's stream."""
+    given = read(masks, "masks", ("bool", "uint8"), axes=("R", "H", "W"))
+    count, raters, rows, cols = (1, *given.shape) if len(given.shape) == 3 else given.shape
+    device = given.device
+    band = [math.nan if radius is None else radius for radius in (erosion, dilation)]
+    maker = Maker(masks, given)
+    out = maker.empty((*given.shape[:-3], rows, cols), "uint8")
+    if count:
+        nbytes = _C.cuda_raters_workspace_bytes(count, rows, cols, _MOST_AT_A_TIME, device)
+        workspace = maker.empty((nbytes,), "uint8")
+        _C.cuda_trimap_from_raters(
+            given.address, *band, spacing, address_of(out), count, raters, rows, cols,
+            address_of(workspace), nbytes, device, given.stream,
+        )  # fmt: skip
+    return maker.give(out)
+
+
+def cut_on_device(image: Any, coordinates: np.ndarray) -> tuple[Any, Any, Any]:
+    """Strategy 3's cuts of a CUDA array [H, W] or [N, H, W] on the caller's stream.
+
+    Parameters
+    ----------
+    image : float32 array on a CUDA device
+        Grey values in 0..1.
+    coordinates : float64 [1, 8] or [N, 8], in host memory
+        Of marks that touch the image, the long axis first.
+
+    Returns
+    -------
+    mask, trimap, prior : bool, uint8, float32
+        As the image's library makes them: the cut, its trimap, and the cut's probabilities where
+        that is unknown.
+    """
+    images = read(image, "image", ("float32",))
+    count, rows, cols = (1, *images.shape) if len(images.shape) == 2 else images.shape
+    if len(coordinates) != count:
+        raise ValueError(f"marks must be as many as images ({count}), got {len(coordinates)}")
+    if rows < 3 or cols < 3:
+        raise ValueError(f"image must have at least 3x3 pixels, got {rows}x{cols}")
+    maker, device = Maker(image, images), images.device
+    mask, trimap, prior = (
+        maker.empty(images.shape, dtype) for dtype in ("bool", "uint8", "float32")
+    )
+    if count:
+        up = [maker.uploaded(a) for a in _C.plan_cuts(coordinates, rows, cols)]
+        results = maker.empty((count, _C.CUT_RESULT.itemsize), "uint8")
+        nbytes = _C.cuda_cut_workspace_bytes(count, rows, cols, device)
+        workspace = maker.empty((nbytes,), "uint8")
+        _C.cuda_cut(
+            images.address, *map(address_of, up), native_network(), address_of(mask),
+            address_of(trimap), address_of(prior), address_of(results), count, rows, cols,
+            address_of(workspace), nbytes, device, images.stream,
+        )  # fmt: skip
+    return tuple(maker.give(made) for made in (mask, trimap, prior))

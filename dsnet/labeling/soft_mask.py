@@ -194,9 +194,9 @@ def label_batch(
 ) -> list[SoftLabel | ValueError]:
     """Soft masks of many crops.
 
-    On the CPU they have the same bits as `label_recist` gives one at a time. On a GPU matting
-    runs there, while the CPU's threads cut the next crops and score the last ones: alpha is within
-    1e-3 of the CPU's, the binary masks are the same.
+    On the CPU they have the same bits as `label_recist` gives one at a time. On a GPU cuts and
+    matting run there, while the CPU's threads check the next crops and score the last ones: alpha
+    is within 1e-3 of the CPU's, the binary masks are the same.
 
     Parameters
     ----------

@@ -6,6 +6,8 @@ from several raters' masks, strategy 3 from a RECIST mark, which first becomes a
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from scipy import ndimage
 
@@ -160,7 +162,21 @@ def trimap_from_raters(
     Returns
     -------
     ndarray, shape [H, W], uint8
+
+    Notes
+    -----
+    Masks in a CUDA device's memory, bool or uint8, may be a batch [N, R, H, W]; of them holds what
+    `trimap_from_mask` says of its own.
     """
+    if is_on_device(masks):
+        from dsnet.labeling._device_labeling import raters_on_device
+
+        return raters_on_device(
+            masks,
+            erosion=None if erosion is None else _radius(erosion, "erosion"),
+            dilation=None if dilation is None else _radius(dilation, "dilation"),
+            spacing=as_spacing(spacing),
+        )
     lesions = as_rater_masks(masks)
     spoke = lesions[lesions.any(axis=(1, 2))]
     if len(spoke) == 0:
@@ -179,7 +195,7 @@ def trimap_from_raters(
     return trimap
 
 
-def trimap_from_recist(image: np.ndarray, mark: RecistMark) -> np.ndarray:
+def trimap_from_recist(image: np.ndarray, mark: RecistMark | Sequence[RecistMark]) -> np.ndarray:
     """Trimap of the lesion under a RECIST mark (strategy 3): `cut_recist`, then a band.
 
     Parameters
@@ -192,7 +208,22 @@ def trimap_from_recist(image: np.ndarray, mark: RecistMark) -> np.ndarray:
     Returns
     -------
     ndarray, shape [H, W], uint8
+
+    Notes
+    -----
+    An image in a CUDA device's memory, float32, may be a batch [N, H, W], then with N marks; of it
+    holds what `trimap_from_mask` says of masks. Its grey values are not looked at: those that are
+    not finite give some trimap.
     """
+    if is_on_device(image):
+        from dsnet.labeling._device_labeling import cut_on_device
+
+        marks = [mark] if isinstance(mark, RecistMark) else list(mark)
+        for one in marks:
+            if not isinstance(one, RecistMark):
+                raise TypeError(f"mark must be a RecistMark, got {type(one).__name__}")
+        coordinates = np.array([one.coordinates for one in marks]).reshape(-1, 8)
+        return cut_on_device(image, coordinates)[1]
     return trimap_from_cut(cut_recist(image, mark), mark)
 
 

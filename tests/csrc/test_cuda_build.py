@@ -16,7 +16,8 @@ SHARED = {"sm_80": (166912, 0), "sm_90": (232448, 1024), "sm_100": (232448, 1024
 REGISTERS = 65536
 # Of the matting kernels: bytes of static shared memory, for reductions and the block's own state.
 STATIC = {"solve_small": 1632, "solve_bands": 3392, "solve_large": 1632}
-KERNELS = {*STATIC, "cut_images", "trimap_images", "split_images", "work_on_bands"}
+MORPHOLOGY = {"split_images", "trimap_images", "work_on_bands", "vote_images", "join_images"}
+KERNELS = {*STATIC, *MORPHOLOGY, "cut_images"}
 # Clusters came with sm_90: before it the kernel is there, and empty.
 EMPTY = {("sm_80", "solve_bands")}
 

@@ -7,7 +7,13 @@ import torch
 import dsnet
 from dsnet import _C
 from dsnet.data.phantom import KINDS, make_phantom
-from dsnet.labeling import _device, closed_form_matting, label_batch, trimap_from_mask
+from dsnet.labeling import (
+    _device,
+    closed_form_matting,
+    label_batch,
+    trimap_from_mask,
+    trimap_from_recist,
+)
 from dsnet.labeling._pipeline import MattingSettings, Pipeline
 from dsnet.labeling.edge_model import native_network
 from dsnet.labeling.matting import DEFAULT_RTOL
@@ -100,6 +106,28 @@ def test_matting_of_tensors(size, with_prior):
         assert info.unknowns[i] == told.unknowns
     one, _ = closed_form_matting(on_gpu[0][1], on_gpu[1][1])
     assert one.shape == (size, size)
+
+
+def test_marks_on_tensors():
+    from dsnet.torch_ops import recist_soft_mask
+
+    images, _, marks = scene(12, 64)
+    images[3] = 0.5  # falls back
+    coordinates = torch.from_numpy(np.stack([mark.coordinates for mark in marks]))
+    trimaps = trimap_from_recist(torch.from_numpy(images).cuda(), marks)
+    assert trimaps.is_cuda
+    expected = [trimap_from_recist(*pair) for pair in zip(images, marks, strict=True)]
+    assert np.array_equal(trimaps.cpu().numpy(), expected)
+    images[5, 1, 1] = np.nan
+    image = torch.from_numpy(images)
+    found, wanted = (
+        recist_soft_mask(image.cuda(), coordinates),
+        recist_soft_mask(image, coordinates),
+    )
+    assert found.is_cuda and found[5].isnan().all() and wanted[5].isnan().all()
+    found, wanted = found.cpu().nan_to_num(), wanted.nan_to_num()
+    assert (found - wanted).abs().max() < 1e-3
+    assert torch.equal(found >= 0.5, wanted >= 0.5)
 
 
 def test_an_unusable_image_is_nan():

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from dsnet import _C
-from dsnet.labeling import trimap_from_mask
+from dsnet.labeling import trimap_from_mask, trimap_from_raters
 
 pytestmark = pytest.mark.gpu
 # The last two do not fit a block's shared memory.
@@ -37,22 +37,56 @@ def test_strategy_1_equals_the_cpu(rows, cols, radii):
     assert np.array_equal(found.cpu().numpy(), wanted)
 
 
+def packed(masks):
+    """Words of 64 pixels, the lowest bit the first; beyond the last column bits are set."""
+    padded = np.pad(masks, ((0, 0), (0, 0), (0, -masks.shape[2] % 64)), constant_values=True)
+    words = np.packbits(padded, axis=2, bitorder="little").view("<u8")
+    return np.ascontiguousarray(words)
+
+
 @pytest.mark.parametrize(("rows", "cols"), SHAPES)
-def test_split_with_a_radius_of_its_own_for_each_image(rows, cols):
+@pytest.mark.parametrize("work", ["split_trimap", "erode", "dilate"])
+@pytest.mark.parametrize("bits", [False, True])
+def test_a_radius_of_its_own_for_each_image(rows, cols, work, bits):
     masks, device = masks_of(rows, cols), 0
     radii = np.random.default_rng(0).uniform(0, 20, (2, len(masks)))
-    on = {name: torch.from_numpy(a).cuda() for name, a in (("m", masks), ("r", radii))}
+    given = packed(masks).view(np.int64) if bits else masks
+    on = {name: torch.from_numpy(a).cuda() for name, a in (("m", given), ("r", radii))}
     out = torch.empty(masks.shape, dtype=torch.uint8, device="cuda")
     statuses = torch.empty(len(masks), dtype=torch.int32, device="cuda")
     # Room for two images at a time.
-    nbytes = 2 * _C.cuda_split_trimap_workspace_bytes(rows, cols, device)
+    nbytes = 2 * getattr(_C, f"cuda_{work}_workspace_bytes")(rows, cols, device)
     workspace = torch.empty(max(nbytes, 1), dtype=torch.uint8, device="cuda")
     stream = torch.cuda.current_stream().cuda_stream
-    _C.cuda_split_trimap(
+    getattr(_C, f"cuda_{work}")(
         on["m"].data_ptr(), 0, on["r"][0].data_ptr(), on["r"][1].data_ptr(), 0, out.data_ptr(),
         statuses.data_ptr(), *masks.shape, workspace.data_ptr(), nbytes, device, stream,
+        packed=bits,
     )  # fmt: skip
-    wanted = [
-        _C.split_trimap(mask, *pair, 1.0, 1.0) for mask, pair in zip(masks, radii.T, strict=True)
-    ]
+    wanted = np.stack(
+        [_C.split_trimap(mask, *pair, 1.0, 1.0) for mask, pair in zip(masks, radii.T, strict=True)]
+    )
+    if work != "split_trimap":
+        wanted = (wanted == 255) if work == "erode" else (wanted > 0)
     assert np.array_equal(out.cpu().numpy(), wanted) and not statuses.any()
+
+
+@pytest.mark.parametrize(("rows", "cols"), [(1, 1), (64, 64), (256, 250)])
+def test_cores(rows, cols):
+    masks = masks_of(rows, cols)
+    cores = np.random.default_rng(1).random(masks.shape) < 0.05
+    on_gpu = [torch.from_numpy(array).cuda() for array in (masks, cores)]
+    found = trimap_from_mask(on_gpu[0], core=on_gpu[1], erosion=60.0).cpu().numpy()
+    for trimap, mask, core in zip(found, masks, cores, strict=True):
+        assert np.array_equal(trimap, trimap_from_mask(mask, core=core, erosion=60.0))
+
+
+@pytest.mark.parametrize(("rows", "cols"), [(1, 1), (64, 64), (130, 127), (700, 640)])
+@pytest.mark.parametrize("radii", [(None, None), (2.0, 0.0)])
+def test_raters(rows, cols, radii):
+    masks = masks_of(rows, cols, 12).reshape(3, 4, rows, cols)
+    given = dict(zip(("erosion", "dilation"), radii, strict=True)) | {"spacing": (1.0, 0.7)}
+    found = trimap_from_raters(torch.from_numpy(masks).cuda(), **given)
+    assert found.is_cuda and found.shape == (3, rows, cols)
+    wanted = np.stack([trimap_from_raters(raters, **given) for raters in masks])
+    assert np.array_equal(found.cpu().numpy(), wanted)

@@ -16,6 +16,8 @@ from dsnet.labeling import (
     closed_form_matting,
     label_batch,
     trimap_from_mask,
+    trimap_from_raters,
+    trimap_from_recist,
 )
 
 
@@ -78,6 +80,8 @@ class Gpu:
             "cuda_matting": self.matting,
             "cuda_trimap_from_mask_workspace_bytes": lambda rows, cols, device: 8,
             "cuda_trimap_from_mask": self.trimap_from_mask,
+            "cuda_raters_workspace_bytes": lambda count, rows, cols, most, device: 24,
+            "cuda_trimap_from_raters": self.trimap_from_raters,
             "cuda_read": self.read,
             "cuda_copy_to_device": self.copy,
             "cuda_copy_to_host": lambda target, source, stream: self.read(
@@ -139,6 +143,15 @@ class Gpu:
         at(workspace, (workspace_bytes,), "u1")[:] = 1
         self.streams.append(stream)
 
+    def trimap_from_raters(
+        self, masks, erosion, dilation, spacing, out, count, raters, rows, cols, workspace,
+        workspace_bytes, device, stream,
+    ):  # fmt: skip
+        found = at(masks, (count, raters, rows, cols), "u1")
+        at(out, (count, rows, cols), "u1")[:] = _C.raters_block(found, erosion, dilation, spacing)
+        at(workspace, (workspace_bytes,), "u1")[:] = 1
+        self.streams.append(stream)
+
     def read(self, target, address, device, stream):
         target[...] = at(address, target.shape, target.dtype)
 
@@ -160,6 +173,7 @@ def gpu(monkeypatch):
     cupy = types.ModuleType("cupy")
     cupy.cuda = types.SimpleNamespace(Device=lambda number: contextlib.nullcontext())
     cupy.empty = lambda shape, dtype: Array(np.full(shape, 77, dtype))
+    cupy.asarray = lambda values: Array(values.copy())
     other = types.ModuleType("otherlib")
     other.from_dlpack = lambda made: np.from_dlpack(OnCpu(made))
     monkeypatch.setattr(Array, "__module__", "cupy._core")
@@ -246,6 +260,37 @@ def test_core_and_default_margins(gpu):
     made = trimap_from_mask(Array(masks), core=Array(core.astype(np.uint8)), erosion=50.0)
     for trimap, mask, kept in zip(made.memory, masks, core, strict=True):
         assert np.array_equal(trimap, trimap_from_mask(mask, core=kept, erosion=50.0))
+
+
+@pytest.mark.parametrize("kind", [Array, ByDlpack])
+@pytest.mark.parametrize("batch", [True, False])
+def test_trimaps_of_raters(gpu, kind, batch):
+    _, masks = scene(6)
+    masks = masks.reshape(2, 3, 16, 16) if batch else masks[:3]
+    made = trimap_from_raters(kind(masks), dilation=2.0, spacing=(0.5, 1.0))
+    made = getattr(made, "memory", made)
+    for trimap, raters in zip(*((made, masks) if batch else ([made], [masks])), strict=True):
+        expected = trimap_from_raters(raters, dilation=2.0, spacing=(0.5, 1.0))
+        assert trimap.dtype == np.uint8 and np.array_equal(trimap, expected)
+    with pytest.raises(ValueError, match=r"masks must be \[R, H, W\] or \[N, R, H, W\] with R, H"):
+        trimap_from_raters(kind(masks.reshape(-1, 16)))
+
+
+@pytest.mark.parametrize("kind", [Array, ByDlpack])
+def test_trimaps_of_marks(gpu, kind):
+    phantoms = [make_phantom("solid", 16, seed=i) for i in range(3)]
+    images, marks = np.stack([p.image for p in phantoms]), [p.mark for p in phantoms]
+    expected = [trimap_from_recist(*pair) for pair in zip(images, marks, strict=True)]
+    made = trimap_from_recist(kind(images), marks)
+    assert np.array_equal(getattr(made, "memory", made), expected)
+    one = trimap_from_recist(kind(images[1]), marks[1])
+    assert np.array_equal(getattr(one, "memory", one), expected[1])
+    with pytest.raises(ValueError, match=r"marks must be as many as images \(3\), got 1"):
+        trimap_from_recist(kind(images), marks[0])
+    with pytest.raises(TypeError, match="mark must be a RecistMark, got list"):
+        trimap_from_recist(kind(images), [[1, 2, 3, 4, 5, 6, 7, 8]] * 3)
+    with pytest.raises(ValueError, match="mark 1 must be finite and touch the image"):
+        trimap_from_recist(kind(images), [marks[0], marks[1].translated(99, 0), marks[2]])
 
 
 def test_an_empty_batch(gpu):

@@ -1,0 +1,80 @@
+// Batched trimaps of several raters' masks: a block of threads an image, before and after strategy 1.
+#include "raters_cuda.h"
+
+#include <cuda_runtime.h>
+
+#include <algorithm>
+#include <cmath>
+#include <stdexcept>
+
+#include "cuda_error.h"
+#include "raters_block.h"
+
+namespace dsnet::cuda {
+namespace {
+
+using namespace raters_device;
+
+constexpr std::int64_t kMostBlocks = 1 << 20;
+
+using Threads = DeviceBlock<kThreads>;
+
+__global__ void __launch_bounds__(kThreads)
+    vote_images(const __grid_constant__ RatersBatch batch,
+                const __grid_constant__ RatersMemory memory) {
+    Threads block;
+    for (std::int64_t index = blockIdx.x; index < batch.count; index += gridDim.x)
+        count_votes(block, batch, memory, index);
+}
+
+__global__ void __launch_bounds__(kThreads)
+    join_images(const __grid_constant__ RatersBatch batch,
+                const __grid_constant__ RatersMemory memory) {
+    Threads block;
+    for (std::int64_t index = blockIdx.x; index < batch.count; index += gridDim.x)
+        join_trimaps(block, batch, memory, index);
+}
+
+void require(bool holds, const char* what) {
+    if (!holds) throw std::invalid_argument(what);
+}
+
+bool is_radius(double value) { return std::isnan(value) || (std::isfinite(value) && value >= 0); }
+bool is_step(double value) { return std::isfinite(value) && value > 0; }
+
+}  // namespace
+
+std::size_t raters_workspace_bytes(std::int64_t count, std::int32_t rows, std::int32_t cols,
+                                   std::int64_t at_a_time) {
+    return RatersMemory::bytes(count, rows, cols) +
+           trimap_workspace_bytes(rows, cols) * std::size_t(std::min(count, at_a_time));
+}
+
+void trimap_from_raters_cuda(const RatersBatch& batch, void* stream_pointer) {
+    require(batch.count >= 0, "count must be >= 0");
+    require(batch.raters >= 1 && batch.rows >= 1 && batch.cols >= 1,
+            "raters, rows and cols must be >= 1");
+    require(is_radius(batch.erosion) && is_radius(batch.dilation),
+            "erosion and dilation must be NaN, or finite and >= 0");
+    require(is_step(batch.row_spacing) && is_step(batch.col_spacing),
+            "spacing must be finite and > 0");
+    if (batch.count == 0) return;
+    require(batch.masks != nullptr && batch.out != nullptr, "masks and out must not be null");
+    const std::size_t least = RatersMemory::bytes(batch.count, batch.rows, batch.cols);
+    require(batch.workspace != nullptr && batch.workspace_bytes >= least,
+            "workspace is smaller than such a batch needs");
+    const RatersMemory memory(batch.workspace, batch.count, batch.rows, batch.cols);
+    const auto stream = static_cast<cudaStream_t>(stream_pointer);
+    const int blocks = int(std::min(batch.count, kMostBlocks));
+    vote_images<<<blocks, kThreads, 0, stream>>>(batch, memory);
+    check(cudaGetLastError(), "launching raters' votes");
+    for (const bool inner : {true, false}) {
+        MorphologyBatch part = strategy_one(batch, memory, inner);
+        part.workspace_bytes = batch.workspace_bytes - least;
+        trimap_from_mask_cuda(part, stream_pointer);
+    }
+    join_images<<<blocks, kThreads, 0, stream>>>(batch, memory);
+    check(cudaGetLastError(), "launching raters' trimaps");
+}
+
+}  // namespace dsnet::cuda

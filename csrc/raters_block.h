@@ -1,0 +1,134 @@
+// What a block of threads does for strategy 2 on either side of strategy 1, which makes the trimaps of
+// what the raters agree about and of what any of them marked. Written against a Block of host_block.h.
+#pragma once
+
+#include <cstdint>
+
+#include "host_block.h"
+#include "morphology_cuda.h"
+#include "raters_cuda.h"
+
+namespace dsnet::raters_device {
+
+constexpr int kThreads = 128;
+
+// Planes [count, rows, cols] and a number for each image.
+struct RatersMemory {
+    std::uint8_t *agreed, *marked, *inner, *outer;
+    double* radii[4];  // of the inner trimap's erosion and dilation, then of the outer's
+    double* spacing;   // [count, 2]
+    std::int32_t *speaking, *statuses;
+    char* rest;  // for strategy 1
+
+    static std::size_t aligned(std::size_t bytes) { return (bytes + 15) / 16 * 16; }
+    static std::size_t bytes(std::int64_t count, std::int32_t rows, std::int32_t cols) {
+        const std::size_t plane = std::size_t(count) * std::size_t(rows) * std::size_t(cols);
+        return 4 * aligned(plane) + 6 * aligned(sizeof(double) * std::size_t(count)) +
+               2 * aligned(sizeof(std::int32_t) * std::size_t(count));
+    }
+    RatersMemory(void* memory, std::int64_t count, std::int32_t rows, std::int32_t cols) {
+        char* next = static_cast<char*>(memory);
+        const auto take = [&](std::size_t bytes) {
+            char* const taken = next;
+            next += aligned(bytes);
+            return taken;
+        };
+        const std::size_t plane = std::size_t(count) * std::size_t(rows) * std::size_t(cols);
+        for (std::uint8_t** to : {&agreed, &marked, &inner, &outer})
+            *to = reinterpret_cast<std::uint8_t*>(take(plane));
+        for (double*& to : radii)
+            to = reinterpret_cast<double*>(take(sizeof(double) * std::size_t(count)));
+        spacing = reinterpret_cast<double*>(take(2 * sizeof(double) * std::size_t(count)));
+        for (std::int32_t** to : {&speaking, &statuses})
+            *to = reinterpret_cast<std::int32_t*>(take(sizeof(std::int32_t) * std::size_t(count)));
+        rest = next;
+    }
+};
+
+// The first step of an image: what most raters marked, what any marked, and the radii of strategy 1.
+template <class Block>
+DSNET_BLOCK void count_votes(Block& block, const cuda::RatersBatch& batch,
+                             const RatersMemory& memory, std::int64_t index) {
+    const std::int64_t size = batch.rows * std::int64_t(batch.cols);
+    const std::uint8_t* const masks = batch.masks + index * batch.raters * size;
+    const auto votes_for = [&](std::int64_t i) {
+        int votes = 0;
+        for (int rater = 0; rater < batch.raters; ++rater) votes += masks[rater * size + i] != 0;
+        return votes;
+    };
+    const int most = -block.least([&](int t) {
+        int least = 0;
+        for (std::int64_t i = t; i < size; i += Block::kThreads) {
+            const int votes = votes_for(i);
+            least = -votes < least ? -votes : least;
+        }
+        return least;
+    });
+    int speaking = 0;
+    for (int rater = 0; rater < batch.raters; ++rater)
+        speaking += block.any([&](int t) {
+            for (std::int64_t i = t; i < size; i += Block::kThreads)
+                if (masks[rater * size + i] != 0) return true;
+            return false;
+        });
+    block.each([&](int t) {
+        for (std::int64_t i = t; i < size; i += Block::kThreads) {
+            const int votes = votes_for(i);
+            memory.agreed[index * size + i] = votes > 0 && votes == most;
+            memory.marked[index * size + i] = votes > 0;
+        }
+        if (t != 0) return;
+        // One rater alone is strategy 1, and the inner trimap.
+        memory.radii[0][index] = speaking == 1 ? batch.erosion : 0.0;
+        memory.radii[1][index] = batch.dilation;
+        memory.radii[2][index] = batch.erosion;
+        memory.radii[3][index] = 0.0;
+        memory.spacing[2 * index] = batch.row_spacing;
+        memory.spacing[2 * index + 1] = batch.col_spacing;
+        memory.speaking[index] = speaking;
+    });
+    block.sync();
+}
+
+inline cuda::MorphologyBatch strategy_one(const cuda::RatersBatch& batch,
+                                          const RatersMemory& memory, bool inner) {
+    cuda::MorphologyBatch found = {};
+    found.masks = inner ? memory.agreed : memory.marked;
+    found.cores = inner ? nullptr : memory.agreed;
+    found.erosion = memory.radii[inner ? 0 : 2];
+    found.dilation = memory.radii[inner ? 1 : 3];
+    found.spacing = memory.spacing;
+    found.out = inner ? memory.inner : memory.outer;
+    found.statuses = memory.statuses;
+    found.count = batch.count;
+    found.rows = batch.rows;
+    found.cols = batch.cols;
+    found.workspace = memory.rest;
+    return found;
+}
+
+// The last step: the inner trimap's background and the outer one's lesion, all else is unknown.
+template <class Block>
+DSNET_BLOCK void join_trimaps(Block& block, const cuda::RatersBatch& batch,
+                              const RatersMemory& memory, std::int64_t index) {
+    const std::int64_t size = batch.rows * std::int64_t(batch.cols), begin = index * size;
+    const bool alone = memory.speaking[index] <= 1;
+    const auto is_sure = [&](std::int64_t i) {
+        return memory.agreed[i] != 0 && memory.outer[i] == 255;
+    };
+    const bool sure = block.any([&](int t) {
+        for (std::int64_t i = begin + t; i < begin + size; i += Block::kThreads)
+            if (is_sure(i)) return true;
+        return false;
+    });
+    block.each([&](int t) {
+        for (std::int64_t i = begin + t; i < begin + size; i += Block::kThreads) {
+            const bool lesion = sure ? is_sure(i) : memory.agreed[i] != 0;
+            const bool background = memory.marked[i] == 0 && memory.inner[i] == 0;
+            batch.out[i] = alone ? memory.inner[i] : lesion ? 255 : background ? 0 : 128;
+        }
+    });
+    block.sync();
+}
+
+}  // namespace dsnet::raters_device

@@ -1,0 +1,32 @@
+// Batched trimaps of several raters' masks on a GPU (strategy 2), for callers without CUDA headers: to
+// the bit those of trimap_from_raters in dsnet/labeling/trimap.py.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace dsnet::cuda {
+
+// All arrays are C-contiguous, in device memory.
+struct RatersBatch {
+    const std::uint8_t* masks;  // [count, raters, rows, cols], non-zero is lesion
+    // Radii of the thin band where the raters agree, in the unit of the spacing: finite and >= 0, or
+    // NaN for strategy 1's default margins.
+    double erosion, dilation;
+    double row_spacing, col_spacing;  // > 0
+    std::uint8_t* out;                // [count, rows, cols]
+    std::int64_t count;
+    std::int32_t raters, rows, cols;  // at least 1 each
+    void* workspace;                  // aligned to 16 bytes
+    std::size_t workspace_bytes;
+};
+
+// The workspace for a batch; `at_a_time` images share what shared memory cannot hold.
+std::size_t raters_workspace_bytes(std::int64_t count, std::int32_t rows, std::int32_t cols,
+                                   std::int64_t at_a_time);
+
+// Starts the work on the stream (a cudaStream_t) and returns. Throws std::invalid_argument for a
+// batch outside the above, CudaError where a launch fails.
+void trimap_from_raters_cuda(const RatersBatch& batch, void* stream);
+
+}  // namespace dsnet::cuda
