@@ -31,7 +31,7 @@ class DeviceJob:
     device : str
         "cuda", the process's share of the GPUs, or "cuda:N".
     threads : int
-        Of the CPU, for reading and for the stages around matting.
+        Of the CPU, for reading and for the stages around the GPU's.
     """
 
     jobs: tuple
