@@ -1,0 +1,223 @@
+// What a cut and its trimap share: an image's memory, its bits, and what is known of its mark. Written
+// against a Block of host_block.h.
+#pragma once
+
+#include "border_cut_block.h"
+#include "cut_cuda.h"
+#include "edge_block.h"
+#include "morphology_device.h"
+
+namespace dsnet::cut_device {
+
+using morphology_device::BitRows;
+using morphology_device::Word;
+using morphology_device::kWordBits;
+using morphology_device::words_of;
+
+// As in grabcut.h and trimap.h.
+constexpr double kLeastArea = 0.1, kMostArea = 8.0;
+constexpr float kFaintLogOdds = 1.5f;
+constexpr double kFaintShare = 0.25, kFaintLeast = 2.0, kLeastMargin = 1.0;
+
+constexpr int kThreads = 128;
+// Of a graph in shared memory; few images leave more pixels undecided.
+constexpr int kSmallNodes = 512;
+constexpr int kBitPlanes = 6;
+
+// What a block shares besides an image's own memory.
+struct CutScratch {
+    FoldedNetwork network;
+    std::int32_t first_of_thread[kThreads + 1];
+    alignas(8) unsigned char graph[kSmallNodes * (5 * 4 + 2 * kDirections * 2)];
+};
+
+// An image's memory. What is no longer needed makes room: the search for quantiles and the smoothed
+// planes for the graph, the relative grey values for the nodes' numbers, the filters' scratch for
+// the states.
+struct CutMemory {
+    Word* first_bits;
+    std::int64_t words;
+    int* chords;
+    float *log_odds, *relative, *scratch;
+    char* large;
+
+    DSNET_HOST_DEVICE Word* bits(int plane) const { return first_bits + plane * words; }
+    DSNET_HOST_DEVICE static std::size_t bytes(int rows, int cols) {
+        const std::size_t pixels = rows * std::size_t(cols);
+        const std::size_t all = kBitPlanes * sizeof(Word) * rows * std::size_t(words_of(cols)) +
+                                sizeof(int) * rows + 3 * sizeof(float) * pixels +
+                                CutGraph::bytes(int(pixels));
+        return (all + 15) / 16 * 16;
+    }
+    DSNET_HOST_DEVICE CutMemory(void* memory, int rows, int cols) {
+        first_bits = static_cast<Word*>(memory);
+        words = rows * std::int64_t(words_of(cols));
+        const std::int64_t pixels = rows * std::int64_t(cols);
+        chords = reinterpret_cast<int*>(bits(kBitPlanes));
+        log_odds = reinterpret_cast<float*>(chords + rows);
+        relative = log_odds + pixels;
+        scratch = relative + pixels;
+        large = reinterpret_cast<char*>(scratch + pixels);
+    }
+};
+
+template <class Block>
+class CutImage {
+  public:
+    DSNET_BLOCK CutImage(Block& block, const cuda::CutBatch& batch, std::int64_t index,
+                         void* memory, CutScratch& scratch)
+        : block_(block),
+          batch_(batch),
+          plan_(batch.plans[index]),
+          memory_(memory, batch.rows, batch.cols),
+          scratch_(scratch),
+          index_(index),
+          rows_(batch.rows),
+          cols_(batch.cols),
+          stride_(words_of(batch.cols)) {}
+
+  protected:
+    // body(i, y, w) for the words of some rows.
+    template <class Body>
+    DSNET_BLOCK void each_word(int first, int last, Body body) {
+        block_.each([&](int t) {
+            for (int i = first * stride_ + t; i < last * stride_; i += Block::kThreads)
+                body(i, i / stride_, i % stride_);
+        });
+        block_.sync();
+    }
+
+    // Least of what a body returns, over the words of some rows; kNoKey without any.
+    template <class Body>
+    DSNET_BLOCK int least_word(int first, int last, Body body) {
+        return block_.least([&](int t) {
+            int least = kNoKey;
+            for (int i = first * stride_ + t; i < last * stride_; i += Block::kThreads) {
+                const int found = body(i, i / stride_, i % stride_);
+                least = found < least ? found : least;
+            }
+            return least;
+        });
+    }
+
+    DSNET_HOST_DEVICE Word valid(int w) const {
+        return morphology_device::low_bits(cols_ - w * kWordBits);
+    }
+
+    DSNET_HOST_DEVICE BitRows rows_of(const Word* bits, int first, int last,
+                                      bool inverted = false) const {
+        return {bits + first * std::int64_t(stride_), last - first, cols_, stride_, inverted};
+    }
+
+    // Of any pixel of the image. Where the cut fell back, nothing is known but that the border may
+    // lie on the ellipse's rim.
+    DSNET_HOST_DEVICE float odds_at(int y, int x) const {
+        if (fell_back_)
+            return in_ellipse(y, x, 0.75) ? kCertain : in_ellipse(y, x, 1.25) ? 0.0f : -kCertain;
+        const int row = y - plan_.top, column = x - plan_.left;
+        if (row < 0 || row >= plan_.rows || column < 0 || column >= plan_.cols) return -kCertain;
+        return memory_.log_odds[row * plan_.cols + column];
+    }
+
+    // A word of the pixels for which is_set(x) holds, of those that `asked` sets.
+    template <class IsSet>
+    DSNET_HOST_DEVICE Word chosen(Word asked, int w, IsSet is_set) const {
+        Word found = 0;
+        for (; asked != 0; asked &= asked - 1) {
+            const int bit = morphology_device::lowest_bit(asked);
+            if (is_set(w * kWordBits + bit)) found |= Word(1) << bit;
+        }
+        return found;
+    }
+
+    DSNET_HOST_DEVICE bool in_ellipse(int y, int x, double scale) const {
+        const double offset_x = double(x) - plan_.centre[0], offset_y = double(y) - plan_.centre[1];
+        const double u = (offset_x * plan_.along[0] + offset_y * plan_.along[1]) /
+                         (plan_.half_along * scale);
+        const double v = (offset_x * plan_.across[0] + offset_y * plan_.across[1]) /
+                         (plan_.half_across * scale);
+        return u * u + v * v <= 1.0;
+    }
+
+    DSNET_HOST_DEVICE bool in_hull(int y, int x) const {
+        bool inside = plan_.corners >= 3;
+        for (int k = 0; k < plan_.corners; ++k) {
+            const double* const start = plan_.hull + 2 * k;
+            const double* const end = plan_.hull + 2 * ((k + 1) % plan_.corners);
+            inside &= (end[0] - start[0]) * (double(y) - start[1]) -
+                          (end[1] - start[1]) * (double(x) - start[0]) >=
+                      0;
+        }
+        return inside;
+    }
+
+    // Whether the hull holds the centre of a pixel of the image.
+    DSNET_BLOCK bool holds_pixels() {
+        return block_.any([&](int t) {
+            bool found = false;
+            for (int i = t; i < rows_ * stride_; i += Block::kThreads) {
+                const int y = i / stride_, w = i % stride_;
+                found |= chosen(valid(w), w, [&](int x) { return in_hull(y, x); }) != 0;
+            }
+            return found;
+        });
+    }
+
+    // Where the hull holds no pixel, that of the mark's centre stands for it.
+    DSNET_HOST_DEVICE bool in_quadrilateral(int y, int x, bool hull) const {
+        return hull ? in_hull(y, x)
+                    : double(y) == nearbyint(plan_.centre[1]) &&
+                          double(x) == nearbyint(plan_.centre[0]);
+    }
+
+    // Grows `part`, all of whose pixels lie in `within`, to the 4-connected parts that hold them.
+    DSNET_BLOCK void flood(Word*& part, Word*& next, const Word* within, int first, int last,
+                           bool inverted) {
+        bool grew = true;
+        while (grew) {
+            grew = block_.any([&](int t) {
+                bool changed = false;
+                for (int i = first * stride_ + t; i < last * stride_; i += Block::kThreads) {
+                    next[i] = flooded(part, within, i, first, last, inverted);
+                    changed |= next[i] != part[i];
+                }
+                return changed;
+            });
+            Word* const before = part;
+            part = next;
+            next = before;
+        }
+    }
+
+    // A word after one more step: to the neighbours, and along its own runs.
+    DSNET_HOST_DEVICE Word flooded(const Word* part, const Word* within, int i, int first, int last,
+                                   bool inverted) const {
+        const int y = i / stride_, w = i % stride_;
+        const Word inside = rows_of(within, 0, rows_, inverted).at(y, w);
+        if (inside == 0) return 0;
+        Word all = part[i];
+        if (y > first) all |= part[i - stride_];
+        if (y + 1 < last) all |= part[i + stride_];
+        if (w > 0) all |= part[i - 1] >> (kWordBits - 1);
+        if (w + 1 < stride_) all |= part[i + 1] << (kWordBits - 1);
+        all &= inside;
+        Word up = inside, down = inside;
+        for (int step = 1; step < kWordBits; step *= 2) {
+            all |= (up & (all << step)) | (down & (all >> step));
+            up &= up << step;
+            down &= down >> step;
+        }
+        return all;
+    }
+
+    Block& block_;
+    const cuda::CutBatch& batch_;
+    const CutPlan& plan_;
+    const CutMemory memory_;
+    CutScratch& scratch_;
+    const std::int64_t index_;
+    const int rows_, cols_, stride_;
+    bool fell_back_ = false;
+};
+
+}  // namespace dsnet::cut_device
