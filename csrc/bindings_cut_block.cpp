@@ -129,6 +129,13 @@ Returns
 plans : uint8 [N, CUT_PLAN_BYTES]
 seeds : uint64 [N, rows, (cols + 63) // 64]
     Bits of the pixels that are lesion for certain, the lowest first.)");
+    module.def(
+        "cut_constants",
+        [](const EdgeNetwork& network) {
+            const CutConstants constants = cut_constants(network);
+            return py::bytes(reinterpret_cast<const char*>(&constants), sizeof(constants));
+        },
+        "network"_a, "What is the same for all marks, as bytes; for tests.");
     module.def("cut_block", &cut_block, "images"_a, "plans"_a, "seeds"_a, "network"_a,
                "backwards"_a = false,
                R"(The GPU's cuts, run on the CPU a thread at a time; for tests.

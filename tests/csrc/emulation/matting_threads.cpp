@@ -2,12 +2,10 @@
 // threads in several orders, and compares every bit with the blocks of matting_host_block.cpp.
 //
 //     matting_threads   prints a line for each problem; exit code 1 where one differs
-#include <algorithm>
 #include <cmath>
 #include <cstdio>
 #include <cstring>
 #include <limits>
-#include <memory>
 #include <random>
 #include <string>
 #include <vector>
@@ -22,8 +20,7 @@ namespace {
 using namespace dsnet;
 using namespace dsnet::matting_device;
 using emulation::launch;
-
-enum class Order { kForwards, kBackwards, kShuffled };
+using emulation::Order;
 
 const cuda::MattingBatch* batch;
 std::vector<double> device_memory;
@@ -50,62 +47,14 @@ void solve_all() {
     }
 }
 
-void (*body)();
-
-void enter() {
-    body();
-    launch.current->done = true;
-    swapcontext(&launch.current->context, &launch.scheduler);
-}
-
 template <class Block, class Store>
 void run(int blocks, Order order) {
     constexpr double nothing = std::numeric_limits<double>::quiet_NaN();
-    constexpr std::size_t kStaticBytes = 16384, kStackBytes = 65536;
-    const int threads = Store::kThreads, all = blocks * threads;
-    launch.blocks = blocks;
-    launch.threads = threads;
+    constexpr std::size_t kStaticBytes = 16384;
     launch.shared_bytes = (Store::kSharedBytes + kStaticBytes) / 16 * 16;
     launch.shared.assign(std::size_t(blocks) * launch.shared_bytes / 8, nothing);
     device_memory.assign(std::size_t(blocks) * Store::kDeviceBytes / 8, nothing);
-    launch.block_barriers.assign(std::size_t(blocks), {threads, 0, 0});
-    launch.warp_barriers.assign(std::size_t(all / 32), {32, 0, 0});
-    launch.cluster_barrier = {all, 0, 0};
-    launch.values.assign(std::size_t(all), nothing);
-    launch.votes.assign(std::size_t(all), false);
-    body = &solve_all<Block, Store>;
-    std::vector<std::unique_ptr<emulation::Fiber>> fibers;
-    for (int i = 0; i < all; ++i) {
-        fibers.push_back(std::make_unique<emulation::Fiber>());
-        emulation::Fiber& fiber = *fibers.back();
-        fiber.rank = i / threads;
-        fiber.thread = i % threads;
-        fiber.stack.resize(kStackBytes);
-        getcontext(&fiber.context);
-        fiber.context.uc_stack.ss_sp = fiber.stack.data();
-        fiber.context.uc_stack.ss_size = kStackBytes;
-        fiber.context.uc_link = nullptr;
-        makecontext(&fiber.context, &enter, 0);
-    }
-    if (order == Order::kBackwards) std::reverse(fibers.begin(), fibers.end());
-    std::mt19937 random(1);
-    std::vector<bool> resting(std::size_t(all / 32));
-    for (bool running = true; running;) {
-        running = false;
-        if (order == Order::kShuffled) {
-            std::shuffle(fibers.begin(), fibers.end(), random);
-            // Some warps fall behind by far.
-            for (std::size_t warp = 0; warp < resting.size(); ++warp)
-                if (random() % 8 == 0) resting[warp] = random() % 4 == 0;
-        }
-        for (const auto& fiber : fibers) {
-            running = running || !fiber->done;
-            const int warp = (fiber->rank * threads + fiber->thread) / 32;
-            if (!fiber->ready() || resting[std::size_t(warp)]) continue;
-            launch.current = fiber.get();
-            swapcontext(&launch.scheduler, &fiber->context);
-        }
-    }
+    emulation::run_fibers(blocks, Store::kThreads, order, &solve_all<Block, Store>);
 }
 
 bool same(const char* solver, int rows, int cols, Order order) {
