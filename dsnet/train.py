@@ -211,6 +211,8 @@ def _train(settings: Settings, stop: "_StopSignal") -> dict:
     log.close()
     if chief:
         _print_summary(summary, settings, device, out)
+    if world > 1:
+        dist.barrier()  # No process leaves while another still reads what it sent.
     return summary
 
 

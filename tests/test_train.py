@@ -134,7 +134,9 @@ def test_sigterm_saves_and_the_run_goes_on_from_there(tmp_path):
 def test_two_processes_train_one_network(tmp_path):
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node"]
     arguments = ["-m", "dsnet.train", *TINY, "--out", str(tmp_path)]
-    subprocess.run([*torchrun, "2", *arguments, "--epochs", "1"], check=True, capture_output=True)
+    command = [*torchrun, "2", *arguments, "--epochs", "1"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
     content = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
     # Four crops, two of them in each process's batch: one step.
     assert content["progress"]["step"] == 1
