@@ -9,8 +9,6 @@ namespace {
 
 // Inner share of the axes that is sure lesion; their ends lie on the border.
 constexpr double kSureShare = 0.6;
-// A cut this much smaller or larger than the axes' ellipse has gone astray.
-constexpr double kLeastArea = 0.1, kMostArea = 8.0;
 
 template <typename T>
 void fill(Image<T> image, T value) {

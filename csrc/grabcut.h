@@ -20,6 +20,9 @@ inline constexpr double kBorderCost = 0.3;
 // Log-odds are cut off here: certain, and yet a number.
 inline constexpr float kCertain = 8.0f;
 
+// A cut this much smaller or larger than the axes' ellipse has gone astray.
+inline constexpr double kLeastArea = 0.1, kMostArea = 8.0;
+
 // Memory that is reused from mark to mark; one for each thread.
 struct CutWorkspace {
     EdgeWorkspace edge;
