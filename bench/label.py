@@ -42,10 +42,10 @@ from bench.lidc import dice, read_nodules
 from bench.machine import machine, machine_line, timed
 from bench.stock import scipy_trimap, stock_cut, stock_label, stock_matting, stock_trimap
 from dsnet.data.crop import cut_crop
+from dsnet.data.record import STAGES
 from dsnet.labeling import UNKNOWN, closed_form_matting, label_recist, trimap_from_mask
 from dsnet.labeling.grabcut import cut_recist
 from dsnet.labeling.quality import score
-from dsnet.labeling.soft_mask import STAGES
 from dsnet.labeling.trimap import trimap_from_cut
 
 EPSILON = 1e-5
