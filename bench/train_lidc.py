@@ -6,9 +6,9 @@ in the same proportions with whole patients.
 
 ``prepare STORE`` labels every slice that has a consensus (2,174) and keeps 64x64 pixels around the
 centre of its nodule's RECIST mark. ``score STORE RUN ...`` writes DICE, SEN and PPV of each run of
-`dsnet.train` on its held-out patients, beside the readers' on the same slices, into
-``bench/results/lidc.json`` and ``lidc.md``: once over each nodule's slice with the largest
-consensus, and once over all slices.
+`dsnet.train` on its held-out patients, and the mean difference of its soft masks from strategy 2's
+(MAE), beside the readers' figures on the same slices, into ``bench/results/lidc.json`` and
+``lidc.md``: once over each nodule's slice with the largest consensus, and once over all slices.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from dsnet.labeling import consensus, label_raters
 from dsnet.models import load_model
 
 SIDE = 64
-METRICS = ("DICE", "SEN", "PPV")
+METRICS = ("DICE", "SEN", "PPV", "MAE")
 PAPER = {"U-Net, paper": (77.84, 21.74), "DSNet, paper": (83.35, 7.85)}
 
 
@@ -93,7 +93,10 @@ def score(store: str, runs: list[str]) -> dict:
         rows = {}
         for run in runs:
             settings = json.loads(Path(run, "settings.json").read_text())
-            each = [_scores(found[run][k] >= 0.5, held[k].truth) for k in cases]
+            each = [
+                [*_scores(found[run][k] >= 0.5, held[k].truth), _mae(found[run][k], held[k].alpha)]
+                for k in cases
+            ]
             rows[Path(run).name] = {
                 **_summary(each),
                 "variant": settings["variant"],
@@ -115,16 +118,18 @@ def write(result: dict, folder: Path) -> None:
     lines += [
         f"{counts['train']} slices to train on, {counts['val']} to choose the epoch, "
         f"{counts['test']} held out, of other patients; truth: the 50 % consensus. Mean and "
-        "standard deviation over cases, in %. The paper's figures are of 544 other nodules.",
+        "standard deviation over cases, in %; MAE: of the soft mask against strategy 2's, over the "
+        "crop. The paper's figures are of 544 other nodules.",
     ]
     for part in ("largest", "all slices"):
         title = "one slice a nodule, the largest" if part == "largest" else part
         lines += ["", f"## {title}: {result[part]['cases']} cases", ""]
-        lines += ["| | DICE | SEN | PPV |", "|---|---|---|---|"]
+        lines += [f"| | {' | '.join(METRICS)} |", "|---" * (1 + len(METRICS)) + "|"]
         for name, row in result[part]["rows"].items():
-            lines.append(f"| {name} | " + " | ".join(_cell(row[m]) for m in METRICS) + " |")
+            cells = [_cell(row[m]) if m in row else "" for m in METRICS]
+            lines.append(f"| {name} | {' | '.join(cells)} |")
         for name, pair in PAPER.items():
-            lines.append(f"| {name} | {_cell(pair)} | | |")
+            lines.append(f"| {name} | {_cell(pair)} | | | |")
     text = "\n".join(lines) + "\n"
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "lidc.md").write_text(text)
@@ -152,9 +157,13 @@ def _scores(mask: np.ndarray, truth: np.ndarray) -> list[float]:
     return [part / side if side else 0.0 for part, side in zip(parts, sides, strict=True)]
 
 
+def _mae(soft: np.ndarray, alpha: np.ndarray) -> float:
+    return float(np.abs(soft - alpha).mean())
+
+
 def _summary(scores: list[list[float]]) -> dict[str, tuple[float, float]]:
-    table = 100 * np.array(scores)
-    return {m: (float(table[:, i].mean()), float(table[:, i].std())) for i, m in enumerate(METRICS)}
+    columns = 100 * np.array(scores).T
+    return {m: (float(c.mean()), float(c.std())) for m, c in zip(METRICS, columns, strict=False)}
 
 
 def _cell(pair: tuple[float, float]) -> str:
