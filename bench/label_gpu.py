@@ -1,16 +1,17 @@
 """Labels on a GPU beside the CPU's: `python -m bench.label --device cuda`.
 
-Crops a second of trimaps (strategy 1, default margins), matting and whole labels from RECIST marks,
-at several sizes and batches, against the compiled CPU path on all cores of the same machine and on
-one, and against SciPy's distance transforms and PyMatting on one core. Crops are those of
+Crops a second of trimaps (strategy 1, default margins), matting, cuts and whole labels from RECIST
+marks, at several sizes and batches, against the compiled CPU path on all cores of the same machine
+and on one, and against SciPy's distance transforms and PyMatting on one core. Crops are those of
 `bench.label`, repeated to fill a batch.
 
 Parity first, on every distinct crop: trimaps equal to the bit, alpha within 1e-3 of the CPU's, the
-same binary masks. Without it there is no ratio. Trimaps and matting are timed on the device alone,
-between events, their arrays being there; whole labels by the clock, from images in host memory to
-labels. `limits` tells how many crops a second each stage of the whole could do by itself: the least
-is what limits it. `of_copy` is the share of a device-to-device copy's bandwidth, measured in the
-same run, that reading every input once and writing every output once would need; `of_shared` and
+same binary masks. Without it there is no ratio. Trimaps, matting and cuts (with their trimaps; the
+CPU's by the stages' own clocks, shared out over its cores) are timed on the device alone, between
+events, their arrays being there; whole labels by the clock, from images in host memory to labels.
+`limits` tells how many crops a second each stage of the whole could do by itself: the least is what
+limits it. `of_copy` is the share of a device-to-device copy's bandwidth, measured in the same run,
+that reading every input once and writing every output once would need; `of_shared` and
 `of_float64` are matting's shares of what shared memory and the float64 units did at best in two
 loops of the same run, by counting (`bench.matting_work`).
 """
@@ -37,6 +38,7 @@ from bench.stock import scipy_trimap, stock_matting
 SIZES = (64, 128, 256)
 BATCHES = (1, 8, 64, 512, 4096, 65536)
 MOST_PIXELS = 1 << 28  # of a batch: 65536 crops of 64x64
+MOST_CUT_PIXELS = 1 << 26  # of a batch of cuts, which page-locked memory holds besides
 CPU_PIXELS = 1 << 22  # of the batch that the CPU's rate is taken from
 PEER_CROPS = 6
 CEILINGS = ("of_copy", "of_shared", "of_float64")
@@ -109,6 +111,7 @@ def measure(cases: list[Case], device: str, batches: tuple[int, ...]) -> Iterato
 
     from dsnet import _C
     from dsnet.labeling import closed_form_matting, label_batch
+    from dsnet.labeling._device import CudaEngine, device_index
     from dsnet.labeling.matting import DEFAULT_RTOL
     from dsnet.torch_ops import trimap_from_mask
 
@@ -151,6 +154,9 @@ def measure(cases: list[Case], device: str, batches: tuple[int, ...]) -> Iterato
                 **work.get(name, {}),
             )  # fmt: skip
             del held
+    if device != "cpu":
+        most = tuple(b for b in batches if b * size * size <= MOST_CUT_PIXELS)
+        yield from measure_cuts(cases, labels, CudaEngine(device_index(device)), most)
     found = label_batch(images, marks, device=device)
     parity = labels_parity(found, labels)
     cpu = [filled(images, cpu_count), filled_list(marks, cpu_count)]
@@ -167,6 +173,51 @@ def measure(cases: list[Case], device: str, batches: tuple[int, ...]) -> Iterato
             "label", size, batch, seconds, cpu_count / every, parity,
             one_core_per_second=few / one, limits=limits,
         )  # fmt: skip
+
+
+def measure_cuts(
+    cases: list[Case], labels: list, engine, batches: tuple[int, ...], tries: int = 9
+) -> Iterator[dict]:
+    """Yield a row for each batch of cuts with their trimaps, all that they need being there."""
+    from dsnet import _C
+    from dsnet.labeling import _pipeline
+    from dsnet.labeling.edge_model import native_network
+
+    threads = os.cpu_count() or 1
+    images = np.stack([c.image for c in cases])
+    coordinates = np.stack([c.mark.coordinates for c in cases])
+    on_cpu = statistics.mean(label.seconds["cut"] + label.seconds["trimap"] for label in labels)
+    expected = {
+        "masks": np.stack([label.binary for label in labels]),
+        "trimaps": np.stack([label.trimap for label in labels]),
+    }
+    network, slot = native_network(), _pipeline._Slot(engine, engine.stream())
+    for batch in batches:
+        shape = (batch, *images.shape[1:])
+        slot.shape(*shape)
+        host, up = slot.host, _pipeline._UP
+        given = (filled(images, batch), filled(coordinates, batch))
+        _C.begin_labels(*given, *(host[name] for name in up), threads)
+        for name in up:
+            engine.to_device(slot.memory[name], host[name], slot.stream)
+        times = []
+        for _ in range(tries + 1):  # the first warms up
+            start = engine.mark(slot.stream)
+            engine.cut(slot.memory, shape, network, slot.stream)
+            end = engine.mark(slot.stream)
+            engine.wait(end)
+            times.append(engine.seconds_between(start, end))
+        unequal = np.zeros(batch, bool)
+        for name, wanted in expected.items():
+            engine.to_host(host[name], slot.memory[name], slot.stream)
+            engine.wait(engine.mark(slot.stream))
+            unequal |= (host[name] != filled(wanted, batch)).any(axis=(1, 2))
+        parity = (
+            not unequal.any(),
+            f"{unequal.sum()} crops differ" if unequal.any() else "bit-equal",
+        )
+        seconds = statistics.median(times[1:])
+        yield row_of("cut", shape[1], batch, seconds, threads / on_cpu, parity)
 
 
 def row_of(what, size, batch, seconds, cpu_rate, parity, **more) -> dict:

@@ -6,6 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from host_engine import HostEngine
+
+from dsnet.labeling import label_batch
 
 
 @pytest.fixture
@@ -28,6 +31,17 @@ def test_it_measures_every_part(bench, monkeypatch):
     ]
     assert all(row["ratio"] > 0 and row["crops_per_second"] > 0 for row in rows)
     assert all(len(bench.cells(row)) == len(bench.COLUMNS) for row in rows)
+
+
+def test_cuts_are_measured_and_compared(bench):
+    cases = importlib.import_module("bench.cases").phantoms(24, 3)
+    labels = label_batch(np.stack([c.image for c in cases]), [c.mark for c in cases])
+    rows = list(bench.measure_cuts(cases, labels, HostEngine(), (1, 4), tries=1))
+    assert [(row["batch"], row["parity"]) for row in rows] == [(1, "bit-equal"), (4, "bit-equal")]
+    assert all(row["ratio"] > 0 for row in rows)
+    labels[1].trimap[3, 3] = 255
+    (row,) = bench.measure_cuts(cases, labels, HostEngine(), (5,), tries=1)
+    assert row["parity"] == "FAILS: 2 crops differ" and row["ratio"] is None
 
 
 def test_no_ratio_without_parity(bench):
