@@ -196,7 +196,8 @@ def label_batch(
 
     On the CPU they have the same bits as `label_recist` gives one at a time. On a GPU cuts and
     matting run there, while the CPU's threads check the next crops and score the last ones: alpha
-    is within 1e-3 of the CPU's, the binary masks are the same.
+    is within 1e-3 of the CPU's, the binary masks are the same; `seconds` are a label's share of the
+    GPU's time, a trimap's being in its cut's.
 
     Parameters
     ----------
