@@ -1,55 +1,20 @@
 import os
 import signal
-import subprocess
-import sys
 import time
-from concurrent.futures import Future
-from concurrent.futures.process import BrokenProcessPool
 
 import numpy as np
 import pytest
-from host_engine import HostEngine, has_device
+from label_command import command, content, outcomes
 
-from dsnet import _C, _label_device, _label_runs, label
+from dsnet import label
 from dsnet._label_report import LOW_QUALITY, failure_reasons, summary_rows
 from dsnet._label_runs import Stop, run_jobs
 from dsnet.data.phantom import make_phantom
 from dsnet.data.record import LabelRecord
 from dsnet.data.store import StoreWriter, open_store, validate_store
-from dsnet.labeling import _device
-from shared_data import shared
 from worker_jobs import Job
 
 COMMANDS = ("demo", "recist", "masks", "raters", "show", "export")
-
-
-def content(path) -> list[tuple]:
-    """What must not depend on the number of workers: all but times."""
-    rows = []
-    for record in open_store(path).records():
-        arrays = [getattr(record, name) for name in ("image", "alpha", "binary", "trimap")]
-        rows.append(
-            (
-                record.key,
-                record.status,
-                record.error,
-                record.notes,
-                record.quality,
-                record.metadata,
-                [None if a is None else a.tobytes() for a in arrays],
-            )
-        )
-    return rows
-
-
-def command(*arguments, **options) -> subprocess.Popen:
-    return subprocess.Popen(
-        [sys.executable, "-m", "dsnet.label", *map(str, arguments)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        **options,
-    )
 
 
 def test_demo_writes_sheet_and_store(tmp_path, capsys):
@@ -113,11 +78,6 @@ def test_a_stopped_run_is_completed_by_resume(tmp_path, workers, number):
     fresh = tmp_path / "fresh"
     assert label.main(["demo", "--out", str(fresh), "--size", "24", "--count", count]) == 0
     assert content(out / "store") == content(fresh / "store")
-
-
-def outcomes(jobs, workers):
-    with Stop() as stop:
-        return [(r.key, r.error) for records in run_jobs(jobs, workers, stop) for r in records]
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -234,217 +194,6 @@ def test_help_lists_every_command(capsys):
     assert "--resume" in told
 
 
-HEADER = (
-    "File_name,Patient_index,Study_index,Series_ID,Key_slice_index,Measurement_coordinates,"
-    "Bounding_boxes,Lesion_diameters_Pixel_,Normalized_lesion_location,Coarse_lesion_type,"
-    "Possibly_noisy,Slice_range,Spacing_mm_px_,Image_size,DICOM_windows,Patient_gender,"
-    "Patient_age,Train_Val_Test"
-)
-
-
-def table_row(file_name, coordinates, lesion_type=5, split=1) -> str:
-    marks = ", ".join(str(c) for c in coordinates)
-    return (
-        f'{file_name},1,1,1,1,"{marks}","1, 1, 2, 2","5, 4","0.5, 0.5, 0.5",{lesion_type},0,'
-        f'"1, 1","0.7, 0.7, 5","128, 128","-1350, 150",M,60,{split}'
-    )
-
-
-def write_slice(images, name, hu) -> None:
-    import cv2
-
-    path = images / name[:-8] / name[-7:]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    cv2.imwrite(str(path), (np.rint(hu).astype(np.int32) + 32768).astype(np.uint16))
-
-
-@pytest.fixture
-def archive(tmp_path):
-    """A folder like DeepLesion with two good slices and every kind of bad row."""
-    import cv2
-
-    images, rows = tmp_path / "Images_png", []
-    for number in range(2):
-        made = make_phantom("solid", 128, number)
-        name = f"000001_01_0{number + 1}_001.png"
-        write_slice(images, name, made.hu)
-        rows.append(table_row(name, made.mark.coordinates))
-        good, mark = name, made.mark.coordinates
-    x, y = made.mark.center
-    bad = {
-        "missing": table_row("000009_01_01_001.png", mark),
-        "truncated": table_row("000002_01_01_001.png", mark),
-        "8-bit": table_row("000003_01_01_001.png", mark),
-        "not finite": table_row(good, ["NaN", *mark[1:]]),
-        "outside": table_row(good, mark + 5000),
-    }
-    odd = {
-        "zero-length": table_row(good, [*mark[:4], x, y, x, y]),
-        "do not cross": table_row(good, [*mark[:4], *(mark[4:] + 6 * (mark[0] - mark[2]))]),
-        "constant": table_row("000004_01_01_001.png", mark, lesion_type=2, split=3),
-    }
-    write_slice(images, "000002_01_01_001.png", made.hu)
-    whole = images / "000002_01_01" / "001.png"
-    whole.write_bytes(whole.read_bytes()[:2000])
-    grey = images / "000003_01_01" / "001.png"
-    grey.parent.mkdir()
-    cv2.imwrite(str(grey), np.full((128, 128), 90, np.uint8))
-    write_slice(images, "000004_01_01_001.png", np.full((128, 128), -800.0))
-    table = tmp_path / "DL_info.csv"
-    table.write_text("\n".join([HEADER, *rows, *bad.values(), *odd.values()]) + "\n")
-    return ["recist", "--annotations", str(table), "--images", str(images)], len(bad)
-
-
-def test_a_bad_row_is_one_row_with_its_reason(archive, tmp_path, capsys):
-    arguments, bad = archive
-    out = tmp_path / "store"
-    assert label.main([*arguments, "--out", str(out)]) == 0
-    records = list(open_store(out).records())
-    assert len(records) == 2 + bad + 3
-    assert [r.status for r in records[:2]] == ["ok", "ok"]
-    assert {r.metadata["row"] for r in records} == set(range(2, len(records) + 2))
-    failed = [r for r in records if r.status == "failed"]
-    assert len(failed) >= bad and all(r.error for r in failed)
-    assert f"failed: {len(failed)} " in capsys.readouterr().out
-    odd = [r for r in records if r.status == "ok"][2:]
-    assert all(r.notes and r.quality["overall"] < 0.9 for r in odd)
-    assert validate_store(out) == []
-    assert label.main([*arguments, "--out", str(tmp_path / "again"), "--workers", "2"]) == 0
-    assert content(out) == content(tmp_path / "again")
-    assert label.main([*arguments, "--out", str(tmp_path / "strict"), "--strict"]) == 1
-
-
-@pytest.fixture
-def on_host(monkeypatch):
-    """What --device cuda asks for, on the CPU."""
-    engine = HostEngine()
-    monkeypatch.setattr(_device, "device_index", lambda device: 0)
-    monkeypatch.setattr(_device, "CudaEngine", lambda device: engine)
-    monkeypatch.setattr(_device, "_pipelines", {})
-    monkeypatch.setattr(_C, "cuda_device_count", lambda: 2)
-    yield engine
-    engine.close()
-
-
-def test_a_device_writes_the_same_store(archive, tmp_path, monkeypatch, on_host):
-    arguments, _ = archive
-    arguments += ["--crop", "32"]
-    monkeypatch.setattr(_label_device, "GROUP_ROWS", 3)
-    assert label.main([*arguments, "--out", str(tmp_path / "cpu")]) == 0
-    assert label.main([*arguments, "--out", str(tmp_path / "cuda"), "--device", "cuda"]) == 0
-    assert on_host.launched
-    expected, found = content(tmp_path / "cpu"), content(tmp_path / "cuda")
-    for row, want in zip(found, expected, strict=True):
-        assert row[:4] == want[:4] and row[5] == want[5]
-        (image, alpha, *masks), (same_image, wanted, *same_masks) = row[6], want[6]
-        assert image == same_image and masks == same_masks
-        if alpha is not None:
-            difference = np.frombuffer(alpha, np.float32) - np.frombuffer(wanted, np.float32)
-            assert np.abs(difference).max() < 1e-3
-
-
-def test_a_device_that_fails_ends_the_run_and_resumes(
-    archive, tmp_path, monkeypatch, on_host, capsys
-):
-    arguments, _ = archive
-    out = ["--out", str(tmp_path / "store"), "--crop", "32", "--device", "cuda"]
-    monkeypatch.setattr(_label_device, "GROUP_ROWS", 1)
-    on_host.faults, on_host.after = {"solve": RuntimeError("the GPU fell off the bus")}, 2
-    assert label.main([*arguments, *out]) == 2
-    assert capsys.readouterr().err == "dsnet.label: the GPU fell off the bus\n"
-    assert validate_store(tmp_path / "store") == []
-    done = len(open_store(tmp_path / "store"))
-    assert label.main([*arguments, *out, "--resume"]) == 0
-    assert done < len(open_store(tmp_path / "store")) == 10
-
-
-def test_processes_share_the_devices_out(monkeypatch):
-    monkeypatch.setattr(_C, "cuda_device_count", lambda: 2)
-    jobs = [Job(i) for i in range(5)]
-    groups = list(_label_device.in_groups(jobs, "cuda", 2, rows=4))
-    assert [group.jobs for group in groups] == [tuple(jobs[i : i + 2]) for i in (0, 2, 4)]
-    assert groups[1].rows == jobs[2].rows + jobs[3].rows
-    for number, device in ((0, "cuda:0"), (1, "cuda:1"), (2, "cuda:0")):
-        monkeypatch.setattr(_label_runs, "_worker_number", number)
-        assert _label_device.worker_device("cuda") == device
-    assert _label_device.worker_device("cuda:1") == "cuda:1"
-
-
-def test_a_group_that_kills_its_process_costs_one_job(monkeypatch):
-    class Pool:
-        """A process that job 5 kills."""
-
-        def __init__(self, workers):
-            pass
-
-        def submit(self, group):
-            future = Future()
-            if 5 in [job.number for job in group.jobs]:
-                future.set_exception(BrokenProcessPool())
-            else:
-                future.set_result([r for job in group.jobs for r in job.run()])
-            return future
-
-        def close(self):
-            pass
-
-    monkeypatch.setattr(_label_runs, "_Pool", Pool)
-    groups = _label_device.in_groups([Job(i) for i in range(9)], "cuda", 2, rows=14)
-    found = outcomes(groups, 2)
-    assert [key for key, _ in found] == [f"{i}-{part}" for i in range(9) for part in "ab"]
-    assert {key for key, error in found if "worker process died" in error} == {"5-a", "5-b"}
-
-
-@pytest.mark.skipif(has_device(), reason="there is a CUDA device")
-def test_no_device_is_told_in_one_line(archive, tmp_path, capsys):
-    arguments, _ = archive
-    out = tmp_path / "store"
-    assert label.main([*arguments, "--out", str(out), "--device", "cuda"]) == 2
-    complaint = capsys.readouterr().err
-    assert complaint.startswith("dsnet.label: ") and complaint.count("\n") == 1
-    assert "or use device='cpu'" in complaint and not out.exists()
-    assert label.main([*arguments, "--out", str(out), "--device", "tpu"]) == 2
-    assert "device must be 'cpu', 'cuda' or 'cuda:N', got 'tpu'" in capsys.readouterr().err
-
-
-def test_recist_filters_and_resume(archive, tmp_path):
-    arguments, _ = archive
-    out = tmp_path / "store"
-    assert label.main([*arguments, "--out", str(out), "--limit", "1", "--crop", "32"]) == 0
-    (record,) = open_store(out).records()
-    assert record.image.shape == (32, 32)
-    assert label.main([*arguments, "--out", str(out), "--crop", "64", "--resume"]) == 2
-    assert label.main([*arguments, "--out", str(out), "--crop", "32", "--resume"]) == 0
-    whole = tmp_path / "whole"
-    assert label.main([*arguments, "--out", str(whole), "--crop", "32"]) == 0
-    assert content(out) == content(whole)
-    for name, wanted in (("--type", "abdomen"), ("--split", "test")):
-        chosen = tmp_path / wanted
-        assert label.main([*arguments, "--out", str(chosen), name, wanted]) == 0
-        assert len(open_store(chosen)) == 1
-    assert label.main([*arguments, "--out", str(tmp_path / "no"), "--type", "tooth"]) == 2
-    none_left = ["--out", str(tmp_path / "no"), "--min-mm", "5000"]
-    usable = ["--type", "abdomen"]
-    assert label.main([*arguments, *usable, *none_left]) == 2
-    pictures = tmp_path / "pictures"
-    assert label.main([*arguments, *usable, "--out", str(pictures), "--pictures"]) == 0
-    (picture,) = open_store(pictures).records()
-    assert picture.status == "ok" and "window_low" not in picture.metadata
-
-
-def test_failed_rows_are_tried_again_when_asked(archive, tmp_path):
-    arguments, _ = archive
-    out = tmp_path / "store"
-    assert label.main([*arguments, "--out", str(out)]) == 0
-    failed = open_store(out).manifest["counts"]["failed"]
-    images = tmp_path / "Images_png"
-    write_slice(images, "000002_01_01_001.png", make_phantom("solid", 128, 1).hu)
-    assert label.main([*arguments, "--out", str(out), "--resume"]) == 0
-    assert open_store(out).manifest["counts"]["failed"] == failed
-    assert label.main([*arguments, "--out", str(out), "--retry-failed"]) == 0
-    assert open_store(out).manifest["counts"]["failed"] == failed - 1
-
-
 def test_masks_and_raters(tmp_path):
     import cv2
 
@@ -476,12 +225,3 @@ def test_masks_and_raters(tmp_path):
             assert np.array_equal(record.truth, picture > 0)
     (failed,) = open_store(tmp_path / "m").records("failed")
     assert failed.key == "unmasked" and "no mask" in failed.error
-
-
-def test_recist_on_real_slices(tmp_path):
-    root = shared("deeplesion")
-    table = ["--annotations", str(root / "DL_info.csv"), "--images", str(root / "Images_png")]
-    assert label.main(["recist", *table, "--out", str(tmp_path / "s"), "--limit", "6"]) == 0
-    records = list(open_store(tmp_path / "s").records())
-    assert [r.status for r in records] == ["ok"] * 6
-    assert np.mean([r.quality["axes_agreement"] for r in records]) > 0.8
