@@ -50,6 +50,22 @@ Array<T> image_argument(const py::object& value, const char* name, const char* k
     return Array<T>::ensure(array);
 }
 
+// An array of just this dtype and shape, as it lies: neither converted nor copied.
+template <typename T>
+Array<T> shaped_argument(const py::object& value, const char* name, const char* dtype,
+                         std::initializer_list<py::ssize_t> shape) {
+    if (!py::isinstance<Array<T>>(value) || !is_aligned(value))
+        throw py::type_error(std::string(name) + " must be a contiguous " + dtype + " array");
+    auto array = py::reinterpret_borrow<Array<T>>(value);
+    bool fits = array.ndim() == static_cast<py::ssize_t>(shape.size());
+    py::ssize_t axis = 0;
+    for (const py::ssize_t wanted : shape) fits = fits && array.shape(axis++) == wanted;
+    if (!fits)
+        throw py::value_error(std::string(name) + " has another shape than images need, got " +
+                              shape_text(array));
+    return array;
+}
+
 inline Array<std::uint8_t> mask_argument(const py::object& value) {
     return image_argument<std::uint8_t>(value, "mask", "bu", "bool or uint8");
 }

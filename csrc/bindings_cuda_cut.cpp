@@ -6,7 +6,7 @@
 #include "arguments.h"
 #include "cuda_device.h"
 #include "cut_cuda.h"
-#include "cut_plans.h"
+#include "cut_plan.h"
 
 namespace dsnet {
 

@@ -8,25 +8,11 @@
 #include "arguments.h"
 #include "border_cut.h"
 #include "cut_host_block.h"
-#include "cut_plans.h"
+#include "cut_plan.h"
+#include "recist.h"
 
 namespace dsnet {
 namespace {
-
-template <typename T>
-Array<T> exactly(const py::object& value, const char* name, const char* dtype,
-                 std::initializer_list<py::ssize_t> shape) {
-    if (!py::isinstance<Array<T>>(value) || !is_aligned(value))
-        throw py::type_error(std::string(name) + " must be a contiguous " + dtype + " array");
-    auto array = py::reinterpret_borrow<Array<T>>(value);
-    bool fits = array.ndim() == static_cast<py::ssize_t>(shape.size());
-    py::ssize_t axis = 0;
-    for (const py::ssize_t wanted : shape) fits = fits && array.shape(axis++) == wanted;
-    if (!fits)
-        throw py::value_error(std::string(name) + " has another shape than images need, got " +
-                              shape_text(array));
-    return array;
-}
 
 py::tuple plan_cuts(const Array<double>& coordinates, py::ssize_t rows, py::ssize_t cols) {
     if (coordinates.ndim() != 2 || coordinates.shape(1) != 8)
@@ -56,9 +42,9 @@ py::tuple cut_block(const py::object& images_value, const py::object& plans_valu
         throw py::value_error("images must be [N, H, W], H, W >= 1, got " + shape_text(images));
     const py::ssize_t count = images.shape(0), rows = images.shape(1), cols = images.shape(2);
     const auto plans =
-        exactly<std::uint8_t>(plans_value, "plans", "uint8",
+        shaped_argument<std::uint8_t>(plans_value, "plans", "uint8",
                               {count, static_cast<py::ssize_t>(sizeof(CutPlan))});
-    const auto seeds = exactly<std::uint64_t>(seeds_value, "seeds", "uint64",
+    const auto seeds = shaped_argument<std::uint64_t>(seeds_value, "seeds", "uint64",
                                               {count, rows, (cols + 63) / 64});
     Array<std::uint8_t> masks({count, rows, cols}), trimaps({count, rows, cols});
     Array<float> priors({count, rows, cols});

@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "arguments.h"
-#include "cut_plans.h"
+#include "cut_plan.h"
 #include "label_stages.h"
 #include "label_table.h"
 #include "matting_cuda.h"
@@ -43,32 +43,18 @@ struct Begun {
     std::vector<double> coordinates;
 };
 
-// The caller's arrays of a batch like `images`, or else an error.
-template <typename T>
-Array<T> rows_argument(const py::object& value, const char* name, const char* dtype,
-                       std::initializer_list<py::ssize_t> shape) {
-    bool fits = py::isinstance<Array<T>>(value) && is_aligned(value);
-    if (fits) {
-        const auto array = py::reinterpret_borrow<py::array>(value);
-        fits = array.writeable() && array.ndim() == static_cast<py::ssize_t>(shape.size());
-        py::ssize_t axis = 0;
-        for (const py::ssize_t wanted : shape) fits = fits && array.shape(axis++) == wanted;
-    }
-    if (!fits)
-        throw py::value_error(std::string(name) + " must be a contiguous, writable " + dtype +
-                              " array with a row for each image, of the shape that it needs");
-    return py::reinterpret_borrow<Array<T>>(value);
-}
-
 std::unique_ptr<Begun> begin_labels(const py::object& images, const Array<double>& coordinates,
                                     const py::object& staged_value, const py::object& plans_value,
                                     const py::object& seeds_value, int threads) {
     auto staged = block_argument<float>(staged_value, "staged", "float32", nullptr, true);
     const py::ssize_t count = staged.shape(0), rows = staged.shape(1), cols = staged.shape(2);
     const py::ssize_t words = (cols + 63) / 64;
-    auto plans = rows_argument<std::uint8_t>(
+    auto plans = shaped_argument<std::uint8_t>(
         plans_value, "plans", "uint8", {count, static_cast<py::ssize_t>(sizeof(CutPlan))});
-    auto seeds = rows_argument<std::uint64_t>(seeds_value, "seeds", "uint64", {count, rows, words});
+    auto seeds =
+        shaped_argument<std::uint64_t>(seeds_value, "seeds", "uint64", {count, rows, words});
+    if (!plans.writeable() || !seeds.writeable())
+        throw py::value_error("plans and seeds must be writable");
     if (static_cast<py::ssize_t>(py::len(images)) != count)
         throw py::value_error("images must be as many as staged (" + std::to_string(count) +
                               "), got " + std::to_string(py::len(images)));

@@ -20,6 +20,11 @@ inline void check(cudaError_t status, const char* what) {
                                                   cudaGetErrorString(status) + " (" +
                                                   cudaGetErrorName(status) + ")");
 }
+
+// Of what a caller gave.
+inline void require(bool holds, const char* what) {
+    if (!holds) throw std::invalid_argument(what);
+}
 #endif
 
 }  // namespace dsnet::cuda

@@ -5,7 +5,6 @@
 #include <cuda_runtime.h>
 
 #include <algorithm>
-#include <stdexcept>
 
 #include "cuda_error.h"
 #include "cut_block.h"
@@ -29,10 +28,6 @@ __global__ void __launch_bounds__(kThreads, kLeastBlocks)
     void* const memory = static_cast<char*>(batch.workspace) + share * blockIdx.x;
     for (std::int64_t index = blockIdx.x; index < batch.count; index += gridDim.x)
         cut_image(block, batch, index, memory, scratch);
-}
-
-void require(bool holds, const char* what) {
-    if (!holds) throw std::invalid_argument(what);
 }
 
 std::int64_t resident_blocks() {

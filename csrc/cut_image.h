@@ -47,7 +47,7 @@ struct CutMemory {
         const std::size_t all = kBitPlanes * sizeof(Word) * rows * std::size_t(words_of(cols)) +
                                 sizeof(int) * rows + 3 * sizeof(float) * pixels +
                                 CutGraph::bytes(int(pixels));
-        return (all + 15) / 16 * 16;
+        return morphology_device::aligned(all);
     }
     DSNET_HOST_DEVICE CutMemory(void* memory, int rows, int cols) {
         first_bits = static_cast<Word*>(memory);
@@ -200,14 +200,7 @@ class CutImage {
         if (y + 1 < last) all |= part[i + stride_];
         if (w > 0) all |= part[i - 1] >> (kWordBits - 1);
         if (w + 1 < stride_) all |= part[i + 1] << (kWordBits - 1);
-        all &= inside;
-        Word up = inside, down = inside;
-        for (int step = 1; step < kWordBits; step *= 2) {
-            all |= (up & (all << step)) | (down & (all >> step));
-            up &= up << step;
-            down &= down >> step;
-        }
-        return all;
+        return morphology_device::filled_runs(all & inside, inside);
     }
 
     Block& block_;

@@ -1,10 +1,11 @@
-#include "cut_plans.h"
+#include "cut_plan.h"
 
 #include <algorithm>
 
 #include "border_cut.h"
 #include "edge_model.h"
 #include "grabcut.h"
+#include "recist.h"
 
 namespace dsnet {
 

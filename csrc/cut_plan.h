@@ -1,11 +1,14 @@
 // What the CPU finds out about a mark before a GPU cuts its lesion: some hundred bytes, and the seeds.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 
 #include "edge_curve.h"
 
 namespace dsnet {
+
+struct RecistMark;
 
 // Why a cut cannot work; it is the axes' ellipse then.
 enum class CutFallback : std::int32_t { kNone, kContrast, kNoSeeds, kArea };
@@ -39,5 +42,12 @@ struct CutConstants {
     EdgeTaps taps;
     std::int32_t side, across;  // cost of the border between two neighbours, in the cut's units
 };
+
+CutConstants cut_constants(const EdgeNetwork& network);
+
+// Of a usable mark that touches an image of at least 3 x 3. Writes its seeds whole: rows of
+// (cols + 63) / 64 words.
+CutPlan plan_cut(const RecistMark& mark, std::ptrdiff_t rows, std::ptrdiff_t cols,
+                 std::uint64_t* seeds);
 
 }  // namespace dsnet

@@ -59,6 +59,18 @@ DSNET_HOST_DEVICE float value_of(std::int32_t key) {
     return value;
 }
 
+// Its inputs are in registers: all of the sum is written out.
+template <int kInputs>
+DSNET_HOST_DEVICE float neuron(float bias, const float (&in)[kInputs],
+                               const float (&weight)[kInputs]) {
+    float sum = bias;
+#if defined(__CUDA_ARCH__)
+#pragma unroll
+#endif
+    for (int k = 0; k < kInputs; ++k) sum += in[k] * weight[k];
+    return pixel::greater_of(sum, 0.0f);
+}
+
 template <class Block>
 class Evidence {
   public:
@@ -364,26 +376,14 @@ class Evidence {
 #if defined(__CUDA_ARCH__)
 #pragma unroll
 #endif
-        for (int n = 0; n < kHidden; ++n) {
-            float sum = network_.bias1[n];
-#if defined(__CUDA_ARCH__)
-#pragma unroll
-#endif
-            for (int k = 0; k < kVaryingFeatures; ++k) sum += features[k] * network_.weight1[n][k];
-            first[n] = pixel::greater_of(sum, 0.0f);
-        }
+        for (int n = 0; n < kHidden; ++n)
+            first[n] = neuron(network_.bias1[n], features, network_.weight1[n]);
         float odds = network_.bias3;
 #if defined(__CUDA_ARCH__)
 #pragma unroll 1
 #endif
-        for (int n = 0; n < kHidden; ++n) {
-            float sum = network_.bias2[n];
-#if defined(__CUDA_ARCH__)
-#pragma unroll
-#endif
-            for (int k = 0; k < kHidden; ++k) sum += first[k] * network_.weight2[n][k];
-            odds += pixel::greater_of(sum, 0.0f) * network_.weight3[n];
-        }
+        for (int n = 0; n < kHidden; ++n)
+            odds += neuron(network_.bias2[n], first, network_.weight2[n]) * network_.weight3[n];
         return pixel::within(odds, -kCertain, kCertain);
     }
 

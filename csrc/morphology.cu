@@ -4,7 +4,6 @@
 #include <cuda_runtime.h>
 
 #include <algorithm>
-#include <stdexcept>
 #include <string>
 
 #include "cuda_error.h"
@@ -71,13 +70,6 @@ __global__ void __launch_bounds__(kThreads, kLeastBlocks)
                    : static_cast<void*>(static_cast<char*>(batch.workspace) + share * blockIdx.x);
     for (std::int64_t index = blockIdx.x; index < batch.count; index += gridDim.x)
         trimap_image(block, batch, index, memory);
-}
-
-// Whole 16 bytes, which keep the next image's share aligned.
-std::size_t aligned(std::size_t bytes) { return (bytes + 15) / 16 * 16; }
-
-void require(bool holds, const char* what) {
-    if (!holds) throw std::invalid_argument(what);
 }
 
 void check_batch(const MorphologyBatch& batch, bool erosion, bool dilation) {

@@ -52,7 +52,7 @@ struct BitImage {
     DSNET_HOST_DEVICE static std::size_t bytes(int rows, int cols) {
         const std::size_t all = sizeof(Word) * rows * std::size_t(words_of(cols)) +
                                 2 * sizeof(int) * std::size_t(rows);
-        return (all + 15) / 16 * 16;
+        return aligned(all);
     }
     DSNET_HOST_DEVICE BitImage(void* memory, int rows_, int cols_)
         : bits(static_cast<Word*>(memory)),

@@ -170,6 +170,20 @@ DSNET_HOST_DEVICE double nearest_squared(const BitRows& bits, int y, int x, doub
     }
 }
 
+// The bits of those runs of a word that hold one of `some`, which lie in it.
+DSNET_HOST_DEVICE Word filled_runs(Word some, Word runs) {
+    Word all = some, up = runs, down = runs;
+    for (int step = 1; step < kWordBits; step *= 2) {
+        all |= (up & (all << step)) | (down & (all >> step));
+        up &= up << step;
+        down &= down >> step;
+    }
+    return all;
+}
+
+// Bytes as a whole number of sixteens: what follows is aligned for any type.
+DSNET_HOST_DEVICE std::size_t aligned(std::size_t bytes) { return (bytes + 15) / 16 * 16; }
+
 struct alignas(16) Sixteen {
     std::uint32_t of[4];
 };

@@ -5,9 +5,9 @@
 
 #include <algorithm>
 #include <cmath>
-#include <stdexcept>
 
 #include "cuda_error.h"
+#include "morphology_block.h"
 #include "raters_block.h"
 
 namespace dsnet::cuda {
@@ -35,12 +35,8 @@ __global__ void __launch_bounds__(kThreads)
         join_trimaps(block, batch, memory, index);
 }
 
-void require(bool holds, const char* what) {
-    if (!holds) throw std::invalid_argument(what);
-}
-
-bool is_radius(double value) { return std::isnan(value) || (std::isfinite(value) && value >= 0); }
-bool is_step(double value) { return std::isfinite(value) && value > 0; }
+using morphology_device::is_finite;
+using morphology_device::is_radius;
 
 }  // namespace
 
@@ -54,9 +50,11 @@ void trimap_from_raters_cuda(const RatersBatch& batch, void* stream_pointer) {
     require(batch.count >= 0, "count must be >= 0");
     require(batch.raters >= 1 && batch.rows >= 1 && batch.cols >= 1,
             "raters, rows and cols must be >= 1");
-    require(is_radius(batch.erosion) && is_radius(batch.dilation),
+    require((std::isnan(batch.erosion) || is_radius(batch.erosion)) &&
+                (std::isnan(batch.dilation) || is_radius(batch.dilation)),
             "erosion and dilation must be NaN, or finite and >= 0");
-    require(is_step(batch.row_spacing) && is_step(batch.col_spacing),
+    require(is_finite(batch.row_spacing) && batch.row_spacing > 0 &&
+                is_finite(batch.col_spacing) && batch.col_spacing > 0,
             "spacing must be finite and > 0");
     if (batch.count == 0) return;
     require(batch.masks != nullptr && batch.out != nullptr, "masks and out must not be null");

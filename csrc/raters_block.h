@@ -6,9 +6,12 @@
 
 #include "host_block.h"
 #include "morphology_cuda.h"
+#include "morphology_device.h"
 #include "raters_cuda.h"
 
 namespace dsnet::raters_device {
+
+using morphology_device::aligned;
 
 constexpr int kThreads = 128;
 
@@ -20,7 +23,6 @@ struct RatersMemory {
     std::int32_t *speaking, *statuses;
     char* rest;  // for strategy 1
 
-    static std::size_t aligned(std::size_t bytes) { return (bytes + 15) / 16 * 16; }
     static std::size_t bytes(std::int64_t count, std::int32_t rows, std::int32_t cols) {
         const std::size_t plane = std::size_t(count) * std::size_t(rows) * std::size_t(cols);
         return 4 * aligned(plane) + 6 * aligned(sizeof(double) * std::size_t(count)) +

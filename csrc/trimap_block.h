@@ -141,14 +141,7 @@ class TrimapOfMask {
         Word all = 0;
         for (int row = greater(y - 1, 0); row <= lesser(y + 1, image_.rows - 1); ++row)
             all |= spread(rows, row, w, 1);
-        all &= inside;
-        Word up = inside, down = inside;
-        for (int step = 1; step < kWordBits; step *= 2) {
-            all |= (up & (all << step)) | (down & (all >> step));
-            up &= up << step;
-            down &= down >> step;
-        }
-        return all;
+        return filled_runs(all & inside, inside);
     }
 
     // body(y, x) for the set pixels of a word.
