@@ -155,7 +155,7 @@ void matting(std::uintptr_t images, std::uintptr_t trimaps, std::uintptr_t prior
     cuda::matting_cuda(batch, pointer(stream));
 }
 
-// split_trimap or trimap_from_mask; `cores` for the latter alone, 0 for none.
+// Any work of morphology_cuda.h; 0 for what it does not read.
 template <void (*kWork)(const cuda::MorphologyBatch&, void*)>
 void morphology(std::uintptr_t masks, std::uintptr_t cores, std::uintptr_t erosion,
                 std::uintptr_t dilation, std::uintptr_t spacing, std::uintptr_t out,
