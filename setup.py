@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 import pybind11
-from setuptools import Extension, setup
+from setuptools import Extension, find_packages, setup
 from setuptools.command.build_ext import build_ext
 
 ROOT = Path(__file__).parent.resolve()
@@ -70,14 +70,8 @@ def replace_file(source: Path, target: Path) -> None:
 
 
 setup(
-    packages=[
-        "dsnet",
-        "dsnet.data",
-        "dsnet.labeling",
-        "dsnet.models",
-        "dsnet.training",
-        "dsnet_kernels",
-    ],
+    packages=find_packages(include=["dsnet", "dsnet.*"])
+    + find_packages("kernels", include=["dsnet_kernels", "dsnet_kernels.*"]),
     package_dir={"dsnet_kernels": "kernels/dsnet_kernels"},
     ext_modules=[Extension("dsnet._C", sources=[])],
     cmdclass={"build_ext": CMakeBuild},

@@ -40,9 +40,9 @@ for tool in memcheck racecheck; do
     step "$tool" 40 compute-sanitizer --tool "$tool" --error-exitcode 9 \
         "$python" -m pytest -q -x -m gpu -k "(every_size and not 64-700) or (own_for_each and False-split_trimap-64-64)" tests/gpu
 done
-step label 90 "$python" -m bench.label --device cuda --seconds 70 --out "$out/label_gpu.json"
-step kernel_bench 70 "$python" -m bench.kernels --seconds 50 --out "$out/kernels.json"
+step label 90 "$python" -m bench.speed.label --device cuda --seconds 70 --out "$out/label_gpu.json"
+step kernel_bench 70 "$python" -m bench.speed.kernels --seconds 50 --out "$out/kernels.json"
 step kernel_tests 60 "$python" -m pytest -q -x tests/kernels
 # A row that is begun takes a minute or more: that of compiling it.
-step train 590 "$python" -m bench.train --device cuda --seconds $(($(left) - 60)) --out "$out/train.json"
+step train 590 "$python" -m bench.speed.train --device cuda --seconds $(($(left) - 60)) --out "$out/train.json"
 exit "$failed"

@@ -1,8 +1,8 @@
 """For regressions: `pytest bench --benchmark-only`; compare runs with pytest-benchmark's options.
 
-Our own times only, on phantoms; `python -m bench.label`, `python -m bench.matting` and
-`python -m bench.train` set them beside others'. `pytest bench` without options checks that the last
-one runs.
+Our own times only, on phantoms; `python -m bench.speed.label`, `python -m bench.speed.matting` and
+`python -m bench.speed.train` set them beside others'. `pytest bench` without options checks that
+the last one runs.
 """
 
 import json
@@ -20,8 +20,8 @@ from dsnet.labeling import (
     label_recist,
     trimap_from_mask,
 )
-from dsnet.labeling.grabcut import cut_recist
-from dsnet.labeling.matting import TIGHT_RTOL
+from dsnet.labeling.cut import cut_recist
+from dsnet.labeling.matting.closed_form import TIGHT_RTOL
 from dsnet.labeling.quality import score
 from dsnet.labeling.trimap import trimap_from_cut
 
@@ -117,7 +117,7 @@ def test_quality(benchmark, size):
 @pytest.fixture
 def training_step():
     """A function that takes one adversarial step of a small network."""
-    from bench import train
+    from bench.speed import train
 
     bench = train.Bench(train.parse(["--device", "cpu"]))
     row = train.ROWS["eager-ours"]
@@ -132,7 +132,7 @@ def test_training_step(benchmark, training_step):
 
 
 def test_the_bench_of_a_training_step_runs(tmp_path, capsys):
-    from bench import train
+    from bench.speed import train
 
     rows = ["eager", "eager-ours"]
     tiny = ["--device", "cpu", "--width", "4", "--size", "16", "--out", str(tmp_path / "t.json")]

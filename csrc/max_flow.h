@@ -3,8 +3,8 @@
 
 #include <cstdint>
 
-#include "boykov_kolmogorov.h"
-#include "image.h"
+#include "cut/boykov_kolmogorov.h"
+#include "base/image.h"
 
 namespace dsnet {
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 
-from dsnet.data.record import LabelRecord
+from dsnet.data.store.record import LabelRecord
 
 
 class Rate:

@@ -19,12 +19,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ._evaluate_report import progress, show, write
-from ._evaluate_runs import OF_A_FOLD, PARTS, Run, cases_of, find_run, name_of_folds
-from .metrics import evaluate_cases
-from .models import DSNet, load_model, to_input_grid
-from .training.dataset import DeviceDataset
-from .training.step import PRECISIONS, autocast
+from dsnet.evaluation.report import progress, show, write
+from dsnet.evaluation.runs import OF_A_FOLD, PARTS, Run, cases_of, find_run, name_of_folds
+from dsnet.metrics import evaluate_cases
+from dsnet.models import DSNet, load_model, to_input_grid
+from dsnet.training.dataset import DeviceDataset
+from dsnet.training.step import PRECISIONS, autocast
 
 # Crops at once. On a CPU one is fastest: larger activations are mapped anew for every layer.
 BATCH = {"cpu": 1, "cuda": 64}

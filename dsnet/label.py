@@ -87,10 +87,10 @@ def _complain(error: Exception) -> int:
 
 
 def _demo(options, arguments) -> int:
-    from dsnet._label_jobs import PhantomJob
-    from dsnet._label_report import LONGEST_SHEET, write_sheet
+    from dsnet.archive.jobs import PhantomJob
+    from dsnet.archive.report import LONGEST_SHEET, write_sheet
     from dsnet.data.phantom import KINDS
-    from dsnet.data.reader import open_store
+    from dsnet.data.store.reader import open_store
 
     def jobs(done: set[str]) -> Iterable[PhantomJob]:
         for i in range(options.count):
@@ -115,8 +115,8 @@ def _demo(options, arguments) -> int:
 def _recist(options, arguments) -> int:
     _need_file(options.annotations, "--annotations")
     _need_folder(options.images, "--images")
-    from dsnet._label_jobs import SliceJob
-    from dsnet.data.deeplesion import group_by_file, read_annotations, select
+    from dsnet.archive.jobs import SliceJob
+    from dsnet.data.datasets.deeplesion import group_by_file, read_annotations, select
 
     chosen = select(
         read_annotations(options.annotations),
@@ -132,7 +132,7 @@ def _recist(options, arguments) -> int:
     if options.window is not None:
         window = tuple(options.window)
     if options.device != "cpu":
-        from dsnet.labeling._device import device_index
+        from dsnet.labeling.gpu.engine import device_index
 
         device_index(options.device)
     crop = {"size": options.crop, "window": window, "isotropic_mm": options.isotropic}
@@ -145,7 +145,7 @@ def _recist(options, arguments) -> int:
                 yield SliceJob(rows, options.images, crop)
 
     def groups(done: set[str]) -> Iterable:
-        from dsnet._label_device import in_groups
+        from dsnet.archive.gpu import in_groups
 
         return in_groups(jobs(done), options.device, options.workers)
 
@@ -157,7 +157,7 @@ def _recist(options, arguments) -> int:
 def _masks(options, arguments) -> int:
     _need_folder(options.images, "--images")
     _need_folder(options.masks, "--masks")
-    from dsnet.data.folders import find_image_mask_pictures
+    from dsnet.data.datasets.folders import find_image_mask_pictures
 
     pictures = find_image_mask_pictures(options.images, options.masks)
     return _run_pictures(options, arguments, pictures, {"strategy": "masks"})
@@ -165,14 +165,14 @@ def _masks(options, arguments) -> int:
 
 def _raters(options, arguments) -> int:
     _need_folder(options.data, "--data")
-    from dsnet.data.raters import find_rater_pictures
+    from dsnet.data.datasets.lidc import find_rater_pictures
 
     pictures = find_rater_pictures(options.data)
     return _run_pictures(options, arguments, pictures, {"strategy": "raters"})
 
 
 def _run_pictures(options, arguments, pictures: list, settings: dict) -> int:
-    from dsnet._label_jobs import PictureJob
+    from dsnet.archive.jobs import PictureJob
 
     chosen = pictures[: options.limit]
 
@@ -183,8 +183,8 @@ def _run_pictures(options, arguments, pictures: list, settings: dict) -> int:
 
 
 def _show(options, arguments) -> int:
-    from dsnet._label_report import print_summary, write_sheets
-    from dsnet.data.reader import open_store
+    from dsnet.archive.report import print_summary, write_sheets
+    from dsnet.data.store.reader import open_store
 
     store = open_store(options.store)
     print_summary(store)
@@ -196,8 +196,8 @@ def _show(options, arguments) -> int:
 
 
 def _export(options, arguments) -> int:
-    from dsnet.data import export
-    from dsnet.data.reader import open_store
+    from dsnet.data.store import export
+    from dsnet.data.store.reader import open_store
 
     store = open_store(options.store)
     if options.format == "npz":
@@ -214,11 +214,11 @@ def _export(options, arguments) -> int:
 
 def _run(options, arguments, jobs, total: int | None, settings: dict, out: Path) -> int:
     """Label into a store, told on the way; the exit code."""
-    from dsnet._label_progress import Progress
-    from dsnet._label_report import print_summary
-    from dsnet._label_runs import Stop, run_jobs
-    from dsnet.data.reader import open_store
+    from dsnet.archive.processes import Stop, run_jobs
+    from dsnet.archive.report import print_summary
+    from dsnet.console import Progress
     from dsnet.data.store import StoreWriter
+    from dsnet.data.store.reader import open_store
 
     resume = options.resume or options.retry_failed
     if not resume and out.is_dir() and any(out.iterdir()):

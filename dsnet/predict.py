@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dsnet.data.deeplesion import (
+from dsnet.data.datasets.deeplesion import (
     DeepLesionAnnotation,
     choose_window,
     find_image,
@@ -116,7 +116,7 @@ def read_boxes(path: str | Path) -> list[DeepLesionAnnotation]:
 def read_slice(path: Path, pictures: bool = False) -> tuple[np.ndarray, tuple[float, float] | None]:
     """HU, or 0..1 of a picture, and the spacing where the file tells; raises ValueError."""
     from dsnet.data.ct_image import read_ct_png, read_picture
-    from dsnet.data.dicom import read_dicom_slice
+    from dsnet.data.dicom.slices import read_dicom_slice
 
     if path.suffix.lower() in (".dcm", ".dicom"):
         return read_dicom_slice(path)
@@ -189,8 +189,8 @@ def _run(options) -> int:
 
 def _segment(model, group, images, out, settings, options) -> list[dict]:
     """The table's rows of one slice; writes its pictures where a lesion was segmented."""
-    from dsnet._predict_overlay import draw_overlay
     from dsnet.data.ct_image import apply_window
+    from dsnet.drawing.overlay import draw_overlay
     from dsnet.inference import segment_slice
 
     usable = [a for a in group if not a.error]

@@ -15,9 +15,9 @@ from torch import Tensor
 from dsnet import _C
 from dsnet.labeling import closed_form_matting
 from dsnet.labeling import trimap_from_mask as _trimap_from_mask
-from dsnet.labeling._device_labeling import cut_on_device
 from dsnet.labeling.edge_model import native_network
-from dsnet.labeling.matting import DEFAULT_RTOL
+from dsnet.labeling.gpu.batches import cut_on_device
+from dsnet.labeling.matting.closed_form import DEFAULT_RTOL
 from dsnet.labeling.recist import ordered_coordinates
 from dsnet.labeling.soft_mask import PRIOR_WEIGHT
 

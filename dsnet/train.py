@@ -17,19 +17,19 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 
-from .metrics import dice
-from .models import PixelDiscriminator, SROutputs, build, load_model, save_model, to_input_grid
-from .training.augment import Augmentation, apply, draw
-from .training.checkpoint import (
+from dsnet.metrics import dice
+from dsnet.models import PixelDiscriminator, SROutputs, build, load_model, save_model, to_input_grid
+from dsnet.training.augment import Augmentation, apply, draw
+from dsnet.training.checkpoint import (
     load_checkpoint,
     read_checkpoint,
     save_checkpoint,
     write_atomically,
 )
-from .training.dataset import DeviceDataset, epoch_order, fold_split, split_by_patient
-from .training.report import Log, write_panel
-from .training.settings import Settings, parse, write
-from .training.step import (
+from dsnet.training.dataset import DeviceDataset, epoch_order, fold_split, split_by_patient
+from dsnet.training.report import Log, write_panel
+from dsnet.training.settings import Settings, parse, write
+from dsnet.training.step import (
     AdversarialStep,
     Batch,
     StepLosses,
@@ -254,7 +254,7 @@ def _teach_all(network, training, augmentation, settings, log) -> SROutputs | No
     """The teacher's outputs [views * N, ...] of all images, where they can be kept."""
     if network.teacher is None or not augmentation.cacheable:
         return None
-    from .training.augment import symmetry
+    from dsnet.training.augment import symmetry
 
     side, config = training.image.shape[2] * network.config.scale, network.config
     count = len(training) * augmentation.views

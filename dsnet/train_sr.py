@@ -20,18 +20,18 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 
-from .losses import (
+from dsnet.losses import (
     SR_ADVERSARIAL_WEIGHT,
     gan_discriminator_loss,
     sr_adversarial_loss,
     sr_pixel_loss,
 )
-from .models import PerceptualLoss, SRDiscriminator, SRResNet, interpolate, save_model
-from .models.srgan import SCALE
-from .training.checkpoint import write_atomically
-from .training.dataset import stream_seed
-from .training.report import Table
-from .training.sr_data import held_out, load_slices, patches, shrink
+from dsnet.models import PerceptualLoss, SRDiscriminator, SRResNet, interpolate, save_model
+from dsnet.models.srgan import SCALE
+from dsnet.training.checkpoint import write_atomically
+from dsnet.training.dataset import stream_seed
+from dsnet.training.report import Table
+from dsnet.training.sr_data import held_out, load_slices, patches, shrink
 
 EDGE = 4  # Pixels left out of the figures at every border, as is usual at this scale.
 # Options that do not decide the course of a training.

@@ -1,5 +1,8 @@
 """Skips long tests unless asked for, and gpu tests without a device."""
 
+import importlib.util
+import os
+
 import pytest
 from hypothesis import HealthCheck, settings
 
@@ -8,6 +11,24 @@ settings.register_profile(
     "dsnet", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("dsnet")
+
+
+def _import_triton_interpreted() -> None:
+    """Triton reads TRITON_INTERPRET when it is first imported, by whichever test that is.
+
+    Its own functions are then interpreted for tests/kernels; kernels defined later are not.
+    """
+    if importlib.util.find_spec("triton") is None or _has_gpu():
+        return
+    before = os.environ.get("TRITON_INTERPRET")
+    os.environ["TRITON_INTERPRET"] = "1"
+    try:
+        import triton.language  # noqa: F401
+    finally:
+        if before is None:
+            del os.environ["TRITON_INTERPRET"]
+        else:
+            os.environ["TRITON_INTERPRET"] = before
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -24,6 +45,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def _has_gpu() -> bool:
+    if importlib.util.find_spec("torch") is None:
+        return False
     import torch
 
     return torch.cuda.is_available()
+
+
+_import_triton_interpreted()

@@ -6,15 +6,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from host_engine import HostEngine
 
 from dsnet.labeling import label_batch
+from host_engine import HostEngine
 
 
 @pytest.fixture
 def bench(monkeypatch):
     monkeypatch.syspath_prepend(str(Path(__file__).resolve().parents[1]))
-    yield importlib.import_module("bench.label_gpu")
+    yield importlib.import_module("bench.speed.label_gpu")
     for name in [name for name in sys.modules if name.partition(".")[0] == "bench"]:
         del sys.modules[name]
 
@@ -24,7 +24,7 @@ def test_it_measures_every_part(bench, monkeypatch):
     monkeypatch.setattr(bench, "per_crop", lambda function, count: 1.0)  # the peers compile long
     medians = bench.median_seconds
     monkeypatch.setattr(bench, "median_seconds", lambda *a: medians(*a, budget=0.0, least=1))
-    cases = importlib.import_module("bench.cases").phantoms(20, 3)
+    cases = importlib.import_module("bench.common.cases").phantoms(20, 3)
     rows = list(bench.measure(cases, "cpu", (1, 4)))
     assert [(row["what"], row["batch"]) for row in rows] == [
         (what, batch) for what in ("trimap", "matting", "label") for batch in (1, 4)
@@ -34,7 +34,7 @@ def test_it_measures_every_part(bench, monkeypatch):
 
 
 def test_cuts_are_measured_and_compared(bench):
-    cases = importlib.import_module("bench.cases").phantoms(24, 3)
+    cases = importlib.import_module("bench.common.cases").phantoms(24, 3)
     labels = label_batch(np.stack([c.image for c in cases]), [c.mark for c in cases])
     rows = list(bench.measure_cuts(cases, labels, HostEngine(), (1, 4), tries=1))
     assert [(row["batch"], row["parity"]) for row in rows] == [(1, "bit-equal"), (4, "bit-equal")]
@@ -53,7 +53,7 @@ def test_no_ratio_without_parity(bench):
 
 
 def test_what_matting_moves_is_counted(bench):
-    work = importlib.import_module("bench.matting_work")
+    work = importlib.import_module("bench.speed.matting_work")
     unknown = np.zeros((12, 9), bool)
     assert work.strips_of(unknown) == (0, 0)
     unknown[5, 4] = True  # strips from row 3 on: windows in rows 4 to 6

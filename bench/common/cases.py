@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.lidc import read_nodules
+from bench.common.lidc import read_nodules
 from dsnet.data.crop import cut_crop
-from dsnet.data.deeplesion import read_annotations, read_crops
+from dsnet.data.datasets.deeplesion import read_annotations, read_crops
 from dsnet.data.phantom import KINDS, make_phantom
 from dsnet.labeling import RecistMark
 

@@ -1,4 +1,4 @@
-"""Fit `dsnet/labeling/edge_model.json`: `python -m bench.fit_edge_model`.
+"""Fit `dsnet/labeling/edge_model.json`: `python -m bench.fits.edge_model`.
 
 Pixels around the marks of half of LIDC's patients and of as many phantoms, each six times:
 three times with the mark as it is, three times with both axes' end points jittered and the
@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from bench.lidc import jittered, read_nodules
+from bench.common.lidc import jittered, read_nodules
 from dsnet.data.phantom import KINDS, make_phantom
 from dsnet.labeling.edge_model import FEATURES, edge_features
 
@@ -24,7 +24,7 @@ JITTERS = (0.0, 0.0, 0.0, 0.5, 1.0, 1.5)
 MOST_NOISE = 0.03
 PHANTOM_WEIGHT = 0.3
 WIDTH, EPOCHS, BATCH = 20, 20, 4096
-OUT = Path(__file__).parents[1] / "dsnet/labeling/edge_model.json"
+OUT = Path(__file__).parents[2] / "dsnet/labeling/edge_model.json"
 
 
 def main() -> None:

@@ -8,12 +8,12 @@ import time
 import numpy as np
 from rich.console import Console
 
-from bench.cases import Case
-from bench.machine import best_seconds
+from bench.common.cases import Case
+from bench.common.machine import best_seconds
 from dsnet import _C
 from dsnet.labeling import RecistMark, SoftLabel, label_batch
 from dsnet.labeling.edge_model import native_network
-from dsnet.labeling.matting import DEFAULT_RTOL
+from dsnet.labeling.matting.closed_form import DEFAULT_RTOL
 from dsnet.labeling.soft_mask import PRIOR_WEIGHT
 
 BATCH = {64: 2048, 128: 512, 256: 128, 512: 48}

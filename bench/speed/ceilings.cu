@@ -1,12 +1,12 @@
 // What a device can do at best, measured: benches compare kernels with it.
-#include "ceilings.h"
+#include "bench/speed/ceilings.h"
 
 #include <cuda_runtime.h>
 
 #include <algorithm>
 
-#include "cuda_device.h"
-#include "cuda_error.h"
+#include "gpu/device.h"
+#include "gpu/error.h"
 
 namespace dsnet::cuda {
 namespace {

@@ -1,4 +1,4 @@
-"""The fused operations beside eager PyTorch and torch.compile: `python -m bench.kernels`.
+"""The fused operations beside eager PyTorch and torch.compile: `python -m bench.speed.kernels`.
 
 Peers get the operation as people write it, step by step in the input's dtype; max-autotune runs
 without CUDA graphs, whose copies of the inputs would be charged to it. First parity: the output
@@ -74,7 +74,7 @@ def main() -> None:
     options = parser.parse_args()
     cuda = torch.cuda.is_available()
     if not cuda and not options.small:
-        print("bench.kernels: not measured, no CUDA device; --small checks parity on the CPU")
+        print("bench.speed.kernels: not measured, no CUDA device; --small checks parity on the CPU")
         return
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
     name = torch.cuda.get_device_name() if cuda else f"{platform.machine()} CPU, parity only"

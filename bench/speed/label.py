@@ -1,4 +1,4 @@
-"""What a label costs, stage by stage, beside the stock pipeline: `python -m bench.label`.
+"""What a label costs, stage by stage, beside the stock pipeline: `python -m bench.speed.label`.
 
 Stock: OpenCV's grabCut (5 iterations, axes sure lesion, hull probable lesion, margin of
 max(3 px, 25 % of the long axis) probable background), OpenCV's erosion and dilation by
@@ -17,7 +17,7 @@ printed only where parity holds:
 
 The paper's figures for 256x256, 5 ms of trimap and 15 ms of matting on its own machine, stand
 beside ours without a ratio. The exit code is 1 where a 256x256 label's 95th percentile is over
-20 ms. With `--device cuda` it is `bench.label_gpu` that runs.
+20 ms. With `--device cuda` it is `bench.speed.label_gpu` that runs.
 """
 
 from __future__ import annotations
@@ -36,15 +36,15 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from bench.batch import measure_batches, measure_overhead, show_batches
-from bench.cases import Case, all_cases
-from bench.lidc import dice, read_nodules
-from bench.machine import machine, machine_line, timed
-from bench.stock import scipy_trimap, stock_cut, stock_label, stock_matting, stock_trimap
+from bench.common.cases import Case, all_cases
+from bench.common.lidc import dice, read_nodules
+from bench.common.machine import machine, machine_line, timed
+from bench.common.stock import scipy_trimap, stock_cut, stock_label, stock_matting, stock_trimap
+from bench.speed.batch import measure_batches, measure_overhead, show_batches
 from dsnet.data.crop import cut_crop
-from dsnet.data.record import STAGES
+from dsnet.data.store.record import STAGES
 from dsnet.labeling import UNKNOWN, closed_form_matting, label_recist, trimap_from_mask
-from dsnet.labeling.grabcut import cut_recist
+from dsnet.labeling.cut import cut_recist
 from dsnet.labeling.quality import score
 from dsnet.labeling.trimap import trimap_from_cut
 
@@ -63,7 +63,7 @@ def main() -> None:
     )
     parser.add_argument("--cases", type=int, help="of each source and size (default by size)")
     parser.add_argument(
-        "--device", default="cpu", help="cpu, or a CUDA device: see bench.label_gpu"
+        "--device", default="cpu", help="cpu, or a CUDA device: see bench.speed.label_gpu"
     )
     parser.add_argument("--seconds", type=float, help="with a CUDA device: begin nothing later")
     parser.add_argument("--out", type=Path, help="default bench/results/label.json, label_gpu.json")
@@ -71,7 +71,7 @@ def main() -> None:
     name = "label.json" if options.device == "cpu" else "label_gpu.json"
     options.out = options.out or Path("bench/results", name)
     if options.device != "cpu":
-        from bench.label_gpu import main as on_gpu
+        from bench.speed.label_gpu import main as on_gpu
 
         return on_gpu(options)
     cv2.setNumThreads(1)

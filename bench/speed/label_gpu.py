@@ -1,9 +1,9 @@
-"""Labels on a GPU beside the CPU's: `python -m bench.label --device cuda`.
+"""Labels on a GPU beside the CPU's: `python -m bench.speed.label --device cuda`.
 
 Crops a second of trimaps (strategy 1, default margins), matting, cuts and whole labels from RECIST
 marks, at several sizes and batches, against the compiled CPU path on all cores of the same machine
 and on one, and against SciPy's distance transforms and PyMatting on one core. Crops are those of
-`bench.label`, repeated to fill a batch.
+`bench.speed.label`, repeated to fill a batch.
 
 Parity first, on every distinct crop: trimaps equal to the bit, alpha within 1e-3 of the CPU's, the
 same binary masks. Without it there is no ratio. Trimaps, matting and cuts (with their trimaps; the
@@ -13,7 +13,7 @@ events, their arrays being there; whole labels by the clock, from images in host
 limits it. `of_copy` is the share of a device-to-device copy's bandwidth, measured in the same run,
 that reading every input once and writing every output once would need; `of_shared` and
 `of_float64` are matting's shares of what shared memory and the float64 units did at best in two
-loops of the same run, by counting (`bench.matting_work`).
+loops of the same run, by counting (`bench.speed.matting_work`).
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from bench.cases import Case, all_cases
-from bench.machine import machine, machine_line
-from bench.matting_work import work_of
-from bench.stock import scipy_trimap, stock_matting
+from bench.common.cases import Case, all_cases
+from bench.common.machine import machine, machine_line
+from bench.common.stock import scipy_trimap, stock_matting
+from bench.speed.matting_work import work_of
 
 SIZES = (64, 128, 256)
 BATCHES = (1, 8, 64, 512, 4096, 65536)
@@ -54,12 +54,12 @@ BYTES = {"trimap": 2, "matting": 4 + 1 + 4}
 def main(options: argparse.Namespace) -> None:
     """Measure on a CUDA device, tell and write JSON; exits with a line where there is none."""
     from dsnet import _C
-    from dsnet.labeling._device import device_index
+    from dsnet.labeling.gpu.engine import device_index
 
     try:
         index = device_index(options.device)
     except (RuntimeError, ValueError) as error:
-        sys.exit(f"bench.label: {error}")
+        sys.exit(f"bench.speed.label: {error}")
     console = Console(width=132)
     begin, done = time.monotonic(), {"machine": {**machine(), **about(index)}, "rows": []}
     console.print(machine_line(done["machine"]), highlight=False)
@@ -111,8 +111,8 @@ def measure(cases: list[Case], device: str, batches: tuple[int, ...]) -> Iterato
 
     from dsnet import _C
     from dsnet.labeling import closed_form_matting, label_batch
-    from dsnet.labeling._device import CudaEngine, device_index
-    from dsnet.labeling.matting import DEFAULT_RTOL
+    from dsnet.labeling.gpu.engine import CudaEngine, device_index
+    from dsnet.labeling.matting.closed_form import DEFAULT_RTOL
     from dsnet.torch_ops import trimap_from_mask
 
     threads = os.cpu_count() or 1
@@ -180,8 +180,8 @@ def measure_cuts(
 ) -> Iterator[dict]:
     """Yield a row for each batch of cuts with their trimaps, all that they need being there."""
     from dsnet import _C
-    from dsnet.labeling import _pipeline
     from dsnet.labeling.edge_model import native_network
+    from dsnet.labeling.gpu import pipeline
 
     threads = os.cpu_count() or 1
     images = np.stack([c.image for c in cases])
@@ -191,11 +191,11 @@ def measure_cuts(
         "masks": np.stack([label.binary for label in labels]),
         "trimaps": np.stack([label.trimap for label in labels]),
     }
-    network, slot = native_network(), _pipeline._Slot(engine, engine.stream())
+    network, slot = native_network(), pipeline._Slot(engine, engine.stream())
     for batch in batches:
         shape = (batch, *images.shape[1:])
         slot.shape(*shape)
-        host, up = slot.host, _pipeline._UP
+        host, up = slot.host, pipeline._UP
         given = (filled(images, batch), filled(coordinates, batch))
         _C.begin_labels(*given, *(host[name] for name in up), threads)
         for name in up:
@@ -237,28 +237,28 @@ def row_of(what, size, batch, seconds, cpu_rate, parity, **more) -> dict:
 def stage_rates(cases: list[Case], device: str, count: int) -> dict[str, float]:
     """Crops a second of each stage of a whole label by itself."""
     from dsnet import _C
-    from dsnet.labeling import _pipeline
-    from dsnet.labeling._device import CudaEngine, device_index
     from dsnet.labeling.edge_model import native_network
-    from dsnet.labeling.matting import DEFAULT_RTOL
+    from dsnet.labeling.gpu import pipeline
+    from dsnet.labeling.gpu.engine import CudaEngine, device_index
+    from dsnet.labeling.matting.closed_form import DEFAULT_RTOL
     from dsnet.labeling.soft_mask import PRIOR_WEIGHT
 
-    settings = _pipeline.MattingSettings(PRIOR_WEIGHT, DEFAULT_RTOL)
+    settings = pipeline.MattingSettings(PRIOR_WEIGHT, DEFAULT_RTOL)
     engine, threads = CudaEngine(device_index(device)), os.cpu_count() or 1
     images = filled(np.stack([c.image for c in cases]), count)
     coordinates = filled(np.stack([c.mark.coordinates for c in cases]), count)
-    slot = _pipeline._Slot(engine, engine.stream())
+    slot = pipeline._Slot(engine, engine.stream())
     slot.shape(count, *images.shape[1:])
     host = slot.host
     network, seconds = native_network(), {}
     for _ in range(2):  # the first warms up
         start = time.perf_counter()
         begun = _C.begin_labels(
-            images, coordinates, *(host[name] for name in _pipeline._UP), threads
+            images, coordinates, *(host[name] for name in pipeline._UP), threads
         )
         seconds["checks, CPU"] = time.perf_counter() - start
         start = time.perf_counter()
-        for name in _pipeline._UP:
+        for name in pipeline._UP:
             engine.to_device(slot.memory[name], host[name], slot.stream)
         engine.wait(engine.mark(slot.stream))
         seconds["copy to the GPU"] = time.perf_counter() - start
@@ -271,13 +271,13 @@ def stage_rates(cases: list[Case], device: str, count: int) -> dict[str, float]:
         engine.wait(engine.mark(slot.stream))
         seconds["matting, GPU"] = time.perf_counter() - start
         start = time.perf_counter()
-        for name in _pipeline._DOWN:
+        for name in pipeline._DOWN:
             engine.to_host(host[name], slot.memory[name], slot.stream)
         engine.wait(engine.mark(slot.stream))
         seconds["copy from the GPU"] = time.perf_counter() - start
         start = time.perf_counter()
         _C.finish_labels(
-            begun, host["images"], *(host[name] for name in _pipeline._DOWN), network,
+            begun, host["images"], *(host[name] for name in pipeline._DOWN), network,
             PRIOR_WEIGHT, DEFAULT_RTOL, (0.0, 0.0), threads,
         )  # fmt: skip
         seconds["scores, CPU"] = time.perf_counter() - start

@@ -1,4 +1,4 @@
-"""Closed-form matting beside its peers on the same image: `python -m bench.matting`.
+"""Closed-form matting beside its peers on the same image: `python -m bench.speed.matting`.
 
 - Solvers: time, iterations and error of ours (native, with either preconditioner), of the general
   solvers (pyamg's smoothed aggregation, Jacobi, sparse direct) and of PyMatting.
@@ -30,9 +30,9 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from bench.machine import best_seconds, machine, machine_line
-from bench.matting_references import compare_references
-from bench.stock import stock_matting
+from bench.common.machine import best_seconds, machine, machine_line
+from bench.common.stock import stock_matting
+from bench.studies.matting_references import compare_references
 from dsnet import _C
 from dsnet.labeling import UNKNOWN, closed_form_matting
 

@@ -1,4 +1,4 @@
-"""Erosion, dilation and the trimap's split: `python -m bench.morphology`.
+"""Erosion, dilation and the trimap's split: `python -m bench.speed.morphology`.
 
 One lesion an image, its diameter 0.4 of the image's width, on images of 64 to 1024 pixels. Peers
 get the same mask in the same run, one thread, and a ratio is printed only where the results are
@@ -23,8 +23,8 @@ from rich.table import Table
 from scipy import ndimage
 
 import dsnet
-from bench.machine import processor
-from bench.stock import scipy_trimap
+from bench.common.machine import processor
+from bench.common.stock import scipy_trimap
 from dsnet import _C
 
 RADII = {64: (1, 3, 5), 128: (2, 5, 8), 256: (3, 8, 15), 512: (6, 15, 30), 1024: (12, 30, 60)}

@@ -1,4 +1,4 @@
-"""One adversarial step of training, several ways: `python -m bench.train`.
+"""One adversarial step of training, several ways: `python -m bench.speed.train`.
 
 Rows, each a whole step of `dsnet.train` (gather, augment, network, discriminator, optimizers):
 
@@ -44,10 +44,10 @@ from typing import NamedTuple
 import torch
 from rich.console import Console
 
-from bench.machine import processor
-from bench.train_clock import matmul_tflops, median_ms, resident_peak_mb, restart_peak
-from bench.train_parts import SETS, Supply, count, make, parts_of, plain
-from bench.train_report import count_table, goal_lines, part_table, row_table
+from bench.common.machine import processor
+from bench.speed.train_clock import matmul_tflops, median_ms, resident_peak_mb, restart_peak
+from bench.speed.train_parts import SETS, Supply, count, make, parts_of, plain
+from bench.speed.train_report import count_table, goal_lines, part_table, row_table
 from dsnet.training.dataset import DeviceDataset
 from dsnet.training.settings import RECIPES
 from dsnet.training.step import AdversarialStep, StepLosses, compiled_graphs
@@ -126,7 +126,7 @@ def main(argv: list[str] | None = None) -> None:
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog="python -m bench.train", description=__doc__.splitlines()[0]
+        prog="python -m bench.speed.train", description=__doc__.splitlines()[0]
     )
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
     parser.add_argument("--width", type=int, help="channels of the first level (64; CPU 8)")

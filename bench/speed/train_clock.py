@@ -1,4 +1,4 @@
-"""Clocks and memory of `bench.train`, on CUDA and on a CPU."""
+"""Clocks and memory of `bench.speed.train`, on CUDA and on a CPU."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `bench.train` measures: the network as people write it, its parts, and what they cost.
+"""What `bench.speed.train` measures: the network as people write it, its parts, and what they cost.
 
 ``plain(network)`` takes the fused operations out; ``Supply`` is `dsnet.train`'s data path;
 ``parts_of`` gives each part of a step by itself; ``count`` says what a step computes and moves.

@@ -1,4 +1,4 @@
-"""The tables of `bench.train`, and its goals."""
+"""The tables of `bench.speed.train`, and its goals."""
 
 from __future__ import annotations
 

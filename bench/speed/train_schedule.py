@@ -1,9 +1,9 @@
 """What `torch.compile` makes of a training step on a GPU that need not be there.
 
-`python -m bench.train_schedule --row fast` traces one adversarial step, lets inductor schedule its
-graph for sm_90, and adds up what the scheduled kernels read and write. Nothing is computed and no
-kernel is built. It needs torch 2.13: inductor is told of a device that is absent, by replacing
-functions that are not its public ones.
+`python -m bench.speed.train_schedule --row fast` traces one adversarial step, lets inductor
+schedule its graph for sm_90, and adds up what the scheduled kernels read and write. Nothing is
+computed and no kernel is built. It needs torch 2.13: inductor is told of a device that is absent,
+by replacing functions that are not its public ones.
 
 A fused operation counts its inputs and outputs once, a convolution's backward pass as one kernel.
 """
@@ -33,8 +33,8 @@ from torch._inductor.graph import GraphLowering
 from torch._prims_common import suggest_memory_format
 
 import dsnet_kernels  # noqa: F401  (its submodules carry the names of its functions)
-from bench.train import ROWS, Row
-from bench.train_parts import make, plain
+from bench.speed.train import ROWS, Row
+from bench.speed.train_parts import make, plain
 from dsnet.training.settings import RECIPES
 from dsnet.training.step import AdversarialStep, Batch, compiler_options
 
@@ -76,10 +76,10 @@ class Schedule:
 
 def main() -> None:
     parser = argparse.ArgumentParser(
-        prog="python -m bench.train_schedule", description=__doc__.splitlines()[0]
+        prog="python -m bench.speed.train_schedule", description=__doc__.splitlines()[0]
     )
     rows = [name for name, row in ROWS.items() if row.compile and not row.cuda_graphs]
-    parser.add_argument("--row", default="fast", choices=rows, help="of bench.train")
+    parser.add_argument("--row", default="fast", choices=rows, help="of bench.speed.train")
     parser.add_argument("--width", type=int, default=64)
     parser.add_argument("--size", type=int, default=64, help="pixels a side of a crop")
     parser.add_argument("--batch", type=int, help="the recipe's by default")

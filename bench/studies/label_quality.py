@@ -1,4 +1,4 @@
-"""How good labels are on real nodules: `python -m bench.label_quality`.
+"""How good labels are on real nodules: `python -m bench.studies.label_quality`.
 
 514 LIDC nodules with four readers each, on the slice with the largest 50 % consensus, which
 is the truth. A label from a mark sees the image and the mark alone. The edge model was fitted
@@ -17,10 +17,10 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from bench.lidc import Nodule, dice, jittered, read_nodules
-from bench.stock import stock_cut, stock_label
+from bench.common.lidc import Nodule, dice, jittered, read_nodules
+from bench.common.stock import stock_cut, stock_label
 from dsnet.labeling import RecistMark, closed_form_matting, label_raters, label_recist
-from dsnet.labeling.grabcut import cut_recist
+from dsnet.labeling.cut import cut_recist
 from dsnet.labeling.soft_mask import PRIOR_WEIGHT
 from dsnet.labeling.trimap import trimap_from_cut
 

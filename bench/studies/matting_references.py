@@ -1,4 +1,4 @@
-"""Recorded alphas of others, and real pictures, for `python -m bench.matting`."""
+"""Recorded alphas of others, and real pictures, for `python -m bench.speed.matting`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from pymatting import estimate_alpha_cf
 from rich.console import Console
 
-from bench.stock import stock_matting
+from bench.common.stock import stock_matting
 from dsnet.labeling import UNKNOWN, closed_form_matting
 
 # Picture, trimap, and the alpha to compare with: the authors' Matlab output, PyMatting's

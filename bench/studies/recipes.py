@@ -1,4 +1,4 @@
-"""The fast recipe against the paper's, to the same result: ``python -m bench.recipes``.
+"""The fast recipe against the paper's, to the same result: ``python -m bench.studies.recipes``.
 
 Trains each variant twice with `dsnet.train`, on the same phantoms or store, from the same seed:
 ``--recipe paper`` and ``--recipe fast``, which is compiled on CUDA. Told are the best validation
@@ -17,7 +17,7 @@ from pathlib import Path
 
 import torch
 
-from bench.machine import machine
+from bench.common.machine import machine
 from dsnet.train import train
 from dsnet.training.settings import parse
 

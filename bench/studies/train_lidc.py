@@ -1,4 +1,4 @@
-"""LIDC by the paper's protocol: ``python -m bench.train_lidc prepare|score``.
+"""LIDC by the paper's protocol: ``python -m bench.studies.train_lidc prepare|score``.
 
 Paper, "Comparison on LIDC": soft masks of strategy 2, the 50 % consensus as truth, 64x64 crops,
 387 / 55 / 544 of 986 nodules. Here 514 nodules that all four readers marked (2,270 slices), split
@@ -24,10 +24,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from bench.machine import machine
-from dsnet.data.raters import find_rater_pictures
-from dsnet.data.record import LabelRecord
+from bench.common.machine import machine
+from dsnet.data.datasets.lidc import find_rater_pictures
 from dsnet.data.store import StoreWriter, open_store
+from dsnet.data.store.record import LabelRecord
 from dsnet.labeling import consensus, label_raters
 from dsnet.models import load_model
 

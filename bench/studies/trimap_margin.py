@@ -1,4 +1,4 @@
-"""How wide strategy 1's unknown band should be: `python -m bench.trimap_margin`.
+"""How wide strategy 1's unknown band should be: `python -m bench.studies.trimap_margin`.
 
 Every single reader's mask of an LIDC nodule becomes a trimap; the four readers' 50 %
 consensus is the truth. Wrong lesion: share of the sure lesion pixels that the consensus

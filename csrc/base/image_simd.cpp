@@ -1,6 +1,6 @@
-#include "label_kernels.h"
+#include "base/image_simd.h"
 
-#include "lanes.h"
+#include "base/lanes.h"
 
 namespace dsnet::DSNET_UNIT {
 namespace {

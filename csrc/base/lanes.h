@@ -4,7 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "vector_unit.h"
+#include "base/vector_unit.h"
 
 #if defined(__clang__)
 #define DSNET_INDEPENDENT _Pragma("clang loop vectorize(assume_safety)")

@@ -1,6 +1,6 @@
-#include "order_kernels.h"
+#include "base/order_simd.h"
 
-#include "lanes.h"
+#include "base/lanes.h"
 
 #if defined(__AVX512F__)
 #include <immintrin.h>

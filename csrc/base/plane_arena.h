@@ -7,7 +7,7 @@
 #include <memory>
 #include <new>
 
-#include "vector_unit.h"
+#include "base/vector_unit.h"
 
 namespace dsnet {
 

@@ -1,4 +1,4 @@
-#include "batch.h"
+#include "base/threads.h"
 
 #include <algorithm>
 #include <atomic>
@@ -8,7 +8,7 @@
 #include <thread>
 #include <vector>
 
-#include "label_stages.h"
+#include "label/stages.h"
 
 namespace dsnet {
 namespace {

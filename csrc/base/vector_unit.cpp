@@ -1,4 +1,4 @@
-#include "vector_unit.h"
+#include "base/vector_unit.h"
 
 #include <atomic>
 

@@ -1,4 +1,4 @@
-#include "border_cut.h"
+#include "cut/border.h"
 
 #include <algorithm>
 #include <cmath>

@@ -4,8 +4,8 @@
 #include <cstdint>
 #include <vector>
 
-#include "boykov_kolmogorov.h"
-#include "image.h"
+#include "cut/boykov_kolmogorov.h"
+#include "base/image.h"
 
 namespace dsnet {
 

@@ -1,4 +1,4 @@
-#include "grabcut.h"
+#include "cut/cut.h"
 
 #include <algorithm>
 #include <cmath>

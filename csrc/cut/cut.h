@@ -6,12 +6,12 @@
 #include <cstdint>
 #include <vector>
 
-#include "components.h"
-#include "cut_plan.h"
-#include "edge_model.h"
-#include "image.h"
-#include "border_cut.h"
-#include "recist.h"
+#include "masks/components.h"
+#include "cut/plan.h"
+#include "edge/model.h"
+#include "base/image.h"
+#include "cut/border.h"
+#include "mark/recist.h"
 
 namespace dsnet {
 

@@ -1,13 +1,13 @@
 // Batched cuts of RECIST marks: a block of threads an image, which goes through device memory that
 // the caches hold; the graph of what has to be searched lies in shared memory.
-#include "cut_cuda.h"
+#include "cut/gpu.h"
 
 #include <cuda_runtime.h>
 
 #include <algorithm>
 
-#include "cuda_error.h"
-#include "cut_block.h"
+#include "gpu/error.h"
+#include "cut/gpu_block.h"
 
 namespace dsnet::cuda {
 namespace {

@@ -5,7 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "cut_plan.h"
+#include "cut/plan.h"
 
 namespace dsnet::cuda {
 

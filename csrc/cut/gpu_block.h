@@ -2,7 +2,7 @@
 // `trimap_from_cut`, to the bit. Written against a Block of host_block.h.
 #pragma once
 
-#include "cut_trimap_block.h"
+#include "cut/gpu_trimap.h"
 
 namespace dsnet::cut_device {
 

@@ -12,8 +12,8 @@
 
 #include <cstdint>
 
-#include "host_block.h"
-#include "morphology_device.h"
+#include "base/gpu_block.h"
+#include "masks/gpu_bits.h"
 
 namespace dsnet::cut_device {
 

@@ -2,10 +2,10 @@
 // against a Block of host_block.h.
 #pragma once
 
-#include "border_cut_block.h"
-#include "cut_cuda.h"
-#include "edge_block.h"
-#include "morphology_device.h"
+#include "cut/gpu_border.h"
+#include "cut/gpu.h"
+#include "edge/gpu_block.h"
+#include "masks/gpu_bits.h"
 
 namespace dsnet::cut_device {
 

@@ -2,7 +2,7 @@
 // of host_block.h.
 #pragma once
 
-#include "cut_image.h"
+#include "cut/gpu_image.h"
 
 namespace dsnet::cut_device {
 

@@ -1,11 +1,11 @@
-#include "cut_plan.h"
+#include "cut/plan.h"
 
 #include <algorithm>
 
-#include "border_cut.h"
-#include "edge_model.h"
-#include "grabcut.h"
-#include "recist.h"
+#include "cut/border.h"
+#include "edge/model.h"
+#include "cut/cut.h"
+#include "mark/recist.h"
 
 namespace dsnet {
 

@@ -4,7 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "edge_curve.h"
+#include "edge/curve.h"
 
 namespace dsnet {
 

@@ -6,9 +6,9 @@
 #include <cstdint>
 #include <cstring>
 
-#include "cut_plan.h"
-#include "edge_pixel.h"
-#include "host_block.h"
+#include "cut/plan.h"
+#include "edge/pixel.h"
+#include "base/gpu_block.h"
 
 namespace dsnet::cut_device {
 

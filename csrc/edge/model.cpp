@@ -1,11 +1,11 @@
-#include "edge_model.h"
+#include "edge/model.h"
 
 #include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <limits>
 
-#include "order_kernels.h"
+#include "base/order_simd.h"
 
 namespace dsnet {
 namespace {

@@ -4,10 +4,10 @@
 #include <cstdint>
 #include <vector>
 
-#include "edge_kernels.h"
-#include "image.h"
-#include "plane_arena.h"
-#include "recist.h"
+#include "edge/simd.h"
+#include "base/image.h"
+#include "base/plane_arena.h"
+#include "mark/recist.h"
 
 namespace dsnet {
 

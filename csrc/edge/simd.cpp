@@ -1,8 +1,8 @@
-#include "edge_kernels.h"
+#include "edge/simd.h"
 
-#include "lanes.h"
+#include "base/lanes.h"
 // Below it, whose unit it takes.
-#include "edge_pixel.h"
+#include "edge/pixel.h"
 
 namespace dsnet::DSNET_UNIT {
 namespace {

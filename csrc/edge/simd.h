@@ -4,8 +4,8 @@
 
 #include <cstddef>
 
-#include "edge_curve.h"
-#include "vector_unit.h"
+#include "edge/curve.h"
+#include "base/vector_unit.h"
 
 namespace dsnet {
 

@@ -1,10 +1,10 @@
-#include "cuda_device.h"
+#include "gpu/device.h"
 
 #include <cuda_runtime.h>
 
 #include <string>
 
-#include "cuda_error.h"
+#include "gpu/error.h"
 
 namespace dsnet::cuda {
 namespace {

@@ -1,7 +1,7 @@
-#include "label.h"
+#include "label/label.h"
 
-#include "label_stages.h"
-#include "stopwatch.h"
+#include "label/stages.h"
+#include "base/stopwatch.h"
 
 namespace dsnet {
 

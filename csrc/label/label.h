@@ -4,12 +4,12 @@
 #include <cstdint>
 #include <vector>
 
-#include "grabcut.h"
-#include "image.h"
-#include "matting.h"
-#include "quality.h"
-#include "recist.h"
-#include "trimap.h"
+#include "cut/cut.h"
+#include "base/image.h"
+#include "matting/matting.h"
+#include "quality/quality.h"
+#include "mark/recist.h"
+#include "trimap/trimap.h"
 
 namespace dsnet {
 

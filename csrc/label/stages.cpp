@@ -1,11 +1,11 @@
-#include "label_stages.h"
+#include "label/stages.h"
 
 #include <algorithm>
 #include <cmath>
 #include <cstring>
 
-#include "label_kernels.h"
-#include "stopwatch.h"
+#include "base/image_simd.h"
+#include "base/stopwatch.h"
 
 namespace dsnet {
 namespace {

@@ -6,7 +6,7 @@
 #include <cstdint>
 #include <functional>
 
-#include "label.h"
+#include "label/label.h"
 
 namespace dsnet {
 

@@ -1,4 +1,4 @@
-#include "recist.h"
+#include "mark/recist.h"
 
 #include <algorithm>
 #include <cmath>

@@ -9,7 +9,7 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "image.h"
+#include "base/image.h"
 
 namespace dsnet {
 

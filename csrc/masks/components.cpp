@@ -1,4 +1,4 @@
-#include "components.h"
+#include "masks/components.h"
 
 #include <algorithm>
 #include <cstring>

@@ -5,8 +5,8 @@
 #include <cstdint>
 #include <vector>
 
-#include "image.h"
-#include "morphology_kernels.h"
+#include "base/image.h"
+#include "masks/simd.h"
 
 namespace dsnet {
 

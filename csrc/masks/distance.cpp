@@ -1,4 +1,4 @@
-#include "distance.h"
+#include "masks/distance.h"
 
 #include <algorithm>
 #include <cmath>

@@ -1,14 +1,14 @@
 // Batched morphology and trimaps: a block of threads an image, or for large ones a band of rows.
-#include "morphology_cuda.h"
+#include "masks/gpu.h"
 
 #include <cuda_runtime.h>
 
 #include <algorithm>
 #include <string>
 
-#include "cuda_error.h"
-#include "morphology_block.h"
-#include "trimap_block.h"
+#include "gpu/error.h"
+#include "masks/gpu_block.h"
+#include "trimap/gpu_of_mask.h"
 
 namespace dsnet::cuda {
 namespace {

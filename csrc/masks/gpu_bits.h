@@ -6,7 +6,7 @@
 #include <cstdint>
 #include <cstring>
 
-#include "host_block.h"
+#include "base/gpu_block.h"
 
 namespace dsnet::morphology_device {
 

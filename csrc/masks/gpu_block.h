@@ -2,8 +2,8 @@
 // of host_block.h: the threads of a GPU, or a loop over them on the CPU.
 #pragma once
 
-#include "morphology_cuda.h"
-#include "morphology_device.h"
+#include "masks/gpu.h"
+#include "masks/gpu_bits.h"
 
 namespace dsnet::morphology_device {
 

@@ -5,7 +5,7 @@
 // On one core of an AMD EPYC with AVX-512 both cost alike at a radius of 800 to 1100 pixels (at
 // 1024 x 1024 and 4096 x 4096; at 256 x 256 packed rows win at any radius), and at 100 pixels
 // packed rows take a tenth. Lesions are smaller: there is no switch.
-#include "morphology.h"
+#include "masks/morphology.h"
 
 #include <algorithm>
 #include <cmath>

@@ -7,9 +7,9 @@
 #include <cstdint>
 #include <vector>
 
-#include "distance.h"
-#include "image.h"
-#include "morphology_kernels.h"
+#include "masks/distance.h"
+#include "base/image.h"
+#include "masks/simd.h"
 
 namespace dsnet {
 

@@ -1,10 +1,10 @@
-#include "morphology_kernels.h"
+#include "masks/simd.h"
 
 #if defined(__SSE2__)
 #include <immintrin.h>
 #endif
 
-#include "lanes.h"
+#include "base/lanes.h"
 
 namespace dsnet::DSNET_UNIT {
 namespace {

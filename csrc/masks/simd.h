@@ -4,7 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "vector_unit.h"
+#include "base/vector_unit.h"
 
 namespace dsnet {
 

@@ -5,7 +5,7 @@
 #include <cmath>
 #include <utility>
 
-#include "multigrid_nodes.h"
+#include "matting/nodes_simd.h"
 
 namespace dsnet::DSNET_UNIT {
 namespace {

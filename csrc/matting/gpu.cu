@@ -6,11 +6,11 @@
 #include <stdexcept>
 #include <string>
 
-#include "cuda_error.h"
-#include "matting_block.h"
-#include "matting_blocks.cuh"
-#include "matting_cuda.h"
-#include "matting_store.h"
+#include "gpu/error.h"
+#include "matting/gpu_block.h"
+#include "matting/gpu_threads.cuh"
+#include "matting/gpu.h"
+#include "matting/gpu_store.h"
 
 namespace dsnet::cuda {
 namespace {

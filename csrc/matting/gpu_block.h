@@ -7,7 +7,7 @@
 // Sums are taken in an order fixed by the number of threads.
 #pragma once
 
-#include "matting_system.h"
+#include "matting/gpu_system.h"
 
 namespace dsnet::matting_device {
 

@@ -1,8 +1,8 @@
 // What one image's matting is asked, and the part of the image that it works on.
 #pragma once
 
-#include "matting_cuda.h"
-#include "matting_device.h"
+#include "matting/gpu.h"
+#include "matting/gpu_windows.h"
 
 #if defined(__CUDACC__)
 #define DSNET_BLOCK __device__ __forceinline__

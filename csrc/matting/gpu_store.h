@@ -7,7 +7,7 @@
 
 #include <cstddef>
 
-#include "matting_block.h"
+#include "matting/gpu_block.h"
 
 namespace dsnet::matting_device {
 

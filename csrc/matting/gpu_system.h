@@ -7,7 +7,7 @@
 // band of rows, and `put` shows the band's first and last row to its neighbours.
 #pragma once
 
-#include "matting_region.h"
+#include "matting/gpu_region.h"
 
 namespace dsnet::matting_device {
 

@@ -3,7 +3,7 @@
 
 #include <cooperative_groups.h>
 
-#include "matting_region.h"
+#include "matting/gpu_region.h"
 
 namespace dsnet::matting_device {
 

@@ -2,7 +2,7 @@
 #include <algorithm>
 #include <cstring>
 
-#include "matting_layout.h"
+#include "matting/layout.h"
 
 namespace dsnet {
 namespace {

@@ -1,7 +1,7 @@
 // Where the unknown pixels of a trimap are, and which blocks of the planes are worked on.
 #pragma once
 
-#include "matting.h"
+#include "matting/matting.h"
 
 namespace dsnet {
 

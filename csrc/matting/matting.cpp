@@ -1,11 +1,11 @@
-#include "matting.h"
+#include "matting/matting.h"
 
 #include <algorithm>
 #include <cmath>
 #include <cstring>
 
-#include "matting_layout.h"
-#include "multigrid.h"
+#include "matting/layout.h"
+#include "matting/multigrid.h"
 
 namespace dsnet {
 namespace {

@@ -7,9 +7,9 @@
 #include <cstdint>
 #include <vector>
 
-#include "image.h"
-#include "matting_kernels.h"
-#include "plane_arena.h"
+#include "base/image.h"
+#include "matting/simd.h"
+#include "base/plane_arena.h"
 
 namespace dsnet {
 

@@ -1,10 +1,10 @@
-#include "multigrid.h"
+#include "matting/multigrid.h"
 
 #include <cmath>
 #include <cstring>
 #include <utility>
 
-#include "matting_layout.h"
+#include "matting/layout.h"
 
 namespace dsnet {
 namespace {

@@ -1,6 +1,6 @@
 // One cycle's work on the coarse levels of the matting Laplacian; coarsening_kernels.cpp says what
 // they are.
-#include "multigrid_nodes.h"
+#include "matting/nodes_simd.h"
 
 namespace dsnet::DSNET_UNIT {
 namespace {

@@ -1,7 +1,7 @@
 // What the kernels of the coarse levels share, for vector sources.
 #pragma once
 
-#include "matting_kernels.h"
+#include "matting/simd.h"
 
 namespace dsnet::DSNET_UNIT {
 

@@ -7,7 +7,7 @@
 //
 // Every sum over a window is one over three pixels side by side, then one over three rows, of which
 // the last two are kept on the way down.
-#include "matting_kernels.h"
+#include "matting/simd.h"
 
 namespace dsnet::DSNET_UNIT {
 namespace {

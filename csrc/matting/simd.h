@@ -5,8 +5,8 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "lanes.h"
-#include "vector_unit.h"
+#include "base/lanes.h"
+#include "base/vector_unit.h"
 
 namespace dsnet {
 

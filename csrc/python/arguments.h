@@ -7,7 +7,7 @@
 #include <cstdint>
 #include <string>
 
-#include "image.h"
+#include "base/image.h"
 
 namespace dsnet {
 

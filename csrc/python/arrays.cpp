@@ -9,10 +9,10 @@
 #include <utility>
 #include <vector>
 
-#include "arguments.h"
-#include "label_kernels.h"
-#include "label_stages.h"
-#include "matting_host_block.h"
+#include "python/arguments.h"
+#include "base/image_simd.h"
+#include "label/stages.h"
+#include "matting.h"
 
 namespace dsnet {
 namespace {

@@ -5,8 +5,8 @@
 #include <string>
 #include <utility>
 
-#include "arguments.h"
-#include "grabcut.h"
+#include "python/arguments.h"
+#include "cut/cut.h"
 
 namespace dsnet {
 namespace {

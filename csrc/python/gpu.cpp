@@ -8,14 +8,14 @@
 #include <string>
 #include <utility>
 
-#include "arguments.h"
-#include "cuda_device.h"
-#include "cuda_error.h"
-#include "matting_cuda.h"
+#include "python/arguments.h"
+#include "gpu/device.h"
+#include "gpu/error.h"
+#include "matting/gpu.h"
 #if DSNET_WITH_CUDA
-#include "ceilings.h"
-#include "morphology_cuda.h"
-#include "raters_cuda.h"
+#include "bench/speed/ceilings.h"
+#include "masks/gpu.h"
+#include "trimap/gpu.h"
 #endif
 
 namespace dsnet {

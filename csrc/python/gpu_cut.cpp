@@ -3,10 +3,10 @@
 
 #include <cstdint>
 
-#include "arguments.h"
-#include "cuda_device.h"
-#include "cut_cuda.h"
-#include "cut_plan.h"
+#include "python/arguments.h"
+#include "gpu/device.h"
+#include "cut/gpu.h"
+#include "cut/plan.h"
 
 namespace dsnet {
 

@@ -6,9 +6,9 @@
 #include <utility>
 #include <vector>
 
-#include "arguments.h"
-#include "label.h"
-#include "label_table.h"
+#include "python/arguments.h"
+#include "label/label.h"
+#include "python/label_table.h"
 
 namespace dsnet {
 namespace {

@@ -4,8 +4,8 @@
 #include <algorithm>
 #include <utility>
 
-#include "arguments.h"
-#include "label.h"
+#include "python/arguments.h"
+#include "label/label.h"
 
 namespace dsnet {
 

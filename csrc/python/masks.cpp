@@ -8,11 +8,11 @@
 #include <limits>
 #include <string>
 
-#include "arguments.h"
-#include "components.h"
-#include "distance.h"
-#include "morphology.h"
-#include "trimap.h"
+#include "python/arguments.h"
+#include "masks/components.h"
+#include "masks/distance.h"
+#include "masks/morphology.h"
+#include "trimap/trimap.h"
 
 namespace dsnet {
 namespace {

@@ -5,9 +5,9 @@
 #include <string>
 #include <utility>
 
-#include "arguments.h"
-#include "label_kernels.h"
-#include "matting.h"
+#include "python/arguments.h"
+#include "base/image_simd.h"
+#include "matting/matting.h"
 
 namespace dsnet {
 namespace {

@@ -8,9 +8,9 @@
 #include <utility>
 #include <vector>
 
-#include "arguments.h"
+#include "python/arguments.h"
 #include "max_flow.h"
-#include "vector_unit.h"
+#include "base/vector_unit.h"
 
 namespace dsnet {
 

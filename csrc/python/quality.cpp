@@ -6,10 +6,10 @@
 #include <cstdint>
 #include <string>
 
-#include "arguments.h"
-#include "quality.h"
-#include "recist.h"
-#include "trimap.h"
+#include "python/arguments.h"
+#include "quality/quality.h"
+#include "mark/recist.h"
+#include "trimap/trimap.h"
 
 namespace dsnet {
 namespace {

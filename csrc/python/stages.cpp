@@ -9,11 +9,11 @@
 #include <utility>
 #include <vector>
 
-#include "arguments.h"
-#include "cut_plan.h"
-#include "label_stages.h"
-#include "label_table.h"
-#include "matting_cuda.h"
+#include "python/arguments.h"
+#include "cut/plan.h"
+#include "label/stages.h"
+#include "python/label_table.h"
+#include "matting/gpu.h"
 
 namespace dsnet {
 namespace {

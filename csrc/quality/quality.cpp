@@ -1,10 +1,10 @@
-#include "quality.h"
+#include "quality/quality.h"
 
 #include <algorithm>
 #include <cmath>
 
-#include "recist.h"
-#include "trimap.h"
+#include "mark/recist.h"
+#include "trimap/trimap.h"
 
 namespace dsnet {
 namespace {

@@ -5,9 +5,9 @@
 #include <limits>
 #include <vector>
 
-#include "components.h"
-#include "image.h"
-#include "morphology.h"
+#include "masks/components.h"
+#include "base/image.h"
+#include "masks/morphology.h"
 
 namespace dsnet {
 

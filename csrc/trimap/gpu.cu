@@ -1,14 +1,14 @@
 // Batched trimaps of several raters' masks: a block of threads an image, before and after strategy 1.
-#include "raters_cuda.h"
+#include "trimap/gpu.h"
 
 #include <cuda_runtime.h>
 
 #include <algorithm>
 #include <cmath>
 
-#include "cuda_error.h"
-#include "morphology_block.h"
-#include "raters_block.h"
+#include "gpu/error.h"
+#include "masks/gpu_block.h"
+#include "trimap/gpu_of_raters.h"
 
 namespace dsnet::cuda {
 namespace {

@@ -1,7 +1,7 @@
 // A block of threads makes strategy 1's trimap of one image: `trimap_from_mask`, part by part.
 #pragma once
 
-#include "morphology_block.h"
+#include "masks/gpu_block.h"
 
 namespace dsnet::morphology_device {
 

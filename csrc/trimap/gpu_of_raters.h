@@ -4,10 +4,10 @@
 
 #include <cstdint>
 
-#include "host_block.h"
-#include "morphology_cuda.h"
-#include "morphology_device.h"
-#include "raters_cuda.h"
+#include "base/gpu_block.h"
+#include "masks/gpu.h"
+#include "masks/gpu_bits.h"
+#include "trimap/gpu.h"
 
 namespace dsnet::raters_device {
 

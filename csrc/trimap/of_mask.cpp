@@ -4,7 +4,7 @@
 #include <cstring>
 #include <limits>
 
-#include "trimap.h"
+#include "trimap/trimap.h"
 
 namespace dsnet {
 namespace {

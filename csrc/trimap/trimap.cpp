@@ -1,9 +1,9 @@
-#include "trimap.h"
+#include "trimap/trimap.h"
 
 #include <algorithm>
 #include <cstddef>
 
-#include "recist.h"
+#include "mark/recist.h"
 
 namespace dsnet {
 namespace {

@@ -6,11 +6,11 @@
 #include <cstdint>
 #include <vector>
 
-#include "components.h"
-#include "distance.h"
-#include "image.h"
-#include "morphology.h"
-#include "recist.h"
+#include "masks/components.h"
+#include "masks/distance.h"
+#include "base/image.h"
+#include "masks/morphology.h"
+#include "mark/recist.h"
 
 namespace dsnet {
 

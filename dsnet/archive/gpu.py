@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from itertools import chain
 
 from dsnet import _C
-from dsnet._label_runs import DeviceFailure, describe, failed_rows, worker_number
-from dsnet.data.record import LabelRecord
+from dsnet.archive.processes import DeviceFailure, describe, failed_rows, worker_number
+from dsnet.data.store.record import LabelRecord
 from dsnet.labeling import label_batch
 
 # Rows labelled together: enough for a GPU, few enough that a stop is answered at once.

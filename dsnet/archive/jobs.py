@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dsnet._label_runs import describe
+from dsnet.archive.processes import describe
 from dsnet.data.phantom import make_phantom
-from dsnet.data.record import LabelRecord
+from dsnet.data.store.record import LabelRecord
 from dsnet.labeling import SoftLabel, label_mask, label_raters, label_recist
 
 if TYPE_CHECKING:
     from dsnet.data.crop import Crop
-    from dsnet.data.pictures import OutlinedPicture
+    from dsnet.data.datasets.pictures import OutlinedPicture
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ class SliceJob:
 
     def read(self) -> list[Crop | LabelRecord]:
         """Read and crop; a row that fails is a record already."""
-        from dsnet.data.deeplesion import read_crops
+        from dsnet.data.datasets.deeplesion import read_crops
 
         found: list[Crop | LabelRecord] = []
         for annotation, crop in read_crops(self.annotations, self.images_dir, **self.options):

@@ -19,7 +19,7 @@ from concurrent.futures import TimeoutError as FutureTimeout
 from concurrent.futures.process import BrokenProcessPool
 
 from dsnet.data.phantom import make_phantom
-from dsnet.data.record import LabelRecord
+from dsnet.data.store.record import LabelRecord
 from dsnet.labeling import label_recist
 
 # Jobs handed out ahead of the one that is written next, a worker: enough to keep all busy

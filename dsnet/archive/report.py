@@ -7,9 +7,9 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-from dsnet import contact_sheet
-from dsnet.data.reader import LabelStore
-from dsnet.data.record import STAGES, LabelRecord
+from dsnet.data.store.reader import LabelStore
+from dsnet.data.store.record import STAGES, LabelRecord
+from dsnet.drawing import sheet
 
 # Below this, `quality["overall"]` has at least one score that a person should look at.
 LOW_QUALITY = 0.6
@@ -124,7 +124,7 @@ def write_sheet(records: list[LabelRecord], path: Path, heading: str) -> Path:
         )
         for record in records
     ]
-    return contact_sheet.render(rows, path, columns=min(3, len(rows)), heading=heading)
+    return sheet.render(rows, path, columns=min(3, len(rows)), heading=heading)
 
 
 def _share(count: int, total: int) -> str:

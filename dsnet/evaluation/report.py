@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ._evaluate_figure import draw_comparison
-from .training.checkpoint import write_atomically
+from dsnet.drawing.comparison import draw_comparison
+from dsnet.training.checkpoint import write_atomically
 
 # Heading, factor, digits; the paper's three in per cent.
 COLUMNS = {

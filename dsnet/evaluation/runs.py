@@ -6,9 +6,9 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from .training.checkpoint import read_checkpoint
-from .training.dataset import DeviceDataset, patient_of
-from .training.settings import Settings, read
+from dsnet.training.checkpoint import read_checkpoint
+from dsnet.training.dataset import DeviceDataset, patient_of
+from dsnet.training.settings import Settings, read
 
 PARTS = ("train", "val", "test", "all")
 # Settings in which the folds of one cross-validation may differ.

@@ -18,7 +18,7 @@ class CropSettings:
     network_size : int or None
         Pixels a side that the network saw, where they were resized after the cut.
     window : "auto", "none" or (low, high)
-        HU, as in `dsnet.data.deeplesion.read_crops`.
+        HU, as in `dsnet.data.datasets.deeplesion.read_crops`.
     isotropic_mm : float or None
         Millimetres a crop pixel; None: native.
     source : str
@@ -71,7 +71,7 @@ def crop_settings(path: str | Path) -> CropSettings:
 
 
 def _first_side(store: Path) -> int | None:
-    from dsnet.data.reader import open_store
+    from dsnet.data.store.reader import open_store
 
     try:
         record = next(iter(open_store(store).records("ok")), None)

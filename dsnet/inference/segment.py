@@ -1,11 +1,5 @@
 """Whole-slice inference: RECIST marks or boxes in, a soft mask on the slice's grid out.
 
-Public
-------
-``segment_slice(model, image, prompts, *, size, window, ...) -> SliceSegmentation``
-``as_mark(prompt) -> RecistMark``: of a mark, 8 coordinates or a box
-``crop_settings(path) -> CropSettings``: how the crops of a trained model were cut
-
 A network sees crops as `dsnet.data.crop.cut_crop` makes them, in training and here. Its answer
 goes back by the inverse of that geometry: bit for bit where the crop was not resampled, else from
 the network's finer output grid, each slice pixel the mean over its area (linear interpolation
@@ -21,13 +15,13 @@ import numpy as np
 import torch
 from torch import nn
 
-from ._crop_settings import CropSettings, crop_settings
-from .data.crop import Crop, cut_crop, paste_back
-from .data.ct_image import apply_window
-from .data.deeplesion import choose_window
-from .labeling.recist import RecistMark
-from .models import SRResNet, to_input_grid, unwrap
-from .training.dataset import _resized
+from dsnet.data.crop import Crop, cut_crop, paste_back
+from dsnet.data.ct_image import apply_window
+from dsnet.data.datasets.deeplesion import choose_window
+from dsnet.inference.crop_settings import CropSettings, crop_settings
+from dsnet.labeling.recist import RecistMark
+from dsnet.models import SRResNet, to_input_grid, unwrap
+from dsnet.training.dataset import _resized
 
 __all__ = [
     "CropSettings",

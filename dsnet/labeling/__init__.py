@@ -1,8 +1,8 @@
 """From RECIST marks, masks and raters to soft masks. Never imports torch."""
 
 from dsnet.labeling.constants import BACKGROUND, FOREGROUND, UNKNOWN
-from dsnet.labeling.laplacian import matting_laplacian
-from dsnet.labeling.matting import TIGHT_RTOL, MattingInfo, closed_form_matting
+from dsnet.labeling.matting.closed_form import TIGHT_RTOL, MattingInfo, closed_form_matting
+from dsnet.labeling.matting.laplacian import matting_laplacian
 from dsnet.labeling.recist import RecistMark, recist_from_mask
 from dsnet.labeling.soft_mask import (
     SoftLabel,

@@ -9,8 +9,8 @@ the mark's four end points, and how its grey values compare with the lesion's an
 surroundings' own. A small network, 18 features to 20 to 20 to 1, weighs them. Everything it sees
 is relative to mark and image, so that neither the HU window nor turning the image matters.
 
-Its coefficients (`edge_model.json`) were fitted by `python -m bench.fit_edge_model` to one
-half of LIDC's patients, marks exact and jittered; `python -m bench.label_quality` reports
+Its coefficients (`edge_model.json`) were fitted by `python -m bench.fits.edge_model` to one
+half of LIDC's patients, marks exact and jittered; `python -m bench.studies.label_quality` reports
 both halves.
 """
 

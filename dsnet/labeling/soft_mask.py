@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from dsnet import _C
-from dsnet.labeling import _device
-from dsnet.labeling._pipeline import MattingSettings
+from dsnet.labeling.cut import cut_recist, fallback_words
 from dsnet.labeling.edge_model import native_network
-from dsnet.labeling.grabcut import cut_recist, fallback_words
-from dsnet.labeling.matting import DEFAULT_RTOL, closed_form_matting
+from dsnet.labeling.gpu import engine
+from dsnet.labeling.gpu.pipeline import MattingSettings
+from dsnet.labeling.matting.closed_form import DEFAULT_RTOL, closed_form_matting
 from dsnet.labeling.quality import recist_scores, score
 from dsnet.labeling.recist import PROBLEMS, RecistMark, ordered_coordinates
 from dsnet.labeling.trimap import (
@@ -225,7 +225,7 @@ def label_batch(
     MemoryError
         When the device has no room for one crop.
     """
-    index = None if device == "cpu" else _device.device_index(device)
+    index = None if device == "cpu" else engine.device_index(device)
     if len(images) != len(marks):
         raise ValueError(f"marks must be as many as images ({len(images)}), got {len(marks)}")
     if threads < 0:
@@ -290,7 +290,7 @@ def _label_on_device(images, coordinates, threads, index) -> list[SoftLabel | No
     """As `_label_natively`, with matting on a CUDA device."""
     if not len(images) or 0 in np.shape(images[0]):
         return [None] * len(images)
-    pipeline = _device.pipeline(index, MattingSettings(PRIOR_WEIGHT, DEFAULT_RTOL))
+    pipeline = engine.pipeline(index, MattingSettings(PRIOR_WEIGHT, DEFAULT_RTOL))
     return pipeline.run(images, coordinates, threads, make=_as_labels)
 
 

@@ -12,14 +12,14 @@ import numpy as np
 from scipy import ndimage
 
 from dsnet import _C
-from dsnet.labeling._device_arrays import is_on_device
 from dsnet.labeling.constants import BACKGROUND, FOREGROUND, UNKNOWN
-from dsnet.labeling.grabcut import RecistCut, cut_recist
+from dsnet.labeling.cut import RecistCut, cut_recist
+from dsnet.labeling.gpu.arrays import is_on_device
 from dsnet.labeling.recist import RecistMark
 
 # Default margin as a share of the lesion's short axis, and its least in pixels; the paper
 # does not state its structuring element. Chosen on single readers' masks of LIDC nodules
-# against the four readers' consensus (`python -m bench.trimap_margin`): 0.8 % of the sure
+# against the four readers' consensus (`python -m bench.studies.trimap_margin`): 0.8 % of the sure
 # lesion pixels are wrong, 2.3 % of the lesion is sure background, and the binarised soft
 # mask's Dice is within 0.002 of the narrowest band's. A least margin of 2 px would empty the
 # core of 5 % of the nodules.
@@ -79,7 +79,7 @@ def trimap_from_mask(
     copy to the host, and are an array of the same library.
     """
     if is_on_device(mask):
-        from dsnet.labeling._device_labeling import trimap_on_device
+        from dsnet.labeling.gpu.batches import trimap_on_device
 
         return trimap_on_device(
             mask,
@@ -169,7 +169,7 @@ def trimap_from_raters(
     `trimap_from_mask` says of its own.
     """
     if is_on_device(masks):
-        from dsnet.labeling._device_labeling import raters_on_device
+        from dsnet.labeling.gpu.batches import raters_on_device
 
         return raters_on_device(
             masks,
@@ -216,7 +216,7 @@ def trimap_from_recist(image: np.ndarray, mark: RecistMark | Sequence[RecistMark
     not finite give some trimap.
     """
     if is_on_device(image):
-        from dsnet.labeling._device_labeling import cut_on_device
+        from dsnet.labeling.gpu.batches import cut_on_device
 
         marks = [mark] if isinstance(mark, RecistMark) else list(mark)
         for one in marks:

@@ -3,15 +3,15 @@
 Each module's docstring starts with its signatures. Images are [N, C, H, W] in 0..1.
 """
 
-from .checkpoint import load_model, save_model, state_of, unwrap
-from .discriminator import PixelDiscriminator
-from .dsnet import VARIANTS, DSNet, DSNetConfig, Variant, build
-from .export import export_onnx, export_program
-from .fusion import EDRFM, SDRFM
-from .grid import interpolate, to_input_grid, to_output_grid
-from .perceptual import PerceptualLoss
-from .srgan import SRDiscriminator, SROutputs, SRResNet
-from .unet import Backbone, CBAMBlock, UNet
+from dsnet.models.checkpoint import load_model, save_model, state_of, unwrap
+from dsnet.models.discriminator import PixelDiscriminator
+from dsnet.models.dsnet import VARIANTS, DSNet, DSNetConfig, Variant, build
+from dsnet.models.export import export_onnx, export_program
+from dsnet.models.fusion import EDRFM, SDRFM
+from dsnet.models.grid import interpolate, to_input_grid, to_output_grid
+from dsnet.models.perceptual import PerceptualLoss
+from dsnet.models.srgan import SRDiscriminator, SROutputs, SRResNet
+from dsnet.models.unet import Backbone, CBAMBlock, UNet
 
 __all__ = [
     "EDRFM",

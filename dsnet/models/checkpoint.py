@@ -15,8 +15,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from .dsnet import DSNet, DSNetConfig
-from .srgan import SRResNet
+from dsnet.models.dsnet import DSNet, DSNetConfig
+from dsnet.models.srgan import SRResNet
 
 FORMAT = "dsnet-model"
 VERSION = 1

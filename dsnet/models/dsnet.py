@@ -27,10 +27,10 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-from .fusion import EDRFM, SDRFM
-from .grid import interpolate, to_input_grid
-from .srgan import SCALE, SROutputs, SRResNet
-from .unet import Backbone, UNet
+from dsnet.models.fusion import EDRFM, SDRFM
+from dsnet.models.grid import interpolate, to_input_grid
+from dsnet.models.srgan import SCALE, SROutputs, SRResNet
+from dsnet.models.unet import Backbone, UNet
 
 # Share of a crop that is lesion before anything is learnt: the head's bias starts at its logit
 # (Lin et al. 2017). The paper does not state it; from a half, the first steps are spent on the

@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from .checkpoint import unwrap
+from dsnet.models.checkpoint import unwrap
 
 
 def export_program(

@@ -15,7 +15,7 @@ connected layers either; 16 with a floor of 32 is SKNet's.
 import torch
 from torch import nn
 
-from .fused import SelectiveFusion, fold_batch_norm
+from dsnet.models.fused import SelectiveFusion, fold_batch_norm
 
 SLOPE = 0.2
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from ..losses import sr_pixel_loss
+from dsnet.losses import sr_pixel_loss
 
 # Convolutions between the poolings, up to conv5_4 and its ReLU.
 STAGES = ((64, 64), (128, 128), (256,) * 4, (512,) * 4, (512,) * 4)

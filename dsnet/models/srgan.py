@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from .grid import interpolate
+from dsnet.models.grid import interpolate
 
 SCALE = 4
 DISCRIMINATOR_GRID = 6  # What SRGAN's 96x96 crops have become before the dense layers.

@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from .fused import CBAM, fold_batch_norm
+from dsnet.models.fused import CBAM, fold_batch_norm
 
 
 class CBAMBlock(nn.Module):

@@ -22,7 +22,7 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 
-from .dataset import stream_seed
+from dsnet.training.dataset import stream_seed
 
 MODES = ("none", "symmetry", "full")
 

@@ -18,8 +18,8 @@ from pathlib import Path
 
 import torch
 
-from ..models import state_of
-from .step import AdversarialStep
+from dsnet.models import state_of
+from dsnet.training.step import AdversarialStep
 
 FORMAT = "dsnet-training"
 VERSION = 1

@@ -26,8 +26,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from ..data.phantom import make_phantoms
-from ..data.reader import open_store
+from dsnet.data.phantom import make_phantoms
+from dsnet.data.store.reader import open_store
 
 # Paper, "Comparison on LIDC": training, validation and test nodules of 986.
 PAPER_SHARES = (387, 55, 544)

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .checkpoint import write_atomically
+from dsnet.training.checkpoint import write_atomically
 
 TILE = 128
 COLUMNS = ("image", "truth", "prediction", "difference")

@@ -13,10 +13,10 @@ import json
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
 
-from ..models import VARIANTS
-from .augment import MODES
-from .checkpoint import write_atomically
-from .step import PRECISIONS
+from dsnet.models import VARIANTS
+from dsnet.training.augment import MODES
+from dsnet.training.checkpoint import write_atomically
+from dsnet.training.step import PRECISIONS
 
 # "paper" is the paper's "Implementation". "fast": the rate grows with the square root of the
 # batch, as Adam's does (Malladi et al. 2022), 2e-4 * sqrt(32).

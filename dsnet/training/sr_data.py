@@ -19,10 +19,10 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from ..data.ct_image import LUNG_WINDOW, apply_window, read_ct_png, read_picture
-from ..data.phantom import make_phantoms
-from ..models.srgan import SCALE
-from .dataset import DEEPLESION_KEY, LIDC_KEY
+from dsnet.data.ct_image import LUNG_WINDOW, apply_window, read_ct_png, read_picture
+from dsnet.data.phantom import make_phantoms
+from dsnet.models.srgan import SCALE
+from dsnet.training.dataset import DEEPLESION_KEY, LIDC_KEY
 
 
 class Slices(NamedTuple):

@@ -27,8 +27,8 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-from ..losses import gan_discriminator_loss, segmentation_losses
-from ..models import DSNet, PixelDiscriminator, SROutputs, interpolate, to_output_grid
+from dsnet.losses import gan_discriminator_loss, segmentation_losses
+from dsnet.models import DSNet, PixelDiscriminator, SROutputs, interpolate, to_output_grid
 
 # Paper, "Implementation"; the power is not stated: 0.9 is DeepLab's (Chen et al. 2018).
 LEARNING_RATE = 2e-4

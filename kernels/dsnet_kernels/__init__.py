@@ -7,10 +7,10 @@
 """
 
 from . import layers
-from .cbam import cbam, cbam_reference, warmup_cbam
-from .convert import from_module
-from .modules import CBAM, SelectiveFusion
-from .selective_fusion import (
+from .cbam.convert import from_module
+from .cbam.module import CBAM, SelectiveFusion
+from .cbam.op import cbam, cbam_reference, warmup_cbam
+from .selective_fusion.op import (
     selective_fusion,
     selective_fusion_reference,
     warmup_selective_fusion,

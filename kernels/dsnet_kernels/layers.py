@@ -9,8 +9,8 @@ by their names.
 import torch
 from torch import nn
 
-from .convert import find_gates
-from .modules import gate, select
+from .cbam.convert import find_gates
+from .cbam.module import gate, select
 
 
 class CBAM(nn.Module):

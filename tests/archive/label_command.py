@@ -3,7 +3,7 @@
 import subprocess
 import sys
 
-from dsnet._label_runs import Stop, run_jobs
+from dsnet.archive.processes import Stop, run_jobs
 from dsnet.data.store import open_store
 
 

@@ -4,14 +4,14 @@ import time
 
 import numpy as np
 import pytest
-from label_command import command, content, outcomes
 
 from dsnet import label
-from dsnet._label_report import LOW_QUALITY, failure_reasons, summary_rows
-from dsnet._label_runs import Stop, run_jobs
+from dsnet.archive.processes import Stop, run_jobs
+from dsnet.archive.report import LOW_QUALITY, failure_reasons, summary_rows
 from dsnet.data.phantom import make_phantom
-from dsnet.data.record import LabelRecord
 from dsnet.data.store import StoreWriter, open_store, validate_store
+from dsnet.data.store.record import LabelRecord
+from label_command import command, content, outcomes
 from worker_jobs import Job
 
 COMMANDS = ("demo", "recist", "masks", "raters", "show", "export")

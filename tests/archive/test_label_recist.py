@@ -5,13 +5,15 @@ from concurrent.futures.process import BrokenProcessPool
 
 import numpy as np
 import pytest
-from host_engine import HostEngine, has_device
-from label_command import content, outcomes
 
-from dsnet import _C, _label_device, _label_runs, label
+from dsnet import _C, label
+from dsnet.archive import gpu as archive_gpu
+from dsnet.archive import processes
 from dsnet.data.phantom import make_phantom
 from dsnet.data.store import open_store, validate_store
-from dsnet.labeling import _device
+from dsnet.labeling.gpu import engine as gpu_engine
+from host_engine import HostEngine, has_device
+from label_command import content, outcomes
 from shared_data import shared
 from worker_jobs import Job
 
@@ -99,9 +101,9 @@ def test_a_bad_row_is_one_row_with_its_reason(archive, tmp_path, capsys):
 def on_host(monkeypatch):
     """What --device cuda asks for, on the CPU."""
     engine = HostEngine()
-    monkeypatch.setattr(_device, "device_index", lambda device: 0)
-    monkeypatch.setattr(_device, "CudaEngine", lambda device: engine)
-    monkeypatch.setattr(_device, "_pipelines", {})
+    monkeypatch.setattr(gpu_engine, "device_index", lambda device: 0)
+    monkeypatch.setattr(gpu_engine, "CudaEngine", lambda device: engine)
+    monkeypatch.setattr(gpu_engine, "_pipelines", {})
     monkeypatch.setattr(_C, "cuda_device_count", lambda: 2)
     yield engine
     engine.close()
@@ -110,7 +112,7 @@ def on_host(monkeypatch):
 def test_a_device_writes_the_same_store(archive, tmp_path, monkeypatch, on_host):
     arguments, _ = archive
     arguments += ["--crop", "32"]
-    monkeypatch.setattr(_label_device, "GROUP_ROWS", 3)
+    monkeypatch.setattr(archive_gpu, "GROUP_ROWS", 3)
     assert label.main([*arguments, "--out", str(tmp_path / "cpu")]) == 0
     assert label.main([*arguments, "--out", str(tmp_path / "cuda"), "--device", "cuda"]) == 0
     assert on_host.launched
@@ -129,7 +131,7 @@ def test_a_device_that_fails_ends_the_run_and_resumes(
 ):
     arguments, _ = archive
     out = ["--out", str(tmp_path / "store"), "--crop", "32", "--device", "cuda"]
-    monkeypatch.setattr(_label_device, "GROUP_ROWS", 1)
+    monkeypatch.setattr(archive_gpu, "GROUP_ROWS", 1)
     on_host.faults, on_host.after = {"solve": RuntimeError("the GPU fell off the bus")}, 2
     assert label.main([*arguments, *out]) == 2
     assert capsys.readouterr().err == "dsnet.label: the GPU fell off the bus\n"
@@ -142,13 +144,13 @@ def test_a_device_that_fails_ends_the_run_and_resumes(
 def test_processes_share_the_devices_out(monkeypatch):
     monkeypatch.setattr(_C, "cuda_device_count", lambda: 2)
     jobs = [Job(i) for i in range(5)]
-    groups = list(_label_device.in_groups(jobs, "cuda", 2, rows=4))
+    groups = list(archive_gpu.in_groups(jobs, "cuda", 2, rows=4))
     assert [group.jobs for group in groups] == [tuple(jobs[i : i + 2]) for i in (0, 2, 4)]
     assert groups[1].rows == jobs[2].rows + jobs[3].rows
     for number, device in ((0, "cuda:0"), (1, "cuda:1"), (2, "cuda:0")):
-        monkeypatch.setattr(_label_runs, "_worker_number", number)
-        assert _label_device.worker_device("cuda") == device
-    assert _label_device.worker_device("cuda:1") == "cuda:1"
+        monkeypatch.setattr(processes, "_worker_number", number)
+        assert archive_gpu.worker_device("cuda") == device
+    assert archive_gpu.worker_device("cuda:1") == "cuda:1"
 
 
 def test_a_group_that_kills_its_process_costs_one_job(monkeypatch):
@@ -169,8 +171,8 @@ def test_a_group_that_kills_its_process_costs_one_job(monkeypatch):
         def close(self):
             pass
 
-    monkeypatch.setattr(_label_runs, "_Pool", Pool)
-    groups = _label_device.in_groups([Job(i) for i in range(9)], "cuda", 2, rows=14)
+    monkeypatch.setattr(processes, "_Pool", Pool)
+    groups = archive_gpu.in_groups([Job(i) for i in range(9)], "cuda", 2, rows=14)
     found = outcomes(groups, 2)
     assert [key for key, _ in found] == [f"{i}-{part}" for i in range(9) for part in "ab"]
     assert {key for key, error in found if "worker process died" in error} == {"5-a", "5-b"}

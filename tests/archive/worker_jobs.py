@@ -4,7 +4,7 @@ import os
 import time
 from dataclasses import dataclass
 
-from dsnet.data.record import LabelRecord
+from dsnet.data.store.record import LabelRecord
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ from dsnet import _C
 from dsnet.data.ct_image import apply_window, read_ct_png
 from dsnet.data.phantom import KINDS, make_phantom
 from dsnet.labeling import RecistMark
+from dsnet.labeling.cut import BORDER_COST, CERTAIN, cut_recist, cut_recist_reference
 from dsnet.labeling.edge_model import native_network
-from dsnet.labeling.grabcut import BORDER_COST, CERTAIN, cut_recist, cut_recist_reference
 from dsnet.labeling.recist import PROBLEMS
 from shared_data import shared
 

@@ -10,8 +10,8 @@ import pytest
 from dsnet import _C
 from dsnet.data.phantom import KINDS, make_phantom
 from dsnet.labeling import RecistMark
+from dsnet.labeling.cut import CERTAIN, cut_recist, cut_recist_reference
 from dsnet.labeling.edge_model import edge_features, lesion_evidence, native_network
-from dsnet.labeling.grabcut import CERTAIN, cut_recist, cut_recist_reference
 from dsnet.labeling.recist import FARTHEST
 from shared_data import shared
 

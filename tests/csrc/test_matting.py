@@ -7,9 +7,9 @@ import pytest
 from scipy import ndimage
 
 from dsnet import _C
+from dsnet.data.datasets.lidc import find_rater_pictures
+from dsnet.data.datasets.pictures import read_pictures
 from dsnet.data.phantom import KINDS, make_phantom
-from dsnet.data.pictures import read_pictures
-from dsnet.data.raters import find_rater_pictures
 from dsnet.labeling import (
     BACKGROUND,
     FOREGROUND,
@@ -18,7 +18,7 @@ from dsnet.labeling import (
     trimap_from_mask,
     trimap_from_raters,
 )
-from dsnet.labeling.matting import DEFAULT_RTOL, TIGHT_RTOL
+from dsnet.labeling.matting.closed_form import DEFAULT_RTOL, TIGHT_RTOL
 from shared_data import shared
 
 VALUES = np.array([BACKGROUND, UNKNOWN, FOREGROUND], np.uint8)

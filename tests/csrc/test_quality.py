@@ -7,7 +7,7 @@ from scipy import ndimage
 from dsnet import _C
 from dsnet.data.phantom import KINDS, make_phantom
 from dsnet.labeling import BACKGROUND, FOREGROUND, UNKNOWN, RecistMark
-from dsnet.labeling.grabcut import RecistCut, cut_recist
+from dsnet.labeling.cut import RecistCut, cut_recist
 from dsnet.labeling.quality import score, score_reference
 from dsnet.labeling.trimap import trimap_from_cut, trimap_from_cut_reference
 

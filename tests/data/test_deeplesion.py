@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from dsnet.data.crop import Crop
-from dsnet.data.deeplesion import (
+from dsnet.data.datasets.deeplesion import (
     choose_window,
     find_image,
     group_by_file,
@@ -168,7 +168,7 @@ def test_crops_keep_rows_together_and_decode_once(tmp_path, monkeypatch):
         )
     )
     decoded = []
-    import dsnet.data.deeplesion as module
+    import dsnet.data.datasets.deeplesion as module
 
     read = module.read_ct_png
     monkeypatch.setattr(module, "read_ct_png", lambda p: decoded.append(p) or read(p))

@@ -12,8 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dsnet.data import export
-from dsnet.data.store import LabelRecord, StoreWriter, open_store
+from dsnet.data.store import LabelRecord, StoreWriter, export, open_store
 
 
 def record(key, overall=0.5, shape=(6, 8)):

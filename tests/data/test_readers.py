@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from dsnet.data.ct_image import apply_window, read_ct_png, read_mask, read_picture
-from dsnet.data.dicom import read_dicom_slice
-from dsnet.data.folders import find_image_mask_pictures, read_image_mask_folders
-from dsnet.data.raters import find_rater_pictures, read_rater_folder
+from dsnet.data.datasets.folders import find_image_mask_pictures, read_image_mask_folders
+from dsnet.data.datasets.lidc import find_rater_pictures, read_rater_folder
+from dsnet.data.dicom.slices import read_dicom_slice
 from shared_data import shared
 
 

@@ -14,9 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from dsnet.data.reader import sha256
-from dsnet.data.record import ARRAY_COLUMNS, dequantise, quantise
 from dsnet.data.store import LabelRecord, StoreWriter, open_store
+from dsnet.data.store.reader import sha256
+from dsnet.data.store.record import ARRAY_COLUMNS, dequantise, quantise
 from dsnet.labeling import RecistMark
 
 
@@ -306,7 +306,7 @@ def test_other_engines_read_the_shards(tmp_path, engine):
 
 def test_store_does_not_load_torch_or_opencv():
     code = (
-        "import sys, dsnet.data.store, dsnet.data.export, dsnet.contact_sheet;"
+        "import sys, dsnet.data.store, dsnet.data.store.export, dsnet.drawing.sheet;"
         "print('torch' in sys.modules, 'cv2' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)

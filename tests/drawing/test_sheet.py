@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
-from dsnet.contact_sheet import CONTOUR, LONG_AXIS, SHORT_AXIS, render
+from dsnet.drawing.sheet import CONTOUR, LONG_AXIS, SHORT_AXIS, render
 from dsnet.labeling import RecistMark, trimap_from_mask
 from shared_data import shared
 

@@ -5,11 +5,11 @@
 #include <string>
 #include <utility>
 
-#include "arguments.h"
-#include "border_cut.h"
-#include "cut_host_block.h"
-#include "cut_plan.h"
-#include "recist.h"
+#include "python/arguments.h"
+#include "cut/border.h"
+#include "cut.h"
+#include "cut/plan.h"
+#include "mark/recist.h"
 
 namespace dsnet {
 namespace {

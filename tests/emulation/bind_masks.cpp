@@ -5,8 +5,8 @@
 #include <string>
 #include <utility>
 
-#include "arguments.h"
-#include "morphology_host_block.h"
+#include "python/arguments.h"
+#include "masks.h"
 
 namespace dsnet {
 namespace {

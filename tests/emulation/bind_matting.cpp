@@ -6,9 +6,9 @@
 #include <utility>
 #include <vector>
 
-#include "arguments.h"
-#include "matting_host_block.h"
-#include "matting_store.h"
+#include "python/arguments.h"
+#include "matting.h"
+#include "matting/gpu_store.h"
 
 namespace dsnet {
 namespace {

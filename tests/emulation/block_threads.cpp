@@ -13,9 +13,9 @@
 #include "cuda_threads.h"
 
 #define __CUDACC__
-#include "cut_block.h"
-#include "raters_block.h"
-#include "trimap_block.h"
+#include "cut/gpu_block.h"
+#include "trimap/gpu_of_raters.h"
+#include "trimap/gpu_of_mask.h"
 
 namespace {
 

@@ -1,12 +1,12 @@
-#include "cut_host_block.h"
+#include "cut.h"
 
 #include <vector>
 
-#include "border_cut.h"
-#include "cut_block.h"
-#include "edge_model.h"
-#include "grabcut.h"
-#include "trimap.h"
+#include "cut/border.h"
+#include "cut/gpu_block.h"
+#include "edge/model.h"
+#include "cut/cut.h"
+#include "trimap/trimap.h"
 
 namespace dsnet {
 

@@ -3,8 +3,8 @@
 
 #include <cstdint>
 
-#include "cut_cuda.h"
-#include "image.h"
+#include "cut/gpu.h"
+#include "base/image.h"
 
 namespace dsnet {
 

@@ -1,10 +1,10 @@
-#include "morphology_host_block.h"
+#include "masks.h"
 
 #include <vector>
 
-#include "morphology_block.h"
-#include "raters_block.h"
-#include "trimap_block.h"
+#include "masks/gpu_block.h"
+#include "trimap/gpu_of_raters.h"
+#include "trimap/gpu_of_mask.h"
 
 namespace dsnet {
 namespace {

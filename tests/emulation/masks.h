@@ -1,8 +1,8 @@
 // The GPU's morphology on the CPU, a thread at a time; for tests.
 #pragma once
 
-#include "morphology_cuda.h"
-#include "raters_cuda.h"
+#include "masks/gpu.h"
+#include "trimap/gpu.h"
 
 namespace dsnet {
 

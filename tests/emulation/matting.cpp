@@ -1,11 +1,11 @@
-#include "matting_host_block.h"
+#include "matting.h"
 
 #include <cmath>
 #include <limits>
 #include <vector>
 
-#include "matting_block.h"
-#include "matting_store.h"
+#include "matting/gpu_block.h"
+#include "matting/gpu_store.h"
 
 namespace dsnet {
 namespace {

@@ -3,7 +3,7 @@
 
 #include <vector>
 
-#include "matting_cuda.h"
+#include "matting/gpu.h"
 
 namespace dsnet {
 

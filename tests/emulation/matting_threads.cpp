@@ -11,9 +11,9 @@
 #include <vector>
 
 #include "cooperative_groups.h"
-#include "matting_blocks.cuh"
-#include "matting_host_block.h"
-#include "matting_store.h"
+#include "matting/gpu_threads.cuh"
+#include "matting.h"
+#include "matting/gpu_store.h"
 
 namespace {
 

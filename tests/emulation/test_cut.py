@@ -5,10 +5,10 @@ import pytest
 from scipy import ndimage
 
 from dsnet import _C
-from dsnet.data.deeplesion import read_annotations, read_crops
+from dsnet.data.datasets.deeplesion import read_annotations, read_crops
 from dsnet.data.phantom import KINDS, make_phantom
 from dsnet.labeling.edge_model import native_network
-from dsnet.labeling.matting import DEFAULT_RTOL
+from dsnet.labeling.matting.closed_form import DEFAULT_RTOL
 from dsnet.labeling.soft_mask import PRIOR_WEIGHT
 from shared_data import shared
 

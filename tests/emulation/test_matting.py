@@ -5,9 +5,9 @@ import pytest
 from scipy import ndimage
 
 from dsnet import _C
+from dsnet.data.datasets.lidc import find_rater_pictures
+from dsnet.data.datasets.pictures import read_pictures
 from dsnet.data.phantom import KINDS, make_phantom
-from dsnet.data.pictures import read_pictures
-from dsnet.data.raters import find_rater_pictures
 from dsnet.labeling import (
     BACKGROUND,
     FOREGROUND,
@@ -16,7 +16,7 @@ from dsnet.labeling import (
     trimap_from_mask,
     trimap_from_raters,
 )
-from dsnet.labeling.matting import TIGHT_RTOL
+from dsnet.labeling.matting.closed_form import TIGHT_RTOL
 from shared_data import shared
 
 VALUES = np.array([BACKGROUND, UNKNOWN, FOREGROUND], np.uint8)

@@ -4,15 +4,16 @@ import threading
 
 import numpy as np
 import pytest
-from host_engine import HostEngine
 
 from dsnet import _C
 from dsnet.data.phantom import KINDS, make_phantom
-from dsnet.labeling import SoftLabel, _device, label_batch
-from dsnet.labeling._pipeline import MattingSettings, Pipeline
+from dsnet.labeling import SoftLabel, label_batch
 from dsnet.labeling.edge_model import native_network
-from dsnet.labeling.matting import DEFAULT_RTOL
+from dsnet.labeling.gpu import engine as gpu_engine
+from dsnet.labeling.gpu.pipeline import MattingSettings, Pipeline
+from dsnet.labeling.matting.closed_form import DEFAULT_RTOL
 from dsnet.labeling.soft_mask import PRIOR_WEIGHT
+from host_engine import HostEngine
 
 SETTINGS = MattingSettings(PRIOR_WEIGHT, DEFAULT_RTOL)
 
@@ -47,9 +48,9 @@ def assert_same(rows, expected):
 def on_host(monkeypatch):
     """`label_batch` with device="cuda", on the CPU."""
     engine = HostEngine()
-    monkeypatch.setattr(_device, "device_index", lambda device: 0)
-    monkeypatch.setattr(_device, "CudaEngine", lambda device: engine)
-    monkeypatch.setattr(_device, "_pipelines", {})
+    monkeypatch.setattr(gpu_engine, "device_index", lambda device: 0)
+    monkeypatch.setattr(gpu_engine, "CudaEngine", lambda device: engine)
+    monkeypatch.setattr(gpu_engine, "_pipelines", {})
     yield engine
     engine.close()
 

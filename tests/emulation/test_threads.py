@@ -25,8 +25,8 @@ def build(name, folder, *sources):
         pytest.skip("needs g++ or clang++ and Linux")
     program = folder / name
     command = [compiler, "-std=c++17", "-O1", "-ffp-contract=off", "-o", program]
-    command += ["-I", ROOT / "tests/csrc/emulation", "-I", ROOT / "csrc"]
-    command += [ROOT / f"tests/csrc/emulation/{name}.cpp", *sources]
+    command += ["-I", ROOT / "tests/emulation", "-I", ROOT / "csrc"]
+    command += [ROOT / f"tests/emulation/{name}.cpp", *sources]
     built = subprocess.run(command, capture_output=True, text=True)
     assert built.returncode == 0, built.stderr
     return program

@@ -12,10 +12,10 @@ import torch
 
 from dsnet import evaluate as command
 from dsnet import train
-from dsnet._evaluate_figure import choose_cases
 from dsnet.data.phantom import make_phantoms
-from dsnet.data.record import LabelRecord
 from dsnet.data.store import StoreWriter
+from dsnet.data.store.record import LabelRecord
+from dsnet.drawing.comparison import choose_cases
 from dsnet.models import SRResNet, build, load_model, save_model
 from dsnet.training import settings as run_settings
 from dsnet.training.dataset import DeviceDataset, fold_split

@@ -5,8 +5,8 @@ import pytest
 
 from dsnet import _C
 from dsnet.data.phantom import KINDS, make_phantom
-from dsnet.labeling import _device
 from dsnet.labeling.edge_model import native_network
+from dsnet.labeling.gpu.engine import CudaEngine
 
 pytestmark = pytest.mark.gpu
 
@@ -15,7 +15,7 @@ UP, DOWN = ("images", "plans", "seeds"), ("masks", "trimaps", "priors", "cuts")
 
 def on_gpu(images, plans, seeds, workspace=None):
     """As `_C.cut_block`."""
-    engine = _device.CudaEngine(0)
+    engine = CudaEngine(0)
     block, stream = images.shape, engine.stream()
     found = {
         "masks": np.full(block, 7, np.uint8),

@@ -8,15 +8,15 @@ import dsnet
 from dsnet import _C
 from dsnet.data.phantom import KINDS, make_phantom
 from dsnet.labeling import (
-    _device,
     closed_form_matting,
     label_batch,
     trimap_from_mask,
     trimap_from_recist,
 )
-from dsnet.labeling._pipeline import MattingSettings, Pipeline
 from dsnet.labeling.edge_model import native_network
-from dsnet.labeling.matting import DEFAULT_RTOL
+from dsnet.labeling.gpu import engine
+from dsnet.labeling.gpu.pipeline import MattingSettings, Pipeline
+from dsnet.labeling.matting.closed_form import DEFAULT_RTOL
 from dsnet.labeling.soft_mask import PRIOR_WEIGHT
 
 pytestmark = pytest.mark.gpu
@@ -71,7 +71,7 @@ def test_sizes_and_bad_rows():
 def test_many_chunks_through_few_slots():
     images, _, marks = scene(50, 48)
     runs = Pipeline(
-        _device.CudaEngine(0), native_network(), MattingSettings(PRIOR_WEIGHT, DEFAULT_RTOL)
+        engine.CudaEngine(0), native_network(), MattingSettings(PRIOR_WEIGHT, DEFAULT_RTOL)
     )
     coordinates = np.stack([mark.coordinates for mark in marks])
     rows = runs.run(images, coordinates, 4, chunk=7)

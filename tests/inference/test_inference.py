@@ -9,14 +9,13 @@ import pytest
 import torch
 from torch import nn
 
-from dsnet import inference
 from dsnet import predict as command
 from dsnet.data.crop import Crop, cut_crop
 from dsnet.data.ct_image import apply_window
-from dsnet.data.deeplesion import read_annotations, read_crops
-from dsnet.data.record import LabelRecord
+from dsnet.data.datasets.deeplesion import read_annotations, read_crops
 from dsnet.data.store import StoreWriter
-from dsnet.inference import crop_settings, segment_slice
+from dsnet.data.store.record import LabelRecord
+from dsnet.inference import crop_settings, segment, segment_slice
 from dsnet.labeling import RecistMark, label_mask
 from dsnet.models import SRResNet, build, load_model, save_model
 from shared_data import shared
@@ -274,9 +273,9 @@ def test_deeplesions_marks_are_cut_as_for_training(tmp_path, model, monkeypatch)
     rows = read_annotations(shared("deeplesion", "DL_info.csv"))[:4]
     crops = [crop.image for _, crop in read_crops(rows, images)]
     echo = Echo()
-    real = inference._answers
+    real = segment._answers
     monkeypatch.setattr(
-        inference, "_answers", lambda model, *rest: (real(echo, *rest), real(model, *rest))[1]
+        segment, "_answers", lambda model, *rest: (real(echo, *rest), real(model, *rest))[1]
     )
     marks = str(shared("deeplesion", "DL_info.csv"))
     arguments = [model, "--images", str(images), "--annotations", marks, "--out", str(out)]

@@ -125,7 +125,7 @@ def report(compiled) -> dict:
 
 def cbam_launches(shape, dtype, channels_last: bool, extras: bool) -> list:
     """The launches of CBAM, forward and backward; extras: residual, prologue and batch norm."""
-    from dsnet_kernels import cbam_backward, cbam_forward
+    from dsnet_kernels.cbam import backward, forward
 
     c = shape[1]
     r = max(1, c // 16)
@@ -140,13 +140,13 @@ def cbam_launches(shape, dtype, channels_last: bool, extras: bool) -> list:
     mlp = weight(r, c), weight(r), weight(c, r), weight(c)
     norm = (weight(1), weight(1)) if extras else (None, None)
     residual, folded = (big(), weight(c)) if extras else (None, None)
-    with recording(cbam_forward, cbam_backward) as launches:
+    with recording(forward, backward) as launches:
         x = big()
         conv = weight(1, 2, 7, 7)
-        y, saved = cbam_forward.launch_cbam_forward(
+        y, saved = forward.launch_cbam_forward(
             x, *mlp, conv, None, *norm, None, None, extras, 1e-5, residual, folded, folded
         )
-        cbam_backward.launch_cbam_backward(
+        backward.launch_cbam_backward(
             big(), x, y, saved, *mlp, conv, None, norm[0], extras, dtype if extras else None,
             folded, folded,
         )  # fmt: skip
@@ -155,7 +155,7 @@ def cbam_launches(shape, dtype, channels_last: bool, extras: bool) -> list:
 
 def selective_fusion_launches(shape, dtype, channels_last: bool, extras: bool) -> list:
     """The launches of selective fusion; extras: both prologues and batch norm."""
-    from dsnet_kernels import selective_fusion_backward, selective_fusion_forward
+    from dsnet_kernels.selective_fusion import backward, forward
 
     c = shape[1]
     d = max(c // 16, 32)
@@ -170,12 +170,12 @@ def selective_fusion_launches(shape, dtype, channels_last: bool, extras: bool) -
     fc, a, b = weight(d, c), weight(c, d), weight(c, d)
     norm = (weight(d), weight(d)) if extras else (None, None)
     prologue = [weight(c) if extras else None for _ in range(4)]
-    with recording(selective_fusion_forward, selective_fusion_backward) as launches:
+    with recording(forward, backward) as launches:
         u, v = big(), big()
-        _, saved = selective_fusion_forward.launch_fusion_forward(
+        _, saved = forward.launch_fusion_forward(
             u, v, fc, None, a, None, b, None, *norm, None, None, extras, 1e-5, *prologue, 0.01
         )
-        selective_fusion_backward.launch_fusion_backward(
+        backward.launch_fusion_backward(
             big(), u, v, saved, fc, a, b, *norm, extras, *prologue, 0.01
         )
     return launches

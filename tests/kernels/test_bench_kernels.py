@@ -20,7 +20,10 @@ NO_GPU = pytest.mark.skipif(torch.cuda.is_available(), reason="for machines with
 
 def run(*options):
     return subprocess.run(
-        [sys.executable, "-m", "bench.kernels", *options], cwd=ROOT, capture_output=True, text=True
+        [sys.executable, "-m", "bench.speed.kernels", *options],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
     )
 
 
@@ -29,7 +32,7 @@ def test_without_cuda_it_says_so_in_one_line():
     done = run()
     assert done.returncode == 0, done.stderr
     assert done.stdout == (
-        "bench.kernels: not measured, no CUDA device; --small checks parity on the CPU\n"
+        "bench.speed.kernels: not measured, no CUDA device; --small checks parity on the CPU\n"
     )
 
 

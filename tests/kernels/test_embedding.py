@@ -1,14 +1,12 @@
 """The package inside someone else's project: through Hugging Face `kernels`, with the real one."""
 
 import copy
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
-sys.path.insert(0, str(Path(__file__).parent))
 from hosts import ConvCBAM, LinearCBAM, randomised
 
 FOLDER = Path(__file__).parents[2] / "kernels"

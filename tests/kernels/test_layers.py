@@ -3,15 +3,12 @@
 import copy
 import sys
 import time
-from pathlib import Path
 
 import pytest
 import torch
 
-from dsnet_kernels import CBAM, cbam, cbam_reference
-
-sys.path.insert(0, str(Path(__file__).parent))
 from compare import relative_rms
+from dsnet_kernels import CBAM, cbam, cbam_reference
 from hosts import LinearCBAM, randomised
 
 

@@ -17,8 +17,8 @@ from dsnet.labeling import (
     consensus,
     trimap_from_recist,
 )
+from dsnet.labeling.cut import CERTAIN, cut_recist
 from dsnet.labeling.edge_model import FEATURES, edge_features, lesion_evidence
-from dsnet.labeling.grabcut import CERTAIN, cut_recist
 from shared_data import shared
 
 images = hnp.arrays(

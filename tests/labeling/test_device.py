@@ -6,19 +6,18 @@ import types
 
 import numpy as np
 import pytest
-from host_engine import has_device
 
 from dsnet import _C
 from dsnet.data.phantom import make_phantom
 from dsnet.labeling import (
-    _device,
-    _device_arrays,
     closed_form_matting,
     label_batch,
     trimap_from_mask,
     trimap_from_raters,
     trimap_from_recist,
 )
+from dsnet.labeling.gpu import arrays, engine
+from host_engine import has_device
 
 
 class Array:
@@ -233,12 +232,12 @@ def test_trimaps_and_alphas_are_the_hosts(gpu, kind, batch):
     assert np.all(info.converged) and np.all(info.valid) and np.all(info.iterations > 0)
     assert np.all(info.residual <= 3e-6) and info.solver == "jacobi"
     assert np.shape(info.residual) == (images.shape[:1] if batch else ())
-    assert set(gpu.streams) == {7 if kind is Array else _device_arrays.LEGACY_STREAM}
+    assert set(gpu.streams) == {7 if kind is Array else arrays.LEGACY_STREAM}
 
 
 def test_batches_go_through_the_engine(gpu, monkeypatch):
     monkeypatch.setattr(_C, "cuda_device_count", lambda: 2)
-    monkeypatch.setattr(_device, "_pipelines", {})
+    monkeypatch.setattr(engine, "_pipelines", {})
     phantoms = [make_phantom("solid", 16, seed=i) for i in range(5)]
     images, marks = np.stack([p.image for p in phantoms]), [p.mark for p in phantoms]
     for device, stream in (("cuda", 70), ("cuda:1", 71), ("cuda", 70)):
@@ -250,7 +249,7 @@ def test_batches_go_through_the_engine(gpu, monkeypatch):
             assert np.array_equal(label.binary, want.binary)
             for stage in ("cut", "matting"):
                 assert label.seconds[stage] == pytest.approx(0.25 / 5, abs=0.01)
-    assert len(_device._pipelines) == 2
+    assert len(engine._pipelines) == 2
 
 
 def test_core_and_default_margins(gpu):
@@ -381,9 +380,9 @@ def test_other_devices_are_refused(device):
 
 def test_a_device_that_is_not_there_is_told(monkeypatch):
     monkeypatch.setattr(_C, "cuda_device_count", lambda: 2)
-    assert [_device.device_index(name) for name in ("cuda", "cuda:0", "cuda:1")] == [0, 0, 1]
+    assert [engine.device_index(name) for name in ("cuda", "cuda:0", "cuda:1")] == [0, 0, 1]
     with pytest.raises(RuntimeError, match="there is no cuda:2: this machine has 2 CUDA devices"):
-        _device.device_index("cuda:2")
+        engine.device_index("cuda:2")
 
 
 @pytest.mark.skipif(has_device(), reason="there is a CUDA device")

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dsnet.labeling.laplacian import matting_laplacian
+from dsnet.labeling.matting.laplacian import matting_laplacian
 
 
 def laplacian_by_formula(image, epsilon, window_radius):

@@ -13,13 +13,11 @@ from dsnet.labeling import (
     BACKGROUND,
     FOREGROUND,
     UNKNOWN,
-    _band_cholesky,
-    _compiled,
-    _solvers,
     closed_form_matting,
 )
-from dsnet.labeling.laplacian import matting_laplacian
-from dsnet.labeling.matting import TIGHT_RTOL
+from dsnet.labeling.matting import band_cholesky, compiled, solvers
+from dsnet.labeling.matting.closed_form import TIGHT_RTOL
+from dsnet.labeling.matting.laplacian import matting_laplacian
 
 ALL_SOLVERS = ("auto", "amg", "jacobi", "banded", "direct")
 
@@ -230,13 +228,13 @@ def test_band_cholesky(size, width, seed):
     matrix = lower @ lower.T + 0.1 * np.eye(size)
     row, column = (index.astype(np.int32) for index in np.nonzero(matrix))
     right = rng.standard_normal(size)
-    factor = _band_cholesky.pack(row, column, matrix[row, column], size, width, 0.5)
-    assert _band_cholesky.factorise(factor)
-    x = _band_cholesky.substitute(factor, right)
+    factor = band_cholesky.pack(row, column, matrix[row, column], size, width, 0.5)
+    assert band_cholesky.factorise(factor)
+    x = band_cholesky.substitute(factor, right)
     exact = np.linalg.solve(matrix + 0.5 * np.eye(size), right)
     np.testing.assert_allclose(x, exact, rtol=1e-9, atol=1e-9 * abs(exact).max())
-    indefinite = _band_cholesky.pack(row, column, -matrix[row, column], size, width, 0.0)
-    assert not _band_cholesky.factorise(indefinite)
+    indefinite = band_cholesky.pack(row, column, -matrix[row, column], size, width, 0.0)
+    assert not band_cholesky.factorise(indefinite)
 
 
 def test_compiles_without_a_folder_for_the_cache(monkeypatch):
@@ -245,9 +243,9 @@ def test_compiles_without_a_folder_for_the_cache(monkeypatch):
             raise RuntimeError("cannot cache function: no locator available")
         return numba_njit(**options)
 
-    numba_njit = _compiled.njit
-    monkeypatch.setattr(_compiled, "njit", njit)
-    double = _compiled.compiled(lambda x: 2 * x)
+    numba_njit = compiled.njit
+    monkeypatch.setattr(compiled, "njit", njit)
+    double = compiled.compiled(lambda x: 2 * x)
     assert double(4) == 8 and double.nopython_signatures
 
 
@@ -256,8 +254,8 @@ def test_singular_to_rounding_is_drawn_to_one_half():
     matrix = csr_matrix(np.array([[1.0, -1.0], [-1.0, 1.0]]))
     b = np.zeros(2)
     for x, definite in (
-        _solvers.solve_sparse(matrix, b),
-        _solvers.solve_banded(matrix, b, _solvers.Band.of(matrix)),
+        solvers.solve_sparse(matrix, b),
+        solvers.solve_banded(matrix, b, solvers.Band.of(matrix)),
     ):
         np.testing.assert_allclose(x, 0.5, atol=0.01)
         assert not definite

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from dsnet.data.record import LabelRecord
 from dsnet.data.store import StoreWriter
+from dsnet.data.store.record import LabelRecord
 from dsnet.training.dataset import (
     DeviceDataset,
     epoch_order,

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from dsnet.data.crop import Crop
-from dsnet.data.pictures import OutlinedPicture, read_pictures
+from dsnet.data.datasets.pictures import OutlinedPicture, read_pictures
 
 
 def find_image_mask_pictures(

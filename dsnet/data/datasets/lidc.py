@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from dsnet.data.crop import Crop
-from dsnet.data.pictures import OutlinedPicture, read_pictures
+from dsnet.data.datasets.pictures import OutlinedPicture, read_pictures
 
 
 def find_rater_pictures(root: str | Path) -> list[OutlinedPicture]:

@@ -17,8 +17,8 @@ from pathlib import Path
 
 import numpy as np
 
-from dsnet.data.reader import LabelStore
-from dsnet.data.record import LabelRecord, quantise
+from dsnet.data.store.reader import LabelStore
+from dsnet.data.store.record import LabelRecord, quantise
 
 # The paper's random split of the 1,500 images of LNSM (section IV-A).
 SPLIT = (1000, 400, 100)

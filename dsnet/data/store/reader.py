@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from dsnet.data.record import (
+from dsnet.data.store.record import (
     ARRAY_COLUMNS,
     LABEL_COLUMNS,
     STATUSES,

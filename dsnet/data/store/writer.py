@@ -1,7 +1,7 @@
 """The label store: a folder of Parquet shards and a small `manifest.json`.
 
     STORE/manifest.json           version, settings, creation time, counts, shards
-    STORE/shard-00000.parquet     rows as `dsnet.data.record` lays them out, zstd
+    STORE/shard-00000.parquet     rows as `dsnet.data.store.record` lays them out, zstd
 
 A shard is written under a temporary name, synced and renamed: it is there whole or not at
 all, and a killed run loses at most the rows since the last shard. Keys are unique, so
@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from dsnet import __version__
-from dsnet.data.reader import (
+from dsnet.data.store.reader import (
     FORMAT,
     MANIFEST,
     LabelStore,
@@ -29,7 +29,7 @@ from dsnet.data.reader import (
     shard_files,
     validate_store,
 )
-from dsnet.data.record import LabelRecord, encode, json_ready, schema, usual_score_columns
+from dsnet.data.store.record import LabelRecord, encode, json_ready, schema, usual_score_columns
 
 __all__ = ["LabelRecord", "LabelStore", "StoreWriter", "open_store", "validate_store"]
 

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from dsnet import _C
-from dsnet.labeling._device_arrays import Maker, address_of, read, require_same
 from dsnet.labeling.edge_model import native_network
+from dsnet.labeling.gpu.arrays import Maker, address_of, read, require_same
 
 # Images that share workspace at a time where shared memory does not hold one.
 _MOST_AT_A_TIME = 1024

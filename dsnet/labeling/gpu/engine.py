@@ -1,4 +1,4 @@
-"""Which GPU, and the engine that runs cuts and matting there; `_pipeline` is what it serves."""
+"""Which GPU, and the engine that runs cuts and matting there; `pipeline` is what it serves."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from dsnet import _C
-from dsnet.labeling._pipeline import MattingSettings, Pipeline
 from dsnet.labeling.edge_model import native_network
+from dsnet.labeling.gpu.pipeline import MattingSettings, Pipeline
 
 
 def device_index(device: str) -> int:
@@ -42,7 +42,7 @@ def device_index(device: str) -> int:
 
 
 class CudaEngine:
-    """Cuts and matting on a CUDA device; an `_pipeline.Engine`."""
+    """Cuts and matting on a CUDA device; a `pipeline.Engine`."""
 
     def __init__(self, device: int) -> None:
         self.device = device

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ._compiled import compiled
+from dsnet.labeling.matting.compiled import compiled
 
 BLOCK = 4
 

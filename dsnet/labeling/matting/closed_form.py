@@ -8,11 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from dsnet import _C
-
-from . import _device_arrays
-from . import _solvers as solvers
-from .constants import BACKGROUND, FOREGROUND, UNKNOWN
-from .laplacian import check_image, check_window, matting_system
+from dsnet.labeling.constants import BACKGROUND, FOREGROUND, UNKNOWN
+from dsnet.labeling.gpu import arrays
+from dsnet.labeling.matting import solvers
+from dsnet.labeling.matting.laplacian import check_image, check_window, matting_system
 
 SOLVERS = ("auto", "native", "amg", "jacobi", "banded", "direct")
 # Relative residuals. The native solver's default leaves alpha within 1e-3 of the exact solve
@@ -135,7 +134,7 @@ def closed_form_matting(
     IEEE TPAMI 30(2), 2008, equations 12 and 13. Elimination of the known pixels: Grady et
     al., "Random walks for interactive alpha-matting", VIIP 2005.
     """
-    if _device_arrays.is_on_device(image) or _device_arrays.is_on_device(trimap):
+    if arrays.is_on_device(image) or arrays.is_on_device(trimap):
         return _solve_on_device(
             image, trimap, solver, epsilon, window_radius, rtol, max_iterations,
             constraint_weight, prior, prior_weight,
@@ -200,7 +199,7 @@ def _solve_on_device(
     image, trimap, solver, epsilon, window_radius, rtol, max_iterations, constraint_weight, prior,
     prior_weight,
 ):  # fmt: skip
-    from ._device_labeling import matting_on_device
+    from dsnet.labeling.gpu.batches import matting_on_device
 
     rtol = DEFAULT_RTOL if rtol is None else rtol
     _check_options(solver, rtol, max_iterations, constraint_weight)

@@ -48,7 +48,7 @@ def matting_laplacian(image, unknown=None, *, epsilon=1e-7, window_radius=1):
     """
     from scipy.sparse import csr_matrix
 
-    from . import _laplacian_kernels as kernels
+    from dsnet.labeling.matting import laplacian_compiled as kernels
 
     image = check_image(image)
     window = check_window(image, epsilon, window_radius)
@@ -96,7 +96,7 @@ def matting_system(
     """
     from scipy.sparse import csr_matrix
 
-    from . import _laplacian_kernels as kernels
+    from dsnet.labeling.matting import laplacian_compiled as kernels
 
     window = check_window(image, epsilon, window_radius)
     touched = kernels.touched_windows(unknown, *window)

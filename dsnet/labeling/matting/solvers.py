@@ -139,7 +139,7 @@ class Band:
 
 def solve_banded(matrix, b, band):
     """Cholesky within the band; returns x and whether the matrix was definite."""
-    from . import _band_cholesky as cholesky
+    from dsnet.labeling.matting import band_cholesky as cholesky
 
     size = len(b)
     right = np.empty_like(b)

@@ -21,17 +21,7 @@ reads x only. A tie's gradient goes to the first of the equal values, as in max_
 
 import torch
 
-from .cbam_forward import CbamSaved
-from .cbam_gates import (
-    conv_weight_gradient_kernel,
-    conv_weight_join_kernel,
-    map_block,
-    maps_gradient_kernel,
-    mlp_gradient_kernel,
-    mlp_weight_gradient_kernel,
-    norm_gradient_kernel,
-)
-from .launch import (
+from ..launch import (
     SPARE_REGISTERS,
     ceil_div,
     dense,
@@ -45,6 +35,16 @@ from .launch import (
     triton,
     walk,
     walk_across,
+)
+from .forward import CbamSaved
+from .gates import (
+    conv_weight_gradient_kernel,
+    conv_weight_join_kernel,
+    map_block,
+    maps_gradient_kernel,
+    mlp_gradient_kernel,
+    mlp_weight_gradient_kernel,
+    norm_gradient_kernel,
 )
 
 

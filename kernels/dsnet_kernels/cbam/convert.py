@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-from .modules import CBAM, gate
+from .module import CBAM, gate
 
 
 class Gates(NamedTuple):

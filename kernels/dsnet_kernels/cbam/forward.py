@@ -14,8 +14,7 @@ from typing import NamedTuple
 
 import torch
 
-from .cbam_gates import channel_gate_kernel, logit_norm_kernel, map_block, spatial_logit_kernel
-from .launch import (
+from ..launch import (
     SPARE_REGISTERS,
     ceil_div,
     dense,
@@ -30,6 +29,7 @@ from .launch import (
     walk,
     walk_across,
 )
+from .gates import channel_gate_kernel, logit_norm_kernel, map_block, spatial_logit_kernel
 
 
 @triton.jit

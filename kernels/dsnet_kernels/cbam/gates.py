@@ -4,7 +4,7 @@ The channel gate works on [N, C], the spatial gate on maps of one and two channe
 arithmetic is in float32; names as in `cbam_forward`.
 """
 
-from .launch import power_of_two, tl, triton
+from ..launch import power_of_two, tl, triton
 
 
 def map_block(pixels: int) -> int:

@@ -7,8 +7,8 @@ of implus/PytorchInsight's SK bottleneck (`conv_fc1`, `bn_fc1`, `conv_fc2`) into
 import torch
 from torch import nn
 
-from .cbam import cbam
-from .selective_fusion import selective_fusion
+from ..selective_fusion.op import selective_fusion
+from .op import cbam
 
 
 class CBAM(nn.Module):

@@ -10,9 +10,7 @@ import contextlib
 import torch
 import torch.nn.functional as F
 
-from .cbam_backward import allocate_cbam_gradients, launch_cbam_backward
-from .cbam_forward import CbamSaved, allocate_cbam, launch_cbam_forward
-from .launch import (
+from ..launch import (
     NAMESPACE,
     Tile,
     blend,
@@ -24,6 +22,8 @@ from .launch import (
     runs_kernels,
     tune,
 )
+from .backward import allocate_cbam_gradients, launch_cbam_backward
+from .forward import CbamSaved, allocate_cbam, launch_cbam_forward
 
 OptionalTensor = torch.Tensor | None
 

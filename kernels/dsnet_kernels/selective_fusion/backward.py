@@ -15,7 +15,7 @@ With u' and v' behind their prologues, gate = sigmoid(l), out = gate u' + (1 - g
 
 import torch
 
-from .launch import (
+from ..launch import (
     SPARE_REGISTERS,
     ceil_div,
     dense,
@@ -29,8 +29,8 @@ from .launch import (
     triton,
     walk,
 )
-from .selective_fusion_forward import FusionSaved, folded, prologue_of
-from .selective_fusion_gate import (
+from .forward import FusionSaved, folded, prologue_of
+from .gate import (
     fusion_hidden_gradient_kernel,
     fusion_norm_gradient_kernel,
     fusion_pooled_gradient_kernel,

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import torch
 
-from .launch import (
+from ..launch import (
     SPARE_REGISTERS,
     ceil_div,
     dense,
@@ -29,7 +29,7 @@ from .launch import (
     triton,
     walk,
 )
-from .selective_fusion_gate import fusion_gate_kernel, fusion_hidden_kernel, fusion_norm_kernel
+from .gate import fusion_gate_kernel, fusion_hidden_kernel, fusion_norm_kernel
 
 
 @triton.jit

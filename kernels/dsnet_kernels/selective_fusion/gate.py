@@ -5,7 +5,7 @@ norm, which couples the batch, and of the weights' gradients, which sum over it 
 arithmetic is in float32; names as in `cbam_forward`.
 """
 
-from .launch import tl, triton
+from ..launch import tl, triton
 
 
 @triton.jit

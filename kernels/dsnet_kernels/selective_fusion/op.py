@@ -9,7 +9,7 @@ import contextlib
 import torch
 import torch.nn.functional as F
 
-from .launch import (
+from ..launch import (
     NAMESPACE,
     Tile,
     blend,
@@ -21,8 +21,8 @@ from .launch import (
     runs_kernels,
     tune,
 )
-from .selective_fusion_backward import allocate_fusion_gradients, launch_fusion_backward
-from .selective_fusion_forward import FusionSaved, allocate_fusion, launch_fusion_forward
+from .backward import allocate_fusion_gradients, launch_fusion_backward
+from .forward import FusionSaved, allocate_fusion, launch_fusion_forward
 
 OptionalTensor = torch.Tensor | None
 

@@ -26,7 +26,7 @@ WRITES = {"apply_kernel": (True, True), "input_gradient_kernel": (True, True),
 
 def compile_all(*options) -> list[dict]:
     """The report on every kernel of CBAM, from a process in which nothing is interpreted."""
-    program = Path(__file__).parent / "ahead_of_time.py"
+    program = Path(__file__).parents[1] / "ahead_of_time.py"
     environment = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"}
     done = subprocess.run(
         [sys.executable, program, "--operation", "cbam", *map(str, options)],

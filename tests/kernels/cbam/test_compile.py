@@ -2,15 +2,13 @@
 
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import torch
+from test_cbam import KINDS, gradient_for, make_inputs
 from torch._dynamo.testing import CompileCounterWithBackend
 
-sys.path.insert(0, str(Path(__file__).parent))
 from compare import relative_rms, run
-from test_cbam import KINDS, gradient_for, make_inputs
 
 
 def operators(ops):

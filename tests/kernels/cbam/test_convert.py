@@ -1,16 +1,11 @@
 """CBAMs written elsewhere become ours: equal outputs, equal gradients, or a clear error."""
 
-import sys
-from pathlib import Path
-
 import pytest
 import torch
 from torch import nn
 
 from dsnet_kernels import CBAM
-from dsnet_kernels.convert import find_gates, from_module, replace
-
-sys.path.insert(0, str(Path(__file__).parent))
+from dsnet_kernels.cbam.convert import find_gates, from_module, replace
 from hosts import ConvCBAM, ConvChannelAttention, LinearCBAM, randomised
 
 HOSTS = {

@@ -1,17 +1,13 @@
 """CBAM's kernels on memory of every kind: strided, expanded, sliced, beyond 2^31 elements."""
 
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-
-sys.path.insert(0, str(Path(__file__).parent))
-from compare import relative_rms, run
 from test_cbam import gradient_for, make_inputs
+
+from compare import relative_rms, run
 
 STRIDED = {
     "batch step": lambda x: x.repeat(2, 1, 1, 1)[::2],

@@ -1,12 +1,8 @@
 """CBAM's kernels against the reference: values, gradients, layouts, sizes, ties, NaN."""
 
-import sys
-from pathlib import Path
-
 import pytest
 import torch
 
-sys.path.insert(0, str(Path(__file__).parent))
 from compare import compare, relative_rms, run
 
 KINDS = {

@@ -1,15 +1,13 @@
 """Selective fusion under torch.library's checks, torch.compile, fake tensors and autocast."""
 
 import sys
-from pathlib import Path
 
 import pytest
 import torch
+from test_selective_fusion import KINDS, gradient_for, make_inputs
 from torch._dynamo.testing import CompileCounterWithBackend
 
-sys.path.insert(0, str(Path(__file__).parent))
 from compare import relative_rms, run
-from test_selective_fusion import KINDS, gradient_for, make_inputs
 
 NAMES = (
     "u", "v", "fc_weight", "fc_bias", "a_weight", "a_bias", "b_weight", "b_bias", "norm_weight",

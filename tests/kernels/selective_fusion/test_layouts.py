@@ -1,18 +1,16 @@
 """Selective fusion's kernels on memory of every kind: strided, expanded, sliced, far apart."""
 
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-
-sys.path.insert(0, str(Path(__file__).parent))
-from compare import relative_rms, run
 from test_cbam_layouts import LAYOUTS_BEYOND_32_BITS, STRIDED
 from test_selective_fusion import gradient_for, make_inputs
+
+from compare import relative_rms, run
 
 
 @pytest.mark.parametrize("layout", STRIDED)

@@ -8,10 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from dsnet_kernels import SelectiveFusion
-
-sys.path.insert(0, str(Path(__file__).parent))
 from compare import relative_rms
+from dsnet_kernels import SelectiveFusion
 from hosts import randomised
 
 
@@ -117,7 +115,7 @@ def test_kernelize_swaps_a_hosts_forward(device):
     kernels = pytest.importorskip("kernels", reason="needs Hugging Face kernels")
     if not hasattr(kernels, "get_local_kernel"):
         pytest.skip("the folder kernels/ hides the package `kernels`")
-    folder = Path(__file__).parents[2] / "kernels"
+    folder = Path(__file__).parents[3] / "kernels"
     loaded = kernels.get_local_kernel(folder)
     host = randomised(HostSelection(16, 4)).to(device)
     layer = kernels.LocalLayerRepository(folder, layer_name="SelectiveFusion")

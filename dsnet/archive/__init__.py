@@ -1,0 +1,1 @@
+"""Label a whole archive into a store."""

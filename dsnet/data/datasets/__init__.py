@@ -1,0 +1,1 @@
+"""One data set a file: what lies on disk becomes crops, marks and masks."""

@@ -1,0 +1,1 @@
+"""Pictures of labels and predictions: tiles, and what is made of them."""

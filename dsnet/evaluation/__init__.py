@@ -1,0 +1,1 @@
+"""Scores of trained networks on held-out cases, and their report."""

@@ -1,0 +1,1 @@
+"""Labels on a CUDA device: which one, chunks in flight, arrays that live there."""
