@@ -8,13 +8,12 @@
 
 from . import layers
 from .cbam.convert import from_module
-from .cbam.module import CBAM, SelectiveFusion
-from .cbam.op import cbam, cbam_reference, warmup_cbam
-from .selective_fusion.op import (
-    selective_fusion,
-    selective_fusion_reference,
-    warmup_selective_fusion,
-)
+from .cbam.module import CBAM
+from .cbam.op import cbam, warmup_cbam
+from .cbam.reference import cbam_reference
+from .selective_fusion.module import SelectiveFusion
+from .selective_fusion.op import selective_fusion, warmup_selective_fusion
+from .selective_fusion.reference import selective_fusion_reference
 
 __all__ = [
     "CBAM",

@@ -1,30 +1,36 @@
 """What every operation needs to launch: Triton where it is there, memory layouts, tile sizes."""
 
 import contextlib
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
-try:
-    import triton
-    import triton.language as tl
+if TYPE_CHECKING:
+    # A kernel is another language in Python's clothes: a type checker shall not read it as Python.
+    triton: Any = None
 
-    HAS_TRITON = True
-    INTERPRETED = bool(triton.knobs.runtime.interpret)
-except ImportError:
+    class tl(Any): ...
+else:
+    try:
+        import triton
+        import triton.language as tl
+    except ImportError:
 
-    class _Absent:
-        """Lets the kernels' decorators and annotations stand where Triton is not installed."""
+        class _Absent:
+            """Lets the kernels' decorators and annotations stand where Triton is not installed."""
 
-        constexpr = int
+            constexpr = int
 
-        @staticmethod
-        def jit(function):
-            return function
+            @staticmethod
+            def jit(function):
+                return function
 
-    triton = tl = _Absent()
-    HAS_TRITON = INTERPRETED = False
+        triton = tl = _Absent()
 
+HAS_TRITON = hasattr(triton, "language")
+INTERPRETED = HAS_TRITON and bool(triton.knobs.runtime.interpret)
+OptionalTensor = torch.Tensor | None
 KERNEL_DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 MOST_SPLITS = 256
 # Kernels keep a sample's pixel index, and a block's lane times the pixel stride, in 32 bits.
@@ -202,26 +208,38 @@ def on_device_of(x: torch.Tensor):
     return torch.cuda.device(x.device) if x.is_cuda else contextlib.nullcontext()
 
 
-def check(name: str, tensor, shape: tuple, like: torch.Tensor, optional: bool = False) -> None:
+def check(
+    name: str, tensor: Any, shape: tuple[int, ...], like: torch.Tensor, optional: bool = False
+) -> None:
     """Raise unless the tensor has this shape and lies on the same device; -1 is any size."""
-    if tensor is None:
-        if optional:
-            return
-        raise TypeError(f"{name} is None; a tensor of shape {list(shape)} is needed")
+    if tensor is None and optional:
+        return
     if not isinstance(tensor, torch.Tensor):
-        raise TypeError(f"{name} is a {type(tensor).__name__}; a tensor is needed")
+        got = "None" if tensor is None else f"a {type(tensor).__name__}"
+        raise TypeError(f"{name} must be a tensor of shape {_spelt(shape)}, got {got}")
     fits = tensor.dim() == len(shape) and all(
         want in (-1, got) for got, want in zip(tensor.shape, shape, strict=True)
     )
     if not fits:
-        raise ValueError(f"{name} has shape {list(tensor.shape)}; {list(shape)} is needed")
+        raise ValueError(f"{name} must have shape {_spelt(shape)}, got {list(tensor.shape)}")
     if not tensor.dtype.is_floating_point:
-        raise TypeError(f"{name} is {tensor.dtype}; a floating-point tensor is needed")
+        raise TypeError(f"{name} must be a floating-point tensor, got {tensor.dtype}")
     if tensor.device != like.device:
-        raise ValueError(f"{name} is on {tensor.device}, the input on {like.device}")
+        raise ValueError(f"{name} must be on {like.device} as the input, got {tensor.device}")
 
 
-def tune(operation: str, channels_last: bool, measure) -> dict[Tile, float]:
+def _spelt(shape: tuple[int, ...]) -> str:
+    return f"[{', '.join('any' if size == -1 else str(size) for size in shape)}]"
+
+
+def at_least_1(**sizes: int) -> None:
+    """Raise for a size below 1, by its name."""
+    for name, value in sizes.items():
+        if value < 1:
+            raise ValueError(f"{name} must be at least 1, got {value}")
+
+
+def tune(operation: str, channels_last: bool, measure: Callable[[], float]) -> dict[Tile, float]:
     """Keep the tile under which `measure()` is least, for this process; every tile's measure."""
     before = _chosen.get((operation, channels_last))
     measured = {}
@@ -229,13 +247,13 @@ def tune(operation: str, channels_last: bool, measure) -> dict[Tile, float]:
         for tile in TILES[channels_last]:
             choose_tile(operation, channels_last, tile)
             measured[tile] = measure()
-        before = min(measured, key=measured.get)
+        before = min(measured, key=measured.__getitem__)
     finally:
         choose_tile(operation, channels_last, before)
     return measured
 
 
-def gpu_milliseconds(run, repeats: int = 20) -> float:
+def gpu_milliseconds(run: Callable[[], None], repeats: int = 20) -> float:
     """Median time of `run()` on the current CUDA stream, after two runs that are not counted."""
     events = [[torch.cuda.Event(enable_timing=True) for _ in range(2)] for _ in range(repeats)]
     run()
@@ -246,6 +264,69 @@ def gpu_milliseconds(run, repeats: int = 20) -> float:
         end.record()
     torch.cuda.synchronize()
     return sorted(start.elapsed_time(end) for start, end in events)[repeats // 2]
+
+
+class Random(NamedTuple):
+    """Makers of random tensors: of an operation's images and of its float32 parameters."""
+
+    image: Callable[..., torch.Tensor]
+    weight: Callable[..., torch.Tensor]
+
+
+def random_tensors(dtype: torch.dtype, channels_last: bool, device, gradients: bool) -> Random:
+    """Makers of what a warm-up gives an operation, from sizes to a tensor.
+
+    Raises
+    ------
+    ValueError
+        For a device and a dtype that run no kernels.
+    """
+    if not runs_kernels(torch.empty(0, dtype=dtype, device=device)):
+        raise ValueError(
+            f"device and dtype must be ones that run kernels, got {device} and {dtype}: nothing "
+            "would be compiled"
+        )
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+
+    def image(*sizes: int) -> torch.Tensor:
+        values = torch.randn(sizes, device=device, dtype=dtype)
+        return values.contiguous(memory_format=layout).requires_grad_(gradients)
+
+    def weight(*sizes: int) -> torch.Tensor:
+        return torch.randn(sizes, device=device, requires_grad=gradients)
+
+    return Random(image, weight)
+
+
+def warm_up(
+    operation: Callable[..., torch.Tensor],
+    calls: list[dict[str, Any]],
+    *,
+    channels_last: bool,
+    backward: bool,
+    find_tile: bool,
+) -> dict[Tile, float]:
+    """Run the operation with each of these arguments, or time it under each tile.
+
+    Returns milliseconds of all calls together for each tile; empty without `find_tile`.
+    """
+
+    def run() -> None:
+        for given in calls:
+            out = operation(**given)
+            if backward:
+                tensors = [value for value in given.values() if isinstance(value, torch.Tensor)]
+                leaves = [tensor for tensor in tensors if tensor.requires_grad]
+                torch.autograd.grad(out, leaves, torch.ones_like(out))
+
+    if not calls:
+        return {}
+    first = next(iter(calls[0].values()))
+    with on_device_of(first), torch.enable_grad():
+        if find_tile:
+            return tune(operation.__name__, channels_last, lambda: gpu_milliseconds(run))
+        run()
+    return {}
 
 
 def no_autocast(x: torch.Tensor):
@@ -263,6 +344,23 @@ def blend(running_mean, running_var, mean, var, count, momentum) -> None:
     with torch.no_grad():
         running_mean.lerp_(mean.to(running_mean.dtype), momentum)
         running_var.lerp_((var * (count / (count - 1))).to(running_var.dtype), momentum)
+
+
+def norm_arguments(norm: Any) -> dict[str, Any]:
+    """What an operation needs of a batch norm module; counts the batch as that module would."""
+    if norm.momentum is None:
+        raise ValueError("norm.momentum must be a number, got None (a cumulative average)")
+    if norm.training and norm.num_batches_tracked is not None:
+        norm.num_batches_tracked.add_(1)
+    return {
+        "norm_weight": norm.weight,
+        "norm_bias": norm.bias,
+        "running_mean": norm.running_mean,
+        "running_var": norm.running_var,
+        "training": norm.training,
+        "momentum": norm.momentum,
+        "eps": norm.eps,
+    }
 
 
 def no_double_backward(operation: str):

@@ -1,7 +1,7 @@
 """Stateless layers for Hugging Face `kernels`: `kernelize` puts their forward into a host's module.
 
 The host's module keeps its parameters and their names. `CBAM` and `CBAMMeanFirst` find them in any
-layout that `dsnet_kernels.convert` knows; which of the two a host needs depends on the order in
+layout that `cbam.convert` knows; which of the two a host needs depends on the order in
 which it concatenates the pooled maps. `SelectiveFusion` takes the layers of implus/PytorchInsight
 by their names.
 """
@@ -10,7 +10,8 @@ import torch
 from torch import nn
 
 from .cbam.convert import find_gates
-from .cbam.module import gate, select
+from .cbam.module import gate
+from .selective_fusion.module import select
 
 
 class CBAM(nn.Module):

@@ -10,8 +10,10 @@ import argparse
 import contextlib
 import inspect
 import json
+import os
 import re
 import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -181,38 +183,63 @@ def selective_fusion_launches(shape, dtype, channels_last: bool, extras: bool) -
     return launches
 
 
+def compile_apart(*options) -> list[dict]:
+    """What the program reports, from a process of its own, in which nothing is interpreted."""
+    environment = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"}
+    done = subprocess.run(
+        [sys.executable, __file__, *map(str, options)],
+        capture_output=True, text=True, env=environment,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
 OPERATIONS = {"cbam": cbam_launches, "selective_fusion": selective_fusion_launches}
+LAYOUTS = ("nchw", "nhwc")
 SHAPE = (4, 64, 256, 256)
+ODD_SHAPE = (3, 67, 5, 7)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--operation", choices=OPERATIONS, nargs="+", default=list(OPERATIONS))
     parser.add_argument("--arch", type=int, nargs="+", default=[90])
-    parser.add_argument("--layout", choices=["nchw", "nhwc"], nargs="+", default=["nchw", "nhwc"])
+    parser.add_argument(
+        "--streams-arch", type=int, nargs="+", default=[],
+        help="further ones, for the kernels alone that walk a tensor of x's size",
+    )  # fmt: skip
+    parser.add_argument("--layout", choices=LAYOUTS, nargs="+", default=LAYOUTS)
     parser.add_argument("--dtype", nargs="+", default=["bfloat16", "float32"])
     parser.add_argument("--shape", type=int, nargs=4, default=SHAPE)
     parser.add_argument("--plain", action="store_true", help="without residual, prologue, norm")
+    parser.add_argument("--odd", action="store_true", help="also a shape that nothing divides")
     options = parser.parse_args()
+    cases = [
+        (options.shape, layout, dtype, options.streams_arch, False)
+        for layout in options.layout
+        for dtype in options.dtype
+    ]
+    if options.odd:
+        cases.append((ODD_SHAPE, "nchw", "float16", [], True))
     for operation in options.operation:
-        for layout in options.layout:
-            for dtype in options.dtype:
-                launches = OPERATIONS[operation](
-                    options.shape, getattr(torch, dtype), layout == "nhwc", not options.plain
-                )
-                for kernel, grid, args, given in launches:
-                    for arch in options.arch:
-                        line = {
-                            "operation": operation, "kernel": kernel.fn.__name__, "arch": arch,
-                            "layout": layout, "dtype": dtype, "programs": grid[0],
-                        }  # fmt: skip
-                        line |= report(compile_launch(kernel, args, given, arch))
-                        if "BLOCK_C" in given and "BLOCK_P" in given:
-                            values = given["BLOCK_C"] * given["BLOCK_P"]
-                            size = getattr(torch, dtype).itemsize
-                            # 16-byte loads a thread needs for one tensor's tile.
-                            line["tile_loads"] = values * size / (512 * given["num_warps"])
-                        print(json.dumps(line), flush=True)
+        for shape, layout, dtype, streams_arch, odd in cases:
+            launches = OPERATIONS[operation](
+                shape, getattr(torch, dtype), layout == "nhwc", not options.plain
+            )
+            for kernel, grid, args, given in launches:
+                streams = "BLOCK_C" in given and "BLOCK_P" in given
+                for arch in options.arch + streams * streams_arch:
+                    line = {
+                        "operation": operation, "kernel": kernel.fn.__name__, "arch": arch,
+                        "layout": layout, "dtype": dtype, "odd": odd, "programs": grid[0],
+                    }  # fmt: skip
+                    line |= report(compile_launch(kernel, args, given, arch))
+                    if streams:
+                        values = given["BLOCK_C"] * given["BLOCK_P"]
+                        size = getattr(torch, dtype).itemsize
+                        # 16-byte loads a thread needs for one tensor's tile.
+                        line["tile_loads"] = values * size / (512 * given["num_warps"])
+                    print(json.dumps(line), flush=True)
 
 
 if __name__ == "__main__":

@@ -6,13 +6,16 @@ package has a name of its own, so that other tests in this process find `dsnet_k
 do.
 """
 
+import dataclasses
 import importlib.util
 import os
 import sys
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import pytest
 import torch
+
+pytest.register_assert_rewrite("compare", "suites")
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 INTERPRETED_NAME = "dsnet_kernels_interpreted"
@@ -60,6 +63,51 @@ def ops() -> ModuleType:
 @pytest.fixture(scope="session")
 def launch(ops) -> ModuleType:
     return sys.modules[ops.__name__ + ".launch"]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def interpreter_without_waste():
+    """Triton's language is replaced once for a file of tests, and integers are not checked.
+
+    The interpreter looks through all of the language at every launch, and again at every call of
+    a device function, `tl.sum` among them; it computes every index again in 64 bits to see
+    whether it fits. That is half of the time of kernels as small as these. Where an index may be
+    large, `overflow_is_an_error` has the second back.
+    """
+    if DEVICE == "cuda":
+        yield
+        return
+    from triton.runtime import interpreter
+
+    patch_language, scopes = interpreter._patch_lang, {}
+
+    def patch(function):
+        # What is to be replaced is what the function's module knows of the language.
+        module = id(function.__globals__)
+        if module not in scopes:
+            scopes[module] = patch_language(function)
+        return SimpleNamespace(restore=lambda: None)
+
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(interpreter, "_patch_lang", patch)
+        builder = interpreter.interpreter_builder
+        unchecked = dataclasses.replace(builder.options, sanitize_overflow=False)
+        monkeypatch.setattr(builder, "options", unchecked)
+        yield
+    for scope in reversed(scopes.values()):
+        scope.restore()
+
+
+@pytest.fixture
+def overflow_is_an_error(monkeypatch):
+    """The interpreter stops where an integer does not fit its type."""
+    if DEVICE == "cuda":
+        pytest.skip("a GPU's kernels do not check their integers")
+    from triton.runtime import interpreter
+
+    builder = interpreter.interpreter_builder
+    checked = dataclasses.replace(builder.options, sanitize_overflow=True)
+    monkeypatch.setattr(builder, "options", checked)
 
 
 @pytest.fixture(autouse=True)

@@ -48,11 +48,13 @@ def test_every_snippet_runs(tmp_path):
             subprocess.run([sys.executable, *shlex.split(words)[1:]], stdout=out, check=True)
     blocks = snippets("python")
     assert len(blocks) >= 5
+    # `hosts`, and what this process was given, if anything.
+    path = [str(Path(__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])]
     program = PRELUDE + "".join(block + CHECK for block in blocks)
     done = subprocess.run(
         [sys.executable, "-c", program],
         cwd=tmp_path,
-        env=os.environ | {"PYTHONPATH": str(Path(__file__).parent), "TRITON_INTERPRET": "0"},
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(path), "TRITON_INTERPRET": "0"},
         capture_output=True,
         text=True,
     )

@@ -1,28 +1,32 @@
-"""The single file stands alone: imported in an empty folder, it computes what the package does."""
+"""A single file stands alone: imported in an empty folder, it computes what the package does."""
 
+import importlib.util
 import os
 import subprocess
 import sys
 
 import pytest
 import torch
+import triton
 
 import dsnet_kernels
-from dsnet_kernels.single_file import OPERATIONS, single_file
+from dsnet_kernels.single_file import OPERATIONS, main, single_file
 
-# Runs in the empty folder: what the file computes, and which modules it pulled in.
+# Runs in the empty folder: what the files compute, and which modules they pulled in.
 PROGRAM = """
-import sys
+import importlib, sys
 import torch
-import {operation} as alone
 
+results = {}
+for operation, arguments in torch.load("arguments.pt").items():
+    alone = importlib.import_module(operation)
+    leaves = {name: value.requires_grad_() for name, value in arguments.items()}
+    y = getattr(alone, operation)(**leaves)
+    y.square().sum().backward()
+    results[operation] = [y.detach(), *(leaf.grad for leaf in leaves.values())]
+    print(operation, alone.INTERPRETED)
 assert not [name for name in sys.modules if name.split(".")[0] in ("dsnet", "dsnet_kernels")]
-arguments = torch.load("arguments.pt")
-leaves = {{name: value.requires_grad_() for name, value in arguments.items()}}
-y = alone.{operation}(**leaves)
-y.square().sum().backward()
-torch.save([y.detach(), *(leaf.grad for leaf in leaves.values())], "results.pt")
-print(alone.INTERPRETED)
+torch.save(results, "results.pt")
 """
 
 
@@ -35,7 +39,7 @@ def arguments(operation):
     sizes = {
         "cbam": {
             "x": (2, 8, 5, 6), "fc1_weight": (2, 8), "fc1_bias": (2,), "fc2_weight": (8, 2),
-            "fc2_bias": (8,), "conv_weight": (1, 2, 7, 7),
+            "fc2_bias": (8,), "conv_weight": (1, 2, 3, 3),
         },
         "selective_fusion": {
             "u": (2, 8, 5, 6), "v": (2, 8, 5, 6), "fc_weight": (3, 8), "fc_bias": (3,),
@@ -45,59 +49,86 @@ def arguments(operation):
     return {name: normal(*size) for name, size in sizes[operation].items()}
 
 
-@pytest.mark.parametrize("interpreted", [False, True])
-@pytest.mark.parametrize("operation", OPERATIONS)
-def test_the_file_alone_computes_the_same(tmp_path, operation, interpreted):
-    """On the CPU: the reference, and the Triton kernels interpreted."""
+@pytest.fixture
+def files(tmp_path):
+    """The operations as files of an otherwise empty folder."""
+    for operation in OPERATIONS:
+        (tmp_path / f"{operation}.py").write_text(single_file(operation))
+    return tmp_path
+
+
+def check(results):
+    """Each operation's output and gradients are those of the package's reference."""
+    for operation in OPERATIONS:
+        given = arguments(operation)
+        leaves = [value.requires_grad_() for value in given.values()]
+        y = getattr(dsnet_kernels, f"{operation}_reference")(**given)
+        y.square().sum().backward()
+        want = [y.detach(), *(leaf.grad for leaf in leaves)]
+        for got, expected in zip(results[operation], want, strict=True):
+            torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-6)
+
+
+def test_the_files_alone_compute_the_same(files):
+    """In a process of their own, where the Triton kernels are interpreted on the CPU."""
     environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
-    environment["TRITON_INTERPRET"] = str(int(interpreted))
-    for name, text in (
-        (f"{operation}.py", single_file(operation)),
-        ("program.py", PROGRAM.format(operation=operation)),
-    ):
-        (tmp_path / name).write_text(text)
-    inputs = arguments(operation)
-    torch.save(inputs, tmp_path / "arguments.pt")
+    torch.save({name: arguments(name) for name in OPERATIONS}, files / "arguments.pt")
     done = subprocess.run(
-        [sys.executable, "program.py"],
-        cwd=tmp_path,
-        env=environment,
+        [sys.executable, "-c", PROGRAM],
+        cwd=files,
+        env=environment | {"TRITON_INTERPRET": "1"},
         capture_output=True,
         text=True,
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.strip() == str(interpreted)
-    leaves = [value.requires_grad_() for value in inputs.values()]
-    y = getattr(dsnet_kernels, f"{operation}_reference")(**inputs)
-    y.square().sum().backward()
-    want = [y.detach(), *(leaf.grad for leaf in leaves)]
-    for got, expected in zip(torch.load(tmp_path / "results.pt"), want, strict=True):
-        torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-6)
+    assert done.stdout.splitlines() == [f"{operation} True" for operation in OPERATIONS]
+    check(torch.load(files / "results.pt"))
 
 
-def test_the_command_prints_the_file():
-    done = subprocess.run(
-        [sys.executable, "-m", "dsnet_kernels.single_file", OPERATIONS[0]],
-        capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    assert done.stdout == single_file(OPERATIONS[0])
-    compile(done.stdout, "single.py", "exec")
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_a_file_defines_kernels_to_compile(files, operation, monkeypatch):
+    """As on a machine with a GPU; on the CPU the reference answers."""
+    monkeypatch.delenv("TRITON_INTERPRET", raising=False)
+    spec = importlib.util.spec_from_file_location(f"alone_{operation}", files / f"{operation}.py")
+    alone = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(alone)
+    assert alone.HAS_TRITON
+    assert not alone.INTERPRETED
+    kernels = [name for name in vars(alone) if name.endswith("_kernel")]
+    assert kernels
+    assert all(isinstance(getattr(alone, name), triton.JITFunction) for name in kernels)
+    given = arguments(operation)
+    want = getattr(dsnet_kernels, f"{operation}_reference")(**given)
+    assert torch.equal(getattr(alone, operation)(**given), want)
+
+
+def test_the_command_prints_the_file(monkeypatch, capsys):
+    """As `python -m` calls it, which the README's test does."""
+    monkeypatch.setattr(sys, "argv", ["single_file", OPERATIONS[0]])
+    main()
+    assert capsys.readouterr().out == single_file(OPERATIONS[0])
 
 
 def test_other_names_are_refused():
-    with pytest.raises(ValueError, match="operation is 'layers'"):
+    words = "operation must be one of cbam, selective_fusion, got 'layers'"
+    with pytest.raises(ValueError, match=words):
         single_file("layers")
 
 
 def test_names_that_two_modules_define_are_refused(tmp_path, monkeypatch):
     """Laid one after the other, the second would silently take the first's place."""
-    (tmp_path / "helper.py").write_text('"""Help."""\nSIZE = 1\n\ndef f():\n    return SIZE\n')
-    text = '"""Operate."""\nfrom .helper import f\n\n{}\n\ndef cbam():\n    return f()\n'
-    (tmp_path / "cbam.py").write_text(text.format("LENGTHS = [SIZE for SIZE in (2, 3)]"))
+    folder = tmp_path / "cbam"
+    folder.mkdir()
+    (tmp_path / "far.py").write_text('"""Help from afar."""\nFAR = 1\n')
+    (folder / "near.py").write_text(
+        '"""Help."""\nfrom ..far import FAR as NEAR\n\ndef f():\n    return NEAR\n'
+    )
+    text = '"""Operate."""\nfrom .near import f\n\n{}\n\ndef cbam():\n    return f()\n'
+    (folder / "op.py").write_text(text.format("LENGTHS = [FAR for FAR in (2, 3)]"))
     monkeypatch.setattr("dsnet_kernels.single_file.FOLDER", tmp_path)
     names = {}
     exec(single_file("cbam"), names)
     assert names["cbam"]() == 1
-    (tmp_path / "cbam.py").write_text(text.format("if True:\n    SIZE = 2"))
-    with pytest.raises(ValueError, match="cbam and helper both define SIZE"):
+    (folder / "op.py").write_text(text.format("if True:\n    FAR = 2"))
+    with pytest.raises(ValueError, match=r"cbam/op\.py and far\.py both define FAR"):
         single_file("cbam")

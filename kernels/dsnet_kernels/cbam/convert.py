@@ -44,15 +44,16 @@ def find_gates(module: nn.Module) -> Gates:
             norms.append(part)
     if len(dense) != 2 or len(convolutions) != 1 or len(norms) > 1:
         raise ValueError(
-            f"{type(module).__name__} has {len(dense)} dense layers, {len(convolutions)} "
-            f"convolutions and {len(norms)} batch norms; 2, 1 and at most 1 make a CBAM"
+            "module must have a CBAM's 2 dense layers, 1 convolution and at most 1 batch norm, got "
+            f"{len(dense)} dense layers, {len(convolutions)} convolutions and {len(norms)} batch "
+            f"norms in {type(module).__name__}"
         )
     fc1, fc2 = dense
     (conv,) = convolutions
     if fc1.weight.shape[:2] != fc2.weight.shape[1::-1]:
         raise ValueError(
-            f"{type(module).__name__}: the MLP's weights are {list(fc1.weight.shape)} and "
-            f"{list(fc2.weight.shape)}; [hidden, channels] and [channels, hidden] are needed"
+            "module must have [hidden, channels] and [channels, hidden] as its MLP's weights, got "
+            f"{list(fc1.weight.shape)} and {list(fc2.weight.shape)} in {type(module).__name__}"
         )
     return Gates(fc1, fc2, conv, norms[0] if norms else None)
 
@@ -82,10 +83,13 @@ def from_module(module: nn.Module, order: str | None = None) -> CBAM:
         Where the module is no CBAM of these forms; the message says what differs.
     """
     if order not in (None, "max", "mean"):
-        raise ValueError(f"order is {order!r}; 'max', 'mean' or None is needed")
+        raise ValueError(f"order must be 'max', 'mean' or None, got {order!r}")
     found = _found_order(module)
     if order not in (None, found):
-        raise ValueError(f"order is {order!r}, but the module concatenates {found} first")
+        raise ValueError(
+            f"order must be {found!r} or None for a module that concatenates {found} first, got "
+            f"{order!r}"
+        )
     fc1, fc2, conv, norm = find_gates(module)
     hidden, channels = fc1.weight.shape[:2]
     ours = CBAM(
@@ -108,7 +112,7 @@ def from_module(module: nn.Module, order: str | None = None) -> CBAM:
     return ours.train(module.training)
 
 
-def replace(model: nn.Module, kind: type, order: str | None = None) -> int:
+def replace(model: nn.Module, kind: type[nn.Module], order: str | None = None) -> int:
     """Replace every module of this class within the model by `from_module` of it; their number."""
     converted = {}
     for parent in list(model.modules()):
@@ -137,9 +141,11 @@ def _found_order(module: nn.Module) -> str:
     known = {id(p) for part in gates if part is not None for p in part.parameters()}
     for key, parameter in probe.named_parameters():
         if id(parameter) not in known:
-            raise ValueError(f"{name}: parameter {key} belongs to no part of a CBAM")
+            raise ValueError(
+                f"module must have no parameter but those of a CBAM's parts, got {key} in {name}"
+            )
     if gates.norm is not None and gates.norm.weight is None:
-        raise ValueError(f"{name}: the batch norm has no weight (affine=False)")
+        raise ValueError(f"module must have a batch norm with a weight, got affine=False in {name}")
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for tensor in (*probe.parameters(), *probe.buffers()):
@@ -155,17 +161,19 @@ def _found_order(module: nn.Module) -> str:
         try:
             want = probe(x.clone())
         except Exception as error:
-            raise ValueError(f"{name} does not take one tensor {list(shape)}: {error}") from error
+            raise ValueError(
+                f"module must take one tensor {list(shape)}, got {error!r} from {name}"
+            ) from error
         if not isinstance(want, torch.Tensor) or want.shape != x.shape:
             got = list(want.shape) if isinstance(want, torch.Tensor) else type(want).__name__
             raise ValueError(
-                f"{name} returns {got} for x {list(shape)}; a CBAM returns the gated x "
-                "(a module that returns the gate alone is one half of it)"
+                f"module must return the gated x {list(shape)}, got {got} from {name} "
+                "(a module that returns the gate alone is one half of a CBAM)"
             )
         for order in ("max", "mean"):
             if torch.allclose(gate(x, *gates, mean_first=order == "mean"), want):
                 return order
     raise ValueError(
-        f"{name} has a CBAM's parameters but computes something else than x' * sigmoid(conv("
-        "pooled x')) with x' = x * sigmoid(MLP(mean x) + MLP(max x)) and a ReLU in the MLP"
+        "module must compute x' * sigmoid(conv(pooled x')) with x' = x * sigmoid(MLP(mean x) + "
+        f"MLP(max x)) and a ReLU in the MLP, got something else from {name}"
     )

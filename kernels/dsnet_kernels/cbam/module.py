@@ -1,13 +1,14 @@
-"""The operations as modules, with the parameter names of their authors' PyTorch code.
+"""CBAM as a module, with the parameter names of the authors' PyTorch code.
 
-A checkpoint of Jongchan/attention-module's `CBAM` loads into `CBAM` as it is; the selecting part
-of implus/PytorchInsight's SK bottleneck (`conv_fc1`, `bn_fc1`, `conv_fc2`) into `SelectiveFusion`.
+A checkpoint of Jongchan/attention-module's `CBAM` loads into it as it is.
 """
+
+from typing import Any
 
 import torch
 from torch import nn
 
-from ..selective_fusion.op import selective_fusion
+from ..launch import at_least_1, norm_arguments
 from .op import cbam
 
 
@@ -38,6 +39,10 @@ class CBAM(nn.Module):
         For a channel count, reduction or hidden size below 1, or an even kernel size.
     """
 
+    # Nested as the authors nest theirs, for the parameters' names.
+    ChannelGate: Any
+    SpatialGate: Any
+
     def __init__(
         self,
         channels: int,
@@ -48,16 +53,16 @@ class CBAM(nn.Module):
         bias: bool = True,
         conv_bias: bool = False,
         hidden: int | None = None,
-        device=None,
-        dtype=None,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
     ):
         super().__init__()
-        _at_least_1(channels=channels, reduction=reduction)
+        at_least_1(channels=channels, reduction=reduction)
         hidden = max(1, channels // reduction) if hidden is None else hidden
-        _at_least_1(hidden=hidden)
+        at_least_1(hidden=hidden)
         if kernel_size < 1 or kernel_size % 2 == 0:
-            raise ValueError(f"kernel_size is {kernel_size}; an odd number is needed")
-        made = {"device": device, "dtype": dtype}
+            raise ValueError(f"kernel_size must be odd, got {kernel_size}")
+        made: dict[str, Any] = {"device": device, "dtype": dtype}
         self.ChannelGate = nn.ModuleDict(
             {
                 "mlp": nn.Sequential(
@@ -69,7 +74,7 @@ class CBAM(nn.Module):
             }
         )
         padding = kernel_size // 2
-        spatial = {
+        spatial: dict[str, nn.Module] = {
             "conv": nn.Conv2d(2, 1, kernel_size, padding=padding, bias=conv_bias, **made),
         }
         if norm:
@@ -121,82 +126,16 @@ class CBAM(nn.Module):
         return f"{fc1.in_features}, hidden={fc1.out_features}"
 
 
-class SelectiveFusion(nn.Module):
-    """Selection between two branches (SKNet; Li et al., CVPR 2019): `selective_fusion`.
-
-    Layers as in implus/PytorchInsight: 1x1 convolutions without bias, a batch norm between
-    them, and both branches' logits from one convolution, u's first. Initialised as there:
-    convolutions by Kaiming (normal, fan out), the batch norm as PyTorch's.
-
-    Parameters
-    ----------
-    channels : int
-    reduction : int
-        The hidden layer has ``max(channels // reduction, 32)`` units.
-    norm : bool
-        Batch norm behind the first layer; it needs more than one sample in training.
-    bias : bool
-        Biases of both layers; 0 at first.
-    hidden : int or None
-        Units of the hidden layer, in place of `reduction`.
-
-    Raises
-    ------
-    ValueError
-        For a channel count, reduction or hidden size below 1.
-    """
-
-    def __init__(
-        self,
-        channels: int,
-        reduction: int = 16,
-        *,
-        norm: bool = True,
-        bias: bool = False,
-        hidden: int | None = None,
-        device=None,
-        dtype=None,
-    ):
-        super().__init__()
-        _at_least_1(channels=channels, reduction=reduction)
-        hidden = max(channels // reduction, 32) if hidden is None else hidden
-        _at_least_1(hidden=hidden)
-        made = {"device": device, "dtype": dtype}
-        self.conv_fc1 = nn.Conv2d(channels, hidden, 1, bias=bias, **made)
-        self.bn_fc1 = nn.BatchNorm2d(hidden, **made) if norm else None
-        self.conv_fc2 = nn.Conv2d(hidden, 2 * channels, 1, bias=bias, **made)
-        self.reset_parameters()
-
-    def reset_parameters(self) -> None:
-        """Initialise anew; see the class."""
-        for conv in (self.conv_fc1, self.conv_fc2):
-            nn.init.kaiming_normal_(conv.weight, mode="fan_out")
-            if conv.bias is not None:
-                nn.init.zeros_(conv.bias)
-        if self.bn_fc1 is not None:
-            self.bn_fc1.reset_parameters()
-
-    def forward(self, u: torch.Tensor, v: torch.Tensor, **prologue) -> torch.Tensor:
-        """Fuse u and v, each [N, C, H, W].
-
-        Parameters
-        ----------
-        u, v : Tensor [N, C, H, W]
-            The context and the detail branch.
-        **prologue
-            u_scale, u_shift, v_scale, v_shift, negative_slope; see `selective_fusion`.
-
-        Returns
-        -------
-        Tensor [N, C, H, W]
-        """
-        return select(u, v, self.conv_fc1, self.bn_fc1, self.conv_fc2, **prologue)
-
-    def extra_repr(self) -> str:
-        return f"{self.conv_fc1.in_channels}, hidden={self.conv_fc1.out_channels}"
-
-
-def gate(x, fc1, fc2, conv, norm=None, *, mean_first: bool = False, **rest) -> torch.Tensor:
+def gate(
+    x: torch.Tensor,
+    fc1: Any,
+    fc2: Any,
+    conv: Any,
+    norm: Any = None,
+    *,
+    mean_first: bool = False,
+    **rest,
+) -> torch.Tensor:
     """`cbam` with the weights of these modules: Linear or 1x1 convolutions, a convolution, a norm.
 
     With `mean_first` the convolution's weight is for the mean, then the maximum.
@@ -213,48 +152,3 @@ def gate(x, fc1, fc2, conv, norm=None, *, mean_first: bool = False, **rest) -> t
         **({} if norm is None else norm_arguments(norm)),
         **rest,
     )
-
-
-def select(u, v, fc1, norm, fc2, **prologue) -> torch.Tensor:
-    """`selective_fusion` with the weights of these modules: 1x1 convolutions, a norm or None.
-
-    fc2 gives both branches' logits, u's first.
-    """
-    (a_weight, b_weight), biases = fc2.weight.flatten(1).chunk(2), (None, None)
-    if fc2.bias is not None:
-        biases = fc2.bias.chunk(2)
-    return selective_fusion(
-        u,
-        v,
-        fc1.weight.flatten(1),
-        fc1.bias,
-        a_weight,
-        biases[0],
-        b_weight,
-        biases[1],
-        **({} if norm is None else norm_arguments(norm)),
-        **prologue,
-    )
-
-
-def norm_arguments(norm: nn.Module) -> dict:
-    """What an operation needs of a batch norm module; counts the batch as that module would."""
-    if norm.momentum is None:
-        raise ValueError("norm.momentum is None (a cumulative average); a number is needed")
-    if norm.training and norm.num_batches_tracked is not None:
-        norm.num_batches_tracked.add_(1)
-    return {
-        "norm_weight": norm.weight,
-        "norm_bias": norm.bias,
-        "running_mean": norm.running_mean,
-        "running_var": norm.running_var,
-        "training": norm.training,
-        "momentum": norm.momentum,
-        "eps": norm.eps,
-    }
-
-
-def _at_least_1(**sizes: int) -> None:
-    for name, value in sizes.items():
-        if value < 1:
-            raise ValueError(f"{name} is {value}; at least 1 is needed")

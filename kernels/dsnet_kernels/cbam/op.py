@@ -1,71 +1,29 @@
-"""CBAM: the reference in plain PyTorch, the fused operator and the public function.
+"""CBAM: the fused operator and the public function.
 
 Woo, Park, Lee, Kweon, "CBAM: Convolutional Block Attention Module", ECCV 2018. Where the paper
 and the authors' code differ, this follows the code: the maximum map comes before the mean, the
 7x7 convolution has no bias, and a batch norm may follow it.
 """
 
-import contextlib
+from collections.abc import Iterable
+from typing import Any
 
 import torch
-import torch.nn.functional as F
 
 from ..launch import (
     NAMESPACE,
+    OptionalTensor,
     Tile,
     blend,
     check,
-    gpu_milliseconds,
-    no_autocast,
     no_double_backward,
-    on_device_of,
+    random_tensors,
     runs_kernels,
-    tune,
+    warm_up,
 )
 from .backward import allocate_cbam_gradients, launch_cbam_backward
 from .forward import CbamSaved, allocate_cbam, launch_cbam_forward
-
-OptionalTensor = torch.Tensor | None
-
-
-def cbam_reference(
-    x, fc1_weight, fc1_bias, fc2_weight, fc2_bias, conv_weight, conv_bias=None, *,
-    norm_weight=None, norm_bias=None, running_mean=None, running_var=None,
-    training=False, momentum=0.01, eps=1e-5, residual=None, scale=None, shift=None,
-) -> torch.Tensor:  # fmt: skip
-    """`cbam` in plain PyTorch. Half precision is computed in float32 and rounded at the end."""
-    dtype = torch.promote_types(x.dtype, torch.float32)
-
-    def wide(tensor):
-        return None if tensor is None else tensor.to(dtype)
-
-    with no_autocast(x):
-        out = wide(x)
-        if scale is not None:
-            out = out * wide(scale)[:, None, None] + wide(shift)[:, None, None]
-
-        def mlp(pooled):
-            hidden = F.relu(F.linear(pooled, wide(fc1_weight), wide(fc1_bias)))
-            return F.linear(hidden, wide(fc2_weight), wide(fc2_bias))
-
-        peak = out.flatten(2).max(2)[0]
-        gate = torch.sigmoid(mlp(out.mean((2, 3))) + mlp(peak))
-        out = out * gate[:, :, None, None]
-        maps = torch.cat([out.max(1, keepdim=True)[0], out.mean(1, keepdim=True)], 1)
-        padding = conv_weight.shape[-1] // 2
-        logit = F.conv2d(maps, wide(conv_weight), wide(conv_bias), padding=padding)
-        if norm_weight is not None:
-            mean, var = wide(running_mean), wide(running_var)
-            if logit.numel() > 0 and (training or running_mean is None):
-                var, mean = torch.var_mean(logit, correction=0)
-                blend(running_mean, running_var, mean, var, logit.numel(), momentum)
-            if mean is not None:
-                logit = (logit - mean) * torch.rsqrt(var + eps)
-            logit = logit * wide(norm_weight) + wide(norm_bias)
-        out = out * torch.sigmoid(logit)
-        if residual is not None:
-            out = F.relu(out + wide(residual))
-    return out.to(x.dtype)
+from .reference import cbam_reference
 
 
 @torch.library.custom_op(f"{NAMESPACE}::cbam", mutates_args=())
@@ -84,7 +42,8 @@ def cbam_op(
         x, w1, b1, w2, b2, conv_weight, conv_bias, norm_weight, norm_bias, running_mean,
         running_var, batch_stats, eps, residual, scale, shift,
     )  # fmt: skip
-    return y, *saved
+    maps = saved.maps, saved.top, saved.logit, saved.stats
+    return y, saved.pooled, saved.peak_index, saved.gate, *maps
 
 
 @cbam_op.register_fake
@@ -229,7 +188,7 @@ def cbam(
     check("x", x, (-1, -1, -1, -1), x)
     n, c, h, w = x.shape
     if c * h * w == 0:
-        raise ValueError(f"x has shape {list(x.shape)}; only the batch may be empty")
+        raise ValueError(f"x must be empty in its batch alone, got shape {list(x.shape)}")
     check("fc1_weight", fc1_weight, (-1, c), x)
     r = fc1_weight.shape[0]
     check("fc1_bias", fc1_bias, (r,), x, optional=True)
@@ -238,8 +197,9 @@ def cbam(
     check("conv_weight", conv_weight, (1, 2, -1, -1), x)
     k = conv_weight.shape[-1]
     if conv_weight.shape[-2] != k or k % 2 == 0:
-        raise ValueError(f"conv_weight has shape {list(conv_weight.shape)}; a square of odd size "
-                         "is needed")  # fmt: skip
+        raise ValueError(
+            f"conv_weight must be square and of odd size, got shape {list(conv_weight.shape)}"
+        )
     check("conv_bias", conv_bias, (1,), x, optional=True)
     check("norm_weight", norm_weight, (1,), x, optional=True)
     check("norm_bias", norm_bias, (1,), x, optional=norm_weight is None)
@@ -250,7 +210,7 @@ def cbam(
     check("shift", shift, (c,), x, optional=scale is None)
     batch_stats = norm_weight is not None and (training or running_mean is None)
     if batch_stats and n * h * w == 1:
-        raise ValueError("batch statistics need more than one value; x has one pixel")
+        raise ValueError("x must have more than one pixel for batch statistics, got one")
     if not runs_kernels(x) or (residual is not None and not runs_kernels(residual)):
         return cbam_reference(
             x, fc1_weight, fc1_bias, fc2_weight, fc2_bias, conv_weight, conv_bias,
@@ -269,7 +229,7 @@ def cbam(
 
 
 def warmup_cbam(
-    shapes,
+    shapes: Iterable[tuple[int, int, int, int]],
     *,
     dtype: torch.dtype = torch.float32,
     channels_last: bool = False,
@@ -311,39 +271,23 @@ def warmup_cbam(
     ValueError
         For a device that runs no kernels.
     """
-    if not runs_kernels(torch.empty(0, dtype=dtype, device=device)):
-        raise ValueError(f"device is {device} and dtype {dtype}; nothing would be compiled")
-    layout = torch.channels_last if channels_last else torch.contiguous_format
+    image, weight = random_tensors(dtype, channels_last, device, backward)
     calls = []
     for n, c, h, w in shapes:
-
-        def normal(*sizes):
-            return torch.randn(sizes, device=device, requires_grad=backward)
-
-        def image(shape=(n, c, h, w)):
-            values = torch.randn(shape, device=device, dtype=dtype)
-            return values.contiguous(memory_format=layout).requires_grad_(backward)
-
         r = max(1, c // reduction)
-        biases = (normal(r), normal(c)) if bias else (None, None)
-        weights = (normal(r, c), biases[0], normal(c, r), biases[1],
-                   normal(1, 2, kernel_size, kernel_size))  # fmt: skip
-        options = {"residual": image()} if residual else {}
+        given: dict[str, Any] = {
+            "x": image(n, c, h, w),
+            "fc1_weight": weight(r, c),
+            "fc1_bias": weight(r) if bias else None,
+            "fc2_weight": weight(c, r),
+            "fc2_bias": weight(c) if bias else None,
+            "conv_weight": weight(1, 2, kernel_size, kernel_size),
+        }
+        if residual:
+            given["residual"] = image(n, c, h, w)
         if norm:
-            options |= {"norm_weight": normal(1), "norm_bias": normal(1), "training": True}
+            given |= {"norm_weight": weight(1), "norm_bias": weight(1), "training": True}
         if prologue:
-            options |= {"scale": normal(c), "shift": normal(c)}
-        calls.append((image(), weights, options))
-
-    def run() -> None:
-        for x, weights, options in calls:
-            y = cbam(x, *weights, **options)
-            if backward:
-                leaves = [t for t in (x, *weights, *options.values()) if torch.is_tensor(t)]
-                torch.autograd.grad(y, leaves, torch.ones_like(y))
-
-    with on_device_of(calls[0][0]) if calls else contextlib.nullcontext(), torch.enable_grad():
-        if find_tile:
-            return tune("cbam", channels_last, lambda: gpu_milliseconds(run))
-        run()
-    return {}
+            given |= {"scale": weight(c), "shift": weight(c)}
+        calls.append(given)
+    return warm_up(cbam, calls, channels_last=channels_last, backward=backward, find_tile=find_tile)

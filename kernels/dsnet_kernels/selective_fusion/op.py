@@ -1,67 +1,28 @@
-"""Selective fusion: the reference in plain PyTorch, the fused operator and the public function.
+"""Selective fusion: the fused operator and the public function.
 
 Li, Wang, Hu, Yang, "Selective Kernel Networks", CVPR 2019, equations 1 to 6, for two branches:
 the context u and the detail v are weighed against each other, a channel at a time.
 """
 
-import contextlib
+from collections.abc import Iterable
+from typing import Any
 
 import torch
-import torch.nn.functional as F
 
 from ..launch import (
     NAMESPACE,
+    OptionalTensor,
     Tile,
     blend,
     check,
-    gpu_milliseconds,
-    no_autocast,
     no_double_backward,
-    on_device_of,
+    random_tensors,
     runs_kernels,
-    tune,
+    warm_up,
 )
 from .backward import allocate_fusion_gradients, launch_fusion_backward
 from .forward import FusionSaved, allocate_fusion, launch_fusion_forward
-
-OptionalTensor = torch.Tensor | None
-
-
-def selective_fusion_reference(
-    u, v, fc_weight, fc_bias, a_weight, a_bias, b_weight, b_bias, *,
-    norm_weight=None, norm_bias=None, running_mean=None, running_var=None,
-    training=False, momentum=0.1, eps=1e-5, u_scale=None, u_shift=None, v_scale=None,
-    v_shift=None, negative_slope=0.01,
-) -> torch.Tensor:  # fmt: skip
-    """`selective_fusion` in plain PyTorch. Half precision is computed in float32."""
-    dtype = torch.promote_types(torch.promote_types(u.dtype, v.dtype), torch.float32)
-
-    def wide(tensor):
-        return None if tensor is None else tensor.to(dtype)
-
-    def branch(x, scale, shift):
-        if scale is None:
-            return wide(x)
-        x = wide(x) * wide(scale)[:, None, None] + wide(shift)[:, None, None]
-        return F.leaky_relu(x, negative_slope)
-
-    with no_autocast(u):
-        left, right = branch(u, u_scale, u_shift), branch(v, v_scale, v_shift)
-        hidden = F.linear((left + right).mean((2, 3)), wide(fc_weight), wide(fc_bias))
-        if norm_weight is not None:
-            mean, var = wide(running_mean), wide(running_var)
-            if len(hidden) > 0 and (training or running_mean is None):
-                var, mean = torch.var_mean(hidden, 0, correction=0)
-                blend(running_mean, running_var, mean, var, len(hidden), momentum)
-            if mean is not None:
-                hidden = (hidden - mean) * torch.rsqrt(var + eps)
-            hidden = hidden * wide(norm_weight) + wide(norm_bias)
-        hidden = F.relu(hidden)
-        logit_a = F.linear(hidden, wide(a_weight), wide(a_bias))
-        logit_b = F.linear(hidden, wide(b_weight), wide(b_bias))
-        gate = torch.sigmoid(logit_a - logit_b)[:, :, None, None]
-        out = gate * left + (1 - gate) * right
-    return out.to(u.dtype)
+from .reference import selective_fusion_reference
 
 
 @torch.library.custom_op(f"{NAMESPACE}::selective_fusion", mutates_args=())
@@ -79,7 +40,7 @@ def selective_fusion_op(
         running_mean, running_var, batch_stats, eps, u_scale, u_shift, v_scale, v_shift,
         negative_slope,
     )  # fmt: skip
-    return out, *saved
+    return out, saved.pooled, saved.hidden, saved.gate, saved.stats
 
 
 @selective_fusion_op.register_fake
@@ -218,7 +179,7 @@ def selective_fusion(
     check("u", u, (-1, -1, -1, -1), u)
     n, c, h, w = u.shape
     if c * h * w == 0:
-        raise ValueError(f"u has shape {list(u.shape)}; only the batch may be empty")
+        raise ValueError(f"u must be empty in its batch alone, got shape {list(u.shape)}")
     check("v", v, (n, c, h, w), u)
     check("fc_weight", fc_weight, (-1, c), u)
     d = fc_weight.shape[0]
@@ -235,7 +196,7 @@ def selective_fusion(
         check(f"{name}_shift", shift, (c,), u, optional=scale is None)
     batch_stats = norm_weight is not None and (training or running_mean is None)
     if batch_stats and n == 1:
-        raise ValueError("batch statistics need more than one sample; u has one")
+        raise ValueError("u must have more than one sample for batch statistics, got one")
     if not runs_kernels(u) or not runs_kernels(v):
         return selective_fusion_reference(
             u, v, fc_weight, fc_bias, a_weight, a_bias, b_weight, b_bias,
@@ -256,7 +217,7 @@ def selective_fusion(
 
 
 def warmup_selective_fusion(
-    shapes,
+    shapes: Iterable[tuple[int, int, int, int]],
     *,
     dtype: torch.dtype = torch.float32,
     channels_last: bool = False,
@@ -296,44 +257,23 @@ def warmup_selective_fusion(
     ValueError
         For a device that runs no kernels.
     """
-    if not runs_kernels(torch.empty(0, dtype=dtype, device=device)):
-        raise ValueError(f"device is {device} and dtype {dtype}; nothing would be compiled")
-    layout = torch.channels_last if channels_last else torch.contiguous_format
+    image, weight = random_tensors(dtype, channels_last, device, backward)
     calls = []
     for n, c, h, w in shapes:
         d = max(c // 16, 32) if hidden is None else hidden
-
-        def normal(*sizes):
-            return torch.randn(sizes, device=device, requires_grad=backward)
-
-        def image(shape=(n, c, h, w)):
-            values = torch.randn(shape, device=device, dtype=dtype)
-            return values.contiguous(memory_format=layout).requires_grad_(backward)
-
-        given = [image(), image()]
-        for sizes in ((d, c), (c, d), (c, d)):
-            given += [normal(*sizes), normal(sizes[0]) if bias else None]
-        options = {}
+        given: dict[str, Any] = {"u": image(n, c, h, w), "v": image(n, c, h, w)}
+        for name, sizes in (("fc", (d, c)), ("a", (c, d)), ("b", (c, d))):
+            given[f"{name}_weight"] = weight(*sizes)
+            given[f"{name}_bias"] = weight(sizes[0]) if bias else None
         if norm:
-            options = {"norm_weight": normal(d), "norm_bias": normal(d), "training": n > 1}
+            given |= {"norm_weight": weight(d), "norm_bias": weight(d), "training": n > 1}
             if n == 1:
-                options["running_mean"] = torch.zeros(d, device=device)
-                options["running_var"] = torch.ones(d, device=device)
+                given["running_mean"] = torch.zeros(d, device=device)
+                given["running_var"] = torch.ones(d, device=device)
         if prologue:
-            names = ("u_scale", "u_shift", "v_scale", "v_shift")
-            options |= {name: normal(c) for name in names}
-        calls.append((given, options))
-
-    def run() -> None:
-        for given, options in calls:
-            out = selective_fusion(*given, **options)
-            if backward:
-                tensors = [t for t in (*given, *options.values()) if torch.is_tensor(t)]
-                leaves = [t for t in tensors if t.requires_grad]
-                torch.autograd.grad(out, leaves, torch.ones_like(out))
-
-    with on_device_of(calls[0][0][0]) if calls else contextlib.nullcontext(), torch.enable_grad():
-        if find_tile:
-            return tune("selective_fusion", channels_last, lambda: gpu_milliseconds(run))
-        run()
-    return {}
+            given |= {name: weight(c) for name in ("u_scale", "u_shift", "v_scale", "v_shift")}
+        calls.append(given)
+    return warm_up(
+        selective_fusion, calls, channels_last=channels_last, backward=backward,
+        find_tile=find_tile,
+    )  # fmt: skip

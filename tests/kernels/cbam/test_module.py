@@ -1,12 +1,14 @@
-"""The modules: names and shapes of the authors' parameters, initialisation, forward, compile."""
+"""CBAM's module: the authors' parameters, initialisation, forward, compile, data parallel."""
 
-import copy
+import os
+import subprocess
 import sys
-import time
+from pathlib import Path
 
 import pytest
 import torch
 
+import hosts
 from compare import relative_rms
 from dsnet_kernels import CBAM, cbam, cbam_reference
 from hosts import LinearCBAM, randomised
@@ -14,11 +16,6 @@ from hosts import LinearCBAM, randomised
 
 def image(*shape, seed=1):
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
-
-
-def modules_of(package):
-    """The modules of the package under test, whose operations run kernels."""
-    return sys.modules[package.__name__ + ".cbam.module"]
 
 
 def test_cbam_has_the_authors_parameters():
@@ -70,16 +67,23 @@ def test_few_channels_keep_a_hidden_unit():
 
 
 @pytest.mark.parametrize(
-    "options",
+    ("options", "words"),
     [
-        {"reduction": 0},
-        {"hidden": 0},
-        {"kernel_size": 4},
+        ({"reduction": 0}, "reduction must be at least 1, got 0"),
+        ({"hidden": 0}, "hidden must be at least 1, got 0"),
+        ({"kernel_size": 4}, "kernel_size must be odd, got 4"),
     ],
 )
-def test_bad_sizes_are_named(options):
-    with pytest.raises(ValueError, match=next(iter(options))):
+def test_bad_sizes_are_named(options, words):
+    with pytest.raises(ValueError, match=f"^{words}$"):
         CBAM(8, **options)
+
+
+def test_a_cumulative_average_is_refused():
+    module = CBAM(8)
+    module.SpatialGate["spatial"]["bn"].momentum = None
+    with pytest.raises(ValueError, match=r"norm\.momentum must be a number, got None"):
+        module(image(1, 8, 4, 4))
 
 
 def test_residual_and_prologue_reach_the_operation():
@@ -91,7 +95,7 @@ def test_residual_and_prologue_reach_the_operation():
 
 
 def test_modules_run_the_kernels(ops, device):
-    module = randomised(modules_of(ops).CBAM(16, 4)).to(device)
+    module = randomised(ops.CBAM(16, 4)).to(device)
     x = image(2, 16, 6, 8).to(device)
     got = module(x)
     wide = randomised(CBAM(16, 4)).double().to(device)
@@ -141,7 +145,7 @@ def test_the_operation_is_the_functions():
 
 def test_under_autocast_the_input_decides_the_dtype(ops, device):
     """A convolution before it gives half precision; the weights stay float32 and get gradients."""
-    module = randomised(modules_of(ops).CBAM(16, 4)).to(device)
+    module = randomised(ops.CBAM(16, 4)).to(device)
     conv = randomised(torch.nn.Conv2d(3, 16, 3, padding=1)).to(device)
     x = image(2, 3, 6, 7).to(device)
     with torch.autocast(device, dtype=torch.bfloat16):
@@ -155,24 +159,35 @@ def test_under_autocast_the_input_decides_the_dtype(ops, device):
         assert parameter.grad.isfinite().all()
 
 
-def test_data_parallel_training(ops, device, tmp_path):
+DATA_PARALLEL = """
+import copy, os, sys
+import torch
+from dsnet_kernels import CBAM
+from hosts import randomised
+
+device, store = sys.argv[1:]
+backend = "nccl" if device == "cuda" else "gloo"
+torch.distributed.init_process_group(backend, f"file://{store}", rank=0, world_size=1)
+plain = randomised(CBAM(8, 4, kernel_size=3)).to(device)
+wrapped = torch.nn.parallel.DistributedDataParallel(copy.deepcopy(plain))
+x = torch.randn((2, 8, 3, 4), generator=torch.Generator().manual_seed(1)).to(device)
+for model in (plain, wrapped):
+    model(x).square().sum().backward()
+for want, got in zip(plain.parameters(), wrapped.parameters(), strict=True):
+    torch.testing.assert_close(got.grad, want.grad)
+print("equal", flush=True)
+# Taking the group down waits with the GIL held for Gloo's thread, which may want the GIL.
+os._exit(0)
+"""
+
+
+def test_data_parallel_training(device, tmp_path):
     """One process of DistributedDataParallel: the same gradients, through its reducer."""
-    distributed = torch.distributed
-    if not distributed.is_available():
+    if not torch.distributed.is_available():
         pytest.skip("torch is built without distributed")
-    distributed.init_process_group(
-        "nccl" if device == "cuda" else "gloo", f"file://{tmp_path}/store", rank=0, world_size=1
-    )
-    try:
-        plain = randomised(modules_of(ops).CBAM(16, 4)).to(device)
-        wrapped = torch.nn.parallel.DistributedDataParallel(copy.deepcopy(plain))
-        x = image(2, 16, 6, 7).to(device)
-        for model in (plain, wrapped):
-            model(x).square().sum().backward()
-        for want, got in zip(plain.parameters(), wrapped.parameters(), strict=True):
-            torch.testing.assert_close(got.grad, want.grad)
-    finally:
-        # Gloo's thread takes the GIL to let go of a reduction that has ended, and taking the group
-        # down waits for that thread with the GIL held: let it get there first.
-        time.sleep(1.0)
-        distributed.destroy_process_group()
+    path = [str(Path(hosts.__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])]
+    done = subprocess.run(
+        [sys.executable, "-c", DATA_PARALLEL, device, tmp_path / "store"],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(path)}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.stdout == "equal\n", done.stderr[-2000:]

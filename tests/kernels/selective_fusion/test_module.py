@@ -1,7 +1,6 @@
 """The module of selective fusion: the authors' parameters, initialisation, forward, embedding."""
 
 import copy
-import sys
 from pathlib import Path
 
 import pytest
@@ -53,8 +52,7 @@ def test_it_has_the_authors_parameters():
 def test_a_checkpoint_of_the_authors_layout_loads(ops, device, training):
     """Output, gradients and running statistics, with kernels."""
     theirs = randomised(HostSelection(16, 4)).to(device).train(training)
-    modules = sys.modules[ops.__name__ + ".cbam.module"]
-    ours = modules.SelectiveFusion(16, hidden=4).to(device).train(training)
+    ours = ops.SelectiveFusion(16, hidden=4).to(device).train(training)
     ours.load_state_dict(theirs.state_dict())
     results = []
     for module in (ours, theirs):
@@ -80,10 +78,10 @@ def test_it_starts_as_the_authors_network_does():
     assert torch.equal(module.bn_fc1.weight, torch.ones(32))
 
 
-@pytest.mark.parametrize("options", [{"reduction": 0}, {"hidden": 0}])
-def test_bad_sizes_are_named(options):
-    with pytest.raises(ValueError, match=next(iter(options))):
-        SelectiveFusion(8, **options)
+@pytest.mark.parametrize("name", ["channels", "reduction", "hidden"])
+def test_bad_sizes_are_named(name):
+    with pytest.raises(ValueError, match=f"^{name} must be at least 1, got 0$"):
+        SelectiveFusion(**{"channels": 8} | {name: 0})
 
 
 @pytest.mark.parametrize("options", [{}, {"norm": False, "bias": True}])
