@@ -79,5 +79,5 @@ def test_onnx_absent_is_said(tmp_path, monkeypatch):
     from dsnet.models import export
 
     monkeypatch.setattr(export, "find_spec", lambda name: None)
-    with pytest.raises(ImportError, match="onnx and onnxscript: pip install"):
+    with pytest.raises(ImportError, match=r"onnx and onnxscript: pip install .dsnet\[export\]"):
         export_onnx(tiny("unet"), tmp_path / "model.onnx", SIZE)
