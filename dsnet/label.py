@@ -15,6 +15,8 @@ from collections.abc import Iterable
 from itertools import islice
 from pathlib import Path
 
+from dsnet.console import UserError
+
 EXAMPLES = {
     None: """\
 start here:
@@ -62,10 +64,6 @@ examples:
   python -m dsnet.label export store --format npz --out lnsm --split 1000 400 100 --seed 0
   python -m dsnet.label export store --format nnunet --out Dataset501 --min-quality 0.7""",
 }
-
-
-class UserError(Exception):
-    """What the user can mend: told in one line, exit code 2."""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -214,9 +212,9 @@ def _export(options, arguments) -> int:
 
 def _run(options, arguments, jobs, total: int | None, settings: dict, out: Path) -> int:
     """Label into a store, told on the way; the exit code."""
-    from dsnet.archive.processes import Stop, run_jobs
+    from dsnet.archive.processes import run_jobs
     from dsnet.archive.report import print_summary
-    from dsnet.console import Progress
+    from dsnet.console import Progress, Stop
     from dsnet.data.store import StoreWriter
     from dsnet.data.store.reader import open_store
 

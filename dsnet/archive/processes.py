@@ -18,6 +18,7 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeout
 from concurrent.futures.process import BrokenProcessPool
 
+from dsnet.console import Stop
 from dsnet.data.phantom import make_phantom
 from dsnet.data.store.record import LabelRecord
 from dsnet.labeling import label_recist
@@ -30,40 +31,6 @@ POLL_SECONDS = 0.2
 
 class DeviceFailure(RuntimeError):
     """The GPU failed, not a row: the run ends, and the store goes on with --resume."""
-
-
-class Stop:
-    """Ctrl-C and SIGTERM as a flag, while used as a context manager.
-
-    The first signal lets the run finish its row and flush; a second one interrupts at once.
-
-    Attributes
-    ----------
-    signal : int
-        The signal that came, 0 before.
-    """
-
-    def __init__(self) -> None:
-        self.signal = 0
-        self._before: dict[int, object] = {}
-
-    def __enter__(self) -> Stop:
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self._before[number] = signal.signal(number, self._take)
-        return self
-
-    def __exit__(self, *exception) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-
-    def __bool__(self) -> bool:
-        return self.signal != 0
-
-    def _take(self, number, frame) -> None:
-        if self.signal:
-            raise KeyboardInterrupt
-        self.signal = number
 
 
 def run_jobs(jobs: Iterable, workers: int, stop: Stop) -> Iterator[list[LabelRecord]]:
