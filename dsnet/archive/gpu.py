@@ -1,4 +1,4 @@
-"""Labelling jobs with a GPU: read on threads in groups, label a group as one batch.
+"""Jobs on a GPU: read on threads in groups, a group labelled as one batch.
 
 A process serves one GPU. Of several processes the one that was started i-th takes device i modulo
 their number; groups of jobs are shared out as jobs are, so that a store's order is the same.
@@ -7,18 +7,68 @@ their number; groups of jobs are shared out as jobs are, so that a store's order
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import chain
 
 from dsnet import _C
-from dsnet.archive.processes import DeviceFailure, describe, failed_rows, worker_number
+from dsnet.archive.jobs import DeviceFailure, ReadableJob, describe, failed_rows
+from dsnet.archive.processes import ProcessExecutor, worker_number
 from dsnet.data.store.record import LabelRecord
 from dsnet.labeling import label_batch
+from dsnet.labeling.gpu import engine
 
 # Rows labelled together: enough for a GPU, few enough that a stop is answered at once.
 GROUP_ROWS = 1024
+
+
+class GpuExecutor:
+    """Runs jobs that have `read()` with a GPU.
+
+    Parameters
+    ----------
+    device : str
+        "cuda", of which each process takes its share, or "cuda:N".
+    workers : int
+        Processes.
+    rows : int, optional
+        Labelled together, about.
+
+    Raises
+    ------
+    ValueError
+        For another device or number of workers.
+    RuntimeError
+        When there is no such device.
+    """
+
+    def __init__(self, device: str = "cuda", workers: int = 1, rows: int | None = None) -> None:
+        self._processes = ProcessExecutor(workers)
+        engine.device_index(device)
+        self.device, self.workers = device, workers
+        self.rows = GROUP_ROWS if rows is None else rows
+
+    def run(
+        self, jobs: Iterable[ReadableJob], stop: object
+    ) -> Generator[list[LabelRecord], None, None]:
+        """Yield the records of each group of jobs, in order; raise DeviceFailure for a GPU's."""
+        return self._processes.run(self._groups(jobs), stop)
+
+    def _groups(self, jobs: Iterable[ReadableJob]) -> Iterator[DeviceJob]:
+        """The jobs in groups; one process reads a group ahead."""
+        threads = max((os.cpu_count() or 1) // self.workers, 1)
+        groups = (DeviceJob(group, self.device, threads) for group in _gathered(jobs, self.rows))
+        if self.workers > 1:
+            yield from groups
+            return
+        current = next(groups, None)
+        while current is not None:
+            following = next(groups, None)
+            if following is not None:
+                following.read_ahead()
+            yield current
+            current = following
 
 
 @dataclass
@@ -84,25 +134,6 @@ class DeviceJob:
             return list(chain.from_iterable(pool.map(_read_job, self.jobs)))
 
 
-def in_groups(
-    jobs: Iterable, device: str, workers: int, rows: int | None = None
-) -> Iterator[DeviceJob]:
-    """Yield the jobs in groups of about `rows` rows; one process reads a group ahead."""
-    rows = GROUP_ROWS if rows is None else rows
-    threads = max((os.cpu_count() or 1) // workers, 1)
-    groups = (DeviceJob(group, device, threads) for group in _groups(jobs, rows))
-    if workers > 1:
-        yield from groups
-        return
-    current = next(groups, None)
-    while current is not None:
-        following = next(groups, None)
-        if following is not None:
-            following.read_ahead()
-        yield current
-        current = following
-
-
 def worker_device(device: str) -> str:
     """Return the device of this process: "cuda" is its own share of those that are there."""
     if device != "cuda":
@@ -110,9 +141,11 @@ def worker_device(device: str) -> str:
     return f"cuda:{worker_number() % _C.cuda_device_count()}"
 
 
-def _groups(jobs: Iterable, rows: int) -> Iterator[tuple]:
+def _gathered(jobs: Iterable[ReadableJob], rows: int) -> Iterator[tuple]:
     group, count = [], 0
     for job in jobs:
+        if not callable(getattr(job, "read", None)):
+            raise TypeError(f"jobs must have read() for a GPU, got {type(job).__name__}")
         group.append(job)
         count += len(job.rows)
         if count >= rows:

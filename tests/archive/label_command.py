@@ -2,8 +2,8 @@
 
 import subprocess
 import sys
+import threading
 
-from dsnet.archive.processes import Stop, run_jobs
 from dsnet.data.store import open_store
 
 
@@ -26,9 +26,22 @@ def content(path) -> list[tuple]:
     return rows
 
 
-def command(*arguments, **options) -> subprocess.Popen:
+# Seconds after which a run hangs; a loaded machine is slow.
+LIMIT = 600
+
+# The command, telling each row as soon as it is stored.
+TELLING = """
+import sys
+from dsnet import label
+from dsnet.archive import report
+report.LINE_SECONDS = 0
+sys.exit(label.main(sys.argv[1:]))
+"""
+
+
+def telling_command(*arguments, **options) -> subprocess.Popen:
     return subprocess.Popen(
-        [sys.executable, "-m", "dsnet.label", *map(str, arguments)],
+        [sys.executable, "-c", TELLING, *map(str, arguments)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -36,6 +49,21 @@ def command(*arguments, **options) -> subprocess.Popen:
     )
 
 
-def outcomes(jobs, workers):
-    with Stop() as stop:
-        return [(r.key, r.error) for records in run_jobs(jobs, workers, stop) for r in records]
+def wait_for_line(run: subprocess.Popen, part: str) -> None:
+    """Return once the run has printed a line with `part`."""
+    told = []
+    watch = threading.Timer(LIMIT, run.kill)
+    watch.start()
+    try:
+        for line in run.stdout:
+            told.append(line)
+            if part in line:
+                return
+    finally:
+        watch.cancel()
+    _, complaint = run.communicate()
+    raise AssertionError(f"no line with {part!r}: {''.join(told)}{complaint}")
+
+
+def outcomes(jobs, executor):
+    return [(r.key, r.error) for records in executor.run(jobs, False) for r in records]

@@ -144,7 +144,11 @@ def test_a_device_that_fails_ends_the_run_and_resumes(
 def test_processes_share_the_devices_out(monkeypatch):
     monkeypatch.setattr(_C, "cuda_device_count", lambda: 2)
     jobs = [Job(i) for i in range(5)]
-    groups = list(archive_gpu.in_groups(jobs, "cuda", 2, rows=4))
+    groups = []
+    monkeypatch.setattr(
+        processes.ProcessExecutor, "run", lambda self, jobs, stop: groups.extend(jobs)
+    )
+    archive_gpu.GpuExecutor("cuda", 2, rows=4).run(jobs, False)
     assert [group.jobs for group in groups] == [tuple(jobs[i : i + 2]) for i in (0, 2, 4)]
     assert groups[1].rows == jobs[2].rows + jobs[3].rows
     for number, device in ((0, "cuda:0"), (1, "cuda:1"), (2, "cuda:0")):
@@ -172,8 +176,9 @@ def test_a_group_that_kills_its_process_costs_one_job(monkeypatch):
             pass
 
     monkeypatch.setattr(processes, "_Pool", Pool)
-    groups = archive_gpu.in_groups([Job(i) for i in range(9)], "cuda", 2, rows=14)
-    found = outcomes(groups, 2)
+    monkeypatch.setattr(_C, "cuda_device_count", lambda: 1)
+    jobs = [Job(i) for i in range(9)]
+    found = outcomes(jobs, archive_gpu.GpuExecutor("cuda", 2, rows=14))
     assert [key for key, _ in found] == [f"{i}-{part}" for i in range(9) for part in "ab"]
     assert {key for key, error in found if "worker process died" in error} == {"5-a", "5-b"}
 
