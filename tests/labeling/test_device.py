@@ -338,7 +338,7 @@ def test_devices_must_not_be_mixed(gpu):
 def test_options_that_a_gpu_has_not(gpu):
     image, trimap = Array(np.zeros((4, 4), np.float32)), Array(np.zeros((4, 4), np.uint8))
     for options, words in (
-        ({"solver": "amg"}, "solver must be auto or native for arrays on a GPU, got 'amg'"),
+        ({"solver": "amg"}, "solver must be auto, native or jacobi for arrays on a GPU, got 'am"),
         ({"window_radius": 2}, "window_radius 1 and no constraint_weight"),
         ({"constraint_weight": 100.0}, "window_radius 1 and no constraint_weight"),
         ({"epsilon": 0.0}, "epsilon must be finite"),
