@@ -1,6 +1,7 @@
 """From RECIST marks, masks and raters to soft masks. Never imports torch."""
 
 from dsnet.labeling.constants import BACKGROUND, FOREGROUND, UNKNOWN
+from dsnet.labeling.mask_batch import label_mask_batch, label_raters_batch
 from dsnet.labeling.matting.closed_form import TIGHT_RTOL, MattingInfo, closed_form_matting
 from dsnet.labeling.matting.laplacian import matting_laplacian
 from dsnet.labeling.recist import RecistMark, recist_from_mask
@@ -30,7 +31,9 @@ __all__ = [
     "consensus",
     "label_batch",
     "label_mask",
+    "label_mask_batch",
     "label_raters",
+    "label_raters_batch",
     "label_recist",
     "matting_laplacian",
     "recist_from_mask",
