@@ -44,16 +44,18 @@ examples:
   every slice at 0.7 mm a pixel, soft-tissue window:
     python -m dsnet.label recist --annotations DL_info.csv --images Images_png \\
         --out store --isotropic 0.7 --window -175 275
-  matting on the GPU (on two of them: --workers 2, a process each):
+  cuts and matting on the GPU (on two of them: --workers 2, a process each):
     python -m dsnet.label recist --annotations DL_info.csv --images Images_png \\
         --out store --device cuda""",
     "masks": """\
 examples:
   python -m dsnet.label masks --images images --masks masks --out store
+  python -m dsnet.label masks --images images --masks masks --out store --device cuda
 An image and its mask have the same name. A mask's non-zero pixels are the lesion.""",
     "raters": """\
 examples:
   python -m dsnet.label raters --data LIDC-IDRI-slices --out store
+  python -m dsnet.label raters --data LIDC-IDRI-slices --out store --device cuda
 Folders as ROOT/PATIENT/nodule-N/{images,mask-0..mask-3}/slice-K.png.""",
     "show": """\
 examples:
@@ -249,7 +251,7 @@ def _need_file(path: str, name: str) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _described(argparse.ArgumentParser, None, __doc__.split("\n")[0])
+    parser = _described(argparse.ArgumentParser, None, (__doc__ or "").split("\n")[0])
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     def command(name: str, run, text: str) -> argparse.ArgumentParser:
@@ -269,13 +271,7 @@ def _parser() -> argparse.ArgumentParser:
         "--images", required=True, metavar="DIR", help="Images_png, with SERIES/KEY.png"
     )
     _label_options(recist, "folder of the store")
-    recist.add_argument(
-        "--device",
-        default="cpu",
-        metavar="DEVICE",
-        help="cpu (default), cuda (worker i takes GPU i modulo their number) or cuda:N; labels are "
-        "within 0.001 of the CPU's, with the same binary masks",
-    )
+    _device_option(recist, "labels are within 0.001 of the CPU's, with the same binary masks")
     recist.add_argument("--crop", type=_positive, default=64, help="pixels a side (default 64)")
     recist.add_argument(
         "--type", nargs="+", metavar="TYPE", help="only these: lung, liver, bone, ..."
@@ -306,11 +302,13 @@ def _parser() -> argparse.ArgumentParser:
     masks.add_argument("--images", required=True, metavar="DIR", help="8- or 16-bit grey PNGs")
     masks.add_argument("--masks", required=True, metavar="DIR", help="masks of the same names")
     _label_options(masks, "folder of the store")
+    _device_option(masks, "labels are within 0.001 of the CPU's, from the same trimaps")
     masks.add_argument("--limit", type=_positive, help="only the first LIMIT images")
 
     raters = command("raters", _raters, "Label images that several raters have outlined.")
     raters.add_argument("--data", required=True, metavar="ROOT", help="LIDC-style folders")
     _label_options(raters, "folder of the store")
+    _device_option(raters, "labels are within 0.001 of the CPU's, from the same trimaps")
     raters.add_argument("--limit", type=_positive, help="only the first LIMIT images")
 
     show = command("show", _show, "Summary of a store; its best, median and worst labels.")
@@ -360,6 +358,15 @@ def _label_options(parser: argparse.ArgumentParser, out: str) -> None:
         "--alpha-bits", type=int, choices=(8, 16), default=16, help="of stored alpha (default 16)"
     )
     parser.add_argument("--strict", action="store_true", help="exit with 1 when a row failed")
+
+
+def _device_option(parser: argparse.ArgumentParser, text: str) -> None:
+    parser.add_argument(
+        "--device",
+        default="cpu",
+        metavar="DEVICE",
+        help=f"cpu (default), cuda (worker i takes GPU i modulo their number) or cuda:N; {text}",
+    )
 
 
 def _positive(text: str) -> int:

@@ -7,19 +7,20 @@ their number; groups of jobs are shared out as jobs are, so that a store's order
 from __future__ import annotations
 
 import os
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import chain
 
 from dsnet import _C
-from dsnet.archive.jobs import DeviceFailure, ReadableJob, describe, failed_rows
+from dsnet.archive.jobs import DeviceFailure, Job, describe, failed_rows
 from dsnet.archive.processes import ProcessExecutor, worker_number
+from dsnet.data.crop import Crop
 from dsnet.data.store.record import LabelRecord
-from dsnet.labeling import label_batch
+from dsnet.labeling import SoftLabel, label_batch, label_mask_batch, label_raters_batch
 from dsnet.labeling.gpu import engine
 
-# Rows labelled together: enough for a GPU, few enough that a stop is answered at once.
+# Crops labelled together: enough for a GPU, few enough that a stop is answered at once.
 GROUP_ROWS = 1024
 
 
@@ -33,7 +34,7 @@ class GpuExecutor:
     workers : int
         Processes.
     rows : int, optional
-        Labelled together, about.
+        Labelled together, about; larger ones are fewer, by their jobs' `weight`.
 
     Raises
     ------
@@ -49,13 +50,14 @@ class GpuExecutor:
         self.device, self.workers = device, workers
         self.rows = GROUP_ROWS if rows is None else rows
 
-    def run(
-        self, jobs: Iterable[ReadableJob], stop: object
-    ) -> Generator[list[LabelRecord], None, None]:
-        """Yield the records of each group of jobs, in order; raise DeviceFailure for a GPU's."""
+    def run(self, jobs: Iterable[Job], stop: object) -> Generator[list[LabelRecord], None, None]:
+        """Yield the records of each group of jobs, in order; raise DeviceFailure for a GPU's.
+
+        TypeError for a job that has no `read()`.
+        """
         return self._processes.run(self._groups(jobs), stop)
 
-    def _groups(self, jobs: Iterable[ReadableJob]) -> Iterator[DeviceJob]:
+    def _groups(self, jobs: Iterable[Job]) -> Iterator[DeviceJob]:
         """The jobs in groups; one process reads a group ahead."""
         threads = max((os.cpu_count() or 1) // self.workers, 1)
         groups = (DeviceJob(group, self.device, threads) for group in _gathered(jobs, self.rows))
@@ -116,12 +118,7 @@ class DeviceJob:
         self._reading = None
         crops = [crop for crop in found if not isinstance(crop, LabelRecord)]
         try:
-            labels = label_batch(
-                [crop.image for crop in crops],
-                [crop.mark for crop in crops],
-                threads=self.threads,
-                device=worker_device(self.device),
-            )
+            labels = _label_crops(crops, self.threads, worker_device(self.device))
         except (RuntimeError, MemoryError) as error:
             raise DeviceFailure(str(error)) from error
         labelled = iter(zip(crops, labels, strict=True))
@@ -141,13 +138,13 @@ def worker_device(device: str) -> str:
     return f"cuda:{worker_number() % _C.cuda_device_count()}"
 
 
-def _gathered(jobs: Iterable[ReadableJob], rows: int) -> Iterator[tuple]:
+def _gathered(jobs: Iterable[Job], rows: int) -> Iterator[tuple]:
     group, count = [], 0
     for job in jobs:
         if not callable(getattr(job, "read", None)):
             raise TypeError(f"jobs must have read() for a GPU, got {type(job).__name__}")
         group.append(job)
-        count += len(job.rows)
+        count += len(job.rows) * getattr(job, "weight", 1)
         if count >= rows:
             yield tuple(group)
             group, count = [], 0
@@ -160,6 +157,27 @@ def _read_job(job) -> list:
         return job.read()
     except Exception as error:
         return failed_rows(job, describe(error))
+
+
+def _label_crops(crops: Sequence[Crop], threads: int, device: str) -> list[SoftLabel | ValueError]:
+    """As `jobs.label_crop` would, those of one strategy together."""
+    one, many, marks = [], [], []
+    for row, crop in enumerate(crops):
+        (marks if crop.masks is None else one if len(crop.masks) == 1 else many).append(row)
+    labels: dict[int, SoftLabel | ValueError] = {}
+    options = {"threads": threads, "device": device}
+    for rows, drawn, label in (
+        (marks, lambda crop: crop.mark, label_batch),
+        (one, lambda crop: crop.masks[0], label_mask_batch),
+        (many, lambda crop: crop.masks, label_raters_batch),
+    ):
+        if not rows:
+            continue
+        taken = [crops[row] for row in rows]
+        spacing = {} if rows is marks else {"spacing": [crop.spacing for crop in taken]}
+        made = label([c.image for c in taken], [drawn(c) for c in taken], **spacing, **options)
+        labels.update(zip(rows, made, strict=True))
+    return [labels[row] for row in range(len(crops))]
 
 
 def _record(crop, label) -> LabelRecord:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 import numpy as np
 
@@ -34,16 +34,23 @@ class Job(Protocol):
     @property
     def rows(self) -> Sequence[tuple[str, str]]:
         """(key, source) of each row; a key is unique in its store."""
+        ...
 
     def run(self) -> list[LabelRecord]:
         """Return a record for each row, in order; what it raises fails all of its rows."""
+        ...
 
 
 class ReadableJob(Job, Protocol):
-    """A job whose labelling a GPU can take over."""
+    """A job whose labelling a GPU can take over.
+
+    It may have `weight`, how many crops of 64x64 a row is about (1 where it has none): so many
+    fewer rows are in memory at a time.
+    """
 
     def read(self) -> list[Crop | LabelRecord]:
         """Return a crop for each row, in order, or the record of a row that failed already."""
+        ...
 
 
 def run_job(job: Job) -> list[LabelRecord]:
@@ -120,6 +127,7 @@ class PictureJob:
     """A picture and the masks drawn over it."""
 
     picture: OutlinedPicture
+    weight: ClassVar[int] = 4
 
     @property
     def rows(self) -> list[tuple[str, str]]:
@@ -232,8 +240,10 @@ def label_crop(crop: Crop) -> LabelRecord:
 
 
 def _label(crop: Crop) -> SoftLabel:
-    if crop.masks is None:
-        return label_recist(crop.image, crop.mark)
-    if len(crop.masks) == 1:
-        return label_mask(crop.image, crop.masks[0], spacing=crop.spacing)
-    return label_raters(crop.image, crop.masks, spacing=crop.spacing)
+    if crop.masks is not None:
+        if len(crop.masks) == 1:
+            return label_mask(crop.image, crop.masks[0], spacing=crop.spacing)
+        return label_raters(crop.image, crop.masks, spacing=crop.spacing)
+    if crop.mark is None:
+        raise ValueError("crop must have a mark or masks, got neither")
+    return label_recist(crop.image, crop.mark)

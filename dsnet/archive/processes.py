@@ -101,8 +101,8 @@ def _run_alone(job: Job, stop: object) -> list[LabelRecord]:
                 return future.result(timeout=POLL_SECONDS)
     except BrokenProcessPool:
         # A group of jobs is searched by halves for the one that kills.
-        parts = job.split() if hasattr(job, "split") else ()
-        if parts:
+        split = getattr(job, "split", tuple)
+        if parts := split():
             return [record for part in parts for record in _run_alone(part, stop)]
         return failed_rows(job, "the worker process died on this file (killed, or out of memory)")
     finally:

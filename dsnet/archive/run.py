@@ -35,6 +35,7 @@ class Executor(Protocol):
         stop : object
             To be asked for its truth.
         """
+        ...
 
 
 class Observer(Protocol):

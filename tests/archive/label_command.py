@@ -4,6 +4,8 @@ import subprocess
 import sys
 import threading
 
+import numpy as np
+
 from dsnet.data.store import open_store
 
 
@@ -24,6 +26,17 @@ def content(path) -> list[tuple]:
             )
         )
     return rows
+
+
+def assert_close(found, expected):
+    """Whether a device's store, as `content` gives it, is near the CPU's."""
+    for row, want in zip(found, expected, strict=True):
+        assert row[:4] == want[:4] and row[5] == want[5]
+        (image, alpha, *_, trimap), (same_image, wanted, *_, same_trimap) = row[6], want[6]
+        assert image == same_image and trimap == same_trimap
+        if alpha is not None:
+            difference = np.frombuffer(alpha, np.float32) - np.frombuffer(wanted, np.float32)
+            assert np.abs(difference).max() < 1e-3
 
 
 # Seconds after which a run hangs; a loaded machine is slow.

@@ -8,7 +8,6 @@ from dsnet import label
 from dsnet.archive import ProcessExecutor
 from dsnet.archive.report import LOW_QUALITY, failure_reasons, summary_rows
 from dsnet.console import Stop
-from dsnet.data.phantom import make_phantom
 from dsnet.data.store import StoreWriter, open_store, validate_store
 from dsnet.data.store.record import LabelRecord
 from label_command import LIMIT, content, outcomes, telling_command, wait_for_line
@@ -211,36 +210,3 @@ def test_help_lists_every_command(capsys):
     told = capsys.readouterr().out
     assert all(f"\n    {name} " in told for name in COMMANDS)
     assert "--resume" in told
-
-
-def test_masks_and_raters(tmp_path):
-    import cv2
-
-    for number in range(2):
-        made = make_phantom("solid", 64, number)
-        lesion = (made.alpha >= 0.5).astype(np.uint8) * 255
-        grey = np.rint(made.image * 255).astype(np.uint8)
-        folders = {"images": grey, "mask-0": lesion, "mask-1": cv2.dilate(lesion, None)}
-        for folder, picture in folders.items():
-            path = tmp_path / "data/LIDC-IDRI-0001" / f"nodule-{number}" / folder / "slice-0.png"
-            path.parent.mkdir(parents=True)
-            cv2.imwrite(str(path), picture)
-            flat = tmp_path / folder / f"{number}.png"
-            flat.parent.mkdir(exist_ok=True)
-            cv2.imwrite(str(flat), picture)
-    (tmp_path / "images/unmasked.png").write_bytes((tmp_path / "images/0.png").read_bytes())
-    folders = ["--images", str(tmp_path / "images"), "--masks", str(tmp_path / "mask-0")]
-    assert label.main(["masks", *folders, "--out", str(tmp_path / "m")]) == 0
-    raters = ["raters", "--data", str(tmp_path / "data"), "--out", str(tmp_path / "r")]
-    assert label.main(raters) == 0
-    for store, score in (("m", "mask_agreement"), ("r", "rater_agreement")):
-        records = list(open_store(tmp_path / store).records("ok"))
-        assert len(records) == 2
-        assert all(r.quality[score] > 0.7 for r in records)
-        # Of two raters one suffices: the consensus is the wider mask.
-        drawn = "mask-0" if store == "m" else "mask-1"
-        for number, record in enumerate(records):
-            picture = cv2.imread(str(tmp_path / drawn / f"{number}.png"), cv2.IMREAD_UNCHANGED)
-            assert np.array_equal(record.truth, picture > 0)
-    (failed,) = open_store(tmp_path / "m").records("failed")
-    assert failed.key == "unmasked" and "no mask" in failed.error
