@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from dsnet.labeling.recist import RecistMark
@@ -56,6 +58,16 @@ def as_rater_masks(masks: np.ndarray) -> np.ndarray:
     return as_bool(array, "masks")
 
 
+def as_masks(mask: np.ndarray, name: str) -> np.ndarray:
+    """`mask` as bool [H, W] or [N, H, W]; ValueError or TypeError that names the argument."""
+    array = np.asarray(mask)
+    if array.ndim not in (2, 3) or 0 in array.shape[-2:]:
+        raise ValueError(
+            f"{name} must be [H, W] or [N, H, W] with H, W >= 1, got shape {array.shape}"
+        )
+    return as_bool(array, name)
+
+
 def as_bool(array: np.ndarray, name: str) -> np.ndarray:
     """Non-zero is True; ValueError or TypeError that names the argument."""
     if array.dtype.kind not in "biuf":
@@ -69,7 +81,10 @@ def as_spacing(spacing: tuple[float, float] | None) -> tuple[float, float]:
     """`spacing` as (row, column) in mm per pixel, (1, 1) where it is None."""
     if spacing is None:
         return (1.0, 1.0)
-    values = np.asarray(spacing, dtype=np.float64)
+    try:
+        values = np.asarray(spacing, dtype=np.float64)
+    except (TypeError, ValueError):
+        values = np.empty(0)
     if values.shape != (2,) or not np.isfinite(values).all() or (values <= 0).any():
         raise ValueError(f"spacing must be (row, column) in mm per pixel, > 0, got {spacing!r}")
     return (float(values[0]), float(values[1]))
@@ -81,6 +96,27 @@ def as_radius(value: float, name: str) -> float:
     if not 0.0 <= value < np.inf:
         raise ValueError(f"{name} must be finite and >= 0, got {value}")
     return value
+
+
+def as_radii(value: Any, name: str, count: int | None = None) -> np.ndarray:
+    """One radius, or one for each of `count` images, as float64 [count or 1].
+
+    ValueError or TypeError names the argument.
+    """
+    try:
+        radii = np.asarray(value)
+    except (TypeError, ValueError):  # a ragged list, an array in a GPU's memory
+        radii = np.empty(0, dtype=object)
+    if radii.dtype.kind not in "biuf":
+        raise TypeError(f"{name} must be a number or one for each image, got {value!r}")
+    if radii.ndim and radii.shape != (count,):
+        wanted = "a number" if count is None else f"a number or [{count}], one for each image"
+        raise ValueError(f"{name} must be {wanted}, got shape {radii.shape}")
+    radii = np.full(1 if count is None else count, radii, dtype=np.float64)
+    bad = ~((radii >= 0) & (radii < np.inf))
+    if bad.any():
+        raise ValueError(f"{name} must be finite and >= 0, got {radii[bad][0]}")
+    return radii
 
 
 def require_touching(mark: RecistMark, shape: tuple[int, int]) -> None:

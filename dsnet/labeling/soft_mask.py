@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -265,13 +266,15 @@ def label_batch(
     if threads < 0:
         raise ValueError(f"threads must be >= 0, got {threads}")
 
-    labels: list[SoftLabel | ValueError | None] = [None] * len(images)
+    labels: list[Any] = [None] * len(images)
     coordinates = np.full((len(images), 8), np.nan)
     if isinstance(marks, np.ndarray) and marks.shape == coordinates.shape:
         coordinates = ordered_coordinates(marks)
-    elif len(marks) and all(isinstance(mark, RecistMark) for mark in marks):
-        axes = [axis for mark in marks for axis in (mark.long_axis, mark.short_axis)]
-        coordinates = np.concatenate(axes).reshape(-1, 8)
+    else:
+        drawn = [mark for mark in marks if isinstance(mark, RecistMark)]
+        if 0 < len(drawn) == len(marks):
+            axes = [axis for mark in drawn for axis in (mark.long_axis, mark.short_axis)]
+            coordinates = np.concatenate(axes).reshape(-1, 8)
     for i in np.flatnonzero(np.isnan(coordinates[:, 0])).tolist():
         try:
             mark = marks[i]
@@ -280,9 +283,14 @@ def label_batch(
             coordinates[i] = mark.coordinates
         except (TypeError, ValueError) as error:
             labels[i] = as_value_error(error)
-    block = isinstance(images, np.ndarray) and images.ndim == 3 and images.dtype.kind == "f"
-    if block and 0 not in images.shape[1:]:
-        arrays: Sequence[np.ndarray] = np.ascontiguousarray(images, dtype=np.float32)
+    arrays: np.ndarray | list[np.ndarray]
+    if (
+        isinstance(images, np.ndarray)
+        and images.ndim == 3
+        and images.dtype.kind == "f"
+        and 0 not in images.shape[1:]
+    ):
+        arrays = np.ascontiguousarray(images, dtype=np.float32)
     else:
         arrays = list(images)
         for i, image in enumerate(arrays):
