@@ -352,6 +352,7 @@ def _as_labels(rows) -> list[SoftLabel | None]:
 
 
 def as_value_error(error: TypeError | ValueError) -> ValueError:
+    """What a batch has in the place of a row's label."""
     return error if isinstance(error, ValueError) else ValueError(str(error))
 
 

@@ -61,6 +61,7 @@ def gradients_of_a_step(rank: int, world: int, meeting: str, out: str) -> None:
     parameters = [*network.trainable_parameters(), *step.discriminator.parameters()]
     torch.save([p.grad for p in parameters], out)
     if world > 1:
-        # Gloo's thread needs the GIL once more, and taking the group down holds it.
-        time.sleep(1.0)
-        dist.destroy_process_group()
+        # Taking the group down holds the GIL, for which gloo's thread may still wait: the process
+        # ends without.
+        dist.barrier()
+        os._exit(0)
