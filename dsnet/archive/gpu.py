@@ -12,7 +12,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import chain
 
-from dsnet import _C
 from dsnet.archive.jobs import DeviceFailure, Job, describe, failed_rows
 from dsnet.archive.processes import ProcessExecutor, worker_number
 from dsnet.data.crop import Crop
@@ -135,7 +134,7 @@ def worker_device(device: str) -> str:
     """Return the device of this process: "cuda" is its own share of those that are there."""
     if device != "cuda":
         return device
-    return f"cuda:{worker_number() % _C.cuda_device_count()}"
+    return f"cuda:{worker_number() % engine.device_count()}"
 
 
 def _gathered(jobs: Iterable[Job], rows: int) -> Iterator[tuple]:
