@@ -233,22 +233,6 @@ def cut_and_score(rng, shape, mask, seeds):
     )  # fmt: skip
     if not isinstance(scores, ValueError):
         assert all(0 <= score <= 1 for score in scores.values()), scores
-    cut_grid(rng, shape)
-
-
-def cut_grid(rng, shape):
-    high = int(rng.choice([2, 100, 2**31 - 1]))
-    source, sink, right, down, down_right, down_left = rng.integers(
-        0, high, (6, *shape), np.int32, endpoint=True
-    ) * rng.integers(0, 2, (6, 1, 1), np.int32)
-    mask, flow = _C.grid_cut(source, sink, right, down, down_right, down_left)
-    wide = mask.astype(np.int64)
-    capacity = (source * (1 - wide)).sum() + (sink * wide).sum()
-    capacity += (right[:, :-1] * abs(wide[:, 1:] - wide[:, :-1])).sum()
-    capacity += (down[:-1] * abs(wide[1:] - wide[:-1])).sum()
-    capacity += (down_right[:-1, :-1] * abs(wide[1:, 1:] - wide[:-1, :-1])).sum()
-    capacity += (down_left[:-1, 1:] * abs(wide[1:, :-1] - wide[:-1, 1:])).sum()
-    assert flow == capacity
 
 
 OTHERS = {"masks": label_masks, "matting": solve_matting, "compiled": call_compiled}
