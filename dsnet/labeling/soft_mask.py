@@ -10,21 +10,21 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from dsnet import _C
-from dsnet.labeling.cut import cut_recist, fallback_words
+from dsnet.labeling.arguments import (
+    as_float32,
+    as_image,
+    as_mask,
+    as_rater_masks,
+    require_touching,
+)
+from dsnet.labeling.cut import CutFallback
 from dsnet.labeling.edge_model import native_network
 from dsnet.labeling.gpu import engine
 from dsnet.labeling.gpu.pipeline import MattingSettings
 from dsnet.labeling.matting.closed_form import DEFAULT_RTOL, closed_form_matting
 from dsnet.labeling.quality import recist_scores, score
 from dsnet.labeling.recist import PROBLEMS, RecistMark, ordered_coordinates
-from dsnet.labeling.trimap import (
-    as_mask,
-    as_rater_masks,
-    consensus,
-    trimap_from_cut,
-    trimap_from_mask,
-    trimap_from_raters,
-)
+from dsnet.labeling.trimap import consensus, trimap_from_mask, trimap_from_raters
 
 # Weight of the cut's probabilities in strategy 3's matting: of 0, 1, 3 and 10 the one with the
 # least difference from the mean of four readers' masks on half of LIDC's patients.
@@ -71,7 +71,7 @@ def label_recist(image: np.ndarray, mark: RecistMark) -> SoftLabel:
     Parameters
     ----------
     image : ndarray [H, W], float
-        Grey values in 0..1 after the HU window.
+        Grey values in 0..1 after the HU window; at least 3x3.
     mark : RecistMark
         In the image's pixels; may reach beyond its border. Pixels are taken as square:
         `dsnet.data.crop.cut_crop` makes them so.
@@ -79,40 +79,17 @@ def label_recist(image: np.ndarray, mark: RecistMark) -> SoftLabel:
     Raises
     ------
     ValueError
-        When the image holds NaN or values outside 0..1, is not [H, W], or the mark lies
-        wholly outside it.
+        When the image holds NaN or values outside 0..1, is not [H, W] or below 3x3 pixels, or
+        the mark lies wholly outside it.
     TypeError
         When the image is not floating point or `mark` is no RecistMark.
     """
-    image = _as_float32(image)
+    image = as_float32(image)
     if not isinstance(mark, RecistMark):
         raise TypeError(f"mark must be a RecistMark, got {type(mark).__name__}")
     (label,) = _label_natively(image[None], mark.coordinates[None], 1)
-    return label if isinstance(label, SoftLabel) else label_recist_by_stages(image, mark)
-
-
-def label_recist_by_stages(image: np.ndarray, mark: RecistMark) -> SoftLabel:
-    """`label_recist` from its stages' own functions.
-
-    What the whole one is tested against, and what labels images below 3x3 pixels, which have no
-    windows for the compiled solver.
-    """
-    image = as_image(image)
-    notes = mark.problems(image.shape)
-    if "mark lies outside the image" in notes:
-        raise ValueError(
-            f"mark must touch the image of {image.shape[0]}x{image.shape[1]} pixels, "
-            f"got end points within {tuple(round(v, 2) for v in mark.bounds())} (x, y, x, y)"
-        )
-    start = time.perf_counter()
-    cut = cut_recist(image, mark)
-    cut_seconds = time.perf_counter() - start
-    if cut.fallback:
-        notes.append(f"cut fell back on the axes' ellipse: {cut.fallback}")
-    start = time.perf_counter()
-    trimap = trimap_from_cut(cut, mark)
-    label = _solve(image, trimap, start, notes, cut=cut, mark=mark, cut_worked=not cut.fallback)
-    label.seconds["cut"] = cut_seconds
+    if label is None:
+        raise _refusal(image, mark.coordinates)
     return label
 
 
@@ -202,7 +179,7 @@ def label_batch(
     Parameters
     ----------
     images : ndarray [N, H, W] or sequence of ndarray [H, W]
-        Grey values in 0..1; sizes may differ in a sequence.
+        Grey values in 0..1; at least 3x3 pixels; sizes may differ in a sequence.
     marks : sequence of N RecistMark or of 8 coordinates
     threads : int
         Of the CPU; 0 takes one a core.
@@ -246,13 +223,14 @@ def label_batch(
             coordinates[i] = mark.coordinates
         except (TypeError, ValueError) as error:
             labels[i] = _as_value_error(error)
-    if isinstance(images, np.ndarray) and images.ndim == 3 and images.dtype.kind == "f":
+    block = isinstance(images, np.ndarray) and images.ndim == 3 and images.dtype.kind == "f"
+    if block and 0 not in images.shape[1:]:
         arrays: Sequence[np.ndarray] = np.ascontiguousarray(images, dtype=np.float32)
     else:
         arrays = list(images)
         for i, image in enumerate(arrays):
             try:
-                arrays[i] = _as_float32(image)
+                arrays[i] = as_float32(image)
             except (TypeError, ValueError) as error:
                 labels[i] = labels[i] or _as_value_error(error)
     usable = [i for i, label in enumerate(labels) if label is None]
@@ -265,20 +243,14 @@ def label_batch(
     else:
         found = _label_on_device(arrays, coordinates, threads, index)
     for k, (i, label) in enumerate(zip(usable, found, strict=True)):
-        if label is None:
-            try:
-                mark = RecistMark.from_coordinates(coordinates[k])
-                label = label_recist_by_stages(arrays[k], mark)
-            except ValueError as error:
-                label = error
-        labels[i] = label
+        labels[i] = _refusal(arrays[k], coordinates[k]) if label is None else label
     return labels
 
 
 def _label_natively(images, coordinates, threads) -> list[SoftLabel | None]:
-    """Labels by the compiled pipeline; None where `label_recist_by_stages` knows what to do."""
-    if not len(images) or 0 in np.shape(images[0]):
-        return [None] * len(images)
+    """Labels by the compiled pipeline; None for what it refuses, see `_refusal`."""
+    if not len(images):
+        return []
     alphas, binaries, trimaps, states, values, scores = _C.label_batch(
         images, coordinates, native_network(), PRIOR_WEIGHT, DEFAULT_RTOL, threads
     )
@@ -287,9 +259,9 @@ def _label_natively(images, coordinates, threads) -> list[SoftLabel | None]:
 
 
 def _label_on_device(images, coordinates, threads, index) -> list[SoftLabel | None]:
-    """As `_label_natively`, with matting on a CUDA device."""
-    if not len(images) or 0 in np.shape(images[0]):
-        return [None] * len(images)
+    """As `_label_natively`, with cuts and matting on a CUDA device."""
+    if not len(images):
+        return []
     pipeline = engine.pipeline(index, MattingSettings(PRIOR_WEIGHT, DEFAULT_RTOL))
     return pipeline.run(images, coordinates, threads, make=_as_labels)
 
@@ -306,9 +278,9 @@ def _as_labels(rows) -> list[SoftLabel | None]:
         if problems or fallback or constant or not converged:
             notes = [word for bit, word in enumerate(PROBLEMS) if problems >> bit & 1]
             if fallback:
-                words = fallback_words(fallback, fallback_value)
+                words = CutFallback(fallback).told(fallback_value)
                 notes.append(f"cut fell back on the axes' ellipse: {words}")
-            notes = tuple(notes + _doubts(constant, converged, iterations, residual))
+            notes = tuple(notes + doubts(constant, converged, iterations, residual))
         seconds = {"cut": cut, "trimap": split, "matting": matting}
         labels.append(SoftLabel(alpha, binary, trimap, recist_scores(*row), seconds, notes))
     return labels
@@ -318,7 +290,18 @@ def _as_value_error(error: TypeError | ValueError) -> ValueError:
     return error if isinstance(error, ValueError) else ValueError(str(error))
 
 
-def _doubts(constant, converged, iterations, residual) -> list[str]:
+def _refusal(image: np.ndarray, coordinates: np.ndarray) -> ValueError:
+    """What kept the compiled pipeline from labelling an image, in words."""
+    try:
+        mark = RecistMark.from_coordinates(coordinates)
+        require_touching(mark, as_image(image).shape)
+    except ValueError as error:
+        return error
+    return ValueError(f"image must have at least 3x3 pixels, got {image.shape[0]}x{image.shape[1]}")
+
+
+def doubts(constant: bool, converged: bool, iterations: int, residual: float) -> list[str]:
+    """Notes on an image of one grey value and on a solve that stopped early."""
     notes = []
     if constant:
         notes.append("all-constant image: no edge to find")
@@ -327,56 +310,27 @@ def _doubts(constant, converged, iterations, residual) -> list[str]:
     return notes
 
 
-def _as_float32(image: np.ndarray) -> np.ndarray:
-    """`image` as contiguous float32 [H, W]; its values are not looked at."""
-    array = np.asarray(image)
-    if array.ndim != 2 or 0 in array.shape:
-        raise ValueError(f"image must be [H, W] with H, W >= 1, got shape {array.shape}")
-    if array.dtype.kind != "f":
-        raise TypeError(
-            f"image must be floating point in 0..1 after the HU window, got dtype {array.dtype}"
-        )
-    return np.ascontiguousarray(array, dtype=np.float32)
-
-
-def as_image(image: np.ndarray) -> np.ndarray:
-    """`image` as float32 [H, W] in 0..1; ValueError or TypeError that says what is wrong."""
-    array = _as_float32(image)
-    low, high = float(array.min()), float(array.max())
-    if not (np.isfinite(low) and np.isfinite(high)):
-        raise ValueError("image must be finite, got NaN or infinite values")
-    if low < -1e-3 or high > 1 + 1e-3:
-        raise ValueError(
-            f"image must be in 0..1 after the HU window, got values in {low:g}..{high:g}"
-        )
-    return array
-
-
 def _of_shape(mask: np.ndarray, image: np.ndarray, name: str) -> np.ndarray:
     if mask.shape != image.shape:
         raise ValueError(f"{name} must have the image's shape {image.shape}, got {mask.shape}")
     return mask
 
 
-def _solve(image, trimap, start, notes, *, cut=None, **scored) -> SoftLabel:
+def _solve(image, trimap, start, notes, *, reference, raters=None) -> SoftLabel:
     """Matting, and what a label tells besides. `start`: when the trimap was begun."""
     seconds = {"cut": 0.0, "trimap": time.perf_counter() - start}
-    prior = None if cut is None else 1 / (1 + np.exp(-cut.log_odds.astype(np.float64)))
-    alpha, info = closed_form_matting(image, trimap, prior=prior, prior_weight=PRIOR_WEIGHT)
+    alpha, info = closed_form_matting(image, trimap)
     seconds["matting"] = info.seconds
-    if cut is not None:
-        below_half = np.nextafter(np.float32(0.5), np.float32(0))
-        alpha = np.where(cut.mask, np.maximum(alpha, 0.5), np.minimum(alpha, below_half))
-        alpha = alpha.astype(np.float32)
     constant = float(image.min()) == float(image.max())
-    notes += _doubts(constant, info.converged, info.iterations, info.residual)
+    notes += doubts(constant, info.converged, info.iterations, info.residual)
     quality = score(
         image,
         alpha,
         trimap,
+        reference=reference,
+        raters=raters,
         converged=info.converged,
         residual=info.residual,
         rtol=DEFAULT_RTOL,
-        **scored,
     )
     return SoftLabel(alpha, alpha >= 0.5, trimap, quality, seconds, tuple(notes))
