@@ -138,7 +138,7 @@ def test_bad_arguments_are_named():
         _C.quality(image, image.T, trimap)
     with pytest.raises(TypeError, match="trimap must have dtype uint8"):
         _C.quality(image, image, image)
-    with pytest.raises(ValueError, match="mark must be 8 coordinates"):
+    with pytest.raises(ValueError, match="mark must be 8 numbers"):
         _C.quality(image, image, trimap, mark=[1, 2])
     with pytest.raises(ValueError, match="log_odds must have the mask's shape"):
         _C.trimap_from_cut(mask, image.T, np.arange(8))

@@ -8,6 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 
 from dsnet import _C
+from dsnet.labeling.edge_model import native_network
+from emulation_module import emulated_network, emulation
 
 
 def has_device():
@@ -55,6 +57,7 @@ class HostEngine:
     """
 
     def __init__(self, device=0, room=None, faults=None, after=1):
+        emulated_network()  # built here, or else the test is skipped
         self.room, self.faults, self.after = room, faults or {}, after
         self.used = self.allocations = 0
         self.launched = []
@@ -111,11 +114,12 @@ class HostEngine:
     def _cut(self, memory, shape, network):
         self._enter("cutting")
         count, rows, cols = shape
-        found = _C.cut_block(
+        assert network is native_network()
+        found = emulation.cut_block(
             array(memory["images"], np.float32, shape),
             array(memory["plans"], np.uint8, (count, _C.CUT_PLAN_BYTES)),
             array(memory["seeds"], np.uint64, (count, rows, -(-cols // 64))),
-            network,
+            emulated_network(),
         )
         for name, values in zip(("masks", "trimaps", "priors", "cuts"), found, strict=True):
             array(memory[name], values.dtype, values.shape)[...] = values
@@ -127,7 +131,7 @@ class HostEngine:
 
     def _solve(self, memory, shape, settings):
         self._enter("solving")
-        alphas, infos = _C.matting_block(
+        alphas, infos = emulation.matting_block(
             array(memory["images"], np.float32, shape),
             array(memory["trimaps"], np.uint8, shape),
             array(memory["priors"], np.float32, shape),

@@ -21,6 +21,7 @@ from dsnet.labeling import (
     trimap_from_recist,
 )
 from dsnet.labeling.gpu import arrays, engine
+from emulation_module import emulation
 from host_engine import has_device
 
 
@@ -108,7 +109,7 @@ class Gpu:
         workspace, workspace_bytes, device, stream,
     ):  # fmt: skip
         shape = (count, rows, cols)
-        found = _C.cut_block(
+        found = emulation.cut_block(
             at(images, shape, "f4"), at(plans, (count, _C.CUT_PLAN_BYTES), "u1"),
             at(seeds, (count, rows, -(-cols // 64)), "u8"), network,
         )  # fmt: skip
@@ -122,7 +123,7 @@ class Gpu:
         rtol, max_iterations, workspace, workspace_bytes, device, stream,
     ):  # fmt: skip
         shape = (count, rows, cols)
-        found, infos = _C.matting_block(
+        found, infos = emulation.matting_block(
             at(images, shape, "f4"), at(trimaps, shape, "u1"),
             at(priors, shape, "f4") if priors else None, prior_weight, epsilon, rtol,
             max_iterations,
@@ -172,7 +173,9 @@ class Gpu:
         workspace_bytes, device, stream,
     ):  # fmt: skip
         found = at(masks, (count, raters, rows, cols), "u1")
-        at(out, (count, rows, cols), "u1")[:] = _C.raters_block(found, erosion, dilation, spacing)
+        at(out, (count, rows, cols), "u1")[:] = emulation.raters_block(
+            found, erosion, dilation, spacing
+        )
         at(workspace, (workspace_bytes,), "u1")[:] = 1
         self.streams.append(stream)
 
