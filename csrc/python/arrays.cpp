@@ -11,7 +11,7 @@
 
 #include "python/arguments.h"
 #include "base/image_simd.h"
-#include "label/stages.h"
+#include "label/label.h"
 #include "matting.h"
 
 namespace dsnet {
@@ -69,7 +69,7 @@ Array<std::uint8_t> trimap_batch(const py::object& masks_value, const py::object
 constexpr float kLargestGrey = 16.0f;
 
 bool is_solvable(const float* image, std::ptrdiff_t size) {
-    const Range range = label_kernels().range(image, size);
+    const Range range = image_simd().range(image, size);
     return range.ordered && range.low >= -kLargestGrey && range.high <= kLargestGrey;
 }
 

@@ -30,7 +30,7 @@ constexpr float kLargestGrey = 16.0f;
 bool is_usable(Image<const float> image) {
     bool usable = true;
     for (std::ptrdiff_t y = 0; y < image.rows; ++y) {
-        const Range range = label_kernels().range(image.row(y), image.cols);
+        const Range range = image_simd().range(image.row(y), image.cols);
         usable &= range.ordered && range.low >= -kLargestGrey && range.high <= kLargestGrey;
     }
     return usable;

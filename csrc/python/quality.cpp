@@ -31,11 +31,14 @@ RecistMark mark_argument(const py::object& value) {
     return {{{c[0], c[1]}, {c[2], c[3]}}, {{c[4], c[5]}, {c[6], c[7]}}};
 }
 
-template <typename T>
-Array<std::uint8_t> trimap_of(const Array<std::uint8_t>& mask, const py::object& log_odds_value,
-                              const RecistMark& mark) {
-    const auto log_odds =
-        image_argument<T>(log_odds_value, "log_odds", "f", "float32 or float64");
+Array<std::uint8_t> trimap_from_cut_binding(const py::object& mask_value,
+                                            const py::object& log_odds_value,
+                                            const py::object& mark_value) {
+    const auto mask = mask_argument(mask_value);
+    const RecistMark mark = mark_argument(mark_value);
+    if (mask.shape(0) == 0 || mask.shape(1) == 0)
+        throw py::value_error("mask must have H, W >= 1, got shape " + shape_text(mask));
+    const auto log_odds = image_argument<float>(log_odds_value, "log_odds", "f", "float32");
     check_shape(log_odds, mask, "log_odds", "mask");
     Array<std::uint8_t> out({mask.shape(0), mask.shape(1)});
     const Image<std::uint8_t> result(out.mutable_data(), out.shape(0), out.shape(1));
@@ -47,18 +50,6 @@ Array<std::uint8_t> trimap_of(const Array<std::uint8_t>& mask, const py::object&
         trimap_from_cut(view(mask), view(log_odds), mark, workspace, result);
     }
     return out;
-}
-
-Array<std::uint8_t> trimap_from_cut_binding(const py::object& mask_value,
-                                            const py::object& log_odds,
-                                            const py::object& mark_value) {
-    const auto mask = mask_argument(mask_value);
-    const RecistMark mark = mark_argument(mark_value);
-    if (mask.shape(0) == 0 || mask.shape(1) == 0)
-        throw py::value_error("mask must have H, W >= 1, got shape " + shape_text(mask));
-    if (py::isinstance<py::array_t<float>>(log_odds))
-        return trimap_of<float>(mask, log_odds, mark);
-    return trimap_of<double>(mask, log_odds, mark);
 }
 
 py::dict quality(const py::object& image_value, const py::object& alpha_value,
@@ -128,7 +119,7 @@ Parameters
 ----------
 mask : bool or uint8 [H, W]
     The cut; non-zero inside.
-log_odds : float32 or float64 [H, W]
+log_odds : float32 [H, W]
     Of lesion against background.
 mark : 8 floats
     x1 y1 x2 y2 of the long axis, then of the short one.

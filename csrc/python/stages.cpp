@@ -11,7 +11,7 @@
 
 #include "python/arguments.h"
 #include "cut/plan.h"
-#include "label/stages.h"
+#include "label/label.h"
 #include "python/label_table.h"
 #include "matting/gpu.h"
 

@@ -33,7 +33,7 @@ def build(name, folder, *sources):
 
 
 def test_emulated_threads_give_the_bits_of_the_host_blocks(tmp_path):
-    program = build("matting_threads", tmp_path, ROOT / "csrc/matting_host_block.cpp")
+    program = build("matting_threads", tmp_path, ROOT / "tests/emulation/matting.cpp")
     done = subprocess.run([program], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0 and done.stdout.count("the same") == 4, done.stdout + done.stderr
 
