@@ -15,7 +15,7 @@ struct Planes {
     std::ptrdiff_t rows, cols, stride;
 };
 
-struct OrderKernels {
+struct OrderSimd {
     // Keys of the pixels whose `measured` lies above `above` and not above `highest`, in reading
     // order and padded to a multiple of 4 kLanes with keys above all others; returns how many
     // there are. `keys` must have room for all pixels and 4 kLanes more.
@@ -27,6 +27,6 @@ struct OrderKernels {
                    float found[2]);
 };
 
-DSNET_VECTOR_TABLE(OrderKernels, order_kernels)
+DSNET_VECTOR_TABLE(OrderSimd, order_simd)
 
 }  // namespace dsnet

@@ -6,8 +6,8 @@
 
 #include <algorithm>
 
-#include "gpu/error.h"
 #include "cut/gpu_block.h"
+#include "gpu/error.h"
 
 namespace dsnet::cuda {
 namespace {
@@ -19,12 +19,10 @@ constexpr int kLeastBlocks = 3;
 // Large images take megabytes each: fewer run at a time then.
 constexpr std::size_t kMostWorkspace = std::size_t{1} << 30;
 
-using Threads = DeviceBlock<kThreads>;
-
 __global__ void __launch_bounds__(kThreads, kLeastBlocks)
     cut_images(const __grid_constant__ CutBatch batch, std::size_t share) {
     __shared__ CutScratch scratch;
-    Threads block;
+    Threads<kThreads> block;
     void* const memory = static_cast<char*>(batch.workspace) + share * blockIdx.x;
     for (std::int64_t index = blockIdx.x; index < batch.count; index += gridDim.x)
         cut_image(block, batch, index, memory, scratch);

@@ -1,5 +1,5 @@
 // Batched cuts of RECIST marks on a GPU, for callers without CUDA headers: masks, trimaps and
-// matting's priors are, to the bit, those of grabcut.h and trimap.h, but for the priors' last.
+// matting's priors are, to the bit, those of cut.h and trimap.h, but for the priors' last.
 #pragma once
 
 #include <cstddef>

@@ -5,8 +5,8 @@
 #include <cmath>
 #include <type_traits>
 
-#include "edge/curve.h"
 #include "base/gpu_block.h"
+#include "edge/curve.h"
 
 #ifndef DSNET_UNIT
 #define DSNET_UNIT pixel

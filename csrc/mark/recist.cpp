@@ -136,9 +136,9 @@ int count_problems(unsigned problems) {
     return count;
 }
 
-Window window_around(const MarkFrame& frame, double margin, std::ptrdiff_t rows,
-                     std::ptrdiff_t cols) {
-    Window window;
+Box window_around(const MarkFrame& frame, double margin, std::ptrdiff_t rows,
+                  std::ptrdiff_t cols) {
+    Box window;
     window.top = bounded(std::floor(frame.low.y - margin), 0, rows - 1);
     window.bottom = bounded(std::ceil(frame.high.y + margin) + 1, window.top + 1, rows);
     window.left = bounded(std::floor(frame.low.x - margin), 0, cols - 1);

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cstring>
 
+#include "masks/simd.h"
+
 namespace dsnet {
 namespace {
 
@@ -56,7 +58,7 @@ BitPlane packed(Image<const std::uint8_t> mask, ComponentsWorkspace& workspace) 
     workspace.words.resize(std::max(workspace.words.size(),
                                     static_cast<std::size_t>(plane.columns() * plane.stride)));
     plane.words = workspace.words.data();
-    morphology_kernels().pack(mask.data, mask.row_stride, plane);
+    masks_simd().pack(mask.data, mask.row_stride, plane);
     return plane;
 }
 
@@ -106,7 +108,7 @@ std::int64_t largest_part(const BitPlane& plane, Connectivity connectivity,
 
 void fill_holes(Image<std::uint8_t> mask, ComponentsWorkspace& workspace) {
     const BitPlane plane = packed(read_only(mask), workspace);
-    const Box box = morphology_kernels().bounds(plane);
+    const Box box = masks_simd().bounds(plane);
     // A hole needs a pixel on each side.
     if (box.rows() < 3 || box.cols() < 3) return;
     const std::ptrdiff_t first = box.left / 64;

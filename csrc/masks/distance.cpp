@@ -5,6 +5,8 @@
 #include <limits>
 #include <vector>
 
+#include "masks/simd.h"
+
 namespace dsnet {
 namespace {
 
@@ -164,7 +166,7 @@ double largest_distance_squared(Image<const std::uint8_t> mask, const Box& box, 
     workspace.row_largest.resize(std::max(workspace.row_largest.size(), rows));
     std::int32_t* steps = workspace.steps.data();
     const std::int32_t* largest = workspace.row_largest.data();
-    morphology_kernels().column_steps(mask.row(box.top) + box.left, mask.row_stride, box.rows(),
+    masks_simd().column_steps(mask.row(box.top) + box.left, mask.row_stride, box.rows(),
                                       box.cols(), steps, workspace.row_largest.data());
     const auto row_at = [&](std::ptrdiff_t y) {
         return StepRow{steps + y * box.cols(), box.cols(), spacing};
@@ -183,7 +185,7 @@ double largest_distance_squared(Image<const std::uint8_t> mask, const Box& box, 
 
 void set_innermost(const Box& box, Spacing spacing, double largest, std::uint8_t value,
                    const DistanceWorkspace& workspace, Image<std::uint8_t> out) {
-    const double enough = largest * (1.0 - 1e-12);
+    const double enough = largest * kAsFar;
     for (std::ptrdiff_t y = 0; y < box.rows(); ++y) {
         const StepRow row{workspace.steps.data() + y * box.cols(), box.cols(), spacing};
         for (std::ptrdiff_t x = 0; x < box.cols(); ++x) {

@@ -7,15 +7,10 @@
 #include <cstdint>
 #include <vector>
 
-#include "masks/distance.h"
 #include "base/image.h"
-#include "masks/simd.h"
+#include "masks/bits.h"
 
 namespace dsnet {
-
-inline constexpr std::uint8_t kBackground = 0;
-inline constexpr std::uint8_t kUnknown = 128;
-inline constexpr std::uint8_t kForeground = 255;
 
 // A structuring element that is symmetric to its rows and columns, as chords: of half_width[k]
 // pixels to either side of the centre, k rows above and below it, never longer with growing k.
@@ -73,9 +68,11 @@ void erode(Image<const std::uint8_t> mask, const StructuringElement& element,
 void dilate(Image<const std::uint8_t> mask, const StructuringElement& element,
             MorphologyWorkspace& workspace, Image<std::uint8_t> out);
 
-// kForeground where the nearest pixel outside the mask is farther than `erosion`,
-// kBackground where the nearest pixel of the mask is farther than `dilation`, else kUnknown.
-void split_trimap(Image<const std::uint8_t> mask, double erosion, double dilation, Spacing spacing,
-                  MorphologyWorkspace& workspace, Image<std::uint8_t> out);
+// Erosion and dilation at once, by discs: `inside` where the nearest pixel outside the mask is
+// farther than `erosion`, 0 where the nearest pixel of the mask is farther than `dilation`, else
+// `between`.
+void split_mask(Image<const std::uint8_t> mask, double erosion, double dilation, Spacing spacing,
+                std::uint8_t inside, std::uint8_t between, MorphologyWorkspace& workspace,
+                Image<std::uint8_t> out);
 
 }  // namespace dsnet

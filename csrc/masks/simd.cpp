@@ -119,13 +119,6 @@ void pack_near_zero(const float* image, std::ptrdiff_t stride, float level,
     });
 }
 
-void pack_near_zero_double(const double* image, std::ptrdiff_t stride, double level,
-                           const BitPlane& plane) {
-    pack_words(image, stride, plane, [level](const double* p) {
-        return bits_where(p, [level](double v) { return bool((v < level) & (v > -level)); });
-    });
-}
-
 void unpack(const BitPlane& inner, const BitPlane& outer, std::uint8_t inside,
             std::uint8_t outside, std::uint8_t* image, std::ptrdiff_t stride) {
     for (std::ptrdiff_t y = 0; y < inner.rows; ++y) {
@@ -389,10 +382,9 @@ void column_steps(const std::uint8_t* image, std::ptrdiff_t stride, std::ptrdiff
 
 }  // namespace
 
-extern const MorphologyKernels morphology_kernels;
-const MorphologyKernels morphology_kernels = {
-    &pack,   &pack_at_least, &pack_near_zero, &pack_near_zero_double, &unpack,
-    &bounds, &crop, &place, &count, &complement, &without, &dilate, &count_outline, &count_equal, &sum,
-    &column_steps};
+extern const MasksSimd masks_simd;
+const MasksSimd masks_simd = {
+    &pack,       &pack_at_least, &pack_near_zero, &unpack,        &bounds,      &crop, &place, &count,
+    &complement, &without,       &dilate,         &count_outline, &count_equal, &sum,  &column_steps};
 
 }  // namespace dsnet::DSNET_UNIT

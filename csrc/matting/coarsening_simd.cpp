@@ -317,8 +317,8 @@ void weigh_smoother(const CoarseGrid& grid) {
 
 }  // namespace
 
-extern const CoarseningKernels coarsening_kernels;
-const CoarseningKernels coarsening_kernels = {&gather_pixels, &gather_nodes, &assemble_pixels,
+extern const CoarseningSimd coarsening_simd;
+const CoarseningSimd coarsening_simd = {&gather_pixels, &gather_nodes, &assemble_pixels,
                                               &assemble_nodes, &weigh_smoother};
 
 }  // namespace dsnet::DSNET_UNIT

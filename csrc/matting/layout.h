@@ -1,7 +1,12 @@
 // Where the unknown pixels of a trimap are, and which blocks of the planes are worked on.
 #pragma once
 
-#include "matting/matting.h"
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "base/image.h"
+#include "matting/workspace.h"
 
 namespace dsnet {
 

@@ -1,4 +1,4 @@
-// One cycle's work on the coarse levels of the matting Laplacian; coarsening_kernels.cpp says what
+// One cycle's work on the coarse levels of the matting Laplacian; coarsening_simd.cpp says what
 // they are.
 #include "matting/nodes_simd.h"
 
@@ -101,8 +101,8 @@ void add_held(const CoarseGrid& grid) {
 
 }  // namespace
 
-extern const MultigridKernels multigrid_kernels;
-const MultigridKernels multigrid_kernels = {&restrict_pixels, &prolong_pixels, &restrict_nodes,
+extern const MultigridSimd multigrid_simd;
+const MultigridSimd multigrid_simd = {&restrict_pixels, &prolong_pixels, &restrict_nodes,
                                             &prolong_nodes,   &start,          &residual,
                                             &correct,         &add_held};
 

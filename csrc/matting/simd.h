@@ -64,11 +64,11 @@ struct CoarseGrid {
 inline constexpr int kMomentPlanes = 27;
 inline constexpr int kParityPlanes = 12;
 
-struct MattingKernels {
+struct MattingSimd {
     // Fills mean, gain and their like. Windows fit in rows and columns within these bounds.
     void (*statistics)(const FineGrid& grid, double epsilon, const std::int32_t rows[2],
                        const std::int32_t cols[2]);
-    // Whether a window holds nothing but two grey values, within 2 % of their difference. Where
+    // Whether a window holds nothing but two grey values, within kSameGrey of their difference. Where
     // such windows meet, alpha can follow that difference in a few pixels at almost no cost, and a
     // residual hides it.
     bool (*finds_untied)(const FineGrid& grid);
@@ -99,9 +99,9 @@ struct MattingKernels {
                         double sums[3]);
 };
 
-DSNET_VECTOR_TABLE(MattingKernels, matting_kernels)
+DSNET_VECTOR_TABLE(MattingSimd, matting_simd)
 
-struct CoarseningKernels {
+struct CoarseningSimd {
     // Aggregates of 2 x 2 pixels or nodes: what lies below them and how it is reached.
     void (*gather_pixels)(const FineGrid& fine, const CoarseGrid& coarse, float* const* moments);
     void (*gather_nodes)(const CoarseGrid& fine, const CoarseGrid& coarse);
@@ -112,9 +112,9 @@ struct CoarseningKernels {
     void (*weigh_smoother)(const CoarseGrid& grid);
 };
 
-DSNET_VECTOR_TABLE(CoarseningKernels, coarsening_kernels)
+DSNET_VECTOR_TABLE(CoarseningSimd, coarsening_simd)
 
-struct MultigridKernels {
+struct MultigridSimd {
     void (*restrict_pixels)(const FineGrid& fine, const float* rest, const CoarseGrid& coarse);
     void (*prolong_pixels)(const FineGrid& fine, const CoarseGrid& coarse, float factor, float* z);
     void (*restrict_nodes)(const CoarseGrid& fine, const CoarseGrid& coarse);
@@ -126,6 +126,6 @@ struct MultigridKernels {
     void (*add_held)(const CoarseGrid& grid);  // x += held
 };
 
-DSNET_VECTOR_TABLE(MultigridKernels, multigrid_kernels)
+DSNET_VECTOR_TABLE(MultigridSimd, multigrid_simd)
 
 }  // namespace dsnet

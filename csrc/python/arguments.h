@@ -12,7 +12,7 @@
 
 #include "base/image.h"
 #include "mark/recist.h"
-#include "masks/distance.h"
+#include "masks/bits.h"
 
 namespace dsnet {
 

@@ -8,7 +8,7 @@
 #include <utility>
 
 #include "base/image_simd.h"
-#include "label/stages.h"
+#include "label/label.h"
 #include "matting/gpu.h"
 #include "matting/matting.h"
 #include "python/arguments.h"
@@ -27,7 +27,7 @@ constexpr float kLargestGrey = 16.0f;
 bool is_solvable(Image<const float> image) {
     bool solvable = true;
     for (std::ptrdiff_t y = 0; y < image.rows; ++y) {
-        const Range range = label_kernels().range(image.row(y), image.cols);
+        const Range range = image_simd().range(image.row(y), image.cols);
         solvable &= range.ordered && range.low >= -kLargestGrey && range.high <= kLargestGrey;
     }
     return solvable;

@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "cut/plan.h"
-#include "label/stages.h"
+#include "label/label.h"
 #include "matting/gpu.h"
 #include "python/arguments.h"
 #include "python/label_table.h"

@@ -4,7 +4,7 @@
 
 #include <cstdint>
 
-#include "label/stages.h"
+#include "label/label.h"
 #include "python/arguments.h"
 #include "trimap/trimap.h"
 

@@ -2,22 +2,10 @@
 
 #include <vector>
 
-#include "cut/border.h"
 #include "cut/gpu_block.h"
-#include "edge/model.h"
-#include "cut/cut.h"
-#include "trimap/trimap.h"
+#include "host_block.h"
 
 namespace dsnet {
-
-// The GPU's code has no use for these headers, but for their numbers.
-static_assert(cut_device::kLeastContrast == kLeastContrast && cut_device::kCertain == kCertain &&
-              cut_device::kLeastArea == kLeastArea && cut_device::kMostArea == kMostArea &&
-              cut_device::kUnits == BorderCut::kUnits);
-static_assert(cut_device::kFaintLogOdds == kFaintLogOdds &&
-              cut_device::kFaintShare == kFaintShare && cut_device::kFaintLeast == kFaintLeast &&
-              cut_device::kLeastMargin == kLeastMargin);
-
 namespace {
 
 using namespace cut_device;
