@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -191,10 +190,10 @@ def _soft_mask_op(image, mask, erosion=None, dilation=None, spacing=None):
     if min(images.shape[1:]) >= 3:
         alphas, converged = _C.matting_batch(images, trimaps, DEFAULT_RTOL, torch.get_num_threads())
     else:  # the native solver has no windows there
-        alphas = np.full_like(images, np.nan)
-        converged = ~(np.abs(images) <= LARGEST_GREY).all(axis=(1, 2))  # so is NaN
+        alphas = torch.full(image.shape, math.nan).numpy()
+        converged = ~(image.abs() <= LARGEST_GREY).flatten(1).all(1).numpy()  # NaN is none
     for i in (~converged).nonzero()[0]:
-        # Also all but untied pixels: the exact solvers take what conjugate gradients left.
+        # The exact solvers take what conjugate gradients left, all but untied pixels.
         alphas[i], _ = closed_form_matting(images[i], trimaps[i])
     return torch.from_numpy(alphas)
 

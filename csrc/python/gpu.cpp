@@ -59,18 +59,6 @@ py::array pinned_memory(std::size_t bytes, int device) {
                                      static_cast<std::uint8_t*>(memory), owner);
 }
 
-py::dict device_info(int device) {
-    const cuda::DeviceInfo told = cuda::device_info(device);
-    py::dict info;
-    info["name"] = told.name;
-    info["capability"] = py::make_tuple(told.major, told.minor);
-    info["processors"] = told.processors;
-    info["shared_bytes"] = told.shared_bytes;
-    info["total_bytes"] = told.total_bytes;
-    info["free_bytes"] = told.free_bytes;
-    return info;
-}
-
 // At most so many bytes; an array in pageable memory makes the copy wait.
 std::size_t copied_bytes(const py::array& array, std::size_t room) {
     if (!(array.flags() & py::array::c_style))
@@ -148,8 +136,6 @@ void bind_device(py::module_& module) {
     using namespace pybind11::literals;
     module.def("cuda_device_count", &cuda::device_count,
                "How many CUDA devices there are; RuntimeError says why there is none.");
-    module.def("cuda_device_info", &device_info, "device"_a,
-               "A device's name, capability, processors, shared_bytes, total_bytes, free_bytes.");
     module.def(
         "cuda_device_of", [](std::uintptr_t at) { return cuda::device_of(pointer(at)); },
         "address"_a, "The device whose memory an address is in, -1 for other memory.");

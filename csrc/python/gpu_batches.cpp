@@ -106,8 +106,9 @@ RatersHeld make_raters(const std::array<std::int64_t, 4>& shape, const py::objec
     cuda::RatersBatch& batch = held.batch;
     set_shape(batch, {shape[0], shape[2], shape[3]});
     if (shape[1] < 1 || shape[1] > std::numeric_limits<std::int32_t>::max())
-        throw py::value_error("shape must be (N, R, H, W) with R, H, W >= 1, got R = " +
-                              std::to_string(shape[1]));
+        throw py::value_error(
+            "shape must be (N, R, H, W) with R, H, W >= 1, got " +
+            repr_text(py::make_tuple(shape[0], shape[1], shape[2], shape[3])));
     batch.raters = static_cast<std::int32_t>(shape[1]);
     held.take(batch.masks, masks, "masks", held.pixels() * batch.raters, {"bool", "uint8"});
     batch.erosion = margin_argument(erosion, "erosion");

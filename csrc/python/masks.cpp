@@ -47,22 +47,6 @@ double inscribed_diameter_binding(const py::object& mask_value, double row_spaci
     return inscribed_diameter(view(mask), box, spacing, kept.distance);
 }
 
-Array<std::uint8_t> split_trimap_binding(const py::object& mask_value, double erosion,
-                                         double dilation, double row_spacing,
-                                         double column_spacing) {
-    const auto mask = mask_argument(mask_value);
-    check_margin(erosion, "erosion");
-    check_margin(dilation, "dilation");
-    const Spacing spacing = spacing_argument(row_spacing, column_spacing);
-    Array<std::uint8_t> out({mask.shape(0), mask.shape(1)});
-    const Image<std::uint8_t> result = writable(out);
-    {
-        py::gil_scoped_release release;
-        split_trimap(view(mask), erosion, dilation, spacing, workspaces().morphology, result);
-    }
-    return out;
-}
-
 template <bool kErode>
 Array<bool> erode_or_dilate(const py::object& mask_value, double radius, double row_spacing,
                             double column_spacing, const std::string& shape) {
@@ -129,34 +113,6 @@ Notes
 Felzenszwalb and Huttenlocher, "Distance Transforms of Sampled Functions", 2012. Exact: with equal
 spacings of 1 every value is a whole number.)");
 
-    module.def("split_trimap", &split_trimap_binding, "mask"_a, "erosion"_a, "dilation"_a,
-               "row_spacing"_a = 1.0, "column_spacing"_a = 1.0,
-               R"(Trimap of a mask by Euclidean erosion and dilation.
-
-Parameters
-----------
-mask : bool or uint8 [H, W]
-    Non-zero inside.
-erosion, dilation : float
-    Margins inside and outside the mask's border, in units of the spacing.
-row_spacing, column_spacing : float
-    Distance of neighbouring pixel centres along a column and along a row.
-
-Returns
--------
-uint8 [H, W]
-    255 where the nearest pixel outside the mask is farther than ``erosion``, 0 where the nearest
-    pixel of the mask is farther than ``dilation``, 128 elsewhere. Beyond the image's border
-    nothing is assumed: a mask that covers the image is 255 everywhere, an empty one 0.
-
-Raises
-------
-TypeError
-    If ``mask`` is not an array of bool or uint8.
-ValueError
-    If ``mask`` is not two-dimensional, a margin is negative or not finite, or a spacing is not
-    positive and finite.)");
-
     module.def("erode", &erode_or_dilate<true>, "mask"_a, "radius"_a, "row_spacing"_a = 1.0,
                "column_spacing"_a = 1.0, "shape"_a = "disc",
                R"(Erosion of a mask.
@@ -216,7 +172,6 @@ TypeError
     If ``mask`` is not an array of bool or uint8.
 ValueError
     If ``mask`` is not two-dimensional or a spacing is not positive and finite.)");
-
 }
 
 }  // namespace dsnet

@@ -17,6 +17,22 @@ TrimapWorkspace& workspace() {
     return kept;
 }
 
+Array<std::uint8_t> split_trimap_binding(const py::object& mask_value, double erosion,
+                                         double dilation, double row_spacing,
+                                         double column_spacing) {
+    const auto mask = mask_argument(mask_value);
+    check_margin(erosion, "erosion");
+    check_margin(dilation, "dilation");
+    const Spacing spacing = spacing_argument(row_spacing, column_spacing);
+    Array<std::uint8_t> out({mask.shape(0), mask.shape(1)});
+    const Image<std::uint8_t> result = writable(out);
+    {
+        py::gil_scoped_release release;
+        split_trimap(view(mask), erosion, dilation, spacing, workspace().morphology, result);
+    }
+    return out;
+}
+
 Array<std::uint8_t> trimap_from_mask_binding(const py::object& mask_value,
                                              const py::object& erosion_value,
                                              const py::object& dilation_value,
@@ -83,6 +99,33 @@ Array<std::uint8_t> trimap_from_cut_binding(const py::object& mask_value,
 
 void bind_trimap(py::module_& module) {
     using namespace pybind11::literals;
+    module.def("split_trimap", &split_trimap_binding, "mask"_a, "erosion"_a, "dilation"_a,
+               "row_spacing"_a = 1.0, "column_spacing"_a = 1.0,
+               R"(Trimap of a mask by Euclidean erosion and dilation.
+
+Parameters
+----------
+mask : bool or uint8 [H, W]
+    Non-zero inside.
+erosion, dilation : float
+    Margins inside and outside the mask's border, in units of the spacing.
+row_spacing, column_spacing : float
+    Distance of neighbouring pixel centres along a column and along a row.
+
+Returns
+-------
+uint8 [H, W]
+    255 where the nearest pixel outside the mask is farther than ``erosion``, 0 where the nearest
+    pixel of the mask is farther than ``dilation``, 128 elsewhere. Beyond the image's border
+    nothing is assumed: a mask that covers the image is 255 everywhere, an empty one 0.
+
+Raises
+------
+TypeError
+    If ``mask`` is not an array of bool or uint8.
+ValueError
+    If ``mask`` is not two-dimensional, a margin is negative or not finite, or a spacing is not
+    positive and finite.)");
     module.def("trimap_from_mask", &trimap_from_mask_binding, "mask"_a, "erosion"_a = py::none(),
                "dilation"_a = py::none(), "row_spacing"_a = 1.0, "column_spacing"_a = 1.0,
                "core"_a = py::none(),

@@ -9,6 +9,7 @@ from dsnet import _C
 from dsnet.data.phantom import KINDS, make_phantom
 from dsnet.labeling import closed_form_matting, trimap_from_mask
 from emulation_module import emulation
+from host_gpu import there
 
 pytestmark = pytest.mark.gpu
 OPTIONS = {"prior_weight": 0.0, "epsilon": 1e-7, "rtol": 3e-6, "max_iterations": 1000}
@@ -17,30 +18,25 @@ BAD_IMAGE, BAD_TRIMAP, BAD_PRIOR = 2, 3, 4
 
 def start(images, trimaps, priors=None, workspace_bytes=None, **options):
     """Alpha and results, on the device; memory that is to be written holds NaN and ones."""
-    count, rows, cols = images.shape
     given = [torch.from_numpy(np.ascontiguousarray(a)).cuda() for a in (images, trimaps)]
     given.append(None if priors is None else torch.from_numpy(priors).cuda())
-    alphas = torch.full((count, rows, cols), torch.nan, device="cuda")
-    results = torch.full((count, _C.MATTING_RESULT.itemsize), 255, dtype=torch.uint8).cuda()
+    alphas = torch.full(images.shape, torch.nan, device="cuda")
+    results = torch.full((len(images), _C.MATTING_RESULT.itemsize), 255, dtype=torch.uint8).cuda()
     if workspace_bytes is None:
-        workspace_bytes = _C.cuda_matting_workspace_bytes(count, rows, cols, 0)
+        workspace_bytes = _C.cuda_matting_workspace_bytes(*images.shape, 0)
     workspace = torch.full((workspace_bytes,), 255, dtype=torch.uint8, device="cuda")
     options = {**OPTIONS, **options}
-    _C.cuda_matting(
-        images=given[0].data_ptr(),
-        trimaps=given[1].data_ptr(),
-        priors=0 if priors is None else given[2].data_ptr(),
-        alphas=alphas.data_ptr(),
-        results=results.data_ptr(),
-        count=count,
-        rows=rows,
-        cols=cols,
-        workspace=workspace.data_ptr(),
-        workspace_bytes=workspace_bytes,
-        device=0,
-        stream=torch.cuda.current_stream().cuda_stream,
+    batch = _C.MattingBatch(
+        images.shape,
+        images=there(given[0]),
+        trimaps=there(given[1]),
+        priors=None if priors is None else there(given[2]),
+        alphas=there(alphas),
+        results=there(results),
+        workspace=there(workspace),
         **options,
     )
+    _C.cuda_matting(batch, 0, torch.cuda.current_stream().cuda_stream)
     torch.cuda.synchronize()
     return alphas.cpu().numpy(), results.cpu().numpy().view(_C.MATTING_RESULT)[:, 0]
 

@@ -165,7 +165,7 @@ class _Flight:
 
     slot: Slot
     rows: np.ndarray
-    begun: Any = None
+    begun: _C.BegunLabels | None = None
     marks: tuple = ()  # around each of the device's stages
 
 
@@ -325,13 +325,15 @@ class Pipeline:
         return flight
 
     def _finish(self, flight: _Flight, threads: int) -> Iterable[tuple]:
-        self.engine.wait(flight.marks[-1])
+        start, _, cut, _, end = flight.marks
+        self.engine.wait(end)
+        for stage, (first, last) in zip(STAGES[1:-1], pairwise(flight.marks), strict=True):
+            self._seconds[stage] += self.engine.seconds_between(first, last)
         count = len(flight.rows)
-        between = [self.engine.seconds_between(*pair) for pair in pairwise(flight.marks)]
-        for stage, spent in zip(STAGES[1:-1], between, strict=True):
-            self._seconds[stage] += spent
-        # A label's share: of the way there and the cut, of matting and the way back.
-        seconds = (sum(between[:2]) / count, sum(between[2:]) / count)
+        seconds = (
+            self.engine.seconds_between(start, cut) / count,
+            self.engine.seconds_between(cut, end) / count,
+        )
         host = {name: array[:count] for name, array in flight.slot.host.items()}
         clock = time.perf_counter()
         alphas, binaries, trimaps, states, values, scores, again = _C.finish_labels(
