@@ -1,11 +1,49 @@
-"""How far a labelling run is: rows, rate, time left."""
+"""What a command shows on a terminal, and how it is stopped."""
 
 from __future__ import annotations
 
+import signal
 import sys
+import threading
 import time
 
-from dsnet.data.store.record import LabelRecord
+
+class UserError(Exception):
+    """What the user can mend: told in one line, exit code 2."""
+
+
+class Stop:
+    """Ctrl-C and SIGTERM as a flag, while used as a context manager.
+
+    The first signal lets the run finish its row and flush; a second one interrupts at once.
+
+    Attributes
+    ----------
+    signal : int
+        The signal that came, 0 before.
+    """
+
+    def __init__(self) -> None:
+        self.signal = 0
+        self._before: dict[int, object] = {}
+
+    def __enter__(self) -> Stop:
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._before[number] = signal.signal(number, self._take)
+        return self
+
+    def __exit__(self, *exception) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def __bool__(self) -> bool:
+        return self.signal != 0
+
+    def _take(self, number, frame) -> None:
+        if self.signal:
+            raise KeyboardInterrupt
+        self.signal = number
 
 
 class Rate:
@@ -23,7 +61,7 @@ class Rate:
         self.failed = 0
         self.start = time.monotonic()
 
-    def add(self, record: LabelRecord) -> None:
+    def add(self, record) -> None:
         """Count a row."""
         self.rows += 1
         self.failed += record.status == "failed"

@@ -211,7 +211,7 @@ def measure_cuts(
     """Yield a row for each batch of cuts with their trimaps, all that they need being there."""
     from dsnet import _C
     from dsnet.labeling.edge_model import native_network
-    from dsnet.labeling.gpu.pipeline import TO_DEVICE, Slot
+    from dsnet.labeling.gpu.pipeline import TO_DEVICE, Slot, hold_crops
 
     threads = os.cpu_count() or 1
     images = np.stack([c.image for c in cases])
@@ -224,7 +224,7 @@ def measure_cuts(
     network, slot = native_network(), Slot(engine, engine.stream())
     for batch in batches:
         shape = (batch, *images.shape[1:])
-        slot.shape(*shape)
+        hold_crops(slot, *shape)
         host = slot.host
         given = (filled(images, batch), filled(coordinates, batch))
         _C.begin_labels(*given, *(host[name] for name in TO_DEVICE), threads)

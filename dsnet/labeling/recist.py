@@ -40,7 +40,7 @@ class RecistMark:
     short_axis: np.ndarray
 
     @classmethod
-    def from_coordinates(cls, coordinates: Sequence[float]) -> RecistMark:
+    def from_coordinates(cls, coordinates: Sequence[float] | np.ndarray) -> RecistMark:
         """Mark from eight numbers in DeepLesion's order, in pixels.
 
         Parameters
@@ -280,7 +280,7 @@ def recist_from_mask(mask: np.ndarray, *, perpendicular: float = 0.05) -> Recist
     difference = points[None] - points[:, None]
     length = np.hypot(difference[..., 0], difference[..., 1])
     # Of several longest chords, the one with the longest perpendicular.
-    best = -1.0
+    best, i, j, k, m = -1.0, 0, 0, 0, 0
     for first, second in np.argwhere(np.triu(length >= length.max() - 1e-9, 1)):
         direction = difference[first, second] / length[first, second]
         slope = np.abs(difference @ direction)
@@ -288,8 +288,6 @@ def recist_from_mask(mask: np.ndarray, *, perpendicular: float = 0.05) -> Recist
         at = np.unravel_index(np.argmax(upright), upright.shape)
         if upright[at] > best:
             best, i, j, (k, m) = upright[at], first, second, at
-    if best < 0:
-        i = j = k = m = 0
     along = difference[i, j] / length[i, j] if length[i, j] > 0 else np.array([1.0, 0.0])
     across = np.array([-along[1], along[0]])
     short = points[[k, m]]

@@ -186,6 +186,8 @@ def trimap_from_recist(image: np.ndarray, mark: RecistMark | Sequence[RecistMark
                 raise TypeError(f"mark must be a RecistMark, got {type(one).__name__}")
         coordinates = np.array([one.coordinates for one in marks]).reshape(-1, 8)
         return cut_on_device(image, coordinates)[1]
+    if not isinstance(mark, RecistMark):
+        raise TypeError(f"mark must be a RecistMark, got {type(mark).__name__}")
     return trimap_from_cut(cut_recist(image, mark), mark)
 
 

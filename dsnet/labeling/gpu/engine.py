@@ -122,6 +122,11 @@ class CudaEngine:
         return start.seconds_until(end)
 
 
+def device_count() -> int:
+    """Return how many CUDA devices there are; RuntimeError says why there is none."""
+    return _C.cuda_device_count()
+
+
 _pipelines: dict[int, Pipeline] = {}
 _lock = threading.Lock()
 

@@ -126,37 +126,48 @@ class Slot:
     stream : stream of the engine
         On which the chunk's work runs.
     host : dict of str to ndarray
-        The arrays of `TO_DEVICE` and `FROM_DEVICE`, in memory that copies run from and to.
+        In memory that copies run from and to.
     memory : dict of str to device memory
-        Of these, of the priors and of the workspace.
+        Of these arrays and of the workspace.
     """
 
-    def __init__(self, engine: Engine, stream: Any) -> None:
+    def __init__(self, engine: Any, stream: Any) -> None:
         self.engine, self.stream = engine, stream
         self._host: dict[str, np.ndarray] = {}
         self._device: dict[str, tuple[int, Any]] = {}
         self.host: dict[str, np.ndarray] = {}
         self.memory: dict[str, Any] = {}
 
-    def shape(self, count: int, rows: int, cols: int) -> None:
-        """Make `host` and `memory` fit a chunk."""
+    def hold(
+        self,
+        arrays: dict[str, tuple[np.dtype, tuple[int, ...]]],
+        device_only: str,
+        workspace_bytes: int,
+    ) -> None:
+        """Make `host` and `memory` fit arrays of these dtypes and shapes."""
         self.host, self.memory = {}, {}
-        for name, (dtype, shape) in _layout(count, rows, cols).items():
+        for name, (dtype, shape) in arrays.items():
             nbytes = math.prod(shape) * dtype.itemsize
             self._grow(name, nbytes)
-            if name == "priors":
+            if name == device_only:
                 continue
             if name not in self._host or self._host[name].nbytes < nbytes:
                 self._host.pop(name, None)
                 self._host[name] = self.engine.host_memory(nbytes)
             self.host[name] = self._host[name][:nbytes].view(dtype).reshape(shape)
-        self._grow("workspace", self.engine.workspace_bytes(count, rows, cols))
+        self._grow("workspace", workspace_bytes)
 
     def _grow(self, name: str, nbytes: int) -> None:
         if name not in self._device or self._device[name][0] < nbytes:
             self._device.pop(name, None)
             self._device[name] = (nbytes, self.engine.device_memory(nbytes))
         self.memory[name] = self._device[name][1]
+
+
+def hold_crops(slot: Slot, count: int, rows: int, cols: int) -> None:
+    """Make a slot fit a chunk of crops: the arrays of `TO_DEVICE` and `FROM_DEVICE`, and priors."""
+    workspace_bytes = slot.engine.workspace_bytes(count, rows, cols)
+    slot.hold(_layout(count, rows, cols), "priors", workspace_bytes)
 
 
 @dataclass
@@ -268,7 +279,7 @@ class Pipeline:
         flying: queue.SimpleQueue = queue.SimpleQueue()
         stopping = threading.Event()
         for slot in self._slots[: len(chunks)]:
-            slot.shape(min(size, len(rows)), height, width)
+            hold_crops(slot, min(size, len(rows)), height, width)
             free.put(slot)
 
         def ahead() -> None:

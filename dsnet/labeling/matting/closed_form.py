@@ -71,6 +71,10 @@ class MattingProblem:
     rtol: float | None = None
     max_iterations: int = 1000
 
+    def rtol_or(self, default: float) -> float:
+        """The residual to stop at."""
+        return default if self.rtol is None else self.rtol
+
 
 def closed_form_matting(
     image: Any,
@@ -179,8 +183,8 @@ def closed_form_matting(
 def _solve_on_device(problem: MattingProblem, solver: str) -> tuple[Any, Any]:
     from dsnet.labeling.gpu.batches import matting_on_device
 
-    rtol = DEFAULT_RTOL if problem.rtol is None else problem.rtol
-    _check_options(replace(problem, rtol=rtol), solver)
+    rtol = problem.rtol_or(DEFAULT_RTOL)
+    _check_options(problem, solver, rtol)
     if solver not in ("auto", "native", "jacobi"):
         raise ValueError(
             f"solver must be auto, native or jacobi for arrays on a GPU, got {solver!r}"
@@ -212,7 +216,7 @@ def _solve_natively(problem: MattingProblem, solver: str) -> _Solution | None:
     image, trimap = np.asarray(problem.image), np.asarray(problem.trimap)
     if image.ndim == 3 and image.shape[2] == 1:
         image = image[..., 0]
-    rtol = DEFAULT_RTOL if problem.rtol is None else problem.rtol
+    rtol = problem.rtol_or(DEFAULT_RTOL)
     applies = (
         image.ndim == 2
         and image.dtype.kind == "f"
@@ -272,7 +276,7 @@ def _solve_in_general(problem: MattingProblem, solver: str) -> _Solution:
         x, name, iterations, definite = _solve(problem, solver, matrix, b, pixels)
         residual, rounding = solvers.relative_residual(matrix, b, x)
         alpha.ravel()[pixels] = np.clip(x, 0.0, 1.0)
-        converged = definite and residual <= max(problem.rtol, rounding)
+        converged = definite and residual <= max(problem.rtol_or(GENERAL_RTOL), rounding)
         return alpha, name, iterations, residual, converged, unknowns
     return alpha, "none", 0, 0.0, True, unknowns
 
@@ -295,7 +299,7 @@ def _solve(
         matrix,
         b,
         solvers.smoothed_aggregation(matrix, near_nullspace),
-        rtol=problem.rtol,
+        rtol=problem.rtol_or(GENERAL_RTOL),
         max_iterations=problem.max_iterations,
     )
     return x, "amg", iterations, True
@@ -306,16 +310,14 @@ def _checked(problem: MattingProblem, solver: str) -> MattingProblem:
     image = check_image(problem.image)
     trimap = check_trimap(problem.trimap, image.shape[:2])
     check_window(image, problem.epsilon, problem.window_radius)
-    rtol = GENERAL_RTOL if problem.rtol is None else problem.rtol
-    checked = replace(problem, image=image, trimap=trimap, rtol=rtol)
-    _check_options(checked, solver)
+    _check_options(problem, solver, problem.rtol_or(GENERAL_RTOL))
     prior = _check_prior(problem.prior, problem.prior_weight, trimap.shape)
     if solver in ("native", "jacobi"):
         raise ValueError(
             f"solver {solver!r} needs one channel of at least 3x3 pixels within +-16, "
             f"window_radius 1, epsilon >= {_LEAST_NATIVE_EPSILON:g} and no constraint_weight"
         )
-    return replace(checked, prior=prior)
+    return replace(problem, image=image, trimap=trimap, prior=prior)
 
 
 def check_trimap(trimap: Any, shape: tuple[int, ...]) -> np.ndarray:
@@ -345,8 +347,8 @@ def _check_prior(prior: Any, prior_weight: float, shape: tuple[int, ...]) -> np.
     return prior
 
 
-def _check_options(problem: MattingProblem, solver: str) -> None:
-    rtol, most, weight = problem.rtol, problem.max_iterations, problem.constraint_weight
+def _check_options(problem: MattingProblem, solver: str, rtol: float) -> None:
+    most, weight = problem.max_iterations, problem.constraint_weight
     if solver not in SOLVERS:
         raise ValueError(f"solver must be one of {', '.join(SOLVERS)}, got {solver!r}")
     if not 0 < rtol < 1:

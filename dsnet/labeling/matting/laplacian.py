@@ -112,13 +112,13 @@ def matting_system(
     stencils = compiled.window_stencils(image, touched, equation, len(pixels), float(epsilon))
     centre = stencils[:, window[0] - 1, window[1] - 1]
     free = unknown.ravel()[pixels]
-    if weighted:
-        weight = constraint_weight * ~free
+    weight = None if constraint_weight is None else constraint_weight * ~free
+    if weight is not None:
         centre += weight
     if prior is not None:
         centre += prior_weight * free
     data, indices, indptr, b = compiled.stencils_to_csr(stencils, equation, pixels, known_value)
-    if weighted:
+    if weight is not None:
         b = weight * known_value.ravel()[pixels]
     if prior is not None:
         b = b + prior_weight * free * prior.ravel()[pixels]

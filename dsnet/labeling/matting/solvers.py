@@ -191,10 +191,11 @@ def _shifted_until_definite(
     Returns x and whether the matrix was definite as it came.
     """
     shift = 0.0
-    largest = matrix.diagonal().max()
+    diagonal = matrix.diagonal()
+    largest = diagonal.max()
     while shift < largest:
         x = solve(shift)
         if x is not None and np.isfinite(x).all():
             return x, shift == 0.0
         shift = 100.0 * shift or 1e-14 * largest
-    return np.full(matrix.shape[0], 0.5), False
+    return np.full(len(diagonal), 0.5), False
