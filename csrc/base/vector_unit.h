@@ -1,8 +1,7 @@
 // Which vector unit the hot loops run on.
 //
-// Sources listed as DSNET_VECTOR_SOURCES in CMakeLists.txt are compiled once for each unit, with
-// DSNET_UNIT as the namespace of what they define, and reached through a table of functions that
-// is picked at run time. Their loops give the same bits on every unit: products and sums are not
+// Sources called *simd.cpp are compiled once for each unit, with DSNET_UNIT as the namespace of what
+// they define, and reached through a table of functions that is picked at run time. Their loops give the same bits on every unit: products and sums are not
 // fused, and a reduction runs over kLanes fixed lanes. Such a source must use nothing of the
 // standard library that is not inlined for certain (no containers, no algorithms): the linker
 // could take the copy compiled for the widest unit for the whole program.

@@ -1,6 +1,8 @@
-// The cut of strategy 3: which pixels around a RECIST mark are lesion. The edge model weighs each
-// pixel, a minimum cut weighs that against the length of the border, the mark is the seed.
-// dsnet/labeling/cut.py says more.
+// The cut of strategy 3: which pixels around a RECIST mark are lesion; dsnet/labeling/cut.py says
+// more.
+//
+// The edge model weighs each pixel, a minimum cut weighs that against the length of the border, the
+// mark is the seed.
 #pragma once
 
 #include <cstdint>

@@ -1,11 +1,11 @@
 // Features of the edge model, of one pixel or of a vector of them: compiled for each vector unit and
-// for the GPU, with the same bits from all. `V` is float or Vector.
+// for the GPU, with the same bits from all. `V` is float or Vector. Included below base/lanes.h, whose
+// unit it takes, or below base/gpu_block.h.
 #pragma once
 
 #include <cmath>
 #include <type_traits>
 
-#include "base/gpu_block.h"
 #include "edge/curve.h"
 
 #ifndef DSNET_UNIT

@@ -1,4 +1,5 @@
-// Morphology on masks packed 64 pixels to a word.
+// Masks, packed 64 pixels to a word: their erosion and dilation; distances and connected parts are
+// beside it.
 //
 // Beyond the image's border nothing is assumed: it neither erodes nor dilates.
 #pragma once

@@ -1,12 +1,12 @@
-// The scores of a label: what each means is told in dsnet/labeling/quality.py.
+// The scores of a label; dsnet/labeling/quality.py tells what each means.
 #pragma once
 
 #include <cstdint>
 #include <limits>
 #include <vector>
 
-#include "masks/components.h"
 #include "base/image.h"
+#include "masks/components.h"
 #include "masks/morphology.h"
 
 namespace dsnet {

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <initializer_list>
 
 #include "base/gpu_block.h"
 #include "masks/gpu_block.h"

@@ -1,5 +1,5 @@
-// Trimaps: where a label is sure lesion, sure background, or unknown. What is computed here equals
-// dsnet/labeling/trimap.py, whose docstrings say more.
+// Trimaps: where a label is sure lesion, sure background, or unknown; dsnet/labeling/trimap.py says
+// more, dsnet/labeling/reference/trimap.py is the reference.
 #pragma once
 
 #include <cstddef>
