@@ -28,7 +28,8 @@ struct CutWorkspace {
 
 struct CutOutcome {
     CutFallback fallback = CutFallback::kNone;
-    double value = 0.0;  // the contrast, or the share of the ellipse's area, that was not good enough
+    // The contrast, or the share of the ellipse's area, that was not good enough.
+    double value = 0.0;
 };
 
 // Writes both images whole: 1 where lesion, and the evidence within +-kCertain. Where the cut cannot
