@@ -32,8 +32,8 @@ struct CutOutcome {
     double value = 0.0;
 };
 
-// Writes both images whole: 1 where lesion, and the evidence within +-kCertain. Where the cut cannot
-// work, they are the axes' ellipse and its rim. The mark must touch the image.
+// Writes both images whole: 1 where lesion, and the evidence within +-kCertain. Where the cut
+// cannot work, they are the axes' ellipse and its rim. The mark must touch the image.
 CutOutcome cut_recist(Image<const float> image, const RecistMark& mark, const EdgeNetwork& network,
                       CutWorkspace& workspace, Image<std::uint8_t> mask, Image<float> log_odds);
 

@@ -29,7 +29,7 @@ struct TrimapWorkspace {
     ComponentsWorkspace components;
     std::vector<std::uint8_t> core;  // of the mark
     std::vector<LesionPart> parts;
-    std::vector<std::int32_t> next_run;        // of the same part, -1 after the last
+    std::vector<std::int32_t> next_run;          // of the same part, -1 after the last
     std::vector<std::uint8_t> component, piece;  // one part's pixels and trimap
     std::vector<double> distance_map;
 };
