@@ -17,8 +17,8 @@ BorderCut::Costs BorderCut::costs(double border_cost) {
 std::ptrdiff_t BorderCut::solve(Image<const float> log_odds, Image<const std::uint8_t> seeds,
                                 double border_cost, Image<std::uint8_t> lesion) {
     const std::ptrdiff_t rows = log_odds.rows, cols = log_odds.cols, stride = cols + 2;
-    const std::ptrdiff_t steps[kDirections] = {1, -1, stride, -stride, stride + 1, -stride - 1,
-                                               stride - 1, -stride + 1};
+    const std::ptrdiff_t steps[kDirections] = {1,          -1,          stride,     -stride,
+                                               stride + 1, -stride - 1, stride - 1, -stride + 1};
     const auto [side, across] = costs(border_cost);
     for (int d = 0; d < kDirections; ++d) {
         offset_[d] = steps[d];

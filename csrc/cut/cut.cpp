@@ -58,8 +58,7 @@ CutOutcome cut_recist(Image<const float> image, const RecistMark& mark, const Ed
     const Image<const std::uint8_t> found(cut.data, cut.rows, cut.cols);
 
     CutOutcome outcome;
-    const double contrast =
-        weigh_evidence(image, mark, window, network, workspace.edge, odds);
+    const double contrast = weigh_evidence(image, mark, window, network, workspace.edge, odds);
     if (std::abs(contrast) < kLeastContrast) {
         outcome = {CutFallback::kContrast, std::abs(contrast)};
     } else {
@@ -70,11 +69,9 @@ CutOutcome cut_recist(Image<const float> image, const RecistMark& mark, const Ed
         workspace.border.solve(evidence, seen, kBorderCost, cut);
         keep_seeded_part(cut, seen, workspace.components);
         fill_holes(cut, workspace.components);
-        const double share =
-            static_cast<double>(count_set(found)) /
-            static_cast<double>(marked_area(mark, window, image.rows, image.cols));
-        if (!(share >= kLeastArea && share <= kMostArea))
-            outcome = {CutFallback::kArea, share};
+        const double share = static_cast<double>(count_set(found)) /
+                             static_cast<double>(marked_area(mark, window, image.rows, image.cols));
+        if (!(share >= kLeastArea && share <= kMostArea)) outcome = {CutFallback::kArea, share};
     }
     if (outcome.fallback != CutFallback::kNone) {
         fall_back(mark, workspace, mask, log_odds);

@@ -1,6 +1,8 @@
-// The cut of strategy 3: which pixels around a RECIST mark are lesion. The edge model weighs each
-// pixel, a minimum cut weighs that against the length of the border, the mark is the seed.
-// dsnet/labeling/cut.py says more.
+// The cut of strategy 3: which pixels around a RECIST mark are lesion; dsnet/labeling/cut.py says
+// more.
+//
+// The edge model weighs each pixel, a minimum cut weighs that against the length of the border, the
+// mark is the seed.
 #pragma once
 
 #include <cstdint>
@@ -26,11 +28,12 @@ struct CutWorkspace {
 
 struct CutOutcome {
     CutFallback fallback = CutFallback::kNone;
-    double value = 0.0;  // the contrast, or the share of the ellipse's area, that was not good enough
+    // The contrast, or the share of the ellipse's area, that was not good enough.
+    double value = 0.0;
 };
 
-// Writes both images whole: 1 where lesion, and the evidence within +-kCertain. Where the cut cannot
-// work, they are the axes' ellipse and its rim. The mark must touch the image.
+// Writes both images whole: 1 where lesion, and the evidence within +-kCertain. Where the cut
+// cannot work, they are the axes' ellipse and its rim. The mark must touch the image.
 CutOutcome cut_recist(Image<const float> image, const RecistMark& mark, const EdgeNetwork& network,
                       CutWorkspace& workspace, Image<std::uint8_t> mask, Image<float> log_odds);
 

@@ -57,7 +57,8 @@ void check_batch(const CutBatch& batch) {
 std::size_t cut_workspace_bytes(std::int64_t count, std::int32_t rows, std::int32_t cols) {
     const std::size_t share = CutMemory::bytes(rows, cols);
     const auto room = std::max<std::int64_t>(std::int64_t(kMostWorkspace / share), 1);
-    return share * std::size_t(std::min({std::max<std::int64_t>(count, 1), resident_blocks(), room}));
+    return share *
+           std::size_t(std::min({std::max<std::int64_t>(count, 1), resident_blocks(), room}));
 }
 
 void cut_cuda(const CutBatch& batch, void* stream) {

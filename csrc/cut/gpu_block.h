@@ -57,8 +57,7 @@ class CutOfMark : public CutTrimap<Block> {
     DSNET_DEVICE int count(const Word* bits, const Word* within) {
         return block_.sum([&](int t) {
             int found = 0;
-            for (int i = plan_.top * stride_ + t; i < window_end() * stride_;
-                 i += Block::kThreads)
+            for (int i = plan_.top * stride_ + t; i < window_end() * stride_; i += Block::kThreads)
                 found += morphology_device::count_bits(bits[i] & within[i]);
             return found;
         });
@@ -91,20 +90,24 @@ class CutOfMark : public CutTrimap<Block> {
         if (contrast < kLeastContrast) return {contrast, int(CutFallback::kContrast), 0};
         if (!plan_.seeded) return {0.0, int(CutFallback::kNoSeeds), 0};
         auto* const state = reinterpret_cast<std::uint8_t*>(memory_.scratch);
-        BorderCutBlock<Block> border(
-            block_, plan_.edge.rows, plan_.edge.cols,
-            {memory_.log_odds, state, state + pixels,
-             reinterpret_cast<std::int32_t*>(memory_.relative)},
-            rows_of(seeds(), plan_.top, window_end()), plan_.left, batch_.constants.side,
-            batch_.constants.across);
+        BorderCutBlock<Block> border(block_, plan_.edge.rows, plan_.edge.cols,
+                                     {memory_.log_odds, state, state + pixels,
+                                      reinterpret_cast<std::int32_t*>(memory_.relative)},
+                                     rows_of(seeds(), plan_.top, window_end()), plan_.left,
+                                     batch_.constants.side, batch_.constants.across);
         border.run(scratch_.graph, kSmallNodes, memory_.large, scratch_.first_of_thread);
         Word* const lesion = memory_.bits(0);
         const std::uint8_t* const found = border.state();
         each_word(0, rows_, [&](int i, int y, int w) {
             const int row = y - plan_.top;
-            lesion[i] = row < 0 || row >= plan_.edge.rows ? 0 : chosen(window_word(w), w, [&](int x) {
-                return found[row * plan_.edge.cols + x - plan_.left] == kLesion;
-            });
+            lesion[i] = row < 0 || row >= plan_.edge.rows
+                            ? 0
+                            : chosen(
+                                  window_word(w), w,
+                                  [&](int x) {
+                                      return found[row * plan_.edge.cols + x - plan_.left] ==
+                                             kLesion;
+                                  });
         });
         keep_seeded_part();
         fill_holes();
@@ -145,8 +148,8 @@ class CutOfMark : public CutTrimap<Block> {
         });
         int most = 0, earliest = 0;
         for (;;) {
-            const int begin = least_word(
-                first, last, [&](int i, int, int) { return rest[i] != 0 ? i : kNoKey; });
+            const int begin =
+                least_word(first, last, [&](int i, int, int) { return rest[i] != 0 ? i : kNoKey; });
             if (begin == kNoKey) break;
             each_word(first, last, [&](int i, int, int) {
                 part[i] = i == begin ? rest[i] & (~rest[i] + 1) : 0;
@@ -181,9 +184,8 @@ class CutOfMark : public CutTrimap<Block> {
             outside[i] = background.at(y, w) & border;
         });
         flood(outside, next, lesion, first, last, true);
-        each_word(first, last, [&](int i, int, int w) {
-            lesion[i] = ~outside[i] & background.valid(w);
-        });
+        each_word(first, last,
+                  [&](int i, int, int w) { lesion[i] = ~outside[i] & background.valid(w); });
     }
 
     DSNET_DEVICE void write() {
@@ -200,8 +202,8 @@ class CutOfMark : public CutTrimap<Block> {
                 batch_.trimaps[begin + i] = sure   ? kForeground
                                             : open ? kUnknown
                                                    : dsnet::kBackground;
-                batch_.priors[begin + i] =
-                    open ? float(1.0 / (1.0 + exp(-double(odds_at(y, x))))) : 0.0f;
+                batch_.priors[begin + i] = open ? float(1.0 / (1.0 + exp(-double(odds_at(y, x)))))
+                                                : 0.0f;
             }
         });
         block_.sync();
@@ -210,7 +212,7 @@ class CutOfMark : public CutTrimap<Block> {
 
 template <class Block>
 DSNET_DEVICE void cut_image(Block& block, const cuda::CutBatch& batch, std::int64_t index,
-                           void* memory, CutScratch& scratch) {
+                            void* memory, CutScratch& scratch) {
     CutOfMark<Block>(block, batch, index, memory, scratch).run();
 }
 

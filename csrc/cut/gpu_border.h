@@ -1,5 +1,5 @@
-// A block of threads finds the minimum cut of an image whose pixels know how likely they are lesion:
-// `BorderCut`, to the pixel.
+// A block of threads finds the minimum cut of an image whose pixels know how likely they are
+// lesion: `BorderCut`, to the pixel.
 //
 // What neighbours decide is decided first, all pixels at a time. The rest is a graph through which
 // push-relabel pushes what speaks for background to pixels that lean to lesion: distances are
@@ -34,8 +34,8 @@ struct CutGraph {
     int capacity;
 
     DSNET_HOST_DEVICE static std::size_t bytes(int capacity) {
-        return std::size_t(capacity) * (5 * sizeof(std::int32_t) +
-                                        2 * kDirections * sizeof(std::uint16_t));
+        return std::size_t(capacity) *
+               (5 * sizeof(std::int32_t) + 2 * kDirections * sizeof(std::uint16_t));
     }
     DSNET_HOST_DEVICE CutGraph(void* memory, int capacity_)
         : pixel(static_cast<std::int32_t*>(memory)),
@@ -58,11 +58,12 @@ struct CutPlanes {
 template <class Block>
 class BorderCutBlock {
   public:
-    // Seeds are rows of the window, its first column in bit `seed_column` of each. The graph lies in
-    // `small`, which has room for `small_nodes`, or else in `large`, which has room for all pixels.
+    // Seeds are rows of the window, its first column in bit `seed_column` of each. The graph lies
+    // in `small`, which has room for `small_nodes`, or else in `large`, which has room for all
+    // pixels.
     DSNET_DEVICE BorderCutBlock(Block& block, int rows, int cols, const CutPlanes& planes,
-                               const morphology_device::BitRows& seeds, int seed_column,
-                               std::int32_t side, std::int32_t across)
+                                const morphology_device::BitRows& seeds, int seed_column,
+                                std::int32_t side, std::int32_t across)
         : block_(block),
           rows_(rows),
           cols_(cols),
@@ -112,7 +113,8 @@ class BorderCutBlock {
     DSNET_HOST_DEVICE std::int32_t own_odds(int i) const {
         const int y = i / cols_, x = i % cols_ + seed_column_;
         const bool seed = seeds_.at(y, x / morphology_device::kWordBits) >>
-                              (x % morphology_device::kWordBits) & 1;
+                              (x % morphology_device::kWordBits) &
+                          1;
         return seed ? kSeedOdds : whole_odds(planes_.log_odds[i]);
     }
 

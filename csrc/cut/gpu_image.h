@@ -59,7 +59,7 @@ template <class Block>
 class CutImage {
   public:
     DSNET_DEVICE CutImage(Block& block, const cuda::CutBatch& batch, std::int64_t index,
-                         void* memory, CutScratch& scratch)
+                          void* memory, CutScratch& scratch)
         : block_(block),
           batch_(batch),
           plan_(batch.plans[index]),
@@ -111,7 +111,8 @@ class CutImage {
                    : in_ellipse(y, x, kOuterEllipse) ? 0.0f
                                                      : -kCertain;
         const int row = y - plan_.top, column = x - plan_.left;
-        if (row < 0 || row >= plan_.edge.rows || column < 0 || column >= plan_.edge.cols) return -kCertain;
+        if (row < 0 || row >= plan_.edge.rows || column < 0 || column >= plan_.edge.cols)
+            return -kCertain;
         return memory_.log_odds[row * plan_.edge.cols + column];
     }
 
@@ -128,10 +129,10 @@ class CutImage {
 
     DSNET_HOST_DEVICE bool in_ellipse(int y, int x, double scale) const {
         const double offset_x = double(x) - plan_.centre[0], offset_y = double(y) - plan_.centre[1];
-        const double u = (offset_x * plan_.along[0] + offset_y * plan_.along[1]) /
-                         (plan_.half_along * scale);
-        const double v = (offset_x * plan_.across[0] + offset_y * plan_.across[1]) /
-                         (plan_.half_across * scale);
+        const double u =
+            (offset_x * plan_.along[0] + offset_y * plan_.along[1]) / (plan_.half_along * scale);
+        const double v =
+            (offset_x * plan_.across[0] + offset_y * plan_.across[1]) / (plan_.half_across * scale);
         return u * u + v * v <= 1.0;
     }
 
@@ -168,7 +169,7 @@ class CutImage {
 
     // Grows `part`, all of whose pixels lie in `within`, to the 4-connected parts that hold them.
     DSNET_DEVICE void flood(Word*& part, Word*& next, const Word* within, int first, int last,
-                           bool inverted) {
+                            bool inverted) {
         bool grew = true;
         while (grew) {
             grew = block_.any([&](int t) {

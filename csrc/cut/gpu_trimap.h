@@ -32,9 +32,8 @@ class CutTrimap : public CutImage<Block> {
         const int top =
             least_word(0, rows_, [&](int i, int y, int) { return lesion[i] != 0 ? y : kNoKey; });
         if (top == kNoKey) {
-            each_word(0, rows_, [&](int i, int, int) {
-                memory_.bits(1)[i] = memory_.bits(2)[i] = 0;
-            });
+            each_word(0, rows_,
+                      [&](int i, int, int) { memory_.bits(1)[i] = memory_.bits(2)[i] = 0; });
             return;
         }
         const int bottom = rows_ - least_word(0, rows_, [&](int i, int y, int) {
@@ -81,8 +80,8 @@ class CutTrimap : public CutImage<Block> {
             double largest = 0.0;
             for (Word word = memory_.bits(0)[i]; word != 0; word &= word - 1) {
                 const int x = w * kWordBits + morphology_device::lowest_bit(word);
-                const double found = morphology_device::nearest_squared(outside, y, x, 1.0, 1.0,
-                                                                        true, HUGE_VAL);
+                const double found =
+                    morphology_device::nearest_squared(outside, y, x, 1.0, 1.0, true, HUGE_VAL);
                 largest = found > largest ? found : largest;
             }
             return -int(largest);
@@ -104,8 +103,8 @@ class CutTrimap : public CutImage<Block> {
         each_word(first, last, [&](int i, int y, int w) {
             eroded[i] = lesion.at(y - first, w) &
                         ~morphology_device::dilated(outside, y - first, w, memory_.chords);
-            between[i] =
-                morphology_device::dilated(lesion, y - first, w, memory_.chords) & ~eroded[i];
+            between[i] = morphology_device::dilated(lesion, y - first, w, memory_.chords) &
+                         ~eroded[i];
         });
     }
 

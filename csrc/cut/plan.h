@@ -1,5 +1,5 @@
-// What follows from a mark alone: the seeds of its cut and the area to compare it with; and what the
-// CPU tells a GPU of it, some hundred bytes.
+// What follows from a mark alone: the seeds of its cut and the area to compare it with; and what
+// the CPU tells a GPU of it, some hundred bytes.
 #pragma once
 
 #include <cstddef>
@@ -45,8 +45,8 @@ struct CutConstants {
 
 // The inner part of the axes, which is sure lesion.
 RecistMark inner_axes(const RecistMark& mark);
-// Pixels of the axes' ellipse, or else of their quadrilateral, with which the cut's area is compared;
-// at least 1.
+// Pixels of the axes' ellipse, or else of their quadrilateral, with which the cut's area is
+// compared; at least 1.
 std::ptrdiff_t marked_area(const RecistMark& mark, const Box& window, std::ptrdiff_t rows,
                            std::ptrdiff_t cols);
 

@@ -1,5 +1,5 @@
-// A block of threads weighs how likely each pixel near a RECIST mark is lesion: `weigh_evidence`, to
-// the bit.
+// A block of threads weighs how likely each pixel near a RECIST mark is lesion: `weigh_evidence`,
+// to the bit.
 #pragma once
 
 #include <cmath>
@@ -136,7 +136,9 @@ class Evidence {
         return planes_.smooth + which * std::int64_t(size_);
     }
 
-    DSNET_HOST_DEVICE float grey_at(int y, int x) const { return grey_.first[y * grey_.stride + x]; }
+    DSNET_HOST_DEVICE float grey_at(int y, int x) const {
+        return grey_.first[y * grey_.stride + x];
+    }
 
     DSNET_HOST_DEVICE Measured measured(int y, int x) const {
         const EdgeCurve& curve = plan_.curve;
@@ -189,8 +191,8 @@ class Evidence {
         found[0] = value_of(at);
         found[1] = found[0];
         if (up_to_high > rank + 1 || rank + 1 == count) return;
-        found[1] = value_of(
-            least_key([&](std::int32_t key) { return key <= high ? kNoKey : key; }));
+        found[1] =
+            value_of(least_key([&](std::int32_t key) { return key <= high ? kNoKey : key; }));
     }
 
     template <class Of>
@@ -260,8 +262,7 @@ class Evidence {
                 for (int i = t; i < size_; i += Block::kThreads) {
                     const int y = i / cols_, x = i - y * cols_;
                     const int place = of(y, x);
-                    if (place < least && measured(y, x).outside <= plan_.curve.reach)
-                        least = place;
+                    if (place < least && measured(y, x).outside <= plan_.curve.reach) least = place;
                 }
                 return least;
             });
@@ -332,8 +333,7 @@ class Evidence {
     DSNET_DEVICE void weigh() {
         each_pixel([&](int i, int y, int x) {
             const float outside = measured(y, x).outside;
-            planes_.log_odds[i] =
-                outside <= plan_.curve.reach ? odds_at(y, x, outside) : -kCertain;
+            planes_.log_odds[i] = outside <= plan_.curve.reach ? odds_at(y, x, outside) : -kCertain;
         });
     }
 

@@ -38,8 +38,8 @@ class Sample {
         if (keys.size() < size) keys.resize(size);
     }
     void choose(const float* values, const float* measured, float above, float most) {
-        count_ = order_simd().collect(
-            {values, measured, grid_.rows, grid_.cols, grid_.stride}, above, most, keys_.data());
+        count_ = order_simd().collect({values, measured, grid_.rows, grid_.cols, grid_.stride},
+                                      above, most, keys_.data());
     }
     std::ptrdiff_t count() const { return count_; }
     double at(std::ptrdiff_t rank) const {
@@ -84,8 +84,8 @@ Levels measure_levels(const EdgeGrid& grid, float ring, std::vector<std::int32_t
     // Walls and vessels brighten the ring of a bright lesion: its darker quarter is lung. For a
     // lesion darker than most of its ring it is the other way round.
     const double bright = sample.quantile(0.75), dark = sample.quantile(0.25);
-    const bool darker = levels.lesion < bright && std::abs(levels.lesion - bright) >
-                                                      2 * std::abs(levels.lesion - dark);
+    const bool darker = levels.lesion < bright &&
+                        std::abs(levels.lesion - bright) > 2 * std::abs(levels.lesion - dark);
     levels.surroundings = darker ? bright : dark;
     levels.spread = bright - dark;
     return levels;
@@ -133,9 +133,9 @@ EdgePlan plan_edge(const RecistMark& mark, const MarkFrame& frame, const Box& wi
     // The axes cross where the short one lies along the long one, and the other way round.
     const double u = short_u, v = long_v;
     curve.x = static_cast<float>(frame.along.x * u + frame.across.x * v -
-                                static_cast<double>(window.left));
+                                 static_cast<double>(window.left));
     curve.y = static_cast<float>(frame.along.y * u + frame.across.y * v -
-                                static_cast<double>(window.top));
+                                 static_cast<double>(window.top));
     curve.along_x = static_cast<float>(frame.along.x);
     curve.along_y = static_cast<float>(frame.along.y);
     const auto halves = [](double a, double b, float half[2]) {

@@ -156,8 +156,7 @@ struct Batch {
     Index pixels, span_count;
 };
 
-DSNET_INLINE void describe(const EdgeGrid& grid, Index y, Index x, Index at_pixel,
-                           Batch& batch) {
+DSNET_INLINE void describe(const EdgeGrid& grid, Index y, Index x, Index at_pixel, Batch& batch) {
     const Index s = grid.stride, i = y * s + x;
     const Vector outside = load(grid.outside + i);
     store(batch.outside + at_pixel, outside);

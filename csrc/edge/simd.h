@@ -1,5 +1,5 @@
 // Hot loops of the edge model: features of the pixels around a RECIST mark, and the network that
-// weighs them. See dsnet/labeling/edge_model.py, which is their reference.
+// weighs them. dsnet/labeling/reference/edge_model.py is their reference.
 #pragma once
 
 #include <cstddef>

@@ -73,8 +73,8 @@ int device_of(const void* pointer) {
         return -1;
     }
     check(status, "asking whose memory an array is");
-    const bool device =
-        attributes.type == cudaMemoryTypeDevice || attributes.type == cudaMemoryTypeManaged;
+    const bool device = attributes.type == cudaMemoryTypeDevice ||
+                        attributes.type == cudaMemoryTypeManaged;
     return device ? attributes.device : -1;
 }
 

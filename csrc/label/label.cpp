@@ -60,8 +60,7 @@ bool check_label(Image<const float> image, const double coordinates[8], LabelOut
 
 LabelOutcome begin_label(Image<const float> image, const double coordinates[8],
                          const EdgeNetwork& network, LabelWorkspace& workspace,
-                         Image<std::uint8_t> mask, Image<std::uint8_t> trimap,
-                         Image<float> prior) {
+                         Image<std::uint8_t> mask, Image<std::uint8_t> trimap, Image<float> prior) {
     LabelOutcome outcome;
     if (!check_label(image, coordinates, outcome)) return outcome;
     const RecistMark mark = mark_as_given(coordinates);
@@ -109,22 +108,19 @@ LabelOutcome label_recist(Image<const float> image, const double coordinates[8],
     workspace.mask.resize(size);
     workspace.prior.resize(size);
     const Image<std::uint8_t> mask(workspace.mask.data(), image.rows, image.cols);
-    LabelOutcome outcome =
-        begin_label(image, coordinates, *options.network, workspace, mask, trimap,
-                    {workspace.prior.data(), image.rows, image.cols});
+    LabelOutcome outcome = begin_label(image, coordinates, *options.network, workspace, mask,
+                                       trimap, {workspace.prior.data(), image.rows, image.cols});
     if (outcome.error != LabelError::kNone) return outcome;
 
-    const Image<const std::uint8_t> split(trimap.data, trimap.rows, trimap.cols,
-                                          trimap.row_stride);
+    const Image<const std::uint8_t> split(trimap.data, trimap.rows, trimap.cols, trimap.row_stride);
     MattingOptions matting = options.matting;
     matting.prior_weight = options.prior_weight;
     Stopwatch watch;
-    outcome.matting =
-        solve_matting(image, split, {workspace.prior.data(), image.rows, image.cols}, matting,
-                      workspace.matting, alpha);
+    outcome.matting = solve_matting(image, split, {workspace.prior.data(), image.rows, image.cols},
+                                    matting, workspace.matting, alpha);
     outcome.seconds[2] += watch.lap();
-    finish_label(image, coordinates, options.matting.rtol, {mask.data, mask.rows, mask.cols},
-                 split, workspace.quality, alpha, binary, outcome);
+    finish_label(image, coordinates, options.matting.rtol, {mask.data, mask.rows, mask.cols}, split,
+                 workspace.quality, alpha, binary, outcome);
     return outcome;
 }
 

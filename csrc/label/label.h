@@ -1,5 +1,5 @@
-// A label: strategy 3 from an image and a RECIST mark to a soft mask, whole or by stages, one or many;
-// dsnet/labeling/soft_mask.py says more.
+// A label: strategy 3 from an image and a RECIST mark to a soft mask, whole or by stages, one or
+// many; dsnet/labeling/soft_mask.py says more.
 #pragma once
 
 #include <cstddef>
@@ -61,15 +61,15 @@ LabelOutcome label_recist(Image<const float> image, const double coordinates[8],
 // Whether an image and a mark can be labelled, or else why not.
 bool check_label(Image<const float> image, const double coordinates[8], LabelOutcome& outcome);
 
-// The stages before matting. All images have the shape of `image`; those written are contiguous. The
-// prior holds the cut's probabilities where the trimap is unknown, else 0. Where there is an error,
-// they are untouched.
+// The stages before matting. All images have the shape of `image`; those written are contiguous.
+// The prior holds the cut's probabilities where the trimap is unknown, else 0. Where there is an
+// error, they are untouched.
 LabelOutcome begin_label(Image<const float> image, const double coordinates[8],
                          const EdgeNetwork& network, LabelWorkspace& workspace,
-                         Image<std::uint8_t> mask, Image<std::uint8_t> trimap,
-                         Image<float> prior);
+                         Image<std::uint8_t> mask, Image<std::uint8_t> trimap, Image<float> prior);
 
-// `outcome` is what the stages before told, with matting; alpha is matting's and becomes the label's.
+// `outcome` is what the stages before told, with matting; alpha is matting's and becomes the
+// label's.
 void finish_label(Image<const float> image, const double coordinates[8], double rtol,
                   Image<const std::uint8_t> mask, Image<const std::uint8_t> trimap,
                   QualityWorkspace& workspace, Image<float> alpha, Image<std::uint8_t> binary,

@@ -55,8 +55,8 @@ void append_runs(const BitPlane& plane, std::ptrdiff_t y, std::uint64_t flip,
 
 BitPlane packed(Image<const std::uint8_t> mask, ComponentsWorkspace& workspace) {
     BitPlane plane{nullptr, mask.rows, mask.rows, mask.cols};
-    workspace.words.resize(std::max(workspace.words.size(),
-                                    static_cast<std::size_t>(plane.columns() * plane.stride)));
+    workspace.words.resize(
+        std::max(workspace.words.size(), static_cast<std::size_t>(plane.columns() * plane.stride)));
     plane.words = workspace.words.data();
     masks_simd().pack(mask.data, mask.row_stride, plane);
     return plane;
@@ -145,8 +145,8 @@ void keep_seeded_part(Image<std::uint8_t> mask, Image<const std::uint8_t> seeds,
     }
     if (!seeded)
         for (const PixelRun& run : runs) votes[run.part] += run.end - run.begin;
-    const auto kept = static_cast<std::int32_t>(std::max_element(votes.begin(), votes.end()) -
-                                                votes.begin());
+    const auto kept =
+        static_cast<std::int32_t>(std::max_element(votes.begin(), votes.end()) - votes.begin());
     for (const PixelRun& run : runs)
         if (run.part != kept)
             std::memset(mask.row(run.row) + run.begin, 0,

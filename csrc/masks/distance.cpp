@@ -166,16 +166,15 @@ double largest_distance_squared(Image<const std::uint8_t> mask, const Box& box, 
     workspace.row_largest.resize(std::max(workspace.row_largest.size(), rows));
     std::int32_t* steps = workspace.steps.data();
     const std::int32_t* largest = workspace.row_largest.data();
-    masks_simd().column_steps(mask.row(box.top) + box.left, mask.row_stride, box.rows(),
-                                      box.cols(), steps, workspace.row_largest.data());
+    masks_simd().column_steps(mask.row(box.top) + box.left, mask.row_stride, box.rows(), box.cols(),
+                              steps, workspace.row_largest.data());
     const auto row_at = [&](std::ptrdiff_t y) {
         return StepRow{steps + y * box.cols(), box.cols(), spacing};
     };
     const std::ptrdiff_t first = std::max_element(largest, largest + rows) - largest;
     const StepRow row = row_at(first);
     std::ptrdiff_t witness;
-    double best =
-        row.nearest(std::max_element(row.steps, row.steps + cols) - row.steps, witness);
+    double best = row.nearest(std::max_element(row.steps, row.steps + cols) - row.steps, witness);
     for (std::ptrdiff_t y = 0; y < box.rows(); ++y) {
         const double along = largest[y] * spacing.row;
         if (along * along > best) best = row_largest(row_at(y), best);

@@ -32,8 +32,8 @@ struct Bands {
 
 template <bool kLoad>
 __global__ void __launch_bounds__(kThreads, kLeastBlocks)
-    work_on_bands(const __grid_constant__ MorphologyBatch batch, Operation operation,
-                  Levels levels, const __grid_constant__ Bands bands) {
+    work_on_bands(const __grid_constant__ MorphologyBatch batch, Operation operation, Levels levels,
+                  const __grid_constant__ Bands bands) {
     extern __shared__ uint4 shared[];
     Threads<kThreads> block;
     const int per_image = (batch.rows + bands.rows - 1) / bands.rows;
@@ -58,7 +58,8 @@ void launch(const MorphologyBatch& batch, Operation operation, Levels levels,
     if (split_workspace_bytes(batch.rows, batch.cols) == 0) {
         const std::size_t bytes = split_bytes(batch.rows, batch.cols);
         allow_shared(split_images, bytes);
-        split_images<<<blocks_for(batch.count), kThreads, bytes, stream>>>(batch, operation, levels);
+        split_images<<<blocks_for(batch.count), kThreads, bytes, stream>>>(batch, operation,
+                                                                           levels);
         check(cudaGetLastError(), "launching morphology");
         return;
     }

@@ -1,5 +1,5 @@
-// Batched morphology on a GPU, for callers without CUDA headers. Every result is, to the bit, that of
-// morphology.h.
+// Batched morphology on a GPU, for callers without CUDA headers. Every result is, to the bit, that
+// of morphology.h.
 //
 // An image of 64 x 64 is read once (4096 bytes, or 512 of bits) and its result written once (4096);
 // what lies between is bits in shared memory. Where a block's shared memory does not hold an image,
@@ -27,13 +27,14 @@ struct MorphologyBatch {
     const void* masks;
     bool packed;
     const std::uint8_t* cores;  // [count, rows, cols] or null, for trimap_from_mask_cuda alone
-    // Radii [count] in the unit of the spacing. For trimap_from_mask_cuda NaN stands for the default
-    // margin of each 8-connected part; `erode_cuda` reads the first alone, `dilate_cuda` the second.
+    // Radii [count] in the unit of the spacing. For trimap_from_mask_cuda NaN stands for the
+    // default margin of each 8-connected part; `erode_cuda` reads the first alone, `dilate_cuda`
+    // the second.
     const double* erosion;
     const double* dilation;
-    const double* spacing;    // [count, 2], of rows and of columns; null: 1, 1
-    std::uint8_t* out;        // [count, rows, cols]
-    std::int32_t* statuses;   // [count] MorphologyStatus
+    const double* spacing;   // [count, 2], of rows and of columns; null: 1, 1
+    std::uint8_t* out;       // [count, rows, cols]
+    std::int32_t* statuses;  // [count] MorphologyStatus
     std::int64_t count;
     std::int32_t rows, cols;  // at least 1 each
     void* workspace;          // aligned to 16 bytes

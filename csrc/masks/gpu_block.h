@@ -55,8 +55,8 @@ struct BitImage {
         return {bits, rows, cols, stride, inverted};
     }
     DSNET_HOST_DEVICE static std::size_t bytes(int rows, int cols) {
-        const std::size_t all = sizeof(Word) * rows * std::size_t(words_of(cols)) +
-                                2 * sizeof(int) * std::size_t(rows);
+        const std::size_t all =
+            sizeof(Word) * rows * std::size_t(words_of(cols)) + 2 * sizeof(int) * std::size_t(rows);
         return aligned(all);
     }
     DSNET_HOST_DEVICE BitImage(void* memory, int rows_, int cols_)
@@ -76,32 +76,30 @@ struct Band {
 
 template <class Block>
 DSNET_DEVICE void fill_chords(Block& block, int* chords, double radius, const Radii& radii,
-                             const BitImage& image) {
+                              const BitImage& image) {
     block.each([&](int t) {
         for (int k = t; k < image.rows; k += Block::kThreads)
-            chords[k] =
-                half_chord(k, radius, radii.row_spacing, radii.col_spacing, image.cols);
+            chords[k] = half_chord(k, radius, radii.row_spacing, radii.col_spacing, image.cols);
     });
 }
 
 // Rows of an image of the batch, as bits.
 template <class Block>
 DSNET_DEVICE void load_bits(Block& block, const cuda::MorphologyBatch& batch, std::int64_t index,
-                           const BitImage& image, int first, int last) {
+                            const BitImage& image, int first, int last) {
     const std::int64_t size = batch.rows * std::int64_t(batch.cols);
     block.each([&](int t) {
         const auto* const pixels = static_cast<const std::uint8_t*>(batch.masks) + index * size;
-        const auto* const words = static_cast<const Word*>(batch.masks) +
-                                  index * batch.rows * std::int64_t(image.stride);
+        const auto* const words =
+            static_cast<const Word*>(batch.masks) + index * batch.rows * std::int64_t(image.stride);
         const bool sixteens = !batch.packed && in_sixteens(pixels, image.cols);
         const BitRows rows = image.lesion();
         for (int item = first * image.stride + t; item < last * image.stride;
              item += Block::kThreads) {
             const int y = item / image.stride, w = item - y * image.stride;
-            image.bits[item] =
-                batch.packed
-                    ? words[item] & rows.valid(w)
-                    : packed_word(pixels + std::int64_t(y) * image.cols, image.cols, w, sixteens);
+            image.bits[item] = batch.packed ? words[item] & rows.valid(w)
+                                            : packed_word(pixels + std::int64_t(y) * image.cols,
+                                                          image.cols, w, sixteens);
         }
     });
 }
@@ -109,7 +107,7 @@ DSNET_DEVICE void load_bits(Block& block, const cuda::MorphologyBatch& batch, st
 // Erosion and dilation of a band of rows; what an operation does not need is left as it is.
 template <class Block>
 DSNET_DEVICE void work_on_band(Block& block, const BitImage& image, Operation operation,
-                              const Band& band) {
+                               const Band& band) {
     const int words = (band.last - band.first) * image.stride;
     const bool both = operation == Operation::kSplit;
     block.each([&](int t) {
@@ -121,8 +119,8 @@ DSNET_DEVICE void work_on_band(Block& block, const BitImage& image, Operation op
             if (outward)
                 band.outer[at] = dilated(image.lesion(), y, w, image.outward);
             else
-                band.inner[at] =
-                    image.lesion().at(y, w) & ~dilated(image.lesion(true), y, w, image.inward);
+                band.inner[at] = image.lesion().at(y, w) &
+                                 ~dilated(image.lesion(true), y, w, image.inward);
         }
     });
     block.sync();
@@ -164,7 +162,7 @@ DSNET_DEVICE void write_band(Block& block, std::uint8_t* out, int cols, const Ba
 
 template <class Block>
 DSNET_DEVICE void clear_rows(Block& block, std::uint8_t* out, std::int64_t begin,
-                            std::int64_t end) {
+                             std::int64_t end) {
     block.each([&](int t) {
         for (std::int64_t i = begin + t; i < end; i += Block::kThreads) out[i] = 0;
     });
@@ -207,7 +205,7 @@ DSNET_DEVICE void split_image(Block& block, const cuda::MorphologyBatch& batch, 
 // First step: a band's bits, and with the first band the chords.
 template <class Block>
 DSNET_DEVICE void load_band(Block& block, const cuda::MorphologyBatch& batch, std::int64_t index,
-                           Operation operation, void* memory, int first, int last) {
+                            Operation operation, void* memory, int first, int last) {
     const BitImage image(memory, batch.rows, batch.cols);
     const Radii radii = radii_of(batch, index, false, operation);
     load_bits(block, batch, index, image, first, last);

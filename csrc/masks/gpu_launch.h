@@ -44,8 +44,7 @@ template <class Kernel>
 void allow_shared(Kernel* kernel, std::size_t bytes) {
     constexpr std::size_t kWithoutAsking = 48 * 1024;
     if (bytes > kWithoutAsking)
-        check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                                   int(bytes)),
+        check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, int(bytes)),
               "asking for shared memory for morphology");
 }
 

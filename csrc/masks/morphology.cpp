@@ -30,10 +30,10 @@ BitPlane cropped(const Box& window, MorphologyWorkspace& workspace, int index) {
     return part;
 }
 
-void unpack(const BitPlane& inner, const BitPlane& outer, std::uint8_t inside,
-            std::uint8_t outside, const Box& window, Image<std::uint8_t> out) {
+void unpack(const BitPlane& inner, const BitPlane& outer, std::uint8_t inside, std::uint8_t outside,
+            const Box& window, Image<std::uint8_t> out) {
     masks_simd().unpack(inner, outer, inside, outside, out.row(window.top) + window.left,
-                                out.row_stride);
+                        out.row_stride);
 }
 
 }  // namespace
@@ -61,8 +61,8 @@ void make_disc(double radius, Spacing spacing, std::ptrdiff_t rows, std::ptrdiff
     }
 }
 
-void make_opencv_ellipse(std::ptrdiff_t half_height, std::ptrdiff_t half_width,
-                         std::ptrdiff_t rows, std::ptrdiff_t cols, StructuringElement& element) {
+void make_opencv_ellipse(std::ptrdiff_t half_height, std::ptrdiff_t half_width, std::ptrdiff_t rows,
+                         std::ptrdiff_t cols, StructuringElement& element) {
     const auto height = static_cast<double>(half_height), width = static_cast<double>(half_width);
     const double scale = half_height > 0 ? 1.0 / (height * height) : 0.0;
     const std::ptrdiff_t reach = std::clamp<std::ptrdiff_t>(rows - 1, 0, half_height);
@@ -112,7 +112,7 @@ void dilate(const BitPlane& source, const StructuringElement& element, const Bit
     std::uint64_t* first = workspace.scratch.data() + source.stride;
     std::uint64_t* const scratch[2] = {first, first + words};
     masks_simd().dilate(source, element.half_width.data(), element.reach_rows(), scratch,
-                                out.words);
+                        out.words);
 }
 
 void erode(const BitPlane& source, const StructuringElement& element, const BitPlane& rest,

@@ -1,4 +1,5 @@
-// Morphology on masks packed 64 pixels to a word.
+// Masks, packed 64 pixels to a word: their erosion and dilation; distances and connected parts are
+// beside it.
 //
 // Beyond the image's border nothing is assumed: it neither erodes nor dilates.
 #pragma once
@@ -17,9 +18,7 @@ namespace dsnet {
 struct StructuringElement {
     std::vector<std::int32_t> half_width;
 
-    std::ptrdiff_t reach_rows() const {
-        return static_cast<std::ptrdiff_t>(half_width.size()) - 1;
-    }
+    std::ptrdiff_t reach_rows() const { return static_cast<std::ptrdiff_t>(half_width.size()) - 1; }
     std::ptrdiff_t reach_cols() const { return half_width[0]; }
 };
 
@@ -29,16 +28,16 @@ void make_disc(double radius, Spacing spacing, std::ptrdiff_t rows, std::ptrdiff
 
 // OpenCV's getStructuringElement(MORPH_ELLIPSE) of 2 * half_height + 1 rows and 2 * half_width + 1
 // columns.
-void make_opencv_ellipse(std::ptrdiff_t half_height, std::ptrdiff_t half_width,
-                         std::ptrdiff_t rows, std::ptrdiff_t cols, StructuringElement& element);
+void make_opencv_ellipse(std::ptrdiff_t half_height, std::ptrdiff_t half_width, std::ptrdiff_t rows,
+                         std::ptrdiff_t cols, StructuringElement& element);
 
 // Planes of one shape, zero where nothing was written, apart enough for `dilate`.
 class BitPlanes {
-public:
+  public:
     void shape(std::ptrdiff_t rows, std::ptrdiff_t cols, std::ptrdiff_t reach, int count);
     BitPlane plane(int index);
 
-private:
+  private:
     std::vector<std::uint64_t> words_;
     std::ptrdiff_t rows_ = 0, cols_ = 0, stride_ = 0;
 };

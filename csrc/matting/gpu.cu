@@ -239,8 +239,8 @@ void check_batch(const MattingBatch& batch) {
 std::size_t matting_block_bytes(std::int32_t rows, std::int32_t cols) {
     check_size(0, rows, cols);
     // Whichever path an image takes, and whichever device.
-    std::size_t bytes = std::max<std::size_t>(SmallStore::kDeviceBytes,
-                                              LargeStore::Size(rows, cols).bytes());
+    std::size_t bytes =
+        std::max<std::size_t>(SmallStore::kDeviceBytes, LargeStore::Size(rows, cols).bytes());
     if (!SmallStore::fits(whole_of(rows, cols)))
         bytes = std::max<std::size_t>(bytes, kMostBlocks * kBandDeviceBytes);
     return (bytes + kShareAlignment - 1) / kShareAlignment * kShareAlignment;
@@ -249,8 +249,8 @@ std::size_t matting_block_bytes(std::int32_t rows, std::int32_t cols) {
 std::size_t matting_workspace_bytes(std::int64_t count, std::int32_t rows, std::int32_t cols) {
     check_size(count, rows, cols);
     const Plan plan = plan_for(count, rows, cols);
-    const int shares = std::max({plan.small_blocks, plan.bands[0].clusters,
-                                 plan.bands[1].clusters, plan.large_blocks, 1});
+    const int shares = std::max(
+        {plan.small_blocks, plan.bands[0].clusters, plan.bands[1].clusters, plan.large_blocks, 1});
     return static_cast<std::size_t>(shares) * matting_block_bytes(rows, cols);
 }
 

@@ -84,7 +84,8 @@ struct RegisterStore {
     }
     // Writes a plane's cell, in row j of a strip, here and, of the band's first and last row, where
     // the neighbour reads it. Bands are whole strips.
-    DSNET_DEVICE void put(const Neighbours& to, double* plane, int cell, int j, double value) const {
+    DSNET_DEVICE void put(const Neighbours& to, double* plane, int cell, int j,
+                          double value) const {
         plane[cell] = value;
         if (!Shape::kBands) return;
         const int at = int(plane - planes_) + cell;
@@ -98,24 +99,22 @@ struct RegisterStore {
         for (int k = 0; k < kSlots; ++k) {
             const int i = t + k * kThreads;
             own.window[k] = i < windows ? window_list[i] : 0;
-            own.pixel[k] =
-                i < pixels ? std::uint32_t(pixel_list[i]) << kCountsBits | count_list[i] : 0;
+            own.pixel[k] = i < pixels ? std::uint32_t(pixel_list[i]) << kCountsBits | count_list[i]
+                                      : 0;
         }
     }
     // Gains from the offset's plane.
     DSNET_DEVICE void take_gains(Thread& own, int, int, int stride) const {
         DSNET_UNROLL
-        for (int k = 0; k < kSlots; ++k)
-            DSNET_UNROLL
-            for (int j = 0; j < kStrip; ++j)
-                own.gain[k][j] = offset[int(opaque(own.window[k]) >> kStrip) + j * stride];
+        for (int k = 0; k < kSlots; ++k) DSNET_UNROLL
+        for (int j = 0; j < kStrip; ++j)
+            own.gain[k][j] = offset[int(opaque(own.window[k]) >> kStrip) + j * stride];
     }
     // From where `before` will be.
     DSNET_DEVICE void take_relax(Thread& own, int t, int) const {
         DSNET_UNROLL
-        for (int k = 0; k < kSlots; ++k)
-            DSNET_UNROLL
-            for (int j = 0; j < kStrip; ++j) own.relax[k][j] = float(before(t, k, j));
+        for (int k = 0; k < kSlots; ++k) DSNET_UNROLL
+        for (int j = 0; j < kStrip; ++j) own.relax[k][j] = float(before(t, k, j));
     }
     template <class Body>
     DSNET_DEVICE static void each_slot(int t, int count, Body body) {

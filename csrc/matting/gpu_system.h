@@ -27,9 +27,7 @@ class MattingSystem {
     // What is the same in all blocks.
     DSNET_DEVICE Frame& frame() { return *frames_; }
     DSNET_DEVICE const Problem& problem() { return frames_->problem; }
-    DSNET_DEVICE int stride() {
-        return Store::kStride > 0 ? Store::kStride : frames_->band.stride;
-    }
+    DSNET_DEVICE int stride() { return Store::kStride > 0 ? Store::kStride : frames_->band.stride; }
     DSNET_DEVICE static int local(int t) { return Block::local(t); }
 
     // Writes alpha where it is known, finds the region; returns the pixels by kind.
@@ -125,9 +123,8 @@ class MattingSystem {
         block_.sync();
         if (Store::kMayOverflow) {
             Own<Values<1>> listed;
-            block_.each([&](int t) {
-                listed[t] = {{double(most(frame(t).windows, frame(t).pixels))}};
-            });
+            block_.each(
+                [&](int t) { listed[t] = {{double(most(frame(t).windows, frame(t).pixels))}}; });
             if (block_.template reduce<Largest>(listed).of[0] > Store::kStrips) return false;
         }
         block_.each([&](int t) {
@@ -224,56 +221,56 @@ class MattingSystem {
     DSNET_DEVICE void list_pixels() {
         const Centres down = window_centres(problem().rows);
         const Centres across = window_centres(problem().cols);
-        block_.compact(
-            [&](int t) { return frame(t).band.strip_count(); },
-            [&](int t, int item) {
-                const Band& band = frame(t).band;
-                const int y = item / band.cols * kStrip, x = item % band.cols;
-                const int width = windows_around(band.left + x, across);
-                std::uint32_t packed = 0;
-                for (int j = 0; j < kStrip; ++j) {
-                    const int height = windows_around(band.top + y + j, down);
-                    if (y + j < band.rows && store(t).slope[(y + j) * stride() + x] > 0)
-                        packed |= packed_count(width * height, j);
-                }
-                return packed;
-            },
-            [&](int t, int item, std::uint32_t packed, int position) {
-                const Band& band = frame(t).band;
-                const int y = item / band.cols * kStrip, x = item % band.cols;
-                store(t).pixel_list[position] = y * stride() + x;
-                store(t).count_list[position] = packed;
-            },
-            [&](int t, int count) { frame(t).pixels = count; });
+        block_.compact([&](int t) { return frame(t).band.strip_count(); },
+                       [&](int t, int item) {
+                           const Band& band = frame(t).band;
+                           const int y = item / band.cols * kStrip, x = item % band.cols;
+                           const int width = windows_around(band.left + x, across);
+                           std::uint32_t packed = 0;
+                           for (int j = 0; j < kStrip; ++j) {
+                               const int height = windows_around(band.top + y + j, down);
+                               if (y + j < band.rows && store(t).slope[(y + j) * stride() + x] > 0)
+                                   packed |= packed_count(width * height, j);
+                           }
+                           return packed;
+                       },
+                       [&](int t, int item, std::uint32_t packed, int position) {
+                           const Band& band = frame(t).band;
+                           const int y = item / band.cols * kStrip, x = item % band.cols;
+                           store(t).pixel_list[position] = y * stride() + x;
+                           store(t).count_list[position] = packed;
+                       },
+                       [&](int t, int count) { frame(t).pixels = count; });
     }
 
     DSNET_DEVICE void list_windows() {
         const Centres down = window_centres(problem().rows);
         const Centres across = window_centres(problem().cols);
-        block_.compact(
-            [&](int t) { return frame(t).band.strip_count(); },
-            [&](int t, int item) {
-                const Band& band = frame(t).band;
-                const int y = item / band.cols * kStrip, x = item % band.cols;
-                std::uint32_t mask = 0;
-                if (band.left + x < across.first || band.left + x > across.last) return mask;
-                for (int j = 0; j < kStrip && y + j < band.rows; ++j) {
-                    const int row = band.top + y + j;
-                    if (row < down.first || row > down.last) continue;
-                    double touched = 0;
-                    for (int dy = -1; dy <= 1; ++dy)
-                        for (int dx = -1; dx <= 1; ++dx)
-                            touched += store(t).slope[(y + j + dy) * stride() + x + dx];
-                    if (touched > 0) mask |= 1u << j;
-                }
-                return mask;
-            },
-            [&](int t, int item, std::uint32_t mask, int position) {
-                const Band& band = frame(t).band;
-                const int y = item / band.cols * kStrip, x = item % band.cols;
-                store(t).window_list[position] = std::uint32_t(y * stride() + x) << kStrip | mask;
-            },
-            [&](int t, int count) { frame(t).windows = count; });
+        block_.compact([&](int t) { return frame(t).band.strip_count(); },
+                       [&](int t, int item) {
+                           const Band& band = frame(t).band;
+                           const int y = item / band.cols * kStrip, x = item % band.cols;
+                           std::uint32_t mask = 0;
+                           if (band.left + x < across.first || band.left + x > across.last)
+                               return mask;
+                           for (int j = 0; j < kStrip && y + j < band.rows; ++j) {
+                               const int row = band.top + y + j;
+                               if (row < down.first || row > down.last) continue;
+                               double touched = 0;
+                               for (int dy = -1; dy <= 1; ++dy)
+                                   for (int dx = -1; dx <= 1; ++dx)
+                                       touched += store(t).slope[(y + j + dy) * stride() + x + dx];
+                               if (touched > 0) mask |= 1u << j;
+                           }
+                           return mask;
+                       },
+                       [&](int t, int item, std::uint32_t mask, int position) {
+                           const Band& band = frame(t).band;
+                           const int y = item / band.cols * kStrip, x = item % band.cols;
+                           store(t).window_list[position] =
+                               std::uint32_t(y * stride() + x) << kStrip | mask;
+                       },
+                       [&](int t, int count) { frame(t).windows = count; });
     }
 
     // The step of the diagonal, kept in memory until the descent needs it.

@@ -1,5 +1,5 @@
 // Arithmetic of batched closed-form matting, compiled for the GPU and for the CPU alike. The method
-// is that of simd.cpp: of a window w of n pixels, with mean m and gain
+// is that of matting/simd.cpp: of a window w of n pixels, with mean m and gain
 // g = 1 / (n variance + epsilon), the values p see
 //
 //     s = sum p,  slope = g (sum I p - m s),  offset = s / n - m slope,

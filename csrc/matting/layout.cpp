@@ -18,8 +18,8 @@ void collect_runs(std::vector<Run>& runs, std::ptrdiff_t row, std::ptrdiff_t fir
         if (!used(block)) continue;
         const auto begin = static_cast<std::int32_t>(block * kLanes);
         while (block < last && used(block)) ++block;
-        runs.push_back({static_cast<std::int32_t>(row), begin,
-                        static_cast<std::int32_t>(block * kLanes)});
+        runs.push_back(
+            {static_cast<std::int32_t>(row), begin, static_cast<std::int32_t>(block * kLanes)});
     }
 }
 

@@ -31,7 +31,8 @@ void lay_out(MattingWorkspace& workspace) {
     const std::ptrdiff_t stride = ((workspace.map.blocks + 6) | 1) * kLanes;
     const std::ptrdiff_t size = (workspace.map.rows + 2 * kGuardRows) * stride;
     grid.stride = stride;
-    grid.windows = {workspace.windows.data(), static_cast<std::ptrdiff_t>(workspace.windows.size())};
+    grid.windows = {workspace.windows.data(),
+                    static_cast<std::ptrdiff_t>(workspace.windows.size())};
     grid.pixels = {workspace.pixels.data(), static_cast<std::ptrdiff_t>(workspace.pixels.size())};
     const auto shafts = [](const std::vector<Shaft>& of) {
         return Shafts{of.data(), static_cast<std::ptrdiff_t>(of.size())};
@@ -62,8 +63,8 @@ void lay_out(MattingWorkspace& workspace) {
     float* floats = workspace.floats.data();
     float* grey = nullptr;
     floats = carve(floats, &workspace.around, grey, grid.count, workspace.known);
-    floats = carve(floats, &workspace.halo, grid.slope32, grid.offset32, workspace.z,
-                   workspace.rest);
+    floats =
+        carve(floats, &workspace.halo, grid.slope32, grid.offset32, workspace.z, workspace.rest);
     carve(floats, nullptr, grid.mean32, grid.mean_rest, grid.gain32, grid.ninth, grid.relax,
           workspace.r32, workspace.prior);
     grid.grey = grey;
@@ -91,7 +92,8 @@ void fill(Image<const float> image, Image<const std::uint8_t> trimap, Image<cons
         float* to = grey + run.row * grid.stride;
         float* known = workspace.known + run.row * grid.stride;
         for (std::ptrdiff_t x = begin; x < end; ++x) to[x] = from[x];
-        for (std::ptrdiff_t x = begin; x < end; ++x) known[x] = marked[x] == kForeground ? 1.0f : 0.0f;
+        for (std::ptrdiff_t x = begin; x < end; ++x)
+            known[x] = marked[x] == kForeground ? 1.0f : 0.0f;
     }
     for (const Run& run : workspace.pixels) {
         const std::ptrdiff_t y = run.row + census.top - 1, shift = census.left - 1;
@@ -106,8 +108,8 @@ void fill(Image<const float> image, Image<const std::uint8_t> trimap, Image<cons
             count[x] = marked[x] == kUnknown ? rows * 3.0f : 0.0f;
         }
         // The first and the last two columns of the image have fewer windows.
-        for (const std::ptrdiff_t column : {std::ptrdiff_t{0}, std::ptrdiff_t{1}, image.cols - 2,
-                                            image.cols - 1}) {
+        for (const std::ptrdiff_t column :
+             {std::ptrdiff_t{0}, std::ptrdiff_t{1}, image.cols - 2, image.cols - 1}) {
             const std::ptrdiff_t x = column - shift;
             if (x < begin || x >= end || marked[x] != kUnknown) continue;
             count[x] = rows * static_cast<float>(windows_around(column, image.cols));
@@ -254,8 +256,8 @@ MattingOutcome solve_matting(Image<const float> image, Image<const std::uint8_t>
     const bool untied = !has_prior && (few || simd.finds_untied(grid));
     const double rtol = untied ? std::min(options.rtol, kUntiedRtol) : options.rtol;
     simd.weigh_smoother(grid);
-    const double norm = std::sqrt(simd.right_side(
-        grid, workspace.known, has_prior ? workspace.prior : nullptr, workspace.b));
+    const double norm = std::sqrt(
+        simd.right_side(grid, workspace.known, has_prior ? workspace.prior : nullptr, workspace.b));
 
     bool multigrid = options.preconditioner == Preconditioner::kMultigrid;
     // A prior's weight on the diagonal leaves little to precondition.
@@ -284,8 +286,8 @@ MattingOutcome solve_matting(Image<const float> image, Image<const std::uint8_t>
     }
     const double rounding = kRounding * (9.0 + prior_weight) * std::sqrt(squares);
     outcome.converged =
-        outcome.residual <= std::max(untied ? std::min(options.rtol, kUntiedSlack * rtol) : rtol,
-                                     rounding);
+        outcome.residual <=
+        std::max(untied ? std::min(options.rtol, kUntiedSlack * rtol) : rtol, rounding);
     return outcome;
 }
 

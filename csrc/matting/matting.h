@@ -1,6 +1,8 @@
 // Closed-form matting of one channel (Levin, Lischinski, Weiss, "A closed-form solution to natural
-// image matting", 2008): the known pixels are eliminated, the unknown ones solved by conjugate
-// gradients in float64, preconditioned by their diagonal or by a multigrid cycle in float32.
+// image matting", 2008).
+//
+// The known pixels are eliminated, the unknown ones solved by conjugate gradients in float64,
+// preconditioned by their diagonal or by a multigrid cycle in float32.
 #pragma once
 
 #include <cstddef>

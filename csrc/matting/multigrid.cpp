@@ -14,8 +14,8 @@ constexpr std::size_t kCoarsestNodes = 16;
 // Piecewise constant corrections fall short: a little more speeds the cycle up (Braess, "Towards
 // algebraic multigrid for elliptic problems of second order", 1995).
 constexpr float kOvercorrection = 1.4f;
-// The level just below the pixels is visited once a cycle, each deeper one twice by its upper one; on
-// the last two that gains nothing.
+// The level just below the pixels is visited once a cycle, each deeper one twice by its upper one;
+// on the last two that gains nothing.
 constexpr std::size_t kFirstTwice = 1;
 constexpr std::size_t kMostLevels = 32;
 constexpr int kLevelPlanes = kStencilPlanes + 2 + 3 + 2 + 3 + 8;
@@ -86,8 +86,7 @@ void factorise(MattingWorkspace& workspace) {
                 if (nodes[j] != node + steps[k]) continue;
                 for (int entry = 0; entry < 4; ++entry)
                     a[(2 * j + static_cast<std::size_t>(entry % 2)) * size + 2 * i +
-                      static_cast<std::size_t>(entry / 2)] =
-                        grid.stencil[3 + 4 * k + entry][node];
+                      static_cast<std::size_t>(entry / 2)] = grid.stencil[3 + 4 * k + entry][node];
             }
         }
     }

@@ -38,8 +38,8 @@ void restrict_nodes(const CoarseGrid& fine, const CoarseGrid& coarse) {
         float one = 0, two = 0;
         for (int k = 0; k < 4; ++k) {
             one += fine.up[0][at[k]] * fine.rest[0][at[k]];
-            two += fine.up[1][at[k]] * fine.rest[0][at[k]] +
-                   fine.up[2][at[k]] * fine.rest[1][at[k]];
+            two +=
+                fine.up[1][at[k]] * fine.rest[0][at[k]] + fine.up[2][at[k]] * fine.rest[1][at[k]];
         }
         coarse.rhs[0][node] = one;
         coarse.rhs[1][node] = two;
@@ -103,7 +103,7 @@ void add_held(const CoarseGrid& grid) {
 
 extern const MultigridSimd multigrid_simd;
 const MultigridSimd multigrid_simd = {&restrict_pixels, &prolong_pixels, &restrict_nodes,
-                                            &prolong_nodes,   &start,          &residual,
-                                            &correct,         &add_held};
+                                      &prolong_nodes,   &start,          &residual,
+                                      &correct,         &add_held};
 
 }  // namespace dsnet::DSNET_UNIT

@@ -222,9 +222,8 @@ double residual(const FineGrid& grid, const double* x, const double* b, double* 
 
 void direction(const FineGrid& grid, const float* z, double beta, double* d) {
     typedef Lanes<double> Lane;
-    each_half(grid, [&](std::ptrdiff_t i) {
-        store(d + i, Lane::at(z + i) + beta * Lane::at(d + i));
-    });
+    each_half(grid,
+              [&](std::ptrdiff_t i) { store(d + i, Lane::at(z + i) + beta * Lane::at(d + i)); });
 }
 
 void direction_jacobi(const FineGrid& grid, const double* r, double beta, double* d) {
@@ -271,8 +270,7 @@ void smooth_first(const FineGrid& grid, const float* r, float* z, float* rest) {
     });
 }
 
-void smooth_last(const FineGrid& grid, const float* r, const double* q, float* z,
-                 double sums[3]) {
+void smooth_last(const FineGrid& grid, const float* r, const double* q, float* z, double sums[3]) {
     const auto weight = float(grid.weight);
     typedef Lanes<double> Lane;
     DoubleVector energy{}, change{};
@@ -300,8 +298,8 @@ void smooth_last(const FineGrid& grid, const float* r, const double* q, float* z
 }  // namespace
 
 extern const MattingSimd matting_simd;
-const MattingSimd matting_simd = {
-    &statistics, &finds_untied, &weigh_smoother,   &right_side, &apply,        &residual,
-    &direction,  &direction_jacobi, &step,       &scale,      &smooth_first, &smooth_last};
+const MattingSimd matting_simd = {&statistics, &finds_untied, &weigh_smoother, &right_side,
+                                  &apply,      &residual,     &direction,      &direction_jacobi,
+                                  &step,       &scale,        &smooth_first,   &smooth_last};
 
 }  // namespace dsnet::DSNET_UNIT

@@ -14,8 +14,8 @@ namespace dsnet {
 // it. A window is named by its centre.
 struct FineGrid {
     std::ptrdiff_t stride;
-    Runs windows;  // hold every window that touches an unknown pixel
-    Runs pixels;   // hold every unknown pixel
+    Runs windows;                        // hold every window that touches an unknown pixel
+    Runs pixels;                         // hold every unknown pixel
     Shafts window_shafts, pixel_shafts;  // the same blocks
     const float* grey;
     double* mean;      // of a window's grey values
@@ -23,11 +23,11 @@ struct FineGrid {
     float* mean32;     // the mean, rounded
     float* mean_rest;  // what the rounding left
     float* gain32;
-    float* ninth;     // 1 / 9; 0 where no window fits
-    float* count;     // windows around an unknown pixel; 0 elsewhere
-    double weight;    // the prior's, added to the counts
-    float* relax;     // the smoother's step, see `weigh_smoother`; 0 elsewhere
-    double* slope;    // of a window's regression of alpha on grey
+    float* ninth;   // 1 / 9; 0 where no window fits
+    float* count;   // windows around an unknown pixel; 0 elsewhere
+    double weight;  // the prior's, added to the counts
+    float* relax;   // the smoother's step, see `weigh_smoother`; 0 elsewhere
+    double* slope;  // of a window's regression of alpha on grey
     double* offset;
     float* slope32;
     float* offset32;
@@ -68,13 +68,13 @@ struct MattingSimd {
     // Fills mean, gain and their like. Windows fit in rows and columns within these bounds.
     void (*statistics)(const FineGrid& grid, double epsilon, const std::int32_t rows[2],
                        const std::int32_t cols[2]);
-    // Whether a window holds nothing but two grey values, within kSameGrey of their difference. Where
-    // such windows meet, alpha can follow that difference in a few pixels at almost no cost, and a
-    // residual hides it.
+    // Whether a window holds nothing but two grey values, within kSameGrey of their difference.
+    // Where such windows meet, alpha can follow that difference in a few pixels at almost no cost,
+    // and a residual hides it.
     bool (*finds_untied)(const FineGrid& grid);
     // relax = 1 / min(count + weight, 2 A_ii). A window's matrix is at most the identity, so that
-    // one over the first is a safe step; a pixel unlike all around it is all but untied, and needs the
-    // longer one.
+    // one over the first is a safe step; a pixel unlike all around it is all but untied, and needs
+    // the longer one.
     void (*weigh_smoother)(const FineGrid& grid);
     // b = -L known at the unknown pixels, plus weight * prior; returns b . b.
     double (*right_side)(const FineGrid& grid, const float* known, const float* prior, double* b);

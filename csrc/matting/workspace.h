@@ -19,9 +19,7 @@ struct BlockMap {
     void resize(std::ptrdiff_t rows, std::ptrdiff_t blocks);
     std::ptrdiff_t stride() const { return blocks + 4; }
     std::uint8_t* row(std::ptrdiff_t y) { return used.data() + (y + 2) * stride() + 2; }
-    const std::uint8_t* row(std::ptrdiff_t y) const {
-        return used.data() + (y + 2) * stride() + 2;
-    }
+    const std::uint8_t* row(std::ptrdiff_t y) const { return used.data() + (y + 2) * stride() + 2; }
 };
 
 struct CoarseLevel {

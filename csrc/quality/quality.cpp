@@ -56,8 +56,8 @@ double axes_agreement(const Lesion& lesion, const RecistMark& mark) {
         // Pixel squares reach beyond their centres, by this much in that direction.
         const double reach = 0.5 * std::max(std::abs(direction.x), std::abs(direction.y));
         const double found = high - low + 2 * reach;
-        const double length = (ends[1].x - ends[0].x) * direction.x +
-                              (ends[1].y - ends[0].y) * direction.y;
+        const double length =
+            (ends[1].x - ends[0].x) * direction.x + (ends[1].y - ends[0].y) * direction.y;
         const double drawn = std::max(std::abs(length), 1.0);
         ratios += std::min(found, drawn) / std::max(found, drawn);
     }
@@ -169,8 +169,8 @@ QualityScores score(Image<const float> image, Image<const float> alpha,
     if (context.mark != nullptr) {
         scores.axes_agreement = axes_agreement(lesion, *context.mark);
         scores.mark_inside = mark_inside(alpha, *context.mark, workspace.core);
-        scores.mark_soundness = std::ldexp(
-            1.0, -count_problems(mark_problems(*context.mark, alpha.rows, alpha.cols)));
+        scores.mark_soundness =
+            std::ldexp(1.0, -count_problems(mark_problems(*context.mark, alpha.rows, alpha.cols)));
     }
     if (context.reference != nullptr) {
         std::int64_t shared = 0, total = lesion.pixels;
@@ -188,31 +188,29 @@ QualityScores score(Image<const float> image, Image<const float> alpha,
         scores.mask_agreement = dice(shared, total);
     }
     const auto equal = [&](std::uint8_t value) {
-        return static_cast<double>(simd.count_equal(trimap.data, trimap.row_stride, trimap.rows,
-                                                       trimap.cols, value));
+        return static_cast<double>(
+            simd.count_equal(trimap.data, trimap.row_stride, trimap.rows, trimap.cols, value));
     };
     const double sure = equal(kForeground), unknown = equal(kUnknown);
     scores.known_fraction = sure > 0 ? sure / (sure + unknown) : 0.0;
-    scores.in_one_piece =
-        lesion.pixels == 0
-            ? 0.0
-            : static_cast<double>(largest_part(lesion.plane, Connectivity::kEight,
-                                               workspace.components)) /
-                  static_cast<double>(lesion.pixels);
+    scores.in_one_piece = lesion.pixels == 0
+                              ? 0.0
+                              : static_cast<double>(largest_part(lesion.plane, Connectivity::kEight,
+                                                                 workspace.components)) /
+                                    static_cast<double>(lesion.pixels);
     scores.border_clearance = border_clearance(lesion);
     scores.edge_contrast = edge_contrast(image, lesion, workspace.morphology);
     if (context.cut != QualityContext::Cut::kNone)
         scores.cut = context.cut == QualityContext::Cut::kWorked ? 1.0 : 0.0;
-    scores.solver_convergence =
-        context.converged ? 1.0 : decades(context.residual, context.rtol);
+    scores.solver_convergence = context.converged ? 1.0 : decades(context.residual, context.rtol);
 
     double logs = 0.0;
     int applying = 0;
     bool zero = false;
     for (const double value :
          {scores.axes_agreement, scores.mark_inside, scores.mark_soundness, scores.mask_agreement,
-          context.rater_agreement, scores.known_fraction, scores.edge_contrast,
-          scores.in_one_piece, scores.border_clearance, scores.cut, scores.solver_convergence}) {
+          context.rater_agreement, scores.known_fraction, scores.edge_contrast, scores.in_one_piece,
+          scores.border_clearance, scores.cut, scores.solver_convergence}) {
         if (std::isnan(value)) continue;
         ++applying;
         if (value > 0)

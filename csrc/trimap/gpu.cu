@@ -63,8 +63,8 @@ void trimap_from_mask_cuda(const MorphologyBatch& batch, void* stream) {
     if (batch.count == 0) return;
     const std::size_t share = trimap_workspace_bytes(batch.rows, batch.cols);
     const std::size_t bytes = share == 0 ? trimap_bytes(batch.rows, batch.cols) : 0;
-    const std::int64_t blocks =
-        share == 0 ? blocks_for(batch.count) : blocks_for(images_at_a_time(batch, share));
+    const std::int64_t blocks = share == 0 ? blocks_for(batch.count)
+                                           : blocks_for(images_at_a_time(batch, share));
     allow_shared(trimap_images, bytes);
     trimap_images<<<int(blocks), kThreads, bytes, static_cast<cudaStream_t>(stream)>>>(batch,
                                                                                        share);
@@ -84,8 +84,8 @@ void trimap_from_raters_cuda(const RatersBatch& batch, void* stream_pointer) {
     require((std::isnan(batch.erosion) || is_radius(batch.erosion)) &&
                 (std::isnan(batch.dilation) || is_radius(batch.dilation)),
             "erosion and dilation must be NaN, or finite and >= 0");
-    require(is_finite(batch.row_spacing) && batch.row_spacing > 0 &&
-                is_finite(batch.col_spacing) && batch.col_spacing > 0,
+    require(is_finite(batch.row_spacing) && batch.row_spacing > 0 && is_finite(batch.col_spacing) &&
+                batch.col_spacing > 0,
             "spacing must be finite and > 0");
     if (batch.count == 0) return;
     require(batch.masks != nullptr && batch.out != nullptr, "masks and out must not be null");

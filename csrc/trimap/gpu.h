@@ -10,7 +10,8 @@
 namespace dsnet::cuda {
 
 // Each function starts the work on the stream (a cudaStream_t) and returns. They throw
-// std::invalid_argument for a batch outside of what its struct says, CudaError where a launch fails.
+// std::invalid_argument for a batch outside of what its struct says, CudaError where a launch
+// fails.
 
 // `split_trimap`; its workspace is split_workspace_bytes.
 void split_trimap_cuda(const MorphologyBatch& batch, void* stream);
@@ -25,8 +26,8 @@ std::size_t trimap_workspace_bytes(std::int32_t rows, std::int32_t cols);
 // All arrays are C-contiguous, in device memory.
 struct RatersBatch {
     const std::uint8_t* masks;  // [count, raters, rows, cols], non-zero is lesion
-    // Radii of the thin band where the raters agree, in the unit of the spacing: finite and >= 0, or
-    // NaN for strategy 1's default margins.
+    // Radii of the thin band where the raters agree, in the unit of the spacing: finite and >= 0,
+    // or NaN for strategy 1's default margins.
     double erosion, dilation;
     double row_spacing, col_spacing;  // > 0
     std::uint8_t* out;                // [count, rows, cols]

@@ -17,7 +17,7 @@ struct TrimapScratch {
 // Planes of an image's words.
 struct TrimapPlanes {
     Word *inner, *outer;  // the result
-    Word *rest;           // of the mask, parts yet to come
+    Word* rest;           // of the mask, parts yet to come
     Word *part, *next;
 };
 
@@ -30,7 +30,7 @@ template <class Block>
 class TrimapOfMask {
   public:
     DSNET_DEVICE TrimapOfMask(Block& block, const cuda::MorphologyBatch& batch, std::int64_t index,
-                             void* memory)
+                              void* memory)
         : block_(block),
           batch_(batch),
           index_(index),
@@ -203,8 +203,9 @@ class TrimapOfMask {
         fill_chords(block_, image_.outward, 2.0 * most, radii_, image_);
         block_.sync();
         const double far = size - count([&](int i) {
-            return dilated(image_.lesion(), i / image_.stride, i % image_.stride, image_.outward);
-        });
+                               return dilated(image_.lesion(), i / image_.stride, i % image_.stride,
+                                              image_.outward);
+                           });
         if (2 * far > background) return HUGE_VAL;
         return sum_of_distances() / background;
     }
@@ -297,8 +298,8 @@ class TrimapOfMask {
 };
 
 template <class Block>
-DSNET_DEVICE void trimap_image(Block& block, const cuda::MorphologyBatch& batch,
-                              std::int64_t index, void* memory) {
+DSNET_DEVICE void trimap_image(Block& block, const cuda::MorphologyBatch& batch, std::int64_t index,
+                               void* memory) {
     TrimapOfMask<Block>(block, batch, index, memory).run();
 }
 

@@ -1,8 +1,9 @@
-// What a block of threads does for strategy 2 on either side of strategy 1, which makes the trimaps of
-// what the raters agree about and of what any of them marked.
+// What a block of threads does for strategy 2 on either side of strategy 1, which makes the trimaps
+// of what the raters agree about and of what any of them marked.
 #pragma once
 
 #include <cstdint>
+#include <initializer_list>
 
 #include "base/gpu_block.h"
 #include "masks/gpu_block.h"
@@ -46,10 +47,11 @@ struct RatersMemory {
     }
 };
 
-// The first step of an image: what most raters marked, what any marked, and the radii of strategy 1.
+// The first step of an image: what most raters marked, what any marked, and the radii of
+// strategy 1.
 template <class Block>
 DSNET_DEVICE void count_votes(Block& block, const cuda::RatersBatch& batch,
-                             const RatersMemory& memory, std::int64_t index) {
+                              const RatersMemory& memory, std::int64_t index) {
     const std::int64_t size = batch.rows * std::int64_t(batch.cols);
     const std::uint8_t* const masks = batch.masks + index * batch.raters * size;
     const auto votes_for = [&](std::int64_t i) {
@@ -111,7 +113,7 @@ inline cuda::MorphologyBatch strategy_one(const cuda::RatersBatch& batch,
 // The last step: the inner trimap's background and the outer one's lesion, all else is unknown.
 template <class Block>
 DSNET_DEVICE void join_trimaps(Block& block, const cuda::RatersBatch& batch,
-                              const RatersMemory& memory, std::int64_t index) {
+                               const RatersMemory& memory, std::int64_t index) {
     const std::int64_t size = batch.rows * std::int64_t(batch.cols), begin = index * size;
     const bool alone = memory.speaking[index] <= 1;
     const auto is_sure = [&](std::int64_t i) {
@@ -126,7 +128,8 @@ DSNET_DEVICE void join_trimaps(Block& block, const cuda::RatersBatch& batch,
         for (std::int64_t i = begin + t; i < begin + size; i += Block::kThreads) {
             const bool lesion = sure ? is_sure(i) : memory.agreed[i] != 0;
             const bool background = memory.marked[i] == 0 && memory.inner[i] == 0;
-            batch.out[i] = alone ? memory.inner[i] : lesion       ? kForeground
+            batch.out[i] = alone        ? memory.inner[i]
+                           : lesion     ? kForeground
                            : background ? kBackground
                                         : kUnknown;
         }

@@ -90,10 +90,9 @@ void add_part(const Box& image_box, Image<const std::uint8_t> component, const L
     const std::ptrdiff_t rows = std::max<std::ptrdiff_t>(outward.reach_rows(), 1);
     const std::ptrdiff_t cols = std::max<std::ptrdiff_t>(outward.reach_cols(), 1);
     const Box& box = part.box;
-    const Box window = {std::max(box.top - rows, image_box.top),
-                        std::max(box.left - cols, image_box.left),
-                        std::min(box.bottom + rows, image_box.bottom),
-                        std::min(box.right + cols, image_box.right)};
+    const Box window = {
+        std::max(box.top - rows, image_box.top), std::max(box.left - cols, image_box.left),
+        std::min(box.bottom + rows, image_box.bottom), std::min(box.right + cols, image_box.right)};
     make_disc(erosion, spacing, window.rows(), window.cols(), inward);
     morphology.planes.shape(window.rows(), window.cols(),
                             std::max(inward.reach_rows(), outward.reach_rows()), 5);
@@ -106,8 +105,8 @@ void add_part(const Box& image_box, Image<const std::uint8_t> component, const L
     simd.place(packed, box.top - window.top, box.left - window.left, inside);
     dilate(inside, outward, outer, morphology);
     erode(inside, inward, rest, inner, morphology);
-    workspace.piece.resize(std::max(workspace.piece.size(),
-                                    static_cast<std::size_t>(window.rows() * window.cols())));
+    workspace.piece.resize(
+        std::max(workspace.piece.size(), static_cast<std::size_t>(window.rows() * window.cols())));
     std::uint8_t* piece = workspace.piece.data();
     simd.unpack(inner, outer, kForeground, kUnknown, piece, window.cols());
     for (std::ptrdiff_t y = 0; y < window.rows(); ++y) {
@@ -153,8 +152,8 @@ void trimap_from_mask(Image<const std::uint8_t> mask, double erosion, double dil
         const Box own = {0, 0, part.box.rows(), part.box.cols()};
         const double diameter = inscribed_diameter(component_of(mask, part, alone, workspace), own,
                                                    spacing, workspace.distance);
-        part.margin = std::max(kMarginShare * diameter,
-                               kLeastMargin * std::min(spacing.row, spacing.column));
+        part.margin =
+            std::max(kMarginShare * diameter, kLeastMargin * std::min(spacing.row, spacing.column));
         most = std::max(most, part.margin);
     }
     double widest = std::numeric_limits<double>::infinity();

@@ -101,8 +101,7 @@ void trimap_from_cut(Image<const std::uint8_t> mask, Image<const float> log_odds
                      const RecistMark& mark, TrimapWorkspace& workspace, Image<std::uint8_t> out) {
     MorphologyWorkspace& morphology = workspace.morphology;
     const MasksSimd& simd = masks_simd();
-    for (std::ptrdiff_t y = 0; y < out.rows; ++y)
-        std::fill_n(out.row(y), out.cols, kBackground);
+    for (std::ptrdiff_t y = 0; y < out.rows; ++y) std::fill_n(out.row(y), out.cols, kBackground);
     const Box box = pack_mask(mask, morphology);
     if (box.empty()) return;
     const double diameter = inscribed_diameter(mask, box, {}, workspace.distance);
@@ -131,13 +130,12 @@ void trimap_from_cut(Image<const std::uint8_t> mask, Image<const float> log_odds
                         held);
     for (std::ptrdiff_t c = 0; c < unknown.columns(); ++c)
         for (std::ptrdiff_t y = 0; y < unknown.rows; ++y)
-            unknown.column(c)[y] =
-                border.column(c)[y] | (near.column(c)[y] & held.column(c)[y]);
+            unknown.column(c)[y] = border.column(c)[y] | (near.column(c)[y] & held.column(c)[y]);
     // Faint specks apart from the border say nothing about it.
     keep_bordering_parts(unknown, border, workspace.components);
     simd.without(inner, unknown, inner);
     simd.unpack(inner, unknown, kForeground, kUnknown, out.row(window.top) + window.left,
-                   out.row_stride);
+                out.row_stride);
     if (simd.count(inner) == 0 && !keep_quadrilateral(mask, mark, workspace.core, out))
         keep_most_certain(mask, log_odds, box, out);
 }

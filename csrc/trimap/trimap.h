@@ -1,5 +1,5 @@
-// Trimaps: where a label is sure lesion, sure background, or unknown. What is computed here equals
-// dsnet/labeling/trimap.py, whose docstrings say more.
+// Trimaps: where a label is sure lesion, sure background, or unknown; dsnet/labeling/trimap.py says
+// more, dsnet/labeling/reference/trimap.py is the reference.
 #pragma once
 
 #include <cstddef>
@@ -29,7 +29,7 @@ struct TrimapWorkspace {
     ComponentsWorkspace components;
     std::vector<std::uint8_t> core;  // of the mark
     std::vector<LesionPart> parts;
-    std::vector<std::int32_t> next_run;        // of the same part, -1 after the last
+    std::vector<std::int32_t> next_run;          // of the same part, -1 after the last
     std::vector<std::uint8_t> component, piece;  // one part's pixels and trimap
     std::vector<double> distance_map;
 };

@@ -1,5 +1,5 @@
-// Runs a GPU block's own code for cuts, strategy 1's trimaps and raters' trimaps on emulated threads:
-// each has its own copy of all that is not shared, and waits for the others at barriers.
+// Runs a GPU block's own code for cuts, strategy 1's trimaps and raters' trimaps on emulated
+// threads: each has its own copy of all that is not shared, and waits for the others at barriers.
 //
 //     block_threads INPUT OUTPUT   arrays one after the other, as test_threads.py says
 #include <cmath>
@@ -104,8 +104,8 @@ int main(int, char** arguments) {
         cuts = {};
         cuts.images = input.take<float>(pixels);
         cuts.plans = input.take<CutPlan>(count);
-        cuts.seeds = input.take<std::uint64_t>(count * std::size_t(rows) *
-                                               std::size_t((cols + 63) / 64));
+        cuts.seeds =
+            input.take<std::uint64_t>(count * std::size_t(rows) * std::size_t((cols + 63) / 64));
         cuts.constants = *input.take<CutConstants>(1);
         cuts.masks = masks.data();
         cuts.trimaps = trimaps.data();

@@ -45,11 +45,9 @@ std::int64_t border_cut_on_host(Image<const float> log_odds, Image<const std::ui
     auto* const state = reinterpret_cast<std::uint8_t*>(states.data());
     const CutPlanes planes = {log_odds.data, state, state + pixels,
                               reinterpret_cast<std::int32_t*>(numbers.data())};
-    BorderCutBlock<HostBlock<kThreads>> cut(block, rows, cols, planes,
-                                            {bits.data(), rows, cols, stride, false}, 0, side,
-                                            across);
-    const int searched =
-        cut.run(small.data(), small_nodes, large.data(), first_of_thread.data());
+    BorderCutBlock<HostBlock<kThreads>> cut(
+        block, rows, cols, planes, {bits.data(), rows, cols, stride, false}, 0, side, across);
+    const int searched = cut.run(small.data(), small_nodes, large.data(), first_of_thread.data());
     for (std::size_t i = 0; i < pixels; ++i) lesion.data[i] = cut.state()[i] == kLesion;
     return searched;
 }

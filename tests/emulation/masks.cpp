@@ -29,8 +29,7 @@ void split_by_bands(const cuda::MorphologyBatch& batch, std::int64_t index, Oper
         const int last = lesser(first + step, batch.rows);
         std::vector<Word> planes =
             memory_of(2 * sizeof(Word) * std::size_t(step) * std::size_t(words_of(batch.cols)));
-        split_band(block, batch, index, operation, levels, bits.data(), planes.data(), first,
-                   last);
+        split_band(block, batch, index, operation, levels, bits.data(), planes.data(), first, last);
     }
 }
 

@@ -143,11 +143,11 @@ std::vector<const char*> matting_on_host(const cuda::MattingBatch& batch, Mattin
             solved_by = name;
         };
         if (path == MattingPath::kAny)
-            attempt("small",
-                    [&] { return solve_in_registers<SmallStore>(problem, 1, backwards); });
+            attempt("small", [&] { return solve_in_registers<SmallStore>(problem, 1, backwards); });
         if (path != MattingPath::kMemory) {
             attempt("narrow", [&] {
-                return solve_in_registers<BandStore<kNarrowBand>>(problem, kNarrowBlocks, backwards);
+                return solve_in_registers<BandStore<kNarrowBand>>(problem, kNarrowBlocks,
+                                                                  backwards);
             });
             attempt("wide", [&] {
                 return solve_in_registers<BandStore<kWideBand>>(problem, kWideBlocks, backwards);

@@ -1,5 +1,5 @@
-// Runs gpu_threads.cuh, the part of the matting kernels that is a GPU's alone, on emulated threads in
-// several orders, and compares every bit with the loops of matting.cpp.
+// Runs gpu_threads.cuh, the part of the matting kernels that is a GPU's alone, on emulated threads
+// in several orders, and compares every bit with the loops of matting.cpp.
 //
 //     matting_threads   prints a line for each problem; exit code 1 where one differs
 #include <cmath>
@@ -100,8 +100,8 @@ bool same(const char* solver, int rows, int cols, Order order) {
     }
     const bool equal =
         std::memcmp(alphas[0].data(), alphas[1].data(), kCount * size * sizeof(float)) == 0 &&
-        std::memcmp(results[0].data(), results[1].data(),
-                    kCount * sizeof(cuda::MattingResult)) == 0 &&
+        std::memcmp(results[0].data(), results[1].data(), kCount * sizeof(cuda::MattingResult)) ==
+            0 &&
         name == solved_by && results[0][0].converged == 1 && results[0][0].iterations > 3;
     std::printf("%s %d x %d, order %d: %d iterations, %s\n", solver, rows, cols, int(order),
                 int(results[0][0].iterations), equal ? "the same" : "DIFFERENT");
