@@ -227,6 +227,8 @@ def _run(options, arguments, jobs, total: int, settings: dict, out: Path) -> int
             stop=stop,
         )
     print(f"{progress.rate}, {progress.rate.seconds:.1f} s, workers: {options.workers}")
+    if not on_cpu and options.verbose:
+        _print_stages(device, options.workers)
     print_summary(open_store(out))
     if summary.stopped:
         again = arguments if options.resume else [*arguments, "--resume"]
@@ -237,6 +239,15 @@ def _run(options, arguments, jobs, total: int, settings: dict, out: Path) -> int
         )
         return 128 + summary.signal
     return 1 if options.strict and summary.failed else 0
+
+
+def _print_stages(device: str, workers: int) -> None:
+    from dsnet.archive.gpu import stages
+
+    if workers > 1:
+        print("stages: told with --workers 1 alone, each process has its own")
+    for name, seconds in stages(device):
+        print(f"{name}: {seconds:.3f} s")
 
 
 def _need_folder(path: str, name: str) -> None:
@@ -365,6 +376,9 @@ def _device_option(parser: argparse.ArgumentParser, text: str) -> None:
         default="cpu",
         metavar="DEVICE",
         help=f"{devices.HELP} (cpu); of cuda worker i takes GPU i modulo their number; {text}",
+    )
+    parser.add_argument(
+        "--verbose", action="store_true", help="with a GPU: tell the seconds of each stage, too"
     )
 
 

@@ -17,7 +17,7 @@ from dsnet.archive.processes import ProcessExecutor, worker_number
 from dsnet.data.crop import Crop
 from dsnet.data.store.record import LabelRecord
 from dsnet.labeling import SoftLabel, label_batch, label_mask_batch, label_raters_batch
-from dsnet.labeling.gpu import engine
+from dsnet.labeling.gpu import engine, masks
 
 # Crops labelled together: enough for a GPU, few enough that a stop is answered at once.
 GROUP_ROWS = 1024
@@ -29,7 +29,8 @@ class GpuExecutor:
     Parameters
     ----------
     device : str
-        "cuda", of which each process takes its share, or "cuda:N".
+        "cuda", of which each process takes its share ("auto" is the same where there is one), or
+        "cuda:N".
     workers : int
         Processes.
     rows : int, optional
@@ -45,8 +46,9 @@ class GpuExecutor:
 
     def __init__(self, device: str = "cuda", workers: int = 1, rows: int | None = None) -> None:
         self._processes = ProcessExecutor(workers)
-        engine.device_index(device)
-        self.device, self.workers = device, workers
+        if engine.device_index(device) is None:
+            raise ValueError(f"device must be 'cuda' or 'cuda:N' for a GPU, got {device!r}")
+        self.device, self.workers = "cuda" if device == "auto" else device, workers
         self.rows = GROUP_ROWS if rows is None else rows
 
     def run(self, jobs: Iterable[Job], stop: object) -> Generator[list[LabelRecord], None, None]:
@@ -128,6 +130,25 @@ class DeviceJob:
     def _read(self) -> list:
         with ThreadPoolExecutor(self.threads, thread_name_prefix="dsnet-read") as pool:
             return list(chain.from_iterable(pool.map(_read_job, self.jobs)))
+
+
+def stages(device: str) -> Iterator[tuple[str, float]]:
+    """Yield the stages of what was labelled on a GPU and their seconds, of this process alone.
+
+    Parameters
+    ----------
+    device : str
+        "cuda" or "cuda:N".
+
+    Yields
+    ------
+    stage, seconds : str, float
+        As `Pipeline.stages` of `dsnet.labeling.gpu` tells them.
+    """
+    yield from engine.stages(device)
+    index = engine.device_index(device)
+    if index is not None:
+        yield from masks.stages(index)
 
 
 def worker_device(device: str) -> str:

@@ -158,6 +158,11 @@ def test_wrong_arguments_are_named(tmp_path):
         ({"executor": 7}, TypeError, r"executor must be .* or have run\(jobs, stop\), got int"),
         ({"device": "cuda"}, ValueError, "device must be None or 'cpu' for processes, got 'cuda'"),
         ({"executor": "gpu", "device": "tpu"}, ValueError, "device must be .*, got 'tpu'"),
+        (
+            {"executor": "gpu", "device": "cpu"},
+            ValueError,
+            "device must be .* for a GPU, got 'cpu'",
+        ),
         ({"workers": 0}, ValueError, "workers must be an integer >= 1, got 0"),
         ({"alpha_bits": 12}, ValueError, "alpha_bits must be 8 or 16, got 12"),
         ({"settings": ["size"]}, TypeError, "settings must be a dict, got list"),

@@ -80,6 +80,18 @@ def test_a_device_writes_the_same_trimaps(drawn, tmp_path, monkeypatch, on_host,
     assert all(r.seconds["cut"] == 0 and r.seconds["matting"] > 0 for r in stored)
 
 
+def test_verbose_tells_the_stages(drawn, tmp_path, capsys, on_host):
+    arguments = ["raters", *drawn["raters"], "--verbose", "--out"]
+    assert label.main([*arguments, str(tmp_path / "cuda"), "--device", "cuda"]) == 0
+    told = capsys.readouterr().out.splitlines()
+    assert [line.rpartition(": ")[0] for line in told if ", GPU" in line] == [
+        "trimap, GPU",
+        "matting, GPU",
+    ]
+    assert label.main([*arguments, str(tmp_path / "cpu")]) == 0
+    assert "GPU" not in capsys.readouterr().out
+
+
 def test_a_device_that_fails_ends_the_run_and_resumes(
     drawn, tmp_path, monkeypatch, on_host, capsys
 ):

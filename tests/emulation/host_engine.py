@@ -25,9 +25,8 @@ def stand_in(monkeypatch):
     """A HostEngine in the place of all CUDA devices; to be closed."""
     engine = HostEngine()
     monkeypatch.setattr(gpu_engine, "device_index", lambda device: 0)
-    monkeypatch.setattr(gpu_engine, "CudaEngine", lambda device: engine)
-    monkeypatch.setattr(gpu_masks, "MaskEngine", lambda device: engine)
     for module in (gpu_engine, gpu_masks):
+        monkeypatch.setattr(module, "CudaEngine", lambda device: engine)
         monkeypatch.setattr(module, "_pipelines", {})
     monkeypatch.setattr(_C, "cuda_device_count", lambda: 2)
     return engine

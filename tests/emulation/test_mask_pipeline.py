@@ -15,7 +15,7 @@ from dsnet.labeling import (
     label_raters,
     label_raters_batch,
 )
-from dsnet.labeling.gpu.masks import DrawnBatch, MaskPipeline
+from dsnet.labeling.gpu.masks import STAGES, DrawnBatch, MaskPipeline, stages
 from dsnet.labeling.gpu.pipeline import MattingSettings
 from dsnet.labeling.matting.closed_form import DEFAULT_RTOL
 from host_engine import HostEngine, stand_in
@@ -138,6 +138,19 @@ def test_chunks_go_through_few_slots(raters, count, chunk):
     before = pipeline.engine.allocations
     run(pipeline, count, raters, chunk)
     assert pipeline.engine.allocations == before
+
+
+def test_stages_add_up(on_host):
+    pipeline = MaskPipeline(on_host, SETTINGS)
+    assert dict(pipeline.stages()) == dict.fromkeys(STAGES, 0.0)
+    run(pipeline, chunk=8)
+    first = dict(pipeline.stages())
+    assert tuple(first) == STAGES and all(seconds > 0 for seconds in first.values())
+    run(pipeline, raters=2, chunk=3)
+    assert all(seconds > first[stage] for stage, seconds in pipeline.stages())
+    assert list(stages(0)) == []
+    label_mask_batch(*scene(2), device="cuda")
+    assert tuple(dict(stages(0))) == STAGES
 
 
 def test_a_row_that_does_not_converge_is_labelled_by_the_cpu(on_host, monkeypatch):

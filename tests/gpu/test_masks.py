@@ -6,7 +6,8 @@ import pytest
 import dsnet
 from dsnet.data.phantom import KINDS, make_phantom
 from dsnet.labeling import label_mask_batch, label_raters_batch
-from dsnet.labeling.gpu.masks import DrawnBatch, MaskEngine, MaskPipeline
+from dsnet.labeling.gpu.engine import CudaEngine
+from dsnet.labeling.gpu.masks import DrawnBatch, MaskPipeline
 from dsnet.labeling.gpu.pipeline import MattingSettings
 from dsnet.labeling.matting.closed_form import DEFAULT_RTOL
 
@@ -81,7 +82,7 @@ def test_many_chunks_through_few_slots(raters):
     images, masks = scene(50, 48)
     drawn = masks if raters is None else raters_of(masks, raters)
     spacings = [(1.0, 1.0 + k % 3) for k in range(50)]
-    pipeline = MaskPipeline(MaskEngine(0), MattingSettings(0.0, DEFAULT_RTOL))
+    pipeline = MaskPipeline(CudaEngine(0), MattingSettings(0.0, DEFAULT_RTOL))
     batch = DrawnBatch(images, drawn, spacings, np.nan, np.nan)
     found = pipeline.run(batch, 4, lambda *told: told, chunk=7)
     label = label_mask_batch if raters is None else label_raters_batch

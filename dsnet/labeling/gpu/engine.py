@@ -1,10 +1,15 @@
-"""Which GPU, and the engine that runs cuts and matting there; `pipeline` is what it serves."""
+"""Which GPU, and the engine that runs cuts, trimaps and matting there.
+
+`pipeline` and `masks` are what it serves.
+"""
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Iterator
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,11 +18,17 @@ from dsnet.devices import device_index
 from dsnet.labeling.edge_model import native_network
 from dsnet.labeling.gpu.pipeline import MattingSettings, Pipeline
 
-__all__ = ["CudaEngine", "device_index", "pipeline"]
+if TYPE_CHECKING:
+    from dsnet.labeling.gpu.masks import ChunkShape
+
+__all__ = ["CudaEngine", "device_count", "device_index", "pipeline", "stages"]
+
+# Images that share workspace at a time where shared memory does not hold one.
+_MOST_AT_A_TIME = 1024
 
 
 class CudaEngine:
-    """Cuts and matting on a CUDA device; a `pipeline.Engine`."""
+    """Cuts, trimaps and matting on a CUDA device; a `pipeline.Engine`."""
 
     def __init__(self, device: int) -> None:
         self.device = device
@@ -81,6 +92,64 @@ class CudaEngine:
         )
         _C.cuda_matting(batch, self.device, stream.address)
 
+    def mask_workspace_bytes(self, shape: ChunkShape) -> int:
+        """Return the bytes that the trimaps and, after them, `matting` need for a chunk."""
+        count, rows, cols = shape.images
+        matting = _C.cuda_matting_workspace_bytes(count, rows, cols, self.device)
+        if shape.raters is not None:
+            trimaps = _C.cuda_raters_workspace_bytes(
+                count, rows, cols, _MOST_AT_A_TIME, self.device
+            )
+        else:
+            each = _C.cuda_morphology_workspace_bytes("trimap_from_mask", rows, cols, self.device)
+            trimaps = each * min(count, _MOST_AT_A_TIME)
+        return max(matting, trimaps, 1)
+
+    def trimap_from_mask(self, memory: dict[str, Any], shape: ChunkShape, stream: Any) -> None:
+        """Start strategy 1's trimaps of masks [N, H, W], each with its radii and spacing."""
+        arrays = ("masks", "erosion", "dilation", "spacing", "statuses", "workspace")
+        batch = _C.MorphologyBatch(
+            shape.images, out=memory["trimaps"], **{name: memory[name] for name in arrays}
+        )
+        _C.cuda_morphology("trimap_from_mask", batch, self.device, stream.address)
+
+    def trimap_from_raters(
+        self,
+        memory: dict[str, Any],
+        shape: ChunkShape,
+        part: slice,
+        band: tuple[float, float],
+        spacing: tuple[float, float],
+        stream: Any,
+    ) -> None:
+        """Start strategy 2's trimaps of a part of the masks [N, R, H, W] that has one spacing."""
+        count, raters, size = part.stop - part.start, shape.raters or 1, shape.rows * shape.cols
+        erosion, dilation = (None if math.isnan(radius) else radius for radius in band)
+        batch = _C.RatersBatch(
+            (count, raters, shape.rows, shape.cols),
+            masks=_Span.of(memory["masks"], part.start, count, raters * size),
+            erosion=erosion,
+            dilation=dilation,
+            spacing=spacing,
+            out=_Span.of(memory["trimaps"], part.start, count, size),
+            workspace=memory["workspace"],
+        )
+        _C.cuda_trimap_from_raters(batch, self.device, stream.address)
+
+    def matting(
+        self, memory: dict[str, Any], shape: ChunkShape, settings: MattingSettings, stream: Any
+    ) -> None:
+        """Start matting without a prior of a chunk that has its trimaps."""
+        arrays = ("images", "trimaps", "alphas", "results", "workspace")
+        batch = _C.MattingBatch(
+            shape.images,
+            epsilon=settings.epsilon,
+            rtol=settings.rtol,
+            max_iterations=settings.max_iterations,
+            **{name: memory[name] for name in arrays},
+        )
+        _C.cuda_matting(batch, self.device, stream.address)
+
     def mark(self, stream: Any) -> Any:
         """Return an event after the stream's work so far."""
         event = _C.CudaEvent(self.device)
@@ -94,6 +163,19 @@ class CudaEngine:
     def seconds_between(self, start: Any, end: Any) -> float:
         """Return the device's time between two events."""
         return start.seconds_until(end)
+
+
+@dataclass(frozen=True)
+class _Span:
+    """A part of device memory, as batches are told of it."""
+
+    address: int
+    nbytes: int
+
+    @staticmethod
+    def of(memory: Any, first: int, count: int, nbytes: int) -> _Span:
+        """So many items of so many bytes each."""
+        return _Span(memory.address + first * nbytes, count * nbytes)
 
 
 def device_count() -> int:
@@ -128,7 +210,8 @@ def stages(device: str) -> Iterator[tuple[str, float]]:
     stage, seconds : str, float
         As `Pipeline.stages` tells them; none before the first label there.
     """
+    index = device_index(device)
     with _lock:
-        found = _pipelines.get(device_index(device))
+        found = None if index is None else _pipelines.get(index)
     if found is not None:
         yield from found.stages()

@@ -9,12 +9,13 @@ memory of its own.
 from __future__ import annotations
 
 import contextlib
-import math
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -32,11 +33,18 @@ from dsnet.labeling.gpu.pipeline import (
 )
 from dsnet.labeling.matting.closed_form import MattingInfo
 
-# Images that share workspace at a time where shared memory does not hold one.
-_MOST_AT_A_TIME = 1024
-
-_UP = ("images", "masks", "erosion", "dilation", "spacing")
-_DOWN = ("trimaps", "alphas", "results")
+# A chunk's arrays that go to the device, and those that come back.
+TO_DEVICE = ("images", "masks", "erosion", "dilation", "spacing")
+FROM_DEVICE = ("trimaps", "alphas", "results")
+# What a chunk goes through, in this order.
+STAGES = (
+    "gathering, CPU",
+    "copy to the GPU",
+    "trimap, GPU",
+    "matting, GPU",
+    "copy from the GPU",
+    "scores, CPU",
+)
 
 
 @dataclass(frozen=True)
@@ -58,81 +66,6 @@ class ChunkShape:
     def images(self) -> tuple[int, int, int]:
         """Shape of the images."""
         return (self.count, self.rows, self.cols)
-
-
-class MaskEngine(CudaEngine):
-    """Trimaps of masks and raters and matting on a CUDA device."""
-
-    def mask_workspace_bytes(self, shape: ChunkShape) -> int:
-        """Return the bytes that the trimaps and, after them, `matting` need for a chunk."""
-        count, rows, cols = shape.images
-        matting = _C.cuda_matting_workspace_bytes(count, rows, cols, self.device)
-        if shape.raters is not None:
-            trimaps = _C.cuda_raters_workspace_bytes(
-                count, rows, cols, _MOST_AT_A_TIME, self.device
-            )
-        else:
-            each = _C.cuda_morphology_workspace_bytes("trimap_from_mask", rows, cols, self.device)
-            trimaps = each * min(count, _MOST_AT_A_TIME)
-        return max(matting, trimaps, 1)
-
-    def trimap_from_mask(self, memory: dict[str, Any], shape: ChunkShape, stream: Any) -> None:
-        """Start strategy 1's trimaps of masks [N, H, W], each with its radii and spacing."""
-        arrays = ("masks", "erosion", "dilation", "spacing", "statuses", "workspace")
-        batch = _C.MorphologyBatch(
-            shape.images, out=memory["trimaps"], **{name: memory[name] for name in arrays}
-        )
-        _C.cuda_morphology("trimap_from_mask", batch, self.device, stream.address)
-
-    def trimap_from_raters(
-        self,
-        memory: dict[str, Any],
-        shape: ChunkShape,
-        part: slice,
-        band: tuple[float, float],
-        spacing: tuple[float, float],
-        stream: Any,
-    ) -> None:
-        """Start strategy 2's trimaps of a part of the masks [N, R, H, W] that has one spacing."""
-        count, raters, size = part.stop - part.start, shape.raters or 1, shape.rows * shape.cols
-        erosion, dilation = (None if math.isnan(radius) else radius for radius in band)
-        batch = _C.RatersBatch(
-            (count, raters, shape.rows, shape.cols),
-            masks=_Span.of(memory["masks"], part.start, count, raters * size),
-            erosion=erosion,
-            dilation=dilation,
-            spacing=spacing,
-            out=_Span.of(memory["trimaps"], part.start, count, size),
-            workspace=memory["workspace"],
-        )
-        _C.cuda_trimap_from_raters(batch, self.device, stream.address)
-
-    def matting(
-        self, memory: dict[str, Any], shape: ChunkShape, settings: MattingSettings, stream: Any
-    ) -> None:
-        """Start matting without a prior of a chunk that has its trimaps."""
-        arrays = ("images", "trimaps", "alphas", "results", "workspace")
-        batch = _C.MattingBatch(
-            shape.images,
-            epsilon=settings.epsilon,
-            rtol=settings.rtol,
-            max_iterations=settings.max_iterations,
-            **{name: memory[name] for name in arrays},
-        )
-        _C.cuda_matting(batch, self.device, stream.address)
-
-
-@dataclass(frozen=True)
-class _Span:
-    """A part of device memory, as batches are told of it."""
-
-    address: int
-    nbytes: int
-
-    @staticmethod
-    def of(memory: Any, first: int, count: int, nbytes: int) -> _Span:
-        """So many items of so many bytes each."""
-        return _Span(memory.address + first * nbytes, count * nbytes)
 
 
 @dataclass(frozen=True)
@@ -176,15 +109,20 @@ class MaskPipeline:
 
     Parameters
     ----------
-    engine : MaskEngine
+    engine : CudaEngine
     settings : MattingSettings
         The prior's weight is not looked at: there is none.
     """
 
-    def __init__(self, engine: MaskEngine, settings: MattingSettings) -> None:
+    def __init__(self, engine: CudaEngine, settings: MattingSettings) -> None:
         self.engine, self.settings = engine, settings
         self._lock = threading.Lock()
         self._slots: list[Slot] = []
+        self._seconds: dict[str, float] = dict.fromkeys(STAGES, 0.0)
+
+    def stages(self) -> Iterator[tuple[str, float]]:
+        """Yield each stage's name and its seconds so far, as `pipeline.Pipeline.stages` does."""
+        yield from tuple(self._seconds.items())
 
     def run(
         self,
@@ -224,8 +162,9 @@ class MaskPipeline:
                     try:
                         with contextlib.closing(self._fly(batch, rows, size)) as landed:
                             for found, told in landed:
-                                made = pool.map(lambda args: finish(*args), told)
-                                labels.update(zip(found, made, strict=True))
+                                with self._timed(STAGES[-1]):
+                                    made = pool.map(lambda args: finish(*args), told)
+                                    labels.update(zip(found, made, strict=True))
                     except OutOfDeviceMemory:
                         self._slots.clear()
                         if size == 1:
@@ -267,15 +206,17 @@ class MaskPipeline:
         engine, stream, shape = self.engine, slot.stream, batch.shape(rows)
         host = {name: array[: len(rows)] for name, array in slot.host.items()}
         spacings = [batch.spacings[row] for row in rows]
-        for k, row in enumerate(rows):
-            host["images"][k] = batch.images[row]
-            host["masks"][k] = batch.masks[row]
-        host["erosion"][:], host["dilation"][:] = batch.erosion, batch.dilation
-        host["spacing"][:] = spacings
+        with self._timed(STAGES[0]):
+            for k, row in enumerate(rows):
+                host["images"][k] = batch.images[row]
+                host["masks"][k] = batch.masks[row]
+            host["erosion"][:], host["dilation"][:] = batch.erosion, batch.dilation
+            host["spacing"][:] = spacings
         try:
-            start = engine.mark(stream)
-            for name in _UP:
+            marks = [engine.mark(stream)]
+            for name in TO_DEVICE:
                 engine.to_device(slot.memory[name], host[name], stream)
+            marks.append(engine.mark(stream))
             if shape.raters is None:
                 engine.trimap_from_mask(slot.memory, shape, stream)
             else:
@@ -284,23 +225,26 @@ class MaskPipeline:
                     engine.trimap_from_raters(
                         slot.memory, shape, part, band, spacings[part.start], stream
                     )
-            between = engine.mark(stream)
+            marks.append(engine.mark(stream))
             engine.matting(slot.memory, shape, self.settings, stream)
-            for name in _DOWN:
+            marks.append(engine.mark(stream))
+            for name in FROM_DEVICE:
                 engine.to_host(host[name], slot.memory[name], stream)
-            return _Flight(slot, rows, (start, between, engine.mark(stream)))
+            return _Flight(slot, rows, (*marks, engine.mark(stream)))
         except BaseException:
             self._wait_quietly(stream)
             raise
 
     def _land(self, flight: _Flight) -> tuple[list[int], list[tuple]]:
-        start, between, end = flight.marks
-        self.engine.wait(end)
+        self.engine.wait(flight.marks[-1])
         count, told = len(flight.rows), []
-        trimap_seconds = self.engine.seconds_between(start, between) / count
-        seconds = self.engine.seconds_between(between, end) / count
+        between = [self.engine.seconds_between(*pair) for pair in pairwise(flight.marks)]
+        for stage, spent in zip(STAGES[1:-1], between, strict=True):
+            self._seconds[stage] += spent
+        # A label's share: of the way there and the trimaps, of matting and the way back.
+        trimap_seconds, seconds = sum(between[:2]) / count, sum(between[2:]) / count
         # The slot is filled anew before all labels of the batch are made use of.
-        trimaps, alphas, results = (flight.slot.host[name][:count].copy() for name in _DOWN)
+        trimaps, alphas, results = (flight.slot.host[name][:count].copy() for name in FROM_DEVICE)
         for k, row in enumerate(flight.rows):
             result = results[k]
             info = MattingInfo(
@@ -314,6 +258,12 @@ class MaskPipeline:
             told.append((row, trimaps[k], alphas[k], info, trimap_seconds))
         return flight.rows, told
 
+    @contextlib.contextmanager
+    def _timed(self, stage: str) -> Iterator[None]:
+        start = time.perf_counter()
+        yield
+        self._seconds[stage] += time.perf_counter() - start
+
     def _wait_quietly(self, stream: Any) -> None:
         # Another failure is being told.
         with contextlib.suppress(Exception):
@@ -326,7 +276,7 @@ class _Flight:
 
     slot: Slot
     rows: list[int]
-    marks: tuple  # before the trimaps, after them, at the end
+    marks: tuple  # around each of the device's stages
 
 
 def _layout(shape: ChunkShape) -> dict[str, tuple[np.dtype, tuple[int, ...]]]:
@@ -367,5 +317,13 @@ def mask_pipeline(device: int, settings: MattingSettings) -> MaskPipeline:
     with _pipelines_lock:
         found = _pipelines.get(device)
         if found is None or found.settings != settings:
-            found = _pipelines[device] = MaskPipeline(MaskEngine(device), settings)
+            found = _pipelines[device] = MaskPipeline(CudaEngine(device), settings)
         return found
+
+
+def stages(device: int) -> Iterator[tuple[str, float]]:
+    """Yield the stages of labels of masks and raters on a device, as `engine.stages` does."""
+    with _pipelines_lock:
+        found = _pipelines.get(device)
+    if found is not None:
+        yield from found.stages()
