@@ -17,7 +17,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-import torch
+
+from dsnet.dependencies import needed
+
+with needed("evaluate", "scoring", command="dsnet.evaluate"):
+    import torch
 
 from dsnet.evaluation.report import progress, show, write
 from dsnet.evaluation.runs import OF_A_FOLD, PARTS, Run, cases_of, find_run, name_of_folds
@@ -175,10 +179,13 @@ def evaluate(
         if not folds and members:
             raise ValueError(f"{run.model} is given twice")
         members.append(run)
-    # Everything that can be wrong with the runs is told before the first network works.
+    # Everything that can be wrong is told before the first network works.
     plans = [_plan(members, data, part, complete) for members in groups.values()]
     loaded: dict[tuple, DeviceDataset] = {}
     chosen = [[cases_of(run, data, part, loaded) for run in members] for members, *_ in plans]
+    if surface:
+        with needed("evaluate", "the surface distance"):
+            import monai.metrics  # noqa: F401
     rows = []
     for (members, name, notes), each in zip(plans, chosen, strict=True):
         found = []

@@ -29,6 +29,8 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from dsnet.dependencies import needed
+
 THRESHOLD = 0.5
 Mask = np.ndarray | torch.Tensor
 
@@ -311,10 +313,6 @@ def _presence(x: torch.Tensor, y: torch.Tensor):
 
 
 def _monai():
-    try:
+    with needed("evaluate", "the surface distance"):
         import monai.metrics
-    except ImportError as error:
-        raise ImportError(
-            "surface distances are MONAI's: pip install 'dsnet[evaluate]' or pip install monai"
-        ) from error
     return monai.metrics

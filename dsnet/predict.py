@@ -23,6 +23,7 @@ from dsnet.data.datasets.deeplesion import (
     group_by_file,
     read_annotations,
 )
+from dsnet.dependencies import needed
 
 COLUMNS = (
     "key", "file", "status", "reason", "x0", "y0", "x1", "y1", "area_px", "area_mm2",
@@ -130,7 +131,8 @@ def read_slice(path: Path, pictures: bool = False) -> tuple[np.ndarray, tuple[fl
 
 
 def _run(options) -> int:
-    import torch
+    with needed("train", "segmenting"):
+        import torch
 
     from dsnet.inference import crop_settings
     from dsnet.models import DSNet, load_model

@@ -14,8 +14,11 @@ import time
 from dataclasses import asdict
 from pathlib import Path
 
-import torch
-import torch.distributed as dist
+from dsnet.dependencies import needed
+
+with needed("train", "training", command="dsnet.train"):
+    import torch
+    import torch.distributed as dist
 
 from dsnet.metrics import dice
 from dsnet.models import PixelDiscriminator, SROutputs, build, load_model, save_model, to_input_grid

@@ -17,8 +17,11 @@ import sys
 import time
 from pathlib import Path
 
-import torch
-import torch.nn.functional as F
+from dsnet.dependencies import needed
+
+with needed("train", "training", command="dsnet.train_sr"):
+    import torch
+    import torch.nn.functional as F
 
 from dsnet.losses import (
     SR_ADVERSARIAL_WEIGHT,

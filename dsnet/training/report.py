@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from dsnet.dependencies import MissingDependency, needed
 from dsnet.training.checkpoint import write_atomically
 
 TILE = 128
@@ -41,11 +42,12 @@ class Log:
         for name in ("log", "validation"):
             self._tables[name] = Table(folder / f"{name}.csv", done)
         try:
-            from torch.utils.tensorboard import SummaryWriter
+            with needed("train", "the TensorBoard log"):
+                from torch.utils.tensorboard import SummaryWriter
 
             self._board = SummaryWriter(os.fspath(folder / "tensorboard"), purge_step=done)
-        except ImportError:
-            print("TensorBoard is not installed; losses go to log.csv (pip install tensorboard)")
+        except MissingDependency as error:
+            print(f"{error}; losses go to log.csv")
         if sys.stdout.isatty():
             from rich import progress
 
