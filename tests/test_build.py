@@ -197,9 +197,9 @@ def test_labelling_works_without_any_extra(environment, tmp_path):
         ("masks", "--images", "raters/p1/nodule-0/images", "--masks", "raters/p1/nodule-0/mask-0"),
         ("raters", "--data", "raters"),
     ):
-        label(name, *arguments, "--strict", "--out", name)
-        label("show", name)
-        label("export", name, "--format", "nnunet", "--out", f"{name}-dataset")
+        label(name, *arguments, "--strict", "--out", f"{name}-store")
+        label("show", f"{name}-store")
+        label("export", f"{name}-store", "--format", "nnunet", "--out", f"{name}-dataset")
     rooms = ("labeling", "drawing", "data.store", "archive.run", "files", "console", "devices")
     code = "import sys; " + "; ".join(f"import dsnet.{room}" for room in rooms)
     run(environment / "python", "-I", "-c", code, cwd=tmp_path)
