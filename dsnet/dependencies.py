@@ -7,7 +7,6 @@ one is always told in the same words, with its remedy.
 from __future__ import annotations
 
 import contextlib
-import sys
 from collections.abc import Iterator
 
 # As pyproject.toml has them, by the names that they are imported by.
@@ -47,8 +46,8 @@ class MissingDependency(ImportError):
 
 
 @contextlib.contextmanager
-def needed(extra: str, what: str, *, command: str | None = None) -> Iterator[None]:
-    """The imports inside are of packages that `extra` brings.
+def needed(extra: str, what: str) -> Iterator[None]:
+    """The imports inside need packages that `extra` brings.
 
     Parameters
     ----------
@@ -56,9 +55,6 @@ def needed(extra: str, what: str, *, command: str | None = None) -> Iterator[Non
         One of `EXTRAS`.
     what : str
         What needs them, as the subject of the sentence that tells of a missing one.
-    command : str, optional
-        Module of the command whose file begins with these imports. Where it is the program that
-        runs, a missing package is told on one line, and the process ends with exit code 2.
 
     Raises
     ------
@@ -71,9 +67,4 @@ def needed(extra: str, what: str, *, command: str | None = None) -> Iterator[Non
     except ModuleNotFoundError as error:
         if error.name is None or error.name not in EXTRAS[extra]:
             raise
-        missing = MissingDependency(what, error.name, extra)
-        program = getattr(sys.modules.get("__main__"), "__spec__", None)
-        if command is None or program is None or program.name != command:
-            raise missing from error
-        print(f"{command}: {missing}", file=sys.stderr)
-        sys.exit(2)
+        raise MissingDependency(what, error.name, extra) from error

@@ -94,14 +94,6 @@ def test_without_torch_a_command_says_what_to_install(command, arguments, what, 
     assert (done.returncode, done.stdout, done.stderr) == (2, "", expected)
 
 
-def test_without_torch_a_commands_functions_raise():
-    done = run_fresh("from dsnet.train import train", without=["torch"])
-    assert done.returncode == 1
-    assert done.stderr.splitlines()[-1].endswith(
-        "MissingDependency: training needs PyTorch: pip install 'dsnet[train]'"
-    )
-
-
 def test_predict_tells_its_options_without_torch():
     done = run_command("dsnet.predict", "--help", without=OPTIONAL)
     assert done.returncode == 0 and "--annotations" in done.stdout

@@ -10,9 +10,10 @@ from dsnet import _C
 from dsnet.data.ct_image import apply_window, read_ct_png
 from dsnet.data.phantom import KINDS, make_phantom
 from dsnet.labeling import RecistMark
-from dsnet.labeling.cut import BORDER_COST, CERTAIN, cut_recist, cut_recist_reference
+from dsnet.labeling.cut import BORDER_COST, CERTAIN, cut_recist
 from dsnet.labeling.edge_model import native_network
 from dsnet.labeling.recist import PROBLEMS
+from dsnet.labeling.reference.cut import cut_recist_reference
 from shared_data import shared
 
 

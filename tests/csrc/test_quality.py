@@ -8,8 +8,10 @@ from dsnet import _C
 from dsnet.data.phantom import KINDS, make_phantom
 from dsnet.labeling import BACKGROUND, FOREGROUND, UNKNOWN, RecistMark
 from dsnet.labeling.cut import RecistCut, cut_recist
-from dsnet.labeling.quality import score, score_reference
-from dsnet.labeling.trimap import trimap_from_cut, trimap_from_cut_reference
+from dsnet.labeling.quality import score
+from dsnet.labeling.reference.quality import score_reference
+from dsnet.labeling.reference.trimap import trimap_from_cut_reference
+from dsnet.labeling.trimap import trimap_from_cut
 
 SHAPES = [
     (1, 1),

@@ -96,7 +96,7 @@ def test_a_bad_row_costs_itself_alone(on_host):
             assert np.abs(label.alpha - want.alpha).max() < 1e-3
             assert label.quality.keys() == want.quality.keys()
             assert all(seconds >= 0 for seconds in label.seconds.values())
-    assert sum(isinstance(label, SoftLabel) for label in found) == 4
+    assert sum(isinstance(label, SoftLabel) for label in found) == 3
 
 
 def test_an_empty_batch_has_no_labels(on_host):

@@ -70,7 +70,7 @@ def is_usable(image, coordinates):
         image = np.asarray(image, np.float32)
     if not (image >= -1e-3).all() or not (image <= np.float32(1 + 1e-3)).all():
         return False
-    return "mark lies outside the image" not in mark.problems(image.shape)
+    return min(image.shape) >= 3 and "mark lies outside the image" not in mark.problems(image.shape)
 
 
 def rng_of(seed, row):

@@ -5,7 +5,13 @@ import pytest
 import torch
 
 from dsnet import _C
-from dsnet.labeling import trimap_from_mask, trimap_from_raters
+from dsnet.labeling import (
+    dilate,
+    erode,
+    split_trimap,
+    trimap_from_mask,
+    trimap_from_raters,
+)
 
 pytestmark = pytest.mark.gpu
 # The last two do not fit a block's shared memory.
@@ -90,3 +96,17 @@ def test_raters(rows, cols, radii):
     assert found.is_cuda and found.shape == (3, rows, cols)
     wanted = np.stack([trimap_from_raters(raters, **given) for raters in masks])
     assert np.array_equal(found.cpu().numpy(), wanted)
+
+
+@pytest.mark.parametrize(("rows", "cols"), SHAPES)
+@pytest.mark.parametrize("spacing", [None, (1.0, 0.7)])
+def test_public_erosion_dilation_and_split(rows, cols, spacing):
+    masks = masks_of(rows, cols)
+    own = np.random.default_rng(2).uniform(0, 20, len(masks))
+    on_gpu = torch.from_numpy(masks).cuda()
+    for function, *radii in ((erode, own), (dilate, 2.5), (split_trimap, 1.0, own)):
+        found = function(on_gpu, *radii, spacing)
+        wanted = function(masks, *radii, spacing)
+        assert found.is_cuda and np.array_equal(found.cpu().numpy(), wanted)
+        one = [r[-1] if np.ndim(r) else r for r in radii]
+        assert np.array_equal(function(on_gpu[-1], *one, spacing).cpu().numpy(), wanted[-1])

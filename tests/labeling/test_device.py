@@ -1,6 +1,7 @@
 """Arrays in a GPU's memory and the choice of a GPU, with host memory in its place."""
 
 import ctypes
+import functools
 import sys
 import types
 
@@ -11,7 +12,10 @@ from dsnet import _C
 from dsnet.data.phantom import make_phantom
 from dsnet.labeling import (
     closed_form_matting,
+    dilate,
+    erode,
     label_batch,
+    split_trimap,
     trimap_from_mask,
     trimap_from_raters,
     trimap_from_recist,
@@ -93,6 +97,9 @@ class Gpu:
                 record=lambda s: None, wait=lambda: None, seconds_until=lambda end: 0.25
             ),
         }
+        for name in ("erode", "dilate", "split_trimap"):
+            put[f"cuda_{name}_workspace_bytes"] = lambda rows, cols, device: 8
+            put[f"cuda_{name}"] = functools.partial(self.morphology, name)
         for name, function in put.items():
             monkeypatch.setattr(_C, name, function, raising=False)
 
@@ -138,6 +145,24 @@ class Gpu:
             steps = at(spacing, (count, 2), "f8")[i] if spacing else (1.0, 1.0)
             core = at(cores, shape, "u1")[i] if cores else None
             at(out, shape, "u1")[i] = _C.trimap_from_mask(mask, eroded, dilated, *steps, core)
+        at(statuses, (count,), "i4")[:] = 0
+        at(workspace, (workspace_bytes,), "u1")[:] = 1
+        self.streams.append(stream)
+
+    def morphology(
+        self, name, masks, cores, erosion, dilation, spacing, out, statuses, count, rows, cols,
+        workspace, workspace_bytes, device, stream,
+    ):  # fmt: skip
+        assert (
+            not cores
+            and bool(erosion) == (name != "dilate")
+            and bool(dilation) == (name != "erode")
+        )
+        radii = [at(radius, (count,), "f8") for radius in (erosion, dilation) if radius]
+        shape = (count, rows, cols)
+        for i, mask in enumerate(at(masks, shape, "u1")):
+            steps = at(spacing, (count, 2), "f8")[i] if spacing else (1.0, 1.0)
+            at(out, shape, "u1")[i] = getattr(_C, name)(mask, *(r[i] for r in radii), *steps)
         at(statuses, (count,), "i4")[:] = 0
         at(workspace, (workspace_bytes,), "u1")[:] = 1
         self.streams.append(stream)
@@ -263,6 +288,49 @@ def test_core_and_default_margins(gpu):
 
 @pytest.mark.parametrize("kind", [Array, ByDlpack])
 @pytest.mark.parametrize("batch", [True, False])
+def test_morphology_is_the_hosts(gpu, kind, batch):
+    _, masks = scene() if batch else (None, scene(1)[1][0])
+    own = [0.0, 1.5, 3.0] if batch else 2.0
+    for options in ({}, {"spacing": (0.5, 1.25)}):
+        for function, *radii in ((erode, own), (dilate, own), (split_trimap, 1.0, own)):
+            made = function(kind(masks), *radii, **options)
+            made = getattr(made, "memory", made)
+            expected = function(masks, *radii, **options)
+            assert made.dtype == expected.dtype and np.array_equal(made, expected)
+    made = dilate(kind(masks.astype(np.uint8)), own)
+    assert np.array_equal(getattr(made, "memory", made), dilate(masks, own))
+    assert set(gpu.streams) == {7 if kind is Array else arrays.LEGACY_STREAM}
+
+
+def test_unusable_arguments_of_morphology_are_named(gpu):
+    masks = Array(np.ones((3, 4, 6), bool))
+    for function in (erode, dilate):
+        for radius, error, words in (
+            (-1.0, ValueError, "radius must be finite and >= 0, got -1.0"),
+            (
+                [1, 2],
+                ValueError,
+                r"radius must be a number or \[3\], one for each image, got shape",
+            ),
+            ("2", TypeError, "radius must be a number or one for each image, got '2'"),
+        ):
+            with pytest.raises(error, match=words):
+                function(masks, radius)
+        with pytest.raises(TypeError, match="mask must have dtype bool or uint8, got float32"):
+            function(Array(np.ones((4, 6), np.float32)), 1.0)
+        with pytest.raises(
+            ValueError, match=r"mask must be \[H, W\] or \[N, H, W\] with H, W >= 1"
+        ):
+            function(Array(np.ones((3, 0, 6), bool)), 1.0)
+    with pytest.raises(ValueError, match="dilation must be finite and >= 0, got nan"):
+        split_trimap(masks, 1.0, [0.0, np.nan, 1.0])
+    with pytest.raises(ValueError, match=r"spacing must be \(row, column\) in mm per pixel"):
+        split_trimap(masks, 1.0, 1.0, (0.0, 1.0))
+    assert gpu.streams == []
+
+
+@pytest.mark.parametrize("kind", [Array, ByDlpack])
+@pytest.mark.parametrize("batch", [True, False])
 def test_trimaps_of_raters(gpu, kind, batch):
     _, masks = scene(6)
     masks = masks.reshape(2, 3, 16, 16) if batch else masks[:3]
@@ -297,6 +365,7 @@ def test_an_empty_batch(gpu):
     alpha, info = closed_form_matting(empty, Array(np.zeros((0, 8, 8), np.uint8)))
     assert alpha.memory.shape == (0, 8, 8) and info.iterations.shape == (0,)
     assert trimap_from_mask(Array(np.zeros((0, 8, 8), bool))).memory.shape == (0, 8, 8)
+    assert erode(Array(np.zeros((0, 8, 8), bool)), []).memory.shape == (0, 8, 8)
     assert gpu.streams == []
 
 
@@ -338,7 +407,7 @@ def test_devices_must_not_be_mixed(gpu):
 def test_options_that_a_gpu_has_not(gpu):
     image, trimap = Array(np.zeros((4, 4), np.float32)), Array(np.zeros((4, 4), np.uint8))
     for options, words in (
-        ({"solver": "amg"}, "solver must be auto or native for arrays on a GPU, got 'amg'"),
+        ({"solver": "amg"}, "solver must be auto, native or jacobi for arrays on a GPU, got 'am"),
         ({"window_radius": 2}, "window_radius 1 and no constraint_weight"),
         ({"constraint_weight": 100.0}, "window_radius 1 and no constraint_weight"),
         ({"epsilon": 0.0}, "epsilon must be finite"),
@@ -374,7 +443,7 @@ def test_dlpack_is_read_and_kept():
 
 @pytest.mark.parametrize("device", ["tpu", "cuda:", "cuda:-1", "CUDA", "cuda:x", "cuda0", 0, None])
 def test_other_devices_are_refused(device):
-    with pytest.raises(ValueError, match="device must be 'cpu', 'cuda' or 'cuda:N', got"):
+    with pytest.raises(ValueError, match="device must be 'cpu', 'cuda', 'cuda:N' or 'auto', got"):
         label_batch([], [], device=device)
 
 

@@ -35,7 +35,7 @@ def read_dicom_slice(path: str | Path) -> tuple[np.ndarray, tuple[float, float] 
     except Exception as error:  # pydicom raises many kinds; to the caller the file is unusable
         raise ValueError(f"{path}: {error}") from error
     if pixels.ndim != 2:
-        raise ValueError(f"{path}: one grey frame is needed, got shape {pixels.shape}")
+        raise ValueError(f"{path}: must be one grey frame, got shape {pixels.shape}")
     slope, intercept = (
         default if data.get(name) is None else float(data.get(name))
         for name, default in (("RescaleSlope", 1.0), ("RescaleIntercept", 0.0))

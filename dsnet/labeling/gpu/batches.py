@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from dsnet import _C
+from dsnet.labeling.arguments import as_radii
 from dsnet.labeling.edge_model import native_network
 from dsnet.labeling.gpu.arrays import Maker, address_of, read, require_same
 
@@ -144,6 +145,44 @@ def trimap_on_device(
             masks.address, 0 if cores is None else cores.address, *map(address_of, radii),
             0 if steps is None else address_of(steps), address_of(out), address_of(statuses),
             count, rows, cols, address_of(workspace), nbytes, device, masks.stream,
+        )  # fmt: skip
+    return maker.give(out)
+
+
+def morphology_on_device(
+    work: str, mask: Any, radii: dict[str, Any], spacing: tuple[float, float]
+) -> Any:
+    """`erode`, `dilate` or `split_trimap` of CUDA arrays [H, W] or [N, H, W], on their stream.
+
+    Parameters
+    ----------
+    work : str
+        One of these names.
+    mask : bool or uint8 array on a CUDA device
+    radii : dict
+        By the names of the arguments; each one number, or one for each image.
+    spacing : (row, column)
+    """
+    masks = read(mask, "mask", ("bool", "uint8"))
+    many = len(masks.shape) == 3
+    count, rows, cols = masks.shape if many else (1, *masks.shape)
+    values = [as_radii(value, name, count if many else None) for name, value in radii.items()]
+    maker, device = Maker(mask, masks), masks.device
+    out = maker.empty(masks.shape, "uint8" if work == "split_trimap" else "bool")
+    if count:
+        on_device = [maker.uploaded(each) for each in values]
+        at = [address_of(each) for each in on_device]
+        erosion, dilation = {"erode": (at[0], 0), "dilate": (0, at[0])}.get(work, tuple(at))
+        square = spacing == (1.0, 1.0)
+        steps = None if square else maker.full((count, 2), spacing, "float64")
+        statuses = maker.empty((count,), "int32")
+        each = getattr(_C, f"cuda_{work}_workspace_bytes")(rows, cols, device)
+        nbytes = each * min(count, _MOST_AT_A_TIME)
+        workspace = maker.empty((max(nbytes, 1),), "uint8")
+        getattr(_C, f"cuda_{work}")(
+            masks.address, 0, erosion, dilation, 0 if steps is None else address_of(steps),
+            address_of(out), address_of(statuses), count, rows, cols, address_of(workspace), nbytes,
+            device, masks.stream,
         )  # fmt: skip
     return maker.give(out)
 

@@ -1,0 +1,83 @@
+"""The cut of a RECIST mark in NumPy, in float64."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import ndimage
+
+from dsnet import _C
+from dsnet.labeling.cut import (
+    BORDER_COST,
+    CERTAIN,
+    CutFallback,
+    RecistCut,
+    check_image_and_mark,
+)
+from dsnet.labeling.edge_model import LEAST_CONTRAST
+from dsnet.labeling.recist import RecistMark
+from dsnet.labeling.reference.edge_model import lesion_evidence
+
+# Inner share of the axes that is sure lesion; their ends lie on the border.
+SURE_SHARE = 0.6
+_UNITS = 4096.0
+# A cut this much smaller or larger than the axes' ellipse has gone astray.
+_AREA_RANGE = (0.1, 8.0)
+
+
+def cut_recist_reference(image: np.ndarray, mark: RecistMark) -> RecistCut:
+    """`cut_recist` in NumPy, in float64."""
+    image = check_image_and_mark(image, mark)
+    evidence = lesion_evidence(image, mark)
+    window = evidence.window
+    odds = np.where(evidence.reachable, np.clip(evidence.log_odds, -CERTAIN, CERTAIN), -CERTAIN)
+    log_odds = np.full(image.shape, -CERTAIN)
+    seeds = _inner_axes(mark).axes_mask(image.shape)[window]
+    log_odds[window] = odds
+    ellipse = mark.ellipse_mask(image.shape)
+    if not ellipse.any():
+        ellipse = mark.quadrilateral_mask(image.shape)
+
+    fallback = ""
+    mask = np.zeros(image.shape, dtype=bool)
+    if abs(evidence.contrast) < LEAST_CONTRAST:
+        fallback = CutFallback.CONTRAST.told(abs(evidence.contrast))
+    elif not seeds.any():
+        fallback = CutFallback.NO_SEEDS.told(0.0)
+    else:
+        mask[window] = _kept_part(_minimum_cut(odds, seeds), seeds)
+        share = np.count_nonzero(mask) / max(np.count_nonzero(ellipse), 1)
+        if not _AREA_RANGE[0] <= share <= _AREA_RANGE[1]:
+            fallback = CutFallback.AREA.told(share)
+    if fallback:
+        # Certainty about nothing but the ellipse: its rim is where the border may lie.
+        inner, outer = (mark.ellipse_mask(image.shape, scale=scale) for scale in (0.75, 1.25))
+        log_odds = np.where(inner, CERTAIN, np.where(outer, 0.0, -CERTAIN))
+        return RecistCut(ellipse, log_odds.astype(np.float32), fallback)
+    return RecistCut(mask, log_odds.astype(np.float32), "")
+
+
+def _inner_axes(mark: RecistMark) -> RecistMark:
+    middle = mark.center
+    axes = [middle + SURE_SHARE * (axis - middle) for axis in (mark.long_axis, mark.short_axis)]
+    return RecistMark.from_coordinates(np.concatenate(axes).ravel())
+
+
+def _minimum_cut(odds: np.ndarray, seeds: np.ndarray) -> np.ndarray:
+    # Border length on the 8-connected grid: 1 to the side, 1 / sqrt(2) across.
+    side = np.full(odds.shape, round(BORDER_COST * _UNITS), dtype=np.int32)
+    across = np.full(odds.shape, round(BORDER_COST * _UNITS / np.sqrt(2)), dtype=np.int32)
+    lesion = np.rint(np.where(seeds, 1e4, np.maximum(odds, 0.0)) * _UNITS).astype(np.int32)
+    background = np.rint(np.where(seeds, 0.0, np.maximum(-odds, 0.0)) * _UNITS).astype(np.int32)
+    mask, _ = _C.grid_cut(lesion, background, side, side, across, across)
+    return mask
+
+
+def _kept_part(mask: np.ndarray, seeds: np.ndarray) -> np.ndarray:
+    parts, count = ndimage.label(mask)
+    if count == 0:
+        return mask
+    if count > 1:
+        votes = np.bincount(parts[seeds & mask], minlength=count + 1)
+        votes[0] = 0
+        mask = parts == np.argmax(votes)
+    return ndimage.binary_fill_holes(mask)
