@@ -17,13 +17,14 @@ ROOT = Path(__file__).resolve().parents[1]
 
 COMMANDS = ("label", "train", "train_sr", "evaluate", "predict")
 GROUND = ("files", "console", "devices", "dependencies")
-# Each room's own ones of the rooms below it, and what it may have from outside. Any room may
-# import `dsnet` itself, which holds the version.
+WITHOUT_TORCH = ("labeling", "drawing", "data", "archive")
 NETWORKS = ("losses", "metrics", "models")
 LIBRARIES = (
     *GROUND, *NETWORKS, "labeling", "drawing", "data", "archive", "training", "inference",
     "evaluation",
 )  # fmt: skip
+# Of each room: the rooms below that it may import, and packages from outside. Any may import `dsnet`
+# itself, which holds the version.
 ALLOWED: dict[str, tuple[set[str], set[str]]] = {
     "dsnet": ({"_C"}, set()),
     "files": (set(GROUND), {"numpy", "cv2"}),
@@ -36,18 +37,18 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
     "metrics": (set(GROUND), {"numpy", "torch", "monai"}),
     "models": (
         {*GROUND, "losses", "dsnet_kernels"},
-        {"torch", "torchvision", "onnx", "onnxscript"},
+        {"numpy", "torch", "torchvision", "onnx", "onnxscript"},
     ),
     "torch_ops": ({*GROUND, "labeling", "_C"}, {"torch"}),
     "data": ({*GROUND, "labeling"}, {"numpy", "scipy", "cv2", "pyarrow", "pydicom"}),
     "archive": ({*GROUND, "labeling", "drawing", "data"}, {"numpy", "pyarrow", "rich"}),
-    "inference": ({*GROUND, "labeling", "models", "data"}, {"numpy", "torch"}),
+    "inference": ({*GROUND, "labeling", "drawing", "models", "data"}, {"numpy", "torch"}),
     "training": ({*GROUND, *NETWORKS, "labeling", "drawing", "data"}, {"numpy", "torch"}),
-    "evaluation": (set(LIBRARIES), {"numpy", "torch", "monai", "rich"}),
-    **dict.fromkeys(COMMANDS, (set(LIBRARIES), {"numpy", "torch"})),
+    "evaluation": (set(LIBRARIES), {"numpy", "torch", "monai"}),
+    **dict.fromkeys(COMMANDS, (set(LIBRARIES), {"torch"})),
+    "label": ({*GROUND, *WITHOUT_TORCH}, set()),
     "dsnet_kernels": (set(), {"torch", "triton"}),
 }  # fmt: skip
-WITHOUT_TORCH = ("labeling", "drawing", "data", "archive")
 BENCH_ROOMS = {
     "common": set(), "speed": {"common", "studies"}, "studies": {"common"}, "fits": {"common"},
     "test_benchmarks": {"common", "speed"},
@@ -162,7 +163,7 @@ def test_a_room_imports_what_the_table_allows(importer):
 
 
 def test_the_table_has_no_torch_where_none_may_be():
-    for importer in WITHOUT_TORCH:
+    for importer in (*WITHOUT_TORCH, "label"):
         rooms, packages = ALLOWED[importer]
         assert not packages & {"torch", "triton", "monai"}
         # `devices` asks torch only for the commands that have it.
