@@ -3,6 +3,7 @@
 Public
 ------
 ``device_index(device) -> int or None``: the GPU that labels, None for the CPU; needs no torch
+``labelling_device(device) -> str``: the same without "auto", for processes to share the GPUs
 ``torch_device(device) -> torch.device``: where a network works
 ``NoDevice``
 
@@ -52,6 +53,13 @@ def device_index(device: str) -> int | None:
             return None
         raise
     return _among(wanted, count, device)
+
+
+def labelling_device(device: str) -> str:
+    """Return "cuda" or "cpu" for "auto", whichever there is; another device as it is."""
+    if device != "auto":
+        return device
+    return "cpu" if device_index(device) is None else "cuda"
 
 
 def torch_device(device: str) -> torch.device:

@@ -38,6 +38,7 @@ def test_two_gpus(monkeypatch):
     assert [devices.device_index(name) for name in names] == [None, 0, 0, 1, 0]
     found = [str(devices.torch_device(name)) for name in names]
     assert found == ["cpu", "cuda:0", "cuda:0", "cuda:1", "cuda:0"]
+    assert [devices.labelling_device(name) for name in names] == [*names[:4], "cuda"]
     for choose in CHOOSERS:
         with pytest.raises(devices.NoDevice, match="there is no cuda:2: this machine has 2 CUDA"):
             choose("cuda:2")
@@ -46,6 +47,7 @@ def test_two_gpus(monkeypatch):
 def test_no_gpu(monkeypatch):
     without(monkeypatch, 0)
     assert devices.device_index("auto") is None and devices.device_index("cpu") is None
+    assert devices.labelling_device("auto") == "cpu"
     assert devices.torch_device("auto") == devices.torch_device("cpu") == torch.device("cpu")
     for choose in CHOOSERS:
         with pytest.raises(RuntimeError, match=r"^no [^\n]+ or use device='cpu'$"):
