@@ -23,8 +23,8 @@ LIBRARIES = (
     *GROUND, *NETWORKS, "labeling", "drawing", "data", "archive", "training", "inference",
     "evaluation",
 )  # fmt: skip
-# Of each room: the rooms below that it may import, and packages from outside. Any may import `dsnet`
-# itself, which holds the version.
+# Of each room: the rooms below that it may import, and packages from outside. Any may import
+# `dsnet` itself, which holds the version.
 ALLOWED: dict[str, tuple[set[str], set[str]]] = {
     "dsnet": ({"_C"}, set()),
     "files": (set(GROUND), {"numpy", "cv2"}),
