@@ -28,6 +28,7 @@ from dsnet.labeling.gpu.pipeline import (
     STREAMS,
     MattingSettings,
     OutOfDeviceMemory,
+    Slot,
 )
 from dsnet.labeling.matting.closed_form import MattingInfo
 
@@ -71,24 +72,17 @@ class MaskEngine(CudaEngine):
                 count, rows, cols, _MOST_AT_A_TIME, self.device
             )
         else:
-            each = _C.cuda_trimap_from_mask_workspace_bytes(rows, cols, self.device)
+            each = _C.cuda_morphology_workspace_bytes("trimap_from_mask", rows, cols, self.device)
             trimaps = each * min(count, _MOST_AT_A_TIME)
         return max(matting, trimaps, 1)
 
     def trimap_from_mask(self, memory: dict[str, Any], shape: ChunkShape, stream: Any) -> None:
         """Start strategy 1's trimaps of masks [N, H, W], each with its radii and spacing."""
-        _C.cuda_trimap_from_mask(
-            memory["masks"].address,
-            0,
-            *(memory[name].address for name in ("erosion", "dilation", "spacing")),
-            memory["trimaps"].address,
-            memory["statuses"].address,
-            *shape.images,
-            memory["workspace"].address,
-            memory["workspace"].nbytes,
-            self.device,
-            stream.address,
+        arrays = ("masks", "erosion", "dilation", "spacing", "statuses", "workspace")
+        batch = _C.MorphologyBatch(
+            shape.images, out=memory["trimaps"], **{name: memory[name] for name in arrays}
         )
+        _C.cuda_morphology("trimap_from_mask", batch, self.device, stream.address)
 
     def trimap_from_raters(
         self,
@@ -100,40 +94,45 @@ class MaskEngine(CudaEngine):
         stream: Any,
     ) -> None:
         """Start strategy 2's trimaps of a part of the masks [N, R, H, W] that has one spacing."""
-        size, raters = shape.rows * shape.cols, shape.raters or 1
-        _C.cuda_trimap_from_raters(
-            memory["masks"].address + part.start * raters * size,
-            *band,
-            spacing,
-            memory["trimaps"].address + part.start * size,
-            part.stop - part.start,
-            raters,
-            shape.rows,
-            shape.cols,
-            memory["workspace"].address,
-            memory["workspace"].nbytes,
-            self.device,
-            stream.address,
+        count, raters, size = part.stop - part.start, shape.raters or 1, shape.rows * shape.cols
+        erosion, dilation = (None if math.isnan(radius) else radius for radius in band)
+        batch = _C.RatersBatch(
+            (count, raters, shape.rows, shape.cols),
+            masks=_Span.of(memory["masks"], part.start, count, raters * size),
+            erosion=erosion,
+            dilation=dilation,
+            spacing=spacing,
+            out=_Span.of(memory["trimaps"], part.start, count, size),
+            workspace=memory["workspace"],
         )
+        _C.cuda_trimap_from_raters(batch, self.device, stream.address)
 
     def matting(
         self, memory: dict[str, Any], shape: ChunkShape, settings: MattingSettings, stream: Any
     ) -> None:
         """Start matting without a prior of a chunk that has its trimaps."""
-        _C.cuda_matting(
-            *(memory[name].address for name in ("images", "trimaps")),
-            0,
-            *(memory[name].address for name in ("alphas", "results")),
-            *shape.images,
-            0.0,
-            settings.epsilon,
-            settings.rtol,
-            settings.max_iterations,
-            memory["workspace"].address,
-            memory["workspace"].nbytes,
-            self.device,
-            stream.address,
+        arrays = ("images", "trimaps", "alphas", "results", "workspace")
+        batch = _C.MattingBatch(
+            shape.images,
+            epsilon=settings.epsilon,
+            rtol=settings.rtol,
+            max_iterations=settings.max_iterations,
+            **{name: memory[name] for name in arrays},
         )
+        _C.cuda_matting(batch, self.device, stream.address)
+
+
+@dataclass(frozen=True)
+class _Span:
+    """A part of device memory, as batches are told of it."""
+
+    address: int
+    nbytes: int
+
+    @staticmethod
+    def of(memory: Any, first: int, count: int, nbytes: int) -> _Span:
+        """So many items of so many bytes each."""
+        return _Span(memory.address + first * nbytes, count * nbytes)
 
 
 @dataclass(frozen=True)
@@ -185,7 +184,7 @@ class MaskPipeline:
     def __init__(self, engine: MaskEngine, settings: MattingSettings) -> None:
         self.engine, self.settings = engine, settings
         self._lock = threading.Lock()
-        self._slots: list[_Slot] = []
+        self._slots: list[Slot] = []
 
     def run(
         self,
@@ -247,10 +246,11 @@ class MaskPipeline:
         while len(self._slots) < min(SLOTS, len(chunks)):
             shared = len(self._slots) >= STREAMS
             stream = self._slots[len(self._slots) % STREAMS].stream if shared else None
-            self._slots.append(_Slot(self.engine, stream or self.engine.stream()))
+            self._slots.append(Slot(self.engine, stream or self.engine.stream()))
         slots = self._slots[: len(chunks)]
+        first = batch.shape(chunks[0])
         for slot in slots:
-            slot.shape(batch.shape(chunks[0]))
+            slot.hold(_layout(first), "statuses", self.engine.mask_workspace_bytes(first))
         flying: deque[_Flight] = deque()
         try:
             for number, chunk in enumerate(chunks):
@@ -263,7 +263,7 @@ class MaskPipeline:
             for flight in flying:
                 self._wait_quietly(flight.slot.stream)
 
-    def _start(self, slot: _Slot, batch: DrawnBatch, rows: list[int]) -> _Flight:
+    def _start(self, slot: Slot, batch: DrawnBatch, rows: list[int]) -> _Flight:
         engine, stream, shape = self.engine, slot.stream, batch.shape(rows)
         host = {name: array[: len(rows)] for name, array in slot.host.items()}
         spacings = [batch.spacings[row] for row in rows]
@@ -320,42 +320,11 @@ class MaskPipeline:
             self.engine.wait(self.engine.mark(stream))
 
 
-class _Slot:
-    """Memory of one chunk; it grows, and is reused from chunk to chunk."""
-
-    def __init__(self, engine: MaskEngine, stream: Any) -> None:
-        self.engine, self.stream = engine, stream
-        self._host: dict[str, np.ndarray] = {}
-        self._device: dict[str, tuple[int, Any]] = {}
-        self.host: dict[str, np.ndarray] = {}
-        self.memory: dict[str, Any] = {}
-
-    def shape(self, shape: ChunkShape) -> None:
-        """Make `host` and `memory` fit a chunk."""
-        self.host, self.memory = {}, {}
-        for name, (dtype, sizes) in _layout(shape).items():
-            nbytes = math.prod(sizes) * dtype.itemsize
-            self._grow(name, nbytes)
-            if name not in _UP + _DOWN:
-                continue
-            if name not in self._host or self._host[name].nbytes < nbytes:
-                self._host.pop(name, None)
-                self._host[name] = self.engine.host_memory(nbytes)
-            self.host[name] = self._host[name][:nbytes].view(dtype).reshape(sizes)
-        self._grow("workspace", self.engine.mask_workspace_bytes(shape))
-
-    def _grow(self, name: str, nbytes: int) -> None:
-        if name not in self._device or self._device[name][0] < nbytes:
-            self._device.pop(name, None)
-            self._device[name] = (nbytes, self.engine.device_memory(nbytes))
-        self.memory[name] = self._device[name][1]
-
-
 @dataclass
 class _Flight:
     """A chunk under way."""
 
-    slot: _Slot
+    slot: Slot
     rows: list[int]
     marks: tuple  # before the trimaps, after them, at the end
 
