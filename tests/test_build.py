@@ -12,12 +12,15 @@ import numpy as np
 import pytest
 
 import dsnet
+import emulation_module
 from dsnet import _C
 from dsnet.data.phantom import make_phantom
 from dsnet.dependencies import EXTRAS
 
 ROOT = Path(__file__).resolve().parents[1]
 NVCC = shutil.which("nvcc")
+# An installed dsnet is to be found, and no other one.
+ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
 SDIST_ROOT = {
     "ARCHITECTURE.md", "CHANGELOG.md", "CITATION.cff", "CMakeLists.txt", "LICENSE", "MANIFEST.in",
     "README.md", "pyproject.toml", "setup.py",
@@ -68,7 +71,8 @@ def test_unknown_attribute():
 
 def run(*command, **options) -> str:
     done = subprocess.run(
-        [str(part) for part in command], capture_output=True, text=True, **options
+        [str(part) for part in command],
+        **{"capture_output": True, "text": True, "env": ENVIRONMENT, **options},
     )
     assert done.returncode == 0, done.stdout[-10_000:] + done.stderr[-10_000:]
     return done.stdout
@@ -100,7 +104,7 @@ def sdist(tmp_path_factory) -> Path:
 def wheel(sdist, tmp_path_factory) -> Path:
     """Built from what the sdist holds, with CUDA code where there is a compiler for it."""
     folder = tmp_path_factory.mktemp("wheel")
-    environment = {**os.environ, "DSNET_CUDA": "ON" if NVCC else "OFF"}
+    environment = {**ENVIRONMENT, "DSNET_CUDA": "ON" if NVCC else "OFF"}
     environment.setdefault("CMAKE_ARGS", "-DCMAKE_CUDA_ARCHITECTURES=90")
     with tarfile.open(sdist) as archive:
         archive.extractall(folder)
@@ -208,5 +212,7 @@ def test_labelling_works_without_any_extra(environment, tmp_path):
 @pytest.mark.long
 def test_the_tests_of_labelling_pass_without_any_extra(environment):
     # Not `python -m pytest`: the checkout's dsnet would come before the installed one.
-    told = run(environment / "pytest", "-q", "tests/labeling", "tests/archive", cwd=ROOT)
+    command = [environment / "pytest", "-q", "-p", "no:cacheprovider"]
+    variables = {**ENVIRONMENT, "DSNET_EMULATION_DIR": str(emulation_module.build())}
+    told = run(*command, "tests/labeling", "tests/archive", cwd=ROOT, env=variables)
     assert " passed" in told
