@@ -6,8 +6,8 @@
 #include <utility>
 #include <vector>
 
-#include "python/arguments.h"
 #include "label/label.h"
+#include "python/arguments.h"
 #include "python/label_table.h"
 
 namespace dsnet {
@@ -101,7 +101,7 @@ py::tuple label_batch_binding(const py::object& images, const Array<double>& coo
 
 }  // namespace
 
-void bind_batch(py::module_& module) {
+void bind_label(py::module_& module) {
     using namespace pybind11::literals;
     module.def("label_batch", &label_batch_binding, "images"_a, "coordinates"_a, "network"_a,
                "prior_weight"_a, "rtol"_a, "threads"_a,

@@ -4,8 +4,8 @@
 #include <algorithm>
 #include <utility>
 
-#include "python/arguments.h"
 #include "label/label.h"
+#include "python/arguments.h"
 
 namespace dsnet {
 

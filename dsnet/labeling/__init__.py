@@ -1,6 +1,7 @@
 """From RECIST marks, masks and raters to soft masks. Never imports torch."""
 
 from dsnet.labeling.constants import BACKGROUND, FOREGROUND, UNKNOWN
+from dsnet.labeling.mask_batch import label_mask_batch, label_raters_batch
 from dsnet.labeling.matting.closed_form import TIGHT_RTOL, MattingInfo, closed_form_matting
 from dsnet.labeling.matting.laplacian import matting_laplacian
 from dsnet.labeling.morphology import dilate, erode, split_trimap
@@ -33,7 +34,9 @@ __all__ = [
     "erode",
     "label_batch",
     "label_mask",
+    "label_mask_batch",
     "label_raters",
+    "label_raters_batch",
     "label_recist",
     "matting_laplacian",
     "recist_from_mask",

@@ -250,6 +250,40 @@ def ordered_coordinates(coordinates: np.ndarray) -> np.ndarray:
     return rows.reshape(-1, 8)
 
 
+def as_mark(prompt) -> RecistMark:
+    """A mark of a `RecistMark`, its 8 coordinates, or a box (x0, y0, x1, y1).
+
+    A box becomes the mark of its middle lines. Its bounds are the box, so that it is cut where a
+    mark of these bounds is; only how far a large lesion is shrunk also depends on the long axis.
+
+    Raises
+    ------
+    ValueError
+        For another count of numbers, numbers that are not finite, or a box without an area.
+    TypeError
+        When they are not numbers.
+    """
+    if isinstance(prompt, RecistMark):
+        return prompt
+    if np.size(prompt) != 4:
+        if np.size(prompt) != 8:
+            raise ValueError(
+                f"a prompt must be a mark of 8 coordinates or a box of 4, got {np.size(prompt)}"
+            )
+        return RecistMark.from_coordinates(prompt)
+    try:
+        x0, y0, x1, y1 = (float(v) for v in np.ravel(prompt))
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"a box must be 4 numbers, got {prompt!r}") from error
+    if not (x0 < x1 and y0 < y1):
+        raise ValueError(
+            f"a box must be x0, y0, x1, y1 with x0 < x1 and y0 < y1, got {x0:g}, {y0:g}, "
+            f"{x1:g}, {y1:g}"
+        )
+    x, y = (x0 + x1) / 2, (y0 + y1) / 2
+    return RecistMark.from_coordinates([x0, y, x1, y, x, y0, x, y1])
+
+
 def recist_from_mask(mask: np.ndarray, *, perpendicular: float = 0.05) -> RecistMark:
     """The mark that a careful reader would draw over a binary mask.
 

@@ -22,7 +22,7 @@ from dsnet.labeling.cut import CutFallback
 from dsnet.labeling.edge_model import native_network
 from dsnet.labeling.gpu import engine
 from dsnet.labeling.gpu.pipeline import MattingSettings
-from dsnet.labeling.matting.closed_form import DEFAULT_RTOL, closed_form_matting
+from dsnet.labeling.matting.closed_form import DEFAULT_RTOL, MattingInfo, closed_form_matting
 from dsnet.labeling.quality import recist_scores, score
 from dsnet.labeling.recist import PROBLEMS, RecistMark, ordered_coordinates
 from dsnet.labeling.trimap import consensus, trimap_from_mask, trimap_from_raters
@@ -58,6 +58,77 @@ class SoftLabel:
     quality: dict[str, float]
     seconds: dict[str, float] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Outlined:
+    """An image and what was drawn on it, checked: strategies 1 and 2 before their trimaps.
+
+    Attributes
+    ----------
+    image : ndarray [H, W], float32
+    lesion : ndarray, bool
+        [H, W] for strategy 1, [R, H, W] for strategy 2.
+    reference : ndarray [H, W], bool
+        What the label is compared with.
+    notes : tuple of str
+        What was odd.
+    """
+
+    image: np.ndarray
+    lesion: np.ndarray
+    reference: np.ndarray
+    notes: tuple[str, ...]
+
+    @classmethod
+    def by_one(cls, image: np.ndarray, mask: np.ndarray) -> Outlined:
+        """An image with a mask; ValueError or TypeError that names the argument."""
+        image = as_image(image)
+        lesion = _of_shape(as_mask(mask, "mask"), image, "mask")
+        return cls(image, lesion, lesion, () if lesion.any() else ("empty mask",))
+
+    @classmethod
+    def by_raters(cls, image: np.ndarray, masks: np.ndarray) -> Outlined:
+        """An image with several raters' masks; ValueError or TypeError that names the argument."""
+        image = as_image(image)
+        raters = as_rater_masks(masks)
+        _of_shape(raters[0], image, "masks")
+        spoke = raters[raters.any(axis=(1, 2))]
+        notes = []
+        if len(spoke) < len(raters):
+            notes.append(f"{len(raters) - len(spoke)} of {len(raters)} raters marked nothing")
+        if len(spoke) > 1 and not spoke.all(axis=0).any():
+            notes.append("no pixel was marked by all raters: the most-voted ones are the lesion")
+        reference = consensus(spoke) if len(spoke) else raters[0]
+        return cls(image, raters, reference, tuple(notes))
+
+    def solve(self, **band) -> SoftLabel:
+        """Trimap and matting; `band` as `trimap_from_mask` and `trimap_from_raters` take it."""
+        start = time.perf_counter()
+        make = trimap_from_mask if self.lesion.ndim == 2 else trimap_from_raters
+        trimap = make(self.lesion, **band)
+        seconds = time.perf_counter() - start
+        alpha, info = closed_form_matting(self.image, trimap)
+        return self.label(trimap, alpha, info, seconds)
+
+    def label(
+        self, trimap: np.ndarray, alpha: np.ndarray, info: MattingInfo, trimap_seconds: float
+    ) -> SoftLabel:
+        """The label of a trimap and its matting."""
+        constant = float(self.image.min()) == float(self.image.max())
+        told = doubts(constant, info.converged, info.iterations, info.residual)
+        quality = score(
+            self.image,
+            alpha,
+            trimap,
+            reference=self.reference,
+            raters=None if self.lesion.ndim == 2 else self.lesion,
+            converged=info.converged,
+            residual=info.residual,
+            rtol=DEFAULT_RTOL,
+        )
+        seconds = {"cut": 0.0, "trimap": trimap_seconds, "matting": info.seconds}
+        return SoftLabel(alpha, alpha >= 0.5, trimap, quality, seconds, (*self.notes, *told))
 
 
 def label_recist(image: np.ndarray, mark: RecistMark) -> SoftLabel:
@@ -118,11 +189,8 @@ def label_mask(
     ValueError, TypeError
         On an unusable image or mask; the message names the argument.
     """
-    image = as_image(image)
-    lesion = _of_shape(as_mask(mask, "mask"), image, "mask")
-    start = time.perf_counter()
-    trimap = trimap_from_mask(lesion, erosion=erosion, dilation=dilation, spacing=spacing)
-    return _solve(image, trimap, start, [] if lesion.any() else ["empty mask"], reference=lesion)
+    drawn = Outlined.by_one(image, mask)
+    return drawn.solve(spacing=spacing, erosion=erosion, dilation=dilation)
 
 
 def label_raters(
@@ -149,19 +217,8 @@ def label_raters(
     ValueError, TypeError
         On an unusable image or masks; the message names the argument.
     """
-    image = as_image(image)
-    raters = as_rater_masks(masks)
-    _of_shape(raters[0], image, "masks")
-    spoke = raters[raters.any(axis=(1, 2))]
-    notes = []
-    if len(spoke) < len(raters):
-        notes.append(f"{len(raters) - len(spoke)} of {len(raters)} raters marked nothing")
-    if len(spoke) > 1 and not spoke.all(axis=0).any():
-        notes.append("no pixel was marked by all raters: the most-voted ones are the lesion")
-    start = time.perf_counter()
-    trimap = trimap_from_raters(raters, erosion=erosion, dilation=dilation, spacing=spacing)
-    reference = consensus(spoke) if len(spoke) else raters[0]
-    return _solve(image, trimap, start, notes, reference=reference, raters=raters)
+    drawn = Outlined.by_raters(image, masks)
+    return drawn.solve(spacing=spacing, erosion=erosion, dilation=dilation)
 
 
 def label_batch(
@@ -225,7 +282,7 @@ def label_batch(
                 mark = RecistMark.from_coordinates(mark)
             coordinates[i] = mark.coordinates
         except (TypeError, ValueError) as error:
-            labels[i] = _as_value_error(error)
+            labels[i] = as_value_error(error)
     arrays: np.ndarray | list[np.ndarray]
     if (
         isinstance(images, np.ndarray)
@@ -240,7 +297,7 @@ def label_batch(
             try:
                 arrays[i] = as_float32(image)
             except (TypeError, ValueError) as error:
-                labels[i] = labels[i] or _as_value_error(error)
+                labels[i] = labels[i] or as_value_error(error)
     usable = [i for i, label in enumerate(labels) if label is None]
     if len(usable) < len(labels):
         # A list of rows shares the block's memory.
@@ -294,7 +351,8 @@ def _as_labels(rows) -> list[SoftLabel | None]:
     return labels
 
 
-def _as_value_error(error: TypeError | ValueError) -> ValueError:
+def as_value_error(error: TypeError | ValueError) -> ValueError:
+    """What a batch has in the place of a row's label."""
     return error if isinstance(error, ValueError) else ValueError(str(error))
 
 
@@ -322,23 +380,3 @@ def _of_shape(mask: np.ndarray, image: np.ndarray, name: str) -> np.ndarray:
     if mask.shape != image.shape:
         raise ValueError(f"{name} must have the image's shape {image.shape}, got {mask.shape}")
     return mask
-
-
-def _solve(image, trimap, start, notes, *, reference, raters=None) -> SoftLabel:
-    """Matting, and what a label tells besides. `start`: when the trimap was begun."""
-    seconds = {"cut": 0.0, "trimap": time.perf_counter() - start}
-    alpha, info = closed_form_matting(image, trimap)
-    seconds["matting"] = info.seconds
-    constant = float(image.min()) == float(image.max())
-    notes += doubts(constant, info.converged, info.iterations, info.residual)
-    quality = score(
-        image,
-        alpha,
-        trimap,
-        reference=reference,
-        raters=raters,
-        converged=info.converged,
-        residual=info.residual,
-        rtol=DEFAULT_RTOL,
-    )
-    return SoftLabel(alpha, alpha >= 0.5, trimap, quality, seconds, tuple(notes))

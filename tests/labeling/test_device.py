@@ -1,7 +1,5 @@
 """Arrays in a GPU's memory and the choice of a GPU, with host memory in its place."""
 
-import ctypes
-import functools
 import sys
 import types
 
@@ -22,171 +20,7 @@ from dsnet.labeling import (
 )
 from dsnet.labeling.gpu import arrays, engine
 from host_engine import has_device
-
-
-class Array:
-    """What a library's array on a GPU tells of itself; `memory` stands for the GPU's."""
-
-    def __init__(self, memory, **told):
-        self.memory, self.told = memory, told
-
-    @property
-    def __cuda_array_interface__(self):
-        strides = None if self.memory.flags.c_contiguous else self.memory.strides
-        return {
-            "shape": self.memory.shape,
-            "typestr": self.memory.dtype.str,
-            "data": (self.memory.ctypes.data, True),
-            "strides": strides,
-            "stream": 7,
-            "version": 3,
-            **self.told,
-        }
-
-    def __setitem__(self, index, value):
-        self.memory[index] = value
-
-
-class ByDlpack:
-    """An array of a library without `__cuda_array_interface__`."""
-
-    def __init__(self, memory):
-        self.memory, self.asked = memory, []
-
-    def __dlpack_device__(self):
-        return 2, 0
-
-    def __dlpack__(self, stream=None):
-        self.asked.append(stream)
-        memory, code = self.memory, {"f": 2, "u": 1, "b": 6}[self.memory.dtype.kind]
-        return _C.dlpack_capsule(
-            memory, memory.ctypes.data, list(memory.shape), code, 8 * memory.itemsize, 2, 0
-        )
-
-
-def at(address, shape, dtype):
-    """The array that an address means."""
-    nbytes = int(np.prod(shape)) * np.dtype(dtype).itemsize
-    return np.frombuffer((ctypes.c_char * nbytes).from_address(address), dtype).reshape(shape)
-
-
-class Gpu:
-    """`_C`'s GPU functions over host memory, and what they were called with."""
-
-    def __init__(self, monkeypatch):
-        self.device_of, self.streams, self.workspaces = {}, [], []
-        put = {
-            "cuda_device_of": lambda address: self.device_of.get(address, 0),
-            "cuda_cut_workspace_bytes": lambda count, rows, cols, device: 48,
-            "cuda_cut": self.cut,
-            "cuda_matting_workspace_bytes": lambda count, rows, cols, device: 32,
-            "cuda_matting": self.matting,
-            "cuda_trimap_from_mask_workspace_bytes": lambda rows, cols, device: 8,
-            "cuda_trimap_from_mask": self.trimap_from_mask,
-            "cuda_raters_workspace_bytes": lambda count, rows, cols, most, device: 24,
-            "cuda_trimap_from_raters": self.trimap_from_raters,
-            "cuda_read": self.read,
-            "cuda_copy_to_device": self.copy,
-            "cuda_copy_to_host": lambda target, source, stream: self.read(
-                target, source.address, 0, stream
-            ),
-            "cuda_pinned_memory": lambda nbytes, device: np.full(nbytes, 0xAB, np.uint8),
-            "CudaMemory": Memory,
-            "CudaStream": lambda device: types.SimpleNamespace(address=70 + device),
-            "CudaEvent": lambda device: types.SimpleNamespace(
-                record=lambda s: None, wait=lambda: None, seconds_until=lambda end: 0.25
-            ),
-        }
-        for name in ("erode", "dilate", "split_trimap"):
-            put[f"cuda_{name}_workspace_bytes"] = lambda rows, cols, device: 8
-            put[f"cuda_{name}"] = functools.partial(self.morphology, name)
-        for name, function in put.items():
-            monkeypatch.setattr(_C, name, function, raising=False)
-
-    def cut(
-        self, images, plans, seeds, network, masks, trimaps, priors, cuts, count, rows, cols,
-        workspace, workspace_bytes, device, stream,
-    ):  # fmt: skip
-        shape = (count, rows, cols)
-        found = _C.cut_block(
-            at(images, shape, "f4"), at(plans, (count, _C.CUT_PLAN_BYTES), "u1"),
-            at(seeds, (count, rows, -(-cols // 64)), "u8"), network,
-        )  # fmt: skip
-        for address, values in zip((masks, trimaps, priors, cuts), found, strict=True):
-            at(address, values.shape, values.dtype)[:] = values
-        at(workspace, (workspace_bytes,), "u1")[:] = 1
-        self.streams.append(stream)
-
-    def matting(
-        self, images, trimaps, priors, alphas, results, count, rows, cols, prior_weight, epsilon,
-        rtol, max_iterations, workspace, workspace_bytes, device, stream,
-    ):  # fmt: skip
-        shape = (count, rows, cols)
-        found, infos = _C.matting_block(
-            at(images, shape, "f4"), at(trimaps, shape, "u1"),
-            at(priors, shape, "f4") if priors else None, prior_weight, epsilon, rtol,
-            max_iterations,
-        )  # fmt: skip
-        at(alphas, shape, "f4")[:] = found
-        for result, info in zip(at(results, (count,), _C.MATTING_RESULT), infos, strict=True):
-            for name in set(info) & set(result.dtype.names):
-                result[name] = info[name]
-        at(workspace, (workspace_bytes,), "u1")[:] = 1
-        self.streams.append(stream)
-
-    def trimap_from_mask(
-        self, masks, cores, erosion, dilation, spacing, out, statuses, count, rows, cols,
-        workspace, workspace_bytes, device, stream,
-    ):  # fmt: skip
-        shape = (count, rows, cols)
-        radii = [at(radius, (count,), "f8") for radius in (erosion, dilation)]
-        for i, mask in enumerate(at(masks, shape, "u1")):
-            eroded, dilated = (None if np.isnan(r[i]) else r[i] for r in radii)
-            steps = at(spacing, (count, 2), "f8")[i] if spacing else (1.0, 1.0)
-            core = at(cores, shape, "u1")[i] if cores else None
-            at(out, shape, "u1")[i] = _C.trimap_from_mask(mask, eroded, dilated, *steps, core)
-        at(statuses, (count,), "i4")[:] = 0
-        at(workspace, (workspace_bytes,), "u1")[:] = 1
-        self.streams.append(stream)
-
-    def morphology(
-        self, name, masks, cores, erosion, dilation, spacing, out, statuses, count, rows, cols,
-        workspace, workspace_bytes, device, stream,
-    ):  # fmt: skip
-        assert (
-            not cores
-            and bool(erosion) == (name != "dilate")
-            and bool(dilation) == (name != "erode")
-        )
-        radii = [at(radius, (count,), "f8") for radius in (erosion, dilation) if radius]
-        shape = (count, rows, cols)
-        for i, mask in enumerate(at(masks, shape, "u1")):
-            steps = at(spacing, (count, 2), "f8")[i] if spacing else (1.0, 1.0)
-            at(out, shape, "u1")[i] = getattr(_C, name)(mask, *(r[i] for r in radii), *steps)
-        at(statuses, (count,), "i4")[:] = 0
-        at(workspace, (workspace_bytes,), "u1")[:] = 1
-        self.streams.append(stream)
-
-    def trimap_from_raters(
-        self, masks, erosion, dilation, spacing, out, count, raters, rows, cols, workspace,
-        workspace_bytes, device, stream,
-    ):  # fmt: skip
-        found = at(masks, (count, raters, rows, cols), "u1")
-        at(out, (count, rows, cols), "u1")[:] = _C.raters_block(found, erosion, dilation, spacing)
-        at(workspace, (workspace_bytes,), "u1")[:] = 1
-        self.streams.append(stream)
-
-    def read(self, target, address, device, stream):
-        target[...] = at(address, target.shape, target.dtype)
-
-    def copy(self, target, source, stream):
-        at(target.address, source.shape, source.dtype)[...] = source
-
-
-class Memory:
-    def __init__(self, nbytes, device):
-        self.memory = np.full(nbytes, 0xCD, np.uint8)
-        self.address, self.nbytes = self.memory.ctypes.data, nbytes
+from host_gpu import Array, ByDlpack, Gpu, OnCpu
 
 
 @pytest.fixture
@@ -205,24 +39,6 @@ def gpu(monkeypatch):
     monkeypatch.setitem(sys.modules, "cupy", cupy)
     monkeypatch.setitem(sys.modules, "otherlib", other)
     return Gpu(monkeypatch)
-
-
-class OnCpu:
-    """A made array, for NumPy: its memory is the host's."""
-
-    def __init__(self, made):
-        self.made = made
-        assert made.__dlpack_device__() == (2, 0)
-
-    def __dlpack_device__(self):
-        return 1, 0
-
-    def __dlpack__(self, **_):
-        told = _C.read_dlpack(self.made.__dlpack__(stream=1))
-        code, bits = told["code"], told["bits"]
-        return _C.dlpack_capsule(
-            self.made.memory, told["address"], list(told["shape"]), code, bits, 1, 0
-        )
 
 
 def scene(count=3, size=16):
@@ -443,7 +259,7 @@ def test_dlpack_is_read_and_kept():
 
 @pytest.mark.parametrize("device", ["tpu", "cuda:", "cuda:-1", "CUDA", "cuda:x", "cuda0", 0, None])
 def test_other_devices_are_refused(device):
-    with pytest.raises(ValueError, match="device must be 'cpu', 'cuda' or 'cuda:N', got"):
+    with pytest.raises(ValueError, match="device must be 'cpu', 'cuda', 'cuda:N' or 'auto', got"):
         label_batch([], [], device=device)
 
 

@@ -2,43 +2,18 @@
 
 from __future__ import annotations
 
-import re
 import threading
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
 from dsnet import _C
+from dsnet.devices import device_index
 from dsnet.labeling.edge_model import native_network
 from dsnet.labeling.gpu.pipeline import MattingSettings, Pipeline
 
-
-def device_index(device: str) -> int:
-    """Return the number of a CUDA device that is there.
-
-    Parameters
-    ----------
-    device : str
-        "cuda" is the first, "cuda:1" the second.
-
-    Raises
-    ------
-    ValueError
-        For another name.
-    RuntimeError
-        Without such a device; it says in one sentence what to do.
-    """
-    found = re.fullmatch(r"cuda(?::(\d{1,4}))?", device) if isinstance(device, str) else None
-    if found is None:
-        raise ValueError(f"device must be 'cpu', 'cuda' or 'cuda:N', got {device!r}")
-    count = _C.cuda_device_count()
-    index = int(found[1] or 0)
-    if index >= count:
-        raise RuntimeError(
-            f"there is no {device}: this machine has {count} CUDA device{'s' * (count > 1)}, "
-            "cuda:0 the first"
-        )
-    return index
+__all__ = ["CudaEngine", "device_index", "pipeline"]
 
 
 class CudaEngine:
@@ -78,16 +53,14 @@ class CudaEngine:
         self, memory: dict[str, Any], shape: tuple[int, int, int], network: Any, stream: Any
     ) -> None:
         """Start cuts and trimaps of a batch [N, H, W]."""
-        _C.cuda_cut(
-            *(memory[name].address for name in ("images", "plans", "seeds")),
-            network,
-            *(memory[name].address for name in ("masks", "trimaps", "priors", "cuts")),
-            *shape,
-            memory["workspace"].address,
-            memory["workspace"].nbytes,
-            self.device,
-            stream.address,
+        arrays = ("images", "plans", "seeds", "masks", "trimaps", "priors", "workspace")
+        batch = _C.CutBatch(
+            shape,
+            network=network,
+            results=memory["cuts"],
+            **{name: memory[name] for name in arrays},
         )
+        _C.cuda_cut(batch, self.device, stream.address)
 
     def solve(
         self,
@@ -97,23 +70,16 @@ class CudaEngine:
         stream: Any,
     ) -> None:
         """Start matting of a batch [N, H, W] that was cut."""
-        count, rows, cols = shape
-        _C.cuda_matting(
-            *(memory[name].address for name in ("images", "trimaps", "priors")),
-            memory["alphas"].address,
-            memory["results"].address,
-            count,
-            rows,
-            cols,
-            settings.prior_weight,
-            settings.epsilon,
-            settings.rtol,
-            settings.max_iterations,
-            memory["workspace"].address,
-            memory["workspace"].nbytes,
-            self.device,
-            stream.address,
+        arrays = ("images", "trimaps", "priors", "alphas", "results", "workspace")
+        batch = _C.MattingBatch(
+            shape,
+            prior_weight=settings.prior_weight,
+            epsilon=settings.epsilon,
+            rtol=settings.rtol,
+            max_iterations=settings.max_iterations,
+            **{name: memory[name] for name in arrays},
         )
+        _C.cuda_matting(batch, self.device, stream.address)
 
     def mark(self, stream: Any) -> Any:
         """Return an event after the stream's work so far."""
@@ -130,6 +96,11 @@ class CudaEngine:
         return start.seconds_until(end)
 
 
+def device_count() -> int:
+    """Return how many CUDA devices there are; RuntimeError says why there is none."""
+    return _C.cuda_device_count()
+
+
 _pipelines: dict[int, Pipeline] = {}
 _lock = threading.Lock()
 
@@ -142,3 +113,22 @@ def pipeline(device: int, settings: MattingSettings) -> Pipeline:
             found = Pipeline(CudaEngine(device), native_network(), settings)
             _pipelines[device] = found
         return found
+
+
+def stages(device: str) -> Iterator[tuple[str, float]]:
+    """Yield the stages of labels on a device and the seconds of each in this process so far.
+
+    Parameters
+    ----------
+    device : str
+        "cuda" or "cuda:N".
+
+    Yields
+    ------
+    stage, seconds : str, float
+        As `Pipeline.stages` tells them; none before the first label there.
+    """
+    with _lock:
+        found = _pipelines.get(device_index(device))
+    if found is not None:
+        yield from found.stages()

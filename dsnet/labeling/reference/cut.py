@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy import ndimage
+from scipy import ndimage, sparse
+from scipy.sparse import csgraph
 
-from dsnet import _C
 from dsnet.labeling.cut import (
     BORDER_COST,
     CERTAIN,
@@ -63,13 +63,32 @@ def _inner_axes(mark: RecistMark) -> RecistMark:
 
 
 def _minimum_cut(odds: np.ndarray, seeds: np.ndarray) -> np.ndarray:
+    pixels = np.arange(odds.size, dtype=np.int32).reshape(odds.shape)
+    source, sink = odds.size, odds.size + 1
+    lesion = np.rint(np.where(seeds, 1e4, np.maximum(odds, 0.0)) * _UNITS)
+    background = np.rint(np.where(seeds, 0.0, np.maximum(-odds, 0.0)) * _UNITS)
     # Border length on the 8-connected grid: 1 to the side, 1 / sqrt(2) across.
-    side = np.full(odds.shape, round(BORDER_COST * _UNITS), dtype=np.int32)
-    across = np.full(odds.shape, round(BORDER_COST * _UNITS / np.sqrt(2)), dtype=np.int32)
-    lesion = np.rint(np.where(seeds, 1e4, np.maximum(odds, 0.0)) * _UNITS).astype(np.int32)
-    background = np.rint(np.where(seeds, 0.0, np.maximum(-odds, 0.0)) * _UNITS).astype(np.int32)
-    mask, _ = _C.grid_cut(lesion, background, side, side, across, across)
-    return mask
+    side, across = round(BORDER_COST * _UNITS), round(BORDER_COST * _UNITS / np.sqrt(2))
+    edges = [(source, pixels, lesion), (pixels, sink, background)]
+    for one, other, cost in (
+        (pixels[:, :-1], pixels[:, 1:], side),
+        (pixels[:-1], pixels[1:], side),
+        (pixels[:-1, :-1], pixels[1:, 1:], across),
+        (pixels[:-1, 1:], pixels[1:, :-1], across),
+    ):
+        edges += [(one, other, cost), (other, one, cost)]
+    starts, ends, capacities = (
+        np.concatenate([part.ravel() for part in parts]).astype(np.int32)
+        for parts in zip(*(np.broadcast_arrays(*edge) for edge in edges), strict=True)
+    )
+    graph = sparse.csr_array((capacities, (starts, ends)), shape=(odds.size + 2,) * 2)
+    left = graph - csgraph.maximum_flow(graph, source, sink).flow
+    left.eliminate_zeros()
+    # Of all minimum cuts the one with the least lesion: what the source still reaches.
+    reached = csgraph.breadth_first_order(left, source, return_predecessors=False)
+    mask = np.zeros(odds.size + 2, dtype=bool)
+    mask[reached] = True
+    return mask[: odds.size].reshape(odds.shape)
 
 
 def _kept_part(mask: np.ndarray, seeds: np.ndarray) -> np.ndarray:
