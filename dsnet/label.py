@@ -14,7 +14,10 @@ import sys
 from itertools import islice
 from pathlib import Path
 
-from dsnet.console import Stop, UserError
+from dsnet import devices
+from dsnet.console import Stop, UserError, above_zero, complain
+
+_positive = above_zero(int)
 
 EXAMPLES = {
     None: """\
@@ -80,15 +83,10 @@ def main(argv: list[str] | None = None) -> int:
     try:
         return options.run(options, arguments)
     except (UserError, ValueError, RuntimeError, OSError) as error:
-        return _complain(error)
+        return complain("dsnet.label", error)
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         return 128 + signal.SIGINT
-
-
-def _complain(error: Exception) -> int:
-    print(f"dsnet.label: {' '.join(str(error).split())}", file=sys.stderr)
-    return 2
 
 
 def _demo(options, arguments) -> int:
@@ -212,7 +210,8 @@ def _run(options, arguments, jobs, total: int, settings: dict, out: Path) -> int
 
     if not (options.resume or options.retry_failed) and is_in_use(out):
         raise UserError(f"{out} is not empty: add --resume to go on with it, or give another --out")
-    on_cpu = getattr(options, "device", "cpu") == "cpu"
+    device = devices.labelling_device(getattr(options, "device", "cpu"))
+    on_cpu = device == "cpu"
     with Stop() as stop, TerminalProgress(total) as progress:
         summary = label_archive(
             jobs,
@@ -220,7 +219,7 @@ def _run(options, arguments, jobs, total: int, settings: dict, out: Path) -> int
             executor="processes" if on_cpu else "gpu",
             settings=settings,
             workers=options.workers,
-            device=None if on_cpu else options.device,
+            device=None if on_cpu else device,
             alpha_bits=options.alpha_bits,
             resume=options.resume,
             retry_failed=options.retry_failed,
@@ -365,15 +364,8 @@ def _device_option(parser: argparse.ArgumentParser, text: str) -> None:
         "--device",
         default="cpu",
         metavar="DEVICE",
-        help=f"cpu (default), cuda (worker i takes GPU i modulo their number) or cuda:N; {text}",
+        help=f"{devices.HELP} (cpu); of cuda worker i takes GPU i modulo their number; {text}",
     )
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1, got {number}")
-    return number
 
 
 if __name__ == "__main__":

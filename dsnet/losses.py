@@ -170,7 +170,7 @@ def _wide(tensor: torch.Tensor) -> torch.Tensor:
 def _pair(prediction: torch.Tensor, target: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     if prediction.shape != target.shape:
         raise ValueError(
-            f"target has shape {list(target.shape)}, prediction {list(prediction.shape)}; "
-            "they must be equal"
+            f"target must have the shape of prediction {list(prediction.shape)}, got "
+            f"{list(target.shape)}"
         )
     return _wide(prediction), _wide(target)

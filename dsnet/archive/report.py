@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import re
-import sys
 from collections import Counter
 from pathlib import Path
 
-from dsnet.console import Progress, Rate
+from dsnet.console import Progress, Rate, print_table
 from dsnet.data.store.reader import LabelStore
 from dsnet.data.store.record import STAGES, LabelRecord
 from dsnet.drawing import sheet
@@ -97,29 +96,12 @@ def failure_reasons(store: LabelStore) -> list[tuple[str, int]]:
 
 
 def print_summary(store: LabelStore) -> None:
-    """The closing table, as plain lines where standard output is no terminal."""
-    lines, reasons = summary_rows(store), failure_reasons(store)
-    if not sys.stdout.isatty():
-        for name, value in lines:
-            print(f"{name}: {value}")
-        for reason, count in reasons:
-            print(f"failed {count} x {reason}")
-        return
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(title=str(store.path), show_header=False)
-    table.add_column()
-    table.add_column(justify="right")
-    for line in lines:
-        table.add_row(*line)
-    console = Console()
-    console.print(table)
-    if reasons:
-        table = Table("rows", "why they failed")
-        for reason, count in reasons:
-            table.add_row(str(count), reason)
-        console.print(table)
+    """The closing tables, as plain lines where standard output is no terminal."""
+    print_table(summary_rows(store), title=str(store.path))
+    if reasons := failure_reasons(store):
+        print_table(
+            [(str(count), reason) for reason, count in reasons], ("rows", "why they failed")
+        )
 
 
 def write_sheets(store: LabelStore, out: Path, rows: int = 12) -> list[Path]:

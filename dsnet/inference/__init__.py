@@ -8,7 +8,8 @@ Public
 """
 
 from dsnet.inference.crop_settings import CropSettings, crop_settings
-from dsnet.inference.segment import LesionMask, SliceSegmentation, as_mark, segment_slice
+from dsnet.inference.segment import LesionMask, SliceSegmentation, segment_slice
+from dsnet.labeling.recist import as_mark
 
 __all__ = [
     "CropSettings",

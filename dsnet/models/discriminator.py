@@ -56,8 +56,8 @@ class PixelDiscriminator(nn.Module):
         """
         if image.shape[0] != mask.shape[0] or image.shape[2:] != mask.shape[2:]:
             raise ValueError(
-                f"image has shape {list(image.shape)}, mask {list(mask.shape)}; batch, height and "
-                "width must agree"
+                "image and mask must have one batch, height and width, got "
+                f"{list(image.shape)} and {list(mask.shape)}"
             )
         x = torch.cat([image, mask.to(image.dtype)], 1)
         *first, norm, activation, last = self.layers

@@ -56,14 +56,14 @@ class PerceptualLoss(nn.Module):
         if weights is None:
             state = _from_torchvision()
         elif not Path(weights).is_file():
-            raise FileNotFoundError(f"weights is {os.fspath(weights)}; there is no such file")
+            raise FileNotFoundError(f"weights must be a file, got {os.fspath(weights)}")
         else:
             state = torch.load(weights, map_location="cpu", weights_only=True)
         wanted = self.features.state_dict()
         found = {name: state.get(f"features.{name}") for name in wanted}
         wrong = [n for n, v in found.items() if v is None or v.shape != wanted[n].shape]
         if wrong:
-            raise ValueError(f"weights lack features.{wrong[0]} of VGG19; {ADVICE}")
+            raise ValueError(f"weights must be VGG19's, got none for features.{wrong[0]}: {ADVICE}")
         self.features.load_state_dict(found)
         self.register_buffer("mean", torch.tensor(MEAN)[:, None, None], persistent=False)
         self.register_buffer("std", torch.tensor(STD)[:, None, None], persistent=False)

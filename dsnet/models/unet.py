@@ -72,7 +72,7 @@ class _UShape(nn.Module):
             ("depth", depth, 0),
         ):
             if not isinstance(value, int) or value < least:
-                raise ValueError(f"{name} is {value!r}; an integer of at least {least} is needed")
+                raise ValueError(f"{name} must be an integer of at least {least}, got {value!r}")
         self.in_channels, self.out_channels = in_channels, out_channels
         self.width, self.depth = width, depth
         channels = [width * 2**level for level in range(depth + 1)]
@@ -104,7 +104,7 @@ class _UShape(nn.Module):
         """
         if x.ndim != 4 or x.shape[1] != self.in_channels or x.shape[2] * x.shape[3] == 0:
             raise ValueError(
-                f"x has shape {list(x.shape)}; [N, {self.in_channels}, H, W] is needed, H, W >= 1"
+                f"x must be [N, {self.in_channels}, H, W] with H, W >= 1, got {list(x.shape)}"
             )
         height, width = x.shape[2:]
         x = self.encoder[0](fill_up(x, 2**self.depth))

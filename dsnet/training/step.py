@@ -79,7 +79,7 @@ def learning_rate(
         For a step out of range.
     """
     if not 0 <= step < total:
-        raise ValueError(f"step is {step} of {total}; 0 to total - 1 is needed")
+        raise ValueError(f"step must be 0 to total - 1, got {step} of {total}")
     grown = min((step + 1) / (warmup + 1), 1.0)
     return base * grown * (1 - step / total) ** power
 
@@ -134,13 +134,13 @@ class AdversarialStep:
     ):
         self.device = next(network.parameters()).device
         if precision not in PRECISIONS:
-            raise ValueError(f"precision is {precision!r}; known are {', '.join(PRECISIONS)}")
+            raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}, got {precision!r}")
         if accumulate < 1:
-            raise ValueError(f"accumulate is {accumulate}; 1 or more is needed")
+            raise ValueError(f"accumulate must be at least 1, got {accumulate}")
         if cuda_graphs and not (compile and self.device.type == "cuda"):
             raise ValueError(
-                f"cuda_graphs needs compile and a CUDA device; compile is {compile}, the device "
-                f"{self.device}"
+                "cuda_graphs must come with compile and a CUDA device, got compile "
+                f"{compile} on {self.device}"
             )
         self.network = network
         self.accumulate, self.cuda_graphs = accumulate, cuda_graphs
@@ -183,7 +183,9 @@ class AdversarialStep:
             For another number of batches.
         """
         if len(batches) != self.accumulate:
-            raise ValueError(f"batches has {len(batches)}; accumulate is {self.accumulate}")
+            raise ValueError(
+                f"batches must be {self.accumulate}, as accumulate is, got {len(batches)}"
+            )
         if self.cuda_graphs:
             torch.compiler.cudagraph_mark_step_begin()
         for optimizer in self.optimizers:

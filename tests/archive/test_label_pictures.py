@@ -106,7 +106,7 @@ def test_no_device_is_told_in_one_line(drawn, tmp_path, capsys, name):
     complaint = capsys.readouterr().err
     assert complaint.startswith("dsnet.label: ") and complaint.count("\n") == 1
     assert label.main([*arguments, "tpu"]) == 2
-    assert "device must be 'cpu', 'cuda' or 'cuda:N', got 'tpu'" in capsys.readouterr().err
+    assert "device must be 'cpu', 'cuda', 'cuda:N' or 'auto', got 'tpu'" in capsys.readouterr().err
     assert not (tmp_path / "store").exists()
 
 

@@ -183,7 +183,7 @@ def test_no_device_is_told_in_one_line(archive, tmp_path, capsys):
     assert complaint.startswith("dsnet.label: ") and complaint.count("\n") == 1
     assert "or use device='cpu'" in complaint and not out.exists()
     assert label.main([*arguments, "--out", str(out), "--device", "tpu"]) == 2
-    assert "device must be 'cpu', 'cuda' or 'cuda:N', got 'tpu'" in capsys.readouterr().err
+    assert "device must be 'cpu', 'cuda', 'cuda:N' or 'auto', got 'tpu'" in capsys.readouterr().err
 
 
 def test_recist_filters_and_resume(archive, tmp_path):

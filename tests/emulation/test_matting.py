@@ -6,7 +6,6 @@ from scipy import ndimage
 
 from dsnet import _C
 from dsnet.data.datasets.lidc import find_rater_pictures
-from dsnet.data.datasets.pictures import read_pictures
 from dsnet.data.phantom import KINDS, make_phantom
 from dsnet.labeling import (
     BACKGROUND,
@@ -121,7 +120,7 @@ def test_phantoms_against_the_direct_solve(kind):
 
 def test_lidc_raters_against_the_direct_solve():
     pictures = find_rater_pictures(shared("lidc", "LIDC-IDRI-slices"))
-    for _, crop in read_pictures(pictures[::300]):
+    for crop in (picture.read() for picture in pictures[::300]):
         trimap = trimap_from_raters(crop.masks)
         check(crop.image, trimap)
         check(crop.image, trimap, path="bands")

@@ -259,7 +259,7 @@ def test_dlpack_is_read_and_kept():
 
 @pytest.mark.parametrize("device", ["tpu", "cuda:", "cuda:-1", "CUDA", "cuda:x", "cuda0", 0, None])
 def test_other_devices_are_refused(device):
-    with pytest.raises(ValueError, match="device must be 'cpu', 'cuda' or 'cuda:N', got"):
+    with pytest.raises(ValueError, match="device must be 'cpu', 'cuda', 'cuda:N' or 'auto', got"):
         label_batch([], [], device=device)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -10,36 +9,11 @@ from typing import Any
 import numpy as np
 
 from dsnet import _C
+from dsnet.devices import device_index
 from dsnet.labeling.edge_model import native_network
 from dsnet.labeling.gpu.pipeline import MattingSettings, Pipeline
 
-
-def device_index(device: str) -> int:
-    """Return the number of a CUDA device that is there.
-
-    Parameters
-    ----------
-    device : str
-        "cuda" is the first, "cuda:1" the second.
-
-    Raises
-    ------
-    ValueError
-        For another name.
-    RuntimeError
-        Without such a device; it says in one sentence what to do.
-    """
-    found = re.fullmatch(r"cuda(?::(\d{1,4}))?", device) if isinstance(device, str) else None
-    if found is None:
-        raise ValueError(f"device must be 'cpu', 'cuda' or 'cuda:N', got {device!r}")
-    count = _C.cuda_device_count()
-    index = int(found[1] or 0)
-    if index >= count:
-        raise RuntimeError(
-            f"there is no {device}: this machine has {count} CUDA device{'s' * (count > 1)}, "
-            "cuda:0 the first"
-        )
-    return index
+__all__ = ["CudaEngine", "device_index", "pipeline"]
 
 
 class CudaEngine:
