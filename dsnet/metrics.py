@@ -21,6 +21,8 @@ undefined ratio included, and the distance is the diagonal of the image, the lar
 is (as BraTS has it), so that means stay finite and no case drops out.
 """
 
+from __future__ import annotations
+
 import math
 import warnings
 from collections.abc import Sequence

@@ -1,5 +1,7 @@
 """``python -m dsnet.train``: train DSNet or a rung of its ablation; see `dsnet.training.run`."""
 
+from __future__ import annotations
+
 import sys
 
 from dsnet.console import complain

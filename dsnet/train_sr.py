@@ -4,6 +4,8 @@ Folders given by ``--images`` are searched for 16-bit PNG slices with HU + 32768
 8-bit ones are taken as windowed already. Without ``--images``: phantoms.
 """
 
+from __future__ import annotations
+
 import argparse
 import sys
 

@@ -7,6 +7,8 @@ Public
 Both take an image [N, 1, *size], any N, and give the soft mask; the height and width are fixed.
 """
 
+from __future__ import annotations
+
 import copy
 import os
 from pathlib import Path

@@ -7,6 +7,8 @@ Public
 ``Table(path, done)``: a CSV; ``.write(step, values)``, ``.close()``
 """
 
+from __future__ import annotations
+
 import csv
 import os
 from pathlib import Path
