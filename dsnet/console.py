@@ -21,31 +21,14 @@ from argparse import ArgumentTypeError
 from collections.abc import Callable, Sequence
 from typing import Any
 
-# Packages that the base installation does not bring, and the extra that does.
-EXTRAS = {
-    "torch": "train",
-    "triton": "train",
-    "monai": "evaluate",
-    "onnx": "export",
-    "onnxscript": "export",
-    "pydicom": "dicom",
-}
-
 
 class UserError(Exception):
     """What the user can mend: told in one line, exit code 2."""
 
 
 def complain(command: str, error: BaseException) -> int:
-    """Tell an error in one line on standard error; returns exit code 2.
-
-    Of a package that is not installed it says which extra brings it.
-    """
+    """Tell an error in one line on standard error; returns exit code 2."""
     text = " ".join(str(error).split()) or type(error).__name__
-    if isinstance(error, ModuleNotFoundError):
-        package = (error.name or "").partition(".")[0]
-        if package in EXTRAS:
-            text = f"{package} is not installed: pip install 'dsnet[{EXTRAS[package]}]'"
     print(f"{command}: {text}", file=sys.stderr)
     return 2
 

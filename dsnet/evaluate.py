@@ -12,15 +12,17 @@ from pathlib import Path
 
 from dsnet import devices
 from dsnet.console import Bar, UserError, complain
+from dsnet.dependencies import needed
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command; returns its exit code."""
     try:
-        import torch
+        with needed("evaluate", "scoring"):
+            import torch
 
-        from dsnet.evaluation.report import show, write
-        from dsnet.evaluation.score import evaluate
+            from dsnet.evaluation.report import show, write
+            from dsnet.evaluation.score import evaluate
     except ImportError as error:
         return complain("dsnet.evaluate", error)
     options = _parser().parse_args(argv)

@@ -15,6 +15,8 @@ Everything is computed in float32 or wider, is a tensor on the inputs' device, n
 the device, and is finite with finite gradients on empty and on full masks.
 """
 
+from __future__ import annotations
+
 from typing import NamedTuple
 
 import torch

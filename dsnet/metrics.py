@@ -21,6 +21,8 @@ undefined ratio included, and the distance is the diagonal of the image, the lar
 is (as BraTS has it), so that means stay finite and no case drops out.
 """
 
+from __future__ import annotations
+
 import math
 import warnings
 from collections.abc import Sequence
@@ -28,6 +30,8 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+
+from dsnet.dependencies import needed
 
 THRESHOLD = 0.5
 Mask = np.ndarray | torch.Tensor
@@ -311,10 +315,6 @@ def _presence(x: torch.Tensor, y: torch.Tensor):
 
 
 def _monai():
-    try:
+    with needed("evaluate", "the surface distance"):
         import monai.metrics
-    except ImportError as error:
-        raise ImportError(
-            "surface distances are MONAI's: pip install 'dsnet[evaluate]' or pip install monai"
-        ) from error
     return monai.metrics

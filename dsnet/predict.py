@@ -15,6 +15,7 @@ from pathlib import Path
 
 from dsnet import devices
 from dsnet.console import above_zero, complain
+from dsnet.dependencies import needed
 
 DESCRIPTION = "Segment the marked lesions of whole slices with a trained network."
 EXAMPLES = """\
@@ -53,11 +54,13 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
-    import torch
-
     from dsnet.data.datasets.boxes import read_boxes
     from dsnet.data.datasets.deeplesion import find_image, read_annotations
-    from dsnet.inference.slices import in_folder, segment_files
+
+    with needed("train", "segmenting"):
+        import torch
+
+        from dsnet.inference.slices import in_folder, segment_files
 
     images, out = Path(options.images), Path(options.out)
     if not images.is_dir():
@@ -100,7 +103,8 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _export(options: argparse.Namespace) -> int:
-    from dsnet.models import export_onnx, export_program
+    with needed("export", "exporting"):
+        from dsnet.models import export_onnx, export_program
 
     file = Path(options.export)
     write = {".onnx": export_onnx, ".pt2": export_program}.get(file.suffix)

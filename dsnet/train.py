@@ -1,16 +1,20 @@
 """``python -m dsnet.train``: train DSNet or a rung of its ablation; see `dsnet.training.run`."""
 
+from __future__ import annotations
+
 import sys
 
 from dsnet.console import complain
+from dsnet.dependencies import needed
 from dsnet.devices import NoDevice
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command; returns its exit code."""
     try:
-        from dsnet.training.run import NotFinite, train
-        from dsnet.training.settings import parse
+        with needed("train", "training"):
+            from dsnet.training.run import NotFinite, train
+            from dsnet.training.settings import parse
     except ImportError as error:
         return complain("dsnet.train", error)
     settings = parse(argv)

@@ -4,18 +4,22 @@ Folders given by ``--images`` are searched for 16-bit PNG slices with HU + 32768
 8-bit ones are taken as windowed already. Without ``--images``: phantoms.
 """
 
+from __future__ import annotations
+
 import argparse
 import sys
 
 from dsnet import devices
 from dsnet.console import complain
+from dsnet.dependencies import needed
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command; returns its exit code."""
     options = _parser().parse_args(argv)
     try:
-        from dsnet.training.sr import SRSettings, train_sr
+        with needed("train", "training"):
+            from dsnet.training.sr import SRSettings, train_sr
 
         train_sr(SRSettings(**vars(options)))
     except (ValueError, OSError, ImportError, devices.NoDevice) as error:

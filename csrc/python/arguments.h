@@ -64,8 +64,7 @@ Array<T> image_argument(const py::object& value, const char* name, const char* k
                               shape_text(array));
     if (dtype.kind() == 'b') array = array.attr("view")("uint8");
     // Code that was compiled to vectors may fault on floats at odd addresses.
-    if (!is_aligned(array))
-        array = array.attr("copy")().cast<py::array>();
+    if (!is_aligned(array)) array = array.attr("copy")().cast<py::array>();
     return Array<T>::ensure(array);
 }
 
@@ -73,8 +72,8 @@ Array<T> image_argument(const py::object& value, const char* name, const char* k
 template <typename T>
 Array<T> plain_argument(const py::object& value, const char* name, const char* dtype) {
     if (!py::isinstance<Array<T>>(value) || !is_aligned(value))
-        throw py::type_error(std::string(name) + " must be a contiguous " + dtype +
-                             " array, got " + kind_text(value));
+        throw py::type_error(std::string(name) + " must be a contiguous " + dtype + " array, got " +
+                             kind_text(value));
     return py::reinterpret_borrow<Array<T>>(value);
 }
 

@@ -30,14 +30,13 @@ py::tuple cut_recist_binding(const py::object& image_value, const py::object& co
         thread_local CutWorkspace workspace;
         outcome = cut_recist(view(image), mark, network, workspace, found, evidence);
     }
-    return py::make_tuple(std::move(mask), std::move(log_odds),
-                          static_cast<int>(outcome.fallback), outcome.value);
+    return py::make_tuple(std::move(mask), std::move(log_odds), static_cast<int>(outcome.fallback),
+                          outcome.value);
 }
 
 py::tuple plan_cuts(const Array<double>& coordinates, py::ssize_t rows, py::ssize_t cols) {
     if (coordinates.ndim() != 2 || coordinates.shape(1) != 8)
-        throw py::value_error("coordinates must have shape [N, 8], got " +
-                              shape_text(coordinates));
+        throw py::value_error("coordinates must have shape [N, 8], got " + shape_text(coordinates));
     if (rows < 3 || cols < 3)
         throw py::value_error("rows and cols must be at least 3, got " + std::to_string(rows) +
                               " and " + std::to_string(cols));

@@ -16,9 +16,7 @@ namespace {
 #if DSNET_WITH_CUDA
 
 void* pointer(std::uintptr_t address) { return reinterpret_cast<void*>(address); }
-std::uintptr_t address(const void* pointer) {
-    return reinterpret_cast<std::uintptr_t>(pointer);
-}
+std::uintptr_t address(const void* pointer) { return reinterpret_cast<std::uintptr_t>(pointer); }
 
 // What owns something of a device.
 template <void* (*kMake)(), void (*kFree)(void*) noexcept>
@@ -65,8 +63,8 @@ std::size_t copied_bytes(const py::array& array, std::size_t room) {
         throw py::value_error("a copy's array must be C-contiguous");
     const auto bytes = static_cast<std::size_t>(array.nbytes());
     if (bytes > room)
-        throw py::value_error("a copy of " + std::to_string(bytes) +
-                              " bytes does not fit into " + std::to_string(room));
+        throw py::value_error("a copy of " + std::to_string(bytes) + " bytes does not fit into " +
+                              std::to_string(room));
     return bytes;
 }
 
@@ -135,13 +133,15 @@ const Morphology& morphology_named(const std::string& name) {
 void bind_device(py::module_& module) {
     using namespace pybind11::literals;
     module.def("cuda_device_count", &cuda::device_count,
-               "How many CUDA devices there are; RuntimeError says why there is none.");
+               "How many CUDA devices there are, int >= 1; RuntimeError says why there is none.");
     module.def(
         "cuda_device_of", [](std::uintptr_t at) { return cuda::device_of(pointer(at)); },
-        "address"_a, "The device whose memory an address is in, -1 for other memory.");
+        "address"_a, "The device, int, whose memory an address is in; -1 for other memory.");
     module.def("cuda_pinned_memory", &pinned_memory, "nbytes"_a, "device"_a,
-               "uint8 [nbytes], page-locked.");
-    py::class_<DeviceMemory>(module, "CudaMemory", "Memory of a device.")
+               "Page-locked memory, uint8 [nbytes]; OutOfDeviceMemory where there is no room.");
+    py::class_<DeviceMemory>(
+        module, "CudaMemory",
+        "So many bytes of a device's memory; OutOfDeviceMemory where there is no room.")
         .def(py::init<std::size_t, int>(), "nbytes"_a, "device"_a)
         .def_readonly("nbytes", &DeviceMemory::bytes)
         .def_readonly("device", &DeviceMemory::device)
@@ -150,16 +150,16 @@ void bind_device(py::module_& module) {
     py::class_<Stream>(module, "CudaStream", "A stream that does not wait for the default one.")
         .def(py::init<int>(), "device"_a)
         .def_readonly("device", &Stream::device)
-        .def_property_readonly("address",
-                               [](const Stream& self) { return address(self.handle); });
+        .def_property_readonly("address", [](const Stream& self) { return address(self.handle); });
     py::class_<Event>(module, "CudaEvent", "A point in a stream's work.")
         .def(py::init<int>(), "device"_a)
-        .def("record",
-             [](const Event& self, std::uintptr_t stream) {
-                 const cuda::DeviceScope scope(self.device);
-                 cuda::record(self.handle, pointer(stream));
-             },
-             "stream"_a)
+        .def(
+            "record",
+            [](const Event& self, std::uintptr_t stream) {
+                const cuda::DeviceScope scope(self.device);
+                cuda::record(self.handle, pointer(stream));
+            },
+            "stream"_a)
         .def("wait",
              [](const Event& self) {
                  py::gil_scoped_release release;
@@ -170,13 +170,14 @@ void bind_device(py::module_& module) {
             [](const Event& self, const Event& end) {
                 return 1e-3 * cuda::milliseconds_between(self.handle, end.handle);
             },
-            "end"_a, "Once the work before both is done.");
+            "end"_a, "Seconds of the device to another event, once the work before both is done.");
     module.def("cuda_copy_to_device", &copy_to_device, "target"_a, "source"_a, "stream"_a,
-               "Start copying an array to CudaMemory.");
-    module.def("cuda_copy_to_host", &copy_to_host, "target"_a, "source"_a, "stream"_a,
-               "Start copying CudaMemory to an array.");
+               "Start copying a contiguous array to CudaMemory; ValueError where it does not fit.");
+    module.def(
+        "cuda_copy_to_host", &copy_to_host, "target"_a, "source"_a, "stream"_a,
+        "Start copying CudaMemory to a contiguous array; ValueError where that is too large.");
     module.def("cuda_read", &read_device, "target"_a, "address"_a, "device"_a, "stream"_a,
-               "Copy device memory to an array, after the stream's work.");
+               "Copy device memory to a contiguous array, after the stream's work.");
 }
 
 void bind_work(py::module_& module) {
@@ -205,8 +206,7 @@ RuntimeError, OutOfDeviceMemory
                "rows"_a, "cols"_a, "device"_a,
                "Bytes for all images that a device works on at a time; int.");
     module.def("cuda_cut", &start<cuda::CutBatch, cuda::cut_cuda>, "batch"_a, "device"_a,
-               "stream"_a,
-               "Start the cuts of a CutBatch; the rest as in ``cuda_matting``.");
+               "stream"_a, "Start the cuts of a CutBatch; the rest as in ``cuda_matting``.");
     module.def(
         "cuda_morphology_workspace_bytes",
         [](const std::string& work, std::int32_t rows, std::int32_t cols, int device) {
@@ -234,9 +234,8 @@ RuntimeError, OutOfDeviceMemory
         },
         "count"_a, "rows"_a, "cols"_a, "at_a_time"_a, "device"_a,
         "Bytes for a batch of which so many share what shared memory cannot hold; int.");
-    module.def("cuda_trimap_from_raters",
-               &start<cuda::RatersBatch, cuda::trimap_from_raters_cuda>, "batch"_a, "device"_a,
-               "stream"_a,
+    module.def("cuda_trimap_from_raters", &start<cuda::RatersBatch, cuda::trimap_from_raters_cuda>,
+               "batch"_a, "device"_a, "stream"_a,
                "Start strategy 2's trimaps of a RatersBatch; the rest as in ``cuda_matting``.");
 }
 
@@ -250,7 +249,7 @@ int device_count() {
 
 void bind_device(py::module_& module) {
     module.def("cuda_device_count", &device_count,
-               "How many CUDA devices there are; RuntimeError says why there is none.");
+               "How many CUDA devices there are, int >= 1; RuntimeError says why there is none.");
 }
 
 void bind_work(py::module_&) {}
@@ -267,9 +266,9 @@ void bind_gpu(py::module_& module) {
         try {
             if (failure) std::rethrow_exception(failure);
         } catch (const cuda::CudaError& error) {
-            PyErr_SetString(error.code == cuda::kOutOfMemory ? out_of_memory.ptr()
-                                                             : PyExc_RuntimeError,
-                            error.what());
+            PyErr_SetString(
+                error.code == cuda::kOutOfMemory ? out_of_memory.ptr() : PyExc_RuntimeError,
+                error.what());
         }
     });
     bind_device(module);

@@ -1,5 +1,5 @@
-// Bindings of the batches that a GPU works on. Arrays come as objects that tell where they lie: they
-// are read by name, and checked.
+// Bindings of the batches that a GPU works on. Arrays come as objects that tell where they lie:
+// they are read by name, and checked.
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
@@ -71,21 +71,21 @@ CutHeld make_cut(const Shape& shape, const py::object& images, const py::object&
     return held;
 }
 
-MorphologyHeld make_morphology(const Shape& shape, const py::object& masks,
-                               const py::object& cores, const py::object& erosion,
-                               const py::object& dilation, const py::object& spacing,
-                               const py::object& out, const py::object& statuses,
-                               const py::object& workspace, bool packed) {
+MorphologyHeld make_morphology(const Shape& shape, const py::object& masks, const py::object& cores,
+                               const py::object& erosion, const py::object& dilation,
+                               const py::object& spacing, const py::object& out,
+                               const py::object& statuses, const py::object& workspace,
+                               bool packed) {
     MorphologyHeld held;
     cuda::MorphologyBatch& batch = held.batch;
     set_shape(batch, shape);
     if (packed) {
         const std::int64_t words = batch.count * batch.rows * ((batch.cols + 63) / 64);
-        batch.masks = held.take(masks, "masks", 8 * static_cast<std::size_t>(words),
-                                {"uint64", "int64"});
+        batch.masks =
+            held.take(masks, "masks", 8 * static_cast<std::size_t>(words), {"uint64", "int64"});
     } else {
-        batch.masks = held.take(masks, "masks", static_cast<std::size_t>(held.pixels()),
-                                {"bool", "uint8"});
+        batch.masks =
+            held.take(masks, "masks", static_cast<std::size_t>(held.pixels()), {"bool", "uint8"});
     }
     batch.packed = packed;
     held.take_if_given(batch.cores, cores, "cores", held.pixels(), {"bool", "uint8"});
@@ -106,9 +106,8 @@ RatersHeld make_raters(const std::array<std::int64_t, 4>& shape, const py::objec
     cuda::RatersBatch& batch = held.batch;
     set_shape(batch, {shape[0], shape[2], shape[3]});
     if (shape[1] < 1 || shape[1] > std::numeric_limits<std::int32_t>::max())
-        throw py::value_error(
-            "shape must be (N, R, H, W) with R, H, W >= 1, got " +
-            repr_text(py::make_tuple(shape[0], shape[1], shape[2], shape[3])));
+        throw py::value_error("shape must be (N, R, H, W) with R, H, W >= 1, got " +
+                              repr_text(py::make_tuple(shape[0], shape[1], shape[2], shape[3])));
     batch.raters = static_cast<std::int32_t>(shape[1]);
     held.take(batch.masks, masks, "masks", held.pixels() * batch.raters, {"bool", "uint8"});
     batch.erosion = margin_argument(erosion, "erosion");
@@ -123,7 +122,7 @@ RatersHeld make_raters(const std::array<std::int64_t, 4>& shape, const py::objec
 
 // What a batch holds, read by its name: addresses as numbers.
 template <typename Batch, typename T>
-void read(py::class_<Held<Batch>>& of, const char* name, T Batch::*field) {
+void read(py::class_<Held<Batch>>& of, const char* name, T Batch::* field) {
     of.def_property_readonly(name, [field](const Held<Batch>& self) {
         if constexpr (std::is_pointer_v<T>)
             return reinterpret_cast<std::uintptr_t>(self.batch.*field);

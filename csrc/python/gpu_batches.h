@@ -29,8 +29,9 @@ struct Held {
         for (const char* dtype : dtypes)
             wanted += (wanted.empty() ? "" : " or ") + std::string(dtype);
         if (!py::hasattr(value, "address") || !py::hasattr(value, "nbytes"))
-            throw py::type_error(std::string(name) + " must be device memory (address, nbytes) of " +
-                                 wanted + ", got " + kind_text(value));
+            throw py::type_error(std::string(name) +
+                                 " must be device memory (address, nbytes) of " + wanted +
+                                 ", got " + kind_text(value));
         if (py::hasattr(value, "dtype")) {
             const auto dtype = py::str(value.attr("dtype")).cast<std::string>();
             bool known = false;

@@ -84,8 +84,8 @@ Array<bool> erode_or_dilate(const py::object& mask_value, double radius, double 
 
 void bind_masks(py::module_& module) {
     using namespace pybind11::literals;
-    module.def("distance_squared", &distance_squared_binding, "mask"_a,
-               "row_spacing"_a = 1.0, "column_spacing"_a = 1.0,
+    module.def("distance_squared", &distance_squared_binding, "mask"_a, "row_spacing"_a = 1.0,
+               "column_spacing"_a = 1.0,
                R"(Squared Euclidean distance to the nearest pixel outside the mask.
 
 Parameters
@@ -143,9 +143,10 @@ ValueError
     If ``mask`` is not two-dimensional, ``radius`` is negative or not finite, a spacing is not
     positive and finite, or ``shape`` is another.)");
 
-    module.def("dilate", &erode_or_dilate<false>, "mask"_a, "radius"_a, "row_spacing"_a = 1.0,
-               "column_spacing"_a = 1.0, "shape"_a = "disc",
-               R"(Dilation of a mask: True where the element around a pixel holds a pixel of the mask.
+    module.def(
+        "dilate", &erode_or_dilate<false>, "mask"_a, "radius"_a, "row_spacing"_a = 1.0,
+        "column_spacing"_a = 1.0, "shape"_a = "disc",
+        R"(Dilation of a mask: True where the element around a pixel holds a pixel of the mask.
 
 Parameters, Returns and Raises are those of ``erode``.)");
 

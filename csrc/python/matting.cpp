@@ -34,8 +34,8 @@ bool is_solvable(Image<const float> image) {
 }
 
 py::object matting(const py::object& image_value, const py::object& trimap_value,
-                  const py::object& prior_value, double prior_weight, const std::string& solver,
-                  double epsilon, double rtol, int max_iterations) {
+                   const py::object& prior_value, double prior_weight, const std::string& solver,
+                   double epsilon, double rtol, int max_iterations) {
     const auto image = image_argument<float>(image_value, "image", "f", "float32");
     const auto trimap = image_argument<std::uint8_t>(trimap_value, "trimap", "u", "uint8");
     check_shape(trimap, image, "trimap", "image");
@@ -65,23 +65,22 @@ py::object matting(const py::object& image_value, const py::object& trimap_value
     bool usable = false;
     {
         py::gil_scoped_release release;
-        // One for each thread that ever asks, kept: a second call of the same size allocates nothing.
+        // One for each thread that ever asks, kept: a second call of the same size allocates
+        // nothing.
         thread_local MattingWorkspace workspace;
         usable = is_solvable(view(image));
         if (usable)
             outcome = solve_matting(view(image), view(trimap), toward, options, workspace, out);
     }
     if (!usable || !outcome.valid) return py::none();
-    return py::make_tuple(std::move(alpha), solver_name(outcome.preconditioner),
-                          outcome.iterations, outcome.residual, outcome.converged,
-                          outcome.unknowns);
+    return py::make_tuple(std::move(alpha), solver_name(outcome.preconditioner), outcome.iterations,
+                          outcome.residual, outcome.converged, outcome.unknowns);
 }
 
 py::tuple matting_batch(const py::object& images_value, const py::object& trimaps_value,
                         double rtol, int threads) {
     const auto images = batch_argument<float>(images_value, "images", "float32");
-    const auto trimaps =
-        batch_argument<std::uint8_t>(trimaps_value, "trimaps", "uint8", &images);
+    const auto trimaps = batch_argument<std::uint8_t>(trimaps_value, "trimaps", "uint8", &images);
     const py::ssize_t count = images.shape(0), rows = images.shape(1), cols = images.shape(2);
     if (rows < 3 || cols < 3)
         throw py::value_error("images must be at least 3 x 3, got shape " + shape_text(images));
@@ -104,8 +103,7 @@ py::tuple matting_batch(const py::object& images_value, const py::object& trimap
                 outcome = solve_matting(image, {split + at, rows, cols}, {nullptr, rows, cols},
                                         options, workspace.matting, {to + at, rows, cols});
             done[i] = outcome.converged;
-            if (!outcome.valid)
-                std::fill_n(to + at, size, std::numeric_limits<float>::quiet_NaN());
+            if (!outcome.valid) std::fill_n(to + at, size, std::numeric_limits<float>::quiet_NaN());
         });
     }
     return py::make_tuple(std::move(alphas), std::move(converged));
@@ -151,7 +149,14 @@ iterations : int
 residual : float
     ``||b - A x|| / ||b||``, computed anew from the solution.
 converged : bool
-unknowns : int)");
+unknowns : int
+
+Raises
+------
+TypeError
+    If an array has another dtype.
+ValueError
+    If the shapes differ, the image is smaller, or ``solver`` is another.)");
     module.def("matting_batch", &matting_batch, "images"_a, "trimaps"_a, "rtol"_a, "threads"_a,
                R"(Closed-form matting of a batch, each image to the bit as by ``matting``.
 

@@ -72,9 +72,9 @@ py::dict quality(const py::object& image_value, const py::object& alpha_value,
 void bind_quality(py::module_& module) {
     using namespace pybind11::literals;
     module.def("quality", &quality, "image"_a, "alpha"_a, "trimap"_a, py::kw_only(),
-               "mark"_a = py::none(), "reference"_a = py::none(),
-               "rater_agreement"_a = py::none(), "cut_worked"_a = py::none(),
-               "converged"_a = true, "residual"_a = 0.0, "rtol"_a = 1e-6,
+               "mark"_a = py::none(), "reference"_a = py::none(), "rater_agreement"_a = py::none(),
+               "cut_worked"_a = py::none(), "converged"_a = true, "residual"_a = 0.0,
+               "rtol"_a = 1e-6,
                R"(The scores of a label, by the names of ``dsnet.labeling.quality.QUALITY_SCORES``.
 
 Parameters

@@ -29,8 +29,8 @@ std::unique_ptr<Begun> begin_labels(const py::object& images, const Array<double
     auto staged = batch_argument<float>(staged_value, "staged", "float32");
     const py::ssize_t count = staged.shape(0), rows = staged.shape(1), cols = staged.shape(2);
     const py::ssize_t words = (cols + 63) / 64;
-    auto plans = shaped_argument<std::uint8_t>(
-        plans_value, "plans", "uint8", {count, static_cast<py::ssize_t>(sizeof(CutPlan))});
+    auto plans = shaped_argument<std::uint8_t>(plans_value, "plans", "uint8",
+                                               {count, static_cast<py::ssize_t>(sizeof(CutPlan))});
     auto seeds =
         shaped_argument<std::uint64_t>(seeds_value, "seeds", "uint64", {count, rows, words});
     require_writable(staged, "staged");
@@ -46,8 +46,7 @@ std::unique_ptr<Begun> begin_labels(const py::object& images, const Array<double
     std::vector<const float*> sources;
     if (py::isinstance<Array<float>>(images)) {
         kept.push_back(batch_argument<float>(images, "images", "float32", &staged));
-        for (py::ssize_t i = 0; i < count; ++i)
-            sources.push_back(kept[0].data() + i * rows * cols);
+        for (py::ssize_t i = 0; i < count; ++i) sources.push_back(kept[0].data() + i * rows * cols);
     } else {
         for (py::ssize_t i = 0; i < count; ++i) {
             kept.push_back(image_argument<float>(images[py::int_(i)], "images", "f", "float32"));
@@ -85,16 +84,14 @@ std::unique_ptr<Begun> begin_labels(const py::object& images, const Array<double
     return begun;
 }
 
-py::tuple finish_labels(Begun& begun, const py::object& images_value,
-                        const py::object& masks_value, const py::object& trimaps_value,
-                        const py::object& alphas_value, const py::object& cuts_value,
-                        const py::object& results_value, const EdgeNetwork& network,
-                        double prior_weight, double rtol,
+py::tuple finish_labels(Begun& begun, const py::object& images_value, const py::object& masks_value,
+                        const py::object& trimaps_value, const py::object& alphas_value,
+                        const py::object& cuts_value, const py::object& results_value,
+                        const EdgeNetwork& network, double prior_weight, double rtol,
                         const std::pair<double, double>& seconds, int threads) {
     const auto images = batch_argument<float>(images_value, "images", "float32");
     const auto masks = batch_argument<std::uint8_t>(masks_value, "masks", "uint8", &images);
-    const auto trimaps =
-        batch_argument<std::uint8_t>(trimaps_value, "trimaps", "uint8", &images);
+    const auto trimaps = batch_argument<std::uint8_t>(trimaps_value, "trimaps", "uint8", &images);
     const auto alphas = batch_argument<float>(alphas_value, "alphas", "float32", &images);
     const py::ssize_t count = images.shape(0), rows = images.shape(1), cols = images.shape(2);
     if (static_cast<py::ssize_t>(begun.outcomes.size()) != count)

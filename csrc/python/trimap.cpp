@@ -35,9 +35,8 @@ Array<std::uint8_t> split_trimap_binding(const py::object& mask_value, double er
 
 Array<std::uint8_t> trimap_from_mask_binding(const py::object& mask_value,
                                              const py::object& erosion_value,
-                                             const py::object& dilation_value,
-                                             double row_spacing, double column_spacing,
-                                             const py::object& core_value) {
+                                             const py::object& dilation_value, double row_spacing,
+                                             double column_spacing, const py::object& core_value) {
     const auto mask = mask_argument(mask_value);
     const Spacing spacing = spacing_argument(row_spacing, column_spacing);
     const double erosion = margin_argument(erosion_value, "erosion");
@@ -154,8 +153,8 @@ TypeError
 ValueError
     If a mask is not two-dimensional, the shapes differ, a margin is negative or not finite, or a
     spacing is not positive and finite.)");
-    module.def("trimap_batch", &trimap_batch, "masks"_a, "erosion"_a, "dilation"_a,
-               "row_spacing"_a, "column_spacing"_a, "threads"_a,
+    module.def("trimap_batch", &trimap_batch, "masks"_a, "erosion"_a, "dilation"_a, "row_spacing"_a,
+               "column_spacing"_a, "threads"_a,
                R"(Strategy 1's trimaps of a batch of masks, each as by trimap_from_mask.
 
 Parameters

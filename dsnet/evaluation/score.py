@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from dsnet.dependencies import needed
 from dsnet.devices import torch_device
 from dsnet.evaluation.runs import OF_A_FOLD, PARTS, Run, cases_of, find_run, name_of_folds
 from dsnet.metrics import evaluate_cases
@@ -137,10 +138,13 @@ def evaluate(
         if not folds and members:
             raise ValueError(f"{run.model} is given twice")
         members.append(run)
-    # Everything that can be wrong with the runs is told before the first network works.
+    # Everything that can be wrong is told before the first network works.
     plans = [_plan(members, data, part, complete) for members in groups.values()]
     loaded: dict[tuple, DeviceDataset] = {}
     chosen = [[cases_of(run, data, part, loaded) for run in members] for members, *_ in plans]
+    if surface:
+        with needed("evaluate", "the surface distance"):
+            import monai.metrics  # noqa: F401
     rows = []
     for (members, name, notes), each in zip(plans, chosen, strict=True):
         found = []

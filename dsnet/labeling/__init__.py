@@ -1,5 +1,7 @@
 """From RECIST marks, masks and raters to soft masks. Never imports torch."""
 
+from __future__ import annotations
+
 from dsnet.labeling.constants import BACKGROUND, FOREGROUND, UNKNOWN
 from dsnet.labeling.mask_batch import label_mask_batch, label_raters_batch
 from dsnet.labeling.matting.closed_form import TIGHT_RTOL, MattingInfo, closed_form_matting

@@ -111,8 +111,8 @@ class RecistMark:
     def center(self) -> np.ndarray:
         """float64 [2], `(x, y)`: half way along both axes, measured along each axis."""
         along, across = self.directions
-        return along * (self.long_axis.mean(0) @ along) + across * (
-            self.short_axis.mean(0) @ across
+        return along * dot(self.long_axis.mean(0), along) + across * dot(
+            self.short_axis.mean(0), across
         )
 
     @property
@@ -146,7 +146,8 @@ class RecistMark:
         x, y = _grid(shape)
         offset_x, offset_y = x - self.center[0], y - self.center[1]
         half_along = max(self.long_diameter, 1.0) / 2 * scale
-        half_across = max(abs((self.short_axis[1] - self.short_axis[0]) @ across), 1.0) / 2 * scale
+        drawn = self.short_axis[1] - self.short_axis[0]
+        half_across = max(abs(dot(drawn, across)), 1.0) / 2 * scale
         u = (offset_x * along[0] + offset_y * along[1]) / half_along
         v = (offset_x * across[0] + offset_y * across[1]) / half_across
         return u * u + v * v <= 1.0
@@ -198,7 +199,7 @@ class RecistMark:
             if not self._axes_cross():
                 found.append(PROBLEMS[2])
             along, _ = self.directions
-            slope = abs((self.short_axis[1] - self.short_axis[0]) @ along) / self.short_diameter
+            slope = abs(dot(self.short_axis[1] - self.short_axis[0], along)) / self.short_diameter
             if slope > 0.5:
                 found.append(PROBLEMS[3])
         if shape is not None:
@@ -317,7 +318,7 @@ def recist_from_mask(mask: np.ndarray, *, perpendicular: float = 0.05) -> Recist
     best, i, j, k, m = -1.0, 0, 0, 0, 0
     for first, second in np.argwhere(np.triu(length >= length.max() - 1e-9, 1)):
         direction = difference[first, second] / length[first, second]
-        slope = np.abs(difference @ direction)
+        slope = np.abs(dot(difference, direction))
         upright = np.where(slope <= perpendicular * length, length, 0.0)
         at = np.unravel_index(np.argmax(upright), upright.shape)
         if upright[at] > best:
@@ -332,6 +333,15 @@ def recist_from_mask(mask: np.ndarray, *, perpendicular: float = 0.05) -> Recist
     long_axis = points[[i, j]] + 0.5 * np.array([-along, along])
     short_axis = short + 0.5 * np.array([-across, across])
     return RecistMark.from_coordinates(np.concatenate([long_axis, short_axis]).ravel())
+
+
+def dot(points: np.ndarray, direction: np.ndarray) -> np.ndarray:
+    """How far `points` [..., 2] lie along `direction` [2].
+
+    Not by BLAS: some processors' kernels fuse product and sum, and a pixel that lies on an
+    ellipse's very edge would be in or out by the machine.
+    """
+    return points[..., 0] * direction[0] + points[..., 1] * direction[1]
 
 
 def _length(axis: np.ndarray) -> float:

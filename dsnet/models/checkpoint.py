@@ -9,6 +9,8 @@ Public
 ``state_of(model) -> dict``: its state without the wrappers' prefixes
 """
 
+from __future__ import annotations
+
 import os
 from dataclasses import asdict
 from pathlib import Path

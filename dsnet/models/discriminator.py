@@ -10,6 +10,8 @@ are not stated; they are those of the PixelGAN in pix2pix (Isola et al. 2017, ap
 1x1 convolutions to 64, to 128 with batch norm, to 1, leaky ReLU 0.2 between.
 """
 
+from __future__ import annotations
+
 import torch
 import torch.nn.functional as F
 from torch import nn

@@ -20,6 +20,8 @@ backbone work (256x256 for a 64x64 crop). All variants, the plain U-Net included
 grid, so that their masks and figures compare. `grid.to_output_grid` brings a label there.
 """
 
+from __future__ import annotations
+
 import math
 from dataclasses import dataclass, fields, replace
 from typing import NamedTuple
@@ -158,7 +160,7 @@ class DSNet(nn.Module):
         logit = math.log(FOREGROUND_PRIOR / (1 - FOREGROUND_PRIOR))
         nn.init.constant_(self.network.head.bias, logit)
 
-    def train(self, mode: bool = True) -> "DSNet":
+    def train(self, mode: bool = True) -> DSNet:
         """As in `torch.nn.Module.train`; the frozen teacher stays in evaluation mode."""
         super().train(mode)
         if self.teacher is not None:

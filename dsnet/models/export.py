@@ -7,14 +7,16 @@ Public
 Both take an image [N, 1, *size], any N, and give the soft mask; the height and width are fixed.
 """
 
+from __future__ import annotations
+
 import copy
 import os
-from importlib.util import find_spec
 from pathlib import Path
 
 import torch
 from torch import nn
 
+from dsnet.dependencies import needed
 from dsnet.files import write_atomically
 from dsnet.models.checkpoint import unwrap
 
@@ -68,11 +70,11 @@ def export_onnx(
     Raises
     ------
     ImportError
-        If onnx or onnxscript is missing.
+        If the extra `export` is not installed.
     """
-    missing = [name for name in ("onnx", "onnxscript") if find_spec(name) is None]
-    if missing:
-        raise ImportError(f"export_onnx needs {' and '.join(missing)}: pip install 'dsnet[export]'")
+    with needed("export", "export_onnx"):
+        import onnx  # noqa: F401
+        import onnxscript  # noqa: F401
     inner, image = _prepare(model, size)
     outputs = ["image_4x", "features"] if hasattr(inner, "upsample") else ["mask"]
 

@@ -8,6 +8,8 @@ u_scale, u_shift, v_scale, v_shift, negative_slope)``
 ``fold_batch_norm(norm, x) -> (scale, shift)``
 """
 
+from __future__ import annotations
+
 import torch
 from torch import nn
 

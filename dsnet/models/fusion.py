@@ -12,6 +12,8 @@ the leaky ReLU; 0.2 is SRGAN's and pix2pix's. It does not state the reduction of
 connected layers either; 16 with a floor of 32 is SKNet's.
 """
 
+from __future__ import annotations
+
 import torch
 from torch import nn
 

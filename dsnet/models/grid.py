@@ -12,6 +12,8 @@ Pixels are areas throughout (``align_corners=False``): fine pixel centres lie at
 not how; bicubic is what SRGAN compares with.
 """
 
+from __future__ import annotations
+
 import numpy as np
 import torch
 import torch.nn.functional as F

@@ -10,6 +10,8 @@ They are not part of this package: without them train with `dsnet.losses.sr_pixe
 a complete loss.
 """
 
+from __future__ import annotations
+
 import os
 from pathlib import Path
 
@@ -69,7 +71,7 @@ class PerceptualLoss(nn.Module):
         self.register_buffer("std", torch.tensor(STD)[:, None, None], persistent=False)
         self.requires_grad_(False).eval()
 
-    def train(self, mode: bool = True) -> "PerceptualLoss":
+    def train(self, mode: bool = True) -> PerceptualLoss:
         """Stays in evaluation mode."""
         return super().train(False)
 

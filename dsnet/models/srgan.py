@@ -12,6 +12,8 @@ Network", CVPR 2017, figure 4. CT slices are grey, so both take one channel by d
 The losses are in `dsnet.losses` and `dsnet.models.perceptual`.
 """
 
+from __future__ import annotations
+
 from itertools import pairwise
 from typing import NamedTuple
 

@@ -13,6 +13,8 @@ head, all from the classic U-Net (Ronneberger et al. 2015) on which it says it i
 convolution with batch norm on the shortcut where channels change, from ResNet (He et al. 2016).
 """
 
+from __future__ import annotations
+
 from itertools import pairwise
 
 import torch

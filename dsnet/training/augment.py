@@ -15,6 +15,8 @@ once: the same on any device, and nothing to store for a resumed run. The paper 
 augmentation for its lung data.
 """
 
+from __future__ import annotations
+
 import math
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -81,10 +83,10 @@ class Draws(NamedTuple):
     noise: torch.Tensor  # [N] float32, standard deviation
     seed: torch.Tensor  # [N] int64, of the noise
 
-    def to(self, device: torch.device | str) -> "Draws":
+    def to(self, device: torch.device | str) -> Draws:
         return Draws(*(t.to(device, non_blocking=True) for t in self))
 
-    def part(self, index) -> "Draws":
+    def part(self, index) -> Draws:
         """Those of some samples."""
         return Draws(*(t[index] for t in self))
 

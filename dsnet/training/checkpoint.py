@@ -11,6 +11,8 @@ torch's random states, and where the training is. The order of the data and its 
 follow from seed and epoch (`dataset`, `augment`), the learning rate from the step, and need none.
 """
 
+from __future__ import annotations
+
 import os
 from pathlib import Path
 

@@ -15,6 +15,8 @@ Public
 disk or copied to the device after the start.
 """
 
+from __future__ import annotations
+
 import hashlib
 import os
 import re
@@ -71,7 +73,7 @@ class DeviceDataset:
         device: torch.device | str = "cpu",
         size: int | None = None,
         min_quality: float | None = None,
-    ) -> "DeviceDataset":
+    ) -> DeviceDataset:
         """All rows of status "ok".
 
         Parameters
@@ -120,7 +122,7 @@ class DeviceDataset:
     @classmethod
     def phantoms(
         cls, count: int = 64, size: int = 64, seed: int = 0, device: torch.device | str = "cpu"
-    ) -> "DeviceDataset":
+    ) -> DeviceDataset:
         """Synthetic nodules, each a patient of its own; same arguments, same bits.
 
         Raises
@@ -139,7 +141,7 @@ class DeviceDataset:
     def __len__(self) -> int:
         return len(self.keys)
 
-    def to(self, device: torch.device | str) -> "DeviceDataset":
+    def to(self, device: torch.device | str) -> DeviceDataset:
         """The same on another device."""
         tensors = (t.to(device) for t in (self.image, self.soft, self.binary))
         return DeviceDataset(*tensors, self.keys, self.patients)
@@ -151,7 +153,7 @@ class DeviceDataset:
             digest.update(tensor.cpu().contiguous().numpy().data)
         return digest.hexdigest()
 
-    def subset(self, indices: Sequence[int]) -> "DeviceDataset":
+    def subset(self, indices: Sequence[int]) -> DeviceDataset:
         """A copy of the cases at `indices`."""
         index = torch.as_tensor(list(indices), dtype=torch.long, device=self.image.device)
         tensors = (t[index] for t in (self.image, self.soft, self.binary))

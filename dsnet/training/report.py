@@ -7,11 +7,14 @@ Public
 ``Table(path, done)``: a CSV; ``.write(step, values)``, ``.close()``
 """
 
+from __future__ import annotations
+
 import csv
 import os
 from pathlib import Path
 
 from dsnet.console import Bar, Rate
+from dsnet.dependencies import MissingDependency, needed
 from dsnet.files import write_text
 
 
@@ -33,11 +36,12 @@ class Log:
         for name in ("log", "validation"):
             self._tables[name] = Table(folder / f"{name}.csv", done)
         try:
-            from torch.utils.tensorboard import SummaryWriter
+            with needed("train", "the TensorBoard log"):
+                from torch.utils.tensorboard import SummaryWriter
 
             self._board = SummaryWriter(os.fspath(folder / "tensorboard"), purge_step=done)
-        except ImportError:
-            print("TensorBoard is not installed; losses go to log.csv (pip install tensorboard)")
+        except MissingDependency as error:
+            print(f"{error}; losses go to log.csv")
         self._bar.start()
         self._bar.show("training", done, total_steps)
 

@@ -11,6 +11,8 @@ folder ``settings.out``: ``best.pt`` and ``last.pt`` (`dsnet.models.load_model` 
 ``panel.png``. Without ``data`` it trains on phantoms.
 """
 
+from __future__ import annotations
+
 import os
 import sys
 import time

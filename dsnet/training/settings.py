@@ -8,6 +8,8 @@ Public
 ``write(path, settings)``, ``read(path) -> dict``
 """
 
+from __future__ import annotations
+
 import argparse
 import json
 from dataclasses import MISSING, asdict, dataclass, field, fields

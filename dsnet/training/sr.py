@@ -14,6 +14,8 @@ Beside the teacher ``NAME.pt``: ``NAME.json`` has the settings, who was held out
 figures, ``NAME.csv`` the losses, ``NAME.checkpoint.pt`` what ``resume`` goes on with.
 """
 
+from __future__ import annotations
+
 import math
 from dataclasses import asdict, dataclass, field
 from pathlib import Path

@@ -8,6 +8,8 @@ Public
 ``shrink(image)``: a quarter of the sides; ``patches(low, high, count, side, generator)``
 """
 
+from __future__ import annotations
+
 import hashlib
 import os
 from collections import Counter

@@ -20,6 +20,8 @@ pass serve both: pix2pix too shows its discriminator the prediction that was mad
 moved. The paper says "trained alternately" only.
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from contextlib import nullcontext
 from typing import NamedTuple

@@ -82,8 +82,9 @@ py::dict rasterise_recist(const py::object& coordinates, py::ssize_t rows, py::s
 
 void bind_core(py::module_& module) {
     using namespace pybind11::literals;
-    module.def("fill_holes", &fill_holes_binding, "mask"_a,
-               R"(The mask, bool [H, W], with its holes: what is not 4-connected to the image's border.
+    module.def(
+        "fill_holes", &fill_holes_binding, "mask"_a,
+        R"(The mask, bool [H, W], with its holes: what is not 4-connected to the image's border.
 
 Raises TypeError if ``mask`` is not an array of bool or uint8, ValueError if it is not
 two-dimensional.)");

@@ -18,11 +18,10 @@ py::tuple cut_block(const py::object& images_value, const py::object& plans_valu
                     const py::object& seeds_value, const EdgeNetwork& network, bool backwards) {
     const auto images = batch_argument<float>(images_value, "images", "float32");
     const py::ssize_t count = images.shape(0), rows = images.shape(1), cols = images.shape(2);
-    const auto plans =
-        shaped_argument<std::uint8_t>(plans_value, "plans", "uint8",
-                              {count, static_cast<py::ssize_t>(sizeof(CutPlan))});
+    const auto plans = shaped_argument<std::uint8_t>(
+        plans_value, "plans", "uint8", {count, static_cast<py::ssize_t>(sizeof(CutPlan))});
     const auto seeds = shaped_argument<std::uint64_t>(seeds_value, "seeds", "uint64",
-                                              {count, rows, (cols + 63) / 64});
+                                                      {count, rows, (cols + 63) / 64});
     Array<std::uint8_t> masks({count, rows, cols}), trimaps({count, rows, cols});
     Array<float> priors({count, rows, cols});
     // Its dtype is registered once in a process, by dsnet._C.

@@ -15,7 +15,8 @@ void bind_matting(py::module_& module);
 
 PYBIND11_MODULE(dsnet_emulation, module) {
     module.doc() =
-        "What only tests and benches of dsnet call: the GPU's blocks run by the CPU, a thread at a\n"
+        "What only tests and benches of dsnet call: the GPU's blocks run by the CPU, a thread at "
+        "a\n"
         "time, and parts of the core that the product reaches inside other work alone.";
     // dsnet._C has such a class too.
     dsnet::bind_edge_network(module, dsnet::py::module_local());

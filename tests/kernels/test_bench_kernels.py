@@ -10,7 +10,9 @@ import torch
 
 ROOT = Path(__file__).parents[2]
 # Not through sys.path: the root would put its source folder `dsnet` before the installed one.
-spec = importlib.util.spec_from_file_location("bench_kernels", ROOT / "bench" / "kernels.py")
+spec = importlib.util.spec_from_file_location(
+    "bench_kernels", ROOT / "bench" / "speed" / "kernels.py"
+)
 bench = importlib.util.module_from_spec(spec)
 sys.modules[spec.name] = bench
 spec.loader.exec_module(bench)

@@ -18,7 +18,7 @@ def image(*shape, seed=1):
 
 def modules_of(package):
     """The modules of the package under test, whose operations run kernels."""
-    return sys.modules[package.__name__ + ".modules"]
+    return sys.modules[package.__name__ + ".cbam.module"]
 
 
 def test_cbam_has_the_authors_parameters():

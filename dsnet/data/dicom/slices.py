@@ -6,6 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
+from dsnet.dependencies import needed
+
 
 def read_dicom_slice(path: str | Path) -> tuple[np.ndarray, tuple[float, float] | None]:
     """HU and spacing of a single-frame CT file.
@@ -25,10 +27,8 @@ def read_dicom_slice(path: str | Path) -> tuple[np.ndarray, tuple[float, float] 
     ImportError
         When pydicom is not installed.
     """
-    try:
+    with needed("dicom", "reading DICOM"):
         import pydicom
-    except ImportError as error:
-        raise ImportError("reading DICOM needs pydicom: pip install 'dsnet[dicom]'") from error
     try:
         data = pydicom.dcmread(path)
         pixels = data.pixel_array

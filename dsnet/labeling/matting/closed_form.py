@@ -17,7 +17,7 @@ from dsnet.labeling.matting.laplacian import check_image, check_window, matting_
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
-SOLVERS = ("auto", "native", "jacobi", "amg", "banded", "direct")
+SOLVERS = ("auto", "native", "amg", "jacobi", "banded", "direct")
 # Relative residuals. The native solver's default leaves alpha within 1e-3 of the exact solve
 # everywhere and 1e-4 on average; TIGHT_RTOL brings it to 1e-6.
 DEFAULT_RTOL = 3e-6

@@ -8,7 +8,7 @@ import numpy as np
 from scipy import ndimage
 
 from dsnet.labeling.edge_model import LEAST_CONTRAST, network_layers
-from dsnet.labeling.recist import RecistMark
+from dsnet.labeling.recist import RecistMark, dot
 
 
 @dataclass(frozen=True)
@@ -59,10 +59,10 @@ def edge_features(
     along, across = mark.directions
 
     # The curve: quarter ellipses around the axes' crossing, one for each pair of half axes.
-    u = x * along[0] + y * along[1] - mark.short_axis.mean(0) @ along
-    v = x * across[0] + y * across[1] - mark.long_axis.mean(0) @ across
-    half_u = _half_axes(mark.long_axis @ along - mark.short_axis.mean(0) @ along, u)
-    half_v = _half_axes(mark.short_axis @ across - mark.long_axis.mean(0) @ across, v)
+    u = x * along[0] + y * along[1] - dot(mark.short_axis.mean(0), along)
+    v = x * across[0] + y * across[1] - dot(mark.long_axis.mean(0), across)
+    half_u = _half_axes(dot(mark.long_axis, along) - dot(mark.short_axis.mean(0), along), u)
+    half_v = _half_axes(dot(mark.short_axis, across) - dot(mark.long_axis.mean(0), across), v)
     radius = np.hypot(u, v)
     outside_curve, share = _outside(u, v, half_u, half_v, short)
     centre_u = (x - mark.center[0]) * along[0] + (y - mark.center[1]) * along[1]

@@ -8,7 +8,7 @@ from scipy import ndimage
 from dsnet import _C
 from dsnet.labeling.constants import FOREGROUND, UNKNOWN
 from dsnet.labeling.quality import dice, rater_agreement
-from dsnet.labeling.recist import RecistMark
+from dsnet.labeling.recist import RecistMark, dot
 
 _RING = 3.0
 
@@ -63,7 +63,7 @@ def _axes_agreement(binary: np.ndarray, mark: RecistMark) -> float:
         reach = 0.5 * np.abs(direction).max()
         extent = column * direction[0] + row * direction[1]
         found = float(extent.max() - extent.min()) + 2 * reach
-        drawn = max(float(abs((axis[1] - axis[0]) @ direction)), 1.0)
+        drawn = max(float(abs(dot(axis[1] - axis[0], direction))), 1.0)
         ratios.append(min(found, drawn) / max(found, drawn))
     return float(np.mean(ratios))
 

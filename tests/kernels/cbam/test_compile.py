@@ -5,10 +5,10 @@ import sys
 
 import pytest
 import torch
-from test_cbam import KINDS, gradient_for, make_inputs
 from torch._dynamo.testing import CompileCounterWithBackend
 
 from compare import relative_rms, run
+from operations import CBAM_KINDS, cbam_inputs, gradient_for
 
 
 def operators(ops):
@@ -43,7 +43,7 @@ def test_opcheck_strides(ops, device, layout):
     """The fakes' shapes, dtypes and strides are those of the operators, for every layout."""
     forward, backward = operators(ops)
     x = STRIDES[layout](torch.randn(3, 6, 5, 5, device=device))
-    inputs = make_inputs(x.shape, device=device, residual=True)
+    inputs = cbam_inputs(x.shape, device=device, residual=True)
     inputs["x"] = x
     arguments = operator_arguments(inputs)
     torch.library.opcheck(forward, arguments, test_utils="test_faketensor")
@@ -58,7 +58,7 @@ def test_opcheck_strides(ops, device, layout):
 
 @pytest.mark.parametrize("kind", ["plain", "all"])
 def test_opcheck(ops, device, kind):
-    inputs = make_inputs((2, 4, 3, 4), device=device, **KINDS[kind])
+    inputs = cbam_inputs((2, 4, 3, 4), device=device, **CBAM_KINDS[kind])
     for value in inputs.values():
         if isinstance(value, torch.Tensor):
             value.requires_grad_()
@@ -74,8 +74,8 @@ def test_one_graph_for_all_batches(ops, device, kind, channels_last):
     counter = CompileCounterWithBackend("aot_eager")
     compiled = torch.compile(ops.cbam, fullgraph=True, backend=counter)
     for batch in (2, 3, 5):
-        inputs = make_inputs(
-            (batch, 8, 4, 5), channels_last=channels_last, device=device, **KINDS[kind]
+        inputs = cbam_inputs(
+            (batch, 8, 4, 5), channels_last=channels_last, device=device, **CBAM_KINDS[kind]
         )
         got, want = (run(f, inputs, gradient_for(inputs)) for f in (compiled, ops.cbam))
         for name, value in want.items():
@@ -86,14 +86,14 @@ def test_one_graph_for_all_batches(ops, device, kind, channels_last):
 
 def test_reference_compiles(ops):
     torch._dynamo.reset()
-    inputs = make_inputs(norm=True, residual=True, dtype=torch.float64)
+    inputs = cbam_inputs(norm=True, residual=True, dtype=torch.float64)
     compiled = torch.compile(ops.cbam, fullgraph=True, backend="aot_eager")
     assert relative_rms(compiled(**inputs), ops.cbam_reference(**inputs)) < 1e-12
 
 
 def test_autocast_changes_nothing(ops, device):
     """Sums and products are float32 anyway: the result keeps x's dtype and value."""
-    inputs = make_inputs(dtype=torch.bfloat16, residual=True, device=device)
+    inputs = cbam_inputs(dtype=torch.bfloat16, residual=True, device=device)
     want = ops.cbam(**inputs)
     with torch.autocast(device, torch.bfloat16):
         assert torch.equal(ops.cbam(**inputs), want)
@@ -106,7 +106,7 @@ def test_fake_gpu_tensors(ops):
     """For a GPU that is not there: one operator forward, one backward, on that device."""
     from torch._subclasses.fake_tensor import FakeTensorMode
 
-    inputs = make_inputs((2, 8, 4, 5), dtype=torch.bfloat16, channels_last=True, residual=True)
+    inputs = cbam_inputs((2, 8, 4, 5), dtype=torch.bfloat16, channels_last=True, residual=True)
     called = []
 
     class Calls(torch.utils._python_dispatch.TorchDispatchMode):

@@ -5,25 +5,14 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from test_cbam import gradient_for, make_inputs
 
 from compare import relative_rms, run
-
-STRIDED = {
-    "batch step": lambda x: x.repeat(2, 1, 1, 1)[::2],
-    "channel slice": lambda x: torch.cat([x, x], 1)[:, x.shape[1] :],
-    "cropped": lambda x: torch.nn.functional.pad(x, (1, 2, 1, 1))[:, :, 1:-1, 1:-2],
-    "transposed": lambda x: x.transpose(2, 3).contiguous().transpose(2, 3),
-    "channels_last slice": lambda x: torch.cat([x, x], 1).contiguous(
-        memory_format=torch.channels_last
-    )[:, : x.shape[1]],
-    "expanded": lambda x: x[:1].expand(x.shape),
-}
+from operations import LAYOUTS_BEYOND_32_BITS, STRIDED, cbam_inputs, gradient_for
 
 
 @pytest.mark.parametrize("layout", STRIDED)
 def test_strided_inputs_and_gradients(ops, device, layout):
-    inputs = make_inputs(norm=True, residual=True, device=device)
+    inputs = cbam_inputs(norm=True, residual=True, device=device)
     expected = {}
     for where in ("x", "gradient", "residual"):
         given = dict(inputs)
@@ -51,7 +40,7 @@ def test_the_fast_layouts_are_not_copied(launch, device):
 
 
 def test_expanded_gradient(ops, device):
-    inputs = make_inputs(device=device)
+    inputs = cbam_inputs(device=device)
     x = inputs["x"].requires_grad_()
     ops.cbam(**inputs).sum().backward()
     got, x.grad = x.grad, None
@@ -60,15 +49,15 @@ def test_expanded_gradient(ops, device):
 
 
 def test_output_has_the_input_memory_format(ops, device):
-    inputs = make_inputs(channels_last=True, device=device)
+    inputs = cbam_inputs(channels_last=True, device=device)
     assert ops.cbam(**inputs).is_contiguous(memory_format=torch.channels_last)
-    inputs = make_inputs(device=device)
+    inputs = cbam_inputs(device=device)
     assert ops.cbam(**inputs).is_contiguous()
 
 
 def test_parameters_with_gaps(ops, device):
     """Every parameter as a slice of something larger; scale and shift also expanded."""
-    inputs = make_inputs(norm=True, prologue=True, device=device)
+    inputs = cbam_inputs(norm=True, prologue=True, device=device)
     gradient = gradient_for(inputs)
     want = run(ops.cbam_reference, inputs, gradient)
     gaps = {
@@ -87,7 +76,7 @@ def test_parameters_with_gaps(ops, device):
 
 def test_residual_of_another_dtype(ops, device):
     """A narrow residual does not narrow the gradients that pass it by."""
-    inputs = make_inputs(residual=True, device=device)
+    inputs = cbam_inputs(residual=True, device=device)
     inputs["residual"] = inputs["residual"].bfloat16()
     gradient = gradient_for(inputs)
     got, want = (run(f, inputs, gradient) for f in (ops.cbam, ops.cbam_reference))
@@ -105,15 +94,6 @@ def test_what_is_too_large_goes_to_the_reference(launch, device):
     assert not launch.runs_kernels(one.double().expand(1, 2, 3, 3))
 
 
-HUGE = 2**30 + 16
-LAYOUTS_BEYOND_32_BITS = {
-    "samples": ((3, 4, 5, 8), (HUGE, 40, 8, 1)),
-    "channels": ((1, 4, 5, 8), (HUGE, HUGE, 8, 1)),
-    "samples, 64-bit stride": ((2, 4, 5, 8), (2**31 + 64, 40, 8, 1)),
-    "samples, channels last": ((3, 4, 5, 8), (HUGE, 1, 32, 4)),
-}
-
-
 @pytest.mark.parametrize("layout", LAYOUTS_BEYOND_32_BITS)
 def test_offsets_beyond_32_bits(ops, launch, device, layout, tmp_path):
     """Views whose last element lies past 2^31 elements, of a file that is mostly a hole."""
@@ -124,7 +104,7 @@ def test_offsets_beyond_32_bits(ops, launch, device, layout, tmp_path):
     assert size > 2**31
     file = np.memmap(tmp_path / "holes", np.float16, "w+", shape=(2 * size,))
     memory = torch.from_numpy(file)
-    inputs = make_inputs(shape, dtype=torch.float16, residual=True, prologue=True)
+    inputs = cbam_inputs(shape, dtype=torch.float16, residual=True, prologue=True)
     gradient = gradient_for(inputs)
     got_inputs = dict(inputs)
     got_inputs["x"] = torch.as_strided(memory, shape, stride).copy_(inputs["x"])
@@ -148,7 +128,7 @@ def test_any_shape_any_options(ops, launch, device, data):
     shape = integer(1, 3), integer(1, 40), integer(1, 12), integer(1, 12)
     channels_last = flag()
     norm = flag() and shape[0] * shape[2] * shape[3] > 1
-    inputs = make_inputs(
+    inputs = cbam_inputs(
         shape, channels_last=channels_last, device=device, norm=norm, training=flag(),
         residual=flag(), prologue=flag(), bias=flag(), kernel=data.draw(st.sampled_from([1, 3, 5])),
         hidden=integer(1, 9), seed=integer(0, 1000),

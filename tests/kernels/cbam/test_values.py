@@ -4,59 +4,13 @@ import pytest
 import torch
 
 from compare import compare, relative_rms, run
-
-KINDS = {
-    "plain": {},
-    "norm": {"norm": True},
-    "norm-eval": {"norm": True, "training": False},
-    "residual": {"residual": True},
-    "prologue": {"prologue": True},
-    "all": {"norm": True, "residual": True, "prologue": True},
-}
-
-
-def make_inputs(
-    shape=(2, 16, 6, 8), dtype=torch.float32, channels_last=False, device="cpu", norm=False,
-    training=True, residual=False, prologue=False, bias=True, kernel=3, hidden=None, seed=0,
-) -> dict:  # fmt: skip
-    generator = torch.Generator().manual_seed(seed)
-
-    def normal(*sizes):
-        return torch.randn(sizes, generator=generator).to(device)
-
-    c = shape[1]
-    r = hidden or max(1, c // 4)
-    layout = torch.channels_last if channels_last else torch.contiguous_format
-    x = normal(*shape).to(dtype).contiguous(memory_format=layout)
-    inputs = {
-        "x": x, "fc1_weight": normal(r, c) / c**0.5, "fc1_bias": normal(r) / 4 if bias else None,
-        "fc2_weight": normal(c, r) / r**0.5, "fc2_bias": normal(c) / 4 if bias else None,
-        "conv_weight": normal(1, 2, kernel, kernel) / 4,
-    }  # fmt: skip
-    if norm:
-        inputs |= {
-            "norm_weight": normal(1).abs() + 0.5, "norm_bias": normal(1), "training": training,
-            "running_mean": normal(1), "running_var": normal(1).abs() + 0.5,
-        }  # fmt: skip
-    else:
-        inputs["conv_bias"] = normal(1) if bias else None
-    if residual:
-        inputs["residual"] = normal(*shape).to(dtype).contiguous(memory_format=layout)
-    if prologue:
-        inputs |= {"scale": normal(c), "shift": normal(c)}
-    return inputs
-
-
-def gradient_for(inputs, seed=1):
-    x = inputs["x"]
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randn(x.shape, generator=generator).to(x.device, x.dtype)
+from operations import CBAM_KINDS, cbam_inputs, gradient_for
 
 
 @pytest.mark.parametrize("channels_last", [False, True])
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", CBAM_KINDS)
 def test_matches_reference(ops, device, kind, channels_last):
-    inputs = make_inputs(channels_last=channels_last, device=device, kernel=7, **KINDS[kind])
+    inputs = cbam_inputs(channels_last=channels_last, device=device, kernel=7, **CBAM_KINDS[kind])
     compare(ops.cbam, ops.cbam_reference, inputs, gradient_for(inputs))
 
 
@@ -64,7 +18,7 @@ def test_matches_reference(ops, device, kind, channels_last):
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_half_is_no_worse_than_eager(ops, device, dtype, channels_last):
     """Against the float32 reference, and beside the same steps rounded to half each."""
-    inputs = make_inputs(
+    inputs = cbam_inputs(
         (2, 32, 8, 8), dtype, channels_last, device, norm=True, residual=True, kernel=7
     )
     gradient = gradient_for(inputs)
@@ -108,7 +62,7 @@ def eager_cbam(
     ids=str,
 )
 def test_odd_sizes(ops, device, shape, channels_last):
-    inputs = make_inputs(
+    inputs = cbam_inputs(
         shape, channels_last=channels_last, device=device, residual=True, prologue=True, hidden=3
     )
     compare(ops.cbam, ops.cbam_reference, inputs, gradient_for(inputs), tolerance=2e-5)
@@ -116,7 +70,7 @@ def test_odd_sizes(ops, device, shape, channels_last):
 
 @pytest.mark.parametrize("kernel", [1, 5])
 def test_other_kernel_sizes_and_no_biases(ops, device, kernel):
-    inputs = make_inputs(kernel=kernel, bias=False, device=device)
+    inputs = cbam_inputs(kernel=kernel, bias=False, device=device)
     compare(ops.cbam, ops.cbam_reference, inputs, gradient_for(inputs))
 
 
@@ -125,7 +79,7 @@ def test_many_chunks_are_joined(ops, launch, device, monkeypatch):
     for channels_last in (False, True):
         monkeypatch.setattr(launch, "PROGRAMS", 9)
         launch.choose_tile("cbam", channels_last, launch.Tile(4, 16, 1))
-        inputs = make_inputs((2, 10, 11, 23), channels_last=channels_last, device=device, norm=True)
+        inputs = cbam_inputs((2, 10, 11, 23), channels_last=channels_last, device=device, norm=True)
         at = launch.walk("cbam", channels_last, 10, 11 * 23)
         assert at.c_blocks > 1
         assert at.splits > 1
@@ -149,7 +103,7 @@ def test_walks_cover_every_pixel_and_channel(launch):
 
 
 def test_empty_batch(ops, device):
-    inputs = make_inputs((0, 8, 4, 4), norm=True, device=device)
+    inputs = cbam_inputs((0, 8, 4, 4), norm=True, device=device)
     got = run(ops.cbam, inputs, gradient_for(inputs))
     assert got["out"].shape == (0, 8, 4, 4)
     assert all(not got[name].any() for name in ("fc1_weight", "conv_weight", "norm_weight"))
@@ -159,13 +113,13 @@ def test_empty_batch(ops, device):
 @pytest.mark.parametrize("values", [torch.zeros, torch.ones])
 def test_ties_go_to_the_first(ops, device, values):
     """A constant image ties everywhere; each gradient goes where the reference sends it."""
-    inputs = make_inputs(device=device, norm=True)
+    inputs = cbam_inputs(device=device, norm=True)
     inputs["x"] = values(inputs["x"].shape, device=device)
     compare(ops.cbam, ops.cbam_reference, inputs, gradient_for(inputs))
 
 
 def test_coarse_values_tie_like_the_reference(ops, device):
-    inputs = make_inputs((2, 16, 9, 9), device=device)
+    inputs = cbam_inputs((2, 16, 9, 9), device=device)
     inputs["x"] = inputs["x"].mul(2).round().div(2)
     compare(ops.cbam, ops.cbam_reference, inputs, gradient_for(inputs))
 
@@ -173,12 +127,12 @@ def test_coarse_values_tie_like_the_reference(ops, device):
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
 @pytest.mark.parametrize("channels_last", [False, True])
 def test_nan_and_inf_propagate(ops, device, value, channels_last):
-    inputs = make_inputs(residual=True, channels_last=channels_last, device=device)
+    inputs = cbam_inputs(residual=True, channels_last=channels_last, device=device)
     inputs["x"][0, 3, 2, 5] = value
     got, want = ops.cbam(**inputs), ops.cbam_reference(**inputs)
     assert torch.equal(got.isnan(), want.isnan())
     assert torch.allclose(got, want, equal_nan=True, rtol=1e-5, atol=1e-6)
-    inputs = make_inputs(residual=True, device=device)
+    inputs = cbam_inputs(residual=True, device=device)
     inputs["residual"][1, 2, 3, 4] = value
     got, want = ops.cbam(**inputs), ops.cbam_reference(**inputs)
     assert torch.allclose(got, want, equal_nan=True, rtol=1e-5, atol=1e-6)
@@ -188,7 +142,7 @@ def test_nan_and_inf_propagate(ops, device, value, channels_last):
 @pytest.mark.parametrize("where", ["x", "gradient", "residual", "fc1_weight", "fc2_bias"])
 def test_nan_and_inf_propagate_backward(ops, device, where, value):
     """Gradients are NaN where the reference's are, and equal elsewhere."""
-    inputs = make_inputs(residual=True, device=device)
+    inputs = cbam_inputs(residual=True, device=device)
     gradient = gradient_for(inputs)
     target = gradient if where == "gradient" else inputs[where]
     target[(0,) * target.dim()] = value
@@ -203,7 +157,7 @@ def test_nan_and_inf_propagate_backward(ops, device, where, value):
 
 
 def test_same_bits_again_and_in_any_batch(ops, device):
-    inputs = make_inputs((3, 16, 8, 8), device=device)
+    inputs = cbam_inputs((3, 16, 8, 8), device=device)
     gradient = gradient_for(inputs)
     first, second = (run(ops.cbam, inputs, gradient) for _ in range(2))
     assert all(torch.equal(first[name], second[name]) for name in first)
@@ -213,7 +167,7 @@ def test_same_bits_again_and_in_any_batch(ops, device):
 
 
 def test_gradcheck_of_the_reference(ops):
-    inputs = make_inputs((2, 4, 3, 4), norm=True, residual=True, prologue=True, kernel=3)
+    inputs = cbam_inputs((2, 4, 3, 4), norm=True, residual=True, prologue=True, kernel=3)
     del inputs["running_mean"], inputs["running_var"]
     names = [name for name, value in inputs.items() if isinstance(value, torch.Tensor)]
     values = [inputs[name].double().requires_grad_() for name in names]
@@ -225,7 +179,7 @@ def test_gradcheck_of_the_reference(ops):
 
 
 def test_second_derivative_is_refused(ops, device):
-    inputs = make_inputs(device=device)
+    inputs = cbam_inputs(device=device)
     x = inputs["x"].requires_grad_()
     (dx,) = torch.autograd.grad(ops.cbam(**inputs).square().sum(), x, create_graph=True)
     with pytest.raises(NotImplementedError, match="cbam_reference"):
@@ -233,7 +187,7 @@ def test_second_derivative_is_refused(ops, device):
 
 
 def test_frozen_parameters_and_no_grad(ops, device):
-    inputs = make_inputs(device=device)
+    inputs = cbam_inputs(device=device)
     inputs["x"].requires_grad_()
     ops.cbam(**inputs).sum().backward()
     assert inputs["x"].grad is not None
@@ -258,7 +212,7 @@ def test_frozen_parameters_and_no_grad(ops, device):
 )
 def test_bad_input(ops, name, value, error, words):
     with pytest.raises(error, match=words):
-        ops.cbam(**make_inputs() | {name: value})
+        ops.cbam(**cbam_inputs() | {name: value})
 
 
 def test_warmup_runs_forward_and_backward(ops, device):
@@ -307,7 +261,7 @@ def test_warmup_finds_a_tile(ops, launch, channels_last):
     "shape", [(4, 64, 256, 256), (2, 128, 128, 128), (1, 512, 32, 32), (1, 9, 1024, 1024)]
 )
 def test_real_shapes_on_a_gpu(ops, device, shape, dtype, channels_last):
-    inputs = make_inputs(
+    inputs = cbam_inputs(
         shape, dtype, channels_last, device, norm=True, residual=True, prologue=True, kernel=7
     )
     compare(ops.cbam, ops.cbam_reference, inputs, gradient_for(inputs))
@@ -317,7 +271,7 @@ def test_real_shapes_on_a_gpu(ops, device, shape, dtype, channels_last):
 def test_current_stream_and_device(ops, device):
     """On a side stream, behind work that is not done yet, and on the last device."""
     device = torch.device("cuda", torch.cuda.device_count() - 1)
-    inputs = make_inputs((2, 64, 64, 64), device=device)
+    inputs = cbam_inputs((2, 64, 64, 64), device=device)
     late = inputs | {"x": torch.zeros_like(inputs["x"])}
     stream = torch.cuda.Stream(device)
     with torch.cuda.stream(stream):

@@ -4,10 +4,10 @@ import sys
 
 import pytest
 import torch
-from test_selective_fusion import KINDS, gradient_for, make_inputs
 from torch._dynamo.testing import CompileCounterWithBackend
 
 from compare import relative_rms, run
+from operations import FUSION_KINDS, fusion_inputs, gradient_for
 
 NAMES = (
     "u", "v", "fc_weight", "fc_bias", "a_weight", "a_bias", "b_weight", "b_bias", "norm_weight",
@@ -54,7 +54,7 @@ def test_opcheck_strides(ops, device, layout):
     forward, backward = operators(ops)
     u, v, gradient = (STRIDES[layout](x) for x in torch.randn(3, 3, 6, 5, 5, device=device))
     for given in ({"u": u}, {"v": v}):
-        inputs = make_inputs(u.shape, device=device, prologue="v") | given
+        inputs = fusion_inputs(u.shape, device=device, prologue="v") | given
         arguments = forward_arguments(inputs)
         torch.library.opcheck(forward, arguments, test_utils="test_faketensor")
         _, *saved = forward(*arguments)
@@ -64,7 +64,7 @@ def test_opcheck_strides(ops, device, layout):
 
 @pytest.mark.parametrize("kind", ["plain", "all"])
 def test_opcheck(ops, device, kind):
-    inputs = make_inputs((2, 4, 3, 4), device=device, **KINDS[kind])
+    inputs = fusion_inputs((2, 4, 3, 4), device=device, **FUSION_KINDS[kind])
     for name, value in inputs.items():
         if isinstance(value, torch.Tensor) and not name.startswith("running"):
             value.requires_grad_()
@@ -78,8 +78,8 @@ def test_one_graph_for_all_batches(ops, device, kind, channels_last):
     counter = CompileCounterWithBackend("aot_eager")
     compiled = torch.compile(ops.selective_fusion, fullgraph=True, backend=counter)
     for batch in (2, 3, 5):
-        inputs = make_inputs(
-            (batch, 8, 4, 5), channels_last=channels_last, device=device, **KINDS[kind]
+        inputs = fusion_inputs(
+            (batch, 8, 4, 5), channels_last=channels_last, device=device, **FUSION_KINDS[kind]
         )
         got, want = (run(f, inputs, gradient_for(inputs)) for f in (compiled, ops.selective_fusion))
         for name, value in want.items():
@@ -91,14 +91,14 @@ def test_one_graph_for_all_batches(ops, device, kind, channels_last):
 
 def test_reference_compiles(ops):
     torch._dynamo.reset()
-    inputs = make_inputs(norm=True, prologue="u", dtype=torch.float64)
+    inputs = fusion_inputs(norm=True, prologue="u", dtype=torch.float64)
     compiled = torch.compile(ops.selective_fusion, fullgraph=True, backend="aot_eager")
     assert relative_rms(compiled(**inputs), ops.selective_fusion_reference(**inputs)) < 1e-12
 
 
 def test_autocast_changes_nothing(ops, device):
     """Sums and products are float32 anyway: the result keeps u's dtype and value."""
-    inputs = make_inputs(dtype=torch.bfloat16, device=device)
+    inputs = fusion_inputs(dtype=torch.bfloat16, device=device)
     want = ops.selective_fusion(**inputs)
     reference = ops.selective_fusion_reference(**inputs)
     with torch.autocast(device, torch.bfloat16):
@@ -110,7 +110,7 @@ def test_fake_gpu_tensors(ops):
     """For a GPU that is not there: one operator forward, one backward, on that device."""
     from torch._subclasses.fake_tensor import FakeTensorMode
 
-    inputs = make_inputs((2, 8, 4, 5), dtype=torch.bfloat16, channels_last=True, prologue="uv")
+    inputs = fusion_inputs((2, 8, 4, 5), dtype=torch.bfloat16, channels_last=True, prologue="uv")
     called = []
 
     class Calls(torch.utils._python_dispatch.TorchDispatchMode):

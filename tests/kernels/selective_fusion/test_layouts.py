@@ -7,16 +7,15 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from test_cbam_layouts import LAYOUTS_BEYOND_32_BITS, STRIDED
-from test_selective_fusion import gradient_for, make_inputs
 
 from compare import relative_rms, run
+from operations import LAYOUTS_BEYOND_32_BITS, STRIDED, fusion_inputs, gradient_for
 
 
 @pytest.mark.parametrize("layout", STRIDED)
 @pytest.mark.parametrize("where", ["u", "v", "gradient"])
 def test_strided_inputs_and_gradients(ops, device, where, layout):
-    inputs = make_inputs((2, 16, 5, 6), prologue="v", device=device)
+    inputs = fusion_inputs((2, 16, 5, 6), prologue="v", device=device)
     gradient = gradient_for(inputs)
     if where == "gradient":
         gradient = STRIDED[layout](gradient)
@@ -31,8 +30,8 @@ def test_strided_inputs_and_gradients(ops, device, where, layout):
 
 def test_fast_layouts_are_read_where_they_lie(ops, launch, device, monkeypatch):
     """Contiguous or channels_last, and slices of them: nothing of u's size is copied."""
-    forward = sys.modules[ops.__name__ + ".selective_fusion_forward"]
-    backward = sys.modules[ops.__name__ + ".selective_fusion_backward"]
+    forward = sys.modules[ops.__name__ + ".selective_fusion.forward"]
+    backward = sys.modules[ops.__name__ + ".selective_fusion.backward"]
     copies = []
 
     def dense(x, channels_last):
@@ -43,7 +42,7 @@ def test_fast_layouts_are_read_where_they_lie(ops, launch, device, monkeypatch):
     for module in (forward, backward):
         monkeypatch.setattr(module, "dense", dense)
     for channels_last in (False, True):
-        inputs = make_inputs((4, 16, 5, 6), channels_last=channels_last, device=device)
+        inputs = fusion_inputs((4, 16, 5, 6), channels_last=channels_last, device=device)
         gradient = gradient_for(inputs)
         if channels_last:
             gradient = gradient.contiguous(memory_format=torch.channels_last)
@@ -54,7 +53,7 @@ def test_fast_layouts_are_read_where_they_lie(ops, launch, device, monkeypatch):
 
 
 def test_expanded_gradient(ops, device):
-    inputs = make_inputs(device=device)
+    inputs = fusion_inputs(device=device)
     leaves = [inputs[name].requires_grad_() for name in "uv"]
     got = torch.autograd.grad(ops.selective_fusion(**inputs).sum(), leaves)
     want = torch.autograd.grad(ops.selective_fusion_reference(**inputs).sum(), leaves)
@@ -63,7 +62,7 @@ def test_expanded_gradient(ops, device):
 
 
 def test_output_has_the_memory_format_of_u(ops, device):
-    inputs = make_inputs(channels_last=True, device=device)
+    inputs = fusion_inputs(channels_last=True, device=device)
     inputs["v"] = inputs["v"].contiguous()
     assert ops.selective_fusion(**inputs).is_contiguous(memory_format=torch.channels_last)
     swapped = inputs | {"u": inputs["v"], "v": inputs["u"]}
@@ -72,7 +71,7 @@ def test_output_has_the_memory_format_of_u(ops, device):
 
 def test_branches_of_two_dtypes(ops, device):
     """Each branch's gradient has its dtype, the result u's."""
-    inputs = make_inputs(device=device)
+    inputs = fusion_inputs(device=device)
     inputs["v"] = inputs["v"].bfloat16()
     gradient = gradient_for(inputs)
     got, want = (
@@ -85,7 +84,7 @@ def test_branches_of_two_dtypes(ops, device):
 
 def test_parameters_with_gaps(ops, device):
     """Every parameter as a slice of something larger, as the module's two logits are."""
-    inputs = make_inputs(norm=True, training=False, prologue="uv", device=device)
+    inputs = fusion_inputs(norm=True, training=False, prologue="uv", device=device)
     gradient = gradient_for(inputs)
     want = run(ops.selective_fusion_reference, inputs, gradient)
     gaps = {
@@ -109,7 +108,7 @@ def test_offsets_beyond_32_bits(ops, launch, device, layout, tmp_path):
     assert size > 2**31
     file = np.memmap(tmp_path / "holes", np.float16, "w+", shape=(3 * size,))
     memory = torch.from_numpy(file)
-    inputs = make_inputs(shape, dtype=torch.float16, prologue="uv")
+    inputs = fusion_inputs(shape, dtype=torch.float16, prologue="uv")
     values = inputs["u"], inputs["v"], gradient_for(inputs)
     far = [
         torch.as_strided(memory, shape, stride, i * size).copy_(value)
@@ -133,7 +132,7 @@ def test_any_shape_any_options(ops, launch, device, data):
     flag = lambda: data.draw(st.booleans())  # noqa: E731
     shape = integer(1, 4), integer(1, 40), integer(1, 12), integer(1, 12)
     channels_last = flag()
-    inputs = make_inputs(
+    inputs = fusion_inputs(
         shape, channels_last=channels_last, device=device, norm=flag(),
         # Two samples' statistics make every unit 1 or -1, and its gradient rounding alone.
         training=shape[0] > 2 and flag(), prologue=data.draw(st.sampled_from(["", "u", "v", "uv"])),

@@ -53,7 +53,7 @@ def test_it_has_the_authors_parameters():
 def test_a_checkpoint_of_the_authors_layout_loads(ops, device, training):
     """Output, gradients and running statistics, with kernels."""
     theirs = randomised(HostSelection(16, 4)).to(device).train(training)
-    modules = sys.modules[ops.__name__ + ".modules"]
+    modules = sys.modules[ops.__name__ + ".cbam.module"]
     ours = modules.SelectiveFusion(16, hidden=4).to(device).train(training)
     ours.load_state_dict(theirs.state_dict())
     results = []

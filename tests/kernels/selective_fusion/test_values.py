@@ -4,65 +4,13 @@ import pytest
 import torch
 
 from compare import compare, relative_rms, run
-
-KINDS = {
-    "plain": {},
-    "norm": {"norm": True},
-    "norm-eval": {"norm": True, "training": False},
-    "prologue": {"prologue": "uv"},
-    "prologue of v": {"prologue": "v"},
-    "all": {"norm": True, "prologue": "uv"},
-    "all-eval": {"norm": True, "training": False, "prologue": "uv"},
-}
-
-
-def make_inputs(
-    shape=(4, 16, 6, 8), dtype=torch.float32, channels_last=False, device="cpu", norm=False,
-    training=True, prologue="", bias=True, hidden=5, seed=0,
-) -> dict:  # fmt: skip
-    generator = torch.Generator().manual_seed(seed)
-
-    def normal(*sizes):
-        return torch.randn(sizes, generator=generator).to(device)
-
-    c, d = shape[1], hidden
-    layout = torch.channels_last if channels_last else torch.contiguous_format
-
-    def image():
-        # A mean of its own for each channel: else the pool of many pixels says nothing.
-        return (
-            (normal(*shape) + normal(*shape[:2], 1, 1)).to(dtype).contiguous(memory_format=layout)
-        )
-
-    inputs = {
-        "u": image(), "v": image(),
-        "fc_weight": normal(d, c) / c**0.5, "fc_bias": normal(d) / 4 if bias else None,
-        "a_weight": normal(c, d) / d**0.5, "a_bias": normal(c) / 4 if bias else None,
-        "b_weight": normal(c, d) / d**0.5, "b_bias": normal(c) / 4 if bias else None,
-    }  # fmt: skip
-    if norm:
-        inputs |= {
-            "norm_weight": normal(d).abs() + 0.5, "norm_bias": normal(d), "training": training,
-            "running_mean": normal(d), "running_var": normal(d).abs() + 0.5,
-        }  # fmt: skip
-        if training:
-            # Batch statistics take any bias away again: its gradient is rounding alone.
-            inputs["fc_bias"] = None
-    for branch in prologue:
-        inputs |= {f"{branch}_scale": normal(c), f"{branch}_shift": normal(c)}
-    return inputs
-
-
-def gradient_for(inputs, seed=1):
-    u = inputs["u"]
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randn(u.shape, generator=generator).to(u.device, u.dtype)
+from operations import FUSION_KINDS, fusion_inputs, gradient_for
 
 
 @pytest.mark.parametrize("channels_last", [False, True])
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", FUSION_KINDS)
 def test_matches_reference(ops, device, kind, channels_last):
-    inputs = make_inputs(channels_last=channels_last, device=device, **KINDS[kind])
+    inputs = fusion_inputs(channels_last=channels_last, device=device, **FUSION_KINDS[kind])
     compare(ops.selective_fusion, ops.selective_fusion_reference, inputs, gradient_for(inputs))
 
 
@@ -70,7 +18,7 @@ def test_matches_reference(ops, device, kind, channels_last):
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_half_is_no_worse_than_eager(ops, device, dtype, channels_last):
     """Against the float32 reference, and beside the same steps rounded to half each."""
-    inputs = make_inputs((4, 32, 8, 8), dtype, channels_last, device, prologue="uv")
+    inputs = fusion_inputs((4, 32, 8, 8), dtype, channels_last, device, prologue="uv")
     gradient = gradient_for(inputs)
     compare(ops.selective_fusion, ops.selective_fusion_reference, inputs, gradient)
     want = run(ops.selective_fusion_reference, inputs, gradient, torch.float32)
@@ -105,7 +53,7 @@ def eager_selective_fusion(
     ids=str,
 )
 def test_odd_sizes(ops, device, shape, channels_last):
-    inputs = make_inputs(
+    inputs = fusion_inputs(
         shape, channels_last=channels_last, device=device, norm=True, training=False,
         prologue="uv", hidden=3,
     )  # fmt: skip
@@ -117,19 +65,19 @@ def test_odd_sizes(ops, device, shape, channels_last):
 @pytest.mark.parametrize(("channels", "hidden"), [(24, 1), (24, 70), (300, 40)])
 def test_hidden_sizes_without_biases(ops, device, channels, hidden):
     """Fewer hidden units than a block, several blocks, blocks cut by many channels."""
-    inputs = make_inputs((3, channels, 3, 3), device=device, bias=False, hidden=hidden)
+    inputs = fusion_inputs((3, channels, 3, 3), device=device, bias=False, hidden=hidden)
     compare(ops.selective_fusion, ops.selective_fusion_reference, inputs, gradient_for(inputs))
 
 
 def test_a_batch_of_many_blocks_is_normed(ops, device):
     """More samples than the norm's kernels hold at a time, and hidden units in two programs."""
-    inputs = make_inputs((37, 6, 2, 3), device=device, norm=True, hidden=35)
+    inputs = fusion_inputs((37, 6, 2, 3), device=device, norm=True, hidden=35)
     compare(ops.selective_fusion, ops.selective_fusion_reference, inputs, gradient_for(inputs))
 
 
 def test_statistics_far_from_zero(ops, device):
     """Hidden units whose mean is a thousand times their deviation keep their norm."""
-    inputs = make_inputs((8, 16, 4, 4), device=device, norm=True)
+    inputs = fusion_inputs((8, 16, 4, 4), device=device, norm=True)
     inputs["fc_bias"] = torch.full((5,), 1000.0, device=device)
     got = ops.selective_fusion(**inputs)
     wide = {k: v.double() if isinstance(v, torch.Tensor) else v for k, v in inputs.items()}
@@ -141,7 +89,7 @@ def test_many_chunks_are_joined(ops, launch, device, monkeypatch):
     for channels_last in (False, True):
         monkeypatch.setattr(launch, "PROGRAMS", 9)
         launch.choose_tile("selective_fusion", channels_last, launch.Tile(4, 32, 1))
-        inputs = make_inputs(
+        inputs = fusion_inputs(
             (2, 10, 11, 23), channels_last=channels_last, device=device, prologue="uv"
         )
         at = launch.walk("selective_fusion", channels_last, 10, 11 * 23)
@@ -158,7 +106,7 @@ def test_many_chunks_are_joined(ops, launch, device, monkeypatch):
 
 @pytest.mark.parametrize("kind", ["plain", "all"])
 def test_empty_batch(ops, device, kind):
-    inputs = make_inputs((0, 8, 4, 4), device=device, **KINDS[kind])
+    inputs = fusion_inputs((0, 8, 4, 4), device=device, **FUSION_KINDS[kind])
     got = run(ops.selective_fusion, inputs, gradient_for(inputs))
     assert got["out"].shape == (0, 8, 4, 4)
     for name, value in got.items():
@@ -170,13 +118,13 @@ def test_empty_batch(ops, device, kind):
 
 @pytest.mark.parametrize("slope", [0.0, 0.2, 1.0])
 def test_negative_slopes(ops, device, slope):
-    inputs = make_inputs(device=device, prologue="uv") | {"negative_slope": slope}
+    inputs = fusion_inputs(device=device, prologue="uv") | {"negative_slope": slope}
     compare(ops.selective_fusion, ops.selective_fusion_reference, inputs, gradient_for(inputs))
 
 
 def test_a_kink_has_the_gradient_of_the_reference(ops, device):
     """Where the prologue gives exactly 0, leaky_relu's gradient is the slope."""
-    inputs = make_inputs(device=device, prologue="uv")
+    inputs = fusion_inputs(device=device, prologue="uv")
     inputs["u"][:, :, ::2] = 0
     inputs["u_shift"].zero_()
     compare(ops.selective_fusion, ops.selective_fusion_reference, inputs, gradient_for(inputs))
@@ -184,7 +132,7 @@ def test_a_kink_has_the_gradient_of_the_reference(ops, device):
 
 def test_saturated_gates(ops, device):
     """Logits of some hundreds: the gate is 0 or 1 and the result one of the branches."""
-    inputs = make_inputs(device=device)
+    inputs = fusion_inputs(device=device)
     inputs["a_bias"] = torch.full((16,), 500.0, device=device)
     assert torch.equal(ops.selective_fusion(**inputs), inputs["u"])
     inputs["a_bias"] = -inputs["a_bias"]
@@ -198,7 +146,7 @@ def test_saturated_gates(ops, device):
 )  # fmt: skip
 def test_nan_and_inf_propagate(ops, device, where, kind, value):
     """The output and the gradients are NaN where the reference's are, and equal elsewhere."""
-    inputs = make_inputs(device=device, channels_last=True, **KINDS[kind])
+    inputs = fusion_inputs(device=device, channels_last=True, **FUSION_KINDS[kind])
     gradient = gradient_for(inputs)
     target = gradient if where == "gradient" else inputs[where]
     target[(1,) * target.dim()] = value
@@ -212,7 +160,7 @@ def test_nan_and_inf_propagate(ops, device, where, kind, value):
 
 
 def test_same_bits_again_and_in_any_batch(ops, device):
-    inputs = make_inputs((3, 16, 8, 8), device=device, prologue="uv")
+    inputs = fusion_inputs((3, 16, 8, 8), device=device, prologue="uv")
     gradient = gradient_for(inputs)
     first, second = (run(ops.selective_fusion, inputs, gradient) for _ in range(2))
     assert all(torch.equal(first[name], second[name]) for name in first)
@@ -224,7 +172,7 @@ def test_same_bits_again_and_in_any_batch(ops, device):
 
 def test_reference_is_the_softmax_of_the_paper(ops):
     """Equations 1 to 6 of SKNet, step by step."""
-    given = make_inputs()
+    given = fusion_inputs()
     u, v = given["u"], given["v"]
     s = (u + v).mean((2, 3))
     z = torch.relu(s @ given["fc_weight"].T + given["fc_bias"])
@@ -237,7 +185,7 @@ def test_reference_is_the_softmax_of_the_paper(ops):
 
 @pytest.mark.parametrize("kind", ["all", "all-eval"])
 def test_gradcheck_of_the_reference(ops, kind):
-    inputs = make_inputs((3, 4, 2, 3), hidden=3, **KINDS[kind])
+    inputs = fusion_inputs((3, 4, 2, 3), hidden=3, **FUSION_KINDS[kind])
     if inputs["training"]:
         del inputs["running_mean"], inputs["running_var"]
     names = [k for k, t in inputs.items() if torch.is_tensor(t) and not k.startswith("running")]
@@ -250,7 +198,7 @@ def test_gradcheck_of_the_reference(ops, kind):
 
 
 def test_second_derivative_is_refused(ops, device):
-    inputs = make_inputs(device=device)
+    inputs = fusion_inputs(device=device)
     u = inputs["u"].requires_grad_()
     out = ops.selective_fusion(**inputs)
     (du,) = torch.autograd.grad(out.square().sum(), u, create_graph=True)
@@ -259,7 +207,7 @@ def test_second_derivative_is_refused(ops, device):
 
 
 def test_frozen_parameters_and_no_grad(ops, device):
-    inputs = make_inputs(device=device)
+    inputs = fusion_inputs(device=device)
     inputs["v"].requires_grad_()
     ops.selective_fusion(**inputs).sum().backward()
     assert inputs["v"].grad is not None
@@ -286,12 +234,12 @@ def test_frozen_parameters_and_no_grad(ops, device):
 )
 def test_bad_input(ops, name, value, error, words):
     with pytest.raises(error, match=words):
-        ops.selective_fusion(**make_inputs() | {name: value})
+        ops.selective_fusion(**fusion_inputs() | {name: value})
 
 
 def test_statistics_of_one_sample_are_refused(ops):
     with pytest.raises(ValueError, match="more than one sample"):
-        ops.selective_fusion(**make_inputs((1, 16, 6, 8), norm=True))
+        ops.selective_fusion(**fusion_inputs((1, 16, 6, 8), norm=True))
 
 
 def test_warmup_runs_forward_and_backward(ops, device):
@@ -310,7 +258,7 @@ def test_warmup_runs_forward_and_backward(ops, device):
     "shape", [(4, 64, 256, 256), (2, 128, 128, 128), (1, 512, 32, 32), (1, 9, 1024, 1024)]
 )
 def test_real_shapes_on_a_gpu(ops, device, shape, dtype, channels_last):
-    inputs = make_inputs(
+    inputs = fusion_inputs(
         shape, dtype, channels_last, device, norm=True, training=shape[0] > 2, prologue="uv",
         hidden=32,
     )  # fmt: skip
