@@ -17,8 +17,8 @@ def text_of(folder, pattern="*.py"):
 def bound_names():
     """Of this build, and of one with CUDA."""
     sources = text_of("csrc/python", "*.cpp") + text_of("csrc/python", "*.h")
-    found = re.findall(r'module(?:\.def|\.attr)?\(\s*(?:module, )?"(\w+)"', sources)
-    found += re.findall(r'(?:py::class_|py::exception)<[^;]*?\(module, "(\w+)"', sources)
+    found = re.findall(r'module\.(?:def|attr)\(\s*"(\w+)"', sources)
+    found += re.findall(r'py::(?:class_|exception)<[^;]*?\(\s*module,\s*"(\w+)"', sources)
     return set(found) | {name for name in dir(_C) if not name.startswith("__")}
 
 
