@@ -9,7 +9,7 @@ import math
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -18,13 +18,31 @@ from dsnet.devices import device_index
 from dsnet.labeling.edge_model import native_network
 from dsnet.labeling.gpu.pipeline import MattingSettings, Pipeline
 
-if TYPE_CHECKING:
-    from dsnet.labeling.gpu.masks import ChunkShape
-
 __all__ = ["CudaEngine", "device_count", "device_index", "pipeline", "stages"]
 
 # Images that share workspace at a time where shared memory does not hold one.
 _MOST_AT_A_TIME = 1024
+
+
+@dataclass(frozen=True)
+class ChunkShape:
+    """Sizes of a chunk: masks are [count, rows, cols], or [count, raters, rows, cols]."""
+
+    count: int
+    rows: int
+    cols: int
+    raters: int | None = None
+
+    @property
+    def masks(self) -> tuple[int, ...]:
+        """Shape of the masks."""
+        raters = () if self.raters is None else (self.raters,)
+        return (self.count, *raters, self.rows, self.cols)
+
+    @property
+    def images(self) -> tuple[int, int, int]:
+        """Shape of the images."""
+        return (self.count, self.rows, self.cols)
 
 
 class CudaEngine:

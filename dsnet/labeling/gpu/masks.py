@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from dsnet import _C
-from dsnet.labeling.gpu.engine import CudaEngine
+from dsnet.labeling.gpu.engine import ChunkShape, CudaEngine
 from dsnet.labeling.gpu.pipeline import (
     CHUNK_PIXELS,
     LEAST_CHUNK,
@@ -45,27 +45,6 @@ STAGES = (
     "copy from the GPU",
     "scores, CPU",
 )
-
-
-@dataclass(frozen=True)
-class ChunkShape:
-    """Sizes of a chunk: masks are [count, rows, cols], or [count, raters, rows, cols]."""
-
-    count: int
-    rows: int
-    cols: int
-    raters: int | None = None
-
-    @property
-    def masks(self) -> tuple[int, ...]:
-        """Shape of the masks."""
-        raters = () if self.raters is None else (self.raters,)
-        return (self.count, *raters, self.rows, self.cols)
-
-    @property
-    def images(self) -> tuple[int, int, int]:
-        """Shape of the images."""
-        return (self.count, self.rows, self.cols)
 
 
 @dataclass(frozen=True)
