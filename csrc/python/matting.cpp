@@ -11,6 +11,7 @@
 #include "label/label.h"
 #include "matting/gpu.h"
 #include "matting/matting.h"
+#include "matting/numbers.h"
 #include "python/arguments.h"
 
 namespace dsnet {
@@ -20,9 +21,6 @@ const char* solver_name(Preconditioner preconditioner) {
     if (preconditioner == Preconditioner::kAuto) return "none";
     return preconditioner == Preconditioner::kJacobi ? "jacobi" : "multigrid";
 }
-
-// Beyond this, float32 and the one-pass variance lose too much.
-constexpr float kLargestGrey = 16.0f;
 
 bool is_solvable(Image<const float> image) {
     bool solvable = true;
