@@ -128,7 +128,8 @@ def stages(device: str) -> Iterator[tuple[str, float]]:
     stage, seconds : str, float
         As `Pipeline.stages` tells them; none before the first label there.
     """
+    index = device_index(device)
     with _lock:
-        found = _pipelines.get(device_index(device))
+        found = None if index is None else _pipelines.get(index)
     if found is not None:
         yield from found.stages()
