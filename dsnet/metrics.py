@@ -140,7 +140,7 @@ def hausdorff95(
     if found.any():
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # MONAI's about its own functions.
-            value = metrics.compute_hausdorff_distance(
+            value = metrics.compute_hausdorff_distance(  # pyright: ignore[reportPrivateImportUsage]
                 x[found], y[found], include_background=True, percentile=95, spacing=list(size)
             )
         out[~empty] = value[:, 0].double()
@@ -186,7 +186,7 @@ def surface_dice(
     if found.any():
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)
-            value = metrics.compute_surface_dice(
+            value = metrics.compute_surface_dice(  # pyright: ignore[reportPrivateImportUsage]
                 x[found], y[found], [float(tolerance)], include_background=True, spacing=list(size)
             )
         out[~empty] = value[:, 0].double()

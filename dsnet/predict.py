@@ -12,10 +12,16 @@ import sys
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dsnet import devices
 from dsnet.console import above_zero, complain
 from dsnet.dependencies import needed
+
+if TYPE_CHECKING:
+    import torch
+
+    from dsnet.models import DSNet
 
 DESCRIPTION = "Segment the marked lesions of whole slices with a trained network."
 EXAMPLES = """\
@@ -129,7 +135,7 @@ def _crop_settings(options: argparse.Namespace):
     return replace(settings, network_size=None) if options.size else settings
 
 
-def _network(path: str, device="cpu"):
+def _network(path: str, device: torch.device | str = "cpu") -> DSNet:
     from dsnet.models import DSNet, load_model
 
     model = load_model(path, device)

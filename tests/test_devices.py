@@ -1,12 +1,10 @@
 """One chooser of devices, for labelling and for torch, and what it says of those that lack."""
 
-import subprocess
-import sys
-
 import pytest
 import torch
 
 from dsnet import _C, devices
+from fresh_interpreter import printed
 
 CHOOSERS = [devices.device_index, devices.torch_device]
 
@@ -64,6 +62,4 @@ def test_a_torch_without_cuda(monkeypatch):
 
 def test_labelling_asks_no_torch():
     code = "import sys; from dsnet import devices; devices.device_index('auto');"
-    code += "print('torch' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert done.stdout.strip() == "False", done.stderr
+    assert printed(code + "print('torch' in sys.modules)") == "False"

@@ -1,8 +1,6 @@
 """Segmentation metrics: against the paper's formulas by hand, against MONAI, on empty masks."""
 
 import math
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -19,6 +17,7 @@ from dsnet.metrics import (
     summarize,
     surface_dice,
 )
+from fresh_interpreter import printed
 
 
 def random_masks(n=8, shape=(24, 20), seed=0):
@@ -163,5 +162,4 @@ def test_bad_input_is_named():
 
 def test_importing_does_not_load_monai():
     code = "import sys, dsnet.metrics; print('monai' in sys.modules)"
-    done = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True)
-    assert done.stdout.strip() == "False", done.stderr
+    assert printed(code) == "False"

@@ -66,9 +66,9 @@ def summary_rows(store: LabelStore) -> list[tuple[str, str]]:
 
     columns = ["status", "quality_overall", *(f"seconds_{stage}" for stage in STAGES)]
     table = store.table(columns)
-    ok = table.filter(pc.equal(table["status"], "ok"))
+    ok = table.filter(pc.field("status") == "ok")
     total, labelled = len(table), len(ok)
-    low = pc.sum(pc.less(ok["quality_overall"], LOW_QUALITY)).as_py() or 0
+    low = int((ok["quality_overall"].to_numpy() < LOW_QUALITY).sum())
     rows = [
         ("rows", str(total)),
         ("labelled", _share(labelled, total)),
@@ -76,8 +76,8 @@ def summary_rows(store: LabelStore) -> list[tuple[str, str]]:
         (f"low quality (overall < {LOW_QUALITY:g})", _share(low, labelled)),
     ]
     if labelled:
-        rows.append(("mean quality", f"{pc.mean(ok['quality_overall']).as_py():.3f}"))
-        means = {stage: pc.mean(ok[f"seconds_{stage}"]).as_py() for stage in STAGES}
+        rows.append(("mean quality", f"{_mean(ok['quality_overall']) or 0:.3f}"))
+        means = {stage: _mean(ok[f"seconds_{stage}"]) for stage in STAGES}
         known = {stage: 1000 * seconds for stage, seconds in means.items() if seconds is not None}
         rows += [(f"{stage}, mean", f"{ms:.2f} ms a label") for stage, ms in known.items()]
         if known:
@@ -152,6 +152,12 @@ def write_sheet(records: list[LabelRecord], path: Path, heading: str) -> Path:
         for record in records
     ]
     return sheet.render(rows, path, columns=min(3, len(rows)), heading=heading)
+
+
+def _mean(column) -> float | None:
+    """Of what is not null."""
+    values = column.drop_null().to_numpy()
+    return float(values.mean()) if len(values) else None
 
 
 def _share(count: int, total: int) -> str:

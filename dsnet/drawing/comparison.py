@@ -128,7 +128,8 @@ def _window(*masks: np.ndarray) -> tuple[slice, slice]:
     if side > min(height, width):
         return slice(0, height), slice(0, width)
     starts = np.clip((low + high - side) // 2, 0, (height - side, width - side))
-    return tuple(slice(int(start), int(start) + side) for start in starts)
+    top, left = (int(start) for start in starts)
+    return slice(top, top + side), slice(left, left + side)
 
 
 def _framed(image: np.ndarray, window: tuple[slice, slice]) -> np.ndarray:

@@ -34,12 +34,12 @@ def write(rows: list[Scored], out: Path, cases: int = 6) -> None:
     text += "".join(f"\n{row.name}: {note}.\n" for row in rows for note in row.notes)
     write_text(out / "table.md", text)
     names = list(rows[0].values)
-    figures = [["network", "cases", *(f"{n}_{s}" for n in names for s in STATISTICS)]]
+    figures: list[list] = [["network", "cases", *(f"{n}_{s}" for n in names for s in STATISTICS)]]
     for row in rows:
         each = [x for v in row.values.values() for x in _statistics(v)]
         figures.append([row.name, len(row.keys), *(f"{x:.6g}" for x in each)])
     _write_csv(out / "table.csv", figures)
-    table = [["network", "key", "patient", "truth_px", "predicted_px", *names]]
+    table: list[list] = [["network", "key", "patient", "truth_px", "predicted_px", *names]]
     for row in rows:
         for i, key in enumerate(row.keys):
             pixels = int(row.truth[i].sum()), int((row.soft[i] >= 0.5).sum())

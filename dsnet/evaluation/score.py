@@ -153,7 +153,7 @@ def evaluate(
             if not isinstance(network, DSNet):
                 raise ValueError(f"{run.model} must be a network of dsnet.train, got an SR teacher")
             # The layout that convolutions are faster in.
-            network = network.to(memory_format=torch.channels_last)
+            network = network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
             soft = predict(network, cases.image, batch, precision, place, run.name, on_progress)
             found.append((cases, soft))
             notes = [*notes, *(note for note in more if note not in notes)]
@@ -218,7 +218,7 @@ def _score(name, notes, parts, surface: bool, tolerance: float) -> Scored:
         twice = min(key for key in set(keys) if keys.count(key) > 1)
         raise ValueError(f"case {twice} is held out by more than one fold of {name}")
     found, drawn = (plane.flatten(1).any(1) for plane in (soft >= 0.5, truth))
-    total, diagonal = len(keys), np.hypot(*soft.shape[1:])
+    total, diagonal = len(keys), np.hypot(soft.shape[1], soft.shape[2])
     far = f", HD95 the diagonal, {diagonal:.1f} px" if surface else ""
     broken = int((~soft.isfinite()).flatten(1).any(1).sum())
     notes = list(notes)

@@ -77,7 +77,7 @@ def _first_side(store: Path) -> int | None:
         record = next(iter(open_store(store).records("ok")), None)
     except (ValueError, OSError):
         return None
-    return None if record is None else max(record.image.shape)
+    return None if record is None else max(record.labelled().image.shape)
 
 
 def _json_object(path: Path) -> dict:

@@ -168,7 +168,9 @@ def segment_slice(
             shown = choose_window(image, mark, None) if window == "auto" else windows[i]
             if shown is not None:
                 crop.image = apply_window(crop.image, *shown)
-            wanted = 1.0 if isotropic_mm is None else spacing[1] / isotropic_mm
+            wanted = 1.0
+            if isotropic_mm is not None and spacing is not None:
+                wanted = spacing[1] / isotropic_mm
             crop.metadata["shrink"] = crop.scale[0] / wanted
             cut.append((i, mark, crop, shown))
         except ValueError as error:

@@ -16,6 +16,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from torch import nn
@@ -130,7 +131,7 @@ def _segment(model, group, find, out, crop, pictures, spacing, threshold, batch)
 
 
 def _row(annotation: DeepLesionAnnotation, lesion: LesionMask | None, error: str) -> dict:
-    row = {"key": annotation.key, "file": annotation.file_name, "status": "failed"}
+    row: dict[str, Any] = {"key": annotation.key, "file": annotation.file_name, "status": "failed"}
     if lesion is None:
         return {**row, "reason": " ".join(error.split())}
     row.update(status="ok", area_px=lesion.area_pixels, notes="; ".join(lesion.notes))

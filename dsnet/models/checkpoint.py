@@ -14,6 +14,7 @@ from __future__ import annotations
 import os
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -29,13 +30,14 @@ VERSION = 1
 def unwrap(model: nn.Module) -> nn.Module:
     """The module that `torch.compile`, DataParallel or DistributedDataParallel wraps."""
     parallel = (nn.DataParallel, nn.parallel.DistributedDataParallel)
+    inner: Any = model
     while True:
-        if isinstance(model, parallel):
-            model = model.module
-        elif hasattr(model, "_orig_mod"):
-            model = model._orig_mod
+        if isinstance(inner, parallel):
+            inner = inner.module
+        elif hasattr(inner, "_orig_mod"):
+            inner = inner._orig_mod
         else:
-            return model
+            return inner
 
 
 def state_of(model: nn.Module) -> dict[str, torch.Tensor]:

@@ -158,6 +158,7 @@ class DSNet(nn.Module):
         else:
             self.network = Backbone(fused, 1, config.width, config.depth, config.reduction)
         logit = math.log(FOREGROUND_PRIOR / (1 - FOREGROUND_PRIOR))
+        assert self.network.head.bias is not None
         nn.init.constant_(self.network.head.bias, logit)
 
     def train(self, mode: bool = True) -> DSNet:
@@ -191,6 +192,7 @@ class DSNet(nn.Module):
         if not config.uses_teacher:
             return self.network(self._enlarged(image))
         sr = self.teach(image) if teacher_outputs is None else SROutputs(*teacher_outputs)
+        assert sr is not None
         expected = tuple(config.scale * side for side in image.shape[2:])
         if sr.image.shape[2:] != expected:
             raise ValueError(

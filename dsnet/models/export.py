@@ -12,6 +12,7 @@ from __future__ import annotations
 import copy
 import os
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -104,7 +105,7 @@ def _save_program(program: torch.export.ExportedProgram, path: Path) -> None:
 
 def _prepare(model: nn.Module, size: tuple[int, int]) -> tuple[nn.Module, torch.Tensor]:
     inner = copy.deepcopy(unwrap(model)).to("cpu", torch.float32).eval()
-    config = inner.config
+    config: Any = inner.config
     channels = config["channels"] if isinstance(config, dict) else 1
     # A batch of two: one would be taken for a constant.
     return inner, torch.zeros(2, channels, *size)

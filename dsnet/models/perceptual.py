@@ -52,6 +52,9 @@ class PerceptualLoss(nn.Module):
         If the file does not hold VGG19's convolutions.
     """
 
+    mean: torch.Tensor
+    std: torch.Tensor
+
     def __init__(self, weights: str | os.PathLike | None = None):
         super().__init__()
         self.features = vgg19_features()
@@ -108,7 +111,7 @@ def vgg19_features() -> nn.Sequential:
 
 def _from_torchvision() -> dict[str, torch.Tensor]:
     try:
-        from torchvision.models import VGG19_Weights
+        from torchvision.models import VGG19_Weights  # pyright: ignore[reportMissingImports]
     except ImportError as error:
         raise ImportError(f"the perceptual loss needs the weights of VGG19: {ADVICE}") from error
     return VGG19_Weights.IMAGENET1K_V1.get_state_dict(progress=False, check_hash=True)

@@ -16,6 +16,7 @@ convolution with batch norm on the shortcut where channels change, from ResNet (
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -64,6 +65,11 @@ class CBAMBlock(nn.Module):
 
 class _UShape(nn.Module):
     """Encoder, decoder and skips; subclasses say what a block, a down and an up step are."""
+
+    block: Any
+    coming: Any
+    down_step: Any
+    up_step: Any
 
     def __init__(self, in_channels: int, out_channels: int, width: int, depth: int):
         super().__init__()

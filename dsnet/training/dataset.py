@@ -98,26 +98,27 @@ class DeviceDataset:
         images, softs, binaries, keys, patients = [], [], [], [], []
         shape = None if size is None else (size, size)
         for record in open_store(path).records("ok"):
+            label = record.labelled()
             if min_quality is not None and not (
                 record.quality.get("overall", float("-inf")) >= min_quality
             ):
                 continue
-            shape = record.image.shape if shape is None else shape
-            if record.image.shape != shape and size is None:
+            shape = label.image.shape if shape is None else shape
+            if label.image.shape != shape and size is None:
                 raise ValueError(
                     f"{path} must have crops of one size, got {list(shape)} and "
-                    f"{list(record.image.shape)} ({record.key}): give a size to bring them to"
+                    f"{list(label.image.shape)} ({record.key}): give a size to bring them to"
                 )
-            images.append(resized(record.image, shape))
-            softs.append(resized(record.alpha, shape))
-            binary = record.binary if record.truth is None else record.truth
+            images.append(resized(label.image, shape))
+            softs.append(resized(label.alpha, shape))
+            binary = label.binary if record.truth is None else record.truth
             binaries.append(resized(binary.astype(np.float32), shape) >= 0.5)
             keys.append(record.key)
             patients.append(patient_of(record.key, record.metadata))
         if not keys:
             raise ValueError(f"{path} has no label to train on (status ok, quality reached)")
-        stack = (torch.stack(parts)[:, None] for parts in (images, softs, binaries))
-        return cls(*stack, keys, patients).to(device)
+        image, soft, binary = (torch.stack(p)[:, None] for p in (images, softs, binaries))
+        return cls(image, soft, binary, keys, patients).to(device)
 
     @classmethod
     def phantoms(
@@ -143,8 +144,8 @@ class DeviceDataset:
 
     def to(self, device: torch.device | str) -> DeviceDataset:
         """The same on another device."""
-        tensors = (t.to(device) for t in (self.image, self.soft, self.binary))
-        return DeviceDataset(*tensors, self.keys, self.patients)
+        image, soft, binary = (t.to(device) for t in (self.image, self.soft, self.binary))
+        return DeviceDataset(image, soft, binary, self.keys, self.patients)
 
     def digest(self) -> str:
         """SHA-256 of keys, patients and pixels: equal for equal data, on any device."""
@@ -156,9 +157,9 @@ class DeviceDataset:
     def subset(self, indices: Sequence[int]) -> DeviceDataset:
         """A copy of the cases at `indices`."""
         index = torch.as_tensor(list(indices), dtype=torch.long, device=self.image.device)
-        tensors = (t[index] for t in (self.image, self.soft, self.binary))
-        keys = [self.keys[i] for i in indices]
-        return DeviceDataset(*tensors, keys, [self.patients[i] for i in indices])
+        image, soft, binary = (t[index] for t in (self.image, self.soft, self.binary))
+        keys, patients = ([names[i] for i in indices] for names in (self.keys, self.patients))
+        return DeviceDataset(image, soft, binary, keys, patients)
 
 
 def patient_of(key: str, metadata: dict) -> str:

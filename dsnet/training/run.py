@@ -27,7 +27,15 @@ from dsnet.devices import torch_device
 from dsnet.drawing.panel import write_panel
 from dsnet.files import write_json
 from dsnet.metrics import dice
-from dsnet.models import PixelDiscriminator, SROutputs, build, load_model, save_model, to_input_grid
+from dsnet.models import (
+    DSNet,
+    PixelDiscriminator,
+    SROutputs,
+    build,
+    load_model,
+    save_model,
+    to_input_grid,
+)
 from dsnet.training.augment import Augmentation, apply, draw, symmetry
 from dsnet.training.checkpoint import load_checkpoint, read_checkpoint, save_checkpoint
 from dsnet.training.dataset import DeviceDataset, epoch_order, fold_split, split_by_patient
@@ -100,6 +108,10 @@ def _train(settings: Settings, stop: Stop) -> dict:
 
     # Network, teacher, step.
     teacher = load_model(settings.teacher) if settings.teacher else None
+    if isinstance(teacher, DSNet):
+        raise ValueError(
+            f"teacher must be one of dsnet.train_sr, got a network, {settings.teacher}"
+        )
     network = build(
         settings.variant, teacher=teacher, width=settings.width, depth=settings.depth,
         reduction=settings.reduction, teacher_blocks=settings.teacher_blocks,
@@ -109,9 +121,9 @@ def _train(settings: Settings, stop: Stop) -> dict:
     if network.config.rung.gan_loss:
         discriminator = PixelDiscriminator(width=settings.judge_width)
     memory = torch.channels_last if settings.channels_last else torch.contiguous_format
-    network = network.to(device, memory_format=memory)
+    network = network.to(device, memory_format=memory)  # pyright: ignore[reportCallIssue]
     if discriminator is not None:
-        discriminator = discriminator.to(device, memory_format=memory)
+        discriminator = discriminator.to(device, memory_format=memory)  # pyright: ignore
     step = AdversarialStep(
         network, discriminator, lr=settings.lr, precision=settings.precision,
         accumulate=settings.accumulate, compile=settings.compile,

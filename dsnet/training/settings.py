@@ -14,6 +14,7 @@ import argparse
 import json
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
+from typing import Any
 
 from dsnet import devices
 from dsnet.files import write_json
@@ -39,7 +40,7 @@ GROUPS = {
 }
 
 
-def _option(default, group, help, **keywords):
+def _option(default, group, help, **keywords) -> Any:
     return field(default=default, metadata={"group": group, "help": help, **keywords})
 
 

@@ -132,7 +132,7 @@ def train_sr(settings: SRSettings) -> dict:
 
     # Network, losses, where the training stands.
     model = SRResNet(1, settings.blocks, settings.features, settings.global_skip).to(device)
-    modules = {"model": model}
+    modules: dict[str, torch.nn.Module] = {"model": model}
     optimizers = {"model": torch.optim.Adam(model.parameters(), settings.lr)}
     judge = perceptual = None
     if settings.adversarial:
@@ -245,7 +245,8 @@ def _load(path, course: dict, parts: dict, generator: torch.Generator) -> int:
 def evaluate_sr(model: SRResNet, slices: list[torch.Tensor]) -> dict[str, float]:
     """Mean PSNR and SSIM of the model and of bicubic enlargement over slices [1, 1, H, W]."""
     model.eval()
-    sums = dict.fromkeys(("bicubic_psnr", "bicubic_ssim", "teacher_psnr", "teacher_ssim"), 0.0)
+    names = ("bicubic_psnr", "bicubic_ssim", "teacher_psnr", "teacher_ssim")
+    sums: dict[str, float] = dict.fromkeys(names, 0.0)
     for truth in slices:
         small = shrink(truth)
         for name, image in (("bicubic", interpolate(small)), ("teacher", model(small).image)):

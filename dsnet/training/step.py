@@ -24,7 +24,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import nullcontext
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -151,7 +151,7 @@ class AdversarialStep:
         self.discriminator = discriminator if network.config.rung.gan_loss else None
         self.objective = _Objective(network, self.discriminator, precision)
         if compile:
-            how = {"options": compiler_options(network, cuda_graphs)}
+            how: dict[str, Any] = {"options": compiler_options(network, cuda_graphs)}
             if isinstance(compile, str):
                 how = {"backend": compile}
             compute = self.objective.compute
@@ -208,13 +208,14 @@ class AdversarialStep:
         for optimizer in self.optimizers:
             self.scaler.step(optimizer)
         self.scaler.update()
+        assert sums is not None
         return StepLosses(*(sums / self.accumulate).unbind())
 
     def _no_sync(self, index: int):
         """Processes exchange gradients once a step: with the last of the batches."""
-        last = index == self.accumulate - 1
-        is_parallel = isinstance(self.objective, nn.parallel.DistributedDataParallel)
-        return self.objective.no_sync() if is_parallel and not last else nullcontext()
+        last, objective = index == self.accumulate - 1, self.objective
+        is_parallel = isinstance(objective, nn.parallel.DistributedDataParallel)
+        return objective.no_sync() if is_parallel and not last else nullcontext()
 
 
 def compiler_options(network: nn.Module, cuda_graphs: bool = False) -> dict[str, bool]:

@@ -68,11 +68,11 @@ def export_png(
         for part in ("image", "alpha", "binary", "trimap"):
             (folder / part).mkdir()
         for record in _records(store, names):
-            file = f"{names[record.key]}.png"
-            _picture(folder / "image" / file, quantise(record.image, 16))
-            _picture(folder / "alpha" / file, quantise(record.alpha, bits))
-            _picture(folder / "binary" / file, record.binary.astype(np.uint8) * 255)
-            _picture(folder / "trimap" / file, record.trimap)
+            file, label = f"{names[record.key]}.png", record.labelled()
+            _picture(folder / "image" / file, quantise(label.image, 16))
+            _picture(folder / "alpha" / file, quantise(label.alpha, bits))
+            _picture(folder / "binary" / file, label.binary.astype(np.uint8) * 255)
+            _picture(folder / "trimap" / file, label.trimap)
             if record.truth is not None:
                 (folder / "truth").mkdir(exist_ok=True)
                 _picture(folder / "truth" / file, record.truth.astype(np.uint8) * 255)
@@ -120,7 +120,7 @@ def export_npz(
     keys = _chosen(store, min_quality)
     parts = split_keys(keys, split, seed)
     wanted = set(keys)
-    records = {record.key: record for record in _records(store, wanted)}
+    records = {record.key: record.labelled() for record in _records(store, wanted)}
     sizes = sorted({record.image.shape for record in records.values()})
     if len(sizes) > 1:
         raise ValueError(f"labels must be of one size, {store.path} has {sizes}")
@@ -172,9 +172,9 @@ def export_nnunet(
         for part in ("imagesTr", "labelsTr"):
             (folder / part).mkdir()
         for record in _records(store, names):
-            name = names[record.key]
-            _picture(folder / "imagesTr" / f"{name}_0000.png", quantise(record.image, 16))
-            mask = record.binary if record.truth is None else record.truth
+            name, label = names[record.key], record.labelled()
+            _picture(folder / "imagesTr" / f"{name}_0000.png", quantise(label.image, 16))
+            mask = label.binary if record.truth is None else record.truth
             _picture(folder / "labelsTr" / f"{name}.png", mask.astype(np.uint8))
         description = {
             "channel_names": {"0": "CT"},
