@@ -36,6 +36,15 @@ from ..launch import (
     walk,
     walk_across,
 )
+from ..tiles import (
+    chunk_of,
+    load_tile,
+    pixels_of,
+    pointers_to,
+    prologue_of,
+    scaled,
+    store_tile,
+)
 from .forward import CbamSaved
 from .gates import (
     conv_weight_gradient_kernel,
@@ -64,11 +73,7 @@ def spatial_gradient_kernel(
     pixels). Reads x and dy once (and y): 2 B (3 B + 1 B written).
     """
     pid = tl.program_id(0)
-    first = (pid % P_BLOCKS).to(tl.int64) * BLOCK_P
-    lane = tl.arange(0, BLOCK_P)
-    p = pid % P_BLOCKS * BLOCK_P + lane
-    i_n = (pid // P_BLOCKS).to(tl.int64)
-    m_p = p < P
+    i_n, first, lane, p, m_p = pixels_of(pid, P, P_BLOCKS, BLOCK_P)
     b_logit = tl.load(logit + i_n * P + p, m_p, other=0)
     b_z = b_logit
     if NORM:
@@ -78,24 +83,21 @@ def spatial_gradient_kernel(
     acc = tl.zeros([BLOCK_P], tl.float32)
     for c0 in range(0, C, BLOCK_C):
         c = c0 + tl.arange(0, BLOCK_C)
-        c64 = c.to(tl.int64)
         m_c = c < C
         mask = m_c[:, None] & m_p[None, :]
-        p_x = x + i_n * stride_n + first * stride_p + c64 * stride_c
-        p_g = dy + i_n * stride_gn + first * stride_gp + c64 * stride_gc
-        b_x = tl.load(p_x[:, None] + (lane * stride_p)[None, :], mask, other=0).to(tl.float32)
-        b_g = tl.load(p_g[:, None] + (lane * stride_gp)[None, :], mask, other=0).to(tl.float32)
+        p_x = pointers_to(x, i_n, first, c, stride_n, stride_c, stride_p)
+        p_g = pointers_to(dy, i_n, first, c, stride_gn, stride_gc, stride_gp)
+        b_x = load_tile(p_x, lane, stride_p, mask)
+        b_g = load_tile(p_g, lane, stride_gp, mask)
         if RESIDUAL:
-            p_y = y + i_n * stride_yn + first * stride_yp + c64 * stride_yc
-            p_r = masked + i_n * stride_rn + first * stride_rp + c64 * stride_rc
-            b_y = tl.load(p_y[:, None] + (lane * stride_yp)[None, :], mask, other=0)
-            b_g = tl.where(b_y.to(tl.float32) <= 0, 0.0, b_g)
+            p_y = pointers_to(y, i_n, first, c, stride_yn, stride_yc, stride_yp)
+            p_r = pointers_to(masked, i_n, first, c, stride_rn, stride_rc, stride_rp)
+            b_y = load_tile(p_y, lane, stride_yp, mask)
+            b_g = tl.where(b_y <= 0, 0.0, b_g)
             o_r = (lane * stride_rp)[None, :]
             tl.store(p_r[:, None] + o_r, b_g.to(masked.dtype.element_ty), mask)
-        if PROLOGUE:
-            b_scale = tl.load(scale + c, m_c, other=0).to(tl.float32)
-            b_shift = tl.load(shift + c, m_c, other=0).to(tl.float32)
-            b_x = tl.where(mask, b_x * b_scale[:, None] + b_shift[:, None], 0.0)
+        b_scale, b_shift = prologue_of(scale, shift, c, m_c, PROLOGUE)
+        b_x = scaled(b_x, mask, b_scale, b_shift, PROLOGUE)
         b_gate = tl.load(gate + i_n * C + c, m_c, other=0)[:, None]
         b_gx = b_g * b_x
         acc += tl.sum(b_gx * b_gate, 0)
@@ -122,28 +124,20 @@ def gate_gradient_kernel(
     Reads x once: B.
     """
     pid = tl.num_programs(0) - 1 - tl.program_id(0)
-    i_s = pid % SPLITS
-    i_c = pid // SPLITS % C_BLOCKS
-    i_n = (pid // SPLITS // C_BLOCKS).to(tl.int64)
-    c = i_c * BLOCK_C + tl.arange(0, BLOCK_C)
-    m_c = c < C
-    start = i_s * CHUNK
+    i_n, i_s, start, c, m_c = chunk_of(pid, C, C_BLOCKS, CHUNK, SPLITS, BLOCK_C)
     lane = tl.arange(0, BLOCK_P)
-    p_x = x + i_n * stride_n + start.to(tl.int64) * stride_p + c.to(tl.int64) * stride_c
-    if PROLOGUE:
-        b_scale = tl.load(scale + c, m_c, other=0).to(tl.float32)[:, None]
-        b_shift = tl.load(shift + c, m_c, other=0).to(tl.float32)[:, None]
+    p_x = pointers_to(x, i_n, start, c, stride_n, stride_c, stride_p)
+    b_scale, b_shift = prologue_of(scale, shift, c, m_c, PROLOGUE)
     acc = tl.zeros([BLOCK_C, BLOCK_P], tl.float32)
     for p0 in tl.range(start, tl.minimum(start + CHUNK, P), BLOCK_P, num_stages=STAGES):
         p = p0 + lane
         m_p = p < P
         mask = m_c[:, None] & m_p[None, :]
-        b_x = tl.load(p_x[:, None] + (lane * stride_p)[None, :], mask, other=0).to(tl.float32)
+        b_x = load_tile(p_x, lane, stride_p, mask)
         b_dmax = tl.load(dmaps + i_n * 2 * P + p, m_p, other=0)
         b_dmean = tl.load(dmaps + (i_n * 2 + 1) * P + p, m_p, other=0)
         b_top = tl.load(top + i_n * P + p, m_p, other=0).to(tl.int32)
-        if PROLOGUE:
-            b_x = tl.where(mask, b_x * b_scale + b_shift, 0.0)
+        b_x = scaled(b_x, mask, b_scale, b_shift, PROLOGUE)
         b_d = b_dmean[None, :] + tl.where(c[:, None] == b_top[None, :], b_dmax[None, :], 0.0)
         acc += b_d * b_x
         p_x += BLOCK_P * stride_p
@@ -170,24 +164,16 @@ def input_gradient_kernel(
     One program a (sample, block of channels, chunk of pixels). Reads dy (and x for a prologue),
     writes dx: 2 B (3 B).
     """
-    pid = tl.program_id(0)
-    i_s = pid % SPLITS
-    i_c = pid // SPLITS % C_BLOCKS
-    i_n = (pid // SPLITS // C_BLOCKS).to(tl.int64)
-    c = i_c * BLOCK_C + tl.arange(0, BLOCK_C)
-    c64 = c.to(tl.int64)
-    m_c = c < C
-    start = i_s * CHUNK
-    first = start.to(tl.int64)
+    i_n, i_s, start, c, m_c = chunk_of(tl.program_id(0), C, C_BLOCKS, CHUNK, SPLITS, BLOCK_C)
     lane = tl.arange(0, BLOCK_P)
-    p_g = dy + i_n * stride_gn + first * stride_gp + c64 * stride_gc
-    p_d = dx + i_n * stride_dn + first * stride_dp + c64 * stride_dc
+    p_g = pointers_to(dy, i_n, start, c, stride_gn, stride_gc, stride_gp)
+    p_d = pointers_to(dx, i_n, start, c, stride_dn, stride_dc, stride_dp)
     b_gate = tl.load(gate + i_n * C + c, m_c, other=0)[:, None]
     d_avg = tl.load(dpooled + i_n * C + c, m_c, other=0)[:, None]
     d_peak = tl.load(dpooled + (N + i_n) * C + c, m_c, other=0)[:, None]
     b_peak = tl.load(peak_index + i_n * C + c, m_c, other=0)[:, None]
     if PROLOGUE:
-        p_x = x + i_n * stride_n + first * stride_p + c64 * stride_c
+        p_x = pointers_to(x, i_n, start, c, stride_n, stride_c, stride_p)
         b_scale = tl.load(scale + c, m_c, other=0).to(tl.float32)[:, None]
         d_scale = tl.zeros([BLOCK_C, BLOCK_P], tl.float32)
         d_shift = tl.zeros([BLOCK_C, BLOCK_P], tl.float32)
@@ -198,7 +184,7 @@ def input_gradient_kernel(
         p = p0 + lane
         m_p = p < P
         mask = m_c[:, None] & m_p[None, :]
-        b_g = tl.load(p_g[:, None] + (lane * stride_gp)[None, :], mask, other=0).to(tl.float32)
+        b_g = load_tile(p_g, lane, stride_gp, mask)
         b_z = tl.load(logit + i_n * P + p, m_p, other=0)
         b_dmax = tl.load(dmaps + i_n * 2 * P + p, m_p, other=0)
         b_dmean = tl.load(dmaps + (i_n * 2 + 1) * P + p, m_p, other=0)
@@ -210,16 +196,13 @@ def input_gradient_kernel(
         b_dx = b_dx * b_gate + d_avg
         b_dx += tl.where(p[None, :] == b_peak, d_peak, 0.0)
         if PROLOGUE:
-            b_x = tl.load(p_x[:, None] + (lane * stride_p)[None, :], mask, other=0)
+            b_x = load_tile(p_x, lane, stride_p, mask)
             b_dx = tl.where(mask, b_dx, 0.0)
-            d_scale += b_dx * b_x.to(tl.float32)
+            d_scale += b_dx * b_x
             d_shift += b_dx
             b_dx *= b_scale
             p_x += BLOCK_P * stride_p
-        o_d = (lane * stride_dp)[None, :]
-        tl.store(
-            p_d[:, None] + o_d, b_dx.to(dx.dtype.element_ty), mask, eviction_policy="evict_first"
-        )
+        store_tile(p_d, lane, stride_dp, b_dx, mask)
         p_g += BLOCK_P * stride_gp
         p_d += BLOCK_P * stride_dp
     if PROLOGUE:
@@ -300,11 +283,11 @@ def launch_cbam_backward(
             dy, x, scale, shift, y, masked, saved.gate, saved.logit, saved.stats, dz, sums,
             part_gate, c, p, across.p_blocks, *strides(dy, channels_last), *x_strides,
             *(strides(y, channels_last) if has_residual else (0, 0, 0)),
-            *(strides(masked, channels_last) if has_residual else (0, 0, 0)),
+            *(strides(masked, channels_last) if masked is not None else (0, 0, 0)),
             PROLOGUE=prologue, NORM=has_norm, RESIDUAL=has_residual, BLOCK_C=across.block_c,
             BLOCK_P=across.block_p, num_warps=across.warps, **SPARE_REGISTERS,
         )  # fmt: skip
-        if has_residual:
+        if masked is not None:
             dy = masked
             if masked is not dresidual:
                 dresidual.copy_(masked)
@@ -346,7 +329,7 @@ def launch_cbam_backward(
             *strides(dy, channels_last), *x_strides, *strides(dx, channels_last),
             PROLOGUE=prologue, NORM=has_norm, num_warps=at.warps, **tile,
         )  # fmt: skip
-        if prologue:
+        if part_prologue is not None:
             torch.sum(part_prologue[0], (0, 1), out=dscale)
             torch.sum(part_prologue[1], (0, 1), out=dshift)
     return gradients

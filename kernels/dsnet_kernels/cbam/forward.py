@@ -5,9 +5,7 @@ Bytes, for x of B bytes: channel pool reads B; spatial pool reads B; apply reads
 an int16 index: 14 / (C * itemsize) of B, 11 % at 64 channels in bfloat16. Every pass walks the
 batch in the opposite direction to the one before, so that it starts on what still lies in L2.
 
-Names: b_ a block of values, p_ pointers, m_ a mask, i_ a program's index. All arithmetic is in
-float32. x is [N, C, P] with P = H * W and strides (stride_n, stride_c, stride_p), of which one
-of the last two is 1.
+Names as in `tiles`.
 """
 
 from typing import NamedTuple
@@ -29,6 +27,15 @@ from ..launch import (
     walk,
     walk_across,
 )
+from ..tiles import (
+    chunk_of,
+    load_tile,
+    pixels_of,
+    pointers_to,
+    prologue_of,
+    scaled,
+    store_tile,
+)
 from .gates import channel_gate_kernel, logit_norm_kernel, map_block, spatial_logit_kernel
 
 
@@ -42,32 +49,23 @@ def channel_pool_kernel(
 
     One program a (sample, block of channels, chunk of pixels). Reads x once: B bytes.
     """
-    pid = tl.program_id(0)
-    i_s = pid % SPLITS
-    i_c = pid // SPLITS % C_BLOCKS
-    i_n = (pid // SPLITS // C_BLOCKS).to(tl.int64)
-    c = i_c * BLOCK_C + tl.arange(0, BLOCK_C)
-    m_c = c < C
-    start = i_s * CHUNK
+    i_n, i_s, start, c, m_c = chunk_of(tl.program_id(0), C, C_BLOCKS, CHUNK, SPLITS, BLOCK_C)
     lane = tl.arange(0, BLOCK_P)
-    p_c = x + i_n * stride_n + start.to(tl.int64) * stride_p + c.to(tl.int64) * stride_c
-    if PROLOGUE:
-        b_scale = tl.load(scale + c, m_c, other=0).to(tl.float32)[:, None]
-        b_shift = tl.load(shift + c, m_c, other=0).to(tl.float32)[:, None]
+    p_x = pointers_to(x, i_n, start, c, stride_n, stride_c, stride_p)
+    b_scale, b_shift = prologue_of(scale, shift, c, m_c, PROLOGUE)
     b_sum = tl.zeros([BLOCK_C, BLOCK_P], tl.float32)
     b_max = tl.full([BLOCK_C, BLOCK_P], float("-inf"), tl.float32)
     b_index = tl.zeros([BLOCK_C, BLOCK_P], tl.int32)
     for p0 in tl.range(start, tl.minimum(start + CHUNK, P), BLOCK_P, num_stages=STAGES):
         p = p0 + lane
         mask = m_c[:, None] & (p < P)[None, :]
-        b_x = tl.load(p_c[:, None] + (lane * stride_p)[None, :], mask, other=0).to(tl.float32)
-        if PROLOGUE:
-            b_x = tl.where(mask, b_x * b_scale + b_shift, 0.0)
+        b_x = load_tile(p_x, lane, stride_p, mask)
+        b_x = scaled(b_x, mask, b_scale, b_shift, PROLOGUE)
         better = mask & (b_x > b_max)
         b_sum += b_x
         b_max = tl.where(better, b_x, b_max)
         b_index = tl.where(better, p[None, :], b_index)
-        p_c += BLOCK_P * stride_p
+        p_x += BLOCK_P * stride_p
     b_top = tl.max(b_max, 1)
     b_first = tl.min(tl.where(b_max == b_top[:, None], b_index, 2147483647), 1)
     o_part = (i_n * SPLITS + i_s) * C + c
@@ -88,25 +86,18 @@ def spatial_pool_kernel(
     (sample, block of pixels), from the last to the first. Reads x once: B bytes.
     """
     pid = tl.num_programs(0) - 1 - tl.program_id(0)
-    p = pid % P_BLOCKS * BLOCK_P + tl.arange(0, BLOCK_P)
-    i_n = (pid // P_BLOCKS).to(tl.int64)
-    m_p = p < P
-    c_lane = tl.arange(0, BLOCK_C)
-    p_x = x + i_n * stride_n + (pid % P_BLOCKS).to(tl.int64) * BLOCK_P * stride_p
-    o_p = (tl.arange(0, BLOCK_P) * stride_p)[None, :]
+    i_n, first, lane, p, m_p = pixels_of(pid, P, P_BLOCKS, BLOCK_P)
     b_sum = tl.zeros([BLOCK_P], tl.float32)
     b_max = tl.full([BLOCK_P], float("-inf"), tl.float32)
     b_index = tl.zeros([BLOCK_P], tl.int32)
     for c0 in range(0, C, BLOCK_C):
-        c = c0 + c_lane
+        c = c0 + tl.arange(0, BLOCK_C)
         m_c = c < C
-        mask = m_c[:, None] & m_p[None, :]
-        b_x = tl.load((p_x + c.to(tl.int64) * stride_c)[:, None] + o_p, mask, other=0)
-        b_x = b_x.to(tl.float32)
+        p_x = pointers_to(x, i_n, first, c, stride_n, stride_c, stride_p)
+        b_x = load_tile(p_x, lane, stride_p, m_c[:, None] & m_p[None, :])
+        b_scale, b_shift = prologue_of(scale, shift, c, m_c, PROLOGUE)
         if PROLOGUE:
-            b_scale = tl.load(scale + c, m_c, other=0).to(tl.float32)
-            b_shift = tl.load(shift + c, m_c, other=0).to(tl.float32)
-            b_x = b_x * b_scale[:, None] + b_shift[:, None]
+            b_x = b_x * b_scale + b_shift
         b_x *= tl.load(gate + i_n * C + c, m_c, other=0)[:, None]
         b_sum += tl.sum(b_x, 0)
         if not EVEN:
@@ -135,23 +126,13 @@ def apply_kernel(
     One program a (sample, block of channels, chunk of pixels). Reads B (2 B with a residual),
     writes B.
     """
-    pid = tl.program_id(0)
-    i_s = pid % SPLITS
-    i_c = pid // SPLITS % C_BLOCKS
-    i_n = (pid // SPLITS // C_BLOCKS).to(tl.int64)
-    c = i_c * BLOCK_C + tl.arange(0, BLOCK_C)
-    c64 = c.to(tl.int64)
-    m_c = c < C
-    start = i_s * CHUNK
-    first = start.to(tl.int64)
+    i_n, _, start, c, m_c = chunk_of(tl.program_id(0), C, C_BLOCKS, CHUNK, SPLITS, BLOCK_C)
     lane = tl.arange(0, BLOCK_P)
-    p_x = x + i_n * stride_n + first * stride_p + c64 * stride_c
-    p_y = y + i_n * stride_yn + first * stride_yp + c64 * stride_yc
+    p_x = pointers_to(x, i_n, start, c, stride_n, stride_c, stride_p)
+    p_y = pointers_to(y, i_n, start, c, stride_yn, stride_yc, stride_yp)
     if RESIDUAL:
-        p_r = residual + i_n * stride_rn + first * stride_rp + c64 * stride_rc
-    if PROLOGUE:
-        b_scale = tl.load(scale + c, m_c, other=0).to(tl.float32)[:, None]
-        b_shift = tl.load(shift + c, m_c, other=0).to(tl.float32)[:, None]
+        p_r = pointers_to(residual, i_n, start, c, stride_rn, stride_rc, stride_rp)
+    b_scale, b_shift = prologue_of(scale, shift, c, m_c, PROLOGUE)
     if NORM:
         n_scale = tl.load(stats)
         n_shift = tl.load(stats + 1)
@@ -159,7 +140,7 @@ def apply_kernel(
     for p0 in tl.range(start, tl.minimum(start + CHUNK, P), BLOCK_P, num_stages=STAGES):
         p = p0 + lane
         mask = m_c[:, None] & (p < P)[None, :]
-        b_x = tl.load(p_x[:, None] + (lane * stride_p)[None, :], mask, other=0).to(tl.float32)
+        b_x = load_tile(p_x, lane, stride_p, mask)
         b_z = tl.load(logit + i_n * P + p, p < P, other=0)
         if NORM:
             b_z = b_z * n_scale + n_shift
@@ -167,15 +148,10 @@ def apply_kernel(
             b_x = b_x * b_scale + b_shift
         b_y = b_x * b_gate * tl.sigmoid(b_z)[None, :]
         if RESIDUAL:
-            b_r = tl.load(p_r[:, None] + (lane * stride_rp)[None, :], mask, other=0)
-            b_y += b_r.to(tl.float32)
+            b_y += load_tile(p_r, lane, stride_rp, mask)
             b_y = tl.where(b_y < 0, 0.0, b_y)
             p_r += BLOCK_P * stride_rp
-        o_y = (lane * stride_yp)[None, :]
-        # The rest of x is still wanted from L2, y is not.
-        tl.store(
-            p_y[:, None] + o_y, b_y.to(y.dtype.element_ty), mask, eviction_policy="evict_first"
-        )
+        store_tile(p_y, lane, stride_yp, b_y, mask)
         p_x += BLOCK_P * stride_p
         p_y += BLOCK_P * stride_yp
 

@@ -1,10 +1,11 @@
 """CBAM's two gates: the small kernels between the passes over x, forward and backward.
 
 The channel gate works on [N, C], the spatial gate on maps of one and two channels. All
-arithmetic is in float32; names as in `cbam_forward`.
+arithmetic is in float32; names as in `tiles`.
 """
 
 from ..launch import power_of_two, tl, triton
+from ..tiles import joined, pixels_of
 
 
 def map_block(pixels: int) -> int:
@@ -85,12 +86,7 @@ def mlp_gradient_kernel(
     i_n = tl.program_id(0).to(tl.int64)
     c = tl.arange(0, BLOCK_C)
     m_c = c < C
-    b_dgate = tl.zeros([BLOCK_C], tl.float32)
-    for s0 in range(0, SPLITS, BLOCK_S):
-        s = s0 + tl.arange(0, BLOCK_S)
-        o_part = (i_n * SPLITS + s)[:, None] * C + c[None, :]
-        m_part = (s < SPLITS)[:, None] & m_c[None, :]
-        b_dgate += tl.sum(tl.load(part + o_part, m_part, other=0), 0)
+    b_dgate = joined(part, i_n, c, m_c, C, SPLITS, BLOCK_S, BLOCK_C)
     b_gate = tl.load(gate + i_n * C + c, m_c, other=0)
     b_dl = b_dgate * b_gate * (1 - b_gate)
     tl.store(dlogit + i_n * C + c, b_dl, m_c)
@@ -173,9 +169,7 @@ def spatial_logit_kernel(
     part [3, programs]. One program a (sample, block of pixels). Reads 8 bytes a pixel, writes 4.
     """
     pid = tl.program_id(0)
-    p = pid % P_BLOCKS * BLOCK_P + tl.arange(0, BLOCK_P)
-    i_n = (pid // P_BLOCKS).to(tl.int64)
-    m_p = p < P
+    i_n, _, _, p, m_p = pixels_of(pid, P, P_BLOCKS, BLOCK_P)
     h = p // W
     w = p % W
     p_maps = maps + i_n * 2 * P + p
@@ -294,10 +288,7 @@ def maps_gradient_kernel(
 
     One program a (sample, block of pixels). Reads 4 bytes a pixel (8 with NORM), writes 8.
     """
-    pid = tl.program_id(0)
-    p = pid % P_BLOCKS * BLOCK_P + tl.arange(0, BLOCK_P)
-    i_n = (pid // P_BLOCKS).to(tl.int64)
-    m_p = p < P
+    i_n, _, _, p, m_p = pixels_of(tl.program_id(0), P, P_BLOCKS, BLOCK_P)
     h = p // W
     w = p % W
     d_max = tl.zeros([BLOCK_P], tl.float32)
@@ -330,9 +321,7 @@ def conv_weight_gradient_kernel(
     One program, of one warp, a (sample, block of pixels). Reads 12 bytes a pixel (16 with NORM).
     """
     pid = tl.program_id(0)
-    p = pid % P_BLOCKS * BLOCK_P + tl.arange(0, BLOCK_P)
-    i_n = (pid // P_BLOCKS).to(tl.int64)
-    m_p = p < P
+    i_n, _, _, p, m_p = pixels_of(pid, P, P_BLOCKS, BLOCK_P)
     h = p // W
     w = p % W
     b_dl = tl.load(dz + i_n * P + p, m_p, other=0)

@@ -29,7 +29,8 @@ from ..launch import (
     triton,
     walk,
 )
-from .forward import FusionSaved, folded, prologue_of
+from ..tiles import chunk_of, load_tile, pointers_to, prologue_of, store_tile
+from .forward import FusionSaved, folded
 from .gate import (
     fusion_hidden_gradient_kernel,
     fusion_norm_gradient_kernel,
@@ -50,29 +51,19 @@ def fusion_gate_gradient_kernel(
 
     One program a (sample, block of channels, chunk of pixels). Reads dout, u and v: 3 B.
     """
-    pid = tl.program_id(0)
-    i_s = pid % SPLITS
-    i_c = pid // SPLITS % C_BLOCKS
-    i_n = (pid // SPLITS // C_BLOCKS).to(tl.int64)
-    c = i_c * BLOCK_C + tl.arange(0, BLOCK_C)
-    c64 = c.to(tl.int64)
-    m_c = c < C
-    start = i_s * CHUNK
-    first = start.to(tl.int64)
+    i_n, i_s, start, c, m_c = chunk_of(tl.program_id(0), C, C_BLOCKS, CHUNK, SPLITS, BLOCK_C)
     lane = tl.arange(0, BLOCK_P)
-    p_u = u + i_n * stride_un + first * stride_up + c64 * stride_uc
-    p_v = v + i_n * stride_vn + first * stride_vp + c64 * stride_vc
-    p_g = dout + i_n * stride_gn + first * stride_gp + c64 * stride_gc
+    p_u = pointers_to(u, i_n, start, c, stride_un, stride_uc, stride_up)
+    p_v = pointers_to(v, i_n, start, c, stride_vn, stride_vc, stride_vp)
+    p_g = pointers_to(dout, i_n, start, c, stride_gn, stride_gc, stride_gp)
     u_a, u_b = prologue_of(u_scale, u_shift, c, m_c, FOLD_U)
     v_a, v_b = prologue_of(v_scale, v_shift, c, m_c, FOLD_V)
     acc = tl.zeros([BLOCK_C, BLOCK_P], tl.float32)
     for p0 in tl.range(start, tl.minimum(start + CHUNK, P), BLOCK_P, num_stages=STAGES):
         mask = m_c[:, None] & (p0 + lane < P)[None, :]
-        o_u = (lane * stride_up)[None, :]
-        o_v = (lane * stride_vp)[None, :]
-        b_g = tl.load(p_g[:, None] + (lane * stride_gp)[None, :], mask, other=0).to(tl.float32)
-        b_u = folded(p_u, o_u, mask, u_a, u_b, slope, FOLD_U)
-        b_v = folded(p_v, o_v, mask, v_a, v_b, slope, FOLD_V)
+        b_g = load_tile(p_g, lane, stride_gp, mask)
+        b_u = folded(p_u, lane, stride_up, mask, u_a, u_b, slope, FOLD_U)
+        b_v = folded(p_v, lane, stride_vp, mask, v_a, v_b, slope, FOLD_V)
         acc += b_g * b_u - b_g * b_v
         p_u += BLOCK_P * stride_up
         p_v += BLOCK_P * stride_vp
@@ -81,9 +72,9 @@ def fusion_gate_gradient_kernel(
 
 
 @triton.jit
-def through_prologue(b_d, p_x, o_p, mask, b_scale, b_shift, slope):
+def through_prologue(b_d, p_x, lane, stride_p, mask, b_scale, b_shift, slope):
     """Gradients of a block of x, and of its scale and shift before they are summed over pixels."""
-    b_x = tl.load(p_x[:, None] + o_p, mask, other=0).to(tl.float32)
+    b_x = load_tile(p_x, lane, stride_p, mask)
     b_d = tl.where(b_x * b_scale + b_shift > 0, b_d, b_d * slope)
     b_d = tl.where(mask, b_d, 0.0)
     return b_d * b_scale, b_d * b_x, b_d
@@ -104,20 +95,13 @@ def fusion_branch_gradient_kernel(
     dout, and of u and v what has a prologue; writes du and dv: 3 B to 5 B.
     """
     pid = tl.num_programs(0) - 1 - tl.program_id(0)
-    i_s = pid % SPLITS
-    i_c = pid // SPLITS % C_BLOCKS
-    i_n = (pid // SPLITS // C_BLOCKS).to(tl.int64)
-    c = i_c * BLOCK_C + tl.arange(0, BLOCK_C)
-    c64 = c.to(tl.int64)
-    m_c = c < C
-    start = i_s * CHUNK
-    first = start.to(tl.int64)
+    i_n, i_s, start, c, m_c = chunk_of(pid, C, C_BLOCKS, CHUNK, SPLITS, BLOCK_C)
     lane = tl.arange(0, BLOCK_P)
-    p_u = u + i_n * stride_un + first * stride_up + c64 * stride_uc
-    p_v = v + i_n * stride_vn + first * stride_vp + c64 * stride_vc
-    p_g = dout + i_n * stride_gn + first * stride_gp + c64 * stride_gc
-    p_du = du + i_n * stride_dun + first * stride_dup + c64 * stride_duc
-    p_dv = dv + i_n * stride_dvn + first * stride_dvp + c64 * stride_dvc
+    p_u = pointers_to(u, i_n, start, c, stride_un, stride_uc, stride_up)
+    p_v = pointers_to(v, i_n, start, c, stride_vn, stride_vc, stride_vp)
+    p_g = pointers_to(dout, i_n, start, c, stride_gn, stride_gc, stride_gp)
+    p_du = pointers_to(du, i_n, start, c, stride_dun, stride_duc, stride_dup)
+    p_dv = pointers_to(dv, i_n, start, c, stride_dvn, stride_dvc, stride_dvp)
     b_gate = tl.load(gate + i_n * C + c, m_c, other=0)[:, None]
     b_pool = tl.load(dpooled + i_n * C + c, m_c, other=0)[:, None]
     u_a, u_b = prologue_of(u_scale, u_shift, c, m_c, FOLD_U)
@@ -128,29 +112,25 @@ def fusion_branch_gradient_kernel(
     dv_shift = tl.zeros([BLOCK_C, BLOCK_P], tl.float32)
     for p0 in tl.range(start, tl.minimum(start + CHUNK, P), BLOCK_P, num_stages=STAGES):
         mask = m_c[:, None] & (p0 + lane < P)[None, :]
-        b_g = tl.load(p_g[:, None] + (lane * stride_gp)[None, :], mask, other=0).to(tl.float32)
+        b_g = load_tile(p_g, lane, stride_gp, mask)
         b_du = b_g * b_gate + b_pool
         if FOLD_U:
-            o_u = (lane * stride_up)[None, :]
-            b_du, b_scale, b_shift = through_prologue(b_du, p_u, o_u, mask, u_a, u_b, slope)
+            b_du, b_scale, b_shift = through_prologue(
+                b_du, p_u, lane, stride_up, mask, u_a, u_b, slope
+            )
             du_scale += b_scale
             du_shift += b_shift
             p_u += BLOCK_P * stride_up
-        tl.store(
-            p_du[:, None] + (lane * stride_dup)[None, :], b_du.to(du.dtype.element_ty), mask,
-            eviction_policy="evict_first",
-        )  # fmt: skip
+        store_tile(p_du, lane, stride_dup, b_du, mask)
         b_dv = b_g * (1 - b_gate) + b_pool
         if FOLD_V:
-            o_v = (lane * stride_vp)[None, :]
-            b_dv, b_scale, b_shift = through_prologue(b_dv, p_v, o_v, mask, v_a, v_b, slope)
+            b_dv, b_scale, b_shift = through_prologue(
+                b_dv, p_v, lane, stride_vp, mask, v_a, v_b, slope
+            )
             dv_scale += b_scale
             dv_shift += b_shift
             p_v += BLOCK_P * stride_vp
-        tl.store(
-            p_dv[:, None] + (lane * stride_dvp)[None, :], b_dv.to(dv.dtype.element_ty), mask,
-            eviction_policy="evict_first",
-        )  # fmt: skip
+        store_tile(p_dv, lane, stride_dvp, b_dv, mask)
         p_g += BLOCK_P * stride_gp
         p_du += BLOCK_P * stride_dup
         p_dv += BLOCK_P * stride_dvp
@@ -251,6 +231,6 @@ def launch_fusion_backward(
             dout, u, v, *folds, saved.gate, dpooled, du, dv, part_prologue, slope, *walked,
             *inputs, *strides(du, channels_last), *strides(dv, channels_last), **options,
         )  # fmt: skip
-        if prologue:
+        if part_prologue is not None:
             torch.sum(part_prologue, (1, 2), out=dprologue)
     return gradients

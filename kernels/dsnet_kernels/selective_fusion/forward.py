@@ -6,9 +6,7 @@ sees towards 2 B read and B written. Between them is only what has [N, C] and [N
 done in two launches (three with a batch norm, which couples the batch); the same in PyTorch's
 operators would be eight to twelve.
 
-Names as in `cbam_forward`. u, v and out are [N, C, P] with P = H * W, each with strides of its
-own over sample, channel and pixel, of which one of the last two is 1. All arithmetic is in
-float32.
+Names as in `tiles`; u, v and out have strides of their own each.
 """
 
 from typing import NamedTuple
@@ -29,24 +27,14 @@ from ..launch import (
     triton,
     walk,
 )
+from ..tiles import chunk_of, load_tile, pointers_to, prologue_of, store_tile
 from .gate import fusion_gate_kernel, fusion_hidden_kernel, fusion_norm_kernel
 
 
 @triton.jit
-def prologue_of(scale, shift, c, m_c, PROLOGUE: tl.constexpr):
-    """Scale and shift of a block of channels; 1 and 0 without a prologue."""
-    if PROLOGUE:
-        b_scale = tl.load(scale + c, m_c, other=0).to(tl.float32)[:, None]
-        b_shift = tl.load(shift + c, m_c, other=0).to(tl.float32)[:, None]
-    else:
-        b_scale, b_shift = 1.0, 0.0
-    return b_scale, b_shift
-
-
-@triton.jit
-def folded(p_x, o_p, mask, b_scale, b_shift, slope, PROLOGUE: tl.constexpr):
+def folded(p_x, lane, stride_p, mask, b_scale, b_shift, slope, PROLOGUE: tl.constexpr):
     """A block of a branch: leaky_relu(x * scale + shift) with a prologue, 0 outside."""
-    b_x = tl.load(p_x[:, None] + o_p, mask, other=0).to(tl.float32)
+    b_x = load_tile(p_x, lane, stride_p, mask)
     if PROLOGUE:
         b_x = b_x * b_scale + b_shift
         b_x = tl.where(mask, tl.where(b_x > 0, b_x, b_x * slope), 0.0)
@@ -64,27 +52,17 @@ def fusion_pool_kernel(
 
     One program a (sample, block of channels, chunk of pixels). Reads u and v once: 2 B.
     """
-    pid = tl.program_id(0)
-    i_s = pid % SPLITS
-    i_c = pid // SPLITS % C_BLOCKS
-    i_n = (pid // SPLITS // C_BLOCKS).to(tl.int64)
-    c = i_c * BLOCK_C + tl.arange(0, BLOCK_C)
-    c64 = c.to(tl.int64)
-    m_c = c < C
-    start = i_s * CHUNK
-    first = start.to(tl.int64)
+    i_n, i_s, start, c, m_c = chunk_of(tl.program_id(0), C, C_BLOCKS, CHUNK, SPLITS, BLOCK_C)
     lane = tl.arange(0, BLOCK_P)
-    p_u = u + i_n * stride_un + first * stride_up + c64 * stride_uc
-    p_v = v + i_n * stride_vn + first * stride_vp + c64 * stride_vc
+    p_u = pointers_to(u, i_n, start, c, stride_un, stride_uc, stride_up)
+    p_v = pointers_to(v, i_n, start, c, stride_vn, stride_vc, stride_vp)
     u_a, u_b = prologue_of(u_scale, u_shift, c, m_c, FOLD_U)
     v_a, v_b = prologue_of(v_scale, v_shift, c, m_c, FOLD_V)
     acc = tl.zeros([BLOCK_C, BLOCK_P], tl.float32)
     for p0 in tl.range(start, tl.minimum(start + CHUNK, P), BLOCK_P, num_stages=STAGES):
         mask = m_c[:, None] & (p0 + lane < P)[None, :]
-        o_u = (lane * stride_up)[None, :]
-        o_v = (lane * stride_vp)[None, :]
-        b_u = folded(p_u, o_u, mask, u_a, u_b, slope, FOLD_U)
-        b_v = folded(p_v, o_v, mask, v_a, v_b, slope, FOLD_V)
+        b_u = folded(p_u, lane, stride_up, mask, u_a, u_b, slope, FOLD_U)
+        b_v = folded(p_v, lane, stride_vp, mask, v_a, v_b, slope, FOLD_V)
         acc += b_u + b_v
         p_u += BLOCK_P * stride_up
         p_v += BLOCK_P * stride_vp
@@ -105,33 +83,20 @@ def fusion_mix_kernel(
     2 B, writes B.
     """
     pid = tl.num_programs(0) - 1 - tl.program_id(0)
-    i_s = pid % SPLITS
-    i_c = pid // SPLITS % C_BLOCKS
-    i_n = (pid // SPLITS // C_BLOCKS).to(tl.int64)
-    c = i_c * BLOCK_C + tl.arange(0, BLOCK_C)
-    c64 = c.to(tl.int64)
-    m_c = c < C
-    start = i_s * CHUNK
-    first = start.to(tl.int64)
+    i_n, _, start, c, m_c = chunk_of(pid, C, C_BLOCKS, CHUNK, SPLITS, BLOCK_C)
     lane = tl.arange(0, BLOCK_P)
-    p_u = u + i_n * stride_un + first * stride_up + c64 * stride_uc
-    p_v = v + i_n * stride_vn + first * stride_vp + c64 * stride_vc
-    p_o = out + i_n * stride_on + first * stride_op + c64 * stride_oc
+    p_u = pointers_to(u, i_n, start, c, stride_un, stride_uc, stride_up)
+    p_v = pointers_to(v, i_n, start, c, stride_vn, stride_vc, stride_vp)
+    p_o = pointers_to(out, i_n, start, c, stride_on, stride_oc, stride_op)
     u_a, u_b = prologue_of(u_scale, u_shift, c, m_c, FOLD_U)
     v_a, v_b = prologue_of(v_scale, v_shift, c, m_c, FOLD_V)
     b_gate = tl.load(gate + i_n * C + c, m_c, other=0)[:, None]
     for p0 in tl.range(start, tl.minimum(start + CHUNK, P), BLOCK_P, num_stages=STAGES):
         mask = m_c[:, None] & (p0 + lane < P)[None, :]
-        o_u = (lane * stride_up)[None, :]
-        o_v = (lane * stride_vp)[None, :]
-        b_u = folded(p_u, o_u, mask, u_a, u_b, slope, FOLD_U)
-        b_v = folded(p_v, o_v, mask, v_a, v_b, slope, FOLD_V)
+        b_u = folded(p_u, lane, stride_up, mask, u_a, u_b, slope, FOLD_U)
+        b_v = folded(p_v, lane, stride_vp, mask, v_a, v_b, slope, FOLD_V)
         b_out = b_gate * b_u + (1 - b_gate) * b_v
-        # The rest of u and v is still wanted from L2, out is not.
-        tl.store(
-            p_o[:, None] + (lane * stride_op)[None, :], b_out.to(out.dtype.element_ty), mask,
-            eviction_policy="evict_first",
-        )  # fmt: skip
+        store_tile(p_o, lane, stride_op, b_out, mask)
         p_u += BLOCK_P * stride_up
         p_v += BLOCK_P * stride_vp
         p_o += BLOCK_P * stride_op

@@ -2,10 +2,11 @@
 
 They work on [N, C] and [N, D]. A sample has a program of its own but in the kernels of the batch
 norm, which couples the batch, and of the weights' gradients, which sum over it in order. All
-arithmetic is in float32; names as in `cbam_forward`.
+arithmetic is in float32; names as in `tiles`.
 """
 
 from ..launch import tl, triton
+from ..tiles import joined
 
 
 @triton.jit
@@ -20,12 +21,7 @@ def fusion_hidden_kernel(
     i_n = tl.program_id(0).to(tl.int64)
     c = tl.arange(0, BLOCK_C)
     m_c = c < C
-    b_sum = tl.zeros([BLOCK_C], tl.float32)
-    for s0 in range(0, SPLITS, BLOCK_S):
-        s = s0 + tl.arange(0, BLOCK_S)
-        o_part = (i_n * SPLITS + s)[:, None] * C + c[None, :]
-        b_sum += tl.sum(tl.load(part + o_part, (s < SPLITS)[:, None] & m_c[None, :], other=0), 0)
-    b_mean = b_sum / P
+    b_mean = joined(part, i_n, c, m_c, C, SPLITS, BLOCK_S, BLOCK_C) / P
     tl.store(pooled + i_n * C + c, b_mean, m_c)
     for d0 in range(0, D, BLOCK_D):
         d = d0 + tl.arange(0, BLOCK_D)
@@ -126,12 +122,7 @@ def fusion_hidden_gradient_kernel(
     i_n = tl.program_id(0).to(tl.int64)
     c = tl.arange(0, BLOCK_C)
     m_c = c < C
-    b_dgate = tl.zeros([BLOCK_C], tl.float32)
-    for s0 in range(0, SPLITS, BLOCK_S):
-        s = s0 + tl.arange(0, BLOCK_S)
-        o_part = (i_n * SPLITS + s)[:, None] * C + c[None, :]
-        mask = (s < SPLITS)[:, None] & m_c[None, :]
-        b_dgate += tl.sum(tl.load(part + o_part, mask, other=0), 0)
+    b_dgate = joined(part, i_n, c, m_c, C, SPLITS, BLOCK_S, BLOCK_C)
     b_gate = tl.load(gate + i_n * C + c, m_c, other=0)
     b_dl = b_dgate * b_gate * (1 - b_gate)
     tl.store(dlogit + i_n * C + c, b_dl, m_c)
