@@ -322,7 +322,7 @@ def recist_from_mask(mask: np.ndarray, *, perpendicular: float = 0.05) -> Recist
         upright = np.where(slope <= perpendicular * length, length, 0.0)
         at = np.unravel_index(np.argmax(upright), upright.shape)
         if upright[at] > best:
-            best, i, j, (k, m) = upright[at], first, second, at
+            best, i, j, k, m = upright[at], first, second, int(at[0]), int(at[1])
     along = difference[i, j] / length[i, j] if length[i, j] > 0 else np.array([1.0, 0.0])
     across = np.array([-along[1], along[0]])
     short = points[[k, m]]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import sys
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -156,7 +156,7 @@ class Maker:
         To its library it is bytes.
         """
         data = np.ascontiguousarray(values).reshape(-1).view(np.uint8)
-        module = sys.modules.get(self.library)
+        module = cast(Any, sys.modules.get(self.library))
         if self.library == "torch":
             made = module.from_numpy(data).to(f"cuda:{self.device}")
         elif self.library == "cupy":
@@ -179,7 +179,7 @@ class Maker:
         return DeviceArray("", address, shape, np.dtype(dtype), self.device, self.stream, made)
 
     def _made(self, shape: tuple[int, ...], dtype: np.dtype) -> Any:
-        module = sys.modules.get(self.library)
+        module = cast(Any, sys.modules.get(self.library))
         if self.library == "torch":
             torch_dtype = getattr(module, dtype.name)
             return module.empty(shape, dtype=torch_dtype, device=f"cuda:{self.device}")

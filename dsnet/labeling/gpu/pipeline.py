@@ -13,7 +13,7 @@ import math
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Protocol
@@ -54,12 +54,14 @@ class Engine(Protocol):
 
     def host_memory(self, nbytes: int) -> np.ndarray:
         """Return uint8 [nbytes] that copies run from and to while the CPU goes on."""
+        ...
 
     def device_memory(self, nbytes: int) -> Any:
         """Return device memory; raises OutOfDeviceMemory."""
 
     def workspace_bytes(self, count: int, rows: int, cols: int) -> int:
         """Return what `cut` and `solve` need for so many crops."""
+        ...
 
     def to_device(self, target: Any, source: np.ndarray, stream: Any) -> None:
         """Start a copy."""
@@ -86,6 +88,7 @@ class Engine(Protocol):
 
     def seconds_between(self, start: Any, end: Any) -> float:
         """Return the device's time between two marks that were waited for."""
+        ...
 
 
 # A chunk's arrays that go to the device, and those that come back.
@@ -264,7 +267,7 @@ class Pipeline:
                     rows = rows[missing[rows]]
         return done
 
-    def _fly(self, images, coordinates, rows, size, threads) -> Iterator[tuple]:
+    def _fly(self, images, coordinates, rows, size, threads) -> Generator[tuple, None, None]:
         """Yield each chunk's rows and what is told of them, in order."""
         engine = self.engine
         chunks = [rows[i : i + size] for i in range(0, len(rows), size)]

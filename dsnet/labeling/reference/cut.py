@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import numpy as np
 from scipy import ndimage, sparse
 from scipy.sparse import csgraph
@@ -16,6 +18,7 @@ from dsnet.labeling.cut import (
 from dsnet.labeling.edge_model import LEAST_CONTRAST
 from dsnet.labeling.recist import RecistMark
 from dsnet.labeling.reference.edge_model import lesion_evidence
+from dsnet.labeling.reference.parts import connected_parts
 
 # Inner share of the axes that is sure lesion; their ends lie on the border.
 SURE_SHARE = 0.6
@@ -92,11 +95,11 @@ def _minimum_cut(odds: np.ndarray, seeds: np.ndarray) -> np.ndarray:
 
 
 def _kept_part(mask: np.ndarray, seeds: np.ndarray) -> np.ndarray:
-    parts, count = ndimage.label(mask)
+    parts, count = connected_parts(mask)
     if count == 0:
         return mask
     if count > 1:
         votes = np.bincount(parts[seeds & mask], minlength=count + 1)
         votes[0] = 0
         mask = parts == np.argmax(votes)
-    return ndimage.binary_fill_holes(mask)
+    return cast(np.ndarray, ndimage.binary_fill_holes(mask))

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy import ndimage
 
 from dsnet import _C
 from dsnet.labeling.constants import FOREGROUND, UNKNOWN
 from dsnet.labeling.quality import dice, rater_agreement
 from dsnet.labeling.recist import RecistMark, dot
+from dsnet.labeling.reference.parts import connected_parts
 
 _RING = 3.0
 
@@ -82,7 +82,7 @@ def _edge_contrast(image: np.ndarray, binary: np.ndarray) -> float:
 
 
 def _in_one_piece(binary: np.ndarray) -> float:
-    parts, count = ndimage.label(binary, structure=np.ones((3, 3)))
+    parts, count = connected_parts(binary, np.ones((3, 3)))
     if count == 0:
         return 0.0
     return float(np.bincount(parts.ravel())[1:].max() / binary.sum())

@@ -10,6 +10,7 @@ from dsnet.labeling.arguments import as_mask, as_mask_like, as_radius, as_spacin
 from dsnet.labeling.constants import BACKGROUND, FOREGROUND, UNKNOWN
 from dsnet.labeling.cut import RecistCut
 from dsnet.labeling.recist import RecistMark
+from dsnet.labeling.reference.parts import connected_parts
 from dsnet.labeling.trimap import LEAST_MARGIN, MARGIN_SHARE, inscribed_diameter
 
 # Strategy 3's unknown band; csrc/trimap has the same numbers. Besides the pixels on either side
@@ -38,7 +39,7 @@ def trimap_from_mask_reference(
     dilation = None if dilation is None else as_radius(dilation, "dilation")
 
     trimap = np.full(lesion.shape, BACKGROUND, dtype=np.uint8)
-    parts, count = ndimage.label(lesion, structure=_EIGHT_CONNECTED)
+    parts, count = connected_parts(lesion, _EIGHT_CONNECTED)
     widest = _mean_background_distance(lesion, spacing) if count and dilation is None else np.inf
     for part, box in enumerate(ndimage.find_objects(parts), start=1):
         margin = 0.0
