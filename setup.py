@@ -19,11 +19,14 @@ ROOT = Path(__file__).parent.resolve()
 
 
 class CMakeBuild(build_ext):
-    """One extension, built by CMakeLists.txt in setuptools' temporary folder."""
+    """One extension, built by CMakeLists.txt in the checkout's build folder.
+
+    What tests build later (tests/emulation) finds the core compiled there.
+    """
 
     def build_extension(self, ext: Extension) -> None:
         target = Path(self.get_ext_fullpath(ext.name)).resolve()
-        build = Path(self.build_temp).resolve() / "cmake"
+        build = ROOT / "build" / f"cmake-{sys.implementation.cache_tag}"
         build.mkdir(parents=True, exist_ok=True)
         # An isolated build environment is gone at the next build: what CMake caches from it is
         # given anew each time.
@@ -34,6 +37,7 @@ class CMakeBuild(build_ext):
             "Python_EXECUTABLE": sys.executable,
             "pybind11_DIR": pybind11.get_cmake_dir(),
             "DSNET_CUDA": os.environ.get("DSNET_CUDA", "AUTO"),
+            "DSNET_EMULATION": "OFF",
             "DSNET_SANITIZE": os.environ.get("DSNET_SANITIZE", ""),
         }
         cmake = find_program("cmake")

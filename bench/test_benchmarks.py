@@ -5,6 +5,8 @@ Our own times only, on phantoms; `python -m bench.speed.label`, `python -m bench
 the last one runs.
 """
 
+from __future__ import annotations
+
 import json
 
 import numpy as np

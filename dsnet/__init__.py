@@ -4,6 +4,8 @@
 ``dsnet.data`` reads and writes them. Importing this package loads none of it.
 """
 
+from __future__ import annotations
+
 from importlib import import_module
 
 __version__ = "0.1.0"

@@ -11,9 +11,13 @@ import argparse
 import shlex
 import signal
 import sys
-from collections.abc import Iterable
 from itertools import islice
 from pathlib import Path
+
+from dsnet import devices
+from dsnet.console import Stop, UserError, above_zero, complain
+
+_positive = above_zero(int)
 
 EXAMPLES = {
     None: """\
@@ -22,10 +26,12 @@ start here:
   python -m dsnet.label recist --annotations DL_info.csv --images Images_png --out store
   python -m dsnet.label show store                 summary, best, median and worst labels
   python -m dsnet.label export store --format png --out pictures
+  python -m dsnet.label check store                are its files whole?
 
 A row that cannot be labelled stays in the store with its reason, and the run goes on.
 Ctrl-C leaves a store that the same command with --resume completes.
-exit codes: 0 done, 1 rows failed (with --strict), 2 wrong use, 130 stopped.""",
+exit codes: 0 done, 1 rows failed (with --strict) or a store is damaged (check), 2 wrong use,
+130 stopped.""",
     "demo": """\
 examples:
   python -m dsnet.label demo --out demo
@@ -41,31 +47,33 @@ examples:
   every slice at 0.7 mm a pixel, soft-tissue window:
     python -m dsnet.label recist --annotations DL_info.csv --images Images_png \\
         --out store --isotropic 0.7 --window -175 275
-  matting on the GPU (on two of them: --workers 2, a process each):
+  cuts and matting on the GPU (on two of them: --workers 2, a process each):
     python -m dsnet.label recist --annotations DL_info.csv --images Images_png \\
         --out store --device cuda""",
     "masks": """\
 examples:
   python -m dsnet.label masks --images images --masks masks --out store
+  python -m dsnet.label masks --images images --masks masks --out store --device cuda
 An image and its mask have the same name. A mask's non-zero pixels are the lesion.""",
     "raters": """\
 examples:
   python -m dsnet.label raters --data LIDC-IDRI-slices --out store
+  python -m dsnet.label raters --data LIDC-IDRI-slices --out store --device cuda
 Folders as ROOT/PATIENT/nodule-N/{images,mask-0..mask-3}/slice-K.png.""",
     "show": """\
 examples:
   python -m dsnet.label show store
   python -m dsnet.label show store --out sheets --count 30""",
+    "check": """\
+examples:
+  python -m dsnet.label check store
+Reads all of it: the shards' checksums, every row. A line for each fault; exit code 1 then.""",
     "export": """\
 examples:
   python -m dsnet.label export store --format png --out pictures
   python -m dsnet.label export store --format npz --out lnsm --split 1000 400 100 --seed 0
   python -m dsnet.label export store --format nnunet --out Dataset501 --min-quality 0.7""",
 }
-
-
-class UserError(Exception):
-    """What the user can mend: told in one line, exit code 2."""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -75,31 +83,19 @@ def main(argv: list[str] | None = None) -> int:
     try:
         return options.run(options, arguments)
     except (UserError, ValueError, RuntimeError, OSError) as error:
-        return _complain(error)
+        return complain("dsnet.label", error)
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         return 128 + signal.SIGINT
 
 
-def _complain(error: Exception) -> int:
-    print(f"dsnet.label: {' '.join(str(error).split())}", file=sys.stderr)
-    return 2
-
-
 def _demo(options, arguments) -> int:
-    from dsnet.archive.jobs import PhantomJob
+    from dsnet.archive.jobs import phantom_jobs
     from dsnet.archive.report import LONGEST_SHEET, write_sheet
-    from dsnet.data.phantom import KINDS
     from dsnet.data.store.reader import open_store
 
-    def jobs(done: set[str]) -> Iterable[PhantomJob]:
-        for i in range(options.count):
-            seed = options.seed + i // len(KINDS)
-            job = PhantomJob(KINDS[i % len(KINDS)], options.size, seed)
-            if job.rows[0][0] not in done:
-                yield job
-
     out = Path(options.out)
+    jobs = phantom_jobs(options.count, options.size, options.seed)
     settings = {"strategy": "recist", "size": options.size, "phantoms": True}
     code = _run(options, arguments, jobs, options.count, settings, out / "store")
     store = open_store(out / "store")
@@ -115,8 +111,8 @@ def _demo(options, arguments) -> int:
 def _recist(options, arguments) -> int:
     _need_file(options.annotations, "--annotations")
     _need_folder(options.images, "--images")
-    from dsnet.archive.jobs import SliceJob
-    from dsnet.data.datasets.deeplesion import group_by_file, read_annotations, select
+    from dsnet.archive.jobs import slice_jobs
+    from dsnet.data.datasets.deeplesion import read_annotations, select
 
     chosen = select(
         read_annotations(options.annotations),
@@ -131,27 +127,10 @@ def _recist(options, arguments) -> int:
     window = "none" if options.pictures else "auto"
     if options.window is not None:
         window = tuple(options.window)
-    if options.device != "cpu":
-        from dsnet.labeling.gpu.engine import device_index
-
-        device_index(options.device)
     crop = {"size": options.crop, "window": window, "isotropic_mm": options.isotropic}
+    jobs = slice_jobs(chosen, options.images, **crop)
     settings = {"strategy": "recist", **crop}
-
-    def jobs(done: set[str]) -> Iterable[SliceJob]:
-        for group in group_by_file(chosen):
-            rows = tuple(a for a in group if a.key not in done)
-            if rows:
-                yield SliceJob(rows, options.images, crop)
-
-    def groups(done: set[str]) -> Iterable:
-        from dsnet.archive.gpu import in_groups
-
-        return in_groups(jobs(done), options.device, options.workers)
-
-    on_cpu = options.device == "cpu"
-    source = jobs if on_cpu else groups
-    return _run(options, arguments, source, len(chosen), settings, Path(options.out))
+    return _run(options, arguments, jobs, len(chosen), settings, Path(options.out))
 
 
 def _masks(options, arguments) -> int:
@@ -172,13 +151,10 @@ def _raters(options, arguments) -> int:
 
 
 def _run_pictures(options, arguments, pictures: list, settings: dict) -> int:
-    from dsnet.archive.jobs import PictureJob
+    from dsnet.archive.jobs import picture_jobs
 
     chosen = pictures[: options.limit]
-
-    def jobs(done: set[str]) -> Iterable[PictureJob]:
-        return (PictureJob(picture) for picture in chosen if picture.key not in done)
-
+    jobs = picture_jobs(chosen)
     return _run(options, arguments, jobs, len(chosen), settings, Path(options.out))
 
 
@@ -192,6 +168,19 @@ def _show(options, arguments) -> int:
         store, Path(options.out or Path(options.store, "sheets")), options.count
     ):
         print(f"look at {path}")
+    return 0
+
+
+def _check(options, arguments) -> int:
+    _need_folder(options.store, "STORE")
+    from dsnet.data.store.reader import open_store, validate_store
+
+    problems = validate_store(options.store)
+    for problem in problems:
+        print(" ".join(problem.split()))
+    if problems:
+        return 1
+    print(f"{len(open_store(options.store))} rows, all checksums right")
     return 0
 
 
@@ -212,52 +201,53 @@ def _export(options, arguments) -> int:
     return 0
 
 
-def _run(options, arguments, jobs, total: int | None, settings: dict, out: Path) -> int:
+def _run(options, arguments, jobs, total: int, settings: dict, out: Path) -> int:
     """Label into a store, told on the way; the exit code."""
-    from dsnet.archive.processes import Stop, run_jobs
-    from dsnet.archive.report import print_summary
-    from dsnet.console import Progress
-    from dsnet.data.store import StoreWriter
+    from dsnet.archive import label_archive
+    from dsnet.archive.report import TerminalProgress, print_summary
+    from dsnet.archive.run import is_in_use
     from dsnet.data.store.reader import open_store
 
-    resume = options.resume or options.retry_failed
-    if not resume and out.is_dir() and any(out.iterdir()):
+    if not (options.resume or options.retry_failed) and is_in_use(out):
         raise UserError(f"{out} is not empty: add --resume to go on with it, or give another --out")
-    with (
-        Stop() as stop,
-        StoreWriter(
+    device = devices.labelling_device(getattr(options, "device", "cpu"))
+    on_cpu = device == "cpu"
+    with Stop() as stop, TerminalProgress(total) as progress:
+        summary = label_archive(
+            jobs,
             out,
-            settings,
+            executor="processes" if on_cpu else "gpu",
+            settings=settings,
+            workers=options.workers,
+            device=None if on_cpu else device,
             alpha_bits=options.alpha_bits,
-            resume=resume,
+            resume=options.resume,
             retry_failed=options.retry_failed,
-        ) as writer,
-    ):
-        before = len(writer.done)
-        left = None if total is None else max(total - before, 0)
-        if before:
-            print(f"{before} rows are in the store already")
-        with Progress(left) as progress:
-            for records in run_jobs(jobs(set(writer.done)), options.workers, stop):
-                for record in records:
-                    if record.key in writer.done:
-                        progress.say(f"left out, its key came before: {record.key}")
-                        continue
-                    writer.append(record)
-                    progress.add(record)
+            progress=progress,
+            stop=stop,
+        )
     print(f"{progress.rate}, {progress.rate.seconds:.1f} s, workers: {options.workers}")
-    store = open_store(out)
-    print_summary(store)
-    if stop:
+    if not on_cpu and options.verbose:
+        _print_stages(device, options.workers)
+    print_summary(open_store(out))
+    if summary.stopped:
         again = arguments if options.resume else [*arguments, "--resume"]
         again = [word for word in again if word != "--retry-failed"]
         print(
             f"stopped; the store is whole. To go on: python -m dsnet.label {shlex.join(again)}",
             file=sys.stderr,
         )
-        return 128 + stop.signal
-    failed = store.manifest["counts"].get("failed", 0)
-    return 1 if options.strict and failed else 0
+        return 128 + summary.signal
+    return 1 if options.strict and summary.failed else 0
+
+
+def _print_stages(device: str, workers: int) -> None:
+    from dsnet.archive.gpu import stages
+
+    if workers > 1:
+        print("stages: told with --workers 1 alone, each process has its own")
+    for name, seconds in stages(device):
+        print(f"{name}: {seconds:.3f} s")
 
 
 def _need_folder(path: str, name: str) -> None:
@@ -271,7 +261,7 @@ def _need_file(path: str, name: str) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _described(argparse.ArgumentParser, None, __doc__.split("\n")[0])
+    parser = _described(argparse.ArgumentParser, None, (__doc__ or "").split("\n")[0])
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     def command(name: str, run, text: str) -> argparse.ArgumentParser:
@@ -291,13 +281,7 @@ def _parser() -> argparse.ArgumentParser:
         "--images", required=True, metavar="DIR", help="Images_png, with SERIES/KEY.png"
     )
     _label_options(recist, "folder of the store")
-    recist.add_argument(
-        "--device",
-        default="cpu",
-        metavar="DEVICE",
-        help="cpu (default), cuda (worker i takes GPU i modulo their number) or cuda:N; labels are "
-        "within 0.001 of the CPU's, with the same binary masks",
-    )
+    _device_option(recist, "labels are within 0.001 of the CPU's, with the same binary masks")
     recist.add_argument("--crop", type=_positive, default=64, help="pixels a side (default 64)")
     recist.add_argument(
         "--type", nargs="+", metavar="TYPE", help="only these: lung, liver, bone, ..."
@@ -328,17 +312,22 @@ def _parser() -> argparse.ArgumentParser:
     masks.add_argument("--images", required=True, metavar="DIR", help="8- or 16-bit grey PNGs")
     masks.add_argument("--masks", required=True, metavar="DIR", help="masks of the same names")
     _label_options(masks, "folder of the store")
+    _device_option(masks, "labels are within 0.001 of the CPU's, from the same trimaps")
     masks.add_argument("--limit", type=_positive, help="only the first LIMIT images")
 
     raters = command("raters", _raters, "Label images that several raters have outlined.")
     raters.add_argument("--data", required=True, metavar="ROOT", help="LIDC-style folders")
     _label_options(raters, "folder of the store")
+    _device_option(raters, "labels are within 0.001 of the CPU's, from the same trimaps")
     raters.add_argument("--limit", type=_positive, help="only the first LIMIT images")
 
     show = command("show", _show, "Summary of a store; its best, median and worst labels.")
     show.add_argument("store", metavar="STORE")
     show.add_argument("--out", metavar="DIR", help="for the sheets (default STORE/sheets)")
     show.add_argument("--count", type=_positive, default=12, help="labels a sheet (default 12)")
+
+    check = command("check", _check, "Say what is wrong with a store.")
+    check.add_argument("store", metavar="STORE")
 
     export = command("export", _export, "Write a store's labels for other tools.")
     export.add_argument("store", metavar="STORE")
@@ -381,11 +370,16 @@ def _label_options(parser: argparse.ArgumentParser, out: str) -> None:
     parser.add_argument("--strict", action="store_true", help="exit with 1 when a row failed")
 
 
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1, got {number}")
-    return number
+def _device_option(parser: argparse.ArgumentParser, text: str) -> None:
+    parser.add_argument(
+        "--device",
+        default="cpu",
+        metavar="DEVICE",
+        help=f"{devices.HELP} (cpu); of cuda worker i takes GPU i modulo their number; {text}",
+    )
+    parser.add_argument(
+        "--verbose", action="store_true", help="with a GPU: tell the seconds of each stage, too"
+    )
 
 
 if __name__ == "__main__":

@@ -15,6 +15,8 @@ Everything is computed in float32 or wider, is a tensor on the inputs' device, n
 the device, and is finite with finite gradients on empty and on full masks.
 """
 
+from __future__ import annotations
+
 from typing import NamedTuple
 
 import torch
@@ -170,7 +172,7 @@ def _wide(tensor: torch.Tensor) -> torch.Tensor:
 def _pair(prediction: torch.Tensor, target: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     if prediction.shape != target.shape:
         raise ValueError(
-            f"target has shape {list(target.shape)}, prediction {list(prediction.shape)}; "
-            "they must be equal"
+            f"target must have the shape of prediction {list(prediction.shape)}, got "
+            f"{list(target.shape)}"
         )
     return _wide(prediction), _wide(target)

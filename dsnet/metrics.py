@@ -21,6 +21,8 @@ undefined ratio included, and the distance is the diagonal of the image, the lar
 is (as BraTS has it), so that means stay finite and no case drops out.
 """
 
+from __future__ import annotations
+
 import math
 import warnings
 from collections.abc import Sequence
@@ -28,6 +30,8 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+
+from dsnet.dependencies import needed
 
 THRESHOLD = 0.5
 Mask = np.ndarray | torch.Tensor
@@ -136,7 +140,7 @@ def hausdorff95(
     if found.any():
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # MONAI's about its own functions.
-            value = metrics.compute_hausdorff_distance(
+            value = metrics.compute_hausdorff_distance(  # pyright: ignore[reportPrivateImportUsage]
                 x[found], y[found], include_background=True, percentile=95, spacing=list(size)
             )
         out[~empty] = value[:, 0].double()
@@ -174,7 +178,7 @@ def surface_dice(
         As in `hausdorff95`, or for a negative tolerance.
     """
     if not tolerance >= 0:
-        raise ValueError(f"tolerance is {tolerance}; 0 or more is needed")
+        raise ValueError(f"tolerance must be 0 or more, got {tolerance}")
     metrics = _monai()
     x, y, size = _one_hot(prediction, truth, spacing)
     found, empty, both = _presence(x, y)
@@ -182,7 +186,7 @@ def surface_dice(
     if found.any():
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)
-            value = metrics.compute_surface_dice(
+            value = metrics.compute_surface_dice(  # pyright: ignore[reportPrivateImportUsage]
                 x[found], y[found], [float(tolerance)], include_background=True, spacing=list(size)
             )
         out[~empty] = value[:, 0].double()
@@ -241,7 +245,7 @@ def summarize(values: Mask | Sequence[float]) -> Summary:
     """
     array = torch.as_tensor(values).detach().double().cpu().numpy().ravel()
     if array.size == 0:
-        raise ValueError("values is empty; at least one case is needed")
+        raise ValueError("values must hold at least one case, got none")
     return Summary(float(array.mean()), float(array.std()), int(array.size))
 
 
@@ -270,8 +274,8 @@ def _pair(prediction: Mask, truth: Mask) -> tuple[torch.Tensor, torch.Tensor]:
     x, y = _cases("prediction", prediction), _cases("truth", truth)
     if x.shape != y.shape:
         raise ValueError(
-            f"truth has shape {list(truth.shape)}, prediction {list(prediction.shape)}; they must "
-            "be equal"
+            f"truth must have the shape of prediction {list(prediction.shape)}, got "
+            f"{list(truth.shape)}"
         )
     return x, y.to(x.device)
 
@@ -281,7 +285,7 @@ def _cases(name: str, mask: Mask) -> torch.Tensor:
     if isinstance(mask, np.ndarray):
         mask = torch.from_numpy(np.ascontiguousarray(mask))
     elif not isinstance(mask, torch.Tensor):
-        raise TypeError(f"{name} is a {type(mask).__name__}; an array or a tensor is needed")
+        raise TypeError(f"{name} must be an array or a tensor, got {type(mask).__name__}")
     mask = mask.detach()
     if mask.ndim == 2:
         return mask[None]
@@ -289,7 +293,7 @@ def _cases(name: str, mask: Mask) -> torch.Tensor:
         return mask[:, 0]
     if mask.ndim != 3:
         raise ValueError(
-            f"{name} has shape {list(mask.shape)}; [H, W], [N, H, W] or [N, 1, H, W] is needed"
+            f"{name} must be [H, W], [N, H, W] or [N, 1, H, W], got {list(mask.shape)}"
         )
     return mask
 
@@ -298,7 +302,7 @@ def _one_hot(prediction: Mask, truth: Mask, spacing: Sequence[float] | None):
     """Masks [N, 1, H, W] bool on the CPU, and the spacing."""
     size = (1.0, 1.0) if spacing is None else tuple(float(s) for s in spacing)
     if len(size) != 2 or not all(s > 0 for s in size):
-        raise ValueError(f"spacing is {spacing}; two positive numbers, row and column, are needed")
+        raise ValueError(f"spacing must be two positive numbers, row and column, got {spacing}")
     x, y = (_binary(mask)[:, None].cpu() for mask in _pair(prediction, truth))
     return x, y, size
 
@@ -311,10 +315,6 @@ def _presence(x: torch.Tensor, y: torch.Tensor):
 
 
 def _monai():
-    try:
+    with needed("evaluate", "the surface distance"):
         import monai.metrics
-    except ImportError as error:
-        raise ImportError(
-            "surface distances are MONAI's: pip install 'dsnet[evaluate]' or pip install monai"
-        ) from error
     return monai.metrics

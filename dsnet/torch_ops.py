@@ -24,6 +24,7 @@ from dsnet.labeling.soft_mask import PRIOR_WEIGHT
 __all__ = ["recist_soft_mask", "soft_mask", "trimap_from_mask"]
 
 BELOW_HALF = 0.49999997  # the float32 before one half
+LARGEST_GREY = 16.0  # beyond it matting loses too many digits
 _OPTIONS = "float? erosion=None, float? dilation=None, float[]? spacing=None"
 
 
@@ -78,8 +79,9 @@ def soft_mask(
     Returns
     -------
     Tensor [N, H, W], float32
-        Alpha in 0..1, within 1e-3 of the exact solution; NaN all over an image that is not finite
-        or has values beyond +-16.
+        Alpha in 0..1, within 1e-3 of the exact solution, on the CPU to the bit as
+        `dsnet.labeling.closed_form_matting` gives it; NaN all over an image that is not finite or
+        has values beyond +-16.
 
     Raises
     ------
@@ -185,9 +187,13 @@ def _soft_mask_op(image, mask, erosion=None, dilation=None, spacing=None):
     _check_pair(image, mask)
     images = image.detach().contiguous().numpy()
     trimaps = _trimap_op(mask, erosion, dilation, spacing).numpy()
-    alphas, converged = _C.matting_batch(images, trimaps, DEFAULT_RTOL, torch.get_num_threads())
+    if min(images.shape[1:]) >= 3:
+        alphas, converged = _C.matting_batch(images, trimaps, DEFAULT_RTOL, torch.get_num_threads())
+    else:  # the native solver has no windows there
+        alphas = torch.full(image.shape, math.nan).numpy()
+        converged = ~(image.abs() <= LARGEST_GREY).flatten(1).all(1).numpy()  # NaN is none
     for i in (~converged).nonzero()[0]:
-        # All but untied pixels: the exact solvers take what conjugate gradients left.
+        # The exact solvers take what conjugate gradients left, all but untied pixels.
         alphas[i], _ = closed_form_matting(images[i], trimaps[i])
     return torch.from_numpy(alphas)
 

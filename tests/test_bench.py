@@ -8,7 +8,8 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def test_every_bench_imports():
-    names = sorted(f"bench.{path.stem}" for path in (ROOT / "bench").glob("*.py"))
+    paths = [path.relative_to(ROOT) for path in (ROOT / "bench").rglob("*.py")]
+    names = sorted(".".join(path.with_suffix("").parts) for path in paths)
     assert len(names) > 20
     command = [
         sys.executable,

@@ -1,6 +1,8 @@
 """The GPU's label bench, with the CPU in its place: that it runs, and that parity decides."""
 
 import importlib
+import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -8,7 +10,7 @@ import numpy as np
 import pytest
 
 from dsnet.labeling import label_batch
-from host_engine import HostEngine
+from host_engine import HostEngine, has_device
 
 
 @pytest.fixture
@@ -62,7 +64,40 @@ def test_what_matting_moves_is_counted(bench):
     assert work.strips_of(unknown) == (14, 10)
     image = np.random.default_rng(0).random((1, 12, 9), dtype=np.float32)
     trimap = np.zeros((1, 12, 9), np.uint8)
-    assert work.work_of(image, trimap) == (0, 0)
+    (iterations,) = bench.iterations_of(image, trimap, "cpu")
+    assert iterations == 0 and work.work_of(trimap, [iterations]) == (0, 0)
     trimap[0, 4:8, 3:6], trimap[0, 5, 4] = 128, 255
-    moved, computed = work.work_of(image, trimap)
-    assert moved > 5 * 280 and computed > 5 * 174
+    (iterations,) = bench.iterations_of(image, trimap, "cpu")
+    assert iterations > 1
+    strips = work.strips_of(trimap[0] == 128)
+    assert work.work_of(trimap, [iterations]) == (
+        iterations * (strips[0] * 280 + strips[1] * 496),
+        iterations * max(strips) * 174,
+    )
+
+
+def test_stages_are_told(bench):
+    from dsnet.labeling.gpu.pipeline import STAGES
+
+    cases = importlib.import_module("bench.common.cases").phantoms(20, 3)
+    rates = bench.stage_rates(cases, HostEngine(), 5)
+    assert tuple(rates) == STAGES and all(0 < rate < np.inf for rate in rates.values())
+
+
+def test_ceilings_are_compiled_and_shared_out(bench, tmp_path):
+    ceilings = importlib.import_module("bench.speed.ceilings")
+    found = {"shared_bytes_per_second": 1e13, "multiply_adds_per_second": 1e12}
+    shares = bench.shares_of(found, 1e6, (2e6, 5e5))
+    assert shares == pytest.approx({"of_shared": 0.2, "of_float64": 0.5})
+    assert bench.shares_of(None, 1e6, (2e6, 5e5)) == bench.shares_of(found, 1e6, None) == {}
+    assert bench.told_ceilings(found).startswith("shared memory: 10.0 TB/s, float64: 1.0 T")
+    assert "no nvcc" in bench.told_ceilings(None)
+    if shutil.which("nvcc") is None:
+        assert ceilings.device_ceilings(0) is None
+        pytest.skip("the rest needs nvcc")
+    program = ceilings.compiled(tmp_path, "sm_90")
+    if not has_device():
+        done = subprocess.run([program, "0"], capture_output=True, text=True)
+        assert done.returncode == 1 and done.stderr.strip() and not done.stdout
+        with pytest.raises(RuntimeError, match=r"cuda:0 could not be measured: \w"):
+            ceilings.device_ceilings(0)

@@ -1,18 +1,30 @@
-"""What was built, and that its wheel works in an environment of its own."""
+"""What was built, what sdist and wheel hold, and that the wheel works where nothing else is."""
 
 import os
 import shutil
 import subprocess
 import sys
+import tarfile
 import zipfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import dsnet
+import emulation_module
 from dsnet import _C
+from dsnet.data.phantom import make_phantom
+from dsnet.dependencies import EXTRAS
 
 ROOT = Path(__file__).resolve().parents[1]
+NVCC = shutil.which("nvcc")
+# An installed dsnet is to be found, and no other one.
+ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+SDIST_ROOT = {
+    "ARCHITECTURE.md", "CHANGELOG.md", "CITATION.cff", "CMakeLists.txt", "LICENSE", "MANIFEST.in",
+    "README.md", "pyproject.toml", "setup.py",
+}  # fmt: skip
 
 
 def test_build_info_tells_what_was_compiled():
@@ -59,42 +71,148 @@ def test_unknown_attribute():
 
 def run(*command, **options) -> str:
     done = subprocess.run(
-        [str(part) for part in command], capture_output=True, text=True, **options
+        [str(part) for part in command],
+        **{"capture_output": True, "text": True, "env": ENVIRONMENT, **options},
     )
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    assert done.returncode == 0, done.stdout[-10_000:] + done.stderr[-10_000:]
     return done.stdout
 
 
-@pytest.mark.long
-def test_wheel_in_a_clean_environment(tmp_path):
-    checkout = tmp_path / "checkout"
-    shutil.copytree(
-        ROOT,
-        checkout,
-        ignore=shutil.ignore_patterns(".git", ".venv", ".ci-venv", "build", "*.so", "__pycache__"),
-    )
-    environment = {**os.environ, "DSNET_CUDA": "OFF"}
-    wheels = tmp_path / "wheels"
-    run(
-        *(sys.executable, "-m", "pip", "wheel", "--no-deps", "-w", wheels, checkout),
-        env=environment,
-    )
-    (wheel,) = wheels.glob("dsnet-*.whl")
-    names = zipfile.ZipFile(wheel).namelist()
-    assert sum(name.startswith("dsnet/_C.") and name.endswith(".so") for name in names) == 1
-    assert "dsnet_kernels/__init__.py" in names
-    for source in (ROOT / "dsnet").rglob("*.py"):
-        assert str(source.relative_to(ROOT)) in names, "not listed in setup.py's packages"
-    assert not [name for name in names if name.startswith(("tests", "bench", "csrc", "kernels/"))]
+def tracked(*folders: str) -> set[str]:
+    """The checkout's files in some folders, or all: what git has, or would not ignore."""
+    if shutil.which("git") is None or not (ROOT / ".git").exists():
+        pytest.skip("no git checkout: nothing says what belongs to it")
+    command = ["git", "-C", ROOT, "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    names = run(*command).split("\0")
+    return {n for n in names if n and (ROOT / n).is_file() and n.startswith(folders or "")}
 
-    run(sys.executable, "-m", "venv", tmp_path / "venv")
-    python = tmp_path / "venv" / "bin" / "python"
-    run(python, "-m", "pip", "install", "--no-deps", wheel, "numpy")
+
+@pytest.fixture(scope="module")
+def sdist(tmp_path_factory) -> Path:
+    """Made in a copy: setuptools remembers in a checkout what an earlier one had."""
+    folder = tmp_path_factory.mktemp("sdist")
+    for name in tracked():
+        (folder / "checkout" / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(ROOT / name, folder / "checkout" / name)
+    command = [sys.executable, "-m", "build", "--sdist", "--no-isolation", "--outdir", folder]
+    run(*command, folder / "checkout")
+    (path,) = folder.glob("dsnet-*.tar.gz")
+    return path
+
+
+@pytest.fixture(scope="module")
+def wheel(sdist, tmp_path_factory) -> Path:
+    """Built from what the sdist holds, with CUDA code where there is a compiler for it."""
+    folder = tmp_path_factory.mktemp("wheel")
+    environment = {**ENVIRONMENT, "DSNET_CUDA": "ON" if NVCC else "OFF"}
+    environment.setdefault("CMAKE_ARGS", "-DCMAKE_CUDA_ARCHITECTURES=90")
+    with tarfile.open(sdist) as archive:
+        archive.extractall(folder)
+    command = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation"]
+    run(*command, "-w", folder, folder / f"dsnet-{dsnet.__version__}", env=environment)
+    (path,) = folder.glob("dsnet-*.whl")
+    return path
+
+
+@pytest.fixture(scope="module")
+def environment(wheel, tmp_path_factory) -> Path:
+    """The programs of an environment with the wheel, and what it depends on by itself."""
+    folder = tmp_path_factory.mktemp("environment")
+    run(sys.executable, "-m", "venv", folder)
+    run(folder / "bin" / "pip", "install", wheel, "pytest", "pytest-benchmark", "hypothesis")
+    return folder / "bin"
+
+
+def write_archives(folder: Path) -> None:
+    """The same nodule as a slice with a mark, and as a picture that two raters outlined."""
+    import cv2
+
+    made = make_phantom("solid", 64, 0)
+    nodule = folder / "raters" / "p1" / "nodule-0"
+    mask = (made.alpha >= 0.5).astype(np.uint8) * 255
+    pictures = {
+        folder / "slices" / "000001_01_01" / "001.png": np.rint(made.hu + 32768).astype(np.uint16),
+        nodule / "images" / "slice-0.png": np.rint(made.image * 255).astype(np.uint8),
+        nodule / "mask-0" / "slice-0.png": mask,
+        nodule / "mask-1" / "slice-0.png": mask,
+    }
+    for path, pixels in pictures.items():
+        path.parent.mkdir(parents=True)
+        cv2.imwrite(str(path), pixels)
+    mark = ", ".join(str(number) for number in made.mark.coordinates)
+    columns = {"File_name": "000001_01_01_001.png", "Measurement_coordinates": f'"{mark}"'}
+    (folder / "marks.csv").write_text(f"{','.join(columns)}\n{','.join(columns.values())}\n")
+
+
+@pytest.mark.long
+def test_the_sdist_holds_all_that_a_build_needs_and_no_test(sdist):
+    with tarfile.open(sdist) as archive:
+        members = [member.name for member in archive.getmembers() if member.isfile()]
+    names = {name.partition("/")[2] for name in members}
+    sources = tracked("csrc/", "dsnet/", "kernels/dsnet_kernels/")
+    assert {Path(name).suffix for name in sources} >= {".cpp", ".cu", ".cuh", ".h", ".json", ".py"}
+    assert sources | SDIST_ROOT <= names
+    made = {name for name in names if name.startswith("dsnet.egg-info/")} | {
+        "PKG-INFO",
+        "setup.cfg",
+    }
+    assert names - made <= tracked(), "built or ignored files"
+    assert not [name for name in names if name.startswith(("tests/", "bench/", "docs/", "."))]
+
+
+@pytest.mark.long
+def test_the_wheel_holds_the_packages_and_the_module_and_nothing_else(wheel):
+    names = {n for n in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in n}
+    modules = {name for name in names if name.startswith("dsnet/_C.") and name.endswith(".so")}
+    assert len(modules) == 1
+    kernels = {name.removeprefix("kernels/") for name in tracked("kernels/dsnet_kernels/")}
+    assert names - modules == tracked("dsnet/") | kernels
+    assert {"dsnet/py.typed", "dsnet_kernels/py.typed"} <= names
+
+
+@pytest.mark.long
+def test_the_wheel_works_in_a_clean_environment(environment, tmp_path):
     code = (
         "import dsnet, numpy as np; from dsnet import _C;"
         "print(_C.distance_squared(np.array([[True, True, False]])).tolist());"
-        "print(dsnet.build_info()['version'], dsnet.__file__)"
+        "built = dsnet.build_info();"
+        "print(built['version'], built['cuda'], dsnet.__file__)"
     )
-    distances, where = run(python, "-I", "-c", code, cwd=tmp_path).splitlines()
+    distances, where = run(environment / "python", "-I", "-c", code, cwd=tmp_path).splitlines()
     assert distances == "[[4.0, 1.0, 0.0]]"
-    assert where.startswith(f"{dsnet.__version__} {tmp_path}")
+    assert where.startswith(f"{dsnet.__version__} {bool(NVCC)} {environment.parent}")
+
+
+@pytest.mark.long
+def test_labelling_works_without_any_extra(environment, tmp_path):
+    """As the README's first command installs it: no torch."""
+    installed = run(environment / "pip", "list", "--format", "freeze").lower()
+    assert "numba==" in installed and "pyarrow==" in installed
+    for name in (*sum(EXTRAS.values(), ()), "nvidia"):
+        assert f"\n{name}" not in installed
+
+    def label(*arguments) -> str:
+        return run(environment / "python", "-m", "dsnet.label", *arguments, cwd=tmp_path)
+
+    write_archives(tmp_path)
+    label("demo", "--out", "demo", "--count", 6)
+    for name, *arguments in (
+        ("recist", "--annotations", "marks.csv", "--images", "slices"),
+        ("masks", "--images", "raters/p1/nodule-0/images", "--masks", "raters/p1/nodule-0/mask-0"),
+        ("raters", "--data", "raters"),
+    ):
+        label(name, *arguments, "--strict", "--out", f"{name}-store")
+        label("show", f"{name}-store")
+        label("export", f"{name}-store", "--format", "nnunet", "--out", f"{name}-dataset")
+    rooms = ("labeling", "drawing", "data.store", "archive.run", "files", "console", "devices")
+    code = "import sys; " + "; ".join(f"import dsnet.{room}" for room in rooms)
+    run(environment / "python", "-I", "-c", code, cwd=tmp_path)
+
+
+@pytest.mark.long
+def test_the_tests_of_labelling_pass_without_any_extra(environment):
+    # Not `python -m pytest`: the checkout's dsnet would come before the installed one.
+    command = [environment / "pytest", "-q", "-p", "no:cacheprovider"]
+    variables = {**ENVIRONMENT, "DSNET_EMULATION_DIR": str(emulation_module.build())}
+    told = run(*command, "tests/labeling", "tests/archive", cwd=ROOT, env=variables)
+    assert " passed" in told

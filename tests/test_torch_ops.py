@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from dsnet.data.phantom import KINDS, make_phantom
-from dsnet.labeling import label_batch, label_mask
+from dsnet.labeling import closed_form_matting, label_batch, label_mask
 from dsnet.labeling import trimap_from_mask as one_trimap
 from dsnet.torch_ops import recist_soft_mask, soft_mask, trimap_from_mask
 
@@ -72,12 +72,32 @@ def test_small_and_empty_batches(shape):
     alpha = soft_mask(image, mask)
     assert alpha.shape == shape and ((alpha >= 0) & (alpha <= 1)).all()
     for i in range(shape[0]):
-        assert np.array_equal(trimap_from_mask(mask)[i], one_trimap(mask[i].numpy()))
+        trimap = one_trimap(mask[i].numpy())
+        assert np.array_equal(trimap_from_mask(mask)[i], trimap)
+        exact, _ = closed_form_matting(image[i].numpy(), trimap)
+        assert alpha[i].numpy().tobytes() == exact.tobytes()
 
 
-def test_an_unusable_image_is_nan_and_alone(scene):
-    image, mask = (part.clone() for part in scene)
-    image[1, 3, 3], image[2, 0, 0] = math.nan, 40.0
+@pytest.mark.parametrize("size", [20, 65, 130])
+def test_on_the_cpu_it_is_closed_form_matting_to_the_bit(size):
+    phantoms = [make_phantom(kind, size, seed=i) for i, kind in enumerate(KINDS)]
+    images = [p.image for p in phantoms]
+    images[1] = (phantoms[1].alpha >= 0.5).astype(np.float32)  # all but untied pixels
+    image, mask = (
+        torch.from_numpy(np.stack(arrays))
+        for arrays in (images, [p.alpha >= 0.5 for p in phantoms])
+    )
+    for options in ({}, {"erosion": 3.0, "dilation": 6.0}):
+        alphas, trimaps = soft_mask(image, mask, **options), trimap_from_mask(mask, **options)
+        for i, alpha in enumerate(alphas.numpy()):
+            expected, _ = closed_form_matting(image[i].numpy(), trimaps[i].numpy())
+            assert alpha.tobytes() == expected.tobytes()
+
+
+@pytest.mark.parametrize("rows", [20, 2])
+def test_an_unusable_image_is_nan_and_alone(scene, rows):
+    image, mask = (part.clone()[:, :rows] for part in scene)
+    image[1, 1, 3], image[2, 0, 0] = math.nan, 40.0
     alpha = soft_mask(image, mask)
     assert alpha[1:3].isnan().all() and alpha[::3].isfinite().all()
 

@@ -18,7 +18,8 @@ import torch
 
 from bench.common.lidc import jittered, read_nodules
 from dsnet.data.phantom import KINDS, make_phantom
-from dsnet.labeling.edge_model import FEATURES, edge_features
+from dsnet.labeling.edge_model import FEATURES
+from dsnet.labeling.reference.edge_model import edge_features
 
 JITTERS = (0.0, 0.0, 0.0, 0.5, 1.0, 1.5)
 MOST_NOISE = 0.03

@@ -1,20 +1,25 @@
-// What a device can do at best, measured: benches compare kernels with it.
-#include "bench/speed/ceilings.h"
-
+// What a GPU can do at best, measured; bench/speed/ceilings.py compiles and runs this.
+//
+//     ceilings DEVICE   prints JSON: bytes a second that are read from shared memory, and
+//                       multiply-adds a second in float64
 #include <cuda_runtime.h>
 
 #include <algorithm>
+#include <cstdio>
+#include <cstdlib>
 
-#include "gpu/device.h"
-#include "gpu/error.h"
-
-namespace dsnet::cuda {
 namespace {
 
 constexpr int kThreads = 512;
 constexpr int kRounds = 1 << 12;
 constexpr int kChains = 8;  // enough to hide what one operation takes
 constexpr int kTries = 5;
+
+void check(cudaError_t status) {
+    if (status == cudaSuccess) return;
+    std::fprintf(stderr, "%s\n", cudaGetErrorString(status));
+    std::exit(1);
+}
 
 // Sixteen bytes at a time, a warp's beside each other.
 __global__ void __launch_bounds__(kThreads) read_shared(float* out) {
@@ -48,47 +53,43 @@ __global__ void __launch_bounds__(kThreads) multiply_add(double* out, double fac
     if (sum == -1.0) *out = sum;  // never
 }
 
-// The least of some tries, in seconds.
+// The least of some tries.
 template <class Launch>
 double least_seconds(Launch launch) {
-    void* const stream = create_stream();
-    void* const start = create_event();
-    void* const end = create_event();
-    double least = 1e9;
+    cudaEvent_t start, end;
+    check(cudaEventCreate(&start));
+    check(cudaEventCreate(&end));
+    float least = 1e12f;
     for (int round = 0; round <= kTries; ++round) {
-        record(start, stream);
-        launch(static_cast<cudaStream_t>(stream));
-        check(cudaGetLastError(), "measuring the device");
-        record(end, stream);
-        wait_for_event(end);
-        // The first warms up.
-        if (round > 0) least = std::min(least, 1e-3 * milliseconds_between(start, end));
+        check(cudaEventRecord(start));
+        launch();
+        check(cudaGetLastError());
+        check(cudaEventRecord(end));
+        check(cudaEventSynchronize(end));
+        float milliseconds = 0.0f;
+        check(cudaEventElapsedTime(&milliseconds, start, end));
+        if (round > 0) least = std::min(least, milliseconds);  // the first warms up
     }
-    destroy_event(end);
-    destroy_event(start);
-    destroy_stream(stream);
-    return least;
+    return 1e-3 * least;
 }
 
 }  // namespace
 
-Ceilings measure_ceilings(int device) {
-    const DeviceScope scope(device);
+int main(int count, char** arguments) {
+    const int device = count > 1 ? std::atoi(arguments[1]) : 0;
+    check(cudaSetDevice(device));
+    int processors = 0;
+    check(cudaDeviceGetAttribute(&processors, cudaDevAttrMultiProcessorCount, device));
+    void* out = nullptr;
+    check(cudaMalloc(&out, sizeof(double)));
     // Four blocks of 512 threads fill a multiprocessor; each has work for several turns.
-    const int blocks = 16 * device_info(device).processors;
-    void* const out = allocate(sizeof(double));
+    const int blocks = 16 * processors;
     const double steps = double(blocks) * kThreads * kRounds;
-    Ceilings found;
-    found.shared_bytes_per_second =
-        steps * sizeof(float4) / least_seconds([&](cudaStream_t stream) {
-            read_shared<<<blocks, kThreads, 0, stream>>>(static_cast<float*>(out));
-        });
-    found.multiply_adds_per_second =
-        steps * kChains / least_seconds([&](cudaStream_t stream) {
-            multiply_add<<<blocks, kThreads, 0, stream>>>(static_cast<double*>(out), 0.5);
-        });
-    release(out);
-    return found;
+    const double reading =
+        least_seconds([&] { read_shared<<<blocks, kThreads>>>(static_cast<float*>(out)); });
+    const double computing =
+        least_seconds([&] { multiply_add<<<blocks, kThreads>>>(static_cast<double*>(out), 0.5); });
+    std::printf("{\"shared_bytes_per_second\": %.6e, \"multiply_adds_per_second\": %.6e}\n",
+                steps * sizeof(float4) / reading, steps * kChains / computing);
+    return 0;
 }
-
-}  // namespace dsnet::cuda

@@ -13,7 +13,8 @@ events, their arrays being there; whole labels by the clock, from images in host
 limits it. `of_copy` is the share of a device-to-device copy's bandwidth, measured in the same run,
 that reading every input once and writing every output once would need; `of_shared` and
 `of_float64` are matting's shares of what shared memory and the float64 units did at best in two
-loops of the same run, by counting (`bench.speed.matting_work`).
+loops of the same run (`bench.speed.ceilings`, where there is nvcc), by counting
+(`bench.speed.matting_work`).
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from rich.table import Table
 from bench.common.cases import Case, all_cases
 from bench.common.machine import machine, machine_line
 from bench.common.stock import scipy_trimap, stock_matting
+from bench.speed.ceilings import device_ceilings
 from bench.speed.matting_work import work_of
 
 SIZES = (64, 128, 256)
@@ -53,7 +55,6 @@ BYTES = {"trimap": 2, "matting": 4 + 1 + 4}
 
 def main(options: argparse.Namespace) -> None:
     """Measure on a CUDA device, tell and write JSON; exits with a line where there is none."""
-    from dsnet import _C
     from dsnet.labeling.gpu.engine import device_index
 
     try:
@@ -65,13 +66,9 @@ def main(options: argparse.Namespace) -> None:
     console.print(machine_line(done["machine"]), highlight=False)
     bandwidth = copy_bandwidth(options.device)
     done["copy_gb_per_second"] = bandwidth / 1e9
-    done["ceilings"] = ceilings = _C.cuda_device_ceilings(index)
-    shared, float64 = (ceilings[f"{name}_per_second"] for name in ("shared_bytes", "multiply_adds"))
-    console.print(
-        f"device-to-device copy: {bandwidth / 1e9:.0f} GB/s, shared memory: "
-        f"{shared / 1e12:.1f} TB/s, float64: {float64 / 1e12:.1f} T multiply-adds/s",
-        highlight=False,
-    )
+    console.print(f"device-to-device copy: {bandwidth / 1e9:.0f} GB/s", highlight=False)
+    done["ceilings"] = ceilings = device_ceilings(index)
+    console.print(told_ceilings(ceilings), highlight=False)
     table = Table(title="crops a second", title_justify="left")
     for column in COLUMNS:
         table.add_column(column, justify="left" if column in ("what", "parity") else "right")
@@ -81,10 +78,7 @@ def main(options: argparse.Namespace) -> None:
             if "share_of" in row:
                 floor = row["crops_per_second"] * size * size * BYTES[row.pop("share_of")]
                 row["of_copy"] = floor / bandwidth
-            if "work" in row:
-                moved, computed = row.pop("work")
-                row["of_shared"] = row["crops_per_second"] * moved / shared
-                row["of_float64"] = row["crops_per_second"] * computed / float64
+            row.update(shares_of(ceilings, row["crops_per_second"], row.pop("work", None)))
             done["rows"].append(row)
             table.add_row(*cells(row))
             if options.seconds is not None and time.monotonic() - begin > options.seconds:
@@ -99,10 +93,32 @@ def main(options: argparse.Namespace) -> None:
 
 
 def about(index: int) -> dict:
-    from dsnet import _C
+    import torch
 
-    info = _C.cuda_device_info(index)
-    return {"gpu": info["name"], "multiprocessors": info["processors"]}
+    found = torch.cuda.get_device_properties(index)
+    return {"gpu": found.name, "multiprocessors": found.multi_processor_count}
+
+
+def told_ceilings(ceilings: dict[str, float] | None) -> str:
+    if ceilings is None:
+        return "shared memory, float64: not measured, there is no nvcc"
+    shared, float64 = (ceilings[f"{name}_per_second"] for name in ("shared_bytes", "multiply_adds"))
+    return (
+        f"shared memory: {shared / 1e12:.1f} TB/s, float64: {float64 / 1e12:.1f} T multiply-adds/s"
+    )
+
+
+def shares_of(
+    ceilings: dict[str, float] | None, rate: float, work: tuple[float, float] | None
+) -> dict[str, float]:
+    """Shares of the ceilings at so many crops a second; none without ceilings or counted work."""
+    if ceilings is None or work is None:
+        return {}
+    moved, computed = work
+    return {
+        "of_shared": rate * moved / ceilings["shared_bytes_per_second"],
+        "of_float64": rate * computed / ceilings["multiply_adds_per_second"],
+    }
 
 
 def measure(cases: list[Case], device: str, batches: tuple[int, ...]) -> Iterator[dict]:
@@ -133,7 +149,7 @@ def measure(cases: list[Case], device: str, batches: tuple[int, ...]) -> Iterato
 
     scipy_seconds = per_crop(lambda i: scipy_trimap(masks[i], 2.0), len(cases))
     pymatting_seconds = per_crop(lambda i: stock_matting(images[i], trimaps[i]), len(cases))
-    work = {"matting": {"work": work_of(images, trimaps)}}
+    work = {"matting": {"work": work_of(trimaps, iterations_of(images, trimaps, device))}}
     parts = {
         "trimap": (trimap_from_mask, (masks,), trimaps, "SciPy", scipy_seconds),
         "matting": (matting, (images, trimaps), alphas, "PyMatting", pymatting_seconds),
@@ -155,15 +171,16 @@ def measure(cases: list[Case], device: str, batches: tuple[int, ...]) -> Iterato
             )  # fmt: skip
             del held
     if device != "cpu":
+        engine = CudaEngine(device_index(device))
         most = tuple(b for b in batches if b * size * size <= MOST_CUT_PIXELS)
-        yield from measure_cuts(cases, labels, CudaEngine(device_index(device)), most)
+        yield from measure_cuts(cases, labels, engine, most)
     found = label_batch(images, marks, device=device)
     parity = labels_parity(found, labels)
     cpu = [filled(images, cpu_count), filled_list(marks, cpu_count)]
     every = median_seconds(lambda: label_batch(*cpu), "cpu")
     few = max(cpu_count // threads, 1)
     one = median_seconds(lambda: label_batch(cpu[0][:few], cpu[1][:few], 1), "cpu")
-    limits = stage_rates(cases, device, cpu_count) if device != "cpu" else {}
+    limits = stage_rates(cases, engine, cpu_count) if device != "cpu" else {}
     for batch in batches:
         block, block_marks = filled(images, batch), filled_list(marks, batch)
         seconds = median_seconds(
@@ -175,13 +192,26 @@ def measure(cases: list[Case], device: str, batches: tuple[int, ...]) -> Iterato
         )  # fmt: skip
 
 
+def iterations_of(images: np.ndarray, trimaps: np.ndarray, device: str) -> np.ndarray:
+    """Iterations of each crop's matting, preconditioned by the diagonal as a GPU's is."""
+    import torch
+
+    from dsnet.labeling import closed_form_matting
+
+    if device != "cpu":
+        arrays = (torch.from_numpy(array).to(device) for array in (images, trimaps))
+        return closed_form_matting(*arrays)[1].iterations
+    pairs = zip(images, trimaps, strict=True)
+    return np.array([closed_form_matting(*pair, solver="jacobi")[1].iterations for pair in pairs])
+
+
 def measure_cuts(
     cases: list[Case], labels: list, engine, batches: tuple[int, ...], tries: int = 9
 ) -> Iterator[dict]:
     """Yield a row for each batch of cuts with their trimaps, all that they need being there."""
     from dsnet import _C
     from dsnet.labeling.edge_model import native_network
-    from dsnet.labeling.gpu import pipeline
+    from dsnet.labeling.gpu.pipeline import TO_DEVICE, Slot, hold_crops
 
     threads = os.cpu_count() or 1
     images = np.stack([c.image for c in cases])
@@ -191,14 +221,14 @@ def measure_cuts(
         "masks": np.stack([label.binary for label in labels]),
         "trimaps": np.stack([label.trimap for label in labels]),
     }
-    network, slot = native_network(), pipeline._Slot(engine, engine.stream())
+    network, slot = native_network(), Slot(engine, engine.stream())
     for batch in batches:
         shape = (batch, *images.shape[1:])
-        slot.shape(*shape)
-        host, up = slot.host, pipeline._UP
+        hold_crops(slot, *shape)
+        host = slot.host
         given = (filled(images, batch), filled(coordinates, batch))
-        _C.begin_labels(*given, *(host[name] for name in up), threads)
-        for name in up:
+        _C.begin_labels(*given, *(host[name] for name in TO_DEVICE), threads)
+        for name in TO_DEVICE:
             engine.to_device(slot.memory[name], host[name], slot.stream)
         times = []
         for _ in range(tries + 1):  # the first warms up
@@ -220,6 +250,23 @@ def measure_cuts(
         yield row_of("cut", shape[1], batch, seconds, threads / on_cpu, parity)
 
 
+def stage_rates(cases: list[Case], engine, count: int) -> dict[str, float]:
+    """Crops a second of each stage of a whole label by itself."""
+    from dsnet.labeling.edge_model import native_network
+    from dsnet.labeling.gpu.pipeline import MattingSettings, Pipeline
+    from dsnet.labeling.matting.closed_form import DEFAULT_RTOL
+    from dsnet.labeling.soft_mask import PRIOR_WEIGHT
+
+    images = filled(np.stack([c.image for c in cases]), count)
+    coordinates = filled(np.stack([c.mark.coordinates for c in cases]), count)
+    pipeline = Pipeline(engine, native_network(), MattingSettings(PRIOR_WEIGHT, DEFAULT_RTOL))
+    spent = []
+    for _ in range(2):  # the first warms up
+        pipeline.run(images, coordinates, os.cpu_count() or 1, chunk=count)
+        spent.append(dict(pipeline.stages()))
+    return {stage: count / (spent[1][stage] - spent[0][stage]) for stage in spent[1]}
+
+
 def row_of(what, size, batch, seconds, cpu_rate, parity, **more) -> dict:
     rate = batch / seconds
     return {
@@ -232,56 +279,6 @@ def row_of(what, size, batch, seconds, cpu_rate, parity, **more) -> dict:
         "parity": parity[1] if parity[0] else f"FAILS: {parity[1]}",
         **more,
     }
-
-
-def stage_rates(cases: list[Case], device: str, count: int) -> dict[str, float]:
-    """Crops a second of each stage of a whole label by itself."""
-    from dsnet import _C
-    from dsnet.labeling.edge_model import native_network
-    from dsnet.labeling.gpu import pipeline
-    from dsnet.labeling.gpu.engine import CudaEngine, device_index
-    from dsnet.labeling.matting.closed_form import DEFAULT_RTOL
-    from dsnet.labeling.soft_mask import PRIOR_WEIGHT
-
-    settings = pipeline.MattingSettings(PRIOR_WEIGHT, DEFAULT_RTOL)
-    engine, threads = CudaEngine(device_index(device)), os.cpu_count() or 1
-    images = filled(np.stack([c.image for c in cases]), count)
-    coordinates = filled(np.stack([c.mark.coordinates for c in cases]), count)
-    slot = pipeline._Slot(engine, engine.stream())
-    slot.shape(count, *images.shape[1:])
-    host = slot.host
-    network, seconds = native_network(), {}
-    for _ in range(2):  # the first warms up
-        start = time.perf_counter()
-        begun = _C.begin_labels(
-            images, coordinates, *(host[name] for name in pipeline._UP), threads
-        )
-        seconds["checks, CPU"] = time.perf_counter() - start
-        start = time.perf_counter()
-        for name in pipeline._UP:
-            engine.to_device(slot.memory[name], host[name], slot.stream)
-        engine.wait(engine.mark(slot.stream))
-        seconds["copy to the GPU"] = time.perf_counter() - start
-        start = time.perf_counter()
-        engine.cut(slot.memory, images.shape, network, slot.stream)
-        engine.wait(engine.mark(slot.stream))
-        seconds["cut and trimap, GPU"] = time.perf_counter() - start
-        start = time.perf_counter()
-        engine.solve(slot.memory, images.shape, settings, slot.stream)
-        engine.wait(engine.mark(slot.stream))
-        seconds["matting, GPU"] = time.perf_counter() - start
-        start = time.perf_counter()
-        for name in pipeline._DOWN:
-            engine.to_host(host[name], slot.memory[name], slot.stream)
-        engine.wait(engine.mark(slot.stream))
-        seconds["copy from the GPU"] = time.perf_counter() - start
-        start = time.perf_counter()
-        _C.finish_labels(
-            begun, host["images"], *(host[name] for name in pipeline._DOWN), network,
-            PRIOR_WEIGHT, DEFAULT_RTOL, (0.0, 0.0), threads,
-        )  # fmt: skip
-        seconds["scores, CPU"] = time.perf_counter() - start
-    return {stage: count / spent for stage, spent in seconds.items()}
 
 
 def median_seconds(call: Callable, device: str, budget: float = 0.6, least: int = 3) -> float:

@@ -1,7 +1,7 @@
 """Closed-form matting beside its peers on the same image: `python -m bench.speed.matting`.
 
 - Solvers: time, iterations and error of ours (native, with either preconditioner), of the general
-  solvers (pyamg's smoothed aggregation, Jacobi, sparse direct) and of PyMatting.
+  solvers (pyamg's smoothed aggregation, sparse direct) and of PyMatting.
 - Iterations of both preconditioners while image and unknown region grow alike.
 - Growth: seconds up to a 4096x4096 image; a peer is asked on while it is foreseen to take
   less than 20 s, and has at most 1024x1024 pixels.
@@ -76,7 +76,6 @@ SOLVERS = {
     "native, multigrid": lambda i, t: native(i, t, "multigrid"),
     "native, jacobi": lambda i, t: native(i, t, "jacobi"),
     "amg (pyamg)": lambda i, t: general(i, t, "amg"),
-    "jacobi (SciPy)": lambda i, t: general(i, t, "jacobi"),
     "direct (SciPy)": lambda i, t: general(i, t, "direct"),
 }
 

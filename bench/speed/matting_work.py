@@ -1,11 +1,10 @@
-"""What the GPU's matting moves and computes, counted on the CPU for comparison with ceilings."""
+"""What the GPU's matting moves and computes, counted for comparison with ceilings."""
 
 from __future__ import annotations
 
 import numpy as np
 from scipy import ndimage
 
-from dsnet import _C
 from dsnet.labeling import UNKNOWN
 
 STRIP = 4  # pixels below each other, which a thread works on
@@ -15,20 +14,20 @@ WINDOW_BYTES, PIXEL_BYTES = 280, 336 + 96 + 64
 INSTRUCTIONS = 174
 
 
-def work_of(images: np.ndarray, trimaps: np.ndarray) -> tuple[float, float]:
+def work_of(trimaps: np.ndarray, iterations: np.ndarray) -> tuple[float, float]:
     """Mean bytes of shared memory and float64 instructions of a crop's matting.
 
     Parameters
     ----------
-    images : float32 [N, H, W]
     trimaps : uint8 [N, H, W]
+    iterations : int [N]
+        Of each crop's conjugate gradients.
     """
-    _, infos = _C.matting_block(images, trimaps)
     moved, computed = [], []
-    for trimap, info in zip(trimaps, infos, strict=True):
+    for trimap, count in zip(trimaps, iterations, strict=True):
         windows, pixels = strips_of(trimap == UNKNOWN)
-        moved.append(info["iterations"] * (windows * WINDOW_BYTES + pixels * PIXEL_BYTES))
-        computed.append(info["iterations"] * max(windows, pixels) * INSTRUCTIONS)
+        moved.append(count * (windows * WINDOW_BYTES + pixels * PIXEL_BYTES))
+        computed.append(count * max(windows, pixels) * INSTRUCTIONS)
     return float(np.mean(moved)), float(np.mean(computed))
 
 

@@ -23,6 +23,7 @@ from rich.table import Table
 from scipy import ndimage
 
 import dsnet
+from bench.common.emulation import emulation
 from bench.common.machine import processor
 from bench.common.stock import scipy_trimap
 from dsnet import _C
@@ -95,11 +96,12 @@ def measure(size: int):
         "scipy edt",
         lambda: max(2 * ndimage.distance_transform_edt(np.pad(mask, 1)).max() - 1, 0.0),
     )
+    core = emulation()
     yield compare(
         "fill holes",
         size,
         0,
-        lambda: _C.fill_holes(mask),
+        lambda: core.fill_holes(mask),
         "scipy",
         lambda: ndimage.binary_fill_holes(mask),
     )

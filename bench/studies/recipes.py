@@ -18,7 +18,7 @@ from pathlib import Path
 import torch
 
 from bench.common.machine import machine
-from dsnet.train import train
+from dsnet.training.run import train
 from dsnet.training.settings import parse
 
 SMALL = [

@@ -1,10 +1,11 @@
-// A non-owning view of a two-dimensional array whose columns are contiguous.
+// Images as all rooms see them: a view of a two-dimensional array, and a box in one.
 #pragma once
 
 #include <cstddef>
 
 namespace dsnet {
 
+// Not the owner of what it shows; columns are contiguous.
 template <typename T>
 struct Image {
     T* data;
@@ -19,6 +20,15 @@ struct Image {
 
     T* row(std::ptrdiff_t y) const { return data + y * row_stride; }
     std::ptrdiff_t size() const { return rows * cols; }
+};
+
+// Rows `top` to `bottom` and columns `left` to `right`, the latter excluded.
+struct Box {
+    std::ptrdiff_t top = 0, left = 0, bottom = 0, right = 0;
+
+    std::ptrdiff_t rows() const { return bottom - top; }
+    std::ptrdiff_t cols() const { return right - left; }
+    bool empty() const { return bottom <= top; }
 };
 
 }  // namespace dsnet

@@ -47,7 +47,7 @@ void take_sides(const std::uint8_t* mask, std::ptrdiff_t count, float* alpha,
 
 }  // namespace
 
-extern const LabelKernels label_kernels;
-const LabelKernels label_kernels = {&range, &take_sides};
+extern const ImageSimd image_simd;
+const ImageSimd image_simd = {&range, &take_sides};
 
 }  // namespace dsnet::DSNET_UNIT

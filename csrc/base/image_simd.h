@@ -13,7 +13,7 @@ struct Range {
     bool ordered;  // no NaN
 };
 
-struct LabelKernels {
+struct ImageSimd {
     // Of `count` >= 1 values.
     Range (*range)(const float* values, std::ptrdiff_t count);
     // Brings alpha to the mask's side of one half; binary = the mask.
@@ -21,6 +21,6 @@ struct LabelKernels {
                        std::uint8_t* binary);
 };
 
-DSNET_VECTOR_TABLE(LabelKernels, label_kernels)
+DSNET_VECTOR_TABLE(ImageSimd, image_simd)
 
 }  // namespace dsnet

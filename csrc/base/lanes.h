@@ -45,7 +45,8 @@ struct Shafts {
 
 namespace DSNET_UNIT {
 
-// One lane a pixel, where the compiler must not be left to choose; it splits them on a narrower unit.
+// One lane a pixel, where the compiler must not be left to choose; it splits them on a narrower
+// unit.
 typedef float Vector __attribute__((vector_size(sizeof(float) * kLanes)));
 typedef float UnalignedVector
     __attribute__((vector_size(sizeof(float) * kLanes), aligned(sizeof(float)), may_alias));

@@ -105,7 +105,7 @@ void select(const std::int32_t* keys, std::ptrdiff_t count, std::ptrdiff_t rank,
 
 }  // namespace
 
-extern const OrderKernels order_kernels;
-const OrderKernels order_kernels = {&collect, &select};
+extern const OrderSimd order_simd;
+const OrderSimd order_simd = {&collect, &select};
 
 }  // namespace dsnet::DSNET_UNIT

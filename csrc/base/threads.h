@@ -1,4 +1,4 @@
-// Many images over threads.
+// An index range over threads.
 #pragma once
 
 #include <cstddef>

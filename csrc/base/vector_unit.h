@@ -1,11 +1,11 @@
 // Which vector unit the hot loops run on.
 //
-// Sources listed as DSNET_VECTOR_SOURCES in CMakeLists.txt are compiled once for each unit, with
-// DSNET_UNIT as the namespace of what they define, and reached through a table of functions that
-// is picked at run time. Their loops give the same bits on every unit: products and sums are not
-// fused, and a reduction runs over kLanes fixed lanes. Such a source must use nothing of the
-// standard library that is not inlined for certain (no containers, no algorithms): the linker
-// could take the copy compiled for the widest unit for the whole program.
+// Sources called *simd.cpp are compiled once for each unit, with DSNET_UNIT as the namespace of
+// what they define, and reached through a table of functions that is picked at run time. Their
+// loops give the same bits on every unit: products and sums are not fused, and a reduction runs
+// over kLanes fixed lanes. Such a source must use nothing of the standard library that is not
+// inlined for certain (no containers, no algorithms): the linker could take the copy compiled for
+// the widest unit for the whole program.
 #pragma once
 
 #include <cstddef>
@@ -38,28 +38,28 @@ void use_vector_unit(VectorUnit unit);
 
 // `baseline`, `avx2` and `avx512` define `const Type table`, each compiled for its unit.
 #if DSNET_HAS_VECTOR_UNITS
-#define DSNET_VECTOR_TABLE(Type, table)                                      \
-    namespace baseline {                                                     \
-    extern const Type table;                                                 \
-    }                                                                        \
-    namespace avx2 {                                                         \
-    extern const Type table;                                                 \
-    }                                                                        \
-    namespace avx512 {                                                       \
-    extern const Type table;                                                 \
-    }                                                                        \
-    inline const Type& table() {                                             \
-        switch (vector_unit()) {                                             \
-            case VectorUnit::kAvx512: return avx512::table;                  \
-            case VectorUnit::kAvx2: return avx2::table;                      \
-            default: return baseline::table;                                 \
-        }                                                                    \
+#define DSNET_VECTOR_TABLE(Type, table)                     \
+    namespace baseline {                                    \
+    extern const Type table;                                \
+    }                                                       \
+    namespace avx2 {                                        \
+    extern const Type table;                                \
+    }                                                       \
+    namespace avx512 {                                      \
+    extern const Type table;                                \
+    }                                                       \
+    inline const Type& table() {                            \
+        switch (vector_unit()) {                            \
+            case VectorUnit::kAvx512: return avx512::table; \
+            case VectorUnit::kAvx2: return avx2::table;     \
+            default: return baseline::table;                \
+        }                                                   \
     }
 #else
-#define DSNET_VECTOR_TABLE(Type, table)                                      \
-    namespace baseline {                                                     \
-    extern const Type table;                                                 \
-    }                                                                        \
+#define DSNET_VECTOR_TABLE(Type, table) \
+    namespace baseline {                \
+    extern const Type table;            \
+    }                                   \
     inline const Type& table() { return baseline::table; }
 #endif
 

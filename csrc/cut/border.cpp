@@ -5,6 +5,8 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "cut/numbers.h"
+
 namespace dsnet {
 
 BorderCut::Costs BorderCut::costs(double border_cost) {
@@ -14,19 +16,15 @@ BorderCut::Costs BorderCut::costs(double border_cost) {
 
 std::ptrdiff_t BorderCut::solve(Image<const float> log_odds, Image<const std::uint8_t> seeds,
                                 double border_cost, Image<std::uint8_t> lesion) {
-    constexpr std::int32_t kSeed = 1 << 28;
     const std::ptrdiff_t rows = log_odds.rows, cols = log_odds.cols, stride = cols + 2;
-    const std::ptrdiff_t steps[kDirections] = {1, -1, stride, -stride, stride + 1, -stride - 1,
-                                               stride - 1, -stride + 1};
+    const std::ptrdiff_t steps[kDirections] = {1,          -1,          stride,     -stride,
+                                               stride + 1, -stride - 1, stride - 1, -stride + 1};
     const auto [side, across] = costs(border_cost);
     for (int d = 0; d < kDirections; ++d) {
         offset_[d] = steps[d];
         weight_[d] = d < 4 ? side : across;
     }
     const std::int32_t all_borders = 4 * (side + across);
-    // To the nearest even number, as numpy.rint does, by way of adding what leaves no room for a
-    // fraction; log-odds in these units are too few for more than 24 bits.
-    constexpr float kRounder = 12582912.0f;
     const auto size = static_cast<std::size_t>((rows + 2) * stride);
     state_.assign(size, kBeyond);
     terminal_.resize(size);
@@ -38,7 +36,7 @@ std::ptrdiff_t BorderCut::solve(Image<const float> log_odds, Image<const std::ui
         State* state = &state_[static_cast<std::size_t>(begin)];
         for (std::ptrdiff_t x = 0; x < cols; ++x) {
             const float scaled = (odds[x] * static_cast<float>(kUnits) + kRounder) - kRounder;
-            const std::int32_t value = seed[x] ? kSeed : static_cast<std::int32_t>(scaled);
+            const std::int32_t value = seed[x] ? kSeedOdds : static_cast<std::int32_t>(scaled);
             terminal[x] = value;
             state[x] = value > all_borders ? kLesion : value < -all_borders ? kBackground : kOpen;
         }

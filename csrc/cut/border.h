@@ -4,8 +4,8 @@
 #include <cstdint>
 #include <vector>
 
-#include "cut/boykov_kolmogorov.h"
 #include "base/image.h"
+#include "cut/boykov_kolmogorov.h"
 
 namespace dsnet {
 
@@ -24,8 +24,6 @@ struct ListedNeighbours {
 // its neighbours: only what is left, a small share of most images, becomes a graph.
 class BorderCut : private BoykovKolmogorov<ListedNeighbours> {
   public:
-    static constexpr double kUnits = 4096.0;
-
     // Of a neighbour side by side and of one across, in units.
     struct Costs {
         std::int32_t side, across;

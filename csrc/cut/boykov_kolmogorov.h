@@ -1,6 +1,6 @@
-// The search of minimum cuts on graphs where every node has eight neighbours: augmenting paths over two
-// trees (Boykov and Kolmogorov, "An Experimental Comparison of Min-Cut/Max-Flow Algorithms for Energy
-// Minimization in Vision", 2004).
+// The search of minimum cuts on graphs where every node has eight neighbours: augmenting paths over
+// two trees (Boykov and Kolmogorov, "An Experimental Comparison of Min-Cut/Max-Flow Algorithms for
+// Energy Minimization in Vision", 2004).
 #pragma once
 
 #include <algorithm>
@@ -19,7 +19,16 @@ class BoykovKolmogorov {
     using Index = std::int32_t;
 
     static constexpr int kDirections = 8;
-    enum Direction : std::uint8_t { kRight, kLeft, kDown, kUp, kDownRight, kUpLeft, kDownLeft, kUpRight };
+    enum Direction : std::uint8_t {
+        kRight,
+        kLeft,
+        kDown,
+        kUp,
+        kDownRight,
+        kUpLeft,
+        kDownLeft,
+        kUpRight
+    };
     // A node's parent is one of the directions or one of these.
     enum Parent : std::uint8_t { kTerminal = 8, kOrphan, kNoParent };
     enum Tree : std::uint8_t { kFree, kSource, kSink };

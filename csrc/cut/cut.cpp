@@ -2,13 +2,11 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
+
+#include "cut/numbers.h"
 
 namespace dsnet {
 namespace {
-
-// Inner share of the axes that is sure lesion; their ends lie on the border.
-constexpr double kSureShare = 0.6;
 
 template <typename T>
 void fill(Image<T> image, T value) {
@@ -32,8 +30,8 @@ void fall_back(const RecistMark& mark, CutWorkspace& workspace, Image<std::uint8
     fill<std::uint8_t>(mask, 0);
     workspace.mask.assign(static_cast<std::size_t>(mask.size()), 0);
     const Image<std::uint8_t> rim(workspace.mask.data(), mask.rows, mask.cols);
-    add_ellipse(mark, 0.75, 0, 0, mask);
-    add_ellipse(mark, 1.25, 0, 0, rim);
+    add_ellipse(mark, kInnerEllipse, 0, 0, mask);
+    add_ellipse(mark, kOuterEllipse, 0, 0, rim);
     for (std::ptrdiff_t y = 0; y < mask.rows; ++y) {
         float* odds = log_odds.row(y);
         for (std::ptrdiff_t x = 0; x < mask.cols; ++x)
@@ -44,34 +42,10 @@ void fall_back(const RecistMark& mark, CutWorkspace& workspace, Image<std::uint8
 
 }  // namespace
 
-RecistMark inner_axes(const RecistMark& mark) {
-    const Point centre = MarkFrame(mark).centre;
-    double inner[8];
-    int next = 0;
-    for (const Point* axis : {mark.long_axis, mark.short_axis}) {
-        for (int end = 0; end < 2; ++end) {
-            inner[next++] = centre.x + kSureShare * (axis[end].x - centre.x);
-            inner[next++] = centre.y + kSureShare * (axis[end].y - centre.y);
-        }
-    }
-    return mark_from_coordinates(inner);
-}
-
-std::ptrdiff_t marked_area(const RecistMark& mark, const Window& window, std::ptrdiff_t rows,
-                           std::ptrdiff_t cols) {
-    std::ptrdiff_t area = add_ellipse(mark, 1.0, 0, 0, {nullptr, rows, cols});
-    if (area == 0) {
-        std::vector<std::uint8_t> drawn(static_cast<std::size_t>(window.rows() * window.cols()));
-        area = add_quadrilateral(mark, window.top, window.left,
-                                 {drawn.data(), window.rows(), window.cols()});
-    }
-    return std::max<std::ptrdiff_t>(area, 1);
-}
-
 CutOutcome cut_recist(Image<const float> image, const RecistMark& mark, const EdgeNetwork& network,
                       CutWorkspace& workspace, Image<std::uint8_t> mask, Image<float> log_odds) {
     const MarkFrame frame(mark);
-    const Window window = lesion_window(frame, image.rows, image.cols);
+    const Box window = lesion_window(frame, image.rows, image.cols);
     const auto size = static_cast<std::size_t>(window.rows() * window.cols());
     workspace.log_odds.resize(size);
     workspace.seeds.assign(size, 0);
@@ -84,8 +58,7 @@ CutOutcome cut_recist(Image<const float> image, const RecistMark& mark, const Ed
     const Image<const std::uint8_t> found(cut.data, cut.rows, cut.cols);
 
     CutOutcome outcome;
-    const double contrast =
-        weigh_evidence(image, mark, window, network, kCertain, workspace.edge, odds);
+    const double contrast = weigh_evidence(image, mark, window, network, workspace.edge, odds);
     if (std::abs(contrast) < kLeastContrast) {
         outcome = {CutFallback::kContrast, std::abs(contrast)};
     } else {
@@ -96,11 +69,9 @@ CutOutcome cut_recist(Image<const float> image, const RecistMark& mark, const Ed
         workspace.border.solve(evidence, seen, kBorderCost, cut);
         keep_seeded_part(cut, seen, workspace.components);
         fill_holes(cut, workspace.components);
-        const double share =
-            static_cast<double>(count_set(found)) /
-            static_cast<double>(marked_area(mark, window, image.rows, image.cols));
-        if (!(share >= kLeastArea && share <= kMostArea))
-            outcome = {CutFallback::kArea, share};
+        const double share = static_cast<double>(count_set(found)) /
+                             static_cast<double>(marked_area(mark, window, image.rows, image.cols));
+        if (!(share >= kLeastArea && share <= kMostArea)) outcome = {CutFallback::kArea, share};
     }
     if (outcome.fallback != CutFallback::kNone) {
         fall_back(mark, workspace, mask, log_odds);

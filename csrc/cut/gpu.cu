@@ -6,8 +6,8 @@
 
 #include <algorithm>
 
-#include "gpu/error.h"
 #include "cut/gpu_block.h"
+#include "gpu/error.h"
 
 namespace dsnet::cuda {
 namespace {
@@ -19,12 +19,10 @@ constexpr int kLeastBlocks = 3;
 // Large images take megabytes each: fewer run at a time then.
 constexpr std::size_t kMostWorkspace = std::size_t{1} << 30;
 
-using Threads = DeviceBlock<kThreads>;
-
 __global__ void __launch_bounds__(kThreads, kLeastBlocks)
     cut_images(const __grid_constant__ CutBatch batch, std::size_t share) {
     __shared__ CutScratch scratch;
-    Threads block;
+    Threads<kThreads> block;
     void* const memory = static_cast<char*>(batch.workspace) + share * blockIdx.x;
     for (std::int64_t index = blockIdx.x; index < batch.count; index += gridDim.x)
         cut_image(block, batch, index, memory, scratch);
@@ -59,7 +57,8 @@ void check_batch(const CutBatch& batch) {
 std::size_t cut_workspace_bytes(std::int64_t count, std::int32_t rows, std::int32_t cols) {
     const std::size_t share = CutMemory::bytes(rows, cols);
     const auto room = std::max<std::int64_t>(std::int64_t(kMostWorkspace / share), 1);
-    return share * std::size_t(std::min({std::max<std::int64_t>(count, 1), resident_blocks(), room}));
+    return share *
+           std::size_t(std::min({std::max<std::int64_t>(count, 1), resident_blocks(), room}));
 }
 
 void cut_cuda(const CutBatch& batch, void* stream) {

@@ -1,8 +1,10 @@
 // A block of threads cuts the lesion under a RECIST mark and makes its trimap: `cut_recist` and
-// `trimap_from_cut`, to the bit. Written against a Block of host_block.h.
+// `trimap_from_cut`, to the bit.
 #pragma once
 
 #include "cut/gpu_trimap.h"
+#include "cut/numbers.h"
+#include "trimap/numbers.h"
 
 namespace dsnet::cut_device {
 
@@ -11,9 +13,9 @@ class CutOfMark : public CutTrimap<Block> {
   public:
     using CutTrimap<Block>::CutTrimap;
 
-    DSNET_BLOCK void run() {
+    DSNET_DEVICE void run() {
         CutResult result = {0.0, kCutUnwanted, 0};
-        if (plan_.rows > 0) {
+        if (plan_.edge.rows > 0) {
             result = cut();
             fell_back_ = result.fallback != int(CutFallback::kNone);
             if (fell_back_) draw_ellipse();
@@ -52,21 +54,20 @@ class CutOfMark : public CutTrimap<Block> {
     using CutTrimap<Block>::split;
     using CutTrimap<Block>::unknown_;
 
-    DSNET_BLOCK int count(const Word* bits, const Word* within) {
+    DSNET_DEVICE int count(const Word* bits, const Word* within) {
         return block_.sum([&](int t) {
             int found = 0;
-            for (int i = plan_.top * stride_ + t; i < window_end() * stride_;
-                 i += Block::kThreads)
+            for (int i = plan_.top * stride_ + t; i < window_end() * stride_; i += Block::kThreads)
                 found += morphology_device::count_bits(bits[i] & within[i]);
             return found;
         });
     }
 
-    DSNET_HOST_DEVICE int window_end() const { return plan_.top + plan_.rows; }
+    DSNET_HOST_DEVICE int window_end() const { return plan_.top + plan_.edge.rows; }
 
     // Columns of the window.
     DSNET_HOST_DEVICE Word window_word(int w) const {
-        return morphology_device::low_bits(plan_.left + plan_.cols - w * kWordBits) &
+        return morphology_device::low_bits(plan_.left + plan_.edge.cols - w * kWordBits) &
                ~morphology_device::low_bits(plan_.left - w * kWordBits);
     }
 
@@ -75,32 +76,38 @@ class CutOfMark : public CutTrimap<Block> {
     }
 
     // Leaves the lesion in plane 0, unless it falls back.
-    DSNET_BLOCK CutResult cut() {
+    DSNET_DEVICE CutResult cut() {
         const std::int64_t pixels = rows_ * std::int64_t(cols_);
-        const GreyWindow grey = {
+        const edge_device::GreyWindow grey = {
             batch_.images + index_ * pixels + plan_.top * std::int64_t(cols_) + plan_.left, cols_};
-        const EdgePlanes planes = {memory_.relative, memory_.scratch, memory_.log_odds,
-                                   reinterpret_cast<float*>(memory_.large),
-                                   reinterpret_cast<std::int32_t*>(memory_.large)};
-        Evidence<Block> evidence(block_, plan_, batch_.constants, grey, planes, scratch_.network);
+        const edge_device::EdgePlanes planes = {memory_.relative, memory_.scratch, memory_.log_odds,
+                                                reinterpret_cast<float*>(memory_.large),
+                                                reinterpret_cast<std::int32_t*>(memory_.large)};
+        edge_device::Evidence<Block> evidence(block_, plan_.edge, batch_.constants.network,
+                                              batch_.constants.taps, grey, planes,
+                                              scratch_.network);
         const double contrast = evidence.run();
         if (contrast < kLeastContrast) return {contrast, int(CutFallback::kContrast), 0};
         if (!plan_.seeded) return {0.0, int(CutFallback::kNoSeeds), 0};
         auto* const state = reinterpret_cast<std::uint8_t*>(memory_.scratch);
-        BorderCutBlock<Block> border(
-            block_, plan_.rows, plan_.cols,
-            {memory_.log_odds, state, state + pixels,
-             reinterpret_cast<std::int32_t*>(memory_.relative)},
-            rows_of(seeds(), plan_.top, window_end()), plan_.left, batch_.constants.side,
-            batch_.constants.across);
+        BorderCutBlock<Block> border(block_, plan_.edge.rows, plan_.edge.cols,
+                                     {memory_.log_odds, state, state + pixels,
+                                      reinterpret_cast<std::int32_t*>(memory_.relative)},
+                                     rows_of(seeds(), plan_.top, window_end()), plan_.left,
+                                     batch_.constants.side, batch_.constants.across);
         border.run(scratch_.graph, kSmallNodes, memory_.large, scratch_.first_of_thread);
         Word* const lesion = memory_.bits(0);
         const std::uint8_t* const found = border.state();
         each_word(0, rows_, [&](int i, int y, int w) {
             const int row = y - plan_.top;
-            lesion[i] = row < 0 || row >= plan_.rows ? 0 : chosen(window_word(w), w, [&](int x) {
-                return found[row * plan_.cols + x - plan_.left] == kLesion;
-            });
+            lesion[i] = row < 0 || row >= plan_.edge.rows
+                            ? 0
+                            : chosen(
+                                  window_word(w), w,
+                                  [&](int x) {
+                                      return found[row * plan_.edge.cols + x - plan_.left] ==
+                                             kLesion;
+                                  });
         });
         keep_seeded_part();
         fill_holes();
@@ -112,7 +119,7 @@ class CutOfMark : public CutTrimap<Block> {
     }
 
     // Leaves the axes' ellipse in plane 0, or else their quadrilateral.
-    DSNET_BLOCK void draw_ellipse() {
+    DSNET_DEVICE void draw_ellipse() {
         Word* const lesion = memory_.bits(0);
         const bool any = block_.any([&](int t) {
             bool found = false;
@@ -131,7 +138,7 @@ class CutOfMark : public CutTrimap<Block> {
     }
 
     // Of the lesion's 4-connected parts the one with the most seeds, the first of several.
-    DSNET_BLOCK void keep_seeded_part() {
+    DSNET_DEVICE void keep_seeded_part() {
         const int first = plan_.top, last = window_end();
         Word *lesion = memory_.bits(0), *rest = memory_.bits(1), *part = memory_.bits(2),
              *next = memory_.bits(3), *best = memory_.bits(4);
@@ -141,8 +148,8 @@ class CutOfMark : public CutTrimap<Block> {
         });
         int most = 0, earliest = 0;
         for (;;) {
-            const int begin = least_word(
-                first, last, [&](int i, int, int) { return rest[i] != 0 ? i : kNoKey; });
+            const int begin =
+                least_word(first, last, [&](int i, int, int) { return rest[i] != 0 ? i : kNoKey; });
             if (begin == kNoKey) break;
             each_word(first, last, [&](int i, int, int) {
                 part[i] = i == begin ? rest[i] & (~rest[i] + 1) : 0;
@@ -166,7 +173,7 @@ class CutOfMark : public CutTrimap<Block> {
     }
 
     // Background that the window's border does not reach becomes lesion.
-    DSNET_BLOCK void fill_holes() {
+    DSNET_DEVICE void fill_holes() {
         const int first = plan_.top, last = window_end();
         Word *lesion = memory_.bits(0), *outside = memory_.bits(1), *next = memory_.bits(2);
         const BitRows background = rows_of(lesion, 0, rows_, true);
@@ -177,12 +184,11 @@ class CutOfMark : public CutTrimap<Block> {
             outside[i] = background.at(y, w) & border;
         });
         flood(outside, next, lesion, first, last, true);
-        each_word(first, last, [&](int i, int, int w) {
-            lesion[i] = ~outside[i] & background.valid(w);
-        });
+        each_word(first, last,
+                  [&](int i, int, int w) { lesion[i] = ~outside[i] & background.valid(w); });
     }
 
-    DSNET_BLOCK void write() {
+    DSNET_DEVICE void write() {
         const std::int64_t pixels = rows_ * std::int64_t(cols_), begin = index_ * pixels;
         const Word *lesion = memory_.bits(0), *inner = memory_.bits(1);
         const Word* const unknown = unknown_ == nullptr ? memory_.bits(2) : unknown_;
@@ -193,9 +199,11 @@ class CutOfMark : public CutTrimap<Block> {
                 const bool sure = inner[word] >> bit & 1;
                 const bool open = !sure && (unknown[word] >> bit & 1);
                 batch_.masks[begin + i] = std::uint8_t(lesion[word] >> bit & 1);
-                batch_.trimaps[begin + i] = sure ? 255 : open ? 128 : 0;
-                batch_.priors[begin + i] =
-                    open ? float(1.0 / (1.0 + exp(-double(odds_at(y, x))))) : 0.0f;
+                batch_.trimaps[begin + i] = sure   ? kForeground
+                                            : open ? kUnknown
+                                                   : dsnet::kBackground;
+                batch_.priors[begin + i] = open ? float(1.0 / (1.0 + exp(-double(odds_at(y, x)))))
+                                                : 0.0f;
             }
         });
         block_.sync();
@@ -203,8 +211,8 @@ class CutOfMark : public CutTrimap<Block> {
 };
 
 template <class Block>
-DSNET_BLOCK void cut_image(Block& block, const cuda::CutBatch& batch, std::int64_t index,
-                           void* memory, CutScratch& scratch) {
+DSNET_DEVICE void cut_image(Block& block, const cuda::CutBatch& batch, std::int64_t index,
+                            void* memory, CutScratch& scratch) {
     CutOfMark<Block>(block, batch, index, memory, scratch).run();
 }
 

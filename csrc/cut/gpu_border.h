@@ -1,5 +1,5 @@
-// A block of threads finds the minimum cut of an image whose pixels know how likely they are lesion:
-// `BorderCut`, to the pixel. Written against a Block of host_block.h.
+// A block of threads finds the minimum cut of an image whose pixels know how likely they are
+// lesion: `BorderCut`, to the pixel.
 //
 // What neighbours decide is decided first, all pixels at a time. The rest is a graph through which
 // push-relabel pushes what speaks for background to pixels that lean to lesion: distances are
@@ -13,20 +13,17 @@
 #include <cstdint>
 
 #include "base/gpu_block.h"
+#include "cut/numbers.h"
 #include "masks/gpu_bits.h"
 
 namespace dsnet::cut_device {
 
-constexpr double kUnits = 4096.0;  // of a log-odd
-constexpr std::int32_t kSeedOdds = 1 << 28;
 constexpr std::int32_t kFar = 0x7fffffff;
 constexpr int kDirections = 8;  // d and d ^ 1 are opposite; the first four are side by side
 
 enum State : std::uint8_t { kOpen, kLesion, kBackground };
 
-// To the nearest even number, by way of adding what leaves no room for a fraction.
 DSNET_HOST_DEVICE std::int32_t whole_odds(float odds) {
-    constexpr float kRounder = 12582912.0f;
     return std::int32_t((odds * float(kUnits) + kRounder) - kRounder);
 }
 
@@ -37,8 +34,8 @@ struct CutGraph {
     int capacity;
 
     DSNET_HOST_DEVICE static std::size_t bytes(int capacity) {
-        return std::size_t(capacity) * (5 * sizeof(std::int32_t) +
-                                        2 * kDirections * sizeof(std::uint16_t));
+        return std::size_t(capacity) *
+               (5 * sizeof(std::int32_t) + 2 * kDirections * sizeof(std::uint16_t));
     }
     DSNET_HOST_DEVICE CutGraph(void* memory, int capacity_)
         : pixel(static_cast<std::int32_t*>(memory)),
@@ -61,11 +58,12 @@ struct CutPlanes {
 template <class Block>
 class BorderCutBlock {
   public:
-    // Seeds are rows of the window, its first column in bit `seed_column` of each. The graph lies in
-    // `small`, which has room for `small_nodes`, or else in `large`, which has room for all pixels.
-    DSNET_BLOCK BorderCutBlock(Block& block, int rows, int cols, const CutPlanes& planes,
-                               const morphology_device::BitRows& seeds, int seed_column,
-                               std::int32_t side, std::int32_t across)
+    // Seeds are rows of the window, its first column in bit `seed_column` of each. The graph lies
+    // in `small`, which has room for `small_nodes`, or else in `large`, which has room for all
+    // pixels.
+    DSNET_DEVICE BorderCutBlock(Block& block, int rows, int cols, const CutPlanes& planes,
+                                const morphology_device::BitRows& seeds, int seed_column,
+                                std::int32_t side, std::int32_t across)
         : block_(block),
           rows_(rows),
           cols_(cols),
@@ -76,7 +74,7 @@ class BorderCutBlock {
           across_(across) {}
 
     // Leaves each pixel's state, lesion or background; returns how many had to be searched.
-    DSNET_BLOCK int run(void* small, int small_nodes, void* large, std::int32_t* first_of_thread) {
+    DSNET_DEVICE int run(void* small, int small_nodes, void* large, std::int32_t* first_of_thread) {
         decide();
         const int nodes = count_open(first_of_thread);
         if (nodes == 0) return 0;
@@ -115,7 +113,8 @@ class BorderCutBlock {
     DSNET_HOST_DEVICE std::int32_t own_odds(int i) const {
         const int y = i / cols_, x = i % cols_ + seed_column_;
         const bool seed = seeds_.at(y, x / morphology_device::kWordBits) >>
-                              (x % morphology_device::kWordBits) & 1;
+                              (x % morphology_device::kWordBits) &
+                          1;
         return seed ? kSeedOdds : whole_odds(planes_.log_odds[i]);
     }
 
@@ -138,7 +137,7 @@ class BorderCutBlock {
     }
 
     // Decides pixels until none outweighs its borders with the open ones any more.
-    DSNET_BLOCK void decide() {
+    DSNET_DEVICE void decide() {
         const std::int32_t all_borders = 4 * (side_ + across_);
         block_.each([&](int t) {
             for (int i = t; i < rows_ * cols_; i += Block::kThreads) {
@@ -180,7 +179,7 @@ class BorderCutBlock {
     }
 
     // Leaves each thread's first number.
-    DSNET_BLOCK int count_open(std::int32_t* first_of_thread) {
+    DSNET_DEVICE int count_open(std::int32_t* first_of_thread) {
         block_.each([&](int t) {
             int open = 0;
             for (int i = t * stretch(); i < end_of(t); ++i) open += planes_.state[i] == kOpen;
@@ -197,7 +196,7 @@ class BorderCutBlock {
         return first_of_thread[Block::kThreads];
     }
 
-    DSNET_BLOCK void build(const CutGraph& graph, const std::int32_t* first_of_thread) {
+    DSNET_DEVICE void build(const CutGraph& graph, const std::int32_t* first_of_thread) {
         block_.each([&](int t) {
             int next = first_of_thread[t];
             for (int i = t * stretch(); i < end_of(t); ++i) {
@@ -238,7 +237,7 @@ class BorderCutBlock {
     }
 
     // Steps from each node to one with room, 1 for that itself; false where nothing can be pushed.
-    DSNET_BLOCK bool measure_levels(CutGraph& graph, int nodes) {
+    DSNET_DEVICE bool measure_levels(CutGraph& graph, int nodes) {
         block_.each([&](int t) {
             for (int k = t; k < nodes; k += Block::kThreads)
                 graph.level[k] = graph.room[k] > 0 ? 1 : kFar;
@@ -274,7 +273,7 @@ class BorderCutBlock {
         return farthest_ > 0;
     }
 
-    DSNET_BLOCK void push(const CutGraph& graph, int nodes) {
+    DSNET_DEVICE void push(const CutGraph& graph, int nodes) {
         for (std::int32_t level = farthest_; level > 0; --level) {
             block_.each([&](int t) {
                 for (int k = t; k < nodes; k += Block::kThreads) {

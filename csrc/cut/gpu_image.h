@@ -1,23 +1,17 @@
-// What a cut and its trimap share: an image's memory, its bits, and what is known of its mark. Written
-// against a Block of host_block.h.
+// What a cut and its trimap share: an image's memory, its bits, and what is known of its mark.
 #pragma once
 
-#include "cut/gpu_border.h"
 #include "cut/gpu.h"
+#include "cut/gpu_border.h"
+#include "cut/numbers.h"
 #include "edge/gpu_block.h"
 #include "masks/gpu_bits.h"
 
 namespace dsnet::cut_device {
 
-using morphology_device::BitRows;
-using morphology_device::Word;
-using morphology_device::kWordBits;
-using morphology_device::words_of;
-
-// As in grabcut.h and trimap.h.
-constexpr double kLeastArea = 0.1, kMostArea = 8.0;
-constexpr float kFaintLogOdds = 1.5f;
-constexpr double kFaintShare = 0.25, kFaintLeast = 2.0, kLeastMargin = 1.0;
+using edge_device::FoldedNetwork, edge_device::kNoKey;
+using morphology_device::BitRows, morphology_device::Word;
+using morphology_device::kWordBits, morphology_device::words_of;
 
 constexpr int kThreads = 128;
 // Of a graph in shared memory; few images leave more pixels undecided.
@@ -64,8 +58,8 @@ struct CutMemory {
 template <class Block>
 class CutImage {
   public:
-    DSNET_BLOCK CutImage(Block& block, const cuda::CutBatch& batch, std::int64_t index,
-                         void* memory, CutScratch& scratch)
+    DSNET_DEVICE CutImage(Block& block, const cuda::CutBatch& batch, std::int64_t index,
+                          void* memory, CutScratch& scratch)
         : block_(block),
           batch_(batch),
           plan_(batch.plans[index]),
@@ -79,7 +73,7 @@ class CutImage {
   protected:
     // body(i, y, w) for the words of some rows.
     template <class Body>
-    DSNET_BLOCK void each_word(int first, int last, Body body) {
+    DSNET_DEVICE void each_word(int first, int last, Body body) {
         block_.each([&](int t) {
             for (int i = first * stride_ + t; i < last * stride_; i += Block::kThreads)
                 body(i, i / stride_, i % stride_);
@@ -89,7 +83,7 @@ class CutImage {
 
     // Least of what a body returns, over the words of some rows; kNoKey without any.
     template <class Body>
-    DSNET_BLOCK int least_word(int first, int last, Body body) {
+    DSNET_DEVICE int least_word(int first, int last, Body body) {
         return block_.least([&](int t) {
             int least = kNoKey;
             for (int i = first * stride_ + t; i < last * stride_; i += Block::kThreads) {
@@ -113,10 +107,13 @@ class CutImage {
     // lie on the ellipse's rim.
     DSNET_HOST_DEVICE float odds_at(int y, int x) const {
         if (fell_back_)
-            return in_ellipse(y, x, 0.75) ? kCertain : in_ellipse(y, x, 1.25) ? 0.0f : -kCertain;
+            return in_ellipse(y, x, kInnerEllipse)   ? kCertain
+                   : in_ellipse(y, x, kOuterEllipse) ? 0.0f
+                                                     : -kCertain;
         const int row = y - plan_.top, column = x - plan_.left;
-        if (row < 0 || row >= plan_.rows || column < 0 || column >= plan_.cols) return -kCertain;
-        return memory_.log_odds[row * plan_.cols + column];
+        if (row < 0 || row >= plan_.edge.rows || column < 0 || column >= plan_.edge.cols)
+            return -kCertain;
+        return memory_.log_odds[row * plan_.edge.cols + column];
     }
 
     // A word of the pixels for which is_set(x) holds, of those that `asked` sets.
@@ -132,10 +129,10 @@ class CutImage {
 
     DSNET_HOST_DEVICE bool in_ellipse(int y, int x, double scale) const {
         const double offset_x = double(x) - plan_.centre[0], offset_y = double(y) - plan_.centre[1];
-        const double u = (offset_x * plan_.along[0] + offset_y * plan_.along[1]) /
-                         (plan_.half_along * scale);
-        const double v = (offset_x * plan_.across[0] + offset_y * plan_.across[1]) /
-                         (plan_.half_across * scale);
+        const double u =
+            (offset_x * plan_.along[0] + offset_y * plan_.along[1]) / (plan_.half_along * scale);
+        const double v =
+            (offset_x * plan_.across[0] + offset_y * plan_.across[1]) / (plan_.half_across * scale);
         return u * u + v * v <= 1.0;
     }
 
@@ -152,7 +149,7 @@ class CutImage {
     }
 
     // Whether the hull holds the centre of a pixel of the image.
-    DSNET_BLOCK bool holds_pixels() {
+    DSNET_DEVICE bool holds_pixels() {
         return block_.any([&](int t) {
             bool found = false;
             for (int i = t; i < rows_ * stride_; i += Block::kThreads) {
@@ -171,8 +168,8 @@ class CutImage {
     }
 
     // Grows `part`, all of whose pixels lie in `within`, to the 4-connected parts that hold them.
-    DSNET_BLOCK void flood(Word*& part, Word*& next, const Word* within, int first, int last,
-                           bool inverted) {
+    DSNET_DEVICE void flood(Word*& part, Word*& next, const Word* within, int first, int last,
+                            bool inverted) {
         bool grew = true;
         while (grew) {
             grew = block_.any([&](int t) {

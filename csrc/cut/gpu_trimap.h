@@ -1,8 +1,8 @@
-// A block of threads makes the trimap of a cut: `trimap_from_cut`, to the bit. Written against a Block
-// of host_block.h.
+// A block of threads makes the trimap of a cut: `trimap_from_cut`, to the bit.
 #pragma once
 
 #include "cut/gpu_image.h"
+#include "trimap/numbers.h"
 
 namespace dsnet::cut_device {
 
@@ -27,14 +27,13 @@ class CutTrimap : public CutImage<Block> {
     using CutImage<Block>::stride_;
 
     // Leaves the trimap's sure lesion in plane 1, what is unknown in plane 2.
-    DSNET_BLOCK void split() {
+    DSNET_DEVICE void split() {
         const Word* const lesion = memory_.bits(0);
         const int top =
             least_word(0, rows_, [&](int i, int y, int) { return lesion[i] != 0 ? y : kNoKey; });
         if (top == kNoKey) {
-            each_word(0, rows_, [&](int i, int, int) {
-                memory_.bits(1)[i] = memory_.bits(2)[i] = 0;
-            });
+            each_word(0, rows_,
+                      [&](int i, int, int) { memory_.bits(1)[i] = memory_.bits(2)[i] = 0; });
             return;
         }
         const int bottom = rows_ - least_word(0, rows_, [&](int i, int y, int) {
@@ -75,21 +74,21 @@ class CutTrimap : public CutImage<Block> {
     }
 
     // Of the lesion's pixels to what lies outside it or the image: whole, as pixels are square.
-    DSNET_BLOCK int largest_squared(int top, int bottom) {
+    DSNET_DEVICE int largest_squared(int top, int bottom) {
         const BitRows outside = rows_of(memory_.bits(0), 0, rows_, true);
         return -least_word(top, bottom, [&](int i, int y, int w) {
             double largest = 0.0;
             for (Word word = memory_.bits(0)[i]; word != 0; word &= word - 1) {
                 const int x = w * kWordBits + morphology_device::lowest_bit(word);
-                const double found = morphology_device::nearest_squared(outside, y, x, 1.0, 1.0,
-                                                                        true, HUGE_VAL);
+                const double found =
+                    morphology_device::nearest_squared(outside, y, x, 1.0, 1.0, true, HUGE_VAL);
                 largest = found > largest ? found : largest;
             }
             return -int(largest);
         });
     }
 
-    DSNET_BLOCK void make_disc(double radius, int rows) {
+    DSNET_DEVICE void make_disc(double radius, int rows) {
         block_.each([&](int t) {
             for (int k = t; k < rows; k += Block::kThreads)
                 memory_.chords[k] = morphology_device::half_chord(k, radius, 1.0, 1.0, cols_);
@@ -98,19 +97,19 @@ class CutTrimap : public CutImage<Block> {
     }
 
     // The lesion eroded by the disc, and what lies between that and the lesion dilated by it.
-    DSNET_BLOCK void outline(int first, int last, Word* eroded, Word* between) {
+    DSNET_DEVICE void outline(int first, int last, Word* eroded, Word* between) {
         const BitRows lesion = rows_of(memory_.bits(0), first, last);
         const BitRows outside = rows_of(memory_.bits(0), first, last, true);
         each_word(first, last, [&](int i, int y, int w) {
             eroded[i] = lesion.at(y - first, w) &
                         ~morphology_device::dilated(outside, y - first, w, memory_.chords);
-            between[i] =
-                morphology_device::dilated(lesion, y - first, w, memory_.chords) & ~eroded[i];
+            between[i] = morphology_device::dilated(lesion, y - first, w, memory_.chords) &
+                         ~eroded[i];
         });
     }
 
     // Adds the lesion's pixels inside the mark's quadrilateral; false without any.
-    DSNET_BLOCK bool keep_quadrilateral(Word* inner) {
+    DSNET_DEVICE bool keep_quadrilateral(Word* inner) {
         const bool hull = holds_pixels();
         return block_.any([&](int t) {
             bool kept = false;
@@ -125,11 +124,11 @@ class CutTrimap : public CutImage<Block> {
         });
     }
 
-    DSNET_BLOCK void keep_most_certain(Word* inner) {
-        const float best = value_of(~least_word(0, rows_, [&](int i, int y, int w) {
+    DSNET_DEVICE void keep_most_certain(Word* inner) {
+        const float best = edge_device::value_of(~least_word(0, rows_, [&](int i, int y, int w) {
             std::int32_t least = kNoKey;
             chosen(memory_.bits(0)[i], w, [&](int x) {
-                const std::int32_t key = ~key_of(odds_at(y, x));
+                const std::int32_t key = ~edge_device::key_of(odds_at(y, x));
                 least = key < least ? key : least;
                 return false;
             });

@@ -1,13 +1,44 @@
 #include "cut/plan.h"
 
 #include <algorithm>
+#include <vector>
 
 #include "cut/border.h"
+#include "cut/numbers.h"
 #include "edge/model.h"
-#include "cut/cut.h"
 #include "mark/recist.h"
 
 namespace dsnet {
+namespace {
+
+// Inner share of the axes that is sure lesion; their ends lie on the border.
+constexpr double kSureShare = 0.6;
+
+}  // namespace
+
+RecistMark inner_axes(const RecistMark& mark) {
+    const Point centre = MarkFrame(mark).centre;
+    double inner[8];
+    int next = 0;
+    for (const Point* axis : {mark.long_axis, mark.short_axis}) {
+        for (int end = 0; end < 2; ++end) {
+            inner[next++] = centre.x + kSureShare * (axis[end].x - centre.x);
+            inner[next++] = centre.y + kSureShare * (axis[end].y - centre.y);
+        }
+    }
+    return mark_from_coordinates(inner);
+}
+
+std::ptrdiff_t marked_area(const RecistMark& mark, const Box& window, std::ptrdiff_t rows,
+                           std::ptrdiff_t cols) {
+    std::ptrdiff_t area = add_ellipse(mark, 1.0, 0, 0, {nullptr, rows, cols});
+    if (area == 0) {
+        std::vector<std::uint8_t> drawn(static_cast<std::size_t>(window.rows() * window.cols()));
+        area = add_quadrilateral(mark, window.top, window.left,
+                                 {drawn.data(), window.rows(), window.cols()});
+    }
+    return std::max<std::ptrdiff_t>(area, 1);
+}
 
 CutConstants cut_constants(const EdgeNetwork& network) {
     const BorderCut::Costs costs = BorderCut::costs(kBorderCost);
@@ -18,7 +49,7 @@ CutPlan plan_cut(const RecistMark& mark, std::ptrdiff_t rows, std::ptrdiff_t col
                  std::uint64_t* seeds) {
     CutPlan plan = {};
     const MarkFrame frame(mark);
-    const Window window = lesion_window(frame, rows, cols);
+    const Box window = lesion_window(frame, rows, cols);
     const std::ptrdiff_t stride = (cols + 63) / 64;
     std::fill_n(seeds, rows * stride, std::uint64_t{0});
     each_axis_pixel(inner_axes(mark), rows, cols, [&](std::ptrdiff_t y, std::ptrdiff_t x) {
@@ -28,12 +59,7 @@ CutPlan plan_cut(const RecistMark& mark, std::ptrdiff_t rows, std::ptrdiff_t col
     });
     plan.top = static_cast<std::int32_t>(window.top);
     plan.left = static_cast<std::int32_t>(window.left);
-    plan.rows = static_cast<std::int32_t>(window.rows());
-    plan.cols = static_cast<std::int32_t>(window.cols());
-    const MarkEvidence evidence(mark, frame, window);
-    plan.curve = evidence.curve;
-    plan.ring = evidence.ring;
-    std::copy(evidence.same, evidence.same + 2, plan.same);
+    plan.edge = plan_edge(mark, frame, window);
     plan.area = static_cast<std::int32_t>(marked_area(mark, window, rows, cols));
     const HalfAxes half = ellipse_axes(mark, frame);
     plan.half_along = half.along;

@@ -1,9 +1,11 @@
-// What the CPU finds out about a mark before a GPU cuts its lesion: some hundred bytes, and the seeds.
+// What follows from a mark alone: the seeds of its cut and the area to compare it with; and what
+// the CPU tells a GPU of it, some hundred bytes.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 
+#include "base/image.h"
 #include "edge/curve.h"
 
 namespace dsnet {
@@ -14,11 +16,9 @@ struct RecistMark;
 enum class CutFallback : std::int32_t { kNone, kContrast, kNoSeeds, kArea };
 
 struct CutPlan {
-    // The part of the image that can hold the lesion; without rows the image is left alone.
-    std::int32_t top, left, rows, cols;
-    EdgeCurve curve;
-    float ring;           // the surroundings lie at most so many pixels outside the curve
-    double same[2];       // features that grey values have no part in
+    // The window that can hold the lesion begins here.
+    std::int32_t top, left;
+    EdgePlan edge;        // without rows the image is left alone
     std::int32_t seeded;  // whether a seed lies in the image
     std::int32_t area;    // of the axes' ellipse
     // The axes' ellipse as it is drawn: unit vectors along its axes, half their lengths.
@@ -42,6 +42,13 @@ struct CutConstants {
     EdgeTaps taps;
     std::int32_t side, across;  // cost of the border between two neighbours, in the cut's units
 };
+
+// The inner part of the axes, which is sure lesion.
+RecistMark inner_axes(const RecistMark& mark);
+// Pixels of the axes' ellipse, or else of their quadrilateral, with which the cut's area is
+// compared; at least 1.
+std::ptrdiff_t marked_area(const RecistMark& mark, const Box& window, std::ptrdiff_t rows,
+                           std::ptrdiff_t cols);
 
 CutConstants cut_constants(const EdgeNetwork& network);
 

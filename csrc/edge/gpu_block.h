@@ -1,22 +1,18 @@
-// A block of threads weighs how likely each pixel near a RECIST mark is lesion: `weigh_evidence`, to
-// the bit. Written against a Block of host_block.h.
+// A block of threads weighs how likely each pixel near a RECIST mark is lesion: `weigh_evidence`,
+// to the bit.
 #pragma once
 
 #include <cmath>
 #include <cstdint>
 #include <cstring>
 
-#include "cut/plan.h"
-#include "edge/pixel.h"
 #include "base/gpu_block.h"
+#include "edge/curve.h"
+#include "edge/pixel.h"
 
-namespace dsnet::cut_device {
+namespace dsnet::edge_device {
 
 using pixel::Place;
-
-// As in edge_model.h and grabcut.h.
-constexpr double kLeastContrast = 0.02;
-constexpr float kCertain = 8.0f;
 
 // Of the window's pixels, row by row.
 struct EdgePlanes {
@@ -64,9 +60,7 @@ template <int kInputs>
 DSNET_HOST_DEVICE float neuron(float bias, const float (&in)[kInputs],
                                const float (&weight)[kInputs]) {
     float sum = bias;
-#if defined(__CUDA_ARCH__)
-#pragma unroll
-#endif
+    DSNET_UNROLL
     for (int k = 0; k < kInputs; ++k) sum += in[k] * weight[k];
     return pixel::greater_of(sum, 0.0f);
 }
@@ -74,21 +68,24 @@ DSNET_HOST_DEVICE float neuron(float bias, const float (&in)[kInputs],
 template <class Block>
 class Evidence {
   public:
-    DSNET_BLOCK Evidence(Block& block, const CutPlan& plan, const CutConstants& constants,
-                         GreyWindow grey, const EdgePlanes& planes, FoldedNetwork& network)
+    // `folded` is written to.
+    DSNET_DEVICE Evidence(Block& block, const EdgePlan& plan, const EdgeNetwork& network,
+                          const EdgeTaps& taps, GreyWindow grey, const EdgePlanes& planes,
+                          FoldedNetwork& folded)
         : block_(block),
           plan_(plan),
-          constants_(constants),
+          given_(network),
+          taps_(taps),
           grey_(grey),
           planes_(planes),
-          network_(network),
+          network_(folded),
           rows_(plan.rows),
           cols_(plan.cols),
           size_(plan.rows * plan.cols) {}
 
     // Writes the log-odds, and returns how strong the contrast is. Below kLeastContrast the grey
     // values say nothing, and nothing is written.
-    DSNET_BLOCK double run() {
+    DSNET_DEVICE double run() {
         const Levels levels = measure_levels();
         const double contrast = levels.lesion - levels.surroundings;
         if (fabs(contrast) < kLeastContrast) return fabs(contrast);
@@ -96,7 +93,7 @@ class Evidence {
         normalise(float(levels.surroundings), float(contrast));
         for (int s = 0; s < kSmoothings; ++s) smooth(s);
         const double spread = levels.spread / fabs(contrast);
-        fold(spread < 2.0 ? spread : 2.0);
+        fold(spread < kMostSpread ? spread : kMostSpread);
         weigh();
         return fabs(contrast);
     }
@@ -110,7 +107,7 @@ class Evidence {
     };
 
     template <class Body>
-    DSNET_BLOCK void each_pixel(Body body) {
+    DSNET_DEVICE void each_pixel(Body body) {
         block_.each([&](int t) {
             for (int i = t; i < size_; i += Block::kThreads) {
                 const int y = i / cols_;
@@ -122,7 +119,7 @@ class Evidence {
 
     // The same of the rows and columns around the reachable pixels.
     template <class Body>
-    DSNET_BLOCK void each_near(int columns_more, Body body) {
+    DSNET_DEVICE void each_near(int columns_more, Body body) {
         const int top = bounded(top_ - 1, rows_), bottom = bounded(bottom_ + 1, rows_);
         const int left = bounded(left_ - columns_more, cols_);
         const int width = bounded(right_ + columns_more, cols_) - left;
@@ -139,7 +136,9 @@ class Evidence {
         return planes_.smooth + which * std::int64_t(size_);
     }
 
-    DSNET_HOST_DEVICE float grey_at(int y, int x) const { return grey_.first[y * grey_.stride + x]; }
+    DSNET_HOST_DEVICE float grey_at(int y, int x) const {
+        return grey_.first[y * grey_.stride + x];
+    }
 
     DSNET_HOST_DEVICE Measured measured(int y, int x) const {
         const EdgeCurve& curve = plan_.curve;
@@ -150,7 +149,7 @@ class Evidence {
 
     // Chooses the pixels for which of(y, x, value) holds, which sets their value; returns how many.
     template <class Of>
-    DSNET_BLOCK int choose(Of of) {
+    DSNET_DEVICE int choose(Of of) {
         const int count = block_.sum([&](int t) {
             int found = 0;
             for (int i = t; i < size_; i += Block::kThreads) {
@@ -166,7 +165,7 @@ class Evidence {
     }
 
     // The values that `rank` and `rank` + 1 others precede, the same at the end.
-    DSNET_BLOCK void select(int count, int rank, float found[2]) {
+    DSNET_DEVICE void select(int count, int rank, float found[2]) {
         const std::int32_t* const keys = planes_.keys;
         std::int32_t low = least_key([&](std::int32_t key) { return key; });
         // ~ turns the order round.
@@ -192,12 +191,12 @@ class Evidence {
         found[0] = value_of(at);
         found[1] = found[0];
         if (up_to_high > rank + 1 || rank + 1 == count) return;
-        found[1] = value_of(
-            least_key([&](std::int32_t key) { return key <= high ? kNoKey : key; }));
+        found[1] =
+            value_of(least_key([&](std::int32_t key) { return key <= high ? kNoKey : key; }));
     }
 
     template <class Of>
-    DSNET_BLOCK std::int32_t least_key(Of of) {
+    DSNET_DEVICE std::int32_t least_key(Of of) {
         return block_.least([&](int t) {
             std::int32_t least = kNoKey;
             for (int i = t; i < size_; i += Block::kThreads) {
@@ -209,7 +208,7 @@ class Evidence {
     }
 
     // As numpy.percentile with linear interpolation; `share` in 0..1.
-    DSNET_BLOCK double quantile(int count, double share) {
+    DSNET_DEVICE double quantile(int count, double share) {
         const double place = share * double(count - 1);
         const double step = place - floor(place);
         float found[2];
@@ -218,21 +217,21 @@ class Evidence {
         return step < 0.5 ? low + (high - low) * step : high - (high - low) * (1.0 - step);
     }
 
-    DSNET_BLOCK Levels measure_levels() {
+    DSNET_DEVICE Levels measure_levels() {
         const auto by_share = [&](float limit) {
             return choose([&](int y, int x, float& value) {
                 value = grey_at(y, x);
                 return measured(y, x).share <= limit;
             });
         };
-        int count = by_share(0.6f);
-        if (count < 3) {
+        int count = by_share(kCoreShare);
+        if (count < kLeastCore) {
             count = choose([&](int y, int x, float& value) {
                 value = measured(y, x).share;
                 return true;
             });
             float limit[2];
-            select(count, count < 4 ? count - 1 : 3, limit);
+            select(count, count <= kLeastCore ? count - 1 : kLeastCore, limit);
             count = by_share(limit[0]);
         }
         Levels levels;
@@ -240,9 +239,9 @@ class Evidence {
         count = choose([&](int y, int x, float& value) {
             const float outside = measured(y, x).outside;
             value = grey_at(y, x);
-            return outside > 1.5f && outside <= plan_.ring;
+            return outside > kRingBegin && outside <= plan_.ring;
         });
-        if (count < 5)
+        if (count < kLeastRing)
             count = choose([&](int y, int x, float& value) {
                 value = grey_at(y, x);
                 return true;
@@ -256,15 +255,14 @@ class Evidence {
     }
 
     // The box of the pixels within the reach; empty without any.
-    DSNET_BLOCK void find_reachable() {
+    DSNET_DEVICE void find_reachable() {
         const auto least_of = [&](auto of) {
             return block_.least([&](int t) {
                 int least = kNoKey;
                 for (int i = t; i < size_; i += Block::kThreads) {
                     const int y = i / cols_, x = i - y * cols_;
                     const int place = of(y, x);
-                    if (place < least && measured(y, x).outside <= plan_.curve.reach)
-                        least = place;
+                    if (place < least && measured(y, x).outside <= plan_.curve.reach) least = place;
                 }
                 return least;
             });
@@ -279,17 +277,17 @@ class Evidence {
         right_ = cols_ - least_of([&](int, int x) { return cols_ - 1 - x; });
     }
 
-    DSNET_BLOCK void normalise(float surroundings, float scale) {
+    DSNET_DEVICE void normalise(float surroundings, float scale) {
         each_pixel([&](int i, int y, int x) {
             planes_.relative[i] =
-                pixel::within((grey_at(y, x) - surroundings) / scale, -1.0f, 2.5f);
+                pixel::within((grey_at(y, x) - surroundings) / scale, kLowestGrey, kHighestGrey);
         });
     }
 
     // Where pixels within the reach and their neighbours lie.
-    DSNET_BLOCK void smooth(int which) {
-        const float* const taps = constants_.taps.weight[which];
-        const int radius = constants_.taps.radius[which];
+    DSNET_DEVICE void smooth(int which) {
+        const float* const taps = taps_.weight[which];
+        const int radius = taps_.radius[which];
         each_near(radius + 1, [&](int y, int x) {
             const float* const column = planes_.relative + x;
             float sum = column[y * cols_] * taps[0];
@@ -309,8 +307,8 @@ class Evidence {
     }
 
     // The features that are the same for all pixels join the first layer's bias.
-    DSNET_BLOCK void fold(double spread) {
-        const EdgeNetwork& network = constants_.network;
+    DSNET_DEVICE void fold(double spread) {
+        const EdgeNetwork& network = given_;
         block_.each([&](int t) {
             for (int k = t; k < kHidden * kVaryingFeatures; k += Block::kThreads)
                 network_.weight1[k / kVaryingFeatures][k % kVaryingFeatures] =
@@ -332,11 +330,10 @@ class Evidence {
         block_.sync();
     }
 
-    DSNET_BLOCK void weigh() {
+    DSNET_DEVICE void weigh() {
         each_pixel([&](int i, int y, int x) {
             const float outside = measured(y, x).outside;
-            planes_.log_odds[i] =
-                outside <= plan_.curve.reach ? odds_at(y, x, outside) : -kCertain;
+            planes_.log_odds[i] = outside <= plan_.curve.reach ? odds_at(y, x, outside) : -kCertain;
         });
     }
 
@@ -373,23 +370,20 @@ class Evidence {
         float features[kVaryingFeatures], first[kHidden];
         pixel::describe_pixel(plan_.curve, at, outside, greys_at(y, x),
                               [&](int k, float value) { features[k] = value; });
-#if defined(__CUDA_ARCH__)
-#pragma unroll
-#endif
+        DSNET_UNROLL
         for (int n = 0; n < kHidden; ++n)
             first[n] = neuron(network_.bias1[n], features, network_.weight1[n]);
         float odds = network_.bias3;
-#if defined(__CUDA_ARCH__)
-#pragma unroll 1
-#endif
+        DSNET_ROLLED
         for (int n = 0; n < kHidden; ++n)
             odds += neuron(network_.bias2[n], first, network_.weight2[n]) * network_.weight3[n];
         return pixel::within(odds, -kCertain, kCertain);
     }
 
     Block& block_;
-    const CutPlan& plan_;
-    const CutConstants& constants_;
+    const EdgePlan& plan_;
+    const EdgeNetwork& given_;
+    const EdgeTaps& taps_;
     const GreyWindow grey_;
     const EdgePlanes planes_;
     FoldedNetwork& network_;
@@ -397,4 +391,4 @@ class Evidence {
     int top_ = 0, bottom_ = 0, left_ = 0, right_ = 0;
 };
 
-}  // namespace dsnet::cut_device
+}  // namespace dsnet::edge_device

@@ -6,6 +6,7 @@
 #include <limits>
 
 #include "base/order_simd.h"
+#include "edge/simd.h"
 
 namespace dsnet {
 namespace {
@@ -37,13 +38,13 @@ class Sample {
         if (keys.size() < size) keys.resize(size);
     }
     void choose(const float* values, const float* measured, float above, float most) {
-        count_ = order_kernels().collect(
-            {values, measured, grid_.rows, grid_.cols, grid_.stride}, above, most, keys_.data());
+        count_ = order_simd().collect({values, measured, grid_.rows, grid_.cols, grid_.stride},
+                                      above, most, keys_.data());
     }
     std::ptrdiff_t count() const { return count_; }
     double at(std::ptrdiff_t rank) const {
         float found[2];
-        order_kernels().select(keys_.data(), count_, rank, found);
+        order_simd().select(keys_.data(), count_, rank, found);
         return found[0];
     }
     // As numpy.percentile with linear interpolation; `share` in 0..1.
@@ -51,7 +52,7 @@ class Sample {
         const double place = share * static_cast<double>(count_ - 1);
         const double step = place - std::floor(place);
         float found[2];
-        order_kernels().select(keys_.data(), count_, static_cast<std::ptrdiff_t>(place), found);
+        order_simd().select(keys_.data(), count_, static_cast<std::ptrdiff_t>(place), found);
         const double low = found[0], high = found[1];
         return step < 0.5 ? low + (high - low) * step : high - (high - low) * (1.0 - step);
     }
@@ -70,27 +71,27 @@ struct Levels {
 Levels measure_levels(const EdgeGrid& grid, float ring, std::vector<std::int32_t>& keys) {
     constexpr float kAll = std::numeric_limits<float>::infinity();
     Sample sample(grid, keys);
-    sample.choose(grid.grey, grid.share, -kAll, 0.6f);
-    if (sample.count() < 3) {
+    sample.choose(grid.grey, grid.share, -kAll, kCoreShare);
+    if (sample.count() < kLeastCore) {
         sample.choose(grid.share, grid.share, -kAll, kAll);
-        const auto limit = sample.at(std::min<std::ptrdiff_t>(3, sample.count() - 1));
+        const auto limit = sample.at(std::min<std::ptrdiff_t>(kLeastCore, sample.count() - 1));
         sample.choose(grid.grey, grid.share, -kAll, static_cast<float>(limit));
     }
     Levels levels;
     levels.lesion = sample.quantile(0.5);
-    sample.choose(grid.grey, grid.outside, 1.5f, ring);
-    if (sample.count() < 5) sample.choose(grid.grey, grid.grey, -kAll, kAll);
+    sample.choose(grid.grey, grid.outside, kRingBegin, ring);
+    if (sample.count() < kLeastRing) sample.choose(grid.grey, grid.grey, -kAll, kAll);
     // Walls and vessels brighten the ring of a bright lesion: its darker quarter is lung. For a
     // lesion darker than most of its ring it is the other way round.
     const double bright = sample.quantile(0.75), dark = sample.quantile(0.25);
-    const bool darker = levels.lesion < bright && std::abs(levels.lesion - bright) >
-                                                      2 * std::abs(levels.lesion - dark);
+    const bool darker = levels.lesion < bright &&
+                        std::abs(levels.lesion - bright) > 2 * std::abs(levels.lesion - dark);
     levels.surroundings = darker ? bright : dark;
     levels.spread = bright - dark;
     return levels;
 }
 
-EdgeGrid lay_out(Image<const float> image, const Window& window, PlaneArena<float>& arena) {
+EdgeGrid lay_out(Image<const float> image, const Box& window, PlaneArena<float>& arena) {
     EdgeGrid grid{};
     grid.rows = window.rows();
     grid.cols = window.cols();
@@ -112,12 +113,16 @@ EdgeGrid lay_out(Image<const float> image, const Window& window, PlaneArena<floa
 
 }  // namespace
 
-Window lesion_window(const MarkFrame& frame, std::ptrdiff_t rows, std::ptrdiff_t cols) {
+Box lesion_window(const MarkFrame& frame, std::ptrdiff_t rows, std::ptrdiff_t cols) {
     const double reach = std::max(4.0, 0.3 * std::max(frame.long_diameter, 1.0));
     return window_around(frame, reach + 6.0, rows, cols);
 }
 
-MarkEvidence::MarkEvidence(const RecistMark& mark, const MarkFrame& frame, const Window& window) {
+EdgePlan plan_edge(const RecistMark& mark, const MarkFrame& frame, const Box& window) {
+    EdgePlan plan = {};
+    plan.rows = static_cast<std::int32_t>(window.rows());
+    plan.cols = static_cast<std::int32_t>(window.cols());
+    EdgeCurve& curve = plan.curve;
     const auto middle = [](double a, double b) { return (a + b) / 2; };
     const Point* l = mark.long_axis;
     const Point* s = mark.short_axis;
@@ -128,9 +133,9 @@ MarkEvidence::MarkEvidence(const RecistMark& mark, const MarkFrame& frame, const
     // The axes cross where the short one lies along the long one, and the other way round.
     const double u = short_u, v = long_v;
     curve.x = static_cast<float>(frame.along.x * u + frame.across.x * v -
-                                static_cast<double>(window.left));
+                                 static_cast<double>(window.left));
     curve.y = static_cast<float>(frame.along.y * u + frame.across.y * v -
-                                static_cast<double>(window.top));
+                                 static_cast<double>(window.top));
     curve.along_x = static_cast<float>(frame.along.x);
     curve.along_y = static_cast<float>(frame.along.y);
     const auto halves = [](double a, double b, float half[2]) {
@@ -147,9 +152,10 @@ MarkEvidence::MarkEvidence(const RecistMark& mark, const MarkFrame& frame, const
     curve.half_short = static_cast<float>(short_diameter / 2);
     curve.reach = static_cast<float>(std::max(4.0, 0.3 * long_diameter));
     const auto width = static_cast<float>(2.0 + std::max(3.0, 0.35 * long_diameter));
-    ring = std::nextafter(width, 0.0f);
-    same[0] = std::log(std::min(std::max(short_diameter, 2.0), 40.0));
-    same[1] = short_diameter / long_diameter;
+    plan.ring = std::nextafter(width, 0.0f);
+    plan.same[0] = std::log(std::min(std::max(short_diameter, 2.0), 40.0));
+    plan.same[1] = short_diameter / long_diameter;
+    return plan;
 }
 
 const EdgeTaps& edge_taps() {
@@ -157,33 +163,32 @@ const EdgeTaps& edge_taps() {
     return taps;
 }
 
-double weigh_evidence(Image<const float> image, const RecistMark& mark, const Window& window,
-                      const EdgeNetwork& network, float certain, EdgeWorkspace& workspace,
-                      Image<float> log_odds) {
+double weigh_evidence(Image<const float> image, const RecistMark& mark, const Box& window,
+                      const EdgeNetwork& network, EdgeWorkspace& workspace, Image<float> log_odds) {
     const EdgeTaps& taps = edge_taps();
-    const EdgeKernels& kernels = edge_kernels();
-    const MarkEvidence told(mark, MarkFrame(mark), window);
+    const EdgeSimd& simd = edge_simd();
+    const EdgePlan plan = plan_edge(mark, MarkFrame(mark), window);
     EdgeGrid grid = lay_out(image, window, workspace.planes);
-    static_cast<EdgeCurve&>(grid) = told.curve;
-    kernels.measure(grid);
-    const Levels levels = measure_levels(grid, told.ring, workspace.keys);
+    static_cast<EdgeCurve&>(grid) = plan.curve;
+    simd.measure(grid);
+    const Levels levels = measure_levels(grid, plan.ring, workspace.keys);
     const double contrast = levels.lesion - levels.surroundings;
     const double scale = std::copysign(std::max(std::abs(contrast), kLeastContrast), contrast);
-    kernels.normalise(grid, static_cast<float>(levels.surroundings), static_cast<float>(scale));
+    simd.normalise(grid, static_cast<float>(levels.surroundings), static_cast<float>(scale));
     for (int s = 0; s < kSmoothings; ++s)
-        kernels.smooth(grid, taps.weight[s], taps.radius[s], grid.smooth[s]);
+        simd.smooth(grid, taps.weight[s], taps.radius[s], grid.smooth[s]);
 
     // The features that are the same for all pixels join the first layer's bias.
     EdgeNetwork folded = network;
     const double same[kFeatures - kVaryingFeatures] = {
-        told.same[0], told.same[1], std::min(levels.spread / std::abs(scale), 2.0)};
+        plan.same[0], plan.same[1], std::min(levels.spread / std::abs(scale), kMostSpread)};
     for (int neuron = 0; neuron < kHidden; ++neuron) {
         double bias = network.bias1[neuron];
         for (int k = kVaryingFeatures; k < kFeatures; ++k)
             bias += double{network.weight1[neuron][k]} * same[k - kVaryingFeatures];
         folded.bias1[neuron] = static_cast<float>(bias);
     }
-    kernels.weigh(grid, folded, certain, log_odds.data, log_odds.row_stride);
+    simd.weigh(grid, folded, log_odds.data, log_odds.row_stride);
     return contrast;
 }
 

@@ -1,12 +1,12 @@
-// Features of the edge model, of one pixel or of a vector of them: compiled for each vector unit and
-// for the GPU, with the same bits from all. `V` is float or Vector.
+// Features of the edge model, of one pixel or of a vector of them: compiled for each vector unit
+// and for the GPU, with the same bits from all. `V` is float or Vector. Included below
+// base/lanes.h, whose unit it takes, or below base/gpu_block.h.
 #pragma once
 
 #include <cmath>
 #include <type_traits>
 
 #include "edge/curve.h"
-#include "base/gpu_block.h"
 
 #ifndef DSNET_UNIT
 #define DSNET_UNIT pixel
@@ -104,8 +104,7 @@ DSNET_EDGE_INLINE void describe_pixel(const EdgeCurve& curve, const Place<V>& at
                                       const Greys<V>& grey, Put put) {
     const float half_short = curve.half_short;
     const V centre_u = at.u + curve.centre_u, centre_v = at.v + curve.centre_v;
-    const V share = share_of(centre_u, centre_v, filled<V>(curve.half_long),
-                             filled<V>(half_short));
+    const V share = share_of(centre_u, centre_v, filled<V>(curve.half_long), filled<V>(half_short));
     const V off_ellipse =
         outside_of(root(centre_u * centre_u + centre_v * centre_v), share, half_short);
     const V slope_y = (grey.below - grey.above) * grey.by_row;

@@ -74,7 +74,7 @@ void normalise(const EdgeGrid& grid, float surroundings, float scale) {
         const Index row = y * grid.stride;
         for (Index x = row; x < row + grid.cols; x += kLanes)
             store(grid.relative + x,
-                  within((load(grid.grey + x) - surroundings) / scale, -1.0f, 2.5f));
+                  within((load(grid.grey + x) - surroundings) / scale, kLowestGrey, kHighestGrey));
     }
     const Index last = (grid.rows - 1) * grid.stride;
     for (Index y = 0; y < grid.rows; ++y) continue_row(grid.relative + y * grid.stride, grid.cols);
@@ -156,8 +156,7 @@ struct Batch {
     Index pixels, span_count;
 };
 
-DSNET_INLINE void describe(const EdgeGrid& grid, Index y, Index x, Index at_pixel,
-                           Batch& batch) {
+DSNET_INLINE void describe(const EdgeGrid& grid, Index y, Index x, Index at_pixel, Batch& batch) {
     const Index s = grid.stride, i = y * s + x;
     const Vector outside = load(grid.outside + i);
     store(batch.outside + at_pixel, outside);
@@ -189,7 +188,7 @@ DSNET_INLINE void describe(const EdgeGrid& grid, Index y, Index x, Index at_pixe
     });
 }
 
-void run(const EdgeGrid& grid, const EdgeNetwork& network, float certain, Batch& batch) {
+void run(const EdgeGrid& grid, const EdgeNetwork& network, Batch& batch) {
     for (Index i = 0; i < batch.pixels; i += kPixels * kLanes) {
         Vector features[kVaryingFeatures][kPixels];
         Vector first[kHidden][kPixels], second[kHidden][kPixels];
@@ -203,7 +202,7 @@ void run(const EdgeGrid& grid, const EdgeNetwork& network, float certain, Batch&
             Vector odds = all(network.bias3);
             for (int k = 0; k < kHidden; ++k) odds += second[k][p] * network.weight3[k];
             const Vector outside = load(batch.outside + i + p * kLanes);
-            odds = outside <= grid.reach ? within(odds, -certain, certain) : all(-certain);
+            odds = outside <= grid.reach ? within(odds, -kCertain, kCertain) : all(-kCertain);
             store(batch.log_odds + i + p * kLanes, odds);
         }
     }
@@ -219,29 +218,29 @@ void run(const EdgeGrid& grid, const EdgeNetwork& network, float certain, Batch&
     batch.pixels = batch.span_count = 0;
 }
 
-void weigh(const EdgeGrid& grid, const EdgeNetwork& network, float certain, float* log_odds,
+void weigh(const EdgeGrid& grid, const EdgeNetwork& network, float* log_odds,
            std::ptrdiff_t log_odds_stride) {
     Batch batch;
     __builtin_memset(&batch, 0, sizeof(batch));
     for (Index y = 0; y < grid.rows; ++y) {
         float* row = log_odds + y * log_odds_stride;
-        for (Index x = 0; x < grid.cols; ++x) row[x] = -certain;
+        for (Index x = 0; x < grid.cols; ++x) row[x] = -kCertain;
         Index begin, end;
         reachable(grid, y, begin, end);
         for (Index x = begin; x < end; x += kLanes) {
-            if (batch.pixels + kLanes > kBatch) run(grid, network, certain, batch);
+            if (batch.pixels + kLanes > kBatch) run(grid, network, batch);
             describe(grid, y, x, batch.pixels, batch);
             const Index size = end - x < kLanes ? end - x : kLanes;
             batch.spans[batch.span_count++] = {row + x, size};
             batch.pixels += size;
         }
     }
-    run(grid, network, certain, batch);
+    run(grid, network, batch);
 }
 
 }  // namespace
 
-extern const EdgeKernels edge_kernels;
-const EdgeKernels edge_kernels = {&measure, &normalise, &smooth, &weigh};
+extern const EdgeSimd edge_simd;
+const EdgeSimd edge_simd = {&measure, &normalise, &smooth, &weigh};
 
 }  // namespace dsnet::DSNET_UNIT

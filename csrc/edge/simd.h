@@ -1,11 +1,11 @@
 // Hot loops of the edge model: features of the pixels around a RECIST mark, and the network that
-// weighs them. See dsnet/labeling/edge_model.py, which is their reference.
+// weighs them. dsnet/labeling/reference/edge_model.py is their reference.
 #pragma once
 
 #include <cstddef>
 
-#include "edge/curve.h"
 #include "base/vector_unit.h"
+#include "edge/curve.h"
 
 namespace dsnet {
 
@@ -23,18 +23,19 @@ struct EdgeGrid : EdgeCurve {
     std::ptrdiff_t top, bottom, left, right;
 };
 
-struct EdgeKernels {
+struct EdgeSimd {
     void (*measure)(EdgeGrid& grid);
-    // relative = (grey - surroundings) / scale, within -1 and 2.5, and continued beyond the window.
+    // relative = (grey - surroundings) / scale, within kLowestGrey and kHighestGrey, and continued
+    // beyond the window.
     void (*normalise)(const EdgeGrid& grid, float surroundings, float scale);
     // Separable filter of 2 radius + 1 taps; taps[k] is the weight k pixels from the centre. Where
     // pixels within the reach and their neighbours lie.
     void (*smooth)(const EdgeGrid& grid, const float* taps, int radius, float* out);
-    // Log-odds within +-certain; -certain beyond the reach.
-    void (*weigh)(const EdgeGrid& grid, const EdgeNetwork& network, float certain,
-                  float* log_odds, std::ptrdiff_t log_odds_stride);
+    // Log-odds within +-kCertain; -kCertain beyond the reach.
+    void (*weigh)(const EdgeGrid& grid, const EdgeNetwork& network, float* log_odds,
+                  std::ptrdiff_t log_odds_stride);
 };
 
-DSNET_VECTOR_TABLE(EdgeKernels, edge_kernels)
+DSNET_VECTOR_TABLE(EdgeSimd, edge_simd)
 
 }  // namespace dsnet

@@ -58,20 +58,6 @@ int device_count() {
     return count;
 }
 
-DeviceInfo device_info(int device) {
-    const DeviceScope scope(device);
-    cudaDeviceProp properties;
-    check(cudaGetDeviceProperties(&properties, device), "asking what the device is");
-    DeviceInfo info;
-    info.name = properties.name;
-    info.major = properties.major;
-    info.minor = properties.minor;
-    info.processors = properties.multiProcessorCount;
-    info.shared_bytes = properties.sharedMemPerBlockOptin;
-    check(cudaMemGetInfo(&info.free_bytes, &info.total_bytes), "asking for the device's memory");
-    return info;
-}
-
 DeviceScope::DeviceScope(int device) {
     check(cudaGetDevice(&before_), "asking for the current device");
     if (device != before_) check(cudaSetDevice(device), "choosing the device");
@@ -87,8 +73,8 @@ int device_of(const void* pointer) {
         return -1;
     }
     check(status, "asking whose memory an array is");
-    const bool device =
-        attributes.type == cudaMemoryTypeDevice || attributes.type == cudaMemoryTypeManaged;
+    const bool device = attributes.type == cudaMemoryTypeDevice ||
+                        attributes.type == cudaMemoryTypeManaged;
     return device ? attributes.device : -1;
 }
 

@@ -3,7 +3,6 @@
 #pragma once
 
 #include <cstddef>
-#include <string>
 
 namespace dsnet::cuda {
 
@@ -13,15 +12,6 @@ inline constexpr int kOutOfMemory = 2;
 
 // How many devices there are, at least 1: without a driver or a device it throws.
 int device_count();
-
-struct DeviceInfo {
-    std::string name;
-    int major, minor;  // compute capability
-    int processors;
-    std::size_t shared_bytes;  // that a block may ask for
-    std::size_t total_bytes, free_bytes;
-};
-DeviceInfo device_info(int device);
 
 // Makes a device the thread's current one, and the one before again at its end.
 class DeviceScope {

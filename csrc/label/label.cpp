@@ -1,9 +1,104 @@
 #include "label/label.h"
 
-#include "label/stages.h"
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include "base/image_simd.h"
 #include "base/stopwatch.h"
+#include "trimap/numbers.h"
 
 namespace dsnet {
+namespace {
+
+// As much may an image lie outside 0..1.
+constexpr float kSlack = 1e-3f;
+
+bool is_valid(Image<const float> image, bool& constant) {
+    Range whole = {image.row(0)[0], image.row(0)[0], true};
+    for (std::ptrdiff_t y = 0; y < image.rows; ++y) {
+        const Range row = image_simd().range(image.row(y), image.cols);
+        whole.low = std::min(whole.low, row.low);
+        whole.high = std::max(whole.high, row.high);
+        whole.ordered &= row.ordered;
+    }
+    constant = whole.low == whole.high;
+    return whole.ordered && whole.low >= -kSlack && whole.high <= 1 + kSlack;
+}
+
+void probabilities(Image<const float> log_odds, Image<const std::uint8_t> trimap,
+                   Image<float> prior) {
+    for (std::ptrdiff_t y = 0; y < trimap.rows; ++y) {
+        float* toward = prior.row(y);
+        const std::uint8_t* row = trimap.row(y);
+        std::fill_n(toward, trimap.cols, 0.0f);
+        for (std::ptrdiff_t x = 0; x < trimap.cols; ++x) {
+            const void* next =
+                std::memchr(row + x, kUnknown, static_cast<std::size_t>(trimap.cols - x));
+            if (next == nullptr) break;
+            x = static_cast<const std::uint8_t*>(next) - row;
+            toward[x] = static_cast<float>(1.0 / (1.0 + std::exp(-double{log_odds.row(y)[x]})));
+        }
+    }
+}
+
+}  // namespace
+
+bool check_label(Image<const float> image, const double coordinates[8], LabelOutcome& outcome) {
+    if (!is_valid(image, outcome.constant)) {
+        outcome.error = LabelError::kImage;
+    } else if (!are_usable(coordinates)) {
+        outcome.error = LabelError::kMark;
+    } else if (image.rows < 3 || image.cols < 3) {
+        outcome.error = LabelError::kSmall;
+    } else {
+        outcome.problems = mark_problems(mark_as_given(coordinates), image.rows, image.cols);
+        if (outcome.problems & kOutside) outcome.error = LabelError::kMark;
+    }
+    return outcome.error == LabelError::kNone;
+}
+
+LabelOutcome begin_label(Image<const float> image, const double coordinates[8],
+                         const EdgeNetwork& network, LabelWorkspace& workspace,
+                         Image<std::uint8_t> mask, Image<std::uint8_t> trimap, Image<float> prior) {
+    LabelOutcome outcome;
+    if (!check_label(image, coordinates, outcome)) return outcome;
+    const RecistMark mark = mark_as_given(coordinates);
+    workspace.log_odds.resize(static_cast<std::size_t>(image.size()));
+    const Image<float> log_odds(workspace.log_odds.data(), image.rows, image.cols);
+    const Image<const float> evidence(log_odds.data, image.rows, image.cols);
+    Stopwatch watch;
+    outcome.cut = cut_recist(image, mark, network, workspace.cut, mask, log_odds);
+    outcome.seconds[0] = watch.lap();
+    trimap_from_cut({mask.data, mask.rows, mask.cols, mask.row_stride}, evidence, mark,
+                    workspace.trimap, trimap);
+    outcome.seconds[1] = watch.lap();
+    probabilities(evidence, {trimap.data, trimap.rows, trimap.cols, trimap.row_stride}, prior);
+    outcome.seconds[2] = watch.lap();
+    return outcome;
+}
+
+void finish_label(Image<const float> image, const double coordinates[8], double rtol,
+                  Image<const std::uint8_t> mask, Image<const std::uint8_t> trimap,
+                  QualityWorkspace& workspace, Image<float> alpha, Image<std::uint8_t> binary,
+                  LabelOutcome& outcome) {
+    Stopwatch watch;
+    // Each pixel keeps the cut's side of one half.
+    for (std::ptrdiff_t y = 0; y < image.rows; ++y)
+        image_simd().take_sides(mask.row(y), image.cols, alpha.row(y), binary.row(y));
+    outcome.seconds[2] += watch.lap();
+
+    const RecistMark mark = mark_as_given(coordinates);
+    QualityContext context;
+    context.mark = &mark;
+    context.cut = outcome.cut.fallback == CutFallback::kNone ? QualityContext::Cut::kWorked
+                                                             : QualityContext::Cut::kFellBack;
+    context.converged = outcome.matting.converged;
+    context.residual = outcome.matting.residual;
+    context.rtol = rtol;
+    outcome.quality = score(image, {alpha.data, alpha.rows, alpha.cols, alpha.row_stride}, trimap,
+                            context, workspace);
+}
 
 LabelOutcome label_recist(Image<const float> image, const double coordinates[8],
                           const LabelOptions& options, LabelWorkspace& workspace,
@@ -13,22 +108,19 @@ LabelOutcome label_recist(Image<const float> image, const double coordinates[8],
     workspace.mask.resize(size);
     workspace.prior.resize(size);
     const Image<std::uint8_t> mask(workspace.mask.data(), image.rows, image.cols);
-    LabelOutcome outcome =
-        begin_label(image, coordinates, *options.network, workspace, mask, trimap,
-                    {workspace.prior.data(), image.rows, image.cols});
+    LabelOutcome outcome = begin_label(image, coordinates, *options.network, workspace, mask,
+                                       trimap, {workspace.prior.data(), image.rows, image.cols});
     if (outcome.error != LabelError::kNone) return outcome;
 
-    const Image<const std::uint8_t> split(trimap.data, trimap.rows, trimap.cols,
-                                          trimap.row_stride);
+    const Image<const std::uint8_t> split(trimap.data, trimap.rows, trimap.cols, trimap.row_stride);
     MattingOptions matting = options.matting;
     matting.prior_weight = options.prior_weight;
     Stopwatch watch;
-    outcome.matting =
-        solve_matting(image, split, {workspace.prior.data(), image.rows, image.cols}, matting,
-                      workspace.matting, alpha);
+    outcome.matting = solve_matting(image, split, {workspace.prior.data(), image.rows, image.cols},
+                                    matting, workspace.matting, alpha);
     outcome.seconds[2] += watch.lap();
-    finish_label(image, coordinates, options.matting.rtol, {mask.data, mask.rows, mask.cols},
-                 split, workspace.quality, alpha, binary, outcome);
+    finish_label(image, coordinates, options.matting.rtol, {mask.data, mask.rows, mask.cols}, split,
+                 workspace.quality, alpha, binary, outcome);
     return outcome;
 }
 

@@ -136,9 +136,8 @@ int count_problems(unsigned problems) {
     return count;
 }
 
-Window window_around(const MarkFrame& frame, double margin, std::ptrdiff_t rows,
-                     std::ptrdiff_t cols) {
-    Window window;
+Box window_around(const MarkFrame& frame, double margin, std::ptrdiff_t rows, std::ptrdiff_t cols) {
+    Box window;
     window.top = bounded(std::floor(frame.low.y - margin), 0, rows - 1);
     window.bottom = bounded(std::ceil(frame.high.y + margin) + 1, window.top + 1, rows);
     window.left = bounded(std::floor(frame.low.x - margin), 0, cols - 1);
@@ -163,8 +162,8 @@ std::ptrdiff_t add_ellipse(const RecistMark& mark, double scale, std::ptrdiff_t 
     const std::ptrdiff_t y_end = bounded(frame.centre.y + reach - shift_y + 2, 0, out.rows);
     const std::ptrdiff_t x_begin = bounded(frame.centre.x - reach - shift_x, 0, out.cols);
     const std::ptrdiff_t x_end = bounded(frame.centre.x + reach - shift_x + 2, 0, out.cols);
-    // A row's pixels inside lie between the ends of a chord, from a quadratic. Within kSlack of them
-    // each pixel is asked; an ellipse too large or too far off for that is asked everywhere.
+    // A row's pixels inside lie between the ends of a chord, from a quadratic. Within kSlack of
+    // them each pixel is asked; an ellipse too large or too far off for that is asked everywhere.
     constexpr double kSlack = 2.0;
     const double u_step = frame.along.x / half_along, v_step = frame.across.x / half_across;
     const double square = u_step * u_step + v_step * v_step;
@@ -191,8 +190,7 @@ std::ptrdiff_t add_ellipse(const RecistMark& mark, double scale, std::ptrdiff_t 
         }
         while (begin < end && !is_inside(begin)) ++begin;
         while (begin < end && !is_inside(end - 1)) --end;
-        if (out.data != nullptr)
-            std::fill(out.row(y) + begin, out.row(y) + end, std::uint8_t{1});
+        if (out.data != nullptr) std::fill(out.row(y) + begin, out.row(y) + end, std::uint8_t{1});
         count += end - begin;
     }
     return count;

@@ -65,16 +65,8 @@ enum MarkProblem : unsigned {
 unsigned mark_problems(const RecistMark& mark, std::ptrdiff_t rows, std::ptrdiff_t cols);
 int count_problems(unsigned problems);
 
-// Rows and columns `begin` to `end`.
-struct Window {
-    std::ptrdiff_t top = 0, bottom = 0, left = 0, right = 0;
-    std::ptrdiff_t rows() const { return bottom - top; }
-    std::ptrdiff_t cols() const { return right - left; }
-};
-
 // The part of the image within `margin` of the end points, at least one row and one column.
-Window window_around(const MarkFrame& frame, double margin, std::ptrdiff_t rows,
-                     std::ptrdiff_t cols);
+Box window_around(const MarkFrame& frame, double margin, std::ptrdiff_t rows, std::ptrdiff_t cols);
 
 // Rasterised marks: these set pixels of `out` to 1, leave the others, and return how many lie
 // inside. `out` shows the image from (`left`, `top`) on; an ellipse without data is only counted.

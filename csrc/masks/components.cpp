@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cstring>
 
+#include "masks/simd.h"
+
 namespace dsnet {
 namespace {
 
@@ -53,10 +55,10 @@ void append_runs(const BitPlane& plane, std::ptrdiff_t y, std::uint64_t flip,
 
 BitPlane packed(Image<const std::uint8_t> mask, ComponentsWorkspace& workspace) {
     BitPlane plane{nullptr, mask.rows, mask.rows, mask.cols};
-    workspace.words.resize(std::max(workspace.words.size(),
-                                    static_cast<std::size_t>(plane.columns() * plane.stride)));
+    workspace.words.resize(
+        std::max(workspace.words.size(), static_cast<std::size_t>(plane.columns() * plane.stride)));
     plane.words = workspace.words.data();
-    morphology_kernels().pack(mask.data, mask.row_stride, plane);
+    masks_simd().pack(mask.data, mask.row_stride, plane);
     return plane;
 }
 
@@ -106,7 +108,7 @@ std::int64_t largest_part(const BitPlane& plane, Connectivity connectivity,
 
 void fill_holes(Image<std::uint8_t> mask, ComponentsWorkspace& workspace) {
     const BitPlane plane = packed(read_only(mask), workspace);
-    const Box box = morphology_kernels().bounds(plane);
+    const Box box = masks_simd().bounds(plane);
     // A hole needs a pixel on each side.
     if (box.rows() < 3 || box.cols() < 3) return;
     const std::ptrdiff_t first = box.left / 64;
@@ -143,8 +145,8 @@ void keep_seeded_part(Image<std::uint8_t> mask, Image<const std::uint8_t> seeds,
     }
     if (!seeded)
         for (const PixelRun& run : runs) votes[run.part] += run.end - run.begin;
-    const auto kept = static_cast<std::int32_t>(std::max_element(votes.begin(), votes.end()) -
-                                                votes.begin());
+    const auto kept =
+        static_cast<std::int32_t>(std::max_element(votes.begin(), votes.end()) - votes.begin());
     for (const PixelRun& run : runs)
         if (run.part != kept)
             std::memset(mask.row(run.row) + run.begin, 0,

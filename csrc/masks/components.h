@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "base/image.h"
-#include "masks/simd.h"
+#include "masks/bits.h"
 
 namespace dsnet {
 

@@ -5,6 +5,8 @@
 #include <limits>
 #include <vector>
 
+#include "masks/simd.h"
+
 namespace dsnet {
 namespace {
 
@@ -164,16 +166,15 @@ double largest_distance_squared(Image<const std::uint8_t> mask, const Box& box, 
     workspace.row_largest.resize(std::max(workspace.row_largest.size(), rows));
     std::int32_t* steps = workspace.steps.data();
     const std::int32_t* largest = workspace.row_largest.data();
-    morphology_kernels().column_steps(mask.row(box.top) + box.left, mask.row_stride, box.rows(),
-                                      box.cols(), steps, workspace.row_largest.data());
+    masks_simd().column_steps(mask.row(box.top) + box.left, mask.row_stride, box.rows(), box.cols(),
+                              steps, workspace.row_largest.data());
     const auto row_at = [&](std::ptrdiff_t y) {
         return StepRow{steps + y * box.cols(), box.cols(), spacing};
     };
     const std::ptrdiff_t first = std::max_element(largest, largest + rows) - largest;
     const StepRow row = row_at(first);
     std::ptrdiff_t witness;
-    double best =
-        row.nearest(std::max_element(row.steps, row.steps + cols) - row.steps, witness);
+    double best = row.nearest(std::max_element(row.steps, row.steps + cols) - row.steps, witness);
     for (std::ptrdiff_t y = 0; y < box.rows(); ++y) {
         const double along = largest[y] * spacing.row;
         if (along * along > best) best = row_largest(row_at(y), best);
@@ -183,7 +184,7 @@ double largest_distance_squared(Image<const std::uint8_t> mask, const Box& box, 
 
 void set_innermost(const Box& box, Spacing spacing, double largest, std::uint8_t value,
                    const DistanceWorkspace& workspace, Image<std::uint8_t> out) {
-    const double enough = largest * (1.0 - 1e-12);
+    const double enough = largest * kAsFar;
     for (std::ptrdiff_t y = 0; y < box.rows(); ++y) {
         const StepRow row{workspace.steps.data() + y * box.cols(), box.cols(), spacing};
         for (std::ptrdiff_t x = 0; x < box.cols(); ++x) {

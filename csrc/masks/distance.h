@@ -6,15 +6,9 @@
 #include <vector>
 
 #include "base/image.h"
-#include "masks/simd.h"
+#include "masks/bits.h"
 
 namespace dsnet {
-
-// Millimetres (or pixels) from one pixel centre to the next.
-struct Spacing {
-    double row = 1.0;
-    double column = 1.0;
-};
 
 // Squared distance of each pixel centre to the centre of the nearest pixel where
 // (mask == 0) == to_zero. Infinity everywhere when there is no such pixel.

@@ -1,5 +1,5 @@
-// Batched morphology and trimaps on a GPU, for callers without CUDA headers. Every result is, to the
-// bit, that of morphology.h and trimap.h.
+// Batched morphology on a GPU, for callers without CUDA headers. Every result is, to the bit, that
+// of morphology.h.
 //
 // An image of 64 x 64 is read once (4096 bytes, or 512 of bits) and its result written once (4096);
 // what lies between is bits in shared memory. Where a block's shared memory does not hold an image,
@@ -27,13 +27,14 @@ struct MorphologyBatch {
     const void* masks;
     bool packed;
     const std::uint8_t* cores;  // [count, rows, cols] or null, for trimap_from_mask_cuda alone
-    // Radii [count] in the unit of the spacing. For trimap_from_mask_cuda NaN stands for the default
-    // margin of each 8-connected part; `erode_cuda` reads the first alone, `dilate_cuda` the second.
+    // Radii [count] in the unit of the spacing. For trimap_from_mask_cuda NaN stands for the
+    // default margin of each 8-connected part; `erode_cuda` reads the first alone, `dilate_cuda`
+    // the second.
     const double* erosion;
     const double* dilation;
-    const double* spacing;    // [count, 2], of rows and of columns; null: 1, 1
-    std::uint8_t* out;        // [count, rows, cols]
-    std::int32_t* statuses;   // [count] MorphologyStatus
+    const double* spacing;   // [count, 2], of rows and of columns; null: 1, 1
+    std::uint8_t* out;       // [count, rows, cols]
+    std::int32_t* statuses;  // [count] MorphologyStatus
     std::int64_t count;
     std::int32_t rows, cols;  // at least 1 each
     void* workspace;          // aligned to 16 bytes
@@ -43,18 +44,15 @@ struct MorphologyBatch {
 // The least workspace for such images; 0 where shared memory suffices. With more, up to `count`
 // times that, more images are worked on at a time.
 std::size_t split_workspace_bytes(std::int32_t rows, std::int32_t cols);
-std::size_t trimap_workspace_bytes(std::int32_t rows, std::int32_t cols);
 
 // Each starts the work on the stream (a cudaStream_t) and returns. They throw std::invalid_argument
 // for a batch outside the above, CudaError where a launch fails.
 
-// 255 where the nearest pixel outside the mask is farther than `erosion`, 0 where the nearest pixel
-// of the mask is farther than `dilation`, else 128: `split_trimap`.
-void split_trimap_cuda(const MorphologyBatch& batch, void* stream);
+// Both at once: `split_mask`.
+void split_cuda(const MorphologyBatch& batch, std::uint8_t inside, std::uint8_t between,
+                void* stream);
 // 1 or 0: `erode` and `dilate` by a disc.
 void erode_cuda(const MorphologyBatch& batch, void* stream);
 void dilate_cuda(const MorphologyBatch& batch, void* stream);
-// Strategy 1: `trimap_from_mask`.
-void trimap_from_mask_cuda(const MorphologyBatch& batch, void* stream);
 
 }  // namespace dsnet::cuda

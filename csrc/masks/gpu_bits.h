@@ -190,8 +190,7 @@ struct alignas(16) Sixteen {
 
 // Four pixels, the first in the lowest byte, as four bits.
 DSNET_HOST_DEVICE Word bits_of_four(std::uint32_t pixels) {
-    const std::uint32_t set =
-        (((pixels & 0x7f7f7f7fu) + 0x7f7f7f7fu) | pixels) >> 7 & 0x01010101u;
+    const std::uint32_t set = (((pixels & 0x7f7f7f7fu) + 0x7f7f7f7fu) | pixels) >> 7 & 0x01010101u;
     return set * 0x01020408u >> 24 & 0xfu;
 }
 

@@ -1,5 +1,4 @@
-// A block of threads splits one image into a trimap, or erodes or dilates it. Written against a Block
-// of host_block.h: the threads of a GPU, or a loop over them on the CPU.
+// A block of threads erodes or dilates one image, or does both at once.
 #pragma once
 
 #include "masks/gpu.h"
@@ -8,6 +7,12 @@
 namespace dsnet::morphology_device {
 
 enum class Operation { kSplit, kErode, kDilate };
+
+// What is written where the erosion is set, and where the dilation alone; 0 for one that is not
+// made.
+struct Levels {
+    std::uint32_t inside, between;
+};
 
 struct Radii {
     double erosion, dilation, row_spacing, col_spacing;
@@ -50,8 +55,8 @@ struct BitImage {
         return {bits, rows, cols, stride, inverted};
     }
     DSNET_HOST_DEVICE static std::size_t bytes(int rows, int cols) {
-        const std::size_t all = sizeof(Word) * rows * std::size_t(words_of(cols)) +
-                                2 * sizeof(int) * std::size_t(rows);
+        const std::size_t all =
+            sizeof(Word) * rows * std::size_t(words_of(cols)) + 2 * sizeof(int) * std::size_t(rows);
         return aligned(all);
     }
     DSNET_HOST_DEVICE BitImage(void* memory, int rows_, int cols_)
@@ -70,41 +75,39 @@ struct Band {
 };
 
 template <class Block>
-DSNET_BLOCK void fill_chords(Block& block, int* chords, double radius, const Radii& radii,
-                             const BitImage& image) {
+DSNET_DEVICE void fill_chords(Block& block, int* chords, double radius, const Radii& radii,
+                              const BitImage& image) {
     block.each([&](int t) {
         for (int k = t; k < image.rows; k += Block::kThreads)
-            chords[k] =
-                half_chord(k, radius, radii.row_spacing, radii.col_spacing, image.cols);
+            chords[k] = half_chord(k, radius, radii.row_spacing, radii.col_spacing, image.cols);
     });
 }
 
 // Rows of an image of the batch, as bits.
 template <class Block>
-DSNET_BLOCK void load_bits(Block& block, const cuda::MorphologyBatch& batch, std::int64_t index,
-                           const BitImage& image, int first, int last) {
+DSNET_DEVICE void load_bits(Block& block, const cuda::MorphologyBatch& batch, std::int64_t index,
+                            const BitImage& image, int first, int last) {
     const std::int64_t size = batch.rows * std::int64_t(batch.cols);
     block.each([&](int t) {
         const auto* const pixels = static_cast<const std::uint8_t*>(batch.masks) + index * size;
-        const auto* const words = static_cast<const Word*>(batch.masks) +
-                                  index * batch.rows * std::int64_t(image.stride);
+        const auto* const words =
+            static_cast<const Word*>(batch.masks) + index * batch.rows * std::int64_t(image.stride);
         const bool sixteens = !batch.packed && in_sixteens(pixels, image.cols);
         const BitRows rows = image.lesion();
         for (int item = first * image.stride + t; item < last * image.stride;
              item += Block::kThreads) {
             const int y = item / image.stride, w = item - y * image.stride;
-            image.bits[item] =
-                batch.packed
-                    ? words[item] & rows.valid(w)
-                    : packed_word(pixels + std::int64_t(y) * image.cols, image.cols, w, sixteens);
+            image.bits[item] = batch.packed ? words[item] & rows.valid(w)
+                                            : packed_word(pixels + std::int64_t(y) * image.cols,
+                                                          image.cols, w, sixteens);
         }
     });
 }
 
 // Erosion and dilation of a band of rows; what an operation does not need is left as it is.
 template <class Block>
-DSNET_BLOCK void work_on_band(Block& block, const BitImage& image, Operation operation,
-                              const Band& band) {
+DSNET_DEVICE void work_on_band(Block& block, const BitImage& image, Operation operation,
+                               const Band& band) {
     const int words = (band.last - band.first) * image.stride;
     const bool both = operation == Operation::kSplit;
     block.each([&](int t) {
@@ -116,17 +119,18 @@ DSNET_BLOCK void work_on_band(Block& block, const BitImage& image, Operation ope
             if (outward)
                 band.outer[at] = dilated(image.lesion(), y, w, image.outward);
             else
-                band.inner[at] =
-                    image.lesion().at(y, w) & ~dilated(image.lesion(true), y, w, image.inward);
+                band.inner[at] = image.lesion().at(y, w) &
+                                 ~dilated(image.lesion(true), y, w, image.inward);
         }
     });
     block.sync();
 }
 
-// Writes a band: `high` where inner is set, `low` where outer is.
+// Writes a band: `inside` where inner is set, `between` where outer is, 0 elsewhere.
 template <class Block>
-DSNET_BLOCK void write_band(Block& block, std::uint8_t* out, int cols, const Band& band,
-                            std::uint32_t high, std::uint32_t low) {
+DSNET_DEVICE void write_band(Block& block, std::uint8_t* out, int cols, const Band& band,
+                             const Levels& levels) {
+    const std::uint32_t high = levels.inside, low = levels.between;
     const int stride = words_of(cols);
     const std::int64_t begin = std::int64_t(band.first) * cols;
     const std::int64_t count = std::int64_t(band.last - band.first) * cols;
@@ -157,19 +161,12 @@ DSNET_BLOCK void write_band(Block& block, std::uint8_t* out, int cols, const Ban
 }
 
 template <class Block>
-DSNET_BLOCK void clear_rows(Block& block, std::uint8_t* out, std::int64_t begin,
-                            std::int64_t end) {
+DSNET_DEVICE void clear_rows(Block& block, std::uint8_t* out, std::int64_t begin,
+                             std::int64_t end) {
     block.each([&](int t) {
         for (std::int64_t i = begin + t; i < end; i += Block::kThreads) out[i] = 0;
     });
     block.sync();
-}
-
-DSNET_HOST_DEVICE std::uint32_t high_value(Operation operation) {
-    return operation == Operation::kSplit ? 255u : operation == Operation::kErode ? 1u : 0u;
-}
-DSNET_HOST_DEVICE std::uint32_t low_value(Operation operation) {
-    return operation == Operation::kSplit ? 128u : operation == Operation::kDilate ? 1u : 0u;
 }
 
 // Memory for `split_image`.
@@ -179,8 +176,8 @@ DSNET_HOST_DEVICE std::size_t split_bytes(int rows, int cols) {
 
 // One image, all of whose bits lie in `memory`, which all threads of the block see.
 template <class Block>
-DSNET_BLOCK void split_image(Block& block, const cuda::MorphologyBatch& batch, std::int64_t index,
-                             Operation operation, void* memory) {
+DSNET_DEVICE void split_image(Block& block, const cuda::MorphologyBatch& batch, std::int64_t index,
+                              Operation operation, const Levels& levels, void* memory) {
     const BitImage image(memory, batch.rows, batch.cols);
     auto* const planes = reinterpret_cast<Word*>(static_cast<char*>(memory) +
                                                  BitImage::bytes(batch.rows, batch.cols));
@@ -200,15 +197,15 @@ DSNET_BLOCK void split_image(Block& block, const cuda::MorphologyBatch& batch, s
     fill_chords(block, image.outward, radii.dilation, radii, image);
     block.sync();
     work_on_band(block, image, operation, band);
-    write_band(block, out, image.cols, band, high_value(operation), low_value(operation));
+    write_band(block, out, image.cols, band, levels);
 }
 
 // Large images: their bits in device memory, by bands of rows.
 
 // First step: a band's bits, and with the first band the chords.
 template <class Block>
-DSNET_BLOCK void load_band(Block& block, const cuda::MorphologyBatch& batch, std::int64_t index,
-                           Operation operation, void* memory, int first, int last) {
+DSNET_DEVICE void load_band(Block& block, const cuda::MorphologyBatch& batch, std::int64_t index,
+                            Operation operation, void* memory, int first, int last) {
     const BitImage image(memory, batch.rows, batch.cols);
     const Radii radii = radii_of(batch, index, false, operation);
     load_bits(block, batch, index, image, first, last);
@@ -223,8 +220,9 @@ DSNET_BLOCK void load_band(Block& block, const cuda::MorphologyBatch& batch, std
 
 // Second step, when the first is done for all bands. `planes`: two of the band's words.
 template <class Block>
-DSNET_BLOCK void split_band(Block& block, const cuda::MorphologyBatch& batch, std::int64_t index,
-                            Operation operation, void* memory, Word* planes, int first, int last) {
+DSNET_DEVICE void split_band(Block& block, const cuda::MorphologyBatch& batch, std::int64_t index,
+                             Operation operation, const Levels& levels, void* memory, Word* planes,
+                             int first, int last) {
     const BitImage image(memory, batch.rows, batch.cols);
     std::uint8_t* const out = batch.out + index * (batch.rows * std::int64_t(batch.cols));
     if (radii_of(batch, index, false, operation).status != cuda::kMorphologyDone) {
@@ -233,7 +231,7 @@ DSNET_BLOCK void split_band(Block& block, const cuda::MorphologyBatch& batch, st
     }
     const Band band = {planes, planes + (last - first) * std::int64_t(image.stride), first, last};
     work_on_band(block, image, operation, band);
-    write_band(block, out, image.cols, band, high_value(operation), low_value(operation));
+    write_band(block, out, image.cols, band, levels);
 }
 
 // Rows of a band.

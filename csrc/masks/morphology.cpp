@@ -11,6 +11,8 @@
 #include <cmath>
 #include <cstring>
 
+#include "masks/simd.h"
+
 namespace dsnet {
 namespace {
 
@@ -24,14 +26,14 @@ void clear(Image<std::uint8_t> image) {
 // Plane `index` of workspace.planes gets the mask inside the window.
 BitPlane cropped(const Box& window, MorphologyWorkspace& workspace, int index) {
     const BitPlane part = workspace.planes.plane(index);
-    morphology_kernels().crop(workspace.whole.plane(0), window.top, window.left, part);
+    masks_simd().crop(workspace.whole.plane(0), window.top, window.left, part);
     return part;
 }
 
-void unpack(const BitPlane& inner, const BitPlane& outer, std::uint8_t inside,
-            std::uint8_t outside, const Box& window, Image<std::uint8_t> out) {
-    morphology_kernels().unpack(inner, outer, inside, outside, out.row(window.top) + window.left,
-                                out.row_stride);
+void unpack(const BitPlane& inner, const BitPlane& outer, std::uint8_t inside, std::uint8_t outside,
+            const Box& window, Image<std::uint8_t> out) {
+    masks_simd().unpack(inner, outer, inside, outside, out.row(window.top) + window.left,
+                        out.row_stride);
 }
 
 }  // namespace
@@ -59,8 +61,8 @@ void make_disc(double radius, Spacing spacing, std::ptrdiff_t rows, std::ptrdiff
     }
 }
 
-void make_opencv_ellipse(std::ptrdiff_t half_height, std::ptrdiff_t half_width,
-                         std::ptrdiff_t rows, std::ptrdiff_t cols, StructuringElement& element) {
+void make_opencv_ellipse(std::ptrdiff_t half_height, std::ptrdiff_t half_width, std::ptrdiff_t rows,
+                         std::ptrdiff_t cols, StructuringElement& element) {
     const auto height = static_cast<double>(half_height), width = static_cast<double>(half_width);
     const double scale = half_height > 0 ? 1.0 / (height * height) : 0.0;
     const std::ptrdiff_t reach = std::clamp<std::ptrdiff_t>(rows - 1, 0, half_height);
@@ -91,8 +93,8 @@ BitPlane BitPlanes::plane(int index) {
 Box pack_mask(Image<const std::uint8_t> mask, MorphologyWorkspace& workspace) {
     workspace.whole.shape(mask.rows, mask.cols, 0, 1);
     const BitPlane whole = workspace.whole.plane(0);
-    morphology_kernels().pack(mask.data, mask.row_stride, whole);
-    return morphology_kernels().bounds(whole);
+    masks_simd().pack(mask.data, mask.row_stride, whole);
+    return masks_simd().bounds(whole);
 }
 
 Box grown(const Box& box, std::ptrdiff_t rows, std::ptrdiff_t cols,
@@ -109,15 +111,15 @@ void dilate(const BitPlane& source, const StructuringElement& element, const Bit
         std::max(workspace.scratch.size(), static_cast<std::size_t>(2 * words)));
     std::uint64_t* first = workspace.scratch.data() + source.stride;
     std::uint64_t* const scratch[2] = {first, first + words};
-    morphology_kernels().dilate(source, element.half_width.data(), element.reach_rows(), scratch,
-                                out.words);
+    masks_simd().dilate(source, element.half_width.data(), element.reach_rows(), scratch,
+                        out.words);
 }
 
 void erode(const BitPlane& source, const StructuringElement& element, const BitPlane& rest,
            const BitPlane& out, MorphologyWorkspace& workspace) {
-    morphology_kernels().complement(source, rest);
+    masks_simd().complement(source, rest);
     dilate(rest, element, out, workspace);
-    morphology_kernels().without(source, out, out);
+    masks_simd().without(source, out, out);
 }
 
 void erode(Image<const std::uint8_t> mask, const StructuringElement& element,
@@ -145,8 +147,9 @@ void dilate(Image<const std::uint8_t> mask, const StructuringElement& element,
     unpack(outer, outer, 1, 1, window, out);
 }
 
-void split_trimap(Image<const std::uint8_t> mask, double erosion, double dilation, Spacing spacing,
-                  MorphologyWorkspace& workspace, Image<std::uint8_t> out) {
+void split_mask(Image<const std::uint8_t> mask, double erosion, double dilation, Spacing spacing,
+                std::uint8_t inside, std::uint8_t between, MorphologyWorkspace& workspace,
+                Image<std::uint8_t> out) {
     const Box box = pack_mask(mask, workspace);
     clear(out);
     if (box.empty()) return;
@@ -158,11 +161,11 @@ void split_trimap(Image<const std::uint8_t> mask, double erosion, double dilatio
     make_disc(erosion, spacing, window.rows(), window.cols(), inward);
     workspace.planes.shape(window.rows(), window.cols(),
                            std::max(inward.reach_rows(), outward.reach_rows()), 4);
-    const BitPlane inside = cropped(window, workspace, 0);
+    const BitPlane whole = cropped(window, workspace, 0);
     const BitPlane inner = workspace.planes.plane(1), outer = workspace.planes.plane(2);
-    dilate(inside, outward, outer, workspace);
-    erode(inside, inward, workspace.planes.plane(3), inner, workspace);
-    unpack(inner, outer, kForeground, kUnknown, window, out);
+    dilate(whole, outward, outer, workspace);
+    erode(whole, inward, workspace.planes.plane(3), inner, workspace);
+    unpack(inner, outer, inside, between, window, out);
 }
 
 }  // namespace dsnet

@@ -1,4 +1,5 @@
-// Morphology on masks packed 64 pixels to a word.
+// Masks, packed 64 pixels to a word: their erosion and dilation; distances and connected parts are
+// beside it.
 //
 // Beyond the image's border nothing is assumed: it neither erodes nor dilates.
 #pragma once
@@ -7,24 +8,17 @@
 #include <cstdint>
 #include <vector>
 
-#include "masks/distance.h"
 #include "base/image.h"
-#include "masks/simd.h"
+#include "masks/bits.h"
 
 namespace dsnet {
-
-inline constexpr std::uint8_t kBackground = 0;
-inline constexpr std::uint8_t kUnknown = 128;
-inline constexpr std::uint8_t kForeground = 255;
 
 // A structuring element that is symmetric to its rows and columns, as chords: of half_width[k]
 // pixels to either side of the centre, k rows above and below it, never longer with growing k.
 struct StructuringElement {
     std::vector<std::int32_t> half_width;
 
-    std::ptrdiff_t reach_rows() const {
-        return static_cast<std::ptrdiff_t>(half_width.size()) - 1;
-    }
+    std::ptrdiff_t reach_rows() const { return static_cast<std::ptrdiff_t>(half_width.size()) - 1; }
     std::ptrdiff_t reach_cols() const { return half_width[0]; }
 };
 
@@ -34,16 +28,16 @@ void make_disc(double radius, Spacing spacing, std::ptrdiff_t rows, std::ptrdiff
 
 // OpenCV's getStructuringElement(MORPH_ELLIPSE) of 2 * half_height + 1 rows and 2 * half_width + 1
 // columns.
-void make_opencv_ellipse(std::ptrdiff_t half_height, std::ptrdiff_t half_width,
-                         std::ptrdiff_t rows, std::ptrdiff_t cols, StructuringElement& element);
+void make_opencv_ellipse(std::ptrdiff_t half_height, std::ptrdiff_t half_width, std::ptrdiff_t rows,
+                         std::ptrdiff_t cols, StructuringElement& element);
 
 // Planes of one shape, zero where nothing was written, apart enough for `dilate`.
 class BitPlanes {
-public:
+  public:
     void shape(std::ptrdiff_t rows, std::ptrdiff_t cols, std::ptrdiff_t reach, int count);
     BitPlane plane(int index);
 
-private:
+  private:
     std::vector<std::uint64_t> words_;
     std::ptrdiff_t rows_ = 0, cols_ = 0, stride_ = 0;
 };
@@ -73,9 +67,11 @@ void erode(Image<const std::uint8_t> mask, const StructuringElement& element,
 void dilate(Image<const std::uint8_t> mask, const StructuringElement& element,
             MorphologyWorkspace& workspace, Image<std::uint8_t> out);
 
-// kForeground where the nearest pixel outside the mask is farther than `erosion`,
-// kBackground where the nearest pixel of the mask is farther than `dilation`, else kUnknown.
-void split_trimap(Image<const std::uint8_t> mask, double erosion, double dilation, Spacing spacing,
-                  MorphologyWorkspace& workspace, Image<std::uint8_t> out);
+// Erosion and dilation at once, by discs: `inside` where the nearest pixel outside the mask is
+// farther than `erosion`, 0 where the nearest pixel of the mask is farther than `dilation`, else
+// `between`.
+void split_mask(Image<const std::uint8_t> mask, double erosion, double dilation, Spacing spacing,
+                std::uint8_t inside, std::uint8_t between, MorphologyWorkspace& workspace,
+                Image<std::uint8_t> out);
 
 }  // namespace dsnet

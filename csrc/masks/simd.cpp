@@ -52,8 +52,8 @@ DSNET_INLINE void bytes_of_bits(Word bits, std::uint8_t* bytes) {
 #if defined(__AVX512BW__)
     _mm512_storeu_si512(bytes, _mm512_movm_epi8(bits));
 #elif defined(__AVX2__)
-    const __m256i spread = _mm256_setr_epi64x(0, 0x0101010101010101, 0x0202020202020202,
-                                              0x0303030303030303);
+    const __m256i spread =
+        _mm256_setr_epi64x(0, 0x0101010101010101, 0x0202020202020202, 0x0303030303030303);
     const __m256i select = _mm256_set1_epi64x(static_cast<long long>(0x8040201008040201ull));
     for (int part = 0; part < 2; ++part) {
         const __m256i v = _mm256_set1_epi32(static_cast<int>(bits >> (32 * part)));
@@ -105,29 +105,20 @@ void pack(const std::uint8_t* image, std::ptrdiff_t stride, const BitPlane& plan
     pack_words(image, stride, plane, [](const std::uint8_t* p) { return bits_of_bytes(p); });
 }
 
-void pack_at_least(const float* image, std::ptrdiff_t stride, float level,
-                   const BitPlane& plane) {
+void pack_at_least(const float* image, std::ptrdiff_t stride, float level, const BitPlane& plane) {
     pack_words(image, stride, plane, [level](const float* p) {
         return bits_where(p, [level](float value) { return value >= level; });
     });
 }
 
-void pack_near_zero(const float* image, std::ptrdiff_t stride, float level,
-                    const BitPlane& plane) {
+void pack_near_zero(const float* image, std::ptrdiff_t stride, float level, const BitPlane& plane) {
     pack_words(image, stride, plane, [level](const float* p) {
         return bits_where(p, [level](float v) { return bool((v < level) & (v > -level)); });
     });
 }
 
-void pack_near_zero_double(const double* image, std::ptrdiff_t stride, double level,
-                           const BitPlane& plane) {
-    pack_words(image, stride, plane, [level](const double* p) {
-        return bits_where(p, [level](double v) { return bool((v < level) & (v > -level)); });
-    });
-}
-
-void unpack(const BitPlane& inner, const BitPlane& outer, std::uint8_t inside,
-            std::uint8_t outside, std::uint8_t* image, std::ptrdiff_t stride) {
+void unpack(const BitPlane& inner, const BitPlane& outer, std::uint8_t inside, std::uint8_t outside,
+            std::uint8_t* image, std::ptrdiff_t stride) {
     for (std::ptrdiff_t y = 0; y < inner.rows; ++y) {
         for (std::ptrdiff_t c = 0; c * kWordBits < inner.cols; ++c) {
             std::uint8_t in[kWordBits], out[kWordBits];
@@ -268,8 +259,7 @@ DSNET_INLINE double sum_terms(const float* image, std::ptrdiff_t stride, const B
     for (std::ptrdiff_t y = 0; y < plane.rows; ++y) {
         for (std::ptrdiff_t x = 0; x < plane.cols; x += kWordBits) {
             const std::ptrdiff_t width = plane.cols - x;
-            const Word word =
-                plane.words[x / kWordBits * plane.stride + y] & bits_below(width);
+            const Word word = plane.words[x / kWordBits * plane.stride + y] & bits_below(width);
             if (word == 0) continue;
             const float* pixels = image + y * stride + x;
             if (width >= kWordBits) {
@@ -288,9 +278,8 @@ double sum(const float* image, std::ptrdiff_t stride, const BitPlane& plane, dou
            int power) {
     if (power == 1)
         return sum_terms(image, stride, plane, [center](double grey) { return grey - center; });
-    return sum_terms(image, stride, plane, [center](double grey) {
-        return (grey - center) * (grey - center);
-    });
+    return sum_terms(image, stride, plane,
+                     [center](double grey) { return (grey - center) * (grey - center); });
 }
 
 void complement(const BitPlane& plane, const BitPlane& out) {
@@ -350,13 +339,11 @@ void dilate(const BitPlane& source, const std::int32_t* half_width, std::ptrdiff
         const Word* __restrict below = row + k;
         Word* __restrict to = out;
         if (k == reach)
-            each_lane(0, words, [=](std::ptrdiff_t i, std::ptrdiff_t) {
-                to[i] = above[i] | below[i];
-            });
+            each_lane(0, words,
+                      [=](std::ptrdiff_t i, std::ptrdiff_t) { to[i] = above[i] | below[i]; });
         else
-            each_lane(0, words, [=](std::ptrdiff_t i, std::ptrdiff_t) {
-                to[i] |= above[i] | below[i];
-            });
+            each_lane(0, words,
+                      [=](std::ptrdiff_t i, std::ptrdiff_t) { to[i] |= above[i] | below[i]; });
     }
 }
 
@@ -389,10 +376,9 @@ void column_steps(const std::uint8_t* image, std::ptrdiff_t stride, std::ptrdiff
 
 }  // namespace
 
-extern const MorphologyKernels morphology_kernels;
-const MorphologyKernels morphology_kernels = {
-    &pack,   &pack_at_least, &pack_near_zero, &pack_near_zero_double, &unpack,
-    &bounds, &crop, &place, &count, &complement, &without, &dilate, &count_outline, &count_equal, &sum,
-    &column_steps};
+extern const MasksSimd masks_simd;
+const MasksSimd masks_simd = {&pack,   &pack_at_least, &pack_near_zero, &unpack,     &bounds,
+                              &crop,   &place,         &count,          &complement, &without,
+                              &dilate, &count_outline, &count_equal,    &sum,        &column_steps};
 
 }  // namespace dsnet::DSNET_UNIT

@@ -4,32 +4,13 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "base/image.h"
 #include "base/vector_unit.h"
+#include "masks/bits.h"
 
 namespace dsnet {
 
-// Pixel (y, x) is bit x % 64 of words[x / 64 * stride + y]: words of one column of words lie one
-// after another, so that loops over rows use vectors whatever the width.
-struct BitPlane {
-    std::uint64_t* words;
-    std::ptrdiff_t stride;
-    std::ptrdiff_t rows;
-    std::ptrdiff_t cols;  // pixels
-
-    std::ptrdiff_t columns() const { return (cols + 63) / 64; }
-    std::uint64_t* column(std::ptrdiff_t c) const { return words + c * stride; }
-};
-
-// The smallest box that holds all set pixels; empty where there are none.
-struct Box {
-    std::ptrdiff_t top = 0, left = 0, bottom = 0, right = 0;  // bottom and right are excluded
-
-    std::ptrdiff_t rows() const { return bottom - top; }
-    std::ptrdiff_t cols() const { return right - left; }
-    bool empty() const { return bottom <= top; }
-};
-
-struct MorphologyKernels {
+struct MasksSimd {
     // Pixels that are not zero, at least `level`, or nearer to zero than `level`. `stride`: of the
     // image, in elements. Bits beyond the last column of pixels are cleared.
     void (*pack)(const std::uint8_t* image, std::ptrdiff_t stride, const BitPlane& plane);
@@ -37,11 +18,10 @@ struct MorphologyKernels {
                           const BitPlane& plane);
     void (*pack_near_zero)(const float* image, std::ptrdiff_t stride, float level,
                            const BitPlane& plane);
-    void (*pack_near_zero_double)(const double* image, std::ptrdiff_t stride, double level,
-                                  const BitPlane& plane);
     // image = inside where `inner` is set, else outside where `outer` is set, else 0.
     void (*unpack)(const BitPlane& inner, const BitPlane& outer, std::uint8_t inside,
                    std::uint8_t outside, std::uint8_t* image, std::ptrdiff_t stride);
+    // The smallest box that holds all set pixels; empty where there are none.
     Box (*bounds)(const BitPlane& plane);
     // The part of a plane that begins at (top, left) and has the size of `part`.
     void (*crop)(const BitPlane& plane, std::ptrdiff_t top, std::ptrdiff_t left,
@@ -78,6 +58,6 @@ struct MorphologyKernels {
                          std::ptrdiff_t cols, std::int32_t* steps, std::int32_t* row_largest);
 };
 
-DSNET_VECTOR_TABLE(MorphologyKernels, morphology_kernels)
+DSNET_VECTOR_TABLE(MasksSimd, masks_simd)
 
 }  // namespace dsnet

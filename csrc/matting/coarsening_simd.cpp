@@ -31,8 +31,8 @@ void gather_pixels(const FineGrid& fine, const CoarseGrid& coarse, float* const*
         float n[4], one[4], two[4];
         for (int k = 0; k < 4; ++k) n[k] = counted[at[k]] > 0 ? 1.0f : 0.0f;
         const float count = n[0] + n[1] + n[2] + n[3];
-        const float sum = n[0] * grey[at[0]] + n[1] * grey[at[1]] + n[2] * grey[at[2]] +
-                          n[3] * grey[at[3]];
+        const float sum =
+            n[0] * grey[at[0]] + n[1] * grey[at[1]] + n[2] * grey[at[2]] + n[3] * grey[at[3]];
         const float mean = count > 0 ? sum / count : 0.0f;
         for (int k = 0; k < 4; ++k) {
             one[k] = n[k] > 0 ? grey[at[k]] - mean : 0.0f;
@@ -73,14 +73,16 @@ DSNET_INLINE void each_block(const CoarseGrid& coarse, Body body) {
 }
 
 // What the window centred `Dy`, `Dx` from an aggregate's first pixel adds to the block of that
-// aggregate with the one `Oy`, `Ox` from it: -1/9 c c^T - gain d d^T, with c and d the sums over the
-// aggregate's pixels in the window of the two vectors, and of these times I - mean.
+// aggregate with the one `Oy`, `Ox` from it: -1/9 c c^T - gain d d^T, with c and d the sums over
+// the aggregate's pixels in the window of the two vectors, and of these times I - mean.
 template <int Oy, int Ox>
 struct WindowTerm {
     float* const* moments;
     float* const* parity;
 
-    static constexpr int part(int centre) { return centre < 0 ? kFirst : centre < 2 ? kBoth : kSecond; }
+    static constexpr int part(int centre) {
+        return centre < 0 ? kFirst : centre < 2 ? kBoth : kSecond;
+    }
 
     template <int Dy, int Dx>
     DSNET_INLINE void add(const CoarseGrid& coarse, Index node, VectorBlock& sum) const {
@@ -127,8 +129,8 @@ DSNET_INLINE void assemble_neighbour(const CoarseGrid& coarse, float* const* mom
     each_block(coarse, [&](Index node) {
         const Index other = node + Oy * coarse.stride + Ox;
         VectorBlock sum;
-        term.template add_all<FromY, FromX, Cols>(
-            coarse, node, sum, std::make_integer_sequence<int, Rows * Cols>{});
+        term.template add_all<FromY, FromX, Cols>(coarse, node, sum,
+                                                  std::make_integer_sequence<int, Rows * Cols>{});
         store(planes[0] + node, load(one + node) * load(one + other) * sum.a00);
         store(planes[1] + node, load(one + node) * load(two + other) * sum.a01);
         store(planes[2] + node, load(two + node) * load(one + other) * sum.a10);
@@ -222,7 +224,8 @@ void gather_nodes(const CoarseGrid& fine, const CoarseGrid& coarse) {
 }
 
 // sum += Q_i^T A Q_j, Q the 2 x 2 upper triangular matrices `up` of two nodes below.
-DSNET_INLINE void add_product(const CoarseGrid& fine, Index i, Index j, const Block& a, Block& sum) {
+DSNET_INLINE void add_product(const CoarseGrid& fine, Index i, Index j, const Block& a,
+                              Block& sum) {
     const float p0 = fine.up[0][i], p1 = fine.up[1][i], p2 = fine.up[2][i];
     const float q0 = fine.up[0][j], q1 = fine.up[1][j], q2 = fine.up[2][j];
     const float t00 = a.a00 * q0, t01 = a.a00 * q1 + a.a01 * q2;
@@ -317,8 +320,8 @@ void weigh_smoother(const CoarseGrid& grid) {
 
 }  // namespace
 
-extern const CoarseningKernels coarsening_kernels;
-const CoarseningKernels coarsening_kernels = {&gather_pixels, &gather_nodes, &assemble_pixels,
-                                              &assemble_nodes, &weigh_smoother};
+extern const CoarseningSimd coarsening_simd;
+const CoarseningSimd coarsening_simd = {&gather_pixels, &gather_nodes, &assemble_pixels,
+                                        &assemble_nodes, &weigh_smoother};
 
 }  // namespace dsnet::DSNET_UNIT

@@ -1,4 +1,6 @@
 // Batched closed-form matting: a block of threads for each image, block after block over the batch.
+#include "matting/gpu.h"
+
 #include <cuda_runtime.h>
 
 #include <algorithm>
@@ -8,9 +10,8 @@
 
 #include "gpu/error.h"
 #include "matting/gpu_block.h"
-#include "matting/gpu_threads.cuh"
-#include "matting/gpu.h"
 #include "matting/gpu_store.h"
+#include "matting/gpu_threads.cuh"
 
 namespace dsnet::cuda {
 namespace {
@@ -20,14 +21,12 @@ using namespace matting_device;
 constexpr std::size_t kShareAlignment = 256;
 constexpr std::int64_t kMostPixels = std::int64_t{1} << 26;  // a window's list entry has 28 bits
 
-__device__ __forceinline__ double* share_of(const MattingBatch& batch, std::size_t share,
-                                            unsigned number) {
+DSNET_DEVICE double* share_of(const MattingBatch& batch, std::size_t share, unsigned number) {
     return reinterpret_cast<double*>(static_cast<char*>(batch.workspace) + share * number);
 }
 
 // What is in shared memory need not stay in registers.
-__device__ __forceinline__ void open_frame(Frame& frame, const MattingBatch& batch,
-                                           std::int64_t index) {
+DSNET_DEVICE void open_frame(Frame& frame, const MattingBatch& batch, std::int64_t index) {
     if (threadIdx.x != 0) return;
     frame.index = index;
     frame.problem = problem_of(batch, index);
@@ -36,7 +35,7 @@ __device__ __forceinline__ void open_frame(Frame& frame, const MattingBatch& bat
 // Images whose region does not fit are left pending.
 __global__ void __launch_bounds__(SmallStore::kThreads, 1)
     solve_small(const __grid_constant__ MattingBatch batch, std::size_t share) {
-    using Block = DeviceBlock<SmallStore::kThreads>;
+    using Block = Cluster<SmallStore::kThreads, 1>;
     extern __shared__ double shared[];
     __shared__ Block::Scratch scratch;
     __shared__ Frame frame;
@@ -58,7 +57,7 @@ template <int kMostCols>
 __global__ void __launch_bounds__(kBandThreads, 1)
     solve_bands(const __grid_constant__ MattingBatch batch, std::size_t share, bool all) {
 #if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 900
-    using Block = ClusterBlock<kBandThreads, kMostBlocks>;
+    using Block = Cluster<kBandThreads, kMostBlocks>;
     using Store = BandStore<kMostCols>;
     extern __shared__ double shared[];
     __shared__ Block::Scratch scratch;
@@ -83,7 +82,7 @@ __global__ void __launch_bounds__(kBandThreads, 1)
 // Without `all` the images that are pending.
 __global__ void __launch_bounds__(kLargeThreads, 1)
     solve_large(const __grid_constant__ MattingBatch batch, std::size_t share, bool all) {
-    using Block = DeviceBlock<kLargeThreads>;
+    using Block = Cluster<kLargeThreads, 1>;
     __shared__ Block::Scratch scratch;
     __shared__ Frame frame;
     Block block(scratch);
@@ -240,8 +239,8 @@ void check_batch(const MattingBatch& batch) {
 std::size_t matting_block_bytes(std::int32_t rows, std::int32_t cols) {
     check_size(0, rows, cols);
     // Whichever path an image takes, and whichever device.
-    std::size_t bytes = std::max<std::size_t>(SmallStore::kDeviceBytes,
-                                              LargeStore::Size(rows, cols).bytes());
+    std::size_t bytes =
+        std::max<std::size_t>(SmallStore::kDeviceBytes, LargeStore::Size(rows, cols).bytes());
     if (!SmallStore::fits(whole_of(rows, cols)))
         bytes = std::max<std::size_t>(bytes, kMostBlocks * kBandDeviceBytes);
     return (bytes + kShareAlignment - 1) / kShareAlignment * kShareAlignment;
@@ -250,8 +249,8 @@ std::size_t matting_block_bytes(std::int32_t rows, std::int32_t cols) {
 std::size_t matting_workspace_bytes(std::int64_t count, std::int32_t rows, std::int32_t cols) {
     check_size(count, rows, cols);
     const Plan plan = plan_for(count, rows, cols);
-    const int shares = std::max({plan.small_blocks, plan.bands[0].clusters,
-                                 plan.bands[1].clusters, plan.large_blocks, 1});
+    const int shares = std::max(
+        {plan.small_blocks, plan.bands[0].clusters, plan.bands[1].clusters, plan.large_blocks, 1});
     return static_cast<std::size_t>(shares) * matting_block_bytes(rows, cols);
 }
 

@@ -9,10 +9,10 @@ namespace dsnet::cuda {
 
 enum MattingStatus : std::int32_t {
     kMattingDone = 0,
-    kMattingPending = 1,     // left to the next kernel; never seen by a caller
-    kMattingBadImage = 2,    // not finite, or beyond +-16; alpha is NaN throughout, as it is below
-    kMattingBadTrimap = 3,   // other values than 0, 128, 255
-    kMattingBadPrior = 4,    // beyond 0..1
+    kMattingPending = 1,    // left to the next kernel; never seen by a caller
+    kMattingBadImage = 2,   // not finite, or beyond +-16; alpha is NaN throughout, as it is below
+    kMattingBadTrimap = 3,  // other values than 0, 128, 255
+    kMattingBadPrior = 4,   // beyond 0..1
 };
 
 // As MattingOutcome.

@@ -19,7 +19,7 @@ class MattingSolve : private MattingSystem<Block, Store> {
     using System::System;
 
     // The result is in the frames, once the threads have synced.
-    DSNET_BLOCK void run() {
+    DSNET_DEVICE void run() {
         cuda::MattingResult result = {0.0, cuda::kMattingDone, 0, 0, 1, 0, 0};
         const Values<3> counted = this->take_census(result.status);
         if (result.status != cuda::kMattingDone) {
@@ -66,11 +66,11 @@ class MattingSolve : private MattingSystem<Block, Store> {
     using System::block_, System::own_, System::frame, System::store, System::problem;
     using System::local, System::stride, System::each_pixel;
 
-    DSNET_BLOCK void report(const cuda::MattingResult& result) {
+    DSNET_DEVICE void report(const cuda::MattingResult& result) {
         block_.once([&](int t, int) { frame(t).result = result; });
     }
 
-    DSNET_BLOCK void finish(double residual, std::int32_t made) {
+    DSNET_DEVICE void finish(double residual, std::int32_t made) {
         const double rounding =
             kRounding * (9.0 + problem().weight) * sqrt(write_alpha(frame().norm));
         block_.once([&](int t, int) {
@@ -85,7 +85,7 @@ class MattingSolve : private MattingSystem<Block, Store> {
     }
 
     // Slope and offset of the windows over p.
-    DSNET_BLOCK void regress() {
+    DSNET_DEVICE void regress() {
         block_.each([&](int t) {
             auto& own = store(t);
             const double share = frame().share;
@@ -110,7 +110,7 @@ class MattingSolve : private MattingSystem<Block, Store> {
 
     // body(k, j, cell, count, v), v the sum of slope I + offset over the windows around a pixel.
     template <class Body>
-    DSNET_BLOCK void each_fitted(int t, Body body) {
+    DSNET_DEVICE void each_fitted(int t, Body body) {
         auto& own = store(t);
         own.each_slot(local(t), frame(t).pixels, [&](int k) {
             const int cell = own.pixel(own_[t], local(t), k);
@@ -124,7 +124,7 @@ class MattingSolve : private MattingSystem<Block, Store> {
     }
 
     // b = r = -L known + weight prior, brought to norm 1, and x = 0; returns the norm that it had.
-    DSNET_BLOCK double take_right_side() {
+    DSNET_DEVICE double take_right_side() {
         regress();
         Own<Values<1>> squares;
         block_.each([&](int t) {
@@ -159,7 +159,7 @@ class MattingSolve : private MattingSystem<Block, Store> {
     }
 
     // As ConjugateGradients::run in matting.cpp. Returns the true residual.
-    DSNET_BLOCK double solve(std::int32_t& made) {
+    DSNET_DEVICE double solve(std::int32_t& made) {
         double norm = 1.0;
         while (norm > frame().rtol && made < problem().max_iterations) {
             block_.once([&](int t, int) { frame(t).residual = norm; });
@@ -188,7 +188,7 @@ class MattingSolve : private MattingSystem<Block, Store> {
         return norm;
     }
 
-    DSNET_BLOCK void descend(std::int32_t& made) {
+    DSNET_DEVICE void descend(std::int32_t& made) {
         double energy = step(0.0).of[1];
         double beta = 0.0;
         while (made < problem().max_iterations) {
@@ -214,7 +214,7 @@ class MattingSolve : private MattingSystem<Block, Store> {
     }
 
     // q = A p; returns p . q.
-    DSNET_BLOCK double apply() {
+    DSNET_DEVICE double apply() {
         regress();
         Own<Values<1>> products;
         block_.each([&](int t) {
@@ -233,7 +233,7 @@ class MattingSolve : private MattingSystem<Block, Store> {
     }
 
     // x += alpha p, r -= alpha q; returns r . r and r . relax r. With alpha 0 these alone.
-    DSNET_BLOCK Values<2> step(double alpha) {
+    DSNET_DEVICE Values<2> step(double alpha) {
         Own<Values<2>> sums;
         block_.each([&](int t) {
             auto& own = store(t);
@@ -255,7 +255,7 @@ class MattingSolve : private MattingSystem<Block, Store> {
     }
 
     // r = b - A x; returns its norm.
-    DSNET_BLOCK double residual() {
+    DSNET_DEVICE double residual() {
         block_.each([&](int t) {
             auto& own = store(t);
             const Neighbours to = frame(t).neighbours;
@@ -281,7 +281,7 @@ class MattingSolve : private MattingSystem<Block, Store> {
     }
 
     // Returns x . x.
-    DSNET_BLOCK double write_alpha(double norm) {
+    DSNET_DEVICE double write_alpha(double norm) {
         Own<Values<1>> squares;
         block_.each([&](int t) {
             double sum = 0;

@@ -4,12 +4,6 @@
 #include "matting/gpu.h"
 #include "matting/gpu_windows.h"
 
-#if defined(__CUDACC__)
-#define DSNET_BLOCK __device__ __forceinline__
-#else
-#define DSNET_BLOCK inline
-#endif
-
 namespace dsnet::matting_device {
 
 template <int K>

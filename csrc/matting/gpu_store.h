@@ -65,7 +65,7 @@ struct RegisterStore {
         float relax[kSlots][kStrip];
     };
 
-    DSNET_BLOCK RegisterStore(double* shared, double* device)
+    DSNET_DEVICE RegisterStore(double* shared, double* device)
         : planes_(shared),
           b_(device),
           grey_(reinterpret_cast<float*>(shared + 3 * kCells + (Shape::kSharedX ? kPixels : 0))) {
@@ -75,8 +75,8 @@ struct RegisterStore {
         window_list = count_list + kCells / kStrip;
     }
     DSNET_HOST_DEVICE static bool fits(const Band& band) { return Shape::fits(band); }
-    DSNET_BLOCK double* planes() const { return planes_; }
-    DSNET_BLOCK void place(const Band& band) {
+    DSNET_DEVICE double* planes() const { return planes_; }
+    DSNET_DEVICE void place(const Band& band) {
         p = planes_ + band.origin();
         slope = p + kCells;
         offset = slope + kCells;
@@ -84,7 +84,8 @@ struct RegisterStore {
     }
     // Writes a plane's cell, in row j of a strip, here and, of the band's first and last row, where
     // the neighbour reads it. Bands are whole strips.
-    DSNET_BLOCK void put(const Neighbours& to, double* plane, int cell, int j, double value) const {
+    DSNET_DEVICE void put(const Neighbours& to, double* plane, int cell, int j,
+                          double value) const {
         plane[cell] = value;
         if (!Shape::kBands) return;
         const int at = int(plane - planes_) + cell;
@@ -93,55 +94,53 @@ struct RegisterStore {
             to.below[at - to.band] = value;
     }
     // These set what a thread does not need too, which is cheaper than to keep what it had.
-    DSNET_BLOCK void take_lists(Thread& own, int t, int windows, int pixels) const {
+    DSNET_DEVICE void take_lists(Thread& own, int t, int windows, int pixels) const {
         DSNET_UNROLL
         for (int k = 0; k < kSlots; ++k) {
             const int i = t + k * kThreads;
             own.window[k] = i < windows ? window_list[i] : 0;
-            own.pixel[k] =
-                i < pixels ? std::uint32_t(pixel_list[i]) << kCountsBits | count_list[i] : 0;
+            own.pixel[k] = i < pixels ? std::uint32_t(pixel_list[i]) << kCountsBits | count_list[i]
+                                      : 0;
         }
     }
     // Gains from the offset's plane.
-    DSNET_BLOCK void take_gains(Thread& own, int, int, int stride) const {
+    DSNET_DEVICE void take_gains(Thread& own, int, int, int stride) const {
         DSNET_UNROLL
-        for (int k = 0; k < kSlots; ++k)
-            DSNET_UNROLL
-            for (int j = 0; j < kStrip; ++j)
-                own.gain[k][j] = offset[int(opaque(own.window[k]) >> kStrip) + j * stride];
+        for (int k = 0; k < kSlots; ++k) DSNET_UNROLL
+        for (int j = 0; j < kStrip; ++j)
+            own.gain[k][j] = offset[int(opaque(own.window[k]) >> kStrip) + j * stride];
     }
     // From where `before` will be.
-    DSNET_BLOCK void take_relax(Thread& own, int t, int) const {
+    DSNET_DEVICE void take_relax(Thread& own, int t, int) const {
         DSNET_UNROLL
-        for (int k = 0; k < kSlots; ++k)
-            DSNET_UNROLL
-            for (int j = 0; j < kStrip; ++j) own.relax[k][j] = float(before(t, k, j));
+        for (int k = 0; k < kSlots; ++k) DSNET_UNROLL
+        for (int j = 0; j < kStrip; ++j) own.relax[k][j] = float(before(t, k, j));
     }
     template <class Body>
-    DSNET_BLOCK static void each_slot(int t, int count, Body body) {
+    DSNET_DEVICE static void each_slot(int t, int count, Body body) {
         DSNET_UNROLL
         for (int k = 0; k < kSlots; ++k)
             if (t + k * kThreads < count) body(k);
     }
-    DSNET_BLOCK std::uint32_t window(const Thread& own, int, int k) const {
+    DSNET_DEVICE std::uint32_t window(const Thread& own, int, int k) const {
         return opaque(own.window[k]);
     }
-    DSNET_BLOCK int pixel(const Thread& own, int, int k) const {
+    DSNET_DEVICE int pixel(const Thread& own, int, int k) const {
         return int(opaque(own.pixel[k]) >> kCountsBits);
     }
-    DSNET_BLOCK std::uint32_t counts(const Thread& own, int, int k) const {
+    DSNET_DEVICE std::uint32_t counts(const Thread& own, int, int k) const {
         return opaque(own.pixel[k]) & ((1u << kCountsBits) - 1);
     }
-    DSNET_BLOCK double& gain(Thread& own, int, int k, int j) const { return own.gain[k][j]; }
-    DSNET_BLOCK double& r(Thread& own, int, int k, int j) const { return own.r[k][j]; }
-    DSNET_BLOCK double& q(Thread& own, int, int k, int j) const { return own.q[k][j]; }
-    DSNET_BLOCK float& relax(Thread& own, int, int k, int j) const { return own.relax[k][j]; }
-    DSNET_BLOCK double& x(Thread&, int t, int k, int j) const {
+    DSNET_DEVICE double& gain(Thread& own, int, int k, int j) const { return own.gain[k][j]; }
+    DSNET_DEVICE double& r(Thread& own, int, int k, int j) const { return own.r[k][j]; }
+    DSNET_DEVICE double& q(Thread& own, int, int k, int j) const { return own.q[k][j]; }
+    DSNET_DEVICE float& relax(Thread& own, int, int k, int j) const { return own.relax[k][j]; }
+    DSNET_DEVICE double& x(Thread&, int t, int k, int j) const {
         double* const vectors = Shape::kSharedX ? planes_ + 3 * kCells : b_ + 2 * kPixels;
         return vectors[at(t, k, j)];
     }
-    DSNET_BLOCK double& b(int t, int k, int j) const { return b_[at(t, k, j)]; }
-    DSNET_BLOCK double& before(int t, int k, int j) const { return b_[kPixels + at(t, k, j)]; }
+    DSNET_DEVICE double& b(int t, int k, int j) const { return b_[at(t, k, j)]; }
+    DSNET_DEVICE double& before(int t, int k, int j) const { return b_[kPixels + at(t, k, j)]; }
 
     double *p, *slope, *offset;
     float* grey;
@@ -149,7 +148,7 @@ struct RegisterStore {
     std::uint32_t *count_list, *window_list;
 
   private:
-    DSNET_BLOCK static int at(int t, int k, int j) { return (k * kStrip + j) * kThreads + t; }
+    DSNET_DEVICE static int at(int t, int k, int j) { return (k * kStrip + j) * kThreads + t; }
 
     double *planes_, *b_;
     float* grey_;
@@ -180,7 +179,7 @@ struct MemoryStore {
         }
     };
 
-    DSNET_BLOCK MemoryStore(double* device, int rows, int cols) : planes_(device) {
+    DSNET_DEVICE MemoryStore(double* device, int rows, int cols) : planes_(device) {
         const Size size(rows, cols);
         cells_ = size.cells;
         gain_ = device + 3 * size.cells;
@@ -195,49 +194,49 @@ struct MemoryStore {
         count_list = reinterpret_cast<std::uint32_t*>(pixel_list + size.strips);
         window_list = count_list + size.strips;
     }
-    DSNET_BLOCK static bool fits(const Band&) { return true; }
-    DSNET_BLOCK double* planes() const { return planes_; }
-    DSNET_BLOCK void place(const Band& band) {
+    DSNET_DEVICE static bool fits(const Band&) { return true; }
+    DSNET_DEVICE double* planes() const { return planes_; }
+    DSNET_DEVICE void place(const Band& band) {
         p = planes_ + band.origin();
         slope = p + cells_;
         offset = slope + cells_;
         grey = grey_ + band.origin();
     }
-    DSNET_BLOCK static void put(const Neighbours&, double* plane, int cell, int, double value) {
+    DSNET_DEVICE static void put(const Neighbours&, double* plane, int cell, int, double value) {
         plane[cell] = value;
     }
-    DSNET_BLOCK void take_lists(Thread&, int, int, int) const {}
-    DSNET_BLOCK void take_gains(Thread&, int t, int windows, int stride) const {
+    DSNET_DEVICE void take_lists(Thread&, int, int, int) const {}
+    DSNET_DEVICE void take_gains(Thread&, int t, int windows, int stride) const {
         each_slot(t, windows, [&](int k) {
             const int cell = int(window(Thread(), t, k) >> kStrip);
             for (int j = 0; j < kStrip; ++j) gain_[at(t, k, j)] = offset[cell + j * stride];
         });
     }
-    DSNET_BLOCK void take_relax(Thread&, int t, int pixels) const {
+    DSNET_DEVICE void take_relax(Thread&, int t, int pixels) const {
         each_slot(t, pixels, [&](int k) {
             for (int j = 0; j < kStrip; ++j) relax_[at(t, k, j)] = float(before(t, k, j));
         });
     }
     template <class Body>
-    DSNET_BLOCK static void each_slot(int t, int count, Body body) {
+    DSNET_DEVICE static void each_slot(int t, int count, Body body) {
         for (int k = 0; t + k * kThreads < count; ++k) body(k);
     }
-    DSNET_BLOCK std::uint32_t window(const Thread&, int t, int k) const {
+    DSNET_DEVICE std::uint32_t window(const Thread&, int t, int k) const {
         return window_list[t + k * kThreads];
     }
-    DSNET_BLOCK int pixel(const Thread&, int t, int k) const {
+    DSNET_DEVICE int pixel(const Thread&, int t, int k) const {
         return pixel_list[t + k * kThreads];
     }
-    DSNET_BLOCK std::uint32_t counts(const Thread&, int t, int k) const {
+    DSNET_DEVICE std::uint32_t counts(const Thread&, int t, int k) const {
         return count_list[t + k * kThreads];
     }
-    DSNET_BLOCK double& gain(Thread&, int t, int k, int j) const { return gain_[at(t, k, j)]; }
-    DSNET_BLOCK double& r(Thread&, int t, int k, int j) const { return r_[at(t, k, j)]; }
-    DSNET_BLOCK double& q(Thread&, int t, int k, int j) const { return q_[at(t, k, j)]; }
-    DSNET_BLOCK float& relax(Thread&, int t, int k, int j) const { return relax_[at(t, k, j)]; }
-    DSNET_BLOCK double& x(Thread&, int t, int k, int j) const { return x_[at(t, k, j)]; }
-    DSNET_BLOCK double& b(int t, int k, int j) const { return b_[at(t, k, j)]; }
-    DSNET_BLOCK double& before(int t, int k, int j) const { return before_[at(t, k, j)]; }
+    DSNET_DEVICE double& gain(Thread&, int t, int k, int j) const { return gain_[at(t, k, j)]; }
+    DSNET_DEVICE double& r(Thread&, int t, int k, int j) const { return r_[at(t, k, j)]; }
+    DSNET_DEVICE double& q(Thread&, int t, int k, int j) const { return q_[at(t, k, j)]; }
+    DSNET_DEVICE float& relax(Thread&, int t, int k, int j) const { return relax_[at(t, k, j)]; }
+    DSNET_DEVICE double& x(Thread&, int t, int k, int j) const { return x_[at(t, k, j)]; }
+    DSNET_DEVICE double& b(int t, int k, int j) const { return b_[at(t, k, j)]; }
+    DSNET_DEVICE double& before(int t, int k, int j) const { return before_[at(t, k, j)]; }
 
     double *p, *slope, *offset;
     float* grey;
@@ -245,7 +244,7 @@ struct MemoryStore {
     std::uint32_t *count_list, *window_list;
 
   private:
-    DSNET_BLOCK static std::size_t at(int t, int k, int j) {
+    DSNET_DEVICE static std::size_t at(int t, int k, int j) {
         return std::size_t(k * kStrip + j) * kThreads + std::size_t(t);
     }
 

@@ -1,9 +1,8 @@
 // The linear system of one image's matting, set up by a block of threads or by a cluster of blocks.
-// Written against a Block that is either the threads of a GPU or, for tests, a loop over threads on
-// the CPU: what `each` runs knows its thread's number, and nothing is read that another thread
-// wrote since the last `sync`. `reduce` syncs too.
+// Written against a Block, the Cluster of gpu_threads.cuh: what `each` runs knows its thread's
+// number, and nothing is read that another thread wrote since the last `sync`. `reduce` syncs too.
 //
-// A Store says where the planes and vectors live: matting_store.h. With several blocks each owns a
+// A Store says where the planes and vectors live: gpu_store.h. With several blocks each owns a
 // band of rows, and `put` shows the band's first and last row to its neighbours.
 #pragma once
 
@@ -15,7 +14,7 @@ template <class Block, class Store>
 class MattingSystem {
   public:
     // A store and a frame for each block; the frames' problem is set.
-    DSNET_BLOCK MattingSystem(Block& block, Store* stores, Frame* frames)
+    DSNET_DEVICE MattingSystem(Block& block, Store* stores, Frame* frames)
         : block_(block), stores_(stores), frames_(frames) {}
 
   protected:
@@ -23,18 +22,16 @@ class MattingSystem {
     using Own = typename Block::template Own<T>;
     using Thread = typename Store::Thread;
 
-    DSNET_BLOCK Store& store(int t) { return Block::of_block(stores_, t); }
-    DSNET_BLOCK Frame& frame(int t) { return Block::of_block(frames_, t); }
+    DSNET_DEVICE Store& store(int t) { return Block::of_block(stores_, t); }
+    DSNET_DEVICE Frame& frame(int t) { return Block::of_block(frames_, t); }
     // What is the same in all blocks.
-    DSNET_BLOCK Frame& frame() { return *frames_; }
-    DSNET_BLOCK const Problem& problem() { return frames_->problem; }
-    DSNET_BLOCK int stride() {
-        return Store::kStride > 0 ? Store::kStride : frames_->band.stride;
-    }
-    DSNET_BLOCK static int local(int t) { return Block::local(t); }
+    DSNET_DEVICE Frame& frame() { return *frames_; }
+    DSNET_DEVICE const Problem& problem() { return frames_->problem; }
+    DSNET_DEVICE int stride() { return Store::kStride > 0 ? Store::kStride : frames_->band.stride; }
+    DSNET_DEVICE static int local(int t) { return Block::local(t); }
 
     // Writes alpha where it is known, finds the region; returns the pixels by kind.
-    DSNET_BLOCK Values<3> take_census(std::int32_t& status) {
+    DSNET_DEVICE Values<3> take_census(std::int32_t& status) {
         Own<Values<3>> counts;
         Own<Values<5>> extents;
         const int size = problem().rows * problem().cols;
@@ -88,7 +85,7 @@ class MattingSystem {
     }
 
     // Alpha of the unknown pixels, or NaN everywhere.
-    DSNET_BLOCK void fill_alpha(bool bad, float open) {
+    DSNET_DEVICE void fill_alpha(bool bad, float open) {
         block_.each([&](int t) {
             for (int i = t; i < problem().rows * problem().cols; i += block_.threads()) {
                 if (bad)
@@ -101,7 +98,7 @@ class MattingSystem {
 
     // Planes, and the strips that hold unknown pixels or windows around such. False where a store
     // has no room for these.
-    DSNET_BLOCK bool load() {
+    DSNET_DEVICE bool load() {
         block_.each([&](int t) {
             Store& own = store(t);
             own.place(frame(t).band);
@@ -126,9 +123,8 @@ class MattingSystem {
         block_.sync();
         if (Store::kMayOverflow) {
             Own<Values<1>> listed;
-            block_.each([&](int t) {
-                listed[t] = {{double(most(frame(t).windows, frame(t).pixels))}};
-            });
+            block_.each(
+                [&](int t) { listed[t] = {{double(most(frame(t).windows, frame(t).pixels))}}; });
             if (block_.template reduce<Largest>(listed).of[0] > Store::kStrips) return false;
         }
         block_.each([&](int t) {
@@ -144,7 +140,7 @@ class MattingSystem {
     }
 
     // Gains of the windows, steps of the diagonal; whether pixels may be all but untied.
-    DSNET_BLOCK bool take_statistics() {
+    DSNET_DEVICE bool take_statistics() {
         block_.once([&](int t, int) {
             frame(t).share =
                 1.0 / (window_centres(problem().rows).width * window_centres(problem().cols).width);
@@ -182,7 +178,7 @@ class MattingSystem {
 
     // body(k, j, cell, count) for the pixels of the thread's strips.
     template <class Body>
-    DSNET_BLOCK void each_pixel(int t, Body body) {
+    DSNET_DEVICE void each_pixel(int t, Body body) {
         Store::each_slot(local(t), frame(t).pixels, [&](int k) {
             const int cell = store(t).pixel(own_[t], local(t), k);
             const std::uint32_t counts = store(t).counts(own_[t], local(t), k);
@@ -193,7 +189,7 @@ class MattingSystem {
 
     // body(cell, pixel) for the thread's share of the band and the rows that it is shown.
     template <class Body>
-    DSNET_BLOCK void each_cell(int t, Body body) {
+    DSNET_DEVICE void each_cell(int t, Body body) {
         const Band& band = frame(t).band;
         const int size = (band.above + band.rows + band.below) * band.cols;
         for (int i = local(t); i < size; i += Block::kThreads) {
@@ -202,7 +198,7 @@ class MattingSystem {
         }
     }
 
-    DSNET_BLOCK int pixel_at(int t, int cell) {
+    DSNET_DEVICE int pixel_at(int t, int cell) {
         const Band& band = frame(t).band;
         const int y = cell / stride(), x = cell - y * stride();
         return (band.top + y) * problem().cols + band.left + x;
@@ -215,70 +211,70 @@ class MattingSystem {
 
   private:
     template <class T>
-    DSNET_BLOCK void clear(T* plane, int t) {
+    DSNET_DEVICE void clear(T* plane, int t) {
         const Band& band = frame(t).band;
         for (int i = local(t); i < band.plane(); i += Block::kThreads)
             plane[i - band.origin()] = T(0);
     }
 
     // The slope's plane holds 1 where a pixel is unknown.
-    DSNET_BLOCK void list_pixels() {
+    DSNET_DEVICE void list_pixels() {
         const Centres down = window_centres(problem().rows);
         const Centres across = window_centres(problem().cols);
-        block_.compact(
-            [&](int t) { return frame(t).band.strip_count(); },
-            [&](int t, int item) {
-                const Band& band = frame(t).band;
-                const int y = item / band.cols * kStrip, x = item % band.cols;
-                const int width = windows_around(band.left + x, across);
-                std::uint32_t packed = 0;
-                for (int j = 0; j < kStrip; ++j) {
-                    const int height = windows_around(band.top + y + j, down);
-                    if (y + j < band.rows && store(t).slope[(y + j) * stride() + x] > 0)
-                        packed |= packed_count(width * height, j);
-                }
-                return packed;
-            },
-            [&](int t, int item, std::uint32_t packed, int position) {
-                const Band& band = frame(t).band;
-                const int y = item / band.cols * kStrip, x = item % band.cols;
-                store(t).pixel_list[position] = y * stride() + x;
-                store(t).count_list[position] = packed;
-            },
-            [&](int t, int count) { frame(t).pixels = count; });
+        block_.compact([&](int t) { return frame(t).band.strip_count(); },
+                       [&](int t, int item) {
+                           const Band& band = frame(t).band;
+                           const int y = item / band.cols * kStrip, x = item % band.cols;
+                           const int width = windows_around(band.left + x, across);
+                           std::uint32_t packed = 0;
+                           for (int j = 0; j < kStrip; ++j) {
+                               const int height = windows_around(band.top + y + j, down);
+                               if (y + j < band.rows && store(t).slope[(y + j) * stride() + x] > 0)
+                                   packed |= packed_count(width * height, j);
+                           }
+                           return packed;
+                       },
+                       [&](int t, int item, std::uint32_t packed, int position) {
+                           const Band& band = frame(t).band;
+                           const int y = item / band.cols * kStrip, x = item % band.cols;
+                           store(t).pixel_list[position] = y * stride() + x;
+                           store(t).count_list[position] = packed;
+                       },
+                       [&](int t, int count) { frame(t).pixels = count; });
     }
 
-    DSNET_BLOCK void list_windows() {
+    DSNET_DEVICE void list_windows() {
         const Centres down = window_centres(problem().rows);
         const Centres across = window_centres(problem().cols);
-        block_.compact(
-            [&](int t) { return frame(t).band.strip_count(); },
-            [&](int t, int item) {
-                const Band& band = frame(t).band;
-                const int y = item / band.cols * kStrip, x = item % band.cols;
-                std::uint32_t mask = 0;
-                if (band.left + x < across.first || band.left + x > across.last) return mask;
-                for (int j = 0; j < kStrip && y + j < band.rows; ++j) {
-                    const int row = band.top + y + j;
-                    if (row < down.first || row > down.last) continue;
-                    double touched = 0;
-                    for (int dy = -1; dy <= 1; ++dy)
-                        for (int dx = -1; dx <= 1; ++dx)
-                            touched += store(t).slope[(y + j + dy) * stride() + x + dx];
-                    if (touched > 0) mask |= 1u << j;
-                }
-                return mask;
-            },
-            [&](int t, int item, std::uint32_t mask, int position) {
-                const Band& band = frame(t).band;
-                const int y = item / band.cols * kStrip, x = item % band.cols;
-                store(t).window_list[position] = std::uint32_t(y * stride() + x) << kStrip | mask;
-            },
-            [&](int t, int count) { frame(t).windows = count; });
+        block_.compact([&](int t) { return frame(t).band.strip_count(); },
+                       [&](int t, int item) {
+                           const Band& band = frame(t).band;
+                           const int y = item / band.cols * kStrip, x = item % band.cols;
+                           std::uint32_t mask = 0;
+                           if (band.left + x < across.first || band.left + x > across.last)
+                               return mask;
+                           for (int j = 0; j < kStrip && y + j < band.rows; ++j) {
+                               const int row = band.top + y + j;
+                               if (row < down.first || row > down.last) continue;
+                               double touched = 0;
+                               for (int dy = -1; dy <= 1; ++dy)
+                                   for (int dx = -1; dx <= 1; ++dx)
+                                       touched += store(t).slope[(y + j + dy) * stride() + x + dx];
+                               if (touched > 0) mask |= 1u << j;
+                           }
+                           return mask;
+                       },
+                       [&](int t, int item, std::uint32_t mask, int position) {
+                           const Band& band = frame(t).band;
+                           const int y = item / band.cols * kStrip, x = item % band.cols;
+                           store(t).window_list[position] =
+                               std::uint32_t(y * stride() + x) << kStrip | mask;
+                       },
+                       [&](int t, int count) { frame(t).windows = count; });
     }
 
     // The step of the diagonal, kept in memory until the descent needs it.
-    DSNET_BLOCK void weigh(int t) {
+    DSNET_DEVICE void weigh(int t) {
         Store& own = store(t);
         Store::each_slot(local(t), frame(t).pixels, [&](int k) {
             const int first = own.pixel(own_[t], local(t), k);
@@ -299,7 +295,7 @@ class MattingSystem {
         });
     }
 
-    DSNET_BLOCK WindowFit fit_at(int t, int cell) {
+    DSNET_DEVICE WindowFit fit_at(int t, int cell) {
         const int stride = this->stride();
         const float* grey = store(t).grey + cell;
         const int y = cell / stride + frame(t).band.top, x = cell % stride + frame(t).band.left;

@@ -1,4 +1,4 @@
-// The threads of a GPU as matting_system.h asks for them: one block, or a cluster of blocks.
+// The threads of a GPU as gpu_system.h asks for them: a cluster of blocks, or of one alone.
 #pragma once
 
 #include <cooperative_groups.h>
@@ -12,8 +12,8 @@ constexpr unsigned kWholeWarp = 0xffffffffu;
 
 // Halves of a warp onto each other, all of `width` lanes; all get the same bits.
 template <int width, class Op>
-__device__ __forceinline__ double halve(double part, Op op) {
-#pragma unroll
+DSNET_DEVICE double halve(double part, Op op) {
+    DSNET_UNROLL
     for (int half = width / 2; half > 0; half /= 2)
         part = op(part, __shfl_xor_sync(kWholeWarp, part, half));
     return part;
@@ -30,7 +30,7 @@ struct Scratch {
 };
 
 template <int kThreads_, int kBlocks>
-class BlockBase {
+class ClusterBase {
   public:
     static constexpr int kThreads = kThreads_, kWarps = kThreads / kWarp;
     using Scratch = matting_device::Scratch<kThreads, kBlocks>;
@@ -39,20 +39,20 @@ class BlockBase {
     template <class T>
     struct Own {
         T value;
-        __device__ __forceinline__ T& operator[](int) { return value; }
+        DSNET_DEVICE T& operator[](int) { return value; }
     };
     template <class T>
-    __device__ __forceinline__ static T& of_block(T* values, int) {
+    DSNET_DEVICE static T& of_block(T* values, int) {
         return *values;
     }
 
     // The thread's number in its block.
-    __device__ __forceinline__ static int local(int) { return int(threadIdx.x); }
+    DSNET_DEVICE static int local(int) { return int(threadIdx.x); }
 
     // Calls emit(t, item, value, position) for the block's items whose value is not 0, positions
     // counted in the items' order, and total(t, count) once.
     template <class Items, class Flag, class Emit, class Total>
-    __device__ __forceinline__ void compact(Items items_of, Flag flag, Emit emit, Total total) {
+    DSNET_DEVICE void compact(Items items_of, Flag flag, Emit emit, Total total) {
         const int t = int(threadIdx.x), warp = t / kWarp, items = items_of(t);
         int count = 0, turn = 0;
         for (int first = 0; first < items; first += kThreads) {
@@ -62,7 +62,7 @@ class BlockBase {
             if (t % kWarp == 0) scratch_.counts[turn][warp] = __popc(ballot);
             __syncthreads();
             int before = 0, all = 0;
-#pragma unroll
+            DSNET_UNROLL
             for (int i = 0; i < kWarps; ++i) {
                 const int here = scratch_.counts[turn][i];
                 before += i < warp ? here : 0;
@@ -78,57 +78,60 @@ class BlockBase {
     }
 
   protected:
-    __device__ __forceinline__ explicit BlockBase(Scratch& scratch) : scratch_(scratch) {}
+    DSNET_DEVICE explicit ClusterBase(Scratch& scratch) : scratch_(scratch) {}
 
     Scratch& scratch_;
     int turn_ = 0;  // of the reductions, the same in all blocks of a cluster
 };
 
+template <int kThreads_, int kMostBlocks>
+class Cluster;
+
+// Of one block, on any GPU.
 template <int kThreads_>
-class DeviceBlock : public BlockBase<kThreads_, 1> {
-    using Base = BlockBase<kThreads_, 1>;
+class Cluster<kThreads_, 1> : public ClusterBase<kThreads_, 1> {
+    using Base = ClusterBase<kThreads_, 1>;
 
   public:
     using Base::kThreads, Base::kWarps;
     template <class T>
     using Own = typename Base::template Own<T>;
 
-    __device__ __forceinline__ explicit DeviceBlock(typename Base::Scratch& scratch)
-        : Base(scratch) {}
-    __device__ __forceinline__ static int blocks() { return 1; }
-    __device__ __forceinline__ static int threads() { return kThreads; }
-    __device__ __forceinline__ void sync() { __syncthreads(); }
+    DSNET_DEVICE explicit Cluster(typename Base::Scratch& scratch) : Base(scratch) {}
+    DSNET_DEVICE static int blocks() { return 1; }
+    DSNET_DEVICE static int threads() { return kThreads; }
+    DSNET_DEVICE void sync() { __syncthreads(); }
 
     template <class Body>
-    __device__ __forceinline__ void each(Body body) {
+    DSNET_DEVICE void each(Body body) {
         body(int(threadIdx.x));
     }
     // body(t, rank) by one thread of each block.
     template <class Body>
-    __device__ __forceinline__ void once(Body body) {
+    DSNET_DEVICE void once(Body body) {
         if (threadIdx.x == 0) body(0, 0);
     }
 
     // Another block's planes.
     template <class Store>
-    __device__ __forceinline__ static double* beside(Store*, int, int) {
+    DSNET_DEVICE static double* beside(Store*, int, int) {
         return nullptr;
     }
 
     // Warps first, then over the warps.
     template <class Op, int K>
-    __device__ __forceinline__ Values<K> reduce(Own<Values<K>>& own) {
+    DSNET_DEVICE Values<K> reduce(Own<Values<K>>& own) {
         static_assert(K <= Base::Scratch::kAtOnce, "no room");
         static_assert((kWarps & (kWarps - 1)) == 0, "sums halve the warps");
         auto& parts = this->scratch_.parts[this->turn_];
         Values<K> all;
-#pragma unroll
+        DSNET_UNROLL
         for (int k = 0; k < K; ++k) {
             const double part = halve<kWarp>(own.value.of[k], Op());
             if (threadIdx.x % kWarp == 0) parts[k][threadIdx.x / kWarp] = part;
         }
         __syncthreads();
-#pragma unroll
+        DSNET_UNROLL
         for (int k = 0; k < K; ++k) all.of[k] = halve<kWarps>(parts[k][threadIdx.x % kWarps], Op());
         this->turn_ ^= 1;
         return all;
@@ -137,48 +140,47 @@ class DeviceBlock : public BlockBase<kThreads_, 1> {
 
 #if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 900
 template <int kThreads_, int kMostBlocks>
-class ClusterBlock : public BlockBase<kThreads_, kMostBlocks> {
-    using Base = BlockBase<kThreads_, kMostBlocks>;
+class Cluster : public ClusterBase<kThreads_, kMostBlocks> {
+    using Base = ClusterBase<kThreads_, kMostBlocks>;
 
   public:
     using Base::kThreads, Base::kWarps;
     template <class T>
     using Own = typename Base::template Own<T>;
 
-    __device__ __forceinline__ explicit ClusterBlock(typename Base::Scratch& scratch)
-        : Base(scratch) {}
-    __device__ __forceinline__ static auto cluster() { return cooperative_groups::this_cluster(); }
-    __device__ __forceinline__ static int blocks() { return int(cluster().num_blocks()); }
-    __device__ __forceinline__ static int rank() { return int(cluster().block_rank()); }
-    __device__ __forceinline__ static int threads() { return kThreads * blocks(); }
-    __device__ __forceinline__ void sync() { cluster().sync(); }
+    DSNET_DEVICE explicit Cluster(typename Base::Scratch& scratch) : Base(scratch) {}
+    DSNET_DEVICE static auto cluster() { return cooperative_groups::this_cluster(); }
+    DSNET_DEVICE static int blocks() { return int(cluster().num_blocks()); }
+    DSNET_DEVICE static int rank() { return int(cluster().block_rank()); }
+    DSNET_DEVICE static int threads() { return kThreads * blocks(); }
+    DSNET_DEVICE void sync() { cluster().sync(); }
 
     template <class Body>
-    __device__ __forceinline__ void each(Body body) {
+    DSNET_DEVICE void each(Body body) {
         body(rank() * kThreads + int(threadIdx.x));
     }
     template <class Body>
-    __device__ __forceinline__ void once(Body body) {
+    DSNET_DEVICE void once(Body body) {
         if (threadIdx.x == 0) body(rank() * kThreads, rank());
     }
 
     template <class Store>
-    __device__ __forceinline__ static double* beside(Store* store, int, int step) {
+    DSNET_DEVICE static double* beside(Store* store, int, int step) {
         return cluster().map_shared_rank(store->planes(), rank() + step);
     }
 
     // Warps first; each warp tells every block, which adds up every 32nd, then its lanes.
     template <class Op, int K>
-    __device__ __forceinline__ Values<K> reduce(Own<Values<K>>& own) {
+    DSNET_DEVICE Values<K> reduce(Own<Values<K>>& own) {
         constexpr int kAtOnce = Base::Scratch::kAtOnce;
         // Addresses are cheaper to find again than to keep.
         const int thread = opaque(int(threadIdx.x));
         const int lane = thread % kWarp, all_blocks = opaque(blocks());
         Values<K> all;
-#pragma unroll
+        DSNET_UNROLL
         for (int first = 0; first < K; first += kAtOnce) {
             const int at = opaque(rank()) * kWarps + thread / kWarp;
-#pragma unroll
+            DSNET_UNROLL
             for (int k = first; k < K && k < first + kAtOnce; ++k) {
                 const double part = halve<kWarp>(own.value.of[k], Op());
                 if (lane < all_blocks)
@@ -186,7 +188,7 @@ class ClusterBlock : public BlockBase<kThreads_, kMostBlocks> {
                                                lane) = part;
             }
             cluster().sync();
-#pragma unroll
+            DSNET_UNROLL
             for (int k = first; k < K && k < first + kAtOnce; ++k) {
                 const auto& parts = this->scratch_.parts[this->turn_][k - first];
                 double part = parts[lane];

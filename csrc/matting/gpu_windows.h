@@ -1,5 +1,5 @@
 // Arithmetic of batched closed-form matting, compiled for the GPU and for the CPU alike. The method
-// is that of matting_kernels.cpp: of a window w of n pixels, with mean m and gain
+// is that of matting/simd.cpp: of a window w of n pixels, with mean m and gain
 // g = 1 / (n variance + epsilon), the values p see
 //
 //     s = sum p,  slope = g (sum I p - m s),  offset = s / n - m slope,
@@ -12,15 +12,9 @@
 #include <cmath>
 #include <cstdint>
 
-#if defined(__CUDACC__)
-#define DSNET_HOST_DEVICE __host__ __device__ __forceinline__
-#define DSNET_UNROLL _Pragma("unroll")
-#define DSNET_ROLLED _Pragma("unroll 1")
-#else
-#define DSNET_HOST_DEVICE inline
-#define DSNET_UNROLL
-#define DSNET_ROLLED
-#endif
+#include "base/gpu_block.h"
+#include "matting/numbers.h"
+#include "trimap/numbers.h"
 
 namespace dsnet::matting_device {
 
@@ -41,13 +35,6 @@ DSNET_HOST_DEVICE float opaque(float value) {
 #endif
     return value;
 }
-
-constexpr std::uint8_t kBackground = 0, kUnknown = 128, kForeground = 255;
-constexpr float kLargestGrey = 16.0f;
-constexpr double kUntiedRtol = 1e-12;  // these four: see matting.cpp
-constexpr double kUntiedSlack = 10.0;
-constexpr double kRounding = 1e-15;
-constexpr double kFewKnown = 8;
 
 DSNET_HOST_DEVICE int least(int a, int b) { return a < b ? a : b; }
 DSNET_HOST_DEVICE int most(int a, int b) { return a > b ? a : b; }
@@ -80,13 +67,12 @@ DSNET_HOST_DEVICE int windows_around(int at, const Centres& centres) {
 
 struct WindowFit {
     double mean, gain;
-    bool untied;  // two grey values alone, within 2 % of their difference; see matting_kernels.h
+    bool untied;  // two grey values alone, within kSameGrey of their difference; see simd.h
 };
 
 // grey(dy, dx) is asked for the window's own pixels alone, -1 to 1 each, as inside(dy, dx) says.
 template <typename Grey, typename Inside>
 DSNET_HOST_DEVICE WindowFit fit_window(Grey grey, Inside inside, double share, double epsilon) {
-    constexpr float kSame = 0.02f;
     double sum = 0;
     float low = grey(0, 0), high = low;
     DSNET_ROLLED
@@ -111,15 +97,15 @@ DSNET_HOST_DEVICE WindowFit fit_window(Grey grey, Inside inside, double share, d
         const float off = above < below ? above : below;
         between = off > between ? off : between;
     }
-    return {mean, 1.0 / (scatter + epsilon), high > low && between <= kSame * (high - low)};
+    return {mean, 1.0 / (scatter + epsilon), high > low && between <= kSameGrey * (high - low)};
 }
 
-// 1 / min(count + weight, 2 A_ii), see `weigh_smoother` in matting_kernels.h. `fitted`: the sum over
+// 1 / min(count + weight, 2 A_ii), see `weigh_smoother` in simd.h. `fitted`: the sum over
 // the windows of gain (grey - mean)^2.
 DSNET_HOST_DEVICE float relaxation(int count, double share, double weight, double fitted) {
     const double whole = count + weight;
     const double twice = 2 * (whole - count * share - fitted);
-    const double least_left = 1e-13 * whole;
+    const double least_left = kLeastWeight * whole;
     return float(1.0 / (twice < whole ? most(twice, least_left) : whole));
 }
 

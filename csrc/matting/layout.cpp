@@ -1,13 +1,13 @@
-// Layout: where the unknown pixels are, and which blocks of each plane are worked on.
+#include "matting/layout.h"
+
 #include <algorithm>
 #include <cstring>
 
-#include "matting/layout.h"
+#include "trimap/numbers.h"
 
 namespace dsnet {
 namespace {
 
-constexpr std::uint8_t kUnknown = 128, kForeground = 255;
 // Bits of the pixels' block map: an unknown pixel anywhere, in the first, in the last column.
 constexpr std::uint8_t kAny = 1, kFirstColumn = 2, kLastColumn = 4;
 
@@ -18,8 +18,8 @@ void collect_runs(std::vector<Run>& runs, std::ptrdiff_t row, std::ptrdiff_t fir
         if (!used(block)) continue;
         const auto begin = static_cast<std::int32_t>(block * kLanes);
         while (block < last && used(block)) ++block;
-        runs.push_back({static_cast<std::int32_t>(row), begin,
-                        static_cast<std::int32_t>(block * kLanes)});
+        runs.push_back(
+            {static_cast<std::int32_t>(row), begin, static_cast<std::int32_t>(block * kLanes)});
     }
 }
 
@@ -60,7 +60,7 @@ TrimapCensus take_census(Image<const std::uint8_t> trimap, std::vector<std::uint
             unknown |= here;
             unknowns += here & 1;
             foregrounds += row[x] == kForeground;
-            backgrounds += row[x] == 0;
+            backgrounds += row[x] == kBackground;
         }
         std::int32_t changes = 0;
         for (std::ptrdiff_t x = 1; x < trimap.cols; ++x)

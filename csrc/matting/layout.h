@@ -1,7 +1,12 @@
 // Where the unknown pixels of a trimap are, and which blocks of the planes are worked on.
 #pragma once
 
-#include "matting/matting.h"
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "base/image.h"
+#include "matting/workspace.h"
 
 namespace dsnet {
 
@@ -11,7 +16,7 @@ struct TrimapCensus {
     std::ptrdiff_t foreground = 0;
     std::ptrdiff_t unknowns = 0;
     std::ptrdiff_t changes = 0;  // between unknown and known, along the rows
-    bool valid = true;  // nothing but 0, 128 and 255
+    bool valid = true;           // nothing but 0, 128 and 255
     std::ptrdiff_t top = 0, bottom = 0, left = 0, right = 0;
 };
 

@@ -6,11 +6,12 @@
 
 #include "matting/layout.h"
 #include "matting/multigrid.h"
+#include "matting/numbers.h"
+#include "trimap/numbers.h"
 
 namespace dsnet {
 namespace {
 
-constexpr std::uint8_t kUnknown = 128, kForeground = 255;
 // Where the unknown region is narrow or small the diagonal is enough: a hierarchy costs as much as
 // some twenty of its iterations. On rings the two break even at a half width of about 8 pixels, for
 // 1000 as for 10000 unknowns, which is a run of 25 along the rows (python -m bench.matting).
@@ -19,14 +20,6 @@ constexpr std::ptrdiff_t kManyUnknowns = 500;
 // Besides the residual: the last correction at any pixel. Weakly tied pixels barely show in the
 // residual, but the cycle sees them.
 constexpr double kLargestCorrection = 5e-4;
-// What the residual must come down to where pixels may be all but untied from the others.
-constexpr double kUntiedRtol = 1e-12;
-// Rounding may stop it this much earlier, which is still good.
-constexpr double kUntiedSlack = 10.0;
-// So few known pixels of a kind hardly hold the unknown ones.
-constexpr std::ptrdiff_t kFewKnown = 8;
-// A residual of so many times ||A|| ||x|| is rounding.
-constexpr double kRounding = 1e-15;
 
 // Aggregates two rows beyond the unknown ones look at their windows.
 constexpr std::ptrdiff_t kGuardRows = 6;
@@ -38,7 +31,8 @@ void lay_out(MattingWorkspace& workspace) {
     const std::ptrdiff_t stride = ((workspace.map.blocks + 6) | 1) * kLanes;
     const std::ptrdiff_t size = (workspace.map.rows + 2 * kGuardRows) * stride;
     grid.stride = stride;
-    grid.windows = {workspace.windows.data(), static_cast<std::ptrdiff_t>(workspace.windows.size())};
+    grid.windows = {workspace.windows.data(),
+                    static_cast<std::ptrdiff_t>(workspace.windows.size())};
     grid.pixels = {workspace.pixels.data(), static_cast<std::ptrdiff_t>(workspace.pixels.size())};
     const auto shafts = [](const std::vector<Shaft>& of) {
         return Shafts{of.data(), static_cast<std::ptrdiff_t>(of.size())};
@@ -69,8 +63,8 @@ void lay_out(MattingWorkspace& workspace) {
     float* floats = workspace.floats.data();
     float* grey = nullptr;
     floats = carve(floats, &workspace.around, grey, grid.count, workspace.known);
-    floats = carve(floats, &workspace.halo, grid.slope32, grid.offset32, workspace.z,
-                   workspace.rest);
+    floats =
+        carve(floats, &workspace.halo, grid.slope32, grid.offset32, workspace.z, workspace.rest);
     carve(floats, nullptr, grid.mean32, grid.mean_rest, grid.gain32, grid.ninth, grid.relax,
           workspace.r32, workspace.prior);
     grid.grey = grey;
@@ -98,7 +92,8 @@ void fill(Image<const float> image, Image<const std::uint8_t> trimap, Image<cons
         float* to = grey + run.row * grid.stride;
         float* known = workspace.known + run.row * grid.stride;
         for (std::ptrdiff_t x = begin; x < end; ++x) to[x] = from[x];
-        for (std::ptrdiff_t x = begin; x < end; ++x) known[x] = marked[x] == kForeground ? 1.0f : 0.0f;
+        for (std::ptrdiff_t x = begin; x < end; ++x)
+            known[x] = marked[x] == kForeground ? 1.0f : 0.0f;
     }
     for (const Run& run : workspace.pixels) {
         const std::ptrdiff_t y = run.row + census.top - 1, shift = census.left - 1;
@@ -113,8 +108,8 @@ void fill(Image<const float> image, Image<const std::uint8_t> trimap, Image<cons
             count[x] = marked[x] == kUnknown ? rows * 3.0f : 0.0f;
         }
         // The first and the last two columns of the image have fewer windows.
-        for (const std::ptrdiff_t column : {std::ptrdiff_t{0}, std::ptrdiff_t{1}, image.cols - 2,
-                                            image.cols - 1}) {
+        for (const std::ptrdiff_t column :
+             {std::ptrdiff_t{0}, std::ptrdiff_t{1}, image.cols - 2, image.cols - 1}) {
             const std::ptrdiff_t x = column - shift;
             if (x < begin || x >= end || marked[x] != kUnknown) continue;
             count[x] = rows * static_cast<float>(windows_around(column, image.cols));
@@ -132,7 +127,7 @@ class ConjugateGradients {
   public:
     ConjugateGradients(MattingWorkspace& workspace, double rtol, int max_iterations, bool multigrid)
         : w_(workspace),
-          kernels_(matting_kernels()),
+          simd_(matting_simd()),
           rtol_(rtol),
           max_iterations_(max_iterations),
           multigrid_(multigrid) {}
@@ -145,11 +140,11 @@ class ConjugateGradients {
             std::swap(w_.x, w_.x_before);
             copy(w_.x_before, w_.x);
             descend(before, correction_unit, made);
-            norm = std::sqrt(kernels_.residual(w_.fine, w_.x, w_.b, w_.q, w_.r));
+            norm = std::sqrt(simd_.residual(w_.fine, w_.x, w_.b, w_.q, w_.r));
             if (norm < 0.5 * before) continue;
             if (!(norm < before)) {
                 std::swap(w_.x, w_.x_before);
-                norm = kernels_.residual(w_.fine, w_.x, w_.b, w_.q, w_.r);
+                norm = simd_.residual(w_.fine, w_.x, w_.b, w_.q, w_.r);
                 norm = std::sqrt(norm);
             }
             // Where the cycle gets no further the diagonal may.
@@ -172,17 +167,17 @@ class ConjugateGradients {
         double sums[3] = {0.0, 0.0, 0.0};
         double step[2];
         // A step of zero brings r to float32 and measures it.
-        kernels_.step(w_.fine, 0.0, w_.d, w_.q, w_.x, w_.r, w_.r32, step);
+        simd_.step(w_.fine, 0.0, w_.d, w_.q, w_.x, w_.r, w_.r32, step);
         double energy = precondition(step, sums);
         if (multigrid_)
-            kernels_.direction(w_.fine, w_.z, 0.0, w_.d);
+            simd_.direction(w_.fine, w_.z, 0.0, w_.d);
         else
-            kernels_.direction_jacobi(w_.fine, w_.r, 0.0, w_.d);
+            simd_.direction_jacobi(w_.fine, w_.r, 0.0, w_.d);
         while (made < max_iterations_) {
-            const double curvature = kernels_.apply(w_.fine, w_.d, w_.q);
+            const double curvature = simd_.apply(w_.fine, w_.d, w_.q);
             if (!(curvature > 0 && energy > 0)) return;  // breakdown by rounding
             const double alpha = energy / curvature;
-            kernels_.step(w_.fine, alpha, w_.d, w_.q, w_.x, w_.r, w_.r32, step);
+            simd_.step(w_.fine, alpha, w_.d, w_.q, w_.x, w_.r, w_.r32, step);
             ++made;
             norm = std::sqrt(step[0]);
             const bool settled = sums[2] * correction_unit <= kLargestCorrection;
@@ -196,9 +191,9 @@ class ConjugateGradients {
             const double beta = multigrid_ ? std::max(-alpha * sums[1] / previous, 0.0)
                                            : energy / previous;
             if (multigrid_)
-                kernels_.direction(w_.fine, w_.z, beta, w_.d);
+                simd_.direction(w_.fine, w_.z, beta, w_.d);
             else
-                kernels_.direction_jacobi(w_.fine, w_.r, beta, w_.d);
+                simd_.direction_jacobi(w_.fine, w_.r, beta, w_.d);
         }
     }
 
@@ -209,7 +204,7 @@ class ConjugateGradients {
     }
 
     MattingWorkspace& w_;
-    const MattingKernels& kernels_;
+    const MattingSimd& simd_;
     double rtol_;
     int max_iterations_;
     bool multigrid_;
@@ -250,19 +245,19 @@ MattingOutcome solve_matting(Image<const float> image, Image<const std::uint8_t>
     const double prior_weight = has_prior ? options.prior_weight : 0.0;
     workspace.fine.weight = prior_weight;
     fill(image, trimap, prior, census, workspace);
-    const MattingKernels& kernels = matting_kernels();
+    const MattingSimd& simd = matting_simd();
     const FineGrid& grid = workspace.fine;
     const std::int32_t rows[2] = {static_cast<std::int32_t>(2 - census.top),
                                   static_cast<std::int32_t>(image.rows - census.top)};
     const std::int32_t cols[2] = {static_cast<std::int32_t>(2 - census.left),
                                   static_cast<std::int32_t>(image.cols - census.left)};
-    kernels.statistics(grid, options.epsilon, rows, cols);
+    simd.statistics(grid, options.epsilon, rows, cols);
     const bool few = std::min(census.foreground, census.background) < kFewKnown;
-    const bool untied = !has_prior && (few || kernels.finds_untied(grid));
+    const bool untied = !has_prior && (few || simd.finds_untied(grid));
     const double rtol = untied ? std::min(options.rtol, kUntiedRtol) : options.rtol;
-    kernels.weigh_smoother(grid);
-    const double norm = std::sqrt(kernels.right_side(
-        grid, workspace.known, has_prior ? workspace.prior : nullptr, workspace.b));
+    simd.weigh_smoother(grid);
+    const double norm = std::sqrt(
+        simd.right_side(grid, workspace.known, has_prior ? workspace.prior : nullptr, workspace.b));
 
     bool multigrid = options.preconditioner == Preconditioner::kMultigrid;
     // A prior's weight on the diagonal leaves little to precondition.
@@ -271,7 +266,7 @@ MattingOutcome solve_matting(Image<const float> image, Image<const std::uint8_t>
                     2 * census.unknowns > kWideRun * census.changes;
     outcome.preconditioner = multigrid ? Preconditioner::kMultigrid : Preconditioner::kJacobi;
     if (!(norm > 0)) return outcome;  // nothing draws alpha away from 0
-    kernels.scale(grid, 1.0 / norm, workspace.b, workspace.r);
+    simd.scale(grid, 1.0 / norm, workspace.b, workspace.r);
     if (multigrid) build_multigrid(workspace);
     ConjugateGradients solver(workspace, rtol, options.max_iterations, multigrid);
     outcome.residual = solver.run(norm, outcome.iterations);
@@ -291,8 +286,8 @@ MattingOutcome solve_matting(Image<const float> image, Image<const std::uint8_t>
     }
     const double rounding = kRounding * (9.0 + prior_weight) * std::sqrt(squares);
     outcome.converged =
-        outcome.residual <= std::max(untied ? std::min(options.rtol, kUntiedSlack * rtol) : rtol,
-                                     rounding);
+        outcome.residual <=
+        std::max(untied ? std::min(options.rtol, kUntiedSlack * rtol) : rtol, rounding);
     return outcome;
 }
 

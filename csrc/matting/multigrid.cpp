@@ -14,8 +14,8 @@ constexpr std::size_t kCoarsestNodes = 16;
 // Piecewise constant corrections fall short: a little more speeds the cycle up (Braess, "Towards
 // algebraic multigrid for elliptic problems of second order", 1995).
 constexpr float kOvercorrection = 1.4f;
-// The level just below the pixels is visited once a cycle, each deeper one twice by its upper one; on
-// the last two that gains nothing.
+// The level just below the pixels is visited once a cycle, each deeper one twice by its upper one;
+// on the last two that gains nothing.
 constexpr std::size_t kFirstTwice = 1;
 constexpr std::size_t kMostLevels = 32;
 constexpr int kLevelPlanes = kStencilPlanes + 2 + 3 + 2 + 3 + 8;
@@ -86,8 +86,7 @@ void factorise(MattingWorkspace& workspace) {
                 if (nodes[j] != node + steps[k]) continue;
                 for (int entry = 0; entry < 4; ++entry)
                     a[(2 * j + static_cast<std::size_t>(entry % 2)) * size + 2 * i +
-                      static_cast<std::size_t>(entry / 2)] =
-                        grid.stencil[3 + 4 * k + entry][node];
+                      static_cast<std::size_t>(entry / 2)] = grid.stencil[3 + 4 * k + entry][node];
             }
         }
     }
@@ -127,37 +126,37 @@ void solve_coarsest(MattingWorkspace& workspace) {
 }
 
 // x = an approximate solution of the level's operator with rhs, which is spent.
-void cycle(MattingWorkspace& workspace, const MultigridKernels& kernels, std::size_t number) {
+void cycle(MattingWorkspace& workspace, const MultigridSimd& simd, std::size_t number) {
     CoarseGrid& grid = workspace.levels[number].grid;
     if (number + 1 == workspace.level_count) {
         solve_coarsest(workspace);
         return;
     }
     CoarseGrid& below = workspace.levels[number + 1].grid;
-    kernels.start(grid);
-    kernels.residual(grid);
-    kernels.restrict_nodes(grid, below);
-    cycle(workspace, kernels, number + 1);
+    simd.start(grid);
+    simd.residual(grid);
+    simd.restrict_nodes(grid, below);
+    cycle(workspace, simd, number + 1);
     if (number + 1 >= kFirstTwice && number + 3 < workspace.level_count) {
-        kernels.residual(below);
+        simd.residual(below);
         for (int k = 0; k < 2; ++k) {
             std::swap(below.rhs[k], below.rest[k]);
             std::swap(below.x[k], below.held[k]);
         }
-        cycle(workspace, kernels, number + 1);
-        kernels.add_held(below);
+        cycle(workspace, simd, number + 1);
+        simd.add_held(below);
     }
     // An exact solution is long enough, and twice too much in a row would overshoot.
     const bool exact = number + 2 == workspace.level_count;
-    kernels.prolong_nodes(grid, below, exact ? 1.0f : kOvercorrection);
-    kernels.residual(grid);
-    kernels.correct(grid);
+    simd.prolong_nodes(grid, below, exact ? 1.0f : kOvercorrection);
+    simd.residual(grid);
+    simd.correct(grid);
 }
 
 }  // namespace
 
 void build_multigrid(MattingWorkspace& workspace) {
-    const CoarseningKernels& kernels = coarsening_kernels();
+    const CoarseningSimd& simd = coarsening_simd();
     // The maps first, down to a single node: they tell how much memory there must be.
     std::size_t floats = 0, levels = 0;
     const BlockMap* map = &workspace.map;
@@ -192,24 +191,24 @@ void build_multigrid(MattingWorkspace& workspace) {
             memory += (kMomentPlanes + kParityPlanes) * plane_size(level.map);
             const Runs around = {level.around.data(),
                                  static_cast<std::ptrdiff_t>(level.around.size())};
-            kernels.gather_pixels(workspace.fine, level.grid, workspace.moments);
-            kernels.assemble_pixels(workspace.fine, level.grid, around, workspace.moments, parity);
+            simd.gather_pixels(workspace.fine, level.grid, workspace.moments);
+            simd.assemble_pixels(workspace.fine, level.grid, around, workspace.moments, parity);
         } else {
             const CoarseGrid& above = workspace.levels[number - 1].grid;
-            kernels.gather_nodes(above, level.grid);
-            kernels.assemble_nodes(above, level.grid);
+            simd.gather_nodes(above, level.grid);
+            simd.assemble_nodes(above, level.grid);
         }
         workspace.level_count = number + 1;
         find_nodes(level.grid, workspace.coarsest_nodes);
         if (workspace.coarsest_nodes.size() <= kCoarsestNodes) break;
-        kernels.weigh_smoother(level.grid);
+        simd.weigh_smoother(level.grid);
     }
     factorise(workspace);
 }
 
 void run_multigrid(MattingWorkspace& workspace, double sums[3]) {
-    const MattingKernels& fine = matting_kernels();
-    const MultigridKernels& coarse = multigrid_kernels();
+    const MattingSimd& fine = matting_simd();
+    const MultigridSimd& coarse = multigrid_simd();
     const CoarseGrid& first = workspace.levels[0].grid;
     fine.smooth_first(workspace.fine, workspace.r32, workspace.z, workspace.rest);
     coarse.restrict_pixels(workspace.fine, workspace.rest, first);

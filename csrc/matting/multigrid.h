@@ -1,7 +1,7 @@
 // The preconditioner of closed-form matting: a cycle over grids of aggregates.
 #pragma once
 
-#include "matting/matting.h"
+#include "matting/workspace.h"
 
 namespace dsnet {
 

@@ -1,4 +1,4 @@
-// One cycle's work on the coarse levels of the matting Laplacian; coarsening_kernels.cpp says what
+// One cycle's work on the coarse levels of the matting Laplacian; coarsening_simd.cpp says what
 // they are.
 #include "matting/nodes_simd.h"
 
@@ -38,8 +38,8 @@ void restrict_nodes(const CoarseGrid& fine, const CoarseGrid& coarse) {
         float one = 0, two = 0;
         for (int k = 0; k < 4; ++k) {
             one += fine.up[0][at[k]] * fine.rest[0][at[k]];
-            two += fine.up[1][at[k]] * fine.rest[0][at[k]] +
-                   fine.up[2][at[k]] * fine.rest[1][at[k]];
+            two +=
+                fine.up[1][at[k]] * fine.rest[0][at[k]] + fine.up[2][at[k]] * fine.rest[1][at[k]];
         }
         coarse.rhs[0][node] = one;
         coarse.rhs[1][node] = two;
@@ -101,9 +101,9 @@ void add_held(const CoarseGrid& grid) {
 
 }  // namespace
 
-extern const MultigridKernels multigrid_kernels;
-const MultigridKernels multigrid_kernels = {&restrict_pixels, &prolong_pixels, &restrict_nodes,
-                                            &prolong_nodes,   &start,          &residual,
-                                            &correct,         &add_held};
+extern const MultigridSimd multigrid_simd;
+const MultigridSimd multigrid_simd = {&restrict_pixels, &prolong_pixels, &restrict_nodes,
+                                      &prolong_nodes,   &start,          &residual,
+                                      &correct,         &add_held};
 
 }  // namespace dsnet::DSNET_UNIT

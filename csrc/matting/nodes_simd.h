@@ -1,4 +1,4 @@
-// What the kernels of the coarse levels share, for vector sources.
+// What the loops over the coarse levels share, for vector sources.
 #pragma once
 
 #include "matting/simd.h"

@@ -9,6 +9,8 @@
 // the last two are kept on the way down.
 #include "matting/simd.h"
 
+#include "matting/numbers.h"
+
 namespace dsnet::DSNET_UNIT {
 namespace {
 
@@ -120,7 +122,6 @@ void statistics(const FineGrid& grid, double epsilon, const std::int32_t rows[2]
 }
 
 bool finds_untied(const FineGrid& grid) {
-    constexpr float kSame = 0.02f;
     const std::ptrdiff_t s = grid.stride;
     const std::ptrdiff_t around[9] = {-s - 1, -s, -s + 1, -1, 0, 1, s - 1, s, s + 1};
     const float* grey = grid.grey;
@@ -138,7 +139,7 @@ bool finds_untied(const FineGrid& grid) {
             const float off = above < below ? above : below;
             between = off > between ? off : between;
         }
-        const bool here = grid.ninth[i] > 0 && high > low && between <= kSame * (high - low);
+        const bool here = grid.ninth[i] > 0 && high > low && between <= kSameGrey * (high - low);
         two_values[lane] = here ? 1.0f : two_values[lane];
     });
     return sum_of_lanes(two_values) > 0;
@@ -162,7 +163,8 @@ void weigh_smoother(const FineGrid& grid) {
         const double whole = double(count[i]) + grid.weight;
         const double twice = 2 * (whole - ninths - fitted);
         // At least what rounding leaves of it.
-        const double weight = twice < whole ? (twice > 1e-13 * whole ? twice : 1e-13 * whole) : whole;
+        const double least = kLeastWeight * whole;
+        const double weight = twice < whole ? (twice > least ? twice : least) : whole;
         grid.relax[i] = count[i] > 0 ? float(1.0 / weight) : 0.0f;
     });
 }
@@ -220,9 +222,8 @@ double residual(const FineGrid& grid, const double* x, const double* b, double* 
 
 void direction(const FineGrid& grid, const float* z, double beta, double* d) {
     typedef Lanes<double> Lane;
-    each_half(grid, [&](std::ptrdiff_t i) {
-        store(d + i, Lane::at(z + i) + beta * Lane::at(d + i));
-    });
+    each_half(grid,
+              [&](std::ptrdiff_t i) { store(d + i, Lane::at(z + i) + beta * Lane::at(d + i)); });
 }
 
 void direction_jacobi(const FineGrid& grid, const double* r, double beta, double* d) {
@@ -269,8 +270,7 @@ void smooth_first(const FineGrid& grid, const float* r, float* z, float* rest) {
     });
 }
 
-void smooth_last(const FineGrid& grid, const float* r, const double* q, float* z,
-                 double sums[3]) {
+void smooth_last(const FineGrid& grid, const float* r, const double* q, float* z, double sums[3]) {
     const auto weight = float(grid.weight);
     typedef Lanes<double> Lane;
     DoubleVector energy{}, change{};
@@ -297,9 +297,9 @@ void smooth_last(const FineGrid& grid, const float* r, const double* q, float* z
 
 }  // namespace
 
-extern const MattingKernels matting_kernels;
-const MattingKernels matting_kernels = {
-    &statistics, &finds_untied, &weigh_smoother,   &right_side, &apply,        &residual,
-    &direction,  &direction_jacobi, &step,       &scale,      &smooth_first, &smooth_last};
+extern const MattingSimd matting_simd;
+const MattingSimd matting_simd = {&statistics, &finds_untied, &weigh_smoother, &right_side,
+                                  &apply,      &residual,     &direction,      &direction_jacobi,
+                                  &step,       &scale,        &smooth_first,   &smooth_last};
 
 }  // namespace dsnet::DSNET_UNIT

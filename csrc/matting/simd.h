@@ -14,8 +14,8 @@ namespace dsnet {
 // it. A window is named by its centre.
 struct FineGrid {
     std::ptrdiff_t stride;
-    Runs windows;  // hold every window that touches an unknown pixel
-    Runs pixels;   // hold every unknown pixel
+    Runs windows;                        // hold every window that touches an unknown pixel
+    Runs pixels;                         // hold every unknown pixel
     Shafts window_shafts, pixel_shafts;  // the same blocks
     const float* grey;
     double* mean;      // of a window's grey values
@@ -23,11 +23,11 @@ struct FineGrid {
     float* mean32;     // the mean, rounded
     float* mean_rest;  // what the rounding left
     float* gain32;
-    float* ninth;     // 1 / 9; 0 where no window fits
-    float* count;     // windows around an unknown pixel; 0 elsewhere
-    double weight;    // the prior's, added to the counts
-    float* relax;     // the smoother's step, see `weigh_smoother`; 0 elsewhere
-    double* slope;    // of a window's regression of alpha on grey
+    float* ninth;   // 1 / 9; 0 where no window fits
+    float* count;   // windows around an unknown pixel; 0 elsewhere
+    double weight;  // the prior's, added to the counts
+    float* relax;   // the smoother's step, see `weigh_smoother`; 0 elsewhere
+    double* slope;  // of a window's regression of alpha on grey
     double* offset;
     float* slope32;
     float* offset32;
@@ -64,17 +64,17 @@ struct CoarseGrid {
 inline constexpr int kMomentPlanes = 27;
 inline constexpr int kParityPlanes = 12;
 
-struct MattingKernels {
+struct MattingSimd {
     // Fills mean, gain and their like. Windows fit in rows and columns within these bounds.
     void (*statistics)(const FineGrid& grid, double epsilon, const std::int32_t rows[2],
                        const std::int32_t cols[2]);
-    // Whether a window holds nothing but two grey values, within 2 % of their difference. Where
-    // such windows meet, alpha can follow that difference in a few pixels at almost no cost, and a
-    // residual hides it.
+    // Whether a window holds nothing but two grey values, within kSameGrey of their difference.
+    // Where such windows meet, alpha can follow that difference in a few pixels at almost no cost,
+    // and a residual hides it.
     bool (*finds_untied)(const FineGrid& grid);
     // relax = 1 / min(count + weight, 2 A_ii). A window's matrix is at most the identity, so that
-    // one over the first is a safe step; a pixel unlike all around it is all but untied, and needs the
-    // longer one.
+    // one over the first is a safe step; a pixel unlike all around it is all but untied, and needs
+    // the longer one.
     void (*weigh_smoother)(const FineGrid& grid);
     // b = -L known at the unknown pixels, plus weight * prior; returns b . b.
     double (*right_side)(const FineGrid& grid, const float* known, const float* prior, double* b);
@@ -99,9 +99,9 @@ struct MattingKernels {
                         double sums[3]);
 };
 
-DSNET_VECTOR_TABLE(MattingKernels, matting_kernels)
+DSNET_VECTOR_TABLE(MattingSimd, matting_simd)
 
-struct CoarseningKernels {
+struct CoarseningSimd {
     // Aggregates of 2 x 2 pixels or nodes: what lies below them and how it is reached.
     void (*gather_pixels)(const FineGrid& fine, const CoarseGrid& coarse, float* const* moments);
     void (*gather_nodes)(const CoarseGrid& fine, const CoarseGrid& coarse);
@@ -112,9 +112,9 @@ struct CoarseningKernels {
     void (*weigh_smoother)(const CoarseGrid& grid);
 };
 
-DSNET_VECTOR_TABLE(CoarseningKernels, coarsening_kernels)
+DSNET_VECTOR_TABLE(CoarseningSimd, coarsening_simd)
 
-struct MultigridKernels {
+struct MultigridSimd {
     void (*restrict_pixels)(const FineGrid& fine, const float* rest, const CoarseGrid& coarse);
     void (*prolong_pixels)(const FineGrid& fine, const CoarseGrid& coarse, float factor, float* z);
     void (*restrict_nodes)(const CoarseGrid& fine, const CoarseGrid& coarse);
@@ -126,6 +126,6 @@ struct MultigridKernels {
     void (*add_held)(const CoarseGrid& grid);  // x += held
 };
 
-DSNET_VECTOR_TABLE(MultigridKernels, multigrid_kernels)
+DSNET_VECTOR_TABLE(MultigridSimd, multigrid_simd)
 
 }  // namespace dsnet

@@ -54,9 +54,8 @@ void give_back_unused(PyObject* capsule) {
     if (managed->deleter != nullptr) managed->deleter(managed);
 }
 
-py::object dlpack_capsule(py::object owner, std::uintptr_t address,
-                          std::vector<std::int64_t> shape, int code, int bits, int device_type,
-                          int device) {
+py::object dlpack_capsule(py::object owner, std::uintptr_t address, std::vector<std::int64_t> shape,
+                          int code, int bits, int device_type, int device) {
     auto kept = std::make_unique<Kept>();
     kept->shape = std::move(shape);
     kept->owner = std::move(owner);
@@ -102,14 +101,34 @@ void bind_dlpack(py::module_& module) {
     using namespace pybind11::literals;
     module.def("dlpack_capsule", &dlpack_capsule, "owner"_a, "address"_a, "shape"_a, "code"_a,
                "bits"_a, "device_type"_a, "device"_a,
-               "A DLPack capsule of contiguous memory; it keeps the owner.");
+               R"(A DLPack capsule of contiguous memory.
+
+Parameters
+----------
+owner : object
+    Kept as long as the capsule, or whoever took it, lives.
+address : int
+shape : list of int
+code, bits : int
+    Of an element: 0, 1, 2, 6 for signed, unsigned, float, bool.
+device_type, device : int
+    2 for CUDA, 1 for the CPU; the device's number.
+
+Returns
+-------
+capsule)");
     module.def("read_dlpack", &read_dlpack, "capsule"_a,
                R"(What a DLPack capsule tells; the capsule stays unused and keeps the array.
 
 Returns
 -------
 dict
-    address, shape, strides (of elements, None where contiguous), code, bits, device (type, number).)");
+    address, shape, strides (of elements, None where contiguous), code, bits, device (type, number).
+
+Raises
+------
+TypeError
+    If it is no DLPack capsule, or a used one.)");
 }
 
 }  // namespace dsnet

@@ -6,8 +6,8 @@
 #include <utility>
 #include <vector>
 
-#include "python/arguments.h"
 #include "label/label.h"
+#include "python/arguments.h"
 #include "python/label_table.h"
 
 namespace dsnet {
@@ -63,8 +63,8 @@ py::tuple label_batch_binding(const py::object& images, const Array<double>& coo
             throw py::value_error("images must have H, W >= 1, got shape " + shape_text(block));
         Outputs outputs = allocate({count, rows, cols});
         for (py::ssize_t i = 0; i < count; ++i)
-            tasks.push_back(make_task(block.data() + i * rows * cols, coordinates_of(i), rows,
-                                      cols, outputs, i * rows * cols));
+            tasks.push_back(make_task(block.data() + i * rows * cols, coordinates_of(i), rows, cols,
+                                      outputs, i * rows * cols));
         alpha = std::move(outputs.alpha);
         binary = std::move(outputs.binary);
         trimap = std::move(outputs.trimap);
@@ -74,8 +74,7 @@ py::tuple label_batch_binding(const py::object& images, const Array<double>& coo
             kept.push_back(image_argument<float>(images[py::int_(i)], "images", "f", "float32"));
             const Array<float>& image = kept.back();
             if (image.size() == 0)
-                throw py::value_error("images must have H, W >= 1, got shape " +
-                                      shape_text(image));
+                throw py::value_error("images must have H, W >= 1, got shape " + shape_text(image));
             Outputs outputs = allocate({image.shape(0), image.shape(1)});
             tasks.push_back(make_task(image.data(), coordinates_of(i), image.shape(0),
                                       image.shape(1), outputs, 0));
@@ -91,17 +90,16 @@ py::tuple label_batch_binding(const py::object& images, const Array<double>& coo
         py::gil_scoped_release release;
         label_batch(tasks, options, threads);
     }
-    const py::tuple told = label_table(
-        count, [&](py::ssize_t i) -> const LabelOutcome& {
-            return tasks[static_cast<std::size_t>(i)].outcome;
-        });
+    const py::tuple told = label_table(count, [&](py::ssize_t i) -> const LabelOutcome& {
+        return tasks[static_cast<std::size_t>(i)].outcome;
+    });
     return py::make_tuple(std::move(alpha), std::move(binary), std::move(trimap), told[0], told[1],
                           told[2]);
 }
 
 }  // namespace
 
-void bind_batch(py::module_& module) {
+void bind_label(py::module_& module) {
     using namespace pybind11::literals;
     module.def("label_batch", &label_batch_binding, "images"_a, "coordinates"_a, "network"_a,
                "prior_weight"_a, "rtol"_a, "threads"_a,
@@ -128,7 +126,14 @@ states : int32 [N, 7]
 values : float64 [N, 5]
     What the cut's fallback goes by, matting's residual, seconds of cut, trimap and matting.
 scores : float64 [N, 10]
-    In the order of dsnet.labeling.quality.RECIST_SCORES.)");
+    In the order of dsnet.labeling.quality.RECIST_SCORES.
+
+Raises
+------
+TypeError
+    If an image is not an array of float32.
+ValueError
+    If one is not two-dimensional or empty, or the coordinates are not as many.)");
 }
 
 }  // namespace dsnet

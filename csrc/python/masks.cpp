@@ -1,18 +1,13 @@
-// Bindings of distances, morphology and connected parts.
+// Bindings of distances and morphology.
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 
 #include <algorithm>
-#include <cmath>
-#include <cstdint>
-#include <limits>
 #include <string>
 
-#include "python/arguments.h"
-#include "masks/components.h"
 #include "masks/distance.h"
 #include "masks/morphology.h"
-#include "trimap/trimap.h"
+#include "python/arguments.h"
 
 namespace dsnet {
 namespace {
@@ -22,8 +17,6 @@ namespace {
 struct Workspaces {
     MorphologyWorkspace morphology;
     DistanceWorkspace distance;
-    ComponentsWorkspace components;
-    TrimapWorkspace trimap;
 };
 
 Workspaces& workspaces() {
@@ -31,41 +24,12 @@ Workspaces& workspaces() {
     return kept;
 }
 
-Spacing spacing_argument(double row, double column) {
-    const auto check = [](double value, const char* name) {
-        if (!(value > 0) || !std::isfinite(value))
-            throw py::value_error(std::string(name) + " must be positive and finite, got " +
-                                  py::repr(py::float_(value)).cast<std::string>());
-    };
-    check(row, "row_spacing");
-    check(column, "column_spacing");
-    return {row, column};
-}
-
-void check_margin(double value, const char* name) {
-    if (!(value >= 0) || !std::isfinite(value))
-        throw py::value_error(std::string(name) + " must be finite and not negative, got " +
-                              py::repr(py::float_(value)).cast<std::string>());
-}
-
-template <typename T, typename Peer>
-void check_shape(const Array<T>& array, const Peer& mask, const char* name) {
-    if (array.shape(0) != mask.shape(0) || array.shape(1) != mask.shape(1))
-        throw py::value_error(std::string(name) + " must have the mask's shape " +
-                              shape_text(mask) + ", got " + shape_text(array));
-}
-
-Image<std::uint8_t> bytes_of(Array<bool>& mask) {
-    static_assert(sizeof(bool) == 1, "masks are written as bytes");
-    return {reinterpret_cast<std::uint8_t*>(mask.mutable_data()), mask.shape(0), mask.shape(1)};
-}
-
 Array<double> distance_squared_binding(const py::object& mask_value, double row_spacing,
                                        double column_spacing) {
     const auto mask = mask_argument(mask_value);
     const Spacing spacing = spacing_argument(row_spacing, column_spacing);
     Array<double> out({mask.shape(0), mask.shape(1)});
-    const Image<double> result(out.mutable_data(), out.shape(0), out.shape(1));
+    const Image<double> result = writable(out);
     {
         py::gil_scoped_release release;
         distance_squared(view(mask), true, spacing, result);
@@ -83,22 +47,6 @@ double inscribed_diameter_binding(const py::object& mask_value, double row_spaci
     return inscribed_diameter(view(mask), box, spacing, kept.distance);
 }
 
-Array<std::uint8_t> split_trimap_binding(const py::object& mask_value, double erosion,
-                                         double dilation, double row_spacing,
-                                         double column_spacing) {
-    const auto mask = mask_argument(mask_value);
-    check_margin(erosion, "erosion");
-    check_margin(dilation, "dilation");
-    const Spacing spacing = spacing_argument(row_spacing, column_spacing);
-    Array<std::uint8_t> out({mask.shape(0), mask.shape(1)});
-    const Image<std::uint8_t> result(out.mutable_data(), out.shape(0), out.shape(1));
-    {
-        py::gil_scoped_release release;
-        split_trimap(view(mask), erosion, dilation, spacing, workspaces().morphology, result);
-    }
-    return out;
-}
-
 template <bool kErode>
 Array<bool> erode_or_dilate(const py::object& mask_value, double radius, double row_spacing,
                             double column_spacing, const std::string& shape) {
@@ -109,7 +57,7 @@ Array<bool> erode_or_dilate(const py::object& mask_value, double radius, double 
     if (!ellipse && shape != "disc")
         throw py::value_error("shape must be disc or opencv-ellipse, got '" + shape + "'");
     Array<bool> out({mask.shape(0), mask.shape(1)});
-    const Image<std::uint8_t> result = bytes_of(out);
+    const Image<std::uint8_t> result = writable(out);
     {
         py::gil_scoped_release release;
         MorphologyWorkspace& workspace = workspaces().morphology;
@@ -132,72 +80,12 @@ Array<bool> erode_or_dilate(const py::object& mask_value, double radius, double 
     return out;
 }
 
-// None is the default margin.
-double margin_argument(const py::object& value, const char* name) {
-    if (value.is_none()) return std::numeric_limits<double>::quiet_NaN();
-    const auto margin = value.cast<double>();
-    check_margin(margin, name);
-    return margin;
-}
-
-Array<std::uint8_t> trimap_from_mask_binding(const py::object& mask_value,
-                                             const py::object& erosion_value,
-                                             const py::object& dilation_value,
-                                             double row_spacing, double column_spacing,
-                                             const py::object& core_value) {
-    const auto mask = mask_argument(mask_value);
-    const Spacing spacing = spacing_argument(row_spacing, column_spacing);
-    const double erosion = margin_argument(erosion_value, "erosion");
-    const double dilation = margin_argument(dilation_value, "dilation");
-    Array<std::uint8_t> core;
-    if (!core_value.is_none()) {
-        core = image_argument<std::uint8_t>(core_value, "core", "bu", "bool or uint8");
-        check_shape(core, mask, "core");
-    }
-    Array<std::uint8_t> out({mask.shape(0), mask.shape(1)});
-    const Image<std::uint8_t> result(out.mutable_data(), out.shape(0), out.shape(1));
-    {
-        py::gil_scoped_release release;
-        trimap_from_mask(view(mask), erosion, dilation, spacing,
-                         core_value.is_none() ? nullptr : core.data(), workspaces().trimap, result);
-    }
-    return out;
-}
-
-// Copies a mask, 0 or 1 each, for functions that change it.
-Array<bool> copied(const Array<std::uint8_t>& mask) {
-    Array<bool> out({mask.shape(0), mask.shape(1)});
-    bool* to = out.mutable_data();
-    const std::uint8_t* from = mask.data();
-    std::transform(from, from + mask.size(), to, [](std::uint8_t pixel) { return pixel != 0; });
-    return out;
-}
-
-Array<bool> fill_holes_binding(const py::object& mask_value) {
-    Array<bool> out = copied(mask_argument(mask_value));
-    const Image<std::uint8_t> result = bytes_of(out);
-    py::gil_scoped_release release;
-    fill_holes(result, workspaces().components);
-    return out;
-}
-
-Array<bool> keep_seeded_part_binding(const py::object& mask_value, const py::object& seeds_value) {
-    Array<bool> out = copied(mask_argument(mask_value));
-    const auto seeds =
-        image_argument<std::uint8_t>(seeds_value, "seeds", "bu", "bool or uint8");
-    check_shape(seeds, out, "seeds");
-    const Image<std::uint8_t> result = bytes_of(out);
-    py::gil_scoped_release release;
-    keep_seeded_part(result, view(seeds), workspaces().components);
-    return out;
-}
-
 }  // namespace
 
-void bind_morphology(py::module_& module) {
+void bind_masks(py::module_& module) {
     using namespace pybind11::literals;
-    module.def("distance_squared", &distance_squared_binding, "mask"_a,
-               "row_spacing"_a = 1.0, "column_spacing"_a = 1.0,
+    module.def("distance_squared", &distance_squared_binding, "mask"_a, "row_spacing"_a = 1.0,
+               "column_spacing"_a = 1.0,
                R"(Squared Euclidean distance to the nearest pixel outside the mask.
 
 Parameters
@@ -224,63 +112,6 @@ Notes
 -----
 Felzenszwalb and Huttenlocher, "Distance Transforms of Sampled Functions", 2012. Exact: with equal
 spacings of 1 every value is a whole number.)");
-
-    module.def("split_trimap", &split_trimap_binding, "mask"_a, "erosion"_a, "dilation"_a,
-               "row_spacing"_a = 1.0, "column_spacing"_a = 1.0,
-               R"(Trimap of a mask by Euclidean erosion and dilation.
-
-Parameters
-----------
-mask : bool or uint8 [H, W]
-    Non-zero inside.
-erosion, dilation : float
-    Margins inside and outside the mask's border, in units of the spacing.
-row_spacing, column_spacing : float
-    Distance of neighbouring pixel centres along a column and along a row.
-
-Returns
--------
-uint8 [H, W]
-    255 where the nearest pixel outside the mask is farther than ``erosion``, 0 where the nearest
-    pixel of the mask is farther than ``dilation``, 128 elsewhere. Beyond the image's border
-    nothing is assumed: a mask that covers the image is 255 everywhere, an empty one 0.
-
-Raises
-------
-TypeError
-    If ``mask`` is not an array of bool or uint8.
-ValueError
-    If ``mask`` is not two-dimensional, a margin is negative or not finite, or a spacing is not
-    positive and finite.)");
-
-    module.def("trimap_from_mask", &trimap_from_mask_binding, "mask"_a, "erosion"_a = py::none(),
-               "dilation"_a = py::none(), "row_spacing"_a = 1.0, "column_spacing"_a = 1.0,
-               "core"_a = py::none(),
-               R"(Strategy 1's trimap of a mask, as ``dsnet.labeling.trimap_from_mask`` tells it.
-
-Parameters
-----------
-mask : bool or uint8 [H, W]
-    Non-zero inside.
-erosion, dilation : float, optional
-    Margins in units of the spacing; None is the default of each 8-connected part.
-row_spacing, column_spacing : float
-    Distance of neighbouring pixel centres along a column and along a row.
-core : bool or uint8 [H, W], optional
-    What stays lesion where a part would erode to nothing.
-
-Returns
--------
-uint8 [H, W]
-    0, 128 (unknown) or 255.
-
-Raises
-------
-TypeError
-    If ``mask`` or ``core`` is not an array of bool or uint8.
-ValueError
-    If a mask is not two-dimensional, the shapes differ, a margin is negative or not finite, or a
-    spacing is not positive and finite.)");
 
     module.def("erode", &erode_or_dilate<true>, "mask"_a, "radius"_a, "row_spacing"_a = 1.0,
                "column_spacing"_a = 1.0, "shape"_a = "disc",
@@ -312,9 +143,10 @@ ValueError
     If ``mask`` is not two-dimensional, ``radius`` is negative or not finite, a spacing is not
     positive and finite, or ``shape`` is another.)");
 
-    module.def("dilate", &erode_or_dilate<false>, "mask"_a, "radius"_a, "row_spacing"_a = 1.0,
-               "column_spacing"_a = 1.0, "shape"_a = "disc",
-               R"(Dilation of a mask: True where the element around a pixel holds a pixel of the mask.
+    module.def(
+        "dilate", &erode_or_dilate<false>, "mask"_a, "radius"_a, "row_spacing"_a = 1.0,
+        "column_spacing"_a = 1.0, "shape"_a = "disc",
+        R"(Dilation of a mask: True where the element around a pixel holds a pixel of the mask.
 
 Parameters, Returns and Raises are those of ``erode``.)");
 
@@ -341,19 +173,6 @@ TypeError
     If ``mask`` is not an array of bool or uint8.
 ValueError
     If ``mask`` is not two-dimensional or a spacing is not positive and finite.)");
-
-    module.def("fill_holes", &fill_holes_binding, "mask"_a,
-               R"(The mask, bool [H, W], with its holes: what is not 4-connected to the image's border.
-
-Raises TypeError if ``mask`` is not an array of bool or uint8, ValueError if it is not
-two-dimensional.)");
-
-    module.def("keep_seeded_part", &keep_seeded_part_binding, "mask"_a, "seeds"_a,
-               R"(The 4-connected part of a mask, bool [H, W], that holds the most seeds.
-
-Of several the first in reading order; the largest part where none holds a seed. Raises TypeError
-if an argument is not an array of bool or uint8, ValueError if it is not two-dimensional or the
-shapes differ.)");
 }
 
 }  // namespace dsnet

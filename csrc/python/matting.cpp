@@ -2,12 +2,17 @@
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 
+#include <algorithm>
+#include <limits>
 #include <string>
 #include <utility>
 
-#include "python/arguments.h"
 #include "base/image_simd.h"
+#include "label/label.h"
+#include "matting/gpu.h"
 #include "matting/matting.h"
+#include "matting/numbers.h"
+#include "python/arguments.h"
 
 namespace dsnet {
 namespace {
@@ -17,31 +22,21 @@ const char* solver_name(Preconditioner preconditioner) {
     return preconditioner == Preconditioner::kJacobi ? "jacobi" : "multigrid";
 }
 
-template <typename T>
-void check_shape(const Array<T>& array, const Array<float>& image, const char* name) {
-    if (array.shape(0) != image.shape(0) || array.shape(1) != image.shape(1))
-        throw py::value_error(std::string(name) + " must have the image's shape " +
-                              shape_text(image) + ", got " + shape_text(array));
-}
-
-// Beyond this, float32 and the one-pass variance lose too much.
-constexpr float kLargestGrey = 16.0f;
-
-bool is_usable(Image<const float> image) {
-    bool usable = true;
+bool is_solvable(Image<const float> image) {
+    bool solvable = true;
     for (std::ptrdiff_t y = 0; y < image.rows; ++y) {
-        const Range range = label_kernels().range(image.row(y), image.cols);
-        usable &= range.ordered && range.low >= -kLargestGrey && range.high <= kLargestGrey;
+        const Range range = image_simd().range(image.row(y), image.cols);
+        solvable &= range.ordered && range.low >= -kLargestGrey && range.high <= kLargestGrey;
     }
-    return usable;
+    return solvable;
 }
 
 py::object matting(const py::object& image_value, const py::object& trimap_value,
-                  const py::object& prior_value, double prior_weight, const std::string& solver,
-                  double epsilon, double rtol, int max_iterations) {
+                   const py::object& prior_value, double prior_weight, const std::string& solver,
+                   double epsilon, double rtol, int max_iterations) {
     const auto image = image_argument<float>(image_value, "image", "f", "float32");
     const auto trimap = image_argument<std::uint8_t>(trimap_value, "trimap", "u", "uint8");
-    check_shape(trimap, image, "trimap");
+    check_shape(trimap, image, "trimap", "image");
     if (image.shape(0) < 3 || image.shape(1) < 3)
         throw py::value_error("image must be at least 3 x 3, got shape " + shape_text(image));
     MattingOptions options;
@@ -59,30 +54,67 @@ py::object matting(const py::object& image_value, const py::object& trimap_value
     Image<const float> toward(nullptr, image.shape(0), image.shape(1));
     if (!prior_value.is_none()) {
         prior = image_argument<float>(prior_value, "prior", "f", "float32");
-        check_shape(prior, image, "prior");
+        check_shape(prior, image, "prior", "image");
         toward = view(prior);
     }
     Array<float> alpha({image.shape(0), image.shape(1)});
-    const Image<float> out(alpha.mutable_data(), alpha.shape(0), alpha.shape(1));
+    const Image<float> out = writable(alpha);
     MattingOutcome outcome;
     bool usable = false;
     {
         py::gil_scoped_release release;
-        // One for each thread that ever asks, kept: a second call of the same size allocates nothing.
+        // One for each thread that ever asks, kept: a second call of the same size allocates
+        // nothing.
         thread_local MattingWorkspace workspace;
-        usable = is_usable(view(image));
-        if (usable) outcome = solve_matting(view(image), view(trimap), toward, options, workspace, out);
+        usable = is_solvable(view(image));
+        if (usable)
+            outcome = solve_matting(view(image), view(trimap), toward, options, workspace, out);
     }
     if (!usable || !outcome.valid) return py::none();
-    return py::make_tuple(std::move(alpha), solver_name(outcome.preconditioner),
-                          outcome.iterations, outcome.residual, outcome.converged,
-                          outcome.unknowns);
+    return py::make_tuple(std::move(alpha), solver_name(outcome.preconditioner), outcome.iterations,
+                          outcome.residual, outcome.converged, outcome.unknowns);
+}
+
+py::tuple matting_batch(const py::object& images_value, const py::object& trimaps_value,
+                        double rtol, int threads) {
+    const auto images = batch_argument<float>(images_value, "images", "float32");
+    const auto trimaps = batch_argument<std::uint8_t>(trimaps_value, "trimaps", "uint8", &images);
+    const py::ssize_t count = images.shape(0), rows = images.shape(1), cols = images.shape(2);
+    if (rows < 3 || cols < 3)
+        throw py::value_error("images must be at least 3 x 3, got shape " + shape_text(images));
+    MattingOptions options;
+    options.rtol = rtol;
+    Array<float> alphas({count, rows, cols});
+    Array<bool> converged(count);
+    const float* const from = images.data();
+    const std::uint8_t* const split = trimaps.data();
+    float* const to = alphas.mutable_data();
+    bool* const done = converged.mutable_data();
+    {
+        py::gil_scoped_release release;
+        run_label_batch(count, threads, [&](std::ptrdiff_t i, LabelWorkspace& workspace) {
+            const std::ptrdiff_t size = rows * cols, at = i * size;
+            const Image<const float> image(from + at, rows, cols);
+            MattingOutcome outcome;
+            outcome.valid = is_solvable(image);
+            if (outcome.valid)
+                outcome = solve_matting(image, {split + at, rows, cols}, {nullptr, rows, cols},
+                                        options, workspace.matting, {to + at, rows, cols});
+            done[i] = outcome.converged;
+            if (!outcome.valid) std::fill_n(to + at, size, std::numeric_limits<float>::quiet_NaN());
+        });
+    }
+    return py::make_tuple(std::move(alphas), std::move(converged));
 }
 
 }  // namespace
 
 void bind_matting(py::module_& module) {
     using namespace pybind11::literals;
+    PYBIND11_NUMPY_DTYPE(cuda::MattingResult, residual, status, iterations, unknowns, converged,
+                         solved, reserved);
+    // A row of what a GPU tells of matting.
+    module.attr("MATTING_RESULT") = py::dtype::of<cuda::MattingResult>();
     module.def("matting", &matting, "image"_a, "trimap"_a, "prior"_a = py::none(),
                "prior_weight"_a = 0.0, "solver"_a = "auto", "epsilon"_a = 1e-7, "rtol"_a = 3e-6,
                "max_iterations"_a = 1000,
@@ -115,7 +147,41 @@ iterations : int
 residual : float
     ``||b - A x|| / ||b||``, computed anew from the solution.
 converged : bool
-unknowns : int)");
+unknowns : int
+
+Raises
+------
+TypeError
+    If an array has another dtype.
+ValueError
+    If the shapes differ, the image is smaller, or ``solver`` is another.)");
+    module.def("matting_batch", &matting_batch, "images"_a, "trimaps"_a, "rtol"_a, "threads"_a,
+               R"(Closed-form matting of a batch, each image to the bit as by ``matting``.
+
+Parameters
+----------
+images : float32 [N, H, W]
+    H, W >= 3; contiguous.
+trimaps : uint8 [N, H, W]
+    Contiguous.
+rtol : float
+threads : int
+    At least 1.
+
+Returns
+-------
+alphas : float32 [N, H, W]
+    NaN all over an image with values that are not finite or beyond +-16, or with a trimap of
+    values other than 0, 128 and 255.
+converged : bool [N]
+    True also for those.
+
+Raises
+------
+TypeError
+    If an argument is not a contiguous array of its dtype.
+ValueError
+    If the shapes differ or the images are smaller.)");
 }
 
 }  // namespace dsnet

@@ -1,65 +1,15 @@
-// Bindings of strategy 3's trimap and of the quality scores.
+// Binding of the quality scores.
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 
 #include <cmath>
 #include <cstdint>
-#include <string>
 
 #include "python/arguments.h"
 #include "quality/quality.h"
-#include "mark/recist.h"
-#include "trimap/trimap.h"
 
 namespace dsnet {
 namespace {
-
-template <typename T, typename Peer>
-void check_shape(const Array<T>& array, const Peer& peer, const char* name, const char* of) {
-    if (array.shape(0) != peer.shape(0) || array.shape(1) != peer.shape(1))
-        throw py::value_error(std::string(name) + " must have the " + of + "'s shape " +
-                              shape_text(peer) + ", got " + shape_text(array));
-}
-
-RecistMark mark_argument(const py::object& value) {
-    const auto array = py::array_t<double, py::array::c_style | py::array::forcecast>::ensure(value);
-    if (!array || array.size() != 8) throw py::value_error("mark must be 8 coordinates");
-    if (!are_usable(array.data()))
-        throw py::value_error("mark must be finite and within +-1e9 pixels");
-    const double* c = array.data();
-    // As given: the caller has chosen which axis is the long one.
-    return {{{c[0], c[1]}, {c[2], c[3]}}, {{c[4], c[5]}, {c[6], c[7]}}};
-}
-
-template <typename T>
-Array<std::uint8_t> trimap_of(const Array<std::uint8_t>& mask, const py::object& log_odds_value,
-                              const RecistMark& mark) {
-    const auto log_odds =
-        image_argument<T>(log_odds_value, "log_odds", "f", "float32 or float64");
-    check_shape(log_odds, mask, "log_odds", "mask");
-    Array<std::uint8_t> out({mask.shape(0), mask.shape(1)});
-    const Image<std::uint8_t> result(out.mutable_data(), out.shape(0), out.shape(1));
-    {
-        py::gil_scoped_release release;
-        // One for each thread that ever asks, kept: a second call of the same size allocates
-        // nothing.
-        thread_local TrimapWorkspace workspace;
-        trimap_from_cut(view(mask), view(log_odds), mark, workspace, result);
-    }
-    return out;
-}
-
-Array<std::uint8_t> trimap_from_cut_binding(const py::object& mask_value,
-                                            const py::object& log_odds,
-                                            const py::object& mark_value) {
-    const auto mask = mask_argument(mask_value);
-    const RecistMark mark = mark_argument(mark_value);
-    if (mask.shape(0) == 0 || mask.shape(1) == 0)
-        throw py::value_error("mask must have H, W >= 1, got shape " + shape_text(mask));
-    if (py::isinstance<py::array_t<float>>(log_odds))
-        return trimap_of<float>(mask, log_odds, mark);
-    return trimap_of<double>(mask, log_odds, mark);
-}
 
 py::dict quality(const py::object& image_value, const py::object& alpha_value,
                  const py::object& trimap_value, const py::object& mark_value,
@@ -75,7 +25,7 @@ py::dict quality(const py::object& image_value, const py::object& alpha_value,
     QualityContext context;
     RecistMark mark;
     if (!mark_value.is_none()) {
-        mark = mark_argument(mark_value);
+        mark = mark_argument(mark_value, "mark");
         context.mark = &mark;
     }
     Array<std::uint8_t> reference;
@@ -121,35 +71,10 @@ py::dict quality(const py::object& image_value, const py::object& alpha_value,
 
 void bind_quality(py::module_& module) {
     using namespace pybind11::literals;
-    module.def("trimap_from_cut", &trimap_from_cut_binding, "mask"_a, "log_odds"_a, "mark"_a,
-               R"(Strategy 3's trimap of a cut, as ``dsnet.labeling.trimap`` tells it.
-
-Parameters
-----------
-mask : bool or uint8 [H, W]
-    The cut; non-zero inside.
-log_odds : float32 or float64 [H, W]
-    Of lesion against background.
-mark : 8 floats
-    x1 y1 x2 y2 of the long axis, then of the short one.
-
-Returns
--------
-uint8 [H, W]
-    0, 128 (unknown) or 255.
-
-Raises
-------
-TypeError
-    If ``mask`` or ``log_odds`` is not an array of these dtypes.
-ValueError
-    If the shapes differ, an array is not two-dimensional or empty, or the mark is not eight
-    finite numbers.)");
-
     module.def("quality", &quality, "image"_a, "alpha"_a, "trimap"_a, py::kw_only(),
-               "mark"_a = py::none(), "reference"_a = py::none(),
-               "rater_agreement"_a = py::none(), "cut_worked"_a = py::none(),
-               "converged"_a = true, "residual"_a = 0.0, "rtol"_a = 1e-6,
+               "mark"_a = py::none(), "reference"_a = py::none(), "rater_agreement"_a = py::none(),
+               "cut_worked"_a = py::none(), "converged"_a = true, "residual"_a = 0.0,
+               "rtol"_a = 1e-6,
                R"(The scores of a label, by the names of ``dsnet.labeling.quality.QUALITY_SCORES``.
 
 Parameters

@@ -9,34 +9,14 @@
 #include <utility>
 #include <vector>
 
-#include "python/arguments.h"
 #include "cut/plan.h"
-#include "label/stages.h"
-#include "python/label_table.h"
+#include "label/label.h"
 #include "matting/gpu.h"
+#include "python/arguments.h"
+#include "python/label_table.h"
 
 namespace dsnet {
 namespace {
-
-// An array that the caller keeps: never converted, never copied.
-template <typename T>
-Array<T> block_argument(const py::object& value, const char* name, const char* dtype,
-                        const py::array* like, bool writable) {
-    const auto refuse = [&](const std::string& wanted) {
-        throw py::value_error(std::string(name) + " must be " + wanted);
-    };
-    if (!py::isinstance<Array<T>>(value) || !is_aligned(value))
-        refuse(std::string("a contiguous ") + dtype + " array [N, H, W]");
-    auto array = py::reinterpret_borrow<Array<T>>(value);
-    if (array.ndim() != 3 || array.shape(1) < 1 || array.shape(2) < 1)
-        refuse("[N, H, W] with H, W >= 1, got shape " + shape_text(array));
-    if (like != nullptr)
-        for (int axis = 0; axis < 3; ++axis)
-            if (array.shape(axis) != like->shape(axis))
-                refuse("of shape " + shape_text(*like) + ", got " + shape_text(array));
-    if (writable && !array.writeable()) refuse("writable");
-    return array;
-}
 
 struct Begun {
     std::vector<LabelOutcome> outcomes;
@@ -46,15 +26,16 @@ struct Begun {
 std::unique_ptr<Begun> begin_labels(const py::object& images, const Array<double>& coordinates,
                                     const py::object& staged_value, const py::object& plans_value,
                                     const py::object& seeds_value, int threads) {
-    auto staged = block_argument<float>(staged_value, "staged", "float32", nullptr, true);
+    auto staged = batch_argument<float>(staged_value, "staged", "float32");
     const py::ssize_t count = staged.shape(0), rows = staged.shape(1), cols = staged.shape(2);
     const py::ssize_t words = (cols + 63) / 64;
-    auto plans = shaped_argument<std::uint8_t>(
-        plans_value, "plans", "uint8", {count, static_cast<py::ssize_t>(sizeof(CutPlan))});
+    auto plans = shaped_argument<std::uint8_t>(plans_value, "plans", "uint8",
+                                               {count, static_cast<py::ssize_t>(sizeof(CutPlan))});
     auto seeds =
         shaped_argument<std::uint64_t>(seeds_value, "seeds", "uint64", {count, rows, words});
-    if (!plans.writeable() || !seeds.writeable())
-        throw py::value_error("plans and seeds must be writable");
+    require_writable(staged, "staged");
+    require_writable(plans, "plans");
+    require_writable(seeds, "seeds");
     if (static_cast<py::ssize_t>(py::len(images)) != count)
         throw py::value_error("images must be as many as staged (" + std::to_string(count) +
                               "), got " + std::to_string(py::len(images)));
@@ -64,9 +45,8 @@ std::unique_ptr<Begun> begin_labels(const py::object& images, const Array<double
     std::vector<Array<float>> kept;
     std::vector<const float*> sources;
     if (py::isinstance<Array<float>>(images)) {
-        kept.push_back(block_argument<float>(images, "images", "float32", &staged, false));
-        for (py::ssize_t i = 0; i < count; ++i)
-            sources.push_back(kept[0].data() + i * rows * cols);
+        kept.push_back(batch_argument<float>(images, "images", "float32", &staged));
+        for (py::ssize_t i = 0; i < count; ++i) sources.push_back(kept[0].data() + i * rows * cols);
     } else {
         for (py::ssize_t i = 0; i < count; ++i) {
             kept.push_back(image_argument<float>(images[py::int_(i)], "images", "f", "float32"));
@@ -104,24 +84,23 @@ std::unique_ptr<Begun> begin_labels(const py::object& images, const Array<double
     return begun;
 }
 
-py::tuple finish_labels(Begun& begun, const py::object& images_value,
-                        const py::object& masks_value, const py::object& trimaps_value,
-                        const py::object& alphas_value, const Array<CutResult>& cuts,
-                        const Array<cuda::MattingResult>& results, const EdgeNetwork& network,
-                        double prior_weight, double rtol,
+py::tuple finish_labels(Begun& begun, const py::object& images_value, const py::object& masks_value,
+                        const py::object& trimaps_value, const py::object& alphas_value,
+                        const py::object& cuts_value, const py::object& results_value,
+                        const EdgeNetwork& network, double prior_weight, double rtol,
                         const std::pair<double, double>& seconds, int threads) {
-    const auto images = block_argument<float>(images_value, "images", "float32", nullptr, false);
-    const auto masks = block_argument<std::uint8_t>(masks_value, "masks", "uint8", &images, false);
-    const auto trimaps =
-        block_argument<std::uint8_t>(trimaps_value, "trimaps", "uint8", &images, false);
-    const auto alphas = block_argument<float>(alphas_value, "alphas", "float32", &images, false);
+    const auto images = batch_argument<float>(images_value, "images", "float32");
+    const auto masks = batch_argument<std::uint8_t>(masks_value, "masks", "uint8", &images);
+    const auto trimaps = batch_argument<std::uint8_t>(trimaps_value, "trimaps", "uint8", &images);
+    const auto alphas = batch_argument<float>(alphas_value, "alphas", "float32", &images);
     const py::ssize_t count = images.shape(0), rows = images.shape(1), cols = images.shape(2);
-    if (static_cast<py::ssize_t>(begun.outcomes.size()) != count || results.size() != count ||
-        cuts.size() != count)
-        throw py::value_error("images, cuts and results must be as many as were begun (" +
+    if (static_cast<py::ssize_t>(begun.outcomes.size()) != count)
+        throw py::value_error("images must be as many as were begun (" +
                               std::to_string(begun.outcomes.size()) + "), got " +
-                              std::to_string(count) + ", " + std::to_string(cuts.size()) +
-                              " and " + std::to_string(results.size()));
+                              std::to_string(count));
+    const auto cuts = shaped_argument<CutResult>(cuts_value, "cuts", "CUT_RESULT", {count});
+    const auto results =
+        shaped_argument<cuda::MattingResult>(results_value, "results", "MATTING_RESULT", {count});
     Array<float> alpha({count, rows, cols});
     Array<bool> binary({count, rows, cols});
     Array<std::uint8_t> trimap({count, rows, cols});
@@ -181,9 +160,6 @@ py::tuple finish_labels(Begun& begun, const py::object& images_value,
 
 void bind_stages(py::module_& module) {
     using namespace pybind11::literals;
-    PYBIND11_NUMPY_DTYPE(cuda::MattingResult, residual, status, iterations, unknowns, converged,
-                         solved, reserved);
-    module.attr("MATTING_RESULT") = py::dtype::of<cuda::MattingResult>();
     py::class_<Begun>(module, "BegunLabels", "What begin_labels found, for finish_labels.");
     module.def("begin_labels", &begin_labels, "images"_a, "coordinates"_a, "staged"_a, "plans"_a,
                "seeds"_a, "threads"_a,
@@ -198,10 +174,18 @@ staged : float32 [N, H, W]
 plans, seeds : uint8 [N, CUT_PLAN_BYTES], uint64 [N, H, (W + 63) // 64]
     Written to: as plan_cuts'. All 0, as staged, in a row that cannot be labelled.
 threads : int
+    At least 1.
 
 Returns
 -------
-BegunLabels)");
+BegunLabels
+
+Raises
+------
+TypeError
+    If an array is of another dtype, or one that is written to is not contiguous.
+ValueError
+    If the shapes do not fit, or an array that is written to is read-only.)");
     module.def("finish_labels", &finish_labels, "begun"_a, "images"_a, "masks"_a, "trimaps"_a,
                "alphas"_a, "cuts"_a, "results"_a, "network"_a, "prior_weight"_a, "rtol"_a,
                "seconds"_a, "threads"_a,
@@ -224,13 +208,21 @@ prior_weight, rtol : float
 seconds : (float, float)
     A label's share of the time that cuts and matting took.
 threads : int
+    At least 1.
 
 Returns
 -------
 alpha, binary, trimap, states, values, scores
     As label_batch's.
 again : int
-    Rows that were labelled here from the start.)");
+    Rows that were labelled here from the start.
+
+Raises
+------
+TypeError
+    If an array is of another dtype or not contiguous.
+ValueError
+    If the shapes do not fit, or there are not as many rows as were begun.)");
 }
 
 }  // namespace dsnet

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "mark/recist.h"
+#include "masks/simd.h"
 #include "trimap/trimap.h"
 
 namespace dsnet {
@@ -55,8 +56,8 @@ double axes_agreement(const Lesion& lesion, const RecistMark& mark) {
         // Pixel squares reach beyond their centres, by this much in that direction.
         const double reach = 0.5 * std::max(std::abs(direction.x), std::abs(direction.y));
         const double found = high - low + 2 * reach;
-        const double length = (ends[1].x - ends[0].x) * direction.x +
-                              (ends[1].y - ends[0].y) * direction.y;
+        const double length =
+            (ends[1].x - ends[0].x) * direction.x + (ends[1].y - ends[0].y) * direction.y;
         const double drawn = std::max(std::abs(length), 1.0);
         ratios += std::min(found, drawn) / std::max(found, drawn);
     }
@@ -84,27 +85,27 @@ struct Moments {
 
 Moments moments(const float* image, std::ptrdiff_t stride, const BitPlane& plane,
                 std::int64_t pixels) {
-    const MorphologyKernels& kernels = morphology_kernels();
+    const MasksSimd& simd = masks_simd();
     const auto count = static_cast<double>(pixels);
-    const double mean = kernels.sum(image, stride, plane, 0.0, 1) / count;
-    return {mean, kernels.sum(image, stride, plane, mean, 2) / count};
+    const double mean = simd.sum(image, stride, plane, 0.0, 1) / count;
+    return {mean, simd.sum(image, stride, plane, mean, 2) / count};
 }
 
 double edge_contrast(Image<const float> image, const Lesion& lesion,
                      MorphologyWorkspace& workspace) {
     if (lesion.pixels == 0 || lesion.pixels == image.size()) return 0.0;
-    const MorphologyKernels& kernels = morphology_kernels();
+    const MasksSimd& simd = masks_simd();
     BitPlane ring = workspace.planes.plane(1);
     const BitPlane beside = workspace.planes.plane(2);
     dilate(lesion.plane, workspace.dilation, ring, workspace);
     dilate(lesion.plane, workspace.erosion, beside, workspace);
-    kernels.without(ring, beside, ring);
+    simd.without(ring, beside, ring);
     const float* corner = image.row(lesion.window.top) + lesion.window.left;
     const Moments inside = moments(corner, image.row_stride, lesion.plane, lesion.pixels);
-    std::int64_t around = kernels.count(ring);
+    std::int64_t around = simd.count(ring);
     if (around == 0) {
         // Nothing but what touches the lesion: all that is not the lesion.
-        kernels.complement(lesion.whole, lesion.whole);
+        simd.complement(lesion.whole, lesion.whole);
         ring = lesion.whole;
         corner = image.data;
         around = image.size() - lesion.pixels;
@@ -118,7 +119,7 @@ double edge_contrast(Image<const float> image, const Lesion& lesion,
 double border_clearance(const Lesion& lesion) {
     if (lesion.pixels == 0) return 1.0;
     const BitPlane& plane = lesion.whole;
-    const std::int64_t outline = morphology_kernels().count_outline(lesion.plane);
+    const std::int64_t outline = masks_simd().count_outline(lesion.plane);
     std::int64_t on_border = 0;
     const auto add = [&](std::ptrdiff_t y, std::ptrdiff_t x) {
         on_border += static_cast<std::int64_t>(plane.column(x / 64)[y] >> (x % 64) & 1);
@@ -136,12 +137,12 @@ double decades(double residual, double rtol) {
 }
 
 Lesion find_lesion(Image<const float> alpha, MorphologyWorkspace& workspace) {
-    const MorphologyKernels& kernels = morphology_kernels();
+    const MasksSimd& simd = masks_simd();
     Lesion lesion{};
     workspace.whole.shape(alpha.rows, alpha.cols, 0, 1);
     lesion.whole = workspace.whole.plane(0);
-    kernels.pack_at_least(alpha.data, alpha.row_stride, 0.5f, lesion.whole);
-    lesion.box = kernels.bounds(lesion.whole);
+    simd.pack_at_least(alpha.data, alpha.row_stride, 0.5f, lesion.whole);
+    lesion.box = simd.bounds(lesion.whole);
     if (lesion.box.empty()) return lesion;
     make_disc(kRing + 1.0, {}, alpha.rows, alpha.cols, workspace.dilation);
     make_disc(1.0, {}, alpha.rows, alpha.cols, workspace.erosion);
@@ -152,8 +153,8 @@ Lesion find_lesion(Image<const float> alpha, MorphologyWorkspace& workspace) {
                      std::min(lesion.box.right + reach, alpha.cols)};
     workspace.planes.shape(lesion.window.rows(), lesion.window.cols(), reach, 3);
     lesion.plane = workspace.planes.plane(0);
-    kernels.crop(lesion.whole, lesion.window.top, lesion.window.left, lesion.plane);
-    lesion.pixels = kernels.count(lesion.plane);
+    simd.crop(lesion.whole, lesion.window.top, lesion.window.left, lesion.plane);
+    lesion.pixels = simd.count(lesion.plane);
     return lesion;
 }
 
@@ -162,14 +163,14 @@ Lesion find_lesion(Image<const float> alpha, MorphologyWorkspace& workspace) {
 QualityScores score(Image<const float> image, Image<const float> alpha,
                     Image<const std::uint8_t> trimap, const QualityContext& context,
                     QualityWorkspace& workspace) {
-    const MorphologyKernels& kernels = morphology_kernels();
+    const MasksSimd& simd = masks_simd();
     const Lesion lesion = find_lesion(alpha, workspace.morphology);
     QualityScores scores;
     if (context.mark != nullptr) {
         scores.axes_agreement = axes_agreement(lesion, *context.mark);
         scores.mark_inside = mark_inside(alpha, *context.mark, workspace.core);
-        scores.mark_soundness = std::ldexp(
-            1.0, -count_problems(mark_problems(*context.mark, alpha.rows, alpha.cols)));
+        scores.mark_soundness =
+            std::ldexp(1.0, -count_problems(mark_problems(*context.mark, alpha.rows, alpha.cols)));
     }
     if (context.reference != nullptr) {
         std::int64_t shared = 0, total = lesion.pixels;
@@ -187,31 +188,29 @@ QualityScores score(Image<const float> image, Image<const float> alpha,
         scores.mask_agreement = dice(shared, total);
     }
     const auto equal = [&](std::uint8_t value) {
-        return static_cast<double>(kernels.count_equal(trimap.data, trimap.row_stride, trimap.rows,
-                                                       trimap.cols, value));
+        return static_cast<double>(
+            simd.count_equal(trimap.data, trimap.row_stride, trimap.rows, trimap.cols, value));
     };
     const double sure = equal(kForeground), unknown = equal(kUnknown);
     scores.known_fraction = sure > 0 ? sure / (sure + unknown) : 0.0;
-    scores.in_one_piece =
-        lesion.pixels == 0
-            ? 0.0
-            : static_cast<double>(largest_part(lesion.plane, Connectivity::kEight,
-                                               workspace.components)) /
-                  static_cast<double>(lesion.pixels);
+    scores.in_one_piece = lesion.pixels == 0
+                              ? 0.0
+                              : static_cast<double>(largest_part(lesion.plane, Connectivity::kEight,
+                                                                 workspace.components)) /
+                                    static_cast<double>(lesion.pixels);
     scores.border_clearance = border_clearance(lesion);
     scores.edge_contrast = edge_contrast(image, lesion, workspace.morphology);
     if (context.cut != QualityContext::Cut::kNone)
         scores.cut = context.cut == QualityContext::Cut::kWorked ? 1.0 : 0.0;
-    scores.solver_convergence =
-        context.converged ? 1.0 : decades(context.residual, context.rtol);
+    scores.solver_convergence = context.converged ? 1.0 : decades(context.residual, context.rtol);
 
     double logs = 0.0;
     int applying = 0;
     bool zero = false;
     for (const double value :
          {scores.axes_agreement, scores.mark_inside, scores.mark_soundness, scores.mask_agreement,
-          context.rater_agreement, scores.known_fraction, scores.edge_contrast,
-          scores.in_one_piece, scores.border_clearance, scores.cut, scores.solver_convergence}) {
+          context.rater_agreement, scores.known_fraction, scores.edge_contrast, scores.in_one_piece,
+          scores.border_clearance, scores.cut, scores.solver_convergence}) {
         if (std::isnan(value)) continue;
         ++applying;
         if (value > 0)

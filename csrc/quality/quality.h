@@ -1,12 +1,12 @@
-// The scores of a label: what each means is told in dsnet/labeling/quality.py.
+// The scores of a label; dsnet/labeling/quality.py tells what each means.
 #pragma once
 
 #include <cstdint>
 #include <limits>
 #include <vector>
 
-#include "masks/components.h"
 #include "base/image.h"
+#include "masks/components.h"
 #include "masks/morphology.h"
 
 namespace dsnet {
@@ -31,8 +31,8 @@ struct QualityScores {
 };
 
 struct QualityContext {
-    const RecistMark* mark = nullptr;           // what the label was made from (strategy 3)
-    const std::uint8_t* reference = nullptr;    // or the mask, contiguous (strategies 1 and 2)
+    const RecistMark* mark = nullptr;               // what the label was made from (strategy 3)
+    const std::uint8_t* reference = nullptr;        // or the mask, contiguous (strategies 1 and 2)
     double rater_agreement = QualityScores::kNone;  // joins the overall score
     enum class Cut { kNone, kFellBack, kWorked } cut = Cut::kNone;
     bool converged = true;  // of the matting solver

@@ -1,17 +1,33 @@
-// Batched trimaps of several raters' masks on a GPU (strategy 2), for callers without CUDA headers: to
-// the bit those of trimap_from_raters in dsnet/labeling/trimap.py.
+// Batched trimaps on a GPU, for callers without CUDA headers: to the bit those of trimap.h, and of
+// trimap_from_raters in dsnet/labeling/trimap.py.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 
+#include "masks/gpu.h"
+
 namespace dsnet::cuda {
 
+// Each function starts the work on the stream (a cudaStream_t) and returns. They throw
+// std::invalid_argument for a batch outside of what its struct says, CudaError where a launch
+// fails.
+
+// `split_trimap`; its workspace is split_workspace_bytes.
+void split_trimap_cuda(const MorphologyBatch& batch, void* stream);
+
+// Strategy 1: `trimap_from_mask`.
+void trimap_from_mask_cuda(const MorphologyBatch& batch, void* stream);
+// The least workspace for such images; 0 where shared memory suffices. With more, up to `count`
+// times that, more images are worked on at a time.
+std::size_t trimap_workspace_bytes(std::int32_t rows, std::int32_t cols);
+
+// Strategy 2, of several raters' masks.
 // All arrays are C-contiguous, in device memory.
 struct RatersBatch {
     const std::uint8_t* masks;  // [count, raters, rows, cols], non-zero is lesion
-    // Radii of the thin band where the raters agree, in the unit of the spacing: finite and >= 0, or
-    // NaN for strategy 1's default margins.
+    // Radii of the thin band where the raters agree, in the unit of the spacing: finite and >= 0,
+    // or NaN for strategy 1's default margins.
     double erosion, dilation;
     double row_spacing, col_spacing;  // > 0
     std::uint8_t* out;                // [count, rows, cols]
@@ -25,8 +41,6 @@ struct RatersBatch {
 std::size_t raters_workspace_bytes(std::int64_t count, std::int32_t rows, std::int32_t cols,
                                    std::int64_t at_a_time);
 
-// Starts the work on the stream (a cudaStream_t) and returns. Throws std::invalid_argument for a
-// batch outside the above, CudaError where a launch fails.
 void trimap_from_raters_cuda(const RatersBatch& batch, void* stream);
 
 }  // namespace dsnet::cuda

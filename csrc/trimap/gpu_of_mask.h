@@ -1,13 +1,11 @@
 // A block of threads makes strategy 1's trimap of one image: `trimap_from_mask`, part by part.
 #pragma once
 
+#include "masks/bits.h"
 #include "masks/gpu_block.h"
+#include "trimap/numbers.h"
 
 namespace dsnet::morphology_device {
-
-// As in trimap.h.
-constexpr double kMarginShare = 0.15;
-constexpr double kLeastMargin = 1.0;
 
 // What threads tell each other.
 struct TrimapScratch {
@@ -19,7 +17,7 @@ struct TrimapScratch {
 // Planes of an image's words.
 struct TrimapPlanes {
     Word *inner, *outer;  // the result
-    Word *rest;           // of the mask, parts yet to come
+    Word* rest;           // of the mask, parts yet to come
     Word *part, *next;
 };
 
@@ -31,8 +29,8 @@ DSNET_HOST_DEVICE std::size_t trimap_bytes(int rows, int cols) {
 template <class Block>
 class TrimapOfMask {
   public:
-    DSNET_BLOCK TrimapOfMask(Block& block, const cuda::MorphologyBatch& batch, std::int64_t index,
-                             void* memory)
+    DSNET_DEVICE TrimapOfMask(Block& block, const cuda::MorphologyBatch& batch, std::int64_t index,
+                              void* memory)
         : block_(block),
           batch_(batch),
           index_(index),
@@ -46,7 +44,7 @@ class TrimapOfMask {
                    planes + 4 * words_};
     }
 
-    DSNET_BLOCK void run() {
+    DSNET_DEVICE void run() {
         const std::int64_t size = batch_.rows * std::int64_t(batch_.cols);
         std::uint8_t* const out = batch_.out + index_ * size;
         block_.each([&](int t) {
@@ -76,12 +74,12 @@ class TrimapOfMask {
                      default_dilation ? dilation : radii_.dilation, largest);
         }
         const Band band = {planes_.inner, planes_.outer, 0, image_.rows};
-        write_band(block_, out, image_.cols, band, 255u, 128u);
+        write_band(block_, out, image_.cols, band, {kForeground, kUnknown});
     }
 
   private:
     template <class Body>
-    DSNET_BLOCK void each_word(Body body) {
+    DSNET_DEVICE void each_word(Body body) {
         block_.each([&](int t) {
             for (int i = t; i < words_; i += Block::kThreads) body(i);
         });
@@ -90,7 +88,7 @@ class TrimapOfMask {
 
     // Whether predicate(i) holds for a word; all are asked.
     template <class Predicate>
-    DSNET_BLOCK bool any_word(Predicate predicate) {
+    DSNET_DEVICE bool any_word(Predicate predicate) {
         return block_.any([&](int t) {
             bool any = false;
             for (int i = t; i < words_; i += Block::kThreads) any |= bool(predicate(i));
@@ -98,16 +96,16 @@ class TrimapOfMask {
         });
     }
 
-    DSNET_BLOCK BitRows part(bool inverted) const {
+    DSNET_DEVICE BitRows part(bool inverted) const {
         return {planes_.part, image_.rows, image_.cols, image_.stride, inverted};
     }
 
-    DSNET_BLOCK void restart() {
+    DSNET_DEVICE void restart() {
         each_word([&](int i) { planes_.rest[i] = image_.bits[i]; });
     }
 
     // The 8-connected part of the first pixel that is left; false without one.
-    DSNET_BLOCK bool next_part() {
+    DSNET_DEVICE bool next_part() {
         const int first = block_.least([&](int t) {
             int found = words_;
             for (int i = t; i < words_; i += Block::kThreads)
@@ -133,7 +131,7 @@ class TrimapOfMask {
     }
 
     // A word of the part after one more step: to the neighbours, and along its own runs.
-    DSNET_BLOCK Word flooded(int i) const {
+    DSNET_DEVICE Word flooded(int i) const {
         const int y = i / image_.stride, w = i - y * image_.stride;
         const Word inside = image_.bits[i];
         if (inside == 0) return 0;
@@ -146,18 +144,18 @@ class TrimapOfMask {
 
     // body(y, x) for the set pixels of a word.
     template <class Body>
-    DSNET_BLOCK void each_pixel(int i, Word word, Body body) const {
+    DSNET_DEVICE void each_pixel(int i, Word word, Body body) const {
         const int y = i / image_.stride, first = (i - y * image_.stride) * kWordBits;
         for (; word != 0; word &= word - 1) body(y, first + lowest_bit(word));
     }
 
-    DSNET_BLOCK double inside_squared(int y, int x) const {
+    DSNET_DEVICE double inside_squared(int y, int x) const {
         return nearest_squared(part(true), y, x, radii_.row_spacing, radii_.col_spacing, true,
                                HUGE_VAL);
     }
 
     // Largest squared distance of the part's pixels to what lies outside the part or the image.
-    DSNET_BLOCK double largest_squared() {
+    DSNET_DEVICE double largest_squared() {
         block_.each([&](int t) {
             double largest = 0.0;
             for (int i = t; i < words_; i += Block::kThreads)
@@ -175,7 +173,7 @@ class TrimapOfMask {
         return largest;
     }
 
-    DSNET_BLOCK double margin_of(double largest) const {
+    DSNET_DEVICE double margin_of(double largest) const {
         const double across = 2.0 * sqrt(largest) - (radii_.row_spacing + radii_.col_spacing) / 2;
         const double share = kMarginShare * (across > 0 ? across : 0.0);
         const double finest = radii_.row_spacing < radii_.col_spacing ? radii_.row_spacing
@@ -185,7 +183,7 @@ class TrimapOfMask {
     }
 
     // The background's mean distance to the lesion, or infinity where no part's margin reaches it.
-    DSNET_BLOCK double widest_dilation() {
+    DSNET_DEVICE double widest_dilation() {
         double most = 0.0;
         restart();
         for (int number = 0; next_part(); ++number) {
@@ -205,14 +203,15 @@ class TrimapOfMask {
         fill_chords(block_, image_.outward, 2.0 * most, radii_, image_);
         block_.sync();
         const double far = size - count([&](int i) {
-            return dilated(image_.lesion(), i / image_.stride, i % image_.stride, image_.outward);
-        });
+                               return dilated(image_.lesion(), i / image_.stride, i % image_.stride,
+                                              image_.outward);
+                           });
         if (2 * far > background) return HUGE_VAL;
         return sum_of_distances() / background;
     }
 
     template <class WordAt>
-    DSNET_BLOCK double count(WordAt word_at) {
+    DSNET_DEVICE double count(WordAt word_at) {
         return block_.sum([&](int t) {
             int found = 0;
             for (int i = t; i < words_; i += Block::kThreads) found += count_bits(word_at(i));
@@ -221,7 +220,7 @@ class TrimapOfMask {
     }
 
     // Of the background's pixels to the lesion, added up in the image's order, by one thread.
-    DSNET_BLOCK double sum_of_distances() {
+    DSNET_DEVICE double sum_of_distances() {
         const std::int64_t size = image_.rows * std::int64_t(image_.cols);
         block_.each([&](int t) {
             if (t == 0) scratch_.total = 0.0;
@@ -252,7 +251,7 @@ class TrimapOfMask {
 
     // Splits the part and joins it with the others. One that erodes to nothing keeps its core, or
     // else its innermost pixels. `largest` below 0: not measured yet.
-    DSNET_BLOCK void add_part(double erosion, double dilation, double largest) {
+    DSNET_DEVICE void add_part(double erosion, double dilation, double largest) {
         fill_chords(block_, image_.inward, erosion, radii_, image_);
         fill_chords(block_, image_.outward, dilation, radii_, image_);
         block_.sync();
@@ -278,7 +277,7 @@ class TrimapOfMask {
             if (kept) return;
         }
         if (largest < 0) largest = largest_squared();
-        const double enough = largest * (1.0 - 1e-12);
+        const double enough = largest * kAsFar;
         each_word([&](int i) {
             Word innermost = 0;
             each_pixel(i, planes_.part[i], [&](int y, int x) {
@@ -299,8 +298,8 @@ class TrimapOfMask {
 };
 
 template <class Block>
-DSNET_BLOCK void trimap_image(Block& block, const cuda::MorphologyBatch& batch,
-                              std::int64_t index, void* memory) {
+DSNET_DEVICE void trimap_image(Block& block, const cuda::MorphologyBatch& batch, std::int64_t index,
+                               void* memory) {
     TrimapOfMask<Block>(block, batch, index, memory).run();
 }
 

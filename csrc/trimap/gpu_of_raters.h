@@ -1,19 +1,19 @@
-// What a block of threads does for strategy 2 on either side of strategy 1, which makes the trimaps of
-// what the raters agree about and of what any of them marked. Written against a Block of host_block.h.
+// What a block of threads does for strategy 2 on either side of strategy 1, which makes the trimaps
+// of what the raters agree about and of what any of them marked.
 #pragma once
 
 #include <cstdint>
+#include <initializer_list>
 
 #include "base/gpu_block.h"
-#include "masks/gpu.h"
-#include "masks/gpu_bits.h"
+#include "masks/gpu_block.h"
 #include "trimap/gpu.h"
+#include "trimap/numbers.h"
 
 namespace dsnet::raters_device {
 
 using morphology_device::aligned;
-
-constexpr int kThreads = 128;
+using morphology_device::kThreads;
 
 // Planes [count, rows, cols] and a number for each image.
 struct RatersMemory {
@@ -47,10 +47,11 @@ struct RatersMemory {
     }
 };
 
-// The first step of an image: what most raters marked, what any marked, and the radii of strategy 1.
+// The first step of an image: what most raters marked, what any marked, and the radii of
+// strategy 1.
 template <class Block>
-DSNET_BLOCK void count_votes(Block& block, const cuda::RatersBatch& batch,
-                             const RatersMemory& memory, std::int64_t index) {
+DSNET_DEVICE void count_votes(Block& block, const cuda::RatersBatch& batch,
+                              const RatersMemory& memory, std::int64_t index) {
     const std::int64_t size = batch.rows * std::int64_t(batch.cols);
     const std::uint8_t* const masks = batch.masks + index * batch.raters * size;
     const auto votes_for = [&](std::int64_t i) {
@@ -111,12 +112,12 @@ inline cuda::MorphologyBatch strategy_one(const cuda::RatersBatch& batch,
 
 // The last step: the inner trimap's background and the outer one's lesion, all else is unknown.
 template <class Block>
-DSNET_BLOCK void join_trimaps(Block& block, const cuda::RatersBatch& batch,
-                              const RatersMemory& memory, std::int64_t index) {
+DSNET_DEVICE void join_trimaps(Block& block, const cuda::RatersBatch& batch,
+                               const RatersMemory& memory, std::int64_t index) {
     const std::int64_t size = batch.rows * std::int64_t(batch.cols), begin = index * size;
     const bool alone = memory.speaking[index] <= 1;
     const auto is_sure = [&](std::int64_t i) {
-        return memory.agreed[i] != 0 && memory.outer[i] == 255;
+        return memory.agreed[i] != 0 && memory.outer[i] == kForeground;
     };
     const bool sure = block.any([&](int t) {
         for (std::int64_t i = begin + t; i < begin + size; i += Block::kThreads)
@@ -127,7 +128,10 @@ DSNET_BLOCK void join_trimaps(Block& block, const cuda::RatersBatch& batch,
         for (std::int64_t i = begin + t; i < begin + size; i += Block::kThreads) {
             const bool lesion = sure ? is_sure(i) : memory.agreed[i] != 0;
             const bool background = memory.marked[i] == 0 && memory.inner[i] == 0;
-            batch.out[i] = alone ? memory.inner[i] : lesion ? 255 : background ? 0 : 128;
+            batch.out[i] = alone        ? memory.inner[i]
+                           : lesion     ? kForeground
+                           : background ? kBackground
+                                        : kUnknown;
         }
     });
     block.sync();

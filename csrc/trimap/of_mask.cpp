@@ -4,6 +4,7 @@
 #include <cstring>
 #include <limits>
 
+#include "masks/simd.h"
 #include "trimap/trimap.h"
 
 namespace dsnet {
@@ -53,17 +54,17 @@ void find_parts(const BitPlane& whole, TrimapWorkspace& workspace) {
 double mean_background_distance(Image<const std::uint8_t> mask, const Box& box, Spacing spacing,
                                 double margin, TrimapWorkspace& workspace) {
     MorphologyWorkspace& morphology = workspace.morphology;
-    const MorphologyKernels& kernels = morphology_kernels();
-    const std::int64_t background = mask.size() - kernels.count(morphology.whole.plane(0));
+    const MasksSimd& simd = masks_simd();
+    const std::int64_t background = mask.size() - simd.count(morphology.whole.plane(0));
     if (background == 0) return std::numeric_limits<double>::infinity();
     StructuringElement& disc = morphology.dilation;
     make_disc(2.0 * margin, spacing, mask.rows, mask.cols, disc);
     const Box window = grown(box, disc.reach_rows(), disc.reach_cols(), mask);
     morphology.planes.shape(window.rows(), window.cols(), disc.reach_rows(), 2);
     const BitPlane inside = morphology.planes.plane(0), near = morphology.planes.plane(1);
-    kernels.crop(morphology.whole.plane(0), window.top, window.left, inside);
+    simd.crop(morphology.whole.plane(0), window.top, window.left, inside);
     dilate(inside, disc, near, morphology);
-    const std::int64_t far = mask.size() - kernels.count(near);
+    const std::int64_t far = mask.size() - simd.count(near);
     if (2 * far > background) return std::numeric_limits<double>::infinity();
 
     workspace.distance_map.resize(
@@ -82,17 +83,16 @@ void add_part(const Box& image_box, Image<const std::uint8_t> component, const L
               double erosion, double dilation, Spacing spacing, const std::uint8_t* core,
               TrimapWorkspace& workspace, Image<std::uint8_t> out) {
     MorphologyWorkspace& morphology = workspace.morphology;
-    const MorphologyKernels& kernels = morphology_kernels();
+    const MasksSimd& simd = masks_simd();
     StructuringElement& outward = morphology.dilation;
     StructuringElement& inward = morphology.erosion;
     make_disc(dilation, spacing, out.rows, out.cols, outward);
     const std::ptrdiff_t rows = std::max<std::ptrdiff_t>(outward.reach_rows(), 1);
     const std::ptrdiff_t cols = std::max<std::ptrdiff_t>(outward.reach_cols(), 1);
     const Box& box = part.box;
-    const Box window = {std::max(box.top - rows, image_box.top),
-                        std::max(box.left - cols, image_box.left),
-                        std::min(box.bottom + rows, image_box.bottom),
-                        std::min(box.right + cols, image_box.right)};
+    const Box window = {
+        std::max(box.top - rows, image_box.top), std::max(box.left - cols, image_box.left),
+        std::min(box.bottom + rows, image_box.bottom), std::min(box.right + cols, image_box.right)};
     make_disc(erosion, spacing, window.rows(), window.cols(), inward);
     morphology.planes.shape(window.rows(), window.cols(),
                             std::max(inward.reach_rows(), outward.reach_rows()), 5);
@@ -101,21 +101,21 @@ void add_part(const Box& image_box, Image<const std::uint8_t> component, const L
     BitPlane packed = morphology.planes.plane(4);
     packed.rows = component.rows;
     packed.cols = component.cols;
-    kernels.pack(component.data, component.row_stride, packed);
-    kernels.place(packed, box.top - window.top, box.left - window.left, inside);
+    simd.pack(component.data, component.row_stride, packed);
+    simd.place(packed, box.top - window.top, box.left - window.left, inside);
     dilate(inside, outward, outer, morphology);
     erode(inside, inward, rest, inner, morphology);
-    workspace.piece.resize(std::max(workspace.piece.size(),
-                                    static_cast<std::size_t>(window.rows() * window.cols())));
+    workspace.piece.resize(
+        std::max(workspace.piece.size(), static_cast<std::size_t>(window.rows() * window.cols())));
     std::uint8_t* piece = workspace.piece.data();
-    kernels.unpack(inner, outer, kForeground, kUnknown, piece, window.cols());
+    simd.unpack(inner, outer, kForeground, kUnknown, piece, window.cols());
     for (std::ptrdiff_t y = 0; y < window.rows(); ++y) {
         const std::uint8_t* from = piece + y * window.cols();
         std::uint8_t* to = out.row(window.top + y) + window.left;
         for (std::ptrdiff_t x = 0; x < window.cols(); ++x)
             to[x] = from[x] > to[x] ? from[x] : to[x];
     }
-    if (kernels.count(inner) > 0) return;
+    if (simd.count(inner) > 0) return;
 
     bool kept = false;
     const Image<std::uint8_t> here(out.row(box.top) + box.left, box.rows(), box.cols(),
@@ -152,8 +152,8 @@ void trimap_from_mask(Image<const std::uint8_t> mask, double erosion, double dil
         const Box own = {0, 0, part.box.rows(), part.box.cols()};
         const double diameter = inscribed_diameter(component_of(mask, part, alone, workspace), own,
                                                    spacing, workspace.distance);
-        part.margin = std::max(kMarginShare * diameter,
-                               kLeastMargin * std::min(spacing.row, spacing.column));
+        part.margin =
+            std::max(kMarginShare * diameter, kLeastMargin * std::min(spacing.row, spacing.column));
         most = std::max(most, part.margin);
     }
     double widest = std::numeric_limits<double>::infinity();

@@ -4,24 +4,10 @@
 #include <cstddef>
 
 #include "mark/recist.h"
+#include "masks/simd.h"
 
 namespace dsnet {
 namespace {
-
-void pack_faint(Image<const float> log_odds, const BitPlane& plane) {
-    morphology_kernels().pack_near_zero(log_odds.data, log_odds.row_stride,
-                                        static_cast<float>(kFaintLogOdds), plane);
-}
-
-void pack_faint(Image<const double> log_odds, const BitPlane& plane) {
-    morphology_kernels().pack_near_zero_double(log_odds.data, log_odds.row_stride, kFaintLogOdds,
-                                               plane);
-}
-
-template <typename T>
-Image<T> part(Image<T> image, const Box& box) {
-    return {image.row(box.top) + box.left, box.rows(), box.cols(), image.row_stride};
-}
 
 // Calls body(word, bits) for the words of a run and the run's bits in each, until it says false.
 template <typename Body>
@@ -56,21 +42,20 @@ void keep_bordering_parts(const BitPlane& plane, const BitPlane& border,
     }
 }
 
-template <typename T>
-void keep_most_certain(Image<const std::uint8_t> mask, Image<const T> log_odds, const Box& box,
+void keep_most_certain(Image<const std::uint8_t> mask, Image<const float> log_odds, const Box& box,
                        Image<std::uint8_t> out) {
     bool any = false;
-    T best = 0;
+    float best = 0;
     const auto each = [&](auto body) {
         for (std::ptrdiff_t y = box.top; y < box.bottom; ++y)
             for (std::ptrdiff_t x = box.left; x < box.right; ++x)
                 if (mask.row(y)[x] != 0) body(log_odds.row(y)[x], out.row(y)[x]);
     };
-    each([&](T value, std::uint8_t&) {
+    each([&](float value, std::uint8_t&) {
         best = any ? std::max(best, value) : value;
         any = true;
     });
-    each([&](T value, std::uint8_t& pixel) {
+    each([&](float value, std::uint8_t& pixel) {
         if (value >= best) pixel = kForeground;
     });
 }
@@ -91,13 +76,32 @@ bool keep_quadrilateral(Image<const std::uint8_t> mask, const RecistMark& mark,
     return kept;
 }
 
-template <typename T>
-void solve(Image<const std::uint8_t> mask, Image<const T> log_odds, const RecistMark& mark,
-           TrimapWorkspace& workspace, Image<std::uint8_t> out) {
+}  // namespace
+
+MarkCore rasterise_core(const RecistMark& mark, std::ptrdiff_t rows, std::ptrdiff_t cols,
+                        std::vector<std::uint8_t>& buffer) {
+    MarkFrame frame(mark);
+    // Where no pixel centre is inside, the centre's pixel stands for the quadrilateral.
+    frame.low = {std::min(frame.low.x, frame.centre.x), std::min(frame.low.y, frame.centre.y)};
+    frame.high = {std::max(frame.high.x, frame.centre.x), std::max(frame.high.y, frame.centre.y)};
+    const Box window = window_around(frame, 1.0, rows, cols);
+    const auto size = static_cast<std::size_t>(window.rows() * window.cols());
+    buffer.assign(size, 0);
+    MarkCore core{{buffer.data(), window.rows(), window.cols()}, window.top, window.left, 0};
+    core.count = add_quadrilateral(mark, window.top, window.left, core.pixels);
+    return core;
+}
+
+void split_trimap(Image<const std::uint8_t> mask, double erosion, double dilation, Spacing spacing,
+                  MorphologyWorkspace& workspace, Image<std::uint8_t> out) {
+    split_mask(mask, erosion, dilation, spacing, kForeground, kUnknown, workspace, out);
+}
+
+void trimap_from_cut(Image<const std::uint8_t> mask, Image<const float> log_odds,
+                     const RecistMark& mark, TrimapWorkspace& workspace, Image<std::uint8_t> out) {
     MorphologyWorkspace& morphology = workspace.morphology;
-    const MorphologyKernels& kernels = morphology_kernels();
-    for (std::ptrdiff_t y = 0; y < out.rows; ++y)
-        std::fill_n(out.row(y), out.cols, kBackground);
+    const MasksSimd& simd = masks_simd();
+    for (std::ptrdiff_t y = 0; y < out.rows; ++y) std::fill_n(out.row(y), out.cols, kBackground);
     const Box box = pack_mask(mask, morphology);
     if (box.empty()) return;
     const double diameter = inscribed_diameter(mask, box, {}, workspace.distance);
@@ -111,55 +115,29 @@ void solve(Image<const std::uint8_t> mask, Image<const T> log_odds, const Recist
     planes.shape(window.rows(), window.cols(), std::max<std::ptrdiff_t>(far.reach_rows(), 1), 6);
     const BitPlane inside = planes.plane(0), inner = planes.plane(1), near = planes.plane(2),
                    border = planes.plane(3), held = planes.plane(4), unknown = planes.plane(5);
-    kernels.crop(morphology.whole.plane(0), window.top, window.left, inside);
+    simd.crop(morphology.whole.plane(0), window.top, window.left, inside);
     dilate(inside, far, near, morphology);
     erode(inside, far, held, inner, morphology);
-    kernels.without(near, inner, near);
+    simd.without(near, inner, near);
 
     StructuringElement& beside = morphology.erosion;
     make_disc(kLeastMargin, {}, mask.rows, mask.cols, beside);
     dilate(inside, beside, border, morphology);
     erode(inside, beside, held, inner, morphology);
-    kernels.without(border, inner, border);
+    simd.without(border, inner, border);
 
-    pack_faint(part(log_odds, window), held);
+    simd.pack_near_zero(log_odds.row(window.top) + window.left, log_odds.row_stride, kFaintLogOdds,
+                        held);
     for (std::ptrdiff_t c = 0; c < unknown.columns(); ++c)
         for (std::ptrdiff_t y = 0; y < unknown.rows; ++y)
-            unknown.column(c)[y] =
-                border.column(c)[y] | (near.column(c)[y] & held.column(c)[y]);
+            unknown.column(c)[y] = border.column(c)[y] | (near.column(c)[y] & held.column(c)[y]);
     // Faint specks apart from the border say nothing about it.
     keep_bordering_parts(unknown, border, workspace.components);
-    kernels.without(inner, unknown, inner);
-    kernels.unpack(inner, unknown, kForeground, kUnknown, out.row(window.top) + window.left,
-                   out.row_stride);
-    if (kernels.count(inner) == 0 && !keep_quadrilateral(mask, mark, workspace.core, out))
+    simd.without(inner, unknown, inner);
+    simd.unpack(inner, unknown, kForeground, kUnknown, out.row(window.top) + window.left,
+                out.row_stride);
+    if (simd.count(inner) == 0 && !keep_quadrilateral(mask, mark, workspace.core, out))
         keep_most_certain(mask, log_odds, box, out);
-}
-
-}  // namespace
-
-MarkCore rasterise_core(const RecistMark& mark, std::ptrdiff_t rows, std::ptrdiff_t cols,
-                        std::vector<std::uint8_t>& buffer) {
-    MarkFrame frame(mark);
-    // Where no pixel centre is inside, the centre's pixel stands for the quadrilateral.
-    frame.low = {std::min(frame.low.x, frame.centre.x), std::min(frame.low.y, frame.centre.y)};
-    frame.high = {std::max(frame.high.x, frame.centre.x), std::max(frame.high.y, frame.centre.y)};
-    const Window window = window_around(frame, 1.0, rows, cols);
-    const auto size = static_cast<std::size_t>(window.rows() * window.cols());
-    buffer.assign(size, 0);
-    MarkCore core{{buffer.data(), window.rows(), window.cols()}, window.top, window.left, 0};
-    core.count = add_quadrilateral(mark, window.top, window.left, core.pixels);
-    return core;
-}
-
-void trimap_from_cut(Image<const std::uint8_t> mask, Image<const float> log_odds,
-                     const RecistMark& mark, TrimapWorkspace& workspace, Image<std::uint8_t> out) {
-    solve(mask, log_odds, mark, workspace, out);
-}
-
-void trimap_from_cut(Image<const std::uint8_t> mask, Image<const double> log_odds,
-                     const RecistMark& mark, TrimapWorkspace& workspace, Image<std::uint8_t> out) {
-    solve(mask, log_odds, mark, workspace, out);
 }
 
 }  // namespace dsnet

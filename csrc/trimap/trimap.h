@@ -1,28 +1,19 @@
-// Trimaps: where a label is sure lesion, sure background, or unknown. What is computed here equals
-// dsnet/labeling/trimap.py, whose docstrings say more.
+// Trimaps: where a label is sure lesion, sure background, or unknown; dsnet/labeling/trimap.py says
+// more, dsnet/labeling/reference/trimap.py is the reference.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 #include <vector>
 
+#include "base/image.h"
+#include "mark/recist.h"
 #include "masks/components.h"
 #include "masks/distance.h"
-#include "base/image.h"
 #include "masks/morphology.h"
-#include "mark/recist.h"
+#include "trimap/numbers.h"
 
 namespace dsnet {
-
-// Default margin as a share of the lesion's short axis, and its least in pixels.
-inline constexpr double kMarginShare = 0.15;
-inline constexpr double kLeastMargin = 1.0;
-// Strategy 3's unknown band:
-// besides the pixels on either side of the cut, those whose log-odds are weaker than this and that
-// hang together with them are unknown, as far from the cut as this share of the short axis.
-inline constexpr double kFaintLogOdds = 1.5;
-inline constexpr double kFaintShare = 0.25;
-inline constexpr double kFaintLeast = 2.0;
 
 // A connected part of a lesion.
 struct LesionPart {
@@ -38,17 +29,21 @@ struct TrimapWorkspace {
     ComponentsWorkspace components;
     std::vector<std::uint8_t> core;  // of the mark
     std::vector<LesionPart> parts;
-    std::vector<std::int32_t> next_run;        // of the same part, -1 after the last
+    std::vector<std::int32_t> next_run;          // of the same part, -1 after the last
     std::vector<std::uint8_t> component, piece;  // one part's pixels and trimap
     std::vector<double> distance_map;
 };
+
+// kForeground where the nearest pixel outside the mask is farther than `erosion`, kBackground where
+// the nearest pixel of the mask is farther than `dilation`, else kUnknown.
+void split_trimap(Image<const std::uint8_t> mask, double erosion, double dilation, Spacing spacing,
+                  MorphologyWorkspace& workspace, Image<std::uint8_t> out);
 
 // Strategy 1. NaN stands for the default margin of each 8-connected part. `core`, of the mask's
 // shape and contiguous, may be null: what stays lesion where a part would erode to nothing.
 void trimap_from_mask(Image<const std::uint8_t> mask, double erosion, double dilation,
                       Spacing spacing, const std::uint8_t* core, TrimapWorkspace& workspace,
                       Image<std::uint8_t> out);
-
 
 // The pixels inside a mark's quadrilateral, as RecistMark.quadrilateral_mask tells them: of the
 // image's part that begins at (top, left).
@@ -63,8 +58,6 @@ MarkCore rasterise_core(const RecistMark& mark, std::ptrdiff_t rows, std::ptrdif
 // A lesion too small to keep a sure pixel keeps the mark's quadrilateral, or else its most certain
 // pixels. An empty cut is all background.
 void trimap_from_cut(Image<const std::uint8_t> mask, Image<const float> log_odds,
-                     const RecistMark& mark, TrimapWorkspace& workspace, Image<std::uint8_t> out);
-void trimap_from_cut(Image<const std::uint8_t> mask, Image<const double> log_odds,
                      const RecistMark& mark, TrimapWorkspace& workspace, Image<std::uint8_t> out);
 
 }  // namespace dsnet

@@ -1,4 +1,4 @@
-"""Labelling jobs with a GPU: read on threads in groups, label a group as one batch.
+"""Jobs on a GPU: read on threads in groups, a group labelled as one batch.
 
 A process serves one GPU. Of several processes the one that was started i-th takes device i modulo
 their number; groups of jobs are shared out as jobs are, so that a store's order is the same.
@@ -7,18 +7,71 @@ their number; groups of jobs are shared out as jobs are, so that a store's order
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import chain
 
-from dsnet import _C
-from dsnet.archive.processes import DeviceFailure, describe, failed_rows, worker_number
+from dsnet.archive.jobs import DeviceFailure, Job, describe, failed_rows
+from dsnet.archive.processes import ProcessExecutor, worker_number
+from dsnet.data.crop import Crop
 from dsnet.data.store.record import LabelRecord
-from dsnet.labeling import label_batch
+from dsnet.labeling import SoftLabel, label_batch, label_mask_batch, label_raters_batch
+from dsnet.labeling.gpu import engine, masks
 
-# Rows labelled together: enough for a GPU, few enough that a stop is answered at once.
+# Crops labelled together: enough for a GPU, few enough that a stop is answered at once.
 GROUP_ROWS = 1024
+
+
+class GpuExecutor:
+    """Runs jobs that have `read()` with a GPU.
+
+    Parameters
+    ----------
+    device : str
+        "cuda", of which each process takes its share ("auto" is the same where there is one), or
+        "cuda:N".
+    workers : int
+        Processes.
+    rows : int, optional
+        Labelled together, about; larger ones are fewer, by their jobs' `weight`.
+
+    Raises
+    ------
+    ValueError
+        For another device or number of workers.
+    RuntimeError
+        When there is no such device.
+    """
+
+    def __init__(self, device: str = "cuda", workers: int = 1, rows: int | None = None) -> None:
+        self._processes = ProcessExecutor(workers)
+        if engine.device_index(device) is None:
+            raise ValueError(f"device must be 'cuda' or 'cuda:N' for a GPU, got {device!r}")
+        self.device, self.workers = "cuda" if device == "auto" else device, workers
+        self.rows = GROUP_ROWS if rows is None else rows
+
+    def run(self, jobs: Iterable[Job], stop: object) -> Generator[list[LabelRecord], None, None]:
+        """Yield the records of each group of jobs, in order; raise DeviceFailure for a GPU's.
+
+        TypeError for a job that has no `read()`.
+        """
+        return self._processes.run(self._groups(jobs), stop)
+
+    def _groups(self, jobs: Iterable[Job]) -> Iterator[DeviceJob]:
+        """The jobs in groups; one process reads a group ahead."""
+        threads = max((os.cpu_count() or 1) // self.workers, 1)
+        groups = (DeviceJob(group, self.device, threads) for group in _gathered(jobs, self.rows))
+        if self.workers > 1:
+            yield from groups
+            return
+        current = next(groups, None)
+        while current is not None:
+            following = next(groups, None)
+            if following is not None:
+                following.read_ahead()
+            yield current
+            current = following
 
 
 @dataclass
@@ -66,12 +119,7 @@ class DeviceJob:
         self._reading = None
         crops = [crop for crop in found if not isinstance(crop, LabelRecord)]
         try:
-            labels = label_batch(
-                [crop.image for crop in crops],
-                [crop.mark for crop in crops],
-                threads=self.threads,
-                device=worker_device(self.device),
-            )
+            labels = _label_crops(crops, self.threads, worker_device(self.device))
         except (RuntimeError, MemoryError) as error:
             raise DeviceFailure(str(error)) from error
         labelled = iter(zip(crops, labels, strict=True))
@@ -84,37 +132,39 @@ class DeviceJob:
             return list(chain.from_iterable(pool.map(_read_job, self.jobs)))
 
 
-def in_groups(
-    jobs: Iterable, device: str, workers: int, rows: int | None = None
-) -> Iterator[DeviceJob]:
-    """Yield the jobs in groups of about `rows` rows; one process reads a group ahead."""
-    rows = GROUP_ROWS if rows is None else rows
-    threads = max((os.cpu_count() or 1) // workers, 1)
-    groups = (DeviceJob(group, device, threads) for group in _groups(jobs, rows))
-    if workers > 1:
-        yield from groups
-        return
-    current = next(groups, None)
-    while current is not None:
-        following = next(groups, None)
-        if following is not None:
-            following.read_ahead()
-        yield current
-        current = following
+def stages(device: str) -> Iterator[tuple[str, float]]:
+    """Yield the stages of what was labelled on a GPU and their seconds, of this process alone.
+
+    Parameters
+    ----------
+    device : str
+        "cuda" or "cuda:N".
+
+    Yields
+    ------
+    stage, seconds : str, float
+        As `Pipeline.stages` of `dsnet.labeling.gpu` tells them.
+    """
+    yield from engine.stages(device)
+    index = engine.device_index(device)
+    if index is not None:
+        yield from masks.stages(index)
 
 
 def worker_device(device: str) -> str:
     """Return the device of this process: "cuda" is its own share of those that are there."""
     if device != "cuda":
         return device
-    return f"cuda:{worker_number() % _C.cuda_device_count()}"
+    return f"cuda:{worker_number() % engine.device_count()}"
 
 
-def _groups(jobs: Iterable, rows: int) -> Iterator[tuple]:
+def _gathered(jobs: Iterable[Job], rows: int) -> Iterator[tuple]:
     group, count = [], 0
     for job in jobs:
+        if not callable(getattr(job, "read", None)):
+            raise TypeError(f"jobs must have read() for a GPU, got {type(job).__name__}")
         group.append(job)
-        count += len(job.rows)
+        count += len(job.rows) * getattr(job, "weight", 1)
         if count >= rows:
             yield tuple(group)
             group, count = [], 0
@@ -127,6 +177,27 @@ def _read_job(job) -> list:
         return job.read()
     except Exception as error:
         return failed_rows(job, describe(error))
+
+
+def _label_crops(crops: Sequence[Crop], threads: int, device: str) -> list[SoftLabel | ValueError]:
+    """As `jobs.label_crop` would, those of one strategy together."""
+    one, many, marks = [], [], []
+    for row, crop in enumerate(crops):
+        (marks if crop.masks is None else one if len(crop.masks) == 1 else many).append(row)
+    labels: dict[int, SoftLabel | ValueError] = {}
+    options = {"threads": threads, "device": device}
+    for rows, drawn, label in (
+        (marks, lambda crop: crop.mark, label_batch),
+        (one, lambda crop: crop.masks[0], label_mask_batch),
+        (many, lambda crop: crop.masks, label_raters_batch),
+    ):
+        if not rows:
+            continue
+        taken = [crops[row] for row in rows]
+        spacing = {} if rows is marks else {"spacing": [crop.spacing for crop in taken]}
+        made = label([c.image for c in taken], [drawn(c) for c in taken], **spacing, **options)
+        labels.update(zip(rows, made, strict=True))
+    return [labels[row] for row in range(len(crops))]
 
 
 def _record(crop, label) -> LabelRecord:

@@ -1,20 +1,83 @@
-"""The jobs of `python -m dsnet.label`: what is read and labelled together, in one process."""
+"""Jobs: what is read and labelled together, in one process."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 import numpy as np
 
-from dsnet.archive.processes import describe
-from dsnet.data.phantom import make_phantom
+from dsnet.data.phantom import KINDS, make_phantom
 from dsnet.data.store.record import LabelRecord
 from dsnet.labeling import SoftLabel, label_mask, label_raters, label_recist
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from dsnet.data.crop import Crop
+    from dsnet.data.datasets.deeplesion import DeepLesionAnnotation
     from dsnet.data.datasets.pictures import OutlinedPicture
+
+
+class DeviceFailure(RuntimeError):
+    """The GPU failed, not a row: the run ends, and the store goes on with --resume."""
+
+
+class Job(Protocol):
+    """Rows that are labelled together; picklable, so that another process can run it.
+
+    A job may also have `split()`, its parts as smaller jobs: where it kills its process, it is
+    searched for the part that does.
+    """
+
+    @property
+    def rows(self) -> Sequence[tuple[str, str]]:
+        """(key, source) of each row; a key is unique in its store."""
+        ...
+
+    def run(self) -> list[LabelRecord]:
+        """Return a record for each row, in order; what it raises fails all of its rows."""
+        ...
+
+
+class ReadableJob(Job, Protocol):
+    """A job whose labelling a GPU can take over.
+
+    It may have `weight`, how many crops of 64x64 a row is about (1 where it has none): so many
+    fewer rows are in memory at a time.
+    """
+
+    def read(self) -> list[Crop | LabelRecord]:
+        """Return a crop for each row, in order, or the record of a row that failed already."""
+        ...
+
+
+def run_job(job: Job) -> list[LabelRecord]:
+    """A job's records; when it raises, one failed record for each of its rows.
+
+    Raises
+    ------
+    DeviceFailure
+        What befell the GPU is no row's fault.
+    """
+    try:
+        return job.run()
+    except DeviceFailure:
+        raise
+    except Exception as error:
+        return failed_rows(job, describe(error))
+
+
+def describe(error: BaseException) -> str:
+    """An error in words; its type leads where it is not one that the library explains."""
+    text = str(error) or type(error).__name__
+    return text if isinstance(error, ValueError) else f"{type(error).__name__}: {text}"
+
+
+def failed_rows(job: Job, reason: str) -> list[LabelRecord]:
+    """A failed record for each of a job's rows."""
+    return [LabelRecord.from_error(key, source, reason) for key, source in job.rows]
 
 
 @dataclass(frozen=True)
@@ -64,14 +127,19 @@ class PictureJob:
     """A picture and the masks drawn over it."""
 
     picture: OutlinedPicture
+    weight: ClassVar[int] = 4
 
     @property
     def rows(self) -> list[tuple[str, str]]:
         """(key, source)."""
         return [(self.picture.key, self.picture.source)]
 
+    def read(self) -> list[Crop | LabelRecord]:
+        """Read it; a picture that cannot be read raises."""
+        return [self.picture.read()]
+
     def run(self) -> list[LabelRecord]:
-        """Read and label it; a picture that cannot be read raises."""
+        """Read and label it."""
         return [label_crop(self.picture.read())]
 
 
@@ -109,6 +177,60 @@ class SliceJob:
         return [part if isinstance(part, LabelRecord) else label_crop(part) for part in self.read()]
 
 
+def phantom_jobs(count: int, size: int = 64, seed: int = 0) -> Callable[[set[str]], Iterator]:
+    """`count` synthetic nodules of every kind in turn, for `label_archive`.
+
+    Parameters
+    ----------
+    count : int
+    size : int
+        Pixels a side.
+    seed : int
+        Of the first of each kind.
+    """
+
+    def jobs(done: set[str]) -> Iterator[PhantomJob]:
+        for i in range(count):
+            job = PhantomJob(KINDS[i % len(KINDS)], size, seed + i // len(KINDS))
+            if job.rows[0][0] not in done:
+                yield job
+
+    return jobs
+
+
+def picture_jobs(pictures: Sequence[OutlinedPicture]) -> Callable[[set[str]], Iterator]:
+    """A job for each picture, for `label_archive`."""
+
+    def jobs(done: set[str]) -> Iterator[PictureJob]:
+        return (PictureJob(picture) for picture in pictures if picture.key not in done)
+
+    return jobs
+
+
+def slice_jobs(
+    annotations: Sequence[DeepLesionAnnotation], images_dir: str | Path, **options
+) -> Callable[[set[str]], Iterator]:
+    """A job for each slice that has annotations, for `label_archive`.
+
+    Parameters
+    ----------
+    annotations : sequence of DeepLesionAnnotation
+    images_dir : path
+        Folder with SERIES/KEY.png.
+    **options
+        How the crops are cut: `size`, `window`, `isotropic_mm`, as `read_crops` takes them.
+    """
+    from dsnet.data.datasets.deeplesion import group_by_file
+
+    def jobs(done: set[str]) -> Iterator[SliceJob]:
+        for group in group_by_file(annotations):
+            rows = tuple(a for a in group if a.key not in done)
+            if rows:
+                yield SliceJob(rows, str(images_dir), options)
+
+    return jobs
+
+
 def label_crop(crop: Crop) -> LabelRecord:
     """Label a crop from its raters' masks, its mask or its mark; a failure is a record, too."""
     try:
@@ -118,8 +240,10 @@ def label_crop(crop: Crop) -> LabelRecord:
 
 
 def _label(crop: Crop) -> SoftLabel:
-    if crop.masks is None:
-        return label_recist(crop.image, crop.mark)
-    if len(crop.masks) == 1:
-        return label_mask(crop.image, crop.masks[0], spacing=crop.spacing)
-    return label_raters(crop.image, crop.masks, spacing=crop.spacing)
+    if crop.masks is not None:
+        if len(crop.masks) == 1:
+            return label_mask(crop.image, crop.masks[0], spacing=crop.spacing)
+        return label_raters(crop.image, crop.masks, spacing=crop.spacing)
+    if crop.mark is None:
+        raise ValueError("crop must have a mark or masks, got neither")
+    return label_recist(crop.image, crop.mark)

@@ -1,9 +1,4 @@
-"""Running labelling jobs: in order, over processes, interruptible, a bad row costing itself only.
-
-A job is a picklable object with `rows`, its (key, source) pairs, and `run()`, which gives one
-`LabelRecord` for each. `run_jobs` yields the records in the order of the jobs, so that a store
-has the same content for any number of workers.
-"""
+"""Jobs on processes: in order, interruptible; a job that kills its process costs its own rows."""
 
 from __future__ import annotations
 
@@ -13,11 +8,12 @@ import os
 import signal
 import threading
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeout
 from concurrent.futures.process import BrokenProcessPool
 
+from dsnet.archive.jobs import Job, failed_rows, run_job
 from dsnet.data.phantom import make_phantom
 from dsnet.data.store.record import LabelRecord
 from dsnet.labeling import label_recist
@@ -28,117 +24,67 @@ AHEAD = 4
 POLL_SECONDS = 0.2
 
 
-class DeviceFailure(RuntimeError):
-    """The GPU failed, not a row: the run ends, and the store goes on with --resume."""
-
-
-class Stop:
-    """Ctrl-C and SIGTERM as a flag, while used as a context manager.
-
-    The first signal lets the run finish its row and flush; a second one interrupts at once.
-
-    Attributes
-    ----------
-    signal : int
-        The signal that came, 0 before.
-    """
-
-    def __init__(self) -> None:
-        self.signal = 0
-        self._before: dict[int, object] = {}
-
-    def __enter__(self) -> Stop:
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self._before[number] = signal.signal(number, self._take)
-        return self
-
-    def __exit__(self, *exception) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-
-    def __bool__(self) -> bool:
-        return self.signal != 0
-
-    def _take(self, number, frame) -> None:
-        if self.signal:
-            raise KeyboardInterrupt
-        self.signal = number
-
-
-def run_jobs(jobs: Iterable, workers: int, stop: Stop) -> Iterator[list[LabelRecord]]:
-    """Yield each job's records, in the order of the jobs, until all are done or `stop` is set.
+class ProcessExecutor:
+    """Runs jobs on the CPU.
 
     Parameters
     ----------
-    jobs : iterable of jobs
     workers : int
         1 runs them in this process. More: as many processes; where one dies, its jobs are
         run again one by one, and only those that kill a worker again are recorded as failed.
-    stop : Stop
     """
-    if workers == 1:
-        _warm_up()
-        for job in jobs:
-            if stop:
-                return
-            yield run_job(job)
-        return
-    pending: deque[tuple[object, Future]] = deque()
-    source = iter(jobs)
-    pool = _Pool(workers)
-    try:
-        while not stop:
-            while len(pending) < AHEAD * workers and (job := next(source, None)) is not None:
-                pending.append((job, pool.submit(job)))
-            if not pending:
-                return
-            job, future = pending[0]
-            try:
-                records = future.result(timeout=POLL_SECONDS)
-            except FutureTimeout:
-                continue
-            except BrokenProcessPool:
-                # Any of the jobs in flight may be the culprit: each gets a pool of its own.
-                pool.close()
-                for job, future in pending:
-                    if stop:
-                        return
-                    yield _finished(future) or _run_alone(job, stop)
-                pending.clear()
-                pool = _Pool(workers)
-                continue
-            pending.popleft()
-            yield records
-    finally:
-        pool.close()
 
+    def __init__(self, workers: int = 1) -> None:
+        if not isinstance(workers, int) or workers < 1:
+            raise ValueError(f"workers must be an integer >= 1, got {workers!r}")
+        self.workers = workers
 
-def run_job(job) -> list[LabelRecord]:
-    """A job's records; when it raises, one failed record for each of its rows.
+    def run(self, jobs: Iterable[Job], stop: object) -> Generator[list[LabelRecord], None, None]:
+        """Yield each job's records, in the order of the jobs, until all are done or `stop` is true.
 
-    Raises
-    ------
-    DeviceFailure
-        What befell the GPU is no row's fault.
-    """
-    try:
-        return job.run()
-    except DeviceFailure:
-        raise
-    except Exception as error:
-        return failed_rows(job, describe(error))
-
-
-def describe(error: BaseException) -> str:
-    """An error in words; its type leads where it is not one that the library explains."""
-    text = str(error) or type(error).__name__
-    return text if isinstance(error, ValueError) else f"{type(error).__name__}: {text}"
-
-
-def failed_rows(job, reason: str) -> list[LabelRecord]:
-    """A failed record for each of a job's rows."""
-    return [LabelRecord.from_error(key, source, reason) for key, source in job.rows]
+        Parameters
+        ----------
+        jobs : iterable of Job
+        stop : object
+            Asked for its truth again and again.
+        """
+        if self.workers == 1:
+            _warm_up()
+            for job in jobs:
+                if stop:
+                    return
+                yield run_job(job)
+            return
+        pending: deque[tuple[Job, Future]] = deque()
+        source = iter(jobs)
+        pool = _Pool(self.workers)
+        try:
+            while not stop:
+                while (
+                    len(pending) < AHEAD * self.workers and (job := next(source, None)) is not None
+                ):
+                    pending.append((job, pool.submit(job)))
+                if not pending:
+                    return
+                job, future = pending[0]
+                try:
+                    records = future.result(timeout=POLL_SECONDS)
+                except FutureTimeout:
+                    continue
+                except BrokenProcessPool:
+                    # Any of the jobs in flight may be the culprit: each gets a pool of its own.
+                    pool.close()
+                    for job, future in pending:
+                        if stop:
+                            return
+                        yield _finished(future) or _run_alone(job, stop)
+                    pending.clear()
+                    pool = _Pool(self.workers)
+                    continue
+                pending.popleft()
+                yield records
+        finally:
+            pool.close()
 
 
 def _finished(future: Future) -> list[LabelRecord] | None:
@@ -146,7 +92,7 @@ def _finished(future: Future) -> list[LabelRecord] | None:
     return future.result() if done else None
 
 
-def _run_alone(job, stop: Stop) -> list[LabelRecord]:
+def _run_alone(job: Job, stop: object) -> list[LabelRecord]:
     pool = _Pool(1)
     future = pool.submit(job)
     try:
@@ -155,8 +101,8 @@ def _run_alone(job, stop: Stop) -> list[LabelRecord]:
                 return future.result(timeout=POLL_SECONDS)
     except BrokenProcessPool:
         # A group of jobs is searched by halves for the one that kills.
-        parts = job.split() if hasattr(job, "split") else ()
-        if parts:
+        split = getattr(job, "split", tuple)
+        if parts := split():
             return [record for part in parts for record in _run_alone(part, stop)]
         return failed_rows(job, "the worker process died on this file (killed, or out of memory)")
     finally:
@@ -174,7 +120,7 @@ class _Pool:
             initargs=(context.Value("i", 0),),
         )
 
-    def submit(self, job) -> Future:
+    def submit(self, job: Job) -> Future:
         # Workers start here and inherit the mask: Ctrl-C at a terminal goes to all of its
         # processes, and only the parent shall answer.
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])

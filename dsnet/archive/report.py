@@ -1,12 +1,13 @@
-"""What a label store holds, for people: the closing table and contact sheets."""
+"""What people are told of a run and of its store: progress, the closing table, contact sheets."""
 
 from __future__ import annotations
 
+import contextlib
 import re
-import sys
 from collections import Counter
 from pathlib import Path
 
+from dsnet.console import Progress, Rate, print_table
 from dsnet.data.store.reader import LabelStore
 from dsnet.data.store.record import STAGES, LabelRecord
 from dsnet.drawing import sheet
@@ -14,6 +15,49 @@ from dsnet.drawing import sheet
 # Below this, `quality["overall"]` has at least one score that a person should look at.
 LOW_QUALITY = 0.6
 LONGEST_SHEET = 24
+LINE_SECONDS = 10.0  # between the lines that tell progress where there is no terminal
+
+
+class TerminalProgress:
+    """Prints how far a run is: an `Observer` of `label_archive`, used as a context manager.
+
+    Parameters
+    ----------
+    total : int or None
+        Rows of the archive, those that are stored already included.
+
+    Attributes
+    ----------
+    rate : Rate
+        Of this run.
+    """
+
+    def __init__(self, total: int | None = None) -> None:
+        self._total = total
+        self._open = contextlib.ExitStack()
+        self.rate = Rate(total)
+
+    def __enter__(self) -> TerminalProgress:
+        return self
+
+    def __exit__(self, *exception) -> None:
+        self._open.close()
+
+    def begin(self, stored: int) -> None:
+        """Tell what is there, and begin to count."""
+        if stored:
+            print(f"{stored} rows are in the store already")
+        left = None if self._total is None else max(self._total - stored, 0)
+        self._progress = self._open.enter_context(Progress(left, LINE_SECONDS))
+        self.rate = self._progress.rate
+
+    def add(self, record: LabelRecord) -> None:
+        """Count a row."""
+        self._progress.add(record)
+
+    def say(self, text: str) -> None:
+        """A line beside the bar."""
+        self._progress.say(text)
 
 
 def summary_rows(store: LabelStore) -> list[tuple[str, str]]:
@@ -22,9 +66,9 @@ def summary_rows(store: LabelStore) -> list[tuple[str, str]]:
 
     columns = ["status", "quality_overall", *(f"seconds_{stage}" for stage in STAGES)]
     table = store.table(columns)
-    ok = table.filter(pc.equal(table["status"], "ok"))
+    ok = table.filter(pc.field("status") == "ok")
     total, labelled = len(table), len(ok)
-    low = pc.sum(pc.less(ok["quality_overall"], LOW_QUALITY)).as_py() or 0
+    low = int((ok["quality_overall"].to_numpy() < LOW_QUALITY).sum())
     rows = [
         ("rows", str(total)),
         ("labelled", _share(labelled, total)),
@@ -32,8 +76,8 @@ def summary_rows(store: LabelStore) -> list[tuple[str, str]]:
         (f"low quality (overall < {LOW_QUALITY:g})", _share(low, labelled)),
     ]
     if labelled:
-        rows.append(("mean quality", f"{pc.mean(ok['quality_overall']).as_py():.3f}"))
-        means = {stage: pc.mean(ok[f"seconds_{stage}"]).as_py() for stage in STAGES}
+        rows.append(("mean quality", f"{_mean(ok['quality_overall']) or 0:.3f}"))
+        means = {stage: _mean(ok[f"seconds_{stage}"]) for stage in STAGES}
         known = {stage: 1000 * seconds for stage, seconds in means.items() if seconds is not None}
         rows += [(f"{stage}, mean", f"{ms:.2f} ms a label") for stage, ms in known.items()]
         if known:
@@ -52,29 +96,12 @@ def failure_reasons(store: LabelStore) -> list[tuple[str, int]]:
 
 
 def print_summary(store: LabelStore) -> None:
-    """The closing table, as plain lines where standard output is no terminal."""
-    lines, reasons = summary_rows(store), failure_reasons(store)
-    if not sys.stdout.isatty():
-        for name, value in lines:
-            print(f"{name}: {value}")
-        for reason, count in reasons:
-            print(f"failed {count} x {reason}")
-        return
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(title=str(store.path), show_header=False)
-    table.add_column()
-    table.add_column(justify="right")
-    for line in lines:
-        table.add_row(*line)
-    console = Console()
-    console.print(table)
-    if reasons:
-        table = Table("rows", "why they failed")
-        for reason, count in reasons:
-            table.add_row(str(count), reason)
-        console.print(table)
+    """The closing tables, as plain lines where standard output is no terminal."""
+    print_table(summary_rows(store), title=str(store.path))
+    if reasons := failure_reasons(store):
+        print_table(
+            [(str(count), reason) for reason, count in reasons], ("rows", "why they failed")
+        )
 
 
 def write_sheets(store: LabelStore, out: Path, rows: int = 12) -> list[Path]:
@@ -125,6 +152,12 @@ def write_sheet(records: list[LabelRecord], path: Path, heading: str) -> Path:
         for record in records
     ]
     return sheet.render(rows, path, columns=min(3, len(rows)), heading=heading)
+
+
+def _mean(column) -> float | None:
+    """Of what is not null."""
+    values = column.drop_null().to_numpy()
+    return float(values.mean()) if len(values) else None
 
 
 def _share(count: int, total: int) -> str:

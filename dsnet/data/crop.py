@@ -116,7 +116,7 @@ def cut_crop(
             f"{image.shape[1]}x{image.shape[0]}"
         )
     scale = (1.0, 1.0)
-    if isotropic_mm is not None:
+    if isotropic_mm is not None and spacing is not None:
         scale = (spacing[1] / isotropic_mm, spacing[0] / isotropic_mm)
     scaled = mark.scaled(*scale)
     x_min, y_min, x_max, y_max = scaled.bounds()

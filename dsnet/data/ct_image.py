@@ -29,7 +29,7 @@ def read_ct_png(path: str | Path) -> np.ndarray:
     """
     pixels = _read_png(Path(path))
     if pixels.dtype != np.uint16:
-        raise ValueError(f"{path}: a 16-bit PNG (HU + 32768) is needed, got {pixels.dtype}")
+        raise ValueError(f"{path}: must be a 16-bit PNG (HU + 32768), got {pixels.dtype}")
     return (pixels.astype(np.int32) - HU_OFFSET).astype(np.float32)
 
 
@@ -48,6 +48,43 @@ def read_picture(path: str | Path) -> np.ndarray:
 def read_mask(path: str | Path) -> np.ndarray:
     """A grey PNG as bool [H, W]: non-zero is lesion. Raises ValueError as `read_picture`."""
     return _read_png(Path(path)) != 0
+
+
+def read_slice(
+    path: str | Path, pictures: bool = False
+) -> tuple[np.ndarray, tuple[float, float] | None]:
+    """A CT slice from a 16-bit PNG or a DICOM file, or a picture that was windowed already.
+
+    Parameters
+    ----------
+    path : path
+    pictures : bool
+        Whether a PNG is windowed; otherwise it holds HU + 32768.
+
+    Returns
+    -------
+    image : ndarray [H, W], float32
+        HU, or 0..1 of a picture.
+    spacing : (row, column) or None
+        Millimetres per pixel, where the file tells.
+
+    Raises
+    ------
+    ValueError
+        When the file cannot be used; the message names it.
+    """
+    from dsnet.data.dicom.slices import read_dicom_slice
+
+    path = Path(path)
+    if path.suffix.lower() in (".dcm", ".dicom"):
+        return read_dicom_slice(path)
+    if pictures:
+        return read_picture(path), None
+    try:
+        return read_ct_png(path), None
+    except ValueError as error:
+        hint = "; --pictures takes windowed ones" if "16-bit PNG" in str(error) else ""
+        raise ValueError(f"{error}{hint}") from error
 
 
 def apply_window(hu: np.ndarray, low: float, high: float) -> np.ndarray:
@@ -81,7 +118,7 @@ def _read_png(path: Path) -> np.ndarray:
     if pixels.ndim == 3:
         grey = pixels[..., 0]
         if not all(np.array_equal(grey, pixels[..., c]) for c in range(1, min(pixels.shape[2], 3))):
-            raise ValueError(f"{path}: a grey image is needed, got {pixels.shape[2]} channels")
+            raise ValueError(f"{path}: must be a grey image, got {pixels.shape[2]} channels")
         pixels = np.ascontiguousarray(grey)
     return pixels
 

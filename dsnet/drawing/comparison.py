@@ -2,42 +2,69 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Protocol
+
 import numpy as np
+
+from dsnet.drawing.tiles import Colour, Tile, fitted, paper, put, write
 
 # Pixels a side of a tile; heights of the lines of text. Colours are BGR.
 TILE, HEAD, LINE, GAP, MARGIN = 240, 30, 24, 6, 12
 TRUTH, FOUND, FRAME = (70, 215, 70), (60, 60, 245), (0, 205, 255)
 INK, FAINT = (30, 30, 30), (110, 110, 110)
-FONT = 0  # cv2.FONT_HERSHEY_SIMPLEX
-# Lines are drawn so much larger and averaged down; thickness in pixels of the large tile.
+# Grey beside what is no square.
+BESIDE = 245
+# Tiles are drawn so much larger and averaged down; thickness in pixels of the large tile.
 OVERSAMPLING, THICK = 3, 5
 # The enlarged part is so much larger than what is outlined, and this share of the crop at least.
 ROOM, LEAST = 1.7, 0.4
 
 
-def draw_comparison(rows, count: int) -> bytes:
-    """A PNG: for cases from the worst to the best, image, truth and every network's contour.
+class Scored(Protocol):
+    """What is drawn of a network's cases; `dsnet.evaluation.score.Scored` has it.
+
+    Attributes
+    ----------
+    name : str
+    keys : list of N str
+    image, truth, soft : ndarray [N, H, W]
+        Image and predicted soft mask float32 in 0..1, truth bool.
+    values : dict of str to ndarray [N]
+        ``dice`` is among them.
+    """
+
+    name: str
+    keys: list[str]
+    image: np.ndarray
+    truth: np.ndarray
+    soft: np.ndarray
+    values: dict[str, np.ndarray]
+
+
+def draw_comparison(rows: Sequence[Scored], count: int) -> np.ndarray:
+    """For cases from the worst to the best: image, truth and every network's contour.
 
     Parameters
     ----------
-    rows : list of `dsnet.evaluate.Scored`
+    rows : sequence of Scored
     count : int
         Cases, as `choose_cases` takes them.
 
     Returns
     -------
-    bytes
-        The first column is the whole crop, the others the part of it in the frame, enlarged.
-        Truth is green, prediction red, drawn where the soft mask crosses a half.
+    ndarray [h, w, 3], uint8
+        Blue, green, red. The first column is the whole crop, the others the part of it in the
+        frame, enlarged. Truth is green, prediction red, drawn where the soft mask crosses a half.
     """
     import cv2
 
     chosen, total = choose_cases(rows, count)
     columns = ["image", "truth", *(row.name for row in rows)]
     width = len(columns) * (TILE + GAP) - GAP
-    head = np.full((HEAD, width, 3), 255, np.uint8)
+    head = paper(HEAD, width)
     for i, name in enumerate(columns):
-        _text(head, name, i * (TILE + GAP), HEAD - 10, 0.55, INK)
+        _text(head, name, i * (TILE + GAP), HEAD - 10, 15, INK)
     lines = [head]
     for rank, key in chosen:
         found = [(row, row.keys.index(key)) for row in rows if key in row.keys]
@@ -50,31 +77,31 @@ def draw_comparison(rows, count: int) -> bytes:
         for row in rows:
             k = places.get(id(row))
             if k is None:
-                tiles.append(np.full((TILE, TILE, 3), 245, np.uint8))
+                tiles.append(paper(TILE, TILE, BESIDE))
                 under.append("not among its cases")
                 continue
             masks = (true_part, TRUTH), (row.soft[k][window], FOUND)
             tiles.append(_outlined(part, *masks))
             nothing = "" if (row.soft[k] >= 0.5).any() else ", nothing found"
             under.append(f"DICE {100 * row.values['dice'][k]:.1f} %{nothing}")
-        strip = np.full((TILE + LINE, width, 3), 255, np.uint8)
+        strip = paper(TILE + LINE, width)
         for i, (tile, words) in enumerate(zip(tiles, under, strict=True)):
             x = i * (TILE + GAP)
-            strip[:TILE, x : x + TILE] = tile
-            _text(strip, words, x, TILE + LINE - 8, 0.42, FAINT)
+            strip[:TILE, x : x + TILE] = BESIDE
+            put(strip, tile, x, 0, TILE, TILE)
+            _text(strip, words, x, TILE + LINE - 8, 11, FAINT)
         lines.append(strip)
-    foot = np.full((LINE + 4, width, 3), 255, np.uint8)
+    foot = paper(LINE + 4, width)
     x = 0
     for words, colour in (("truth", TRUTH), ("prediction", FOUND), ("part enlarged", FRAME)):
         cv2.line(foot, (x + 2, 14), (x + 24, 14), colour, 3, cv2.LINE_AA)
-        _text(foot, words, x + 30, 19, 0.42, INK)
+        _text(foot, words, x + 30, 19, 11, INK)
         x += 140
     sheet = np.concatenate([*lines, foot])
-    sheet = np.pad(sheet, ((MARGIN, MARGIN), (MARGIN, MARGIN), (0, 0)), constant_values=255)
-    return cv2.imencode(".png", sheet)[1].tobytes()
+    return np.pad(sheet, ((MARGIN, MARGIN), (MARGIN, MARGIN), (0, 0)), constant_values=255)
 
 
-def choose_cases(rows, count: int) -> tuple[list[tuple[int, str]], int]:
+def choose_cases(rows: Sequence[Scored], count: int) -> tuple[list[tuple[int, str]], int]:
     """Rank and key of `count` cases, and how many cases there are to choose from.
 
     They lie at equal steps of the rank of their mean DICE over the networks, from the lowest to
@@ -101,71 +128,30 @@ def _window(*masks: np.ndarray) -> tuple[slice, slice]:
     if side > min(height, width):
         return slice(0, height), slice(0, width)
     starts = np.clip((low + high - side) // 2, 0, (height - side, width - side))
-    return tuple(slice(int(start), int(start) + side) for start in starts)
-
-
-def _large(image: np.ndarray) -> np.ndarray:
-    """BGR, its longer side OVERSAMPLING tiles."""
-    import cv2
-
-    grow = OVERSAMPLING * TILE / max(image.shape)
-    size = tuple(max(1, round(side * grow)) for side in image.shape[::-1])
-    grey = (np.nan_to_num(image).clip(0, 1) * 255).round().astype(np.uint8)
-    return np.repeat(cv2.resize(grey, size, interpolation=cv2.INTER_CUBIC)[..., None], 3, 2)
-
-
-def _tile(large: np.ndarray) -> np.ndarray:
-    """A tile, with grey beside what is no square."""
-    import cv2
-
-    size = tuple(max(1, side // OVERSAMPLING) for side in large.shape[1::-1])
-    tile = np.full((TILE, TILE, 3), 245, np.uint8)
-    top, left = (TILE - size[1]) // 2, (TILE - size[0]) // 2
-    small = cv2.resize(large, size, interpolation=cv2.INTER_AREA)
-    tile[top : top + size[1], left : left + size[0]] = small
-    return tile
+    top, left = (int(start) for start in starts)
+    return slice(top, top + side), slice(left, left + side)
 
 
 def _framed(image: np.ndarray, window: tuple[slice, slice]) -> np.ndarray:
-    import cv2
-
-    canvas = _large(image)
-    if (window[0].stop - window[0].start, window[1].stop - window[1].start) != image.shape:
-        grow = OVERSAMPLING * TILE / max(image.shape)
-        corners = [(round(w * grow), round(h * grow)) for h, w in _corners(window)]
-        cv2.rectangle(canvas, *corners, FRAME, THICK - 2, cv2.LINE_AA)
-    return _tile(canvas)
-
-
-def _corners(window: tuple[slice, slice]) -> list[tuple[int, int]]:
+    tile = _large(image)
     rows, columns = window
-    return [(rows.start, columns.start), (rows.stop, columns.stop)]
+    if (rows.stop - rows.start, columns.stop - columns.start) != image.shape:
+        box = (columns.start, rows.start, columns.stop - 1, rows.stop - 1)
+        tile.frame(box, FRAME, THICK - 2)
+    return tile.picture()
 
 
-def _outlined(image: np.ndarray, *masks) -> np.ndarray:
-    import cv2
-
-    canvas = _large(image)
-    height, width = canvas.shape[:2]
+def _outlined(image: np.ndarray, *masks: tuple[np.ndarray, Colour]) -> np.ndarray:
+    tile = _large(image)
     for mask, colour in masks:
-        level = cv2.resize(np.nan_to_num(mask.astype(np.float32)), (width, height))
-        # A border of background, so that a line closes at the crop's edge.
-        inside = np.pad((level >= 0.5).astype(np.uint8), 1)
-        found, _ = cv2.findContours(inside, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
-        for line in found:
-            cv2.polylines(canvas, [line - 1], True, colour, THICK, cv2.LINE_AA)
-    return _tile(canvas)
+        tile.outline(mask, colour, THICK)
+    return tile.picture()
 
 
-def _text(canvas, words: str, x: int, y: int, scale: float, colour, room: int = TILE) -> None:
-    import cv2
+def _large(image: np.ndarray) -> Tile:
+    return Tile(image, fitted(image.shape, TILE), smooth=True, oversampling=OVERSAMPLING)
 
-    def width(line: str) -> int:
-        return cv2.getTextSize(line, FONT, scale, 1)[0][0]
 
-    line = words = words.encode("ascii", "replace").decode()
+def _text(sheet: np.ndarray, words: str, x: int, y: int, size: int, colour: Colour) -> None:
     # The end of a key tells cases apart.
-    while width(line) > room - 4 and len(words) > 1:
-        words = words[1:]
-        line = "..." + words
-    cv2.putText(canvas, line, (x + 2, y), FONT, scale, colour, 1, cv2.LINE_AA)
+    write(sheet, words, (x + 2, y), size, colour, TILE - 4, keep_end=True)

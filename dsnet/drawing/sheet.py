@@ -9,16 +9,17 @@ from pathlib import Path
 
 import numpy as np
 
+from dsnet.drawing.tiles import Tile, paper, put, write
+from dsnet.files import write_png
+
 PANELS = ("mark", "trimap", "soft mask", "contour")
 HEADINGS = {"mark": "image, mark", "contour": "binary contour"}
 # Colours are BGR.
-PAPER, INK, FAINT = (255, 255, 255), (40, 40, 40), (120, 120, 120)
+INK, FAINT = (40, 40, 40), (120, 120, 120)
 LONG_AXIS, SHORT_AXIS, CONTOUR = (48, 48, 235), (255, 130, 40), (60, 220, 60)
 GAP, GROUP_GAP, MARGIN, TITLE_HEIGHT, HEADER_HEIGHT = 4, 28, 24, 24, 26
-# Panels are drawn this much larger and averaged down, so that thin lines come out smooth.
-OVERSAMPLING = 3
-# OpenCV takes points in integers with this many fractional bits.
-SHIFT = 6
+# Panels are drawn so much larger and averaged down; thickness in pixels of the large panel.
+OVERSAMPLING, THICK = 3, 4
 LARGEST_PIXELS = 2**27
 
 
@@ -87,29 +88,26 @@ def render(
     height = top + lines * group_height + MARGIN
     if width * height > LARGEST_PIXELS:
         raise ValueError(f"rows must make a smaller sheet than {width} x {height} pixels")
-    sheet = np.full((height, width, 3), PAPER, dtype=np.uint8)
+    sheet = paper(height, width)
     if heading:
-        _text(sheet, heading, (MARGIN, MARGIN + 16), 20, INK, width - 2 * MARGIN, bold=True)
+        write(sheet, heading, (MARGIN, MARGIN + 16), 20, INK, width - 2 * MARGIN, bold=True)
     for column in range(columns):
         for index, panel in enumerate(panels):
             x = MARGIN + column * (group_width + GROUP_GAP) + index * (cell_width + GAP)
             text = HEADINGS.get(panel, panel)
-            _text(sheet, text, (x, top - 10), 14, FAINT, cell_width)
+            write(sheet, text, (x, top - 10), 14, FAINT, cell_width)
     for number, (row, factor) in enumerate(zip(rows, factors, strict=True)):
         line, column = divmod(number, columns)
         x = MARGIN + column * (group_width + GROUP_GAP)
         y = top + line * group_height
-        _text(sheet, row[0], (x, y + TITLE_HEIGHT - 8), 14, INK, group_width)
+        write(sheet, row[0], (x, y + TITLE_HEIGHT - 8), 14, INK, group_width)
         for panel in panels:
             picture = _panel(panel, row, factor)
             if picture is not None:
-                h, w = picture.shape[:2]
-                # A smaller crop stands in the middle of its cell.
-                y0 = y + TITLE_HEIGHT + (cell_height - h) // 2
-                x0 = x + (cell_width - w) // 2
-                sheet[y0 : y0 + h, x0 : x0 + w] = picture
+                put(sheet, picture, x, y + TITLE_HEIGHT, cell_width, cell_height)
             x += cell_width + GAP
-    return _write(sheet, Path(path))
+    write_png(path, sheet)
+    return Path(path)
 
 
 def _checked(row: tuple) -> tuple:
@@ -135,94 +133,16 @@ def _checked(row: tuple) -> tuple:
 
 def _panel(panel: str, row: tuple, factor: int) -> np.ndarray | None:
     _, image, mark, trimap, alpha, binary = row
+    size = (image.shape[1] * factor, image.shape[0] * factor)
     if panel == "trimap":
-        return None if trimap is None else _enlarge(trimap / 255, factor)
+        return None if trimap is None else Tile(trimap / 255, size).picture()
     if panel == "soft mask":
-        return None if alpha is None else _enlarge(alpha, factor)
-    large = factor * OVERSAMPLING
-    canvas = _enlarge(image, large)
-    thickness = max(2, round(1.4 * OVERSAMPLING))
+        return None if alpha is None else Tile(alpha, size).picture()
+    tile = Tile(image, size, oversampling=OVERSAMPLING)
     if panel == "mark" and mark is not None:
-        for axis, colour in ((mark[0], LONG_AXIS), (mark[1], SHORT_AXIS)):
-            _draw(canvas, axis, colour, thickness, large)
+        for axis, colour in zip(mark, (LONG_AXIS, SHORT_AXIS), strict=True):
+            tile.line(axis, colour, THICK)
     level = alpha if alpha is not None else binary
     if panel == "contour" and level is not None:
-        for line in _contours(level.astype(np.float32), 8):
-            _draw(canvas, line, CONTOUR, thickness, large, closed=True)
-    return _shrink(canvas)
-
-
-def _enlarge(image: np.ndarray, factor: int) -> np.ndarray:
-    grey = np.rint(np.clip(np.nan_to_num(image), 0, 1) * 255).astype(np.uint8)
-    grey = grey.repeat(factor, axis=0).repeat(factor, axis=1)
-    return np.repeat(grey[:, :, None], 3, axis=2)
-
-
-def _shrink(canvas: np.ndarray) -> np.ndarray:
-    import cv2
-
-    size = (canvas.shape[1] // OVERSAMPLING, canvas.shape[0] // OVERSAMPLING)
-    return cv2.resize(canvas, size, interpolation=cv2.INTER_AREA)
-
-
-def _contours(level: np.ndarray, factor: int) -> list[np.ndarray]:
-    """Closed lines around `level >= 0.5`, float64 [K, 2] `(x, y)` in pixels of `level`."""
-    import cv2
-
-    size = (level.shape[1] * factor, level.shape[0] * factor)
-    fine = cv2.resize(level, size, interpolation=cv2.INTER_LINEAR) >= 0.5
-    # A background border, else a lesion on the crop's border would have no line there.
-    fine = np.pad(fine.astype(np.uint8), 1)
-    found, _ = cv2.findContours(fine, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
-    return [(line[:, 0].astype(np.float64) - 1 + 0.5) / factor - 0.5 for line in found]
-
-
-def _draw(canvas, points, colour, thickness, factor, closed=False) -> None:
-    import cv2
-
-    if not np.isfinite(points).all():
-        return
-    # Pixel centres are at integers: (x + 0.5) * factor - 0.5 keeps pixel edges on edges.
-    place = np.clip((points + 0.5) * factor - 0.5, -1e5, 1e5)
-    place = np.rint(place * 2**SHIFT).astype(np.int32)[:, None]
-    cv2.polylines(canvas, [place], closed, colour, thickness, cv2.LINE_AA, SHIFT)
-
-
-def _text(sheet, text, origin, size, colour, room, bold=False) -> None:
-    """Write text that ends with an ellipsis where it is longer than `room` pixels."""
-    import cv2
-
-    # OpenCV 5 brings a TrueType font, older versions have stroked letters only.
-    font = cv2.FontFace("sans") if hasattr(cv2, "FontFace") else None
-    weight = 700 if bold else 400
-    scale = size / 30
-
-    def width(line: str) -> int:
-        if font is not None:
-            return cv2.getTextSize((0, 0), line, (0, 0), font, size, weight)[2]
-        return cv2.getTextSize(line, cv2.FONT_HERSHEY_SIMPLEX, scale, 1)[0][0]
-
-    line = text
-    while line and width(line if line == text else line + "...") > room:
-        line = line[:-1]
-    line = line if line == text else line + "..."
-    if font is not None:
-        cv2.putText(sheet, line, origin, colour, font, size, weight)
-    else:
-        cv2.putText(sheet, line, origin, cv2.FONT_HERSHEY_SIMPLEX, scale, colour, 1, cv2.LINE_AA)
-
-
-def _write(sheet: np.ndarray, path: Path) -> Path:
-    import cv2
-
-    encoded, data = cv2.imencode(".png", sheet)
-    if not encoded:
-        raise OSError(f"could not encode {path}")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp-{os.getpid()}")
-    try:
-        temporary.write_bytes(data.tobytes())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    return path
+        tile.outline(level, CONTOUR, THICK, fineness=8)
+    return tile.picture()

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import io
-import sys
 from pathlib import Path
 
 import numpy as np
 
+from dsnet.console import print_table
 from dsnet.drawing.comparison import draw_comparison
-from dsnet.training.checkpoint import write_atomically
+from dsnet.evaluation.score import Scored
+from dsnet.files import write_png, write_text
 
 # Heading, factor, digits; the paper's three in per cent.
 COLUMNS = {
@@ -26,31 +26,30 @@ COLUMNS = {
 STATISTICS = ("mean", "std", "median", "count")
 
 
-def write(rows: list, out: Path, cases: int = 6) -> None:
+def write(rows: list[Scored], out: Path, cases: int = 6) -> None:
     """table.md, table.csv, cases.csv and figure.png of `Scored` rows in the folder `out`."""
     heads, lines = _table(rows)
     text = "| " + " | ".join(heads) + " |\n" + "|---" * len(heads) + "|\n"
     text += "".join("| " + " | ".join(line) + " |\n" for line in lines)
     text += "".join(f"\n{row.name}: {note}.\n" for row in rows for note in row.notes)
-    _write_text(out / "table.md", text)
+    write_text(out / "table.md", text)
     names = list(rows[0].values)
-    figures = [["network", "cases", *(f"{n}_{s}" for n in names for s in STATISTICS)]]
+    figures: list[list] = [["network", "cases", *(f"{n}_{s}" for n in names for s in STATISTICS)]]
     for row in rows:
         each = [x for v in row.values.values() for x in _statistics(v)]
         figures.append([row.name, len(row.keys), *(f"{x:.6g}" for x in each)])
     _write_csv(out / "table.csv", figures)
-    table = [["network", "key", "patient", "truth_px", "predicted_px", *names]]
+    table: list[list] = [["network", "key", "patient", "truth_px", "predicted_px", *names]]
     for row in rows:
         for i, key in enumerate(row.keys):
             pixels = int(row.truth[i].sum()), int((row.soft[i] >= 0.5).sum())
             values = [f"{v[i]:.6g}" for v in row.values.values()]
             table.append([row.name, key, row.patients[i], *pixels, *values])
     _write_csv(out / "cases.csv", table)
-    picture = draw_comparison(rows, cases)
-    write_atomically(out / "figure.png", lambda temporary: temporary.write_bytes(picture))
+    write_png(out / "figure.png", draw_comparison(rows, cases))
 
 
-def _table(rows: list) -> tuple[list[str], list[list[str]]]:
+def _table(rows: list[Scored]) -> tuple[list[str], list[list[str]]]:
     names = list(rows[0].values)
     heads = ["network", "cases", *(COLUMNS[name][0] for name in names), "median DICE %"]
     heads = [f"{h} ({rows[0].tolerance:g} px)" if h.startswith("surface") else h for h in heads]
@@ -74,53 +73,19 @@ def _statistics(values: np.ndarray) -> tuple[float, float, float, int]:
     return values.mean(), values.std(), np.median(values), values.size
 
 
-@contextlib.contextmanager
-def progress():
-    """A bar on a terminal: yields a callable of name, cases done and all cases."""
-    if not sys.stderr.isatty():
-        yield None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
-
-    columns = "{task.description}", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    tasks = {}
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-
-        def on_progress(name: str, done: int, total: int) -> None:
-            if done >= total and name in tasks:
-                bar.remove_task(tasks.pop(name))
-                return
-            if name not in tasks:
-                tasks[name] = bar.add_task(name, total=total)
-            bar.update(tasks[name], completed=done)
-
-        yield on_progress
-
-
-def show(rows: list) -> None:
+def show(rows: list[Scored]) -> None:
     """Print the table, a network a column, and the notes."""
-    from rich.console import Console
-    from rich.table import Table
-
     heads, lines = _table(rows)
     # A network a column: eight columns of figures would not fit a terminal.
-    table = Table("", *(line[0] for line in lines))
-    for at, head in enumerate(heads[1:], start=1):
-        table.add_row(head, *(line[at] for line in lines))
-    console = Console()
-    console.print(table)
-    console.print("mean ± standard deviation over cases")
+    figures = [[head, *(line[at] for line in lines)] for at, head in enumerate(heads)]
+    print_table(figures[1:], ["", *figures[0][1:]])
+    print("mean ± standard deviation over cases")
     for row in rows:
         for note in row.notes:
-            console.print(f"{row.name}: {note}", markup=False, highlight=False)
+            print(f"{row.name}: {note}")
 
 
 def _write_csv(path: Path, table: list[list]) -> None:
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(table)
-    _write_text(path, text.getvalue())
-
-
-def _write_text(path: Path, text: str) -> None:
-    write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+    write_text(path, text.getvalue())

@@ -57,11 +57,13 @@ def find_run(path: Path, model: str = "best", split: str | None = None) -> Run:
         For a path that is neither, or a damaged file in the folder.
     """
     if not path.exists():
-        raise ValueError(f"run {path} is not there; a folder of dsnet.train or a model file is")
+        raise ValueError(
+            f"run must be a folder of dsnet.train or a model file, {path} is not there"
+        )
     folder = path if path.is_dir() else path.parent
     lacking = [n for n in ("settings.json", "split.json") if not (folder / n).is_file()]
     if path.is_dir() and lacking:
-        raise ValueError(f"run {path} has no {lacking[0]}: it is no folder of dsnet.train")
+        raise ValueError(f"run must be a folder of dsnet.train, {path} has no {lacking[0]}")
     if lacking:
         file = Path(split) if split else None
         found = _split(file) if file else None
@@ -168,10 +170,10 @@ def _split(path: Path) -> dict[str, list[str]]:
     try:
         content = json.loads(path.read_text())
     except ValueError as error:
-        raise ValueError(f"{path} is no split of dsnet.train: {error}") from error
+        raise ValueError(f"split must be one of dsnet.train, got {path}: {error}") from error
     parts = PARTS[:3]
     if not isinstance(content, dict) or not all(isinstance(content.get(p), list) for p in parts):
-        raise ValueError(f"{path} is no split of dsnet.train: lists {', '.join(parts)} are needed")
+        raise ValueError(f"split must have lists {', '.join(parts)}, {path} has not")
     return {part: content[part] for part in parts}
 
 

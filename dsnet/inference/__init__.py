@@ -7,8 +7,11 @@ Public
 ``crop_settings(path) -> CropSettings``: how the crops of a trained model were cut
 """
 
+from __future__ import annotations
+
 from dsnet.inference.crop_settings import CropSettings, crop_settings
-from dsnet.inference.segment import LesionMask, SliceSegmentation, as_mark, segment_slice
+from dsnet.inference.segment import LesionMask, SliceSegmentation, segment_slice
+from dsnet.labeling.recist import as_mark
 
 __all__ = [
     "CropSettings",

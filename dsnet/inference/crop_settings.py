@@ -77,7 +77,7 @@ def _first_side(store: Path) -> int | None:
         record = next(iter(open_store(store).records("ok")), None)
     except (ValueError, OSError):
         return None
-    return None if record is None else max(record.image.shape)
+    return None if record is None else max(record.labelled().image.shape)
 
 
 def _json_object(path: Path) -> dict:
@@ -86,5 +86,5 @@ def _json_object(path: Path) -> dict:
     except (OSError, ValueError) as error:
         raise ValueError(f"{path}: {error}") from error
     if not isinstance(content, dict):
-        raise ValueError(f"{path}: a JSON object is needed, got {type(content).__name__}")
+        raise ValueError(f"{path}: must be a JSON object, got {type(content).__name__}")
     return content

@@ -18,19 +18,9 @@ from torch import nn
 from dsnet.data.crop import Crop, cut_crop, paste_back
 from dsnet.data.ct_image import apply_window
 from dsnet.data.datasets.deeplesion import choose_window
-from dsnet.inference.crop_settings import CropSettings, crop_settings
-from dsnet.labeling.recist import RecistMark
+from dsnet.labeling.recist import RecistMark, as_mark
 from dsnet.models import SRResNet, to_input_grid, unwrap
-from dsnet.training.dataset import _resized
-
-__all__ = [
-    "CropSettings",
-    "LesionMask",
-    "SliceSegmentation",
-    "as_mark",
-    "crop_settings",
-    "segment_slice",
-]
+from dsnet.models.grid import resized
 
 THRESHOLD = 0.5
 
@@ -178,7 +168,9 @@ def segment_slice(
             shown = choose_window(image, mark, None) if window == "auto" else windows[i]
             if shown is not None:
                 crop.image = apply_window(crop.image, *shown)
-            wanted = 1.0 if isotropic_mm is None else spacing[1] / isotropic_mm
+            wanted = 1.0
+            if isotropic_mm is not None and spacing is not None:
+                wanted = spacing[1] / isotropic_mm
             crop.metadata["shrink"] = crop.scale[0] / wanted
             cut.append((i, mark, crop, shown))
         except ValueError as error:
@@ -197,40 +189,6 @@ def segment_slice(
     return _merged(lesions, image.shape, threshold)
 
 
-def as_mark(prompt) -> RecistMark:
-    """A mark of a `RecistMark`, its 8 coordinates, or a box (x0, y0, x1, y1).
-
-    A box becomes the mark of its middle lines. Its bounds are the box, so that it is cut where a
-    mark of these bounds is; only how far a large lesion is shrunk also depends on the long axis.
-
-    Raises
-    ------
-    ValueError
-        For another count of numbers, numbers that are not finite, or a box without an area.
-    TypeError
-        When they are not numbers.
-    """
-    if isinstance(prompt, RecistMark):
-        return prompt
-    if np.size(prompt) != 4:
-        if np.size(prompt) != 8:
-            raise ValueError(
-                f"a prompt must be a mark of 8 coordinates or a box of 4, got {np.size(prompt)}"
-            )
-        return RecistMark.from_coordinates(prompt)
-    try:
-        x0, y0, x1, y1 = (float(v) for v in np.ravel(prompt))
-    except (TypeError, ValueError) as error:
-        raise TypeError(f"a box must be 4 numbers, got {prompt!r}") from error
-    if not (x0 < x1 and y0 < y1):
-        raise ValueError(
-            f"a box must be x0, y0, x1, y1 with x0 < x1 and y0 < y1, got {x0:g}, {y0:g}, "
-            f"{x1:g}, {y1:g}"
-        )
-    x, y = (x0 + x1) / 2, (y0 + y1) / 2
-    return RecistMark.from_coordinates([x0, y, x1, y, x, y0, x, y1])
-
-
 def _as_slice(image, window) -> np.ndarray:
     image = np.asarray(image)
     if image.ndim != 2 or 0 in image.shape:
@@ -241,8 +199,8 @@ def _as_slice(image, window) -> np.ndarray:
         finite = image[np.isfinite(image)]
         if finite.size and not (finite.min() >= -1e-3 and finite.max() <= 1 + 1e-3):
             raise ValueError(
-                f"image has values in {finite.min():g}..{finite.max():g}; 0..1 is needed, or HU "
-                "and a window"
+                "image must lie in 0..1, or be HU with a window, got values in "
+                f"{finite.min():g}..{finite.max():g}"
             )
     return image
 
@@ -263,7 +221,7 @@ def _windows(window, count: int) -> list:
 @torch.no_grad()
 def _answers(model: nn.Module, crops: list[Crop], side: int) -> list[np.ndarray]:
     """The network's soft masks of these crops, on its own grid, float32."""
-    planes = torch.stack([_resized(crop.image, (side, side)) for crop in crops])[:, None]
+    planes = torch.stack([resized(crop.image, (side, side)) for crop in crops])[:, None]
     known = next(model.parameters(), planes)
     was_training = model.training
     model.eval()
@@ -274,8 +232,8 @@ def _answers(model: nn.Module, crops: list[Crop], side: int) -> list[np.ndarray]
     scale = soft.shape[-1] // side
     if soft.shape != (len(crops), 1, side * scale, side * scale) or scale < 1:
         raise ValueError(
-            f"model gives {list(soft.shape)} for {list(planes.shape)}; a soft mask on a grid a "
-            "whole number of times finer is needed"
+            "model must give a soft mask on a grid a whole number of times finer, got "
+            f"{list(soft.shape)} for {list(planes.shape)}"
         )
     return list(soft[:, 0].float().cpu().numpy())
 

@@ -9,12 +9,13 @@ where the mark ends, and breaks down on flat patches.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import IntEnum
 
 import numpy as np
-from scipy import ndimage
 
 from dsnet import _C
-from dsnet.labeling.edge_model import LEAST_CONTRAST, lesion_evidence, native_network
+from dsnet.labeling.arguments import require_touching
+from dsnet.labeling.edge_model import LEAST_CONTRAST, native_network
 from dsnet.labeling.recist import RecistMark
 
 # Cost of one pixel of border between lesion and background, in units of log-odds. Chosen on
@@ -22,11 +23,27 @@ from dsnet.labeling.recist import RecistMark
 BORDER_COST = 0.3
 # Log-odds are cut off here: certain, and yet a number.
 CERTAIN = 8.0
-# Inner share of the axes that is sure lesion; their ends lie on the border.
-SURE_SHARE = 0.6
-_UNITS = 4096.0
-# A cut this much smaller or larger than the axes' ellipse has gone astray.
-_AREA_RANGE = (0.1, 8.0)
+
+
+class CutFallback(IntEnum):
+    """Why a cut is the axes' ellipse: the compiled code's numbers, and how each is told."""
+
+    def __new__(cls, code: int, words: str) -> CutFallback:
+        member = int.__new__(cls, code)
+        member._value_ = code
+        member.words = words
+        return member
+
+    words: str
+
+    NONE = 0, ""
+    CONTRAST = 1, f"contrast {{value:.3f}} below {LEAST_CONTRAST}"
+    NO_SEEDS = 2, "the mark's middle lies outside the image"
+    AREA = 3, "the cut's area is {value:.2f} of the axes' ellipse"
+
+    def told(self, value: float) -> str:
+        """In words, with the contrast or share of the area that it goes by; empty for `NONE`."""
+        return self.words.format(value=value)
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,54 +91,13 @@ def cut_recist(image: np.ndarray, mark: RecistMark) -> RecistCut:
     TypeError
         When the image is not floating point or `mark` is no RecistMark.
     """
-    image = _checked(image, mark)
+    image = check_image_and_mark(image, mark)
     mask, log_odds, code, value = _C.cut_recist(image, mark.coordinates, native_network())
-    return RecistCut(mask, log_odds, fallback_words(code, value))
+    return RecistCut(mask, log_odds, CutFallback(code).told(value))
 
 
-def fallback_words(code: int, value: float) -> str:
-    """The native cut's reason to fall back, in words; empty for 0."""
-    return (
-        "",
-        f"contrast {value:.3f} below {LEAST_CONTRAST}",
-        "the mark's middle lies outside the image",
-        f"the cut's area is {value:.2f} of the axes' ellipse",
-    )[code]
-
-
-def cut_recist_reference(image: np.ndarray, mark: RecistMark) -> RecistCut:
-    """`cut_recist` in NumPy, in float64: what the native one is tested against."""
-    image = _checked(image, mark)
-    evidence = lesion_evidence(image, mark)
-    window = evidence.window
-    odds = np.where(evidence.reachable, np.clip(evidence.log_odds, -CERTAIN, CERTAIN), -CERTAIN)
-    log_odds = np.full(image.shape, -CERTAIN)
-    seeds = _inner_axes(mark).axes_mask(image.shape)[window]
-    log_odds[window] = odds
-    ellipse = mark.ellipse_mask(image.shape)
-    if not ellipse.any():
-        ellipse = mark.quadrilateral_mask(image.shape)
-
-    fallback = ""
-    mask = np.zeros(image.shape, dtype=bool)
-    if abs(evidence.contrast) < LEAST_CONTRAST:
-        fallback = fallback_words(1, abs(evidence.contrast))
-    elif not seeds.any():
-        fallback = fallback_words(2, 0.0)
-    else:
-        mask[window] = _kept_part(_minimum_cut(odds, seeds), seeds)
-        share = np.count_nonzero(mask) / max(np.count_nonzero(ellipse), 1)
-        if not _AREA_RANGE[0] <= share <= _AREA_RANGE[1]:
-            fallback = fallback_words(3, share)
-    if fallback:
-        # Certainty about nothing but the ellipse: its rim is where the border may lie.
-        inner, outer = (mark.ellipse_mask(image.shape, scale=scale) for scale in (0.75, 1.25))
-        log_odds = np.where(inner, CERTAIN, np.where(outer, 0.0, -CERTAIN))
-        return RecistCut(ellipse, log_odds.astype(np.float32), fallback)
-    return RecistCut(mask, log_odds.astype(np.float32), "")
-
-
-def _checked(image: np.ndarray, mark: RecistMark) -> np.ndarray:
+def check_image_and_mark(image: np.ndarray, mark: RecistMark) -> np.ndarray:
+    """Return the image as contiguous float32 [H, W]; raises as `cut_recist` does."""
     if not isinstance(mark, RecistMark):
         raise TypeError(f"mark must be a RecistMark, got {type(mark).__name__}")
     image = np.asarray(image)
@@ -132,36 +108,5 @@ def _checked(image: np.ndarray, mark: RecistMark) -> np.ndarray:
     image = np.ascontiguousarray(image, dtype=np.float32)
     if not np.isfinite(image).all():
         raise ValueError("image must be finite, got NaN or infinite values")
-    if "mark lies outside the image" in mark.problems(image.shape):
-        raise ValueError(
-            f"mark must touch the image of {image.shape[0]}x{image.shape[1]} pixels, "
-            f"got end points within {tuple(round(v, 2) for v in mark.bounds())} (x, y, x, y)"
-        )
+    require_touching(mark, image.shape)
     return image
-
-
-def _inner_axes(mark: RecistMark) -> RecistMark:
-    middle = mark.center
-    axes = [middle + SURE_SHARE * (axis - middle) for axis in (mark.long_axis, mark.short_axis)]
-    return RecistMark.from_coordinates(np.concatenate(axes).ravel())
-
-
-def _minimum_cut(odds: np.ndarray, seeds: np.ndarray) -> np.ndarray:
-    # Border length on the 8-connected grid: 1 to the side, 1 / sqrt(2) across.
-    side = np.full(odds.shape, round(BORDER_COST * _UNITS), dtype=np.int32)
-    across = np.full(odds.shape, round(BORDER_COST * _UNITS / np.sqrt(2)), dtype=np.int32)
-    lesion = np.rint(np.where(seeds, 1e4, np.maximum(odds, 0.0)) * _UNITS).astype(np.int32)
-    background = np.rint(np.where(seeds, 0.0, np.maximum(-odds, 0.0)) * _UNITS).astype(np.int32)
-    mask, _ = _C.grid_cut(lesion, background, side, side, across, across)
-    return mask
-
-
-def _kept_part(mask: np.ndarray, seeds: np.ndarray) -> np.ndarray:
-    parts, count = ndimage.label(mask)
-    if count == 0:
-        return mask
-    if count > 1:
-        votes = np.bincount(parts[seeds & mask], minlength=count + 1)
-        votes[0] = 0
-        mask = parts == np.argmax(votes)
-    return ndimage.binary_fill_holes(mask)

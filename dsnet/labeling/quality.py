@@ -8,10 +8,8 @@ score of zero puts the label at the bottom of the pile.
 from __future__ import annotations
 
 import numpy as np
-from scipy import ndimage
 
 from dsnet import _C
-from dsnet.labeling.constants import FOREGROUND, UNKNOWN
 from dsnet.labeling.recist import RecistMark
 
 QUALITY_SCORES = {
@@ -56,9 +54,6 @@ def recist_scores(
     }
 
 
-_RING = 3.0
-
-
 def score(
     image: np.ndarray,
     alpha: np.ndarray,
@@ -99,7 +94,7 @@ def score(
         trimap,
         mark=None if mark is None else mark.coordinates,
         reference=reference,
-        rater_agreement=_rater_agreement(raters),
+        rater_agreement=rater_agreement(raters),
         cut_worked=cut_worked,
         converged=converged,
         residual=residual,
@@ -107,106 +102,15 @@ def score(
     )
 
 
-def score_reference(
-    image: np.ndarray,
-    alpha: np.ndarray,
-    trimap: np.ndarray,
-    *,
-    mark: RecistMark | None = None,
-    reference: np.ndarray | None = None,
-    raters: np.ndarray | None = None,
-    cut_worked: bool | None = None,
-    converged: bool = True,
-    residual: float = 0.0,
-    rtol: float = 1e-6,
-) -> dict[str, float]:
-    """`score` in NumPy and SciPy, for its tests: equal within rounding."""
-    binary = alpha >= 0.5
-    scores: dict[str, float] = {}
-    if mark is not None:
-        scores["axes_agreement"] = _axes_agreement(binary, mark)
-        core = mark.quadrilateral_mask(binary.shape)
-        scores["mark_inside"] = float(binary[core].mean()) if core.any() else 0.0
-        scores["mark_soundness"] = 0.5 ** len(mark.problems(binary.shape))
-    if reference is not None:
-        scores["mask_agreement"] = _dice(binary, reference)
-    agreement = _rater_agreement(raters)
-    if agreement is not None:
-        scores["rater_agreement"] = agreement
-    sure, unknown = int((trimap == FOREGROUND).sum()), int((trimap == UNKNOWN).sum())
-    scores["known_fraction"] = sure / (sure + unknown) if sure else 0.0
-    scores["edge_contrast"] = _edge_contrast(image, binary)
-    scores["in_one_piece"] = _in_one_piece(binary)
-    scores["border_clearance"] = _border_clearance(binary)
-    if cut_worked is not None:
-        scores["cut"] = float(cut_worked)
-    scores["solver_convergence"] = 1.0 if converged else _decades(residual, rtol)
-    values = np.array(list(scores.values()))
-    scores["overall"] = float(np.exp(np.log(values).mean())) if (values > 0).all() else 0.0
-    return scores
-
-
-def _rater_agreement(raters: np.ndarray | None) -> float | None:
+def rater_agreement(raters: np.ndarray | None) -> float | None:
+    """Mean Dice over pairs of masks [R, H, W]; None where there is no pair."""
     if raters is None or len(raters) < 2:
         return None
     pairs = [(i, j) for i in range(len(raters)) for j in range(i)]
-    return float(np.mean([_dice(raters[i], raters[j]) for i, j in pairs]))
+    return float(np.mean([dice(raters[i], raters[j]) for i, j in pairs]))
 
 
-def _dice(a: np.ndarray, b: np.ndarray) -> float:
+def dice(a: np.ndarray, b: np.ndarray) -> float:
+    """Dice of two bool arrays; 1 where both are empty."""
     total = int(a.sum()) + int(b.sum())
     return 2.0 * int((a & b).sum()) / total if total else 1.0
-
-
-def _axes_agreement(binary: np.ndarray, mark: RecistMark) -> float:
-    row, column = np.nonzero(binary)
-    if row.size == 0:
-        return 0.0
-    along, across = mark.directions
-    ratios = []
-    for direction, axis in ((along, mark.long_axis), (across, mark.short_axis)):
-        # Pixel squares reach beyond their centres, by this much in that direction.
-        reach = 0.5 * np.abs(direction).max()
-        extent = column * direction[0] + row * direction[1]
-        found = float(extent.max() - extent.min()) + 2 * reach
-        drawn = max(float(abs((axis[1] - axis[0]) @ direction)), 1.0)
-        ratios.append(min(found, drawn) / max(found, drawn))
-    return float(np.mean(ratios))
-
-
-def _edge_contrast(image: np.ndarray, binary: np.ndarray) -> float:
-    if not binary.any() or binary.all():
-        return 0.0
-    distance = _C.distance_squared(~binary)
-    ring = (distance > 1.0) & (distance <= (_RING + 1.0) ** 2)
-    if not ring.any():
-        ring = ~binary
-    inside, outside = image[binary].astype(np.float64), image[ring].astype(np.float64)
-    difference = abs(inside.mean() - outside.mean())
-    spread = np.sqrt((inside.var() + outside.var()) / 2)
-    return float(difference / (difference + spread)) if difference > 0 else 0.0
-
-
-def _in_one_piece(binary: np.ndarray) -> float:
-    parts, count = ndimage.label(binary, structure=np.ones((3, 3)))
-    if count == 0:
-        return 0.0
-    return float(np.bincount(parts.ravel())[1:].max() / binary.sum())
-
-
-def _border_clearance(binary: np.ndarray) -> float:
-    if not binary.any():
-        return 1.0
-    padded = np.pad(binary, 1)
-    inner = padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]
-    outline = binary & ~inner
-    border = np.zeros_like(binary)
-    border[[0, -1]] = True
-    border[:, [0, -1]] = True
-    return 1.0 - float((outline & border).sum() / outline.sum())
-
-
-def _decades(residual: float, rtol: float) -> float:
-    if not 0.0 < residual < 1.0 or not 0.0 < rtol < 1.0:
-        return 0.0
-    return float(np.clip(np.log(residual) / np.log(rtol), 0.0, 1.0))

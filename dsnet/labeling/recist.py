@@ -40,7 +40,7 @@ class RecistMark:
     short_axis: np.ndarray
 
     @classmethod
-    def from_coordinates(cls, coordinates: Sequence[float]) -> RecistMark:
+    def from_coordinates(cls, coordinates: Sequence[float] | np.ndarray) -> RecistMark:
         """Mark from eight numbers in DeepLesion's order, in pixels.
 
         Parameters
@@ -111,8 +111,8 @@ class RecistMark:
     def center(self) -> np.ndarray:
         """float64 [2], `(x, y)`: half way along both axes, measured along each axis."""
         along, across = self.directions
-        return along * (self.long_axis.mean(0) @ along) + across * (
-            self.short_axis.mean(0) @ across
+        return along * dot(self.long_axis.mean(0), along) + across * dot(
+            self.short_axis.mean(0), across
         )
 
     @property
@@ -146,7 +146,8 @@ class RecistMark:
         x, y = _grid(shape)
         offset_x, offset_y = x - self.center[0], y - self.center[1]
         half_along = max(self.long_diameter, 1.0) / 2 * scale
-        half_across = max(abs((self.short_axis[1] - self.short_axis[0]) @ across), 1.0) / 2 * scale
+        drawn = self.short_axis[1] - self.short_axis[0]
+        half_across = max(abs(dot(drawn, across)), 1.0) / 2 * scale
         u = (offset_x * along[0] + offset_y * along[1]) / half_along
         v = (offset_x * across[0] + offset_y * across[1]) / half_across
         return u * u + v * v <= 1.0
@@ -198,7 +199,7 @@ class RecistMark:
             if not self._axes_cross():
                 found.append(PROBLEMS[2])
             along, _ = self.directions
-            slope = abs((self.short_axis[1] - self.short_axis[0]) @ along) / self.short_diameter
+            slope = abs(dot(self.short_axis[1] - self.short_axis[0], along)) / self.short_diameter
             if slope > 0.5:
                 found.append(PROBLEMS[3])
         if shape is not None:
@@ -249,6 +250,40 @@ def ordered_coordinates(coordinates: np.ndarray) -> np.ndarray:
     return rows.reshape(-1, 8)
 
 
+def as_mark(prompt) -> RecistMark:
+    """A mark of a `RecistMark`, its 8 coordinates, or a box (x0, y0, x1, y1).
+
+    A box becomes the mark of its middle lines. Its bounds are the box, so that it is cut where a
+    mark of these bounds is; only how far a large lesion is shrunk also depends on the long axis.
+
+    Raises
+    ------
+    ValueError
+        For another count of numbers, numbers that are not finite, or a box without an area.
+    TypeError
+        When they are not numbers.
+    """
+    if isinstance(prompt, RecistMark):
+        return prompt
+    if np.size(prompt) != 4:
+        if np.size(prompt) != 8:
+            raise ValueError(
+                f"a prompt must be a mark of 8 coordinates or a box of 4, got {np.size(prompt)}"
+            )
+        return RecistMark.from_coordinates(prompt)
+    try:
+        x0, y0, x1, y1 = (float(v) for v in np.ravel(prompt))
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"a box must be 4 numbers, got {prompt!r}") from error
+    if not (x0 < x1 and y0 < y1):
+        raise ValueError(
+            f"a box must be x0, y0, x1, y1 with x0 < x1 and y0 < y1, got {x0:g}, {y0:g}, "
+            f"{x1:g}, {y1:g}"
+        )
+    x, y = (x0 + x1) / 2, (y0 + y1) / 2
+    return RecistMark.from_coordinates([x0, y, x1, y, x, y0, x, y1])
+
+
 def recist_from_mask(mask: np.ndarray, *, perpendicular: float = 0.05) -> RecistMark:
     """The mark that a careful reader would draw over a binary mask.
 
@@ -280,16 +315,14 @@ def recist_from_mask(mask: np.ndarray, *, perpendicular: float = 0.05) -> Recist
     difference = points[None] - points[:, None]
     length = np.hypot(difference[..., 0], difference[..., 1])
     # Of several longest chords, the one with the longest perpendicular.
-    best = -1.0
+    best, i, j, k, m = -1.0, 0, 0, 0, 0
     for first, second in np.argwhere(np.triu(length >= length.max() - 1e-9, 1)):
         direction = difference[first, second] / length[first, second]
-        slope = np.abs(difference @ direction)
+        slope = np.abs(dot(difference, direction))
         upright = np.where(slope <= perpendicular * length, length, 0.0)
         at = np.unravel_index(np.argmax(upright), upright.shape)
         if upright[at] > best:
-            best, i, j, (k, m) = upright[at], first, second, at
-    if best < 0:
-        i = j = k = m = 0
+            best, i, j, k, m = upright[at], first, second, int(at[0]), int(at[1])
     along = difference[i, j] / length[i, j] if length[i, j] > 0 else np.array([1.0, 0.0])
     across = np.array([-along[1], along[0]])
     short = points[[k, m]]
@@ -300,6 +333,15 @@ def recist_from_mask(mask: np.ndarray, *, perpendicular: float = 0.05) -> Recist
     long_axis = points[[i, j]] + 0.5 * np.array([-along, along])
     short_axis = short + 0.5 * np.array([-across, across])
     return RecistMark.from_coordinates(np.concatenate([long_axis, short_axis]).ravel())
+
+
+def dot(points: np.ndarray, direction: np.ndarray) -> np.ndarray:
+    """How far `points` [..., 2] lie along `direction` [2].
+
+    Not by BLAS: some processors' kernels fuse product and sum, and a pixel that lies on an
+    ellipse's very edge would be in or out by the machine.
+    """
+    return points[..., 0] * direction[0] + points[..., 1] * direction[1]
 
 
 def _length(axis: np.ndarray) -> float:

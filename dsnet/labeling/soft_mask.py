@@ -6,25 +6,26 @@ import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
 from dsnet import _C
-from dsnet.labeling.cut import cut_recist, fallback_words
+from dsnet.labeling.arguments import (
+    as_float32,
+    as_image,
+    as_mask,
+    as_rater_masks,
+    require_touching,
+)
+from dsnet.labeling.cut import CutFallback
 from dsnet.labeling.edge_model import native_network
 from dsnet.labeling.gpu import engine
 from dsnet.labeling.gpu.pipeline import MattingSettings
-from dsnet.labeling.matting.closed_form import DEFAULT_RTOL, closed_form_matting
+from dsnet.labeling.matting.closed_form import DEFAULT_RTOL, MattingInfo, closed_form_matting
 from dsnet.labeling.quality import recist_scores, score
 from dsnet.labeling.recist import PROBLEMS, RecistMark, ordered_coordinates
-from dsnet.labeling.trimap import (
-    as_mask,
-    as_rater_masks,
-    consensus,
-    trimap_from_cut,
-    trimap_from_mask,
-    trimap_from_raters,
-)
+from dsnet.labeling.trimap import consensus, trimap_from_mask, trimap_from_raters
 
 # Weight of the cut's probabilities in strategy 3's matting: of 0, 1, 3 and 10 the one with the
 # least difference from the mean of four readers' masks on half of LIDC's patients.
@@ -59,6 +60,77 @@ class SoftLabel:
     notes: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class Outlined:
+    """An image and what was drawn on it, checked: strategies 1 and 2 before their trimaps.
+
+    Attributes
+    ----------
+    image : ndarray [H, W], float32
+    lesion : ndarray, bool
+        [H, W] for strategy 1, [R, H, W] for strategy 2.
+    reference : ndarray [H, W], bool
+        What the label is compared with.
+    notes : tuple of str
+        What was odd.
+    """
+
+    image: np.ndarray
+    lesion: np.ndarray
+    reference: np.ndarray
+    notes: tuple[str, ...]
+
+    @classmethod
+    def by_one(cls, image: np.ndarray, mask: np.ndarray) -> Outlined:
+        """An image with a mask; ValueError or TypeError that names the argument."""
+        image = as_image(image)
+        lesion = _of_shape(as_mask(mask, "mask"), image, "mask")
+        return cls(image, lesion, lesion, () if lesion.any() else ("empty mask",))
+
+    @classmethod
+    def by_raters(cls, image: np.ndarray, masks: np.ndarray) -> Outlined:
+        """An image with several raters' masks; ValueError or TypeError that names the argument."""
+        image = as_image(image)
+        raters = as_rater_masks(masks)
+        _of_shape(raters[0], image, "masks")
+        spoke = raters[raters.any(axis=(1, 2))]
+        notes = []
+        if len(spoke) < len(raters):
+            notes.append(f"{len(raters) - len(spoke)} of {len(raters)} raters marked nothing")
+        if len(spoke) > 1 and not spoke.all(axis=0).any():
+            notes.append("no pixel was marked by all raters: the most-voted ones are the lesion")
+        reference = consensus(spoke) if len(spoke) else raters[0]
+        return cls(image, raters, reference, tuple(notes))
+
+    def solve(self, **band) -> SoftLabel:
+        """Trimap and matting; `band` as `trimap_from_mask` and `trimap_from_raters` take it."""
+        start = time.perf_counter()
+        make = trimap_from_mask if self.lesion.ndim == 2 else trimap_from_raters
+        trimap = make(self.lesion, **band)
+        seconds = time.perf_counter() - start
+        alpha, info = closed_form_matting(self.image, trimap)
+        return self.label(trimap, alpha, info, seconds)
+
+    def label(
+        self, trimap: np.ndarray, alpha: np.ndarray, info: MattingInfo, trimap_seconds: float
+    ) -> SoftLabel:
+        """The label of a trimap and its matting."""
+        constant = float(self.image.min()) == float(self.image.max())
+        told = doubts(constant, info.converged, info.iterations, info.residual)
+        quality = score(
+            self.image,
+            alpha,
+            trimap,
+            reference=self.reference,
+            raters=None if self.lesion.ndim == 2 else self.lesion,
+            converged=info.converged,
+            residual=info.residual,
+            rtol=DEFAULT_RTOL,
+        )
+        seconds = {"cut": 0.0, "trimap": trimap_seconds, "matting": info.seconds}
+        return SoftLabel(alpha, alpha >= 0.5, trimap, quality, seconds, (*self.notes, *told))
+
+
 def label_recist(image: np.ndarray, mark: RecistMark) -> SoftLabel:
     """Soft mask of a lesion from its RECIST mark (the paper's strategy 3).
 
@@ -71,7 +143,7 @@ def label_recist(image: np.ndarray, mark: RecistMark) -> SoftLabel:
     Parameters
     ----------
     image : ndarray [H, W], float
-        Grey values in 0..1 after the HU window.
+        Grey values in 0..1 after the HU window; at least 3x3.
     mark : RecistMark
         In the image's pixels; may reach beyond its border. Pixels are taken as square:
         `dsnet.data.crop.cut_crop` makes them so.
@@ -79,40 +151,17 @@ def label_recist(image: np.ndarray, mark: RecistMark) -> SoftLabel:
     Raises
     ------
     ValueError
-        When the image holds NaN or values outside 0..1, is not [H, W], or the mark lies
-        wholly outside it.
+        When the image holds NaN or values outside 0..1, is not [H, W] or below 3x3 pixels, or
+        the mark lies wholly outside it.
     TypeError
         When the image is not floating point or `mark` is no RecistMark.
     """
-    image = _as_float32(image)
+    image = as_float32(image)
     if not isinstance(mark, RecistMark):
         raise TypeError(f"mark must be a RecistMark, got {type(mark).__name__}")
     (label,) = _label_natively(image[None], mark.coordinates[None], 1)
-    return label if isinstance(label, SoftLabel) else label_recist_by_stages(image, mark)
-
-
-def label_recist_by_stages(image: np.ndarray, mark: RecistMark) -> SoftLabel:
-    """`label_recist` from its stages' own functions.
-
-    What the whole one is tested against, and what labels images below 3x3 pixels, which have no
-    windows for the compiled solver.
-    """
-    image = as_image(image)
-    notes = mark.problems(image.shape)
-    if "mark lies outside the image" in notes:
-        raise ValueError(
-            f"mark must touch the image of {image.shape[0]}x{image.shape[1]} pixels, "
-            f"got end points within {tuple(round(v, 2) for v in mark.bounds())} (x, y, x, y)"
-        )
-    start = time.perf_counter()
-    cut = cut_recist(image, mark)
-    cut_seconds = time.perf_counter() - start
-    if cut.fallback:
-        notes.append(f"cut fell back on the axes' ellipse: {cut.fallback}")
-    start = time.perf_counter()
-    trimap = trimap_from_cut(cut, mark)
-    label = _solve(image, trimap, start, notes, cut=cut, mark=mark, cut_worked=not cut.fallback)
-    label.seconds["cut"] = cut_seconds
+    if label is None:
+        raise _refusal(image, mark.coordinates)
     return label
 
 
@@ -140,11 +189,8 @@ def label_mask(
     ValueError, TypeError
         On an unusable image or mask; the message names the argument.
     """
-    image = as_image(image)
-    lesion = _of_shape(as_mask(mask, "mask"), image, "mask")
-    start = time.perf_counter()
-    trimap = trimap_from_mask(lesion, erosion=erosion, dilation=dilation, spacing=spacing)
-    return _solve(image, trimap, start, [] if lesion.any() else ["empty mask"], reference=lesion)
+    drawn = Outlined.by_one(image, mask)
+    return drawn.solve(spacing=spacing, erosion=erosion, dilation=dilation)
 
 
 def label_raters(
@@ -171,19 +217,8 @@ def label_raters(
     ValueError, TypeError
         On an unusable image or masks; the message names the argument.
     """
-    image = as_image(image)
-    raters = as_rater_masks(masks)
-    _of_shape(raters[0], image, "masks")
-    spoke = raters[raters.any(axis=(1, 2))]
-    notes = []
-    if len(spoke) < len(raters):
-        notes.append(f"{len(raters) - len(spoke)} of {len(raters)} raters marked nothing")
-    if len(spoke) > 1 and not spoke.all(axis=0).any():
-        notes.append("no pixel was marked by all raters: the most-voted ones are the lesion")
-    start = time.perf_counter()
-    trimap = trimap_from_raters(raters, erosion=erosion, dilation=dilation, spacing=spacing)
-    reference = consensus(spoke) if len(spoke) else raters[0]
-    return _solve(image, trimap, start, notes, reference=reference, raters=raters)
+    drawn = Outlined.by_raters(image, masks)
+    return drawn.solve(spacing=spacing, erosion=erosion, dilation=dilation)
 
 
 def label_batch(
@@ -202,7 +237,7 @@ def label_batch(
     Parameters
     ----------
     images : ndarray [N, H, W] or sequence of ndarray [H, W]
-        Grey values in 0..1; sizes may differ in a sequence.
+        Grey values in 0..1; at least 3x3 pixels; sizes may differ in a sequence.
     marks : sequence of N RecistMark or of 8 coordinates
     threads : int
         Of the CPU; 0 takes one a core.
@@ -231,13 +266,15 @@ def label_batch(
     if threads < 0:
         raise ValueError(f"threads must be >= 0, got {threads}")
 
-    labels: list[SoftLabel | ValueError | None] = [None] * len(images)
+    labels: list[Any] = [None] * len(images)
     coordinates = np.full((len(images), 8), np.nan)
     if isinstance(marks, np.ndarray) and marks.shape == coordinates.shape:
         coordinates = ordered_coordinates(marks)
-    elif len(marks) and all(isinstance(mark, RecistMark) for mark in marks):
-        axes = [axis for mark in marks for axis in (mark.long_axis, mark.short_axis)]
-        coordinates = np.concatenate(axes).reshape(-1, 8)
+    else:
+        drawn = [mark for mark in marks if isinstance(mark, RecistMark)]
+        if 0 < len(drawn) == len(marks):
+            axes = [axis for mark in drawn for axis in (mark.long_axis, mark.short_axis)]
+            coordinates = np.concatenate(axes).reshape(-1, 8)
     for i in np.flatnonzero(np.isnan(coordinates[:, 0])).tolist():
         try:
             mark = marks[i]
@@ -245,16 +282,22 @@ def label_batch(
                 mark = RecistMark.from_coordinates(mark)
             coordinates[i] = mark.coordinates
         except (TypeError, ValueError) as error:
-            labels[i] = _as_value_error(error)
-    if isinstance(images, np.ndarray) and images.ndim == 3 and images.dtype.kind == "f":
-        arrays: Sequence[np.ndarray] = np.ascontiguousarray(images, dtype=np.float32)
+            labels[i] = as_value_error(error)
+    arrays: np.ndarray | list[np.ndarray]
+    if (
+        isinstance(images, np.ndarray)
+        and images.ndim == 3
+        and images.dtype.kind == "f"
+        and 0 not in images.shape[1:]
+    ):
+        arrays = np.ascontiguousarray(images, dtype=np.float32)
     else:
         arrays = list(images)
         for i, image in enumerate(arrays):
             try:
-                arrays[i] = _as_float32(image)
+                arrays[i] = as_float32(image)
             except (TypeError, ValueError) as error:
-                labels[i] = labels[i] or _as_value_error(error)
+                labels[i] = labels[i] or as_value_error(error)
     usable = [i for i, label in enumerate(labels) if label is None]
     if len(usable) < len(labels):
         # A list of rows shares the block's memory.
@@ -265,20 +308,14 @@ def label_batch(
     else:
         found = _label_on_device(arrays, coordinates, threads, index)
     for k, (i, label) in enumerate(zip(usable, found, strict=True)):
-        if label is None:
-            try:
-                mark = RecistMark.from_coordinates(coordinates[k])
-                label = label_recist_by_stages(arrays[k], mark)
-            except ValueError as error:
-                label = error
-        labels[i] = label
+        labels[i] = _refusal(arrays[k], coordinates[k]) if label is None else label
     return labels
 
 
 def _label_natively(images, coordinates, threads) -> list[SoftLabel | None]:
-    """Labels by the compiled pipeline; None where `label_recist_by_stages` knows what to do."""
-    if not len(images) or 0 in np.shape(images[0]):
-        return [None] * len(images)
+    """Labels by the compiled pipeline; None for what it refuses, see `_refusal`."""
+    if not len(images):
+        return []
     alphas, binaries, trimaps, states, values, scores = _C.label_batch(
         images, coordinates, native_network(), PRIOR_WEIGHT, DEFAULT_RTOL, threads
     )
@@ -287,9 +324,9 @@ def _label_natively(images, coordinates, threads) -> list[SoftLabel | None]:
 
 
 def _label_on_device(images, coordinates, threads, index) -> list[SoftLabel | None]:
-    """As `_label_natively`, with matting on a CUDA device."""
-    if not len(images) or 0 in np.shape(images[0]):
-        return [None] * len(images)
+    """As `_label_natively`, with cuts and matting on a CUDA device."""
+    if not len(images):
+        return []
     pipeline = engine.pipeline(index, MattingSettings(PRIOR_WEIGHT, DEFAULT_RTOL))
     return pipeline.run(images, coordinates, threads, make=_as_labels)
 
@@ -306,19 +343,31 @@ def _as_labels(rows) -> list[SoftLabel | None]:
         if problems or fallback or constant or not converged:
             notes = [word for bit, word in enumerate(PROBLEMS) if problems >> bit & 1]
             if fallback:
-                words = fallback_words(fallback, fallback_value)
+                words = CutFallback(fallback).told(fallback_value)
                 notes.append(f"cut fell back on the axes' ellipse: {words}")
-            notes = tuple(notes + _doubts(constant, converged, iterations, residual))
+            notes = tuple(notes + doubts(constant, converged, iterations, residual))
         seconds = {"cut": cut, "trimap": split, "matting": matting}
         labels.append(SoftLabel(alpha, binary, trimap, recist_scores(*row), seconds, notes))
     return labels
 
 
-def _as_value_error(error: TypeError | ValueError) -> ValueError:
+def as_value_error(error: TypeError | ValueError) -> ValueError:
+    """What a batch has in the place of a row's label."""
     return error if isinstance(error, ValueError) else ValueError(str(error))
 
 
-def _doubts(constant, converged, iterations, residual) -> list[str]:
+def _refusal(image: np.ndarray, coordinates: np.ndarray) -> ValueError:
+    """What kept the compiled pipeline from labelling an image, in words."""
+    try:
+        mark = RecistMark.from_coordinates(coordinates)
+        require_touching(mark, as_image(image).shape)
+    except ValueError as error:
+        return error
+    return ValueError(f"image must have at least 3x3 pixels, got {image.shape[0]}x{image.shape[1]}")
+
+
+def doubts(constant: bool, converged: bool, iterations: int, residual: float) -> list[str]:
+    """Notes on an image of one grey value and on a solve that stopped early."""
     notes = []
     if constant:
         notes.append("all-constant image: no edge to find")
@@ -327,56 +376,7 @@ def _doubts(constant, converged, iterations, residual) -> list[str]:
     return notes
 
 
-def _as_float32(image: np.ndarray) -> np.ndarray:
-    """`image` as contiguous float32 [H, W]; its values are not looked at."""
-    array = np.asarray(image)
-    if array.ndim != 2 or 0 in array.shape:
-        raise ValueError(f"image must be [H, W] with H, W >= 1, got shape {array.shape}")
-    if array.dtype.kind != "f":
-        raise TypeError(
-            f"image must be floating point in 0..1 after the HU window, got dtype {array.dtype}"
-        )
-    return np.ascontiguousarray(array, dtype=np.float32)
-
-
-def as_image(image: np.ndarray) -> np.ndarray:
-    """`image` as float32 [H, W] in 0..1; ValueError or TypeError that says what is wrong."""
-    array = _as_float32(image)
-    low, high = float(array.min()), float(array.max())
-    if not (np.isfinite(low) and np.isfinite(high)):
-        raise ValueError("image must be finite, got NaN or infinite values")
-    if low < -1e-3 or high > 1 + 1e-3:
-        raise ValueError(
-            f"image must be in 0..1 after the HU window, got values in {low:g}..{high:g}"
-        )
-    return array
-
-
 def _of_shape(mask: np.ndarray, image: np.ndarray, name: str) -> np.ndarray:
     if mask.shape != image.shape:
         raise ValueError(f"{name} must have the image's shape {image.shape}, got {mask.shape}")
     return mask
-
-
-def _solve(image, trimap, start, notes, *, cut=None, **scored) -> SoftLabel:
-    """Matting, and what a label tells besides. `start`: when the trimap was begun."""
-    seconds = {"cut": 0.0, "trimap": time.perf_counter() - start}
-    prior = None if cut is None else 1 / (1 + np.exp(-cut.log_odds.astype(np.float64)))
-    alpha, info = closed_form_matting(image, trimap, prior=prior, prior_weight=PRIOR_WEIGHT)
-    seconds["matting"] = info.seconds
-    if cut is not None:
-        below_half = np.nextafter(np.float32(0.5), np.float32(0))
-        alpha = np.where(cut.mask, np.maximum(alpha, 0.5), np.minimum(alpha, below_half))
-        alpha = alpha.astype(np.float32)
-    constant = float(image.min()) == float(image.max())
-    notes += _doubts(constant, info.converged, info.iterations, info.residual)
-    quality = score(
-        image,
-        alpha,
-        trimap,
-        converged=info.converged,
-        residual=info.residual,
-        rtol=DEFAULT_RTOL,
-        **scored,
-    )
-    return SoftLabel(alpha, alpha >= 0.5, trimap, quality, seconds, tuple(notes))

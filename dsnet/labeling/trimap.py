@@ -9,9 +9,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from scipy import ndimage
 
 from dsnet import _C
+from dsnet.labeling.arguments import (
+    as_mask,
+    as_mask_like,
+    as_radius,
+    as_rater_masks,
+    as_spacing,
+)
 from dsnet.labeling.constants import BACKGROUND, FOREGROUND, UNKNOWN
 from dsnet.labeling.cut import RecistCut, cut_recist
 from dsnet.labeling.gpu.arrays import is_on_device
@@ -25,15 +31,6 @@ from dsnet.labeling.recist import RecistMark
 # core of 5 % of the nodules.
 MARGIN_SHARE = 0.15
 LEAST_MARGIN = 1.0
-
-# Strategy 3's unknown band; csrc/trimap.h has the same numbers. Besides the pixels on either side
-# of the cut, those whose log-odds are weaker than this (probability 0.18 to 0.82) and that hang
-# together with them, as far from the cut as a quarter of the short axis, at least 2 pixels: the
-# band widens where the lesion's edge is faint.
-FAINT_LOG_ODDS = 1.5
-FAINT_SHARE, FAINT_LEAST = 0.25, 2.0
-
-_EIGHT_CONNECTED = np.ones((3, 3), dtype=bool)
 
 
 def trimap_from_mask(
@@ -83,54 +80,19 @@ def trimap_from_mask(
 
         return trimap_on_device(
             mask,
-            erosion=None if erosion is None else _radius(erosion, "erosion"),
-            dilation=None if dilation is None else _radius(dilation, "dilation"),
+            erosion=None if erosion is None else as_radius(erosion, "erosion"),
+            dilation=None if dilation is None else as_radius(dilation, "dilation"),
             spacing=as_spacing(spacing),
             core=core,
         )
     lesion = as_mask(mask, "mask")
     return _C.trimap_from_mask(
         lesion,
-        None if erosion is None else _radius(erosion, "erosion"),
-        None if dilation is None else _radius(dilation, "dilation"),
+        None if erosion is None else as_radius(erosion, "erosion"),
+        None if dilation is None else as_radius(dilation, "dilation"),
         *as_spacing(spacing),
-        core=None if core is None else _same_shape(core, lesion, "core"),
+        core=None if core is None else as_mask_like(core, lesion, "core"),
     )
-
-
-def trimap_from_mask_reference(
-    mask: np.ndarray,
-    *,
-    erosion: float | None = None,
-    dilation: float | None = None,
-    spacing: tuple[float, float] | None = None,
-    core: np.ndarray | None = None,
-) -> np.ndarray:
-    """`trimap_from_mask` in NumPy and SciPy, for its tests."""
-    lesion = as_mask(mask, "mask")
-    protected = _same_shape(core, lesion, "core") & lesion if core is not None else None
-    spacing = as_spacing(spacing)
-    erosion = None if erosion is None else _radius(erosion, "erosion")
-    dilation = None if dilation is None else _radius(dilation, "dilation")
-
-    trimap = np.full(lesion.shape, BACKGROUND, dtype=np.uint8)
-    parts, count = ndimage.label(lesion, structure=_EIGHT_CONNECTED)
-    widest = _mean_background_distance(lesion, spacing) if count and dilation is None else np.inf
-    for part, box in enumerate(ndimage.find_objects(parts), start=1):
-        margin = 0.0
-        if erosion is None or dilation is None:
-            diameter = inscribed_diameter(parts[box] == part, spacing)
-            margin = max(MARGIN_SHARE * diameter, LEAST_MARGIN * min(spacing))
-        eroded = margin if erosion is None else erosion
-        dilated = min(margin, widest) if dilation is None else dilation
-        # The dilation reaches outside the part's box; beyond it everything is background.
-        window = _grown(box, dilated, spacing, lesion.shape)
-        component = parts[window] == part
-        piece = _C.split_trimap(component, eroded, dilated, *spacing)
-        if not (piece == FOREGROUND).any():
-            piece[_kept_core(component, protected, window, spacing)] = FOREGROUND
-        np.maximum(trimap[window], piece, out=trimap[window])
-    return trimap
 
 
 def trimap_from_raters(
@@ -173,8 +135,8 @@ def trimap_from_raters(
 
         return raters_on_device(
             masks,
-            erosion=None if erosion is None else _radius(erosion, "erosion"),
-            dilation=None if dilation is None else _radius(dilation, "dilation"),
+            erosion=None if erosion is None else as_radius(erosion, "erosion"),
+            dilation=None if dilation is None else as_radius(dilation, "dilation"),
             spacing=as_spacing(spacing),
         )
     lesions = as_rater_masks(masks)
@@ -224,6 +186,8 @@ def trimap_from_recist(image: np.ndarray, mark: RecistMark | Sequence[RecistMark
                 raise TypeError(f"mark must be a RecistMark, got {type(one).__name__}")
         coordinates = np.array([one.coordinates for one in marks]).reshape(-1, 8)
         return cut_on_device(image, coordinates)[1]
+    if not isinstance(mark, RecistMark):
+        raise TypeError(f"mark must be a RecistMark, got {type(mark).__name__}")
     return trimap_from_cut(cut_recist(image, mark), mark)
 
 
@@ -234,25 +198,6 @@ def trimap_from_cut(cut: RecistCut, mark: RecistMark) -> np.ndarray:
     certain pixels. Returns uint8 [H, W].
     """
     return _C.trimap_from_cut(cut.mask, cut.log_odds, mark.coordinates)
-
-
-def trimap_from_cut_reference(cut: RecistCut, mark: RecistMark) -> np.ndarray:
-    """`trimap_from_cut` in NumPy and SciPy, for its tests: equal to the bit."""
-    if not cut.mask.any():
-        return np.full(cut.mask.shape, BACKGROUND, dtype=np.uint8)
-    reach = max(FAINT_SHARE * inscribed_diameter(cut.mask), FAINT_LEAST)
-    near = _C.split_trimap(cut.mask, reach, reach) == UNKNOWN
-    trimap = _C.split_trimap(cut.mask, LEAST_MARGIN, LEAST_MARGIN)
-    border = trimap == UNKNOWN
-    faint = near & (np.abs(cut.log_odds) < FAINT_LOG_ODDS)
-    # Faint specks apart from the border say nothing about it.
-    trimap[ndimage.binary_propagation(border, mask=border | faint)] = UNKNOWN
-    if not (trimap == FOREGROUND).any():
-        core = mark.quadrilateral_mask(cut.mask.shape) & cut.mask
-        if not core.any():
-            core = cut.mask & (cut.log_odds >= cut.log_odds[cut.mask].max())
-        trimap[core] = FOREGROUND
-    return trimap
 
 
 def consensus(masks: np.ndarray, level: float = 0.5) -> np.ndarray:
@@ -279,93 +224,9 @@ def consensus(masks: np.ndarray, level: float = 0.5) -> np.ndarray:
     return lesions.sum(axis=0) >= level * len(lesions) - 1e-9
 
 
-def as_mask(mask: np.ndarray, name: str) -> np.ndarray:
-    """`mask` as contiguous bool [H, W]; ValueError or TypeError that names the argument."""
-    array = np.asarray(mask)
-    if array.ndim != 2 or 0 in array.shape:
-        raise ValueError(f"{name} must be [H, W] with H, W >= 1, got shape {array.shape}")
-    return _as_bool(array, name)
-
-
-def as_rater_masks(masks: np.ndarray) -> np.ndarray:
-    """`masks` as bool [R, H, W]; ValueError or TypeError that names the argument."""
-    array = np.asarray(masks)
-    if array.ndim != 3 or 0 in array.shape:
-        raise ValueError(f"masks must be [R, H, W] with R, H, W >= 1, got shape {array.shape}")
-    return _as_bool(array, "masks")
-
-
-def as_spacing(spacing: tuple[float, float] | None) -> tuple[float, float]:
-    """`spacing` as (row, column) in mm per pixel, (1, 1) where it is None."""
-    if spacing is None:
-        return (1.0, 1.0)
-    values = np.asarray(spacing, dtype=np.float64)
-    if values.shape != (2,) or not np.isfinite(values).all() or (values <= 0).any():
-        raise ValueError(f"spacing must be (row, column) in mm per pixel, > 0, got {spacing!r}")
-    return (float(values[0]), float(values[1]))
-
-
 def inscribed_diameter(mask: np.ndarray, spacing: tuple[float, float] = (1.0, 1.0)) -> float:
     """Diameter of the largest disc inside a mask [H, W], in the unit of `spacing`.
 
     The image's border bounds the disc too. Zero for an empty mask.
     """
     return _C.inscribed_diameter(as_mask(mask, "mask"), *spacing)
-
-
-def _mean_background_distance(lesion: np.ndarray, spacing: tuple[float, float]) -> float:
-    # A strip of width w lies w / 4 from its borders on average.
-    if lesion.all():
-        return np.inf
-    distance = np.sqrt(_C.distance_squared(~lesion, *spacing))[~lesion]
-    # Summed one after the other, as the compiled one does, for the same bits.
-    return float(np.cumsum(distance)[-1] / distance.size)
-
-
-def _kept_core(
-    component: np.ndarray,
-    protected: np.ndarray | None,
-    window: tuple[slice, slice],
-    spacing: tuple[float, float],
-) -> np.ndarray:
-    if protected is not None:
-        kept = protected[window] & component
-        if kept.any():
-            return kept
-    distance = _C.distance_squared(np.pad(component, 1), *spacing)[1:-1, 1:-1]
-    return component & (distance >= distance.max() * (1 - 1e-12))
-
-
-def _grown(
-    box: tuple[slice, slice],
-    radius: float,
-    spacing: tuple[float, float],
-    shape: tuple[int, int],
-) -> tuple[slice, slice]:
-    grown = []
-    for side, step, size in zip(box, spacing, shape, strict=True):
-        reach = int(min(np.ceil(radius / step), size)) + 1
-        grown.append(slice(max(side.start - reach, 0), min(side.stop + reach, size)))
-    return grown[0], grown[1]
-
-
-def _as_bool(array: np.ndarray, name: str) -> np.ndarray:
-    if array.dtype.kind not in "biuf":
-        raise TypeError(f"{name} must be boolean or numeric, got dtype {array.dtype}")
-    if array.dtype.kind == "f" and np.isnan(array).any():
-        raise ValueError(f"{name} must not hold NaN")
-    return np.ascontiguousarray(array if array.dtype == bool else array != 0)
-
-
-def _same_shape(mask: np.ndarray, other: np.ndarray, name: str) -> np.ndarray:
-    mask = as_mask(mask, name)
-    if mask.shape != other.shape:
-        raise ValueError(f"{name} must have shape {other.shape}, got {mask.shape}")
-    return mask
-
-
-def _radius(value: float, name: str) -> float:
-    value = float(value)
-    if not 0.0 <= value < np.inf:
-        raise ValueError(f"{name} must be finite and >= 0, got {value}")
-    return value

@@ -3,6 +3,8 @@
 Each module's docstring starts with its signatures. Images are [N, C, H, W] in 0..1.
 """
 
+from __future__ import annotations
+
 from dsnet.models.checkpoint import load_model, save_model, state_of, unwrap
 from dsnet.models.discriminator import PixelDiscriminator
 from dsnet.models.dsnet import VARIANTS, DSNet, DSNetConfig, Variant, build

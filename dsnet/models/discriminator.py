@@ -10,6 +10,10 @@ are not stated; they are those of the PixelGAN in pix2pix (Isola et al. 2017, ap
 1x1 convolutions to 64, to 128 with batch norm, to 1, leaky ReLU 0.2 between.
 """
 
+from __future__ import annotations
+
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -56,11 +60,12 @@ class PixelDiscriminator(nn.Module):
         """
         if image.shape[0] != mask.shape[0] or image.shape[2:] != mask.shape[2:]:
             raise ValueError(
-                f"image has shape {list(image.shape)}, mask {list(mask.shape)}; batch, height and "
-                "width must agree"
+                "image and mask must have one batch, height and width, got "
+                f"{list(image.shape)} and {list(mask.shape)}"
             )
         x = torch.cat([image, mask.to(image.dtype)], 1)
-        *first, norm, activation, last = self.layers
+        layers: list[Any] = list(self.layers)
+        *first, norm, activation, last = layers
         for layer in first:
             x = _frozen(layer, x) if frozen else layer(x)
         if torch.compiler.is_compiling() and norm.training:
@@ -71,7 +76,8 @@ class PixelDiscriminator(nn.Module):
 
     def _weighed(self, x: torch.Tensor, frozen: bool) -> torch.Tensor:
         """The layers from the norm on, for a compiler to make few passes of."""
-        norm, activation, last = self.layers[-3:]
+        layers: list[Any] = list(self.layers)
+        norm, activation, last = layers[-3:]
         weights = [norm.weight, norm.bias, last.weight.flatten(), last.bias]
         if frozen:
             weights = [weight.detach() for weight in weights]

@@ -20,6 +20,8 @@ backbone work (256x256 for a 64x64 crop). All variants, the plain U-Net included
 grid, so that their masks and figures compare. `grid.to_output_grid` brings a label there.
 """
 
+from __future__ import annotations
+
 import math
 from dataclasses import dataclass, fields, replace
 from typing import NamedTuple
@@ -90,21 +92,22 @@ class DSNetConfig:
 
     def __post_init__(self):
         if self.variant not in VARIANTS:
-            raise ValueError(f"variant is {self.variant!r}; known are {', '.join(VARIANTS)}")
+            raise ValueError(f"variant must be one of {', '.join(VARIANTS)}, got {self.variant!r}")
         for field in fields(self):
             value = getattr(self, field.name)
             if field.type in (int, "int") and (not isinstance(value, int) or value < 1):
-                raise ValueError(f"{field.name} is {value!r}; a positive integer is needed")
+                raise ValueError(f"{field.name} must be a positive integer, got {value!r}")
         if self.uses_teacher and self.scale != SCALE:
             raise ValueError(
-                f"scale is {self.scale}; variant {self.variant!r} takes its teacher's, {SCALE}"
+                f"scale must be {SCALE}, the teacher's, for variant {self.variant!r}, got "
+                f"{self.scale}"
             )
         if 1 not in (self.image_channels, self.teacher_channels) and (
             self.image_channels != self.teacher_channels
         ):
             raise ValueError(
-                f"image_channels is {self.image_channels}, teacher_channels "
-                f"{self.teacher_channels}; equal ones are needed, or 1"
+                "image_channels and teacher_channels must be equal, or one of them 1, got "
+                f"{self.image_channels} and {self.teacher_channels}"
             )
 
     @property
@@ -140,7 +143,7 @@ class DSNet(nn.Module):
             described = teacher_settings(config)
             self.teacher = SRResNet(**described) if teacher is None else teacher
             if self.teacher.config != described:
-                raise ValueError(f"teacher is {self.teacher.config}; the config says {described}")
+                raise ValueError(f"teacher must be of {described}, got {self.teacher.config}")
             self.teacher.requires_grad_(False).eval()
         self.fusion = None
         fused = channels
@@ -155,9 +158,10 @@ class DSNet(nn.Module):
         else:
             self.network = Backbone(fused, 1, config.width, config.depth, config.reduction)
         logit = math.log(FOREGROUND_PRIOR / (1 - FOREGROUND_PRIOR))
+        assert self.network.head.bias is not None
         nn.init.constant_(self.network.head.bias, logit)
 
-    def train(self, mode: bool = True) -> "DSNet":
+    def train(self, mode: bool = True) -> DSNet:
         """As in `torch.nn.Module.train`; the frozen teacher stays in evaluation mode."""
         super().train(mode)
         if self.teacher is not None:
@@ -183,17 +187,17 @@ class DSNet(nn.Module):
         config = self.config
         if image.ndim != 4 or image.shape[1] not in (1, config.image_channels):
             raise ValueError(
-                f"image has shape {list(image.shape)}; [N, 1 or {config.image_channels}, H, W] "
-                "is needed"
+                f"image must be [N, 1 or {config.image_channels}, H, W], got {list(image.shape)}"
             )
         if not config.uses_teacher:
             return self.network(self._enlarged(image))
         sr = self.teach(image) if teacher_outputs is None else SROutputs(*teacher_outputs)
+        assert sr is not None
         expected = tuple(config.scale * side for side in image.shape[2:])
         if sr.image.shape[2:] != expected:
             raise ValueError(
-                f"teacher_outputs has an image of {list(sr.image.shape)}; its last axes must be "
-                f"{list(expected)}"
+                f"teacher_outputs must have an image [..., {expected[0]}, {expected[1]}], got "
+                f"{list(sr.image.shape)}"
             )
         sr_image = _with_channels(_like(sr.image, image), config.image_channels)
         if self.fusion is None:
@@ -276,7 +280,7 @@ def build(
     elif isinstance(config, DSNetConfig):
         config = replace(config, **settings)
     else:
-        raise TypeError(f"config is a {type(config).__name__}; DSNetConfig or str is needed")
+        raise TypeError(f"config must be a DSNetConfig or str, got {type(config).__name__}")
     if teacher is not None and config.uses_teacher:
         own = {f"teacher_{name}": value for name, value in teacher.config.items()}
         config = replace(config, **own)

@@ -7,14 +7,18 @@ Public
 Both take an image [N, 1, *size], any N, and give the soft mask; the height and width are fixed.
 """
 
+from __future__ import annotations
+
 import copy
 import os
-from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
 
+from dsnet.dependencies import needed
+from dsnet.files import write_atomically
 from dsnet.models.checkpoint import unwrap
 
 
@@ -41,7 +45,7 @@ def export_program(
     batch = torch.export.Dim("batch", min=1, max=65535)
     program = torch.export.export(inner, (image,), dynamic_shapes=({0: batch},))
     if path is not None:
-        torch.export.save(program, os.fspath(path))
+        write_atomically(path, lambda temporary: _save_program(program, temporary))
     return program
 
 
@@ -67,31 +71,41 @@ def export_onnx(
     Raises
     ------
     ImportError
-        If onnx or onnxscript is missing.
+        If the extra `export` is not installed.
     """
-    missing = [name for name in ("onnx", "onnxscript") if find_spec(name) is None]
-    if missing:
-        raise ImportError(f"export_onnx needs {' and '.join(missing)}: pip install onnx onnxscript")
+    with needed("export", "export_onnx"):
+        import onnx  # noqa: F401
+        import onnxscript  # noqa: F401
     inner, image = _prepare(model, size)
     outputs = ["image_4x", "features"] if hasattr(inner, "upsample") else ["mask"]
-    torch.onnx.export(
-        inner,
-        (image,),
-        os.fspath(path),
-        input_names=["image"],
-        output_names=outputs,
-        opset_version=opset,
-        dynamo=True,
-        dynamic_shapes=({0: torch.export.Dim("batch", min=1, max=65535)},),
-        external_data=False,
-        verbose=False,
-    )
+
+    def write(temporary: Path) -> None:
+        torch.onnx.export(
+            inner,
+            (image,),
+            os.fspath(temporary),
+            input_names=["image"],
+            output_names=outputs,
+            opset_version=opset,
+            dynamo=True,
+            dynamic_shapes=({0: torch.export.Dim("batch", min=1, max=65535)},),
+            external_data=False,
+            verbose=False,
+        )
+
+    write_atomically(path, write)
     return Path(path)
+
+
+def _save_program(program: torch.export.ExportedProgram, path: Path) -> None:
+    # Given a path, torch would ask for the ending .pt2.
+    with open(path, "wb") as file:
+        torch.export.save(program, file)
 
 
 def _prepare(model: nn.Module, size: tuple[int, int]) -> tuple[nn.Module, torch.Tensor]:
     inner = copy.deepcopy(unwrap(model)).to("cpu", torch.float32).eval()
-    config = inner.config
+    config: Any = inner.config
     channels = config["channels"] if isinstance(config, dict) else 1
     # A batch of two: one would be taken for a constant.
     return inner, torch.zeros(2, channels, *size)

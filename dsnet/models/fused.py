@@ -8,6 +8,8 @@ u_scale, u_shift, v_scale, v_shift, negative_slope)``
 ``fold_batch_norm(norm, x) -> (scale, shift)``
 """
 
+from __future__ import annotations
+
 import torch
 from torch import nn
 
@@ -33,7 +35,10 @@ def fold_batch_norm(norm: nn.BatchNorm2d, x: torch.Tensor) -> tuple[torch.Tensor
     tuple of Tensor [C] and Tensor [C]
         ``norm(x) == x * scale[:, None, None] + shift[:, None, None]``, at least float32.
     """
+    assert norm.weight is not None and norm.bias is not None
+    assert norm.running_mean is not None and norm.running_var is not None
     if norm.training:
+        assert norm.momentum is not None and norm.num_batches_tracked is not None
         wide = x.to(torch.promote_types(x.dtype, torch.float32))
         var, mean = torch.var_mean(wide, (0, 2, 3), correction=0)
         count = x.shape[0] * x.shape[2] * x.shape[3]

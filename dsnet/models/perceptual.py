@@ -10,6 +10,8 @@ They are not part of this package: without them train with `dsnet.losses.sr_pixe
 a complete loss.
 """
 
+from __future__ import annotations
+
 import os
 from pathlib import Path
 
@@ -50,26 +52,29 @@ class PerceptualLoss(nn.Module):
         If the file does not hold VGG19's convolutions.
     """
 
+    mean: torch.Tensor
+    std: torch.Tensor
+
     def __init__(self, weights: str | os.PathLike | None = None):
         super().__init__()
         self.features = vgg19_features()
         if weights is None:
             state = _from_torchvision()
         elif not Path(weights).is_file():
-            raise FileNotFoundError(f"weights is {os.fspath(weights)}; there is no such file")
+            raise FileNotFoundError(f"weights must be a file, got {os.fspath(weights)}")
         else:
             state = torch.load(weights, map_location="cpu", weights_only=True)
         wanted = self.features.state_dict()
         found = {name: state.get(f"features.{name}") for name in wanted}
         wrong = [n for n, v in found.items() if v is None or v.shape != wanted[n].shape]
         if wrong:
-            raise ValueError(f"weights lack features.{wrong[0]} of VGG19; {ADVICE}")
+            raise ValueError(f"weights must be VGG19's, got none for features.{wrong[0]}: {ADVICE}")
         self.features.load_state_dict(found)
         self.register_buffer("mean", torch.tensor(MEAN)[:, None, None], persistent=False)
         self.register_buffer("std", torch.tensor(STD)[:, None, None], persistent=False)
         self.requires_grad_(False).eval()
 
-    def train(self, mode: bool = True) -> "PerceptualLoss":
+    def train(self, mode: bool = True) -> PerceptualLoss:
         """Stays in evaluation mode."""
         return super().train(False)
 
@@ -106,7 +111,7 @@ def vgg19_features() -> nn.Sequential:
 
 def _from_torchvision() -> dict[str, torch.Tensor]:
     try:
-        from torchvision.models import VGG19_Weights
+        from torchvision.models import VGG19_Weights  # pyright: ignore[reportMissingImports]
     except ImportError as error:
         raise ImportError(f"the perceptual loss needs the weights of VGG19: {ADVICE}") from error
     return VGG19_Weights.IMAGENET1K_V1.get_state_dict(progress=False, check_hash=True)

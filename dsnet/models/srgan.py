@@ -12,6 +12,8 @@ Network", CVPR 2017, figure 4. CT slices are grey, so both take one channel by d
 The losses are in `dsnet.losses` and `dsnet.models.perceptual`.
 """
 
+from __future__ import annotations
+
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -84,9 +86,7 @@ class SRResNet(nn.Module):
         """
         channels = self.config["channels"]
         if image.ndim != 4 or image.shape[1] != channels:
-            raise ValueError(
-                f"image has shape {list(image.shape)}; [N, {channels}, H, W] is needed"
-            )
+            raise ValueError(f"image must be [N, {channels}, H, W], got {list(image.shape)}")
         low = self.first(image)
         features = self.upsample(low + self.collect(self.blocks(low)))
         enlarged = self.last(features)

@@ -13,7 +13,10 @@ head, all from the classic U-Net (Ronneberger et al. 2015) on which it says it i
 convolution with batch norm on the shortcut where channels change, from ResNet (He et al. 2016).
 """
 
+from __future__ import annotations
+
 from itertools import pairwise
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -63,6 +66,11 @@ class CBAMBlock(nn.Module):
 class _UShape(nn.Module):
     """Encoder, decoder and skips; subclasses say what a block, a down and an up step are."""
 
+    block: Any
+    coming: Any
+    down_step: Any
+    up_step: Any
+
     def __init__(self, in_channels: int, out_channels: int, width: int, depth: int):
         super().__init__()
         for name, value, least in (
@@ -72,7 +80,7 @@ class _UShape(nn.Module):
             ("depth", depth, 0),
         ):
             if not isinstance(value, int) or value < least:
-                raise ValueError(f"{name} is {value!r}; an integer of at least {least} is needed")
+                raise ValueError(f"{name} must be an integer of at least {least}, got {value!r}")
         self.in_channels, self.out_channels = in_channels, out_channels
         self.width, self.depth = width, depth
         channels = [width * 2**level for level in range(depth + 1)]
@@ -104,7 +112,7 @@ class _UShape(nn.Module):
         """
         if x.ndim != 4 or x.shape[1] != self.in_channels or x.shape[2] * x.shape[3] == 0:
             raise ValueError(
-                f"x has shape {list(x.shape)}; [N, {self.in_channels}, H, W] is needed, H, W >= 1"
+                f"x must be [N, {self.in_channels}, H, W] with H, W >= 1, got {list(x.shape)}"
             )
         height, width = x.shape[2:]
         x = self.encoder[0](fill_up(x, 2**self.depth))

@@ -15,6 +15,8 @@ once: the same on any device, and nothing to store for a resumed run. The paper 
 augmentation for its lung data.
 """
 
+from __future__ import annotations
+
 import math
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -56,11 +58,11 @@ class Augmentation:
 
     def __post_init__(self):
         if self.mode not in MODES:
-            raise ValueError(f"mode is {self.mode!r}; known are {', '.join(MODES)}")
+            raise ValueError(f"mode must be one of {', '.join(MODES)}, got {self.mode!r}")
         for name in ("rotation", "scale", "shift", "contrast", "brightness", "noise"):
             value = getattr(self, name)
             if not 0 <= value < (1 if name in ("scale", "contrast") else math.inf):
-                raise ValueError(f"{name} is {value}; 0 or more is needed, scale and contrast < 1")
+                raise ValueError(f"{name} must be 0 or more, scale and contrast < 1, got {value}")
 
     @property
     def cacheable(self) -> bool:
@@ -81,10 +83,10 @@ class Draws(NamedTuple):
     noise: torch.Tensor  # [N] float32, standard deviation
     seed: torch.Tensor  # [N] int64, of the noise
 
-    def to(self, device: torch.device | str) -> "Draws":
+    def to(self, device: torch.device | str) -> Draws:
         return Draws(*(t.to(device, non_blocking=True) for t in self))
 
-    def part(self, index) -> "Draws":
+    def part(self, index) -> Draws:
         """Those of some samples."""
         return Draws(*(t[index] for t in self))
 
@@ -144,8 +146,9 @@ def apply(
     """
     if not (image.shape == soft.shape == binary.shape) or image.shape[0] != draws.view.shape[0]:
         raise ValueError(
-            f"image has shape {list(image.shape)}, soft {list(soft.shape)}, binary "
-            f"{list(binary.shape)}, and there are {draws.view.shape[0]} draws; all must agree"
+            "image, soft and binary must have one shape, with as many samples as draws, got "
+            f"{list(image.shape)}, {list(soft.shape)}, {list(binary.shape)} and "
+            f"{draws.view.shape[0]} draws"
         )
     if augmentation.mode == "none":
         return image, soft, binary.bool()
@@ -184,7 +187,7 @@ def symmetry(tensor: torch.Tensor, view: torch.Tensor) -> torch.Tensor:
         If height and width differ.
     """
     if tensor.shape[2] != tensor.shape[3]:
-        raise ValueError(f"tensor has shape {list(tensor.shape)}; equal sides are needed")
+        raise ValueError(f"tensor must have equal sides, got {list(tensor.shape)}")
     bit = view[:, None, None, None]
     tensor = torch.where(bit & 1 == 1, tensor.flip(3), tensor)
     tensor = torch.where(bit & 2 == 2, tensor.flip(2), tensor)

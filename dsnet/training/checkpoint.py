@@ -2,7 +2,6 @@
 
 Public
 ------
-``write_atomically(path, write)``: `write(temporary)`, synced and renamed
 ``save_checkpoint(path, step, progress, settings)``
 ``load_checkpoint(path, step) -> (progress, settings)``
 ``random_states() -> dict``, ``set_random_states(states)``
@@ -12,34 +11,18 @@ torch's random states, and where the training is. The order of the data and its 
 follow from seed and epoch (`dataset`, `augment`), the learning rate from the step, and need none.
 """
 
+from __future__ import annotations
+
 import os
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
 
-from dsnet.models import state_of
+from dsnet.models.checkpoint import save_tensors, state_of
 from dsnet.training.step import AdversarialStep
 
 FORMAT = "dsnet-training"
 VERSION = 1
-
-
-def write_atomically(path: str | os.PathLike, write: Callable[[Path], None]) -> None:
-    """Let `write` fill a temporary file, then put it in the place of `path`.
-
-    Killed at any moment, `path` is the old file or the new one, whole.
-    """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{os.getpid()}.{path.name}")
-    try:
-        write(temporary)
-        with open(temporary, "rb") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def save_checkpoint(
@@ -65,7 +48,7 @@ def save_checkpoint(
         "progress": progress,
         "settings": settings,
     }
-    write_atomically(path, lambda temporary: torch.save(content, temporary))
+    save_tensors(path, content)
 
 
 def load_checkpoint(path: str | os.PathLike, step: AdversarialStep) -> tuple[dict, dict]:
@@ -102,15 +85,19 @@ def load_checkpoint(path: str | os.PathLike, step: AdversarialStep) -> tuple[dic
 def read_checkpoint(path: str | os.PathLike) -> dict:
     """The content of a checkpoint, on the CPU; raises as `load_checkpoint`."""
     if not Path(path).is_file():
-        raise FileNotFoundError(f"path is {os.fspath(path)}; there is no such checkpoint")
+        raise FileNotFoundError(f"path must be a checkpoint, there is none at {os.fspath(path)}")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        raise ValueError(f"{path} is no checkpoint of dsnet.train: {error}") from error
+        raise ValueError(
+            f"path must be a checkpoint of dsnet.train, got {path}: {error}"
+        ) from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise ValueError(f"{path} is no checkpoint of dsnet.train")
+        raise ValueError(f"path must be a checkpoint of dsnet.train, got {path}")
     if content["version"] > VERSION:
-        raise ValueError(f"{path} has version {content['version']}; this dsnet reads {VERSION}")
+        raise ValueError(
+            f"path must be of version {VERSION} at most, got {path} of {content['version']}"
+        )
     return content
 
 

@@ -15,6 +15,8 @@ Public
 disk or copied to the device after the start.
 """
 
+from __future__ import annotations
+
 import hashlib
 import os
 import re
@@ -24,10 +26,10 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 
 from dsnet.data.phantom import make_phantoms
 from dsnet.data.store.reader import open_store
+from dsnet.models.grid import resized
 
 # Paper, "Comparison on LIDC": training, validation and test nodules of 986.
 PAPER_SHARES = (387, 55, 544)
@@ -71,7 +73,7 @@ class DeviceDataset:
         device: torch.device | str = "cpu",
         size: int | None = None,
         min_quality: float | None = None,
-    ) -> "DeviceDataset":
+    ) -> DeviceDataset:
         """All rows of status "ok".
 
         Parameters
@@ -96,31 +98,32 @@ class DeviceDataset:
         images, softs, binaries, keys, patients = [], [], [], [], []
         shape = None if size is None else (size, size)
         for record in open_store(path).records("ok"):
+            label = record.labelled()
             if min_quality is not None and not (
                 record.quality.get("overall", float("-inf")) >= min_quality
             ):
                 continue
-            shape = record.image.shape if shape is None else shape
-            if record.image.shape != shape and size is None:
+            shape = label.image.shape if shape is None else shape
+            if label.image.shape != shape and size is None:
                 raise ValueError(
-                    f"{path} has crops of {list(shape)} and of {list(record.image.shape)} "
-                    f"({record.key}); give a size to bring them to"
+                    f"{path} must have crops of one size, got {list(shape)} and "
+                    f"{list(label.image.shape)} ({record.key}): give a size to bring them to"
                 )
-            images.append(_resized(record.image, shape))
-            softs.append(_resized(record.alpha, shape))
-            binary = record.binary if record.truth is None else record.truth
-            binaries.append(_resized(binary.astype(np.float32), shape) >= 0.5)
+            images.append(resized(label.image, shape))
+            softs.append(resized(label.alpha, shape))
+            binary = label.binary if record.truth is None else record.truth
+            binaries.append(resized(binary.astype(np.float32), shape) >= 0.5)
             keys.append(record.key)
             patients.append(patient_of(record.key, record.metadata))
         if not keys:
             raise ValueError(f"{path} has no label to train on (status ok, quality reached)")
-        stack = (torch.stack(parts)[:, None] for parts in (images, softs, binaries))
-        return cls(*stack, keys, patients).to(device)
+        image, soft, binary = (torch.stack(p)[:, None] for p in (images, softs, binaries))
+        return cls(image, soft, binary, keys, patients).to(device)
 
     @classmethod
     def phantoms(
         cls, count: int = 64, size: int = 64, seed: int = 0, device: torch.device | str = "cpu"
-    ) -> "DeviceDataset":
+    ) -> DeviceDataset:
         """Synthetic nodules, each a patient of its own; same arguments, same bits.
 
         Raises
@@ -129,7 +132,7 @@ class DeviceDataset:
             For a count below 1 or a size below 8.
         """
         if count < 1:
-            raise ValueError(f"count is {count}; 1 or more is needed")
+            raise ValueError(f"count must be at least 1, got {count}")
         made = make_phantoms(count, size, seed)
         image = torch.from_numpy(np.stack([p.image for p in made]))[:, None]
         soft = torch.from_numpy(np.stack([p.alpha for p in made]))[:, None]
@@ -139,10 +142,10 @@ class DeviceDataset:
     def __len__(self) -> int:
         return len(self.keys)
 
-    def to(self, device: torch.device | str) -> "DeviceDataset":
+    def to(self, device: torch.device | str) -> DeviceDataset:
         """The same on another device."""
-        tensors = (t.to(device) for t in (self.image, self.soft, self.binary))
-        return DeviceDataset(*tensors, self.keys, self.patients)
+        image, soft, binary = (t.to(device) for t in (self.image, self.soft, self.binary))
+        return DeviceDataset(image, soft, binary, self.keys, self.patients)
 
     def digest(self) -> str:
         """SHA-256 of keys, patients and pixels: equal for equal data, on any device."""
@@ -151,12 +154,12 @@ class DeviceDataset:
             digest.update(tensor.cpu().contiguous().numpy().data)
         return digest.hexdigest()
 
-    def subset(self, indices: Sequence[int]) -> "DeviceDataset":
+    def subset(self, indices: Sequence[int]) -> DeviceDataset:
         """A copy of the cases at `indices`."""
         index = torch.as_tensor(list(indices), dtype=torch.long, device=self.image.device)
-        tensors = (t[index] for t in (self.image, self.soft, self.binary))
-        keys = [self.keys[i] for i in indices]
-        return DeviceDataset(*tensors, keys, [self.patients[i] for i in indices])
+        image, soft, binary = (t[index] for t in (self.image, self.soft, self.binary))
+        keys, patients = ([names[i] for i in indices] for names in (self.keys, self.patients))
+        return DeviceDataset(image, soft, binary, keys, patients)
 
 
 def patient_of(key: str, metadata: dict) -> str:
@@ -190,7 +193,7 @@ def split_by_patient(
     """
     shares = [float(share) for share in shares]
     if len(shares) != 3 or min(shares) < 0 or shares[0] <= 0:
-        raise ValueError(f"shares is {shares}; three numbers >= 0, the first > 0, are needed")
+        raise ValueError(f"shares must be three numbers >= 0, the first > 0, got {shares}")
     cases = _by_patient(patients)
     parts: list[list[int]] = [[], [], []]
     targets = [share / sum(shares) * len(patients) for share in shares]
@@ -204,7 +207,7 @@ def split_by_patient(
         parts[part] += cases[patient]
     if any(share > 0 and not part for share, part in zip(shares, parts, strict=True)):
         raise ValueError(
-            f"patients has {len(cases)} different ones; they do not fill parts of {shares}"
+            f"patients must be enough to fill parts of {shares}, got {len(cases)} different ones"
         )
     return Split(*(sorted(part) for part in parts))
 
@@ -233,11 +236,11 @@ def fold_split(
     """
     cases = _by_patient(patients)
     if not folds >= 2 or not 0 <= fold < folds:
-        raise ValueError(f"fold is {fold} of {folds}; 0 to folds - 1 of at least 2 is needed")
+        raise ValueError(f"fold must be 0 to folds - 1 of at least 2 folds, got {fold} of {folds}")
     if len(cases) < max(folds, 3):
         raise ValueError(
-            f"patients has {len(cases)} different ones; {max(folds, 3)} are needed for "
-            f"{folds} folds"
+            f"patients must be at least {max(folds, 3)} different ones for {folds} folds, got "
+            f"{len(cases)}"
         )
     order = _shuffled(list(cases), seed)
     test = order[fold::folds]
@@ -278,12 +281,3 @@ def _by_patient(patients: Sequence[str]) -> dict[str, list[int]]:
 def _shuffled(items: list[str], seed: int) -> list[str]:
     order = np.random.default_rng(seed).permutation(len(items))
     return [items[i] for i in order]
-
-
-def _resized(plane: np.ndarray, shape: tuple[int, int]) -> torch.Tensor:
-    tensor = torch.from_numpy(np.array(plane, dtype=np.float32))
-    if tuple(tensor.shape) == tuple(shape):
-        return tensor
-    # antialias: a crop that shrinks keeps its mean.
-    big = F.interpolate(tensor[None, None], shape, mode="bilinear", antialias=True)
-    return big[0, 0].clamp(0, 1)

@@ -1,25 +1,21 @@
-"""What a training shows: bar or lines, CSV, TensorBoard, panel picture.
+"""What a training shows and writes while it goes on: bar or lines, CSV, TensorBoard.
 
 Public
 ------
 ``Log(folder, total_steps, done, images_per_step, visible)``: ``.read(step, values)``,
     ``.validated(step, epoch, epochs, dice)``, ``.say(text)``, ``.close()``
 ``Table(path, done)``: a CSV; ``.write(step, values)``, ``.close()``
-``write_panel(path, image, truth, prediction)``
 """
+
+from __future__ import annotations
 
 import csv
 import os
-import sys
-import time
 from pathlib import Path
 
-import numpy as np
-
-from dsnet.training.checkpoint import write_atomically
-
-TILE = 128
-COLUMNS = ("image", "truth", "prediction", "difference")
+from dsnet.console import Bar, Rate
+from dsnet.dependencies import MissingDependency, needed
+from dsnet.files import write_text
 
 
 class Log:
@@ -30,10 +26,9 @@ class Log:
     """
 
     def __init__(self, folder, total_steps, done=0, images_per_step=1, visible=True):
-        self.visible, self.total, self.images = visible, total_steps, images_per_step
-        self.start, self.done = time.monotonic(), done
-        self._bar = self._board = None
-        self._tables = {}
+        self.visible, self.images = visible, images_per_step
+        self.rate = Rate(total_steps, done)
+        self._bar, self._board, self._tables = Bar(), None, {}
         if not visible:
             return
         folder = Path(folder)
@@ -41,63 +36,51 @@ class Log:
         for name in ("log", "validation"):
             self._tables[name] = Table(folder / f"{name}.csv", done)
         try:
-            from torch.utils.tensorboard import SummaryWriter
+            with needed("train", "the TensorBoard log"):
+                from torch.utils.tensorboard import SummaryWriter
 
             self._board = SummaryWriter(os.fspath(folder / "tensorboard"), purge_step=done)
-        except ImportError:
-            print("TensorBoard is not installed; losses go to log.csv (pip install tensorboard)")
-        if sys.stdout.isatty():
-            from rich import progress
-
-            self._bar = progress.Progress(
-                progress.BarColumn(), progress.MofNCompleteColumn(),
-                progress.TextColumn("{task.fields[text]}"), progress.TimeElapsedColumn(),
-                progress.TextColumn("left"), progress.TimeRemainingColumn(),
-            )  # fmt: skip
-            self._bar.start()
-            self._task = self._bar.add_task("train", total=total_steps, completed=done, text="")
-
-    @property
-    def seconds(self) -> float:
-        return max(time.monotonic() - self.start, 1e-9)
+        except MissingDependency as error:
+            print(f"{error}; losses go to log.csv")
+        self._bar.start()
+        self._bar.show("training", done, total_steps)
 
     def read(self, step: int, values: dict[str, float]) -> None:
         """Show and store the figures of a step; `step` counts those that are done."""
         if not self.visible:
             return
-        rate = (step - self.done) * self.images / self.seconds
-        values = {**values, "images_per_s": rate}
+        self.rate.rows = step
+        values = {**values, "images_per_s": self.rate.per_second * self.images}
         self._tables["log"].write(step, values)
-        self._show(step, values)
+        self._add(step, values)
         text = "  ".join(f"{k} {v:.3g}" for k, v in values.items() if k != "lr")
-        if self._bar:
-            self._bar.update(self._task, completed=step, text=text)
+        if self._bar.shown:
+            self._bar.show("training", step, self.rate.total, text)
         else:
-            left = round(self.seconds / max(step - self.done, 1) * (self.total - step))
-            clock = f"{left // 3600}:{left // 60 % 60:02d}:{left % 60:02d}"
-            print(f"step {step} of {self.total}  {text}  {clock} left", flush=True)
+            print(f"step {step} of {self.rate.total}  {text}  {self.rate.left} left", flush=True)
 
     def validated(self, step: int, epoch: int, epochs: int, dice: float) -> None:
         """Show and store the validation Dice after `epoch`, counted from 1."""
         if not self.visible:
             return
-        values = {"epoch": epoch, "dice": dice, "seconds": self.seconds}
+        values = {"epoch": epoch, "dice": dice, "seconds": self.rate.seconds}
         self._tables["validation"].write(step, values)
-        self._show(step, {"validation_dice": dice})
+        self._add(step, {"validation_dice": dice})
         self.say(f"epoch {epoch} of {epochs}: validation Dice {dice:.4f}")
 
-    def _show(self, step: int, values: dict[str, float]) -> None:
+    def _add(self, step: int, values: dict[str, float]) -> None:
         if self._board:
             for name, value in values.items():
                 self._board.add_scalar(name, value, step)
 
     def say(self, text: str) -> None:
+        """A line beside the bar."""
         if self.visible:
-            (self._bar.console.print if self._bar else print)(text)
+            self._bar.say(text)
 
     def close(self) -> None:
-        if self._bar:
-            self._bar.stop()
+        """Leave the bar, and all files complete."""
+        self._bar.stop()
         if self._board:
             self._board.close()
         for table in self._tables.values():
@@ -133,34 +116,5 @@ def _keep_rows(path: Path, done: int) -> bool:
         # A line without its end was being written when the run was killed.
         if step.isdigit() and int(step) <= done and line.endswith("\n"):
             kept.append(line)
-    write_atomically(path, lambda temporary: temporary.write_text("".join(kept)))
+    write_text(path, "".join(kept))
     return bool(kept)
-
-
-def write_panel(path, image: np.ndarray, truth: np.ndarray, prediction: np.ndarray) -> None:
-    """A PNG with a row for every case: image, true and predicted soft mask, their difference.
-
-    Parameters
-    ----------
-    path : path
-    image, truth, prediction : ndarray [N, H, W]
-        In 0..1. In the difference red is too much, blue too little, white none.
-    """
-    import cv2
-
-    rows = []
-    for planes in zip(image, truth, prediction, strict=True):
-        x, y, p = (np.asarray(plane, np.float32) for plane in planes)
-        more, less = np.clip(p - y, 0, 1), np.clip(y - p, 0, 1)
-        tiles = [np.repeat(plane[..., None], 3, 2) for plane in (x, y, p)]
-        tiles.append(np.stack([1 - more, 1 - more - less, 1 - less], 2))  # blue, green, red
-        sized = [cv2.resize(t, (TILE, TILE), interpolation=cv2.INTER_NEAREST) for t in tiles]
-        rows.append(np.concatenate(sized, 1))
-    sheet = (np.concatenate(rows).clip(0, 1) * 255).round().astype(np.uint8)
-    head = np.full((20, sheet.shape[1], 3), 255, np.uint8)
-    for i, name in enumerate(COLUMNS):
-        cv2.putText(
-            head, name, (i * TILE + 4, 14), cv2.FONT_HERSHEY_SIMPLEX, 0.45, 0, 1, cv2.LINE_AA
-        )
-    data = cv2.imencode(".png", np.concatenate([head, sheet]))[1].tobytes()
-    write_atomically(path, lambda temporary: temporary.write_bytes(data))

@@ -8,14 +8,18 @@ Public
 ``write(path, settings)``, ``read(path) -> dict``
 """
 
+from __future__ import annotations
+
 import argparse
 import json
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
+from typing import Any
 
+from dsnet import devices
+from dsnet.files import write_json
 from dsnet.models import VARIANTS
 from dsnet.training.augment import MODES
-from dsnet.training.checkpoint import write_atomically
 from dsnet.training.step import PRECISIONS
 
 # "paper" is the paper's "Implementation". "fast": the rate grows with the square root of the
@@ -36,7 +40,7 @@ GROUPS = {
 }
 
 
-def _option(default, group, help, **keywords):
+def _option(default, group, help, **keywords) -> Any:
     return field(default=default, metadata={"group": group, "help": help, **keywords})
 
 
@@ -69,7 +73,7 @@ class Settings:
     teacher: str = _option("", "network", "SR teacher that dsnet.train_sr saved")
     teacher_blocks: int = _option(16, "network", "blocks of a teacher that was not trained")
     teacher_features: int = _option(64, "network", "features of a teacher that was not trained")
-    device: str = _option("auto", "speed", "cpu, cuda or auto")
+    device: str = _option("auto", "speed", devices.HELP)
     compile: bool = _option(False, "speed", "the step as one compiled graph")
     cuda_graphs: bool = _option(False, "speed", "replay CUDA graphs; with --compile, on CUDA")
     channels_last: bool = _option(False, "speed", "memory format NHWC")
@@ -100,16 +104,16 @@ def parse(argv: list[str] | None = None) -> Settings:
     settings.shares = tuple(settings.shares)
     for name in ("batch", "accumulate", "epochs", "log_every", "phantoms", "judge_width"):
         if getattr(settings, name) < 1:
-            parser.error(f"--{name.replace('_', '-')} is {getattr(settings, name)}; at least 1")
+            option = f"--{name.replace('_', '-')}"
+            parser.error(f"{option} must be at least 1, got {getattr(settings, name)}")
     if settings.lr <= 0:
-        parser.error(f"--lr is {settings.lr}; more than 0 is needed")
+        parser.error(f"--lr must be more than 0, got {settings.lr}")
     return settings
 
 
 def write(path: str | Path, settings: Settings) -> None:
     """One JSON file that ``--config`` reads back."""
-    text = json.dumps(asdict(settings), indent=2) + "\n"
-    write_atomically(path, lambda temporary: temporary.write_text(text))
+    write_json(path, asdict(settings))
 
 
 def read(path: str | Path) -> dict:
@@ -124,7 +128,7 @@ def read(path: str | Path) -> dict:
     known = {f.name for f in fields(Settings)}
     if not isinstance(content, dict) or set(content) - known:
         unknown = sorted(set(content) - known) if isinstance(content, dict) else content
-        raise ValueError(f"{path} holds unknown settings: {unknown}")
+        raise ValueError(f"{path} must hold known settings, got {unknown}")
     # What was done once is no wish of the next run.
     content.pop("resume", None)
     return content

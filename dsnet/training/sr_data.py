@@ -8,6 +8,8 @@ Public
 ``shrink(image)``: a quarter of the sides; ``patches(low, high, count, side, generator)``
 """
 
+from __future__ import annotations
+
 import hashlib
 import os
 from collections import Counter
@@ -78,7 +80,7 @@ def load_slices(folders: Sequence[str | Path], limit: int = 0, seed: int = 0) ->
     files, left_out = {}, Counter()
     for folder in folders:
         if not Path(folder).is_dir():
-            raise ValueError(f"images has {folder}; there is no such folder")
+            raise ValueError(f"images must be folders, there is none at {folder}")
         found = []
         for file in sorted(Path(folder).rglob("*.png")):
             parts = file.relative_to(folder).parts
@@ -111,7 +113,9 @@ def load_slices(folders: Sequence[str | Path], limit: int = 0, seed: int = 0) ->
         groups.append(group)
     if not images:
         told = "".join(f", {count} {why}" for why, count in left_out.items())
-        raise ValueError(f"images is {', '.join(map(str, folders))}: no PNG slice there{told}")
+        raise ValueError(
+            f"images must hold PNG slices, got none in {', '.join(map(str, folders))}{told}"
+        )
     return Slices(images, groups, dict(left_out))
 
 
@@ -157,7 +161,7 @@ def held_out(groups: list[str], share: float, seed: int) -> list[bool]:
     names = sorted(set(groups))
     if len(names) < 2:
         raise ValueError(
-            f"images has slices of {len(names)} patient or folder; 2 are needed to hold one out"
+            f"images must be slices of 2 patients or folders, to hold one out, got {len(names)}"
         )
     count = min(max(round(share * len(names)), 1), len(names) - 1)
     chosen = {names[i] for i in np.random.default_rng(seed).permutation(len(names))[:count]}
@@ -186,14 +190,14 @@ def patches(
         For a side that 4 does not divide, or that is longer than a slice's.
     """
     if side < SCALE or side % SCALE:
-        raise ValueError(f"patch is {side}; a multiple of {SCALE} is needed")
+        raise ValueError(f"patch must be a multiple of {SCALE}, got {side}")
     small = side // SCALE
     xs, ys = [], []
     for _ in range(count):
         k, u, v = torch.randint(0, 2**31, (3,), generator=generator).tolist()
         x, y = low[k % len(low)], high[k % len(low)]
         if min(x.shape[2:]) < small:
-            raise ValueError(f"patch is {side}; a slice has {list(y.shape[2:])}")
+            raise ValueError(f"patch must fit a slice of {list(y.shape[2:])}, got {side}")
         u, v = u % (x.shape[2] - small + 1), v % (x.shape[3] - small + 1)
         xs.append(x[..., u : u + small, v : v + small])
         ys.append(y[..., SCALE * u : SCALE * u + side, SCALE * v : SCALE * v + side])

@@ -20,9 +20,11 @@ pass serve both: pix2pix too shows its discriminator the prediction that was mad
 moved. The paper says "trained alternately" only.
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from contextlib import nullcontext
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -79,7 +81,7 @@ def learning_rate(
         For a step out of range.
     """
     if not 0 <= step < total:
-        raise ValueError(f"step is {step} of {total}; 0 to total - 1 is needed")
+        raise ValueError(f"step must be 0 to total - 1, got {step} of {total}")
     grown = min((step + 1) / (warmup + 1), 1.0)
     return base * grown * (1 - step / total) ** power
 
@@ -134,13 +136,13 @@ class AdversarialStep:
     ):
         self.device = next(network.parameters()).device
         if precision not in PRECISIONS:
-            raise ValueError(f"precision is {precision!r}; known are {', '.join(PRECISIONS)}")
+            raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}, got {precision!r}")
         if accumulate < 1:
-            raise ValueError(f"accumulate is {accumulate}; 1 or more is needed")
+            raise ValueError(f"accumulate must be at least 1, got {accumulate}")
         if cuda_graphs and not (compile and self.device.type == "cuda"):
             raise ValueError(
-                f"cuda_graphs needs compile and a CUDA device; compile is {compile}, the device "
-                f"{self.device}"
+                "cuda_graphs must come with compile and a CUDA device, got compile "
+                f"{compile} on {self.device}"
             )
         self.network = network
         self.accumulate, self.cuda_graphs = accumulate, cuda_graphs
@@ -149,7 +151,7 @@ class AdversarialStep:
         self.discriminator = discriminator if network.config.rung.gan_loss else None
         self.objective = _Objective(network, self.discriminator, precision)
         if compile:
-            how = {"options": compiler_options(network, cuda_graphs)}
+            how: dict[str, Any] = {"options": compiler_options(network, cuda_graphs)}
             if isinstance(compile, str):
                 how = {"backend": compile}
             compute = self.objective.compute
@@ -183,7 +185,9 @@ class AdversarialStep:
             For another number of batches.
         """
         if len(batches) != self.accumulate:
-            raise ValueError(f"batches has {len(batches)}; accumulate is {self.accumulate}")
+            raise ValueError(
+                f"batches must be {self.accumulate}, as accumulate is, got {len(batches)}"
+            )
         if self.cuda_graphs:
             torch.compiler.cudagraph_mark_step_begin()
         for optimizer in self.optimizers:
@@ -204,13 +208,14 @@ class AdversarialStep:
         for optimizer in self.optimizers:
             self.scaler.step(optimizer)
         self.scaler.update()
+        assert sums is not None
         return StepLosses(*(sums / self.accumulate).unbind())
 
     def _no_sync(self, index: int):
         """Processes exchange gradients once a step: with the last of the batches."""
-        last = index == self.accumulate - 1
-        is_parallel = isinstance(self.objective, nn.parallel.DistributedDataParallel)
-        return self.objective.no_sync() if is_parallel and not last else nullcontext()
+        last, objective = index == self.accumulate - 1, self.objective
+        is_parallel = isinstance(objective, nn.parallel.DistributedDataParallel)
+        return objective.no_sync() if is_parallel and not last else nullcontext()
 
 
 def compiler_options(network: nn.Module, cuda_graphs: bool = False) -> dict[str, bool]:

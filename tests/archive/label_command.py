@@ -2,8 +2,10 @@
 
 import subprocess
 import sys
+import threading
 
-from dsnet.archive.processes import Stop, run_jobs
+import numpy as np
+
 from dsnet.data.store import open_store
 
 
@@ -26,9 +28,33 @@ def content(path) -> list[tuple]:
     return rows
 
 
-def command(*arguments, **options) -> subprocess.Popen:
+def assert_close(found, expected):
+    """Whether a device's store, as `content` gives it, is near the CPU's."""
+    for row, want in zip(found, expected, strict=True):
+        assert row[:4] == want[:4] and row[5] == want[5]
+        (image, alpha, *_, trimap), (same_image, wanted, *_, same_trimap) = row[6], want[6]
+        assert image == same_image and trimap == same_trimap
+        if alpha is not None:
+            difference = np.frombuffer(alpha, np.float32) - np.frombuffer(wanted, np.float32)
+            assert np.abs(difference).max() < 1e-3
+
+
+# Seconds after which a run hangs; a loaded machine is slow.
+LIMIT = 600
+
+# The command, telling each row as soon as it is stored.
+TELLING = """
+import sys
+from dsnet import label
+from dsnet.archive import report
+report.LINE_SECONDS = 0
+sys.exit(label.main(sys.argv[1:]))
+"""
+
+
+def telling_command(*arguments, **options) -> subprocess.Popen:
     return subprocess.Popen(
-        [sys.executable, "-m", "dsnet.label", *map(str, arguments)],
+        [sys.executable, "-c", TELLING, *map(str, arguments)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -36,6 +62,21 @@ def command(*arguments, **options) -> subprocess.Popen:
     )
 
 
-def outcomes(jobs, workers):
-    with Stop() as stop:
-        return [(r.key, r.error) for records in run_jobs(jobs, workers, stop) for r in records]
+def wait_for_line(run: subprocess.Popen, part: str) -> None:
+    """Return once the run has printed a line with `part`."""
+    told = []
+    watch = threading.Timer(LIMIT, run.kill)
+    watch.start()
+    try:
+        for line in run.stdout:
+            told.append(line)
+            if part in line:
+                return
+    finally:
+        watch.cancel()
+    _, complaint = run.communicate()
+    raise AssertionError(f"no line with {part!r}: {''.join(told)}{complaint}")
+
+
+def outcomes(jobs, executor):
+    return [(r.key, r.error) for records in executor.run(jobs, False) for r in records]

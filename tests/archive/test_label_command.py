@@ -1,20 +1,19 @@
 import os
 import signal
-import time
 
 import numpy as np
 import pytest
 
 from dsnet import label
-from dsnet.archive.processes import Stop, run_jobs
+from dsnet.archive import ProcessExecutor
 from dsnet.archive.report import LOW_QUALITY, failure_reasons, summary_rows
-from dsnet.data.phantom import make_phantom
+from dsnet.console import Stop
 from dsnet.data.store import StoreWriter, open_store, validate_store
 from dsnet.data.store.record import LabelRecord
-from label_command import command, content, outcomes
+from label_command import LIMIT, content, outcomes, telling_command, wait_for_line
 from worker_jobs import Job
 
-COMMANDS = ("demo", "recist", "masks", "raters", "show", "export")
+COMMANDS = ("demo", "recist", "masks", "raters", "show", "check", "export")
 
 
 def test_demo_writes_sheet_and_store(tmp_path, capsys):
@@ -50,20 +49,14 @@ def test_workers_do_not_change_the_store(tmp_path):
 @pytest.mark.parametrize("workers", [1, 2])
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_stopped_run_is_completed_by_resume(tmp_path, workers, number):
-    # Compiled code is cached at its first use; the timing below counts on it.
-    assert command("demo", "--out", tmp_path / "warm", "--count", 1).wait() == 0
     out = tmp_path / "demo"
     arguments = ["demo", "--out", str(out), "--size", "24", "--workers", str(workers)]
-    # Far more than are labelled before the signal.
-    run = command(*arguments, "--count", 20000, start_new_session=True)
-    manifest = out / "store" / "manifest.json"
-    deadline = time.monotonic() + 60
-    while not manifest.exists() and run.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.05)
-    time.sleep(3 if workers == 1 else 5)
+    # More than the pipe holds lines for, were the signal late.
+    run = telling_command(*arguments, "--count", 20000, start_new_session=True)
+    wait_for_line(run, "1 of 20000 rows")
     # A terminal sends Ctrl-C to every process of the group.
     (os.killpg if number == signal.SIGINT else os.kill)(run.pid, number)
-    _, complaint = run.communicate(timeout=60)
+    _, complaint = run.communicate(timeout=LIMIT)
     assert run.returncode == 128 + number, complaint
     assert "Traceback" not in complaint
     assert complaint.strip().endswith(
@@ -81,19 +74,22 @@ def test_a_stopped_run_is_completed_by_resume(tmp_path, workers, number):
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_a_job_that_raises_costs_its_rows_only(workers):
-    jobs = [Job(i, "raise" if i == 2 else "wait" if i == 0 else "") for i in range(6)]
+def test_a_job_that_raises_costs_its_rows_only(workers, tmp_path):
+    jobs = [Job(i, "raise" if i == 2 else "") for i in range(6)]
+    if workers > 1:
+        # The first one is done after its neighbour.
+        jobs[0], jobs[1] = Job(0, "wait", tmp_path / "met"), Job(1, "meet", tmp_path / "met")
     expected = [
         (f"{i}-{part}", "OverflowError: too much" if i == 2 else "fine")
         for i in range(6)
         for part in "ab"
     ]
-    assert outcomes(jobs, workers) == expected
+    assert outcomes(jobs, ProcessExecutor(workers)) == expected
 
 
 def test_a_killed_worker_costs_its_rows_only():
     jobs = [Job(i, "die" if i in (1, 2, 9) else "") for i in range(14)]
-    found = outcomes(jobs, 2)
+    found = outcomes(jobs, ProcessExecutor(2))
     assert [key for key, _ in found] == [f"{i}-{part}" for i in range(14) for part in "ab"]
     died = {key for key, error in found if "worker process died" in error}
     assert died == {f"{i}-{part}" for i in (1, 2, 9) for part in "ab"}
@@ -103,7 +99,7 @@ def test_a_killed_worker_costs_its_rows_only():
 def test_a_stop_ends_the_run_between_jobs():
     with Stop() as stop:
         seen = []
-        for records in run_jobs((Job(i) for i in range(100)), 1, stop):
+        for records in ProcessExecutor().run((Job(i) for i in range(100)), stop):
             seen.append(records)
             if len(seen) == 3:
                 signal.raise_signal(signal.SIGINT)
@@ -158,6 +154,27 @@ def test_show_and_export(tmp_path, capsys):
     assert len(list((tmp_path / "png/alpha").iterdir())) == 6
 
 
+def test_check_tells_what_is_wrong(tmp_path, capsys):
+    store = tmp_path / "demo/store"
+    label.main(["demo", "--out", str(tmp_path / "demo"), "--count", "3", "--size", "24"])
+    capsys.readouterr()
+    assert label.main(["check", str(store)]) == 0
+    assert capsys.readouterr().out == "3 rows, all checksums right\n"
+    shard = store / "shard-00000.parquet"
+    data = bytearray(shard.read_bytes())
+    data[len(data) // 3] ^= 0xFF
+    shard.write_bytes(data)
+    assert label.main(["check", str(store)]) == 1
+    told = capsys.readouterr()
+    first, *_ = told.out.splitlines()
+    assert first == f"shard {shard} is damaged: its checksum is not the manifest's"
+    assert "checksums right" not in told.out and told.err == ""
+    assert label.main(["check", str(tmp_path / "demo")]) == 1
+    assert capsys.readouterr().out.splitlines() == [
+        f"{tmp_path / 'demo'} is not a label store: it has no manifest.json"
+    ]
+
+
 def test_users_faults_are_one_line(tmp_path, capsys):
     label.main(["demo", "--out", str(tmp_path / "demo"), "--count", "1", "--size", "24"])
     capsys.readouterr()
@@ -169,6 +186,7 @@ def test_users_faults_are_one_line(tmp_path, capsys):
         ["masks", "--images", nowhere, "--masks", str(tmp_path), "--out", nowhere],
         ["raters", "--data", nowhere, "--out", nowhere],
         ["show", nowhere],
+        ["check", nowhere],
         ["export", nowhere, "--format", "png", "--out", str(tmp_path / "png")],
     ]
     for arguments in faults:
@@ -192,36 +210,3 @@ def test_help_lists_every_command(capsys):
     told = capsys.readouterr().out
     assert all(f"\n    {name} " in told for name in COMMANDS)
     assert "--resume" in told
-
-
-def test_masks_and_raters(tmp_path):
-    import cv2
-
-    for number in range(2):
-        made = make_phantom("solid", 64, number)
-        lesion = (made.alpha >= 0.5).astype(np.uint8) * 255
-        grey = np.rint(made.image * 255).astype(np.uint8)
-        folders = {"images": grey, "mask-0": lesion, "mask-1": cv2.dilate(lesion, None)}
-        for folder, picture in folders.items():
-            path = tmp_path / "data/LIDC-IDRI-0001" / f"nodule-{number}" / folder / "slice-0.png"
-            path.parent.mkdir(parents=True)
-            cv2.imwrite(str(path), picture)
-            flat = tmp_path / folder / f"{number}.png"
-            flat.parent.mkdir(exist_ok=True)
-            cv2.imwrite(str(flat), picture)
-    (tmp_path / "images/unmasked.png").write_bytes((tmp_path / "images/0.png").read_bytes())
-    folders = ["--images", str(tmp_path / "images"), "--masks", str(tmp_path / "mask-0")]
-    assert label.main(["masks", *folders, "--out", str(tmp_path / "m")]) == 0
-    raters = ["raters", "--data", str(tmp_path / "data"), "--out", str(tmp_path / "r")]
-    assert label.main(raters) == 0
-    for store, score in (("m", "mask_agreement"), ("r", "rater_agreement")):
-        records = list(open_store(tmp_path / store).records("ok"))
-        assert len(records) == 2
-        assert all(r.quality[score] > 0.7 for r in records)
-        # Of two raters one suffices: the consensus is the wider mask.
-        drawn = "mask-0" if store == "m" else "mask-1"
-        for number, record in enumerate(records):
-            picture = cv2.imread(str(tmp_path / drawn / f"{number}.png"), cv2.IMREAD_UNCHANGED)
-            assert np.array_equal(record.truth, picture > 0)
-    (failed,) = open_store(tmp_path / "m").records("failed")
-    assert failed.key == "unmasked" and "no mask" in failed.error

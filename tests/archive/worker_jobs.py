@@ -3,6 +3,7 @@
 import os
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
 from dsnet.data.store.record import LabelRecord
 
@@ -13,6 +14,7 @@ class Job:
 
     number: int
     deed: str = ""
+    place: Path | None = None
 
     @property
     def rows(self):
@@ -23,9 +25,16 @@ class Job:
             os._exit(9)
         if self.deed == "raise":
             raise OverflowError("too much")
-        if self.deed == "wait":
-            time.sleep(0.3)
+        if self.deed == "meet":
+            self.place.touch()
+        limit = time.monotonic() + 600
+        while self.deed == "wait" and not self.place.exists():
+            assert time.monotonic() < limit, f"nobody came to {self.place}"
+            time.sleep(0.01)
         return [LabelRecord.from_error(key, source, "fine") for key, source in self.rows]
+
+    def read(self):
+        return self.run()
 
 
 def gradients_of_a_step(rank: int, world: int, meeting: str, out: str) -> None:
@@ -52,6 +61,7 @@ def gradients_of_a_step(rank: int, world: int, meeting: str, out: str) -> None:
     parameters = [*network.trainable_parameters(), *step.discriminator.parameters()]
     torch.save([p.grad for p in parameters], out)
     if world > 1:
-        # Gloo's thread needs the GIL once more, and taking the group down holds it.
-        time.sleep(1.0)
-        dist.destroy_process_group()
+        # Taking the group down holds the GIL, for which gloo's thread may still wait: the process
+        # ends without.
+        dist.barrier()
+        os._exit(0)

@@ -1,4 +1,4 @@
-"""dsnet._C's connected parts against scipy."""
+"""Connected parts of masks against scipy."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 from scipy import ndimage
 
-from dsnet import _C
+from emulation_module import emulation
 
 MASKS = npst.arrays(bool, npst.array_shapes(min_dims=2, max_dims=2, max_side=20))
 SHAPES = [(1, 1), (1, 9), (9, 1), (3, 3), (5, 64), (64, 5), (40, 65), (33, 128), (50, 200)]
@@ -34,33 +34,35 @@ def random_masks(count: int):
 
 def test_holes_fill_as_scipys():
     for _, mask in random_masks(600):
-        np.testing.assert_array_equal(_C.fill_holes(mask), ndimage.binary_fill_holes(mask))
+        np.testing.assert_array_equal(emulation.fill_holes(mask), ndimage.binary_fill_holes(mask))
 
 
 @given(MASKS)
 def test_holes_of_small_masks(mask):
-    np.testing.assert_array_equal(_C.fill_holes(mask), ndimage.binary_fill_holes(mask))
+    np.testing.assert_array_equal(emulation.fill_holes(mask), ndimage.binary_fill_holes(mask))
 
 
 def test_a_ring_within_a_ring_fills_whole():
     y, x = np.mgrid[:150, :210] - np.array([75, 105])[:, None, None]
     radius = np.hypot(x, y)
     rings = ((radius > 30) & (radius < 35)) | ((radius > 60) & (radius < 63))
-    np.testing.assert_array_equal(_C.fill_holes(rings), radius < 63)
+    np.testing.assert_array_equal(emulation.fill_holes(rings), radius < 63)
 
 
 def test_a_gap_across_a_corner_is_no_leak():
     mask = np.ones((6, 6), bool)
     mask[2:4, 2:4] = False
     mask[1, 1] = mask[0, 0] = False
-    filled = _C.fill_holes(mask)
+    filled = emulation.fill_holes(mask)
     assert not filled[0, 0] and filled.sum() == 35
 
 
 def test_the_part_with_most_seeds_is_kept():
     for rng, mask in random_masks(600):
         seeds = rng.random(mask.shape) < rng.choice([0.0, 0.02, 0.2])
-        np.testing.assert_array_equal(_C.keep_seeded_part(mask, seeds), seeded_part(mask, seeds))
+        np.testing.assert_array_equal(
+            emulation.keep_seeded_part(mask, seeds), seeded_part(mask, seeds)
+        )
 
 
 @given(MASKS, st.randoms(use_true_random=False))
@@ -68,57 +70,59 @@ def test_ties_go_to_the_first_part(mask, random):
     seeds = np.zeros(mask.shape, bool)
     for _ in range(3):
         seeds[random.randrange(mask.shape[0]), random.randrange(mask.shape[1])] = True
-    np.testing.assert_array_equal(_C.keep_seeded_part(mask, seeds), seeded_part(mask, seeds))
+    np.testing.assert_array_equal(emulation.keep_seeded_part(mask, seeds), seeded_part(mask, seeds))
 
 
 def test_spirals_and_combs_are_one_part():
     mask = np.ones((99, 131), bool)
     mask[1::2] = False
     mask[1::4, -1] = mask[3::4, 0] = True
-    np.testing.assert_array_equal(_C.keep_seeded_part(mask, mask), mask)
-    np.testing.assert_array_equal(_C.keep_seeded_part(mask.T, mask.T), mask.T)
+    np.testing.assert_array_equal(emulation.keep_seeded_part(mask, mask), mask)
+    np.testing.assert_array_equal(emulation.keep_seeded_part(mask.T, mask.T), mask.T)
     comb = np.ones((40, 131), bool)
     comb[:-1, 1::2] = False
-    np.testing.assert_array_equal(_C.keep_seeded_part(comb, comb), comb)
+    np.testing.assert_array_equal(emulation.keep_seeded_part(comb, comb), comb)
 
 
 @pytest.mark.parametrize("shape", [(0, 0), (0, 3), (3, 0), (1, 1), (4, 70)])
 def test_empty_and_full_masks(shape):
     for mask in (np.zeros(shape, bool), np.ones(shape, bool)):
-        np.testing.assert_array_equal(_C.fill_holes(mask), mask)
-        np.testing.assert_array_equal(_C.keep_seeded_part(mask, mask), mask)
+        np.testing.assert_array_equal(emulation.fill_holes(mask), mask)
+        np.testing.assert_array_equal(emulation.keep_seeded_part(mask, mask), mask)
 
 
 def test_any_value_but_zero_is_inside():
     mask = np.random.default_rng(2).integers(0, 3, (30, 70)).astype(np.uint8) * 100
-    np.testing.assert_array_equal(_C.fill_holes(mask), _C.fill_holes(mask != 0))
+    np.testing.assert_array_equal(emulation.fill_holes(mask), emulation.fill_holes(mask != 0))
     np.testing.assert_array_equal(
-        _C.keep_seeded_part(mask, mask), _C.keep_seeded_part(mask != 0, mask != 0)
+        emulation.keep_seeded_part(mask, mask), emulation.keep_seeded_part(mask != 0, mask != 0)
     )
 
 
 def test_every_vector_unit_gives_the_same_parts():
-    units = _C.vector_units()
+    units = emulation.vector_units()
     try:
         for rng, mask in random_masks(60):
             seeds = rng.random(mask.shape) < 0.1
             results = []
             for unit in units:
-                _C.use_vector_unit(unit)
-                results.append((_C.fill_holes(mask), _C.keep_seeded_part(mask, seeds)))
+                emulation.use_vector_unit(unit)
+                results.append(
+                    (emulation.fill_holes(mask), emulation.keep_seeded_part(mask, seeds))
+                )
             for result in results[1:]:
                 np.testing.assert_array_equal(result, results[0])
     finally:
-        _C.use_vector_unit(units[-1])
+        emulation.use_vector_unit(units[-1])
 
 
 def test_bad_arguments_are_named():
     mask = np.ones((2, 3), bool)
     with pytest.raises(TypeError, match=r"mask must .*bool or uint8"):
-        _C.fill_holes(mask.astype(int))
+        emulation.fill_holes(mask.astype(int))
     with pytest.raises(TypeError, match=r"seeds must .*bool or uint8"):
-        _C.keep_seeded_part(mask, None)
+        emulation.keep_seeded_part(mask, None)
     with pytest.raises(
         ValueError, match=r"seeds must have the mask's shape \(2, 3\), got \(3, 2\)"
     ):
-        _C.keep_seeded_part(mask, mask.T)
+        emulation.keep_seeded_part(mask, mask.T)

@@ -10,9 +10,11 @@ import pytest
 from dsnet import _C
 from dsnet.data.phantom import KINDS, make_phantom
 from dsnet.labeling import RecistMark
-from dsnet.labeling.cut import CERTAIN, cut_recist, cut_recist_reference
-from dsnet.labeling.edge_model import edge_features, lesion_evidence, native_network
+from dsnet.labeling.cut import CERTAIN, cut_recist
+from dsnet.labeling.edge_model import native_network
 from dsnet.labeling.recist import FARTHEST
+from dsnet.labeling.reference.cut import cut_recist_reference
+from dsnet.labeling.reference.edge_model import edge_features, lesion_evidence
 from shared_data import shared
 
 

@@ -8,7 +8,6 @@ from scipy import ndimage
 
 from dsnet import _C
 from dsnet.data.datasets.lidc import find_rater_pictures
-from dsnet.data.datasets.pictures import read_pictures
 from dsnet.data.phantom import KINDS, make_phantom
 from dsnet.labeling import (
     BACKGROUND,
@@ -97,7 +96,7 @@ def test_phantoms_against_the_direct_solve(kind):
 
 def test_lidc_raters_against_the_direct_solve():
     pictures = find_rater_pictures(shared("lidc", "LIDC-IDRI-slices"))
-    for _, crop in read_pictures(pictures[::150]):
+    for crop in (picture.read() for picture in pictures[::150]):
         check_against_direct(crop.image, trimap_from_raters(crop.masks))
 
 

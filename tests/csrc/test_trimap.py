@@ -9,7 +9,7 @@ from scipy import ndimage
 
 from dsnet import _C
 from dsnet.labeling import FOREGROUND, trimap_from_mask
-from dsnet.labeling.trimap import trimap_from_mask_reference
+from dsnet.labeling.reference.trimap import trimap_from_mask_reference
 
 MASKS = npst.arrays(bool, npst.array_shapes(min_dims=2, max_dims=2, max_side=24))
 RADII = st.none() | st.floats(0, 6).map(lambda value: round(value, 2))

@@ -192,7 +192,7 @@ def test_pictures_that_are_windowed_already(tmp_path):
     cv2.imwrite(str(path), (hu % 256).astype(np.uint8))
     rows = read_annotations(table(tmp_path, {}))
     ((_, error),) = read_crops(rows, tmp_path)
-    assert "16-bit PNG (HU + 32768) is needed, got uint8" in str(error)
+    assert "must be a 16-bit PNG (HU + 32768), got uint8" in str(error)
     ((_, crop),) = read_crops(rows, tmp_path, size=48, window="none")
     left, top = (int(v) for v in crop.offset)
     expected = np.pad(hu % 256, 64, mode="edge")[64 + top : 112 + top, 64 + left : 112 + left]

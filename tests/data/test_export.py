@@ -210,7 +210,7 @@ def test_nothing_is_overwritten_and_nothing_half_written_stays(tmp_path, exporte
         raise OSError("disk full")
 
     with monkeypatch.context() as patch:
-        patch.setattr(export, "write_png", full_disk)
+        patch.setattr(export, "encode_png", full_disk)
         patch.setattr(np, "savez_compressed", full_disk)
         with pytest.raises(OSError, match="disk full"):
             exporter(store, out)

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from dsnet.data.ct_image import apply_window, read_ct_png, read_mask, read_picture
-from dsnet.data.datasets.folders import find_image_mask_pictures, read_image_mask_folders
-from dsnet.data.datasets.lidc import find_rater_pictures, read_rater_folder
+from dsnet.data.datasets.folders import find_image_mask_pictures
+from dsnet.data.datasets.lidc import find_rater_pictures
 from dsnet.data.dicom.slices import read_dicom_slice
 from shared_data import shared
 
@@ -65,10 +65,10 @@ def test_wrong_kinds_of_file_are_told(tmp_path):
     with pytest.raises(ValueError, match="not a PNG"):
         read_ct_png(tmp_path / "text.png")
     write(tmp_path / "eight.png", noise(np.uint8))
-    with pytest.raises(ValueError, match="16-bit PNG"):
+    with pytest.raises(ValueError, match=r"must be a 16-bit PNG \(HU \+ 32768\), got uint8"):
         read_ct_png(tmp_path / "eight.png")
     write(tmp_path / "colour.png", noise(np.uint8, (8, 9, 3)))
-    with pytest.raises(ValueError, match="a grey image is needed"):
+    with pytest.raises(ValueError, match="must be a grey image, got 3 channels"):
         read_picture(tmp_path / "colour.png")
 
 
@@ -99,24 +99,29 @@ def test_folders_pair_by_name_and_tell_what_is_wrong(tmp_path):
     write(masks / "a.png", mask)
     write(masks / "deep/b.png", 255 * mask)
     write(masks / "other-size.png", mask[1:])
-    found = dict(read_image_mask_folders(images, masks, spacing=(0.5, 0.7)))
+    pictures = find_image_mask_pictures(images, masks, spacing=(0.5, 0.7))
+    found = {picture.key: picture for picture in pictures}
     assert list(found) == ["a", "deep/b", "lonely", "other-size"]
     for key in ("a", "deep/b"):
-        crop = found[key]
+        crop = found[key].read()
         assert np.array_equal(crop.masks, [mask != 0]) and crop.spacing == (0.5, 0.7)
         assert crop.key == key and crop.source.endswith(f"{key}.png")
-    assert "no mask of that name" in str(found["lonely"])
-    assert "mask is (19, 30), its picture (20, 30)" in str(found["other-size"])
+    with pytest.raises(ValueError, match="no mask of that name"):
+        found["lonely"].read()
+    with pytest.raises(
+        ValueError, match=r"mask must be like its picture \(20, 30\), got \(19, 30\)"
+    ):
+        found["other-size"].read()
 
 
 def test_missing_and_empty_folders_are_told(tmp_path):
-    with pytest.raises(ValueError, match="is not a folder"):
+    with pytest.raises(ValueError, match="must be a folder"):
         find_image_mask_pictures(tmp_path / "none", tmp_path)
-    with pytest.raises(ValueError, match="holds no PNG"):
+    with pytest.raises(ValueError, match="must hold PNG pictures"):
         find_image_mask_pictures(tmp_path, tmp_path)
-    with pytest.raises(ValueError, match="is not a folder"):
+    with pytest.raises(ValueError, match="must be a folder"):
         find_rater_pictures(tmp_path / "none")
-    with pytest.raises(ValueError, match="holds no PATIENT"):
+    with pytest.raises(ValueError, match="must hold PATIENT"):
         find_rater_pictures(tmp_path)
 
 
@@ -126,8 +131,9 @@ def test_rater_folders(tmp_path):
         write(root / f"P1/nodule-0/mask-{reader}/slice-2.png", np.full((6, 7), reader, np.uint8))
     write(root / "P1/nodule-0/images/slice-2.png", noise(np.uint8, (6, 7)))
     (tmp_path / "nodules.csv").write_text("patient,nodule,spacing_mm\nP1,nodule-0,0.625\n")
-    ((key, crop),) = read_rater_folder(root)
-    assert key == crop.key == "P1/nodule-0/slice-2" and crop.spacing == (0.625, 0.625)
+    (picture,) = find_rater_pictures(root)
+    crop = picture.read()
+    assert picture.key == crop.key == "P1/nodule-0/slice-2" and crop.spacing == (0.625, 0.625)
     assert crop.masks.shape == (3, 6, 7) and crop.masks.any(axis=(1, 2)).tolist() == [0, 1, 1]
     (tmp_path / "nodules.csv").write_text("patient,nodule\nP1,nodule-0\n")
     with pytest.raises(ValueError, match=r"nodules.csv: patient, nodule, spacing_mm expected"):

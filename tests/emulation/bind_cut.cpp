@@ -1,54 +1,32 @@
-// Bindings of the GPU's cuts run on the CPU, for tests.
+// Bindings of the GPU's cuts run by the CPU.
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 
 #include <string>
 #include <utility>
+#include <vector>
 
-#include "python/arguments.h"
-#include "cut/border.h"
 #include "cut.h"
+#include "cut/border.h"
 #include "cut/plan.h"
-#include "mark/recist.h"
+#include "python/arguments.h"
 
 namespace dsnet {
 namespace {
 
-py::tuple plan_cuts(const Array<double>& coordinates, py::ssize_t rows, py::ssize_t cols) {
-    if (coordinates.ndim() != 2 || coordinates.shape(1) != 8)
-        throw py::value_error("coordinates must have shape [N, 8], got " +
-                              shape_text(coordinates));
-    if (rows < 3 || cols < 3) throw py::value_error("rows and cols must be at least 3");
-    const py::ssize_t count = coordinates.shape(0), words = (cols + 63) / 64;
-    Array<std::uint8_t> plans({count, static_cast<py::ssize_t>(sizeof(CutPlan))});
-    Array<std::uint64_t> seeds({count, rows, words});
-    for (py::ssize_t i = 0; i < count; ++i) {
-        const double* const mark = coordinates.data() + 8 * i;
-        if (!are_usable(mark) || (mark_problems(mark_as_given(mark), rows, cols) & kOutside))
-            throw py::value_error("coordinates: mark " + std::to_string(i) +
-                                  " must be finite and touch the image");
-        reinterpret_cast<CutPlan*>(plans.mutable_data())[i] =
-            plan_cut(mark_as_given(mark), rows, cols, seeds.mutable_data() + i * rows * words);
-    }
-    return py::make_tuple(std::move(plans), std::move(seeds));
-}
-
 py::tuple cut_block(const py::object& images_value, const py::object& plans_value,
                     const py::object& seeds_value, const EdgeNetwork& network, bool backwards) {
-    if (!py::isinstance<Array<float>>(images_value))
-        throw py::type_error("images must be a contiguous float32 array [N, H, W]");
-    const auto images = py::reinterpret_borrow<Array<float>>(images_value);
-    if (images.ndim() != 3 || images.shape(1) < 1 || images.shape(2) < 1)
-        throw py::value_error("images must be [N, H, W], H, W >= 1, got " + shape_text(images));
+    const auto images = batch_argument<float>(images_value, "images", "float32");
     const py::ssize_t count = images.shape(0), rows = images.shape(1), cols = images.shape(2);
-    const auto plans =
-        shaped_argument<std::uint8_t>(plans_value, "plans", "uint8",
-                              {count, static_cast<py::ssize_t>(sizeof(CutPlan))});
+    const auto plans = shaped_argument<std::uint8_t>(
+        plans_value, "plans", "uint8", {count, static_cast<py::ssize_t>(sizeof(CutPlan))});
     const auto seeds = shaped_argument<std::uint64_t>(seeds_value, "seeds", "uint64",
-                                              {count, rows, (cols + 63) / 64});
+                                                      {count, rows, (cols + 63) / 64});
     Array<std::uint8_t> masks({count, rows, cols}), trimaps({count, rows, cols});
     Array<float> priors({count, rows, cols});
-    Array<CutResult> results(count);
+    // Its dtype is registered once in a process, by dsnet._C.
+    py::array results(py::dtype(py::module_::import("dsnet._C").attr("CUT_RESULT")),
+                      std::vector<py::ssize_t>{count});
     cuda::CutBatch batch = {};
     batch.images = images.data();
     batch.plans = reinterpret_cast<const CutPlan*>(plans.data());
@@ -57,7 +35,7 @@ py::tuple cut_block(const py::object& images_value, const py::object& plans_valu
     batch.masks = masks.mutable_data();
     batch.trimaps = trimaps.mutable_data();
     batch.priors = priors.mutable_data();
-    batch.results = results.mutable_data();
+    batch.results = static_cast<CutResult*>(results.mutable_data());
     batch.count = count;
     batch.rows = static_cast<std::int32_t>(rows);
     batch.cols = static_cast<std::int32_t>(cols);
@@ -73,16 +51,15 @@ py::tuple border_cut_block(const py::object& log_odds_value, const py::object& s
                            double border_cost, int small_nodes, bool backwards) {
     const auto log_odds = image_argument<float>(log_odds_value, "log_odds", "f", "float32");
     const auto seeds = image_argument<std::uint8_t>(seeds_value, "seeds", "bu", "bool or uint8");
-    if (log_odds.shape(0) != seeds.shape(0) || log_odds.shape(1) != seeds.shape(1))
-        throw py::value_error("seeds must have the shape of log_odds, " + shape_text(log_odds) +
-                              ", got " + shape_text(seeds));
+    check_shape(seeds, log_odds, "seeds", "log_odds");
     if (!(border_cost >= 0 && border_cost < 7))
         throw py::value_error("border_cost must be within 0 and 7, got " +
                               std::to_string(border_cost));
-    if (small_nodes < 0) throw py::value_error("small_nodes must not be negative");
+    if (small_nodes < 0)
+        throw py::value_error("small_nodes must not be negative, got " +
+                              std::to_string(small_nodes));
     Array<bool> mask({log_odds.shape(0), log_odds.shape(1)});
-    const Image<std::uint8_t> found(reinterpret_cast<std::uint8_t*>(mask.mutable_data()),
-                                    mask.shape(0), mask.shape(1));
+    const Image<std::uint8_t> found = writable(mask);
     const BorderCut::Costs costs = BorderCut::costs(border_cost);
     std::int64_t searched = 0;
     {
@@ -95,43 +72,25 @@ py::tuple border_cut_block(const py::object& log_odds_value, const py::object& s
 
 }  // namespace
 
-void bind_cut_block(py::module_& module) {
+void bind_cut(py::module_& module) {
     using namespace pybind11::literals;
-    PYBIND11_NUMPY_DTYPE(CutResult, value, fallback, unused);
-    module.attr("CUT_RESULT") = py::dtype::of<CutResult>();
-    module.attr("CUT_PLAN_BYTES") = sizeof(CutPlan);
-    module.def("plan_cuts", &plan_cuts, "coordinates"_a, "rows"_a, "cols"_a,
-               R"(What a GPU needs to know of RECIST marks to cut their lesions.
-
-Parameters
-----------
-coordinates : float64 [N, 8]
-    Marks that touch the image.
-rows, cols : int
-    Of the images, at least 3.
-
-Returns
--------
-plans : uint8 [N, CUT_PLAN_BYTES]
-seeds : uint64 [N, rows, (cols + 63) // 64]
-    Bits of the pixels that are lesion for certain, the lowest first.)");
     module.def(
         "cut_constants",
         [](const EdgeNetwork& network) {
             const CutConstants constants = cut_constants(network);
             return py::bytes(reinterpret_cast<const char*>(&constants), sizeof(constants));
         },
-        "network"_a, "What is the same for all marks, as bytes; for tests.");
+        "network"_a, "What is the same for all marks, as bytes.");
     module.def("cut_block", &cut_block, "images"_a, "plans"_a, "seeds"_a, "network"_a,
                "backwards"_a = false,
-               R"(The GPU's cuts, run on the CPU a thread at a time; for tests.
+               R"(The GPU's cuts, run by the CPU a thread at a time.
 
 Parameters
 ----------
 images : float32 [N, H, W]
     Finite, within 0 and 1.
 plans, seeds : arrays
-    From plan_cuts.
+    From dsnet._C.plan_cuts.
 network : EdgeNetwork
 backwards : bool
     Run the threads from the last to the first, which gives the same bits.
@@ -142,11 +101,11 @@ masks, trimaps : uint8 [N, H, W]
 priors : float32 [N, H, W]
     The cut's probabilities where the trimap is unknown.
 results : CUT_RESULT [N]
-    `fallback` and `value` as cut_recist's; -1 where a plan without rows did not want a cut, the rest
-    is 0 then.)");
+    `fallback` and `value` as cut_recist's; -1 where a plan without rows did not want a cut, the
+    rest is 0 then.)");
     module.def("border_cut_block", &border_cut_block, "log_odds"_a, "seeds"_a, "border_cost"_a,
                "small_nodes"_a = 512, "backwards"_a = false,
-               R"(The GPU's minimum cut, run on the CPU a thread at a time; for tests.
+               R"(The GPU's minimum cut, run by the CPU a thread at a time.
 
 Parameters
 ----------

@@ -1,12 +1,12 @@
-// Bindings of the GPU's morphology run on the CPU, for tests.
+// Bindings of the GPU's morphology run by the CPU.
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 
 #include <string>
 #include <utility>
 
-#include "python/arguments.h"
 #include "masks.h"
+#include "python/arguments.h"
 
 namespace dsnet {
 namespace {
@@ -19,17 +19,6 @@ BlockWork work_named(const std::string& name) {
     throw py::value_error("work must be split, erode, dilate or trimap, got '" + name + "'");
 }
 
-template <typename T>
-Array<T> shaped(const py::object& value, const char* name, std::initializer_list<py::ssize_t> shape) {
-    auto array = Array<T>::ensure(value);
-    if (!array) throw py::type_error(std::string(name) + " has another dtype than is needed");
-    bool fits = array.ndim() == static_cast<py::ssize_t>(shape.size());
-    py::ssize_t axis = 0;
-    for (const py::ssize_t wanted : shape) fits = fits && array.shape(axis++) == wanted;
-    if (!fits) throw py::value_error(std::string(name) + " does not have the shape of masks");
-    return array;
-}
-
 // `cols` above 0: masks are words of bits of so many columns.
 py::tuple morphology_block(const std::string& work, const py::array& masks_value,
                            const py::object& erosion_value, const py::object& dilation_value,
@@ -37,23 +26,26 @@ py::tuple morphology_block(const std::string& work, const py::array& masks_value
                            std::int32_t cols, bool large, bool backwards) {
     const bool packed = cols > 0;
     if (masks_value.ndim() != 3 || masks_value.shape(1) < 1 || masks_value.shape(2) < 1)
-        throw py::value_error("masks must be an array [N, H, W], H, W >= 1");
+        throw py::value_error("masks must be [N, H, W] with H, W >= 1, got shape " +
+                              shape_text(masks_value));
     const py::ssize_t count = masks_value.shape(0), rows = masks_value.shape(1);
     Array<std::uint8_t> pixels;
     Array<std::uint64_t> words;
     if (packed) {
-        words = shaped<std::uint64_t>(masks_value, "masks", {count, rows, (cols + 63) / 64});
+        words = shaped_argument<std::uint64_t>(masks_value, "masks", "uint64",
+                                               {count, rows, (cols + 63) / 64});
     } else {
-        pixels = shaped<std::uint8_t>(masks_value, "masks", {count, rows, masks_value.shape(2)});
+        pixels = batch_argument<std::uint8_t>(masks_value, "masks", "uint8");
         cols = static_cast<std::int32_t>(masks_value.shape(2));
     }
-    const auto erosion = shaped<double>(erosion_value, "erosion", {count});
-    const auto dilation = shaped<double>(dilation_value, "dilation", {count});
+    const auto erosion = shaped_argument<double>(erosion_value, "erosion", "float64", {count});
+    const auto dilation = shaped_argument<double>(dilation_value, "dilation", "float64", {count});
     Array<double> spacing;
-    if (!spacing_value.is_none()) spacing = shaped<double>(spacing_value, "spacing", {count, 2});
+    if (!spacing_value.is_none())
+        spacing = shaped_argument<double>(spacing_value, "spacing", "float64", {count, 2});
     Array<std::uint8_t> cores;
     if (!cores_value.is_none())
-        cores = shaped<std::uint8_t>(cores_value, "cores", {count, rows, cols});
+        cores = shaped_argument<std::uint8_t>(cores_value, "cores", "uint8", {count, rows, cols});
     Array<std::uint8_t> out({count, rows, py::ssize_t(cols)});
     Array<std::int32_t> statuses(count);
     cuda::MorphologyBatch batch = {};
@@ -78,11 +70,9 @@ py::tuple morphology_block(const std::string& work, const py::array& masks_value
 
 Array<std::uint8_t> raters_block(const py::object& masks_value, double erosion, double dilation,
                                  const std::pair<double, double>& spacing, bool backwards) {
-    if (!py::isinstance<Array<std::uint8_t>>(masks_value))
-        throw py::type_error("masks must be a contiguous uint8 array [N, R, H, W]");
-    const auto masks = py::reinterpret_borrow<Array<std::uint8_t>>(masks_value);
+    const auto masks = plain_argument<std::uint8_t>(masks_value, "masks", "uint8");
     if (masks.ndim() != 4 || masks.shape(1) < 1 || masks.shape(2) < 1 || masks.shape(3) < 1)
-        throw py::value_error("masks must be [N, R, H, W], R, H, W >= 1, got " +
+        throw py::value_error("masks must be [N, R, H, W] with R, H, W >= 1, got shape " +
                               shape_text(masks));
     Array<std::uint8_t> out({masks.shape(0), masks.shape(2), masks.shape(3)});
     cuda::RatersBatch batch = {};
@@ -105,12 +95,12 @@ Array<std::uint8_t> raters_block(const py::object& masks_value, double erosion, 
 
 }  // namespace
 
-void bind_morphology_block(py::module_& module) {
+void bind_masks(py::module_& module) {
     using namespace pybind11::literals;
     module.def("morphology_block", &morphology_block, "work"_a, "masks"_a, "erosion"_a,
                "dilation"_a, "spacing"_a = py::none(), "cores"_a = py::none(), "cols"_a = 0,
                "large"_a = false, "backwards"_a = false,
-               R"(The GPU's morphology, run on the CPU a thread at a time; for tests.
+               R"(The GPU's morphology, run by the CPU a thread at a time.
 
 Parameters
 ----------
@@ -136,7 +126,7 @@ statuses : int32 [N]
     0 done; 1, 2, 3 for a bad erosion, dilation or spacing, then out is 0.)");
     module.def("raters_block", &raters_block, "masks"_a, "erosion"_a, "dilation"_a,
                "spacing"_a = std::make_pair(1.0, 1.0), "backwards"_a = false,
-               R"(The GPU's trimaps of several raters, run on the CPU a thread at a time; for tests.
+               R"(The GPU's trimaps of several raters, run by the CPU a thread at a time.
 
 Parameters
 ----------

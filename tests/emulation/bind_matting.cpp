@@ -1,4 +1,4 @@
-// Binding of the GPU's matting run on the CPU, for tests.
+// Binding of the GPU's matting run by the CPU.
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 
@@ -6,26 +6,12 @@
 #include <utility>
 #include <vector>
 
-#include "python/arguments.h"
 #include "matting.h"
 #include "matting/gpu_store.h"
+#include "python/arguments.h"
 
 namespace dsnet {
 namespace {
-
-template <typename T>
-Array<T> batch_argument(const py::object& value, const char* name, const Array<float>* images) {
-    auto array = Array<T>::ensure(value);
-    if (!array || array.ndim() != 3)
-        throw py::value_error(std::string(name) + " must be an array [N, H, W]");
-    for (int axis = 0; axis < 3; ++axis)
-        if (array.shape(axis) < (axis == 0 ? 0 : 1) ||
-            (images != nullptr && array.shape(axis) != images->shape(axis)))
-            throw py::value_error(std::string(name) +
-                                  " must be [N, H, W] as images, H, W >= 1, got " +
-                                  shape_text(array));
-    return array;
-}
 
 py::tuple matting_block(const py::object& images_value, const py::object& trimaps_value,
                         const py::object& priors_value, double prior_weight, double epsilon,
@@ -36,10 +22,11 @@ py::tuple matting_block(const py::object& images_value, const py::object& trimap
     const MattingPath path = path_name == "any"     ? MattingPath::kAny
                              : path_name == "bands" ? MattingPath::kBands
                                                     : MattingPath::kMemory;
-    const auto images = batch_argument<float>(images_value, "images", nullptr);
-    const auto trimaps = batch_argument<std::uint8_t>(trimaps_value, "trimaps", &images);
+    const auto images = batch_argument<float>(images_value, "images", "float32");
+    const auto trimaps = batch_argument<std::uint8_t>(trimaps_value, "trimaps", "uint8", &images);
     Array<float> priors;
-    if (!priors_value.is_none()) priors = batch_argument<float>(priors_value, "priors", &images);
+    if (!priors_value.is_none())
+        priors = batch_argument<float>(priors_value, "priors", "float32", &images);
     const py::ssize_t count = images.shape(0);
     Array<float> alphas({count, images.shape(1), images.shape(2)});
     std::vector<cuda::MattingResult> results(static_cast<std::size_t>(count));
@@ -77,7 +64,7 @@ py::tuple matting_block(const py::object& images_value, const py::object& trimap
     return py::make_tuple(std::move(alphas), std::move(infos));
 }
 
-// Threads and dynamic shared memory of the kernels in matting.cu, by name.
+// Threads and dynamic shared memory of the kernels in matting/gpu.cu, by name.
 py::dict matting_kernels() {
     using namespace matting_device;
     const auto figures = [](int threads, std::size_t shared) {
@@ -95,12 +82,12 @@ py::dict matting_kernels() {
 
 }  // namespace
 
-void bind_matting_block(py::module_& module) {
+void bind_matting(py::module_& module) {
     using namespace pybind11::literals;
     module.def("matting_block", &matting_block, "images"_a, "trimaps"_a, "priors"_a = py::none(),
                "prior_weight"_a = 0.0, "epsilon"_a = 1e-7, "rtol"_a = 3e-6,
                "max_iterations"_a = 1000, "path"_a = "any", "backwards"_a = false,
-               R"(The GPU's closed-form matting, run on the CPU a thread at a time; for tests.
+               R"(The GPU's closed-form matting, run by the CPU a thread at a time.
 
 Parameters
 ----------
@@ -119,10 +106,11 @@ Returns
 -------
 alphas : float32 [N, H, W]
 infos : list of dict
-    path (small, narrow, wide or memory: what solved it), status (0 done, 2, 3, 4 for an unusable image, trimap or prior, then alpha is NaN), solved
-    (False without a system to solve), iterations, residual, converged, unknowns.)");
+    path (small, narrow, wide or memory: what solved it), status (0 done, 2, 3, 4 for an unusable
+    image, trimap or prior, then alpha is NaN), solved (False without a system to solve), iterations,
+    residual, converged, unknowns.)");
     module.def("matting_block_kernels", &matting_kernels,
-               "threads and shared_bytes (dynamic) of the matting kernels, for tests.");
+               "threads and shared_bytes (dynamic) of the matting kernels.");
 }
 
 }  // namespace dsnet

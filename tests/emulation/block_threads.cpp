@@ -1,7 +1,7 @@
-// Runs a GPU block's own code for cuts, strategy 1's trimaps and raters' trimaps on emulated threads:
-// each has its own copy of all that is not shared, and waits for the others at barriers.
+// Runs a GPU block's own code for cuts, strategy 1's trimaps and raters' trimaps on emulated
+// threads: each has its own copy of all that is not shared, and waits for the others at barriers.
 //
-//     block_threads INPUT OUTPUT   arrays one after the other, as tests/csrc/test_cuda_threads.py says
+//     block_threads INPUT OUTPUT   arrays one after the other, as test_threads.py says
 #include <cmath>
 #include <cstdint>
 #include <cstdio>
@@ -14,8 +14,8 @@
 
 #define __CUDACC__
 #include "cut/gpu_block.h"
-#include "trimap/gpu_of_raters.h"
 #include "trimap/gpu_of_mask.h"
+#include "trimap/gpu_of_raters.h"
 
 namespace {
 
@@ -50,25 +50,25 @@ void* memory;
 
 void cut() {
     __shared__ cut_device::CutScratch scratch;
-    DeviceBlock<cut_device::kThreads> block;
+    Threads<cut_device::kThreads> block;
     for (std::int64_t index = 0; index < cuts.count; ++index)
         cut_device::cut_image(block, cuts, index, memory, scratch);
 }
 
 void trimap() {
-    DeviceBlock<morphology_device::kThreads> block;
+    Threads<morphology_device::kThreads> block;
     for (std::int64_t index = 0; index < morphology.count; ++index)
         morphology_device::trimap_image(block, morphology, index, memory);
 }
 
 void vote() {
-    DeviceBlock<raters_device::kThreads> block;
+    Threads<raters_device::kThreads> block;
     for (std::int64_t index = 0; index < raters.count; ++index)
         raters_device::count_votes(block, raters, *votes, index);
 }
 
 void join() {
-    DeviceBlock<raters_device::kThreads> block;
+    Threads<raters_device::kThreads> block;
     for (std::int64_t index = 0; index < raters.count; ++index)
         raters_device::join_trimaps(block, raters, *votes, index);
 }
@@ -104,8 +104,8 @@ int main(int, char** arguments) {
         cuts = {};
         cuts.images = input.take<float>(pixels);
         cuts.plans = input.take<CutPlan>(count);
-        cuts.seeds = input.take<std::uint64_t>(count * std::size_t(rows) *
-                                               std::size_t((cols + 63) / 64));
+        cuts.seeds =
+            input.take<std::uint64_t>(count * std::size_t(rows) * std::size_t((cols + 63) / 64));
         cuts.constants = *input.take<CutConstants>(1);
         cuts.masks = masks.data();
         cuts.trimaps = trimaps.data();

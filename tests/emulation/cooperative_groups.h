@@ -1,4 +1,4 @@
-// What matting_blocks.cuh asks of CUDA, on fibers. Stands in for the header of that name.
+// What gpu_threads.cuh asks of CUDA, on fibers. Stands in for the header of that name.
 #pragma once
 
 #include "cuda_threads.h"

@@ -2,22 +2,10 @@
 
 #include <vector>
 
-#include "cut/border.h"
 #include "cut/gpu_block.h"
-#include "edge/model.h"
-#include "cut/cut.h"
-#include "trimap/trimap.h"
+#include "host_block.h"
 
 namespace dsnet {
-
-// The GPU's code has no use for these headers, but for their numbers.
-static_assert(cut_device::kLeastContrast == kLeastContrast && cut_device::kCertain == kCertain &&
-              cut_device::kLeastArea == kLeastArea && cut_device::kMostArea == kMostArea &&
-              cut_device::kUnits == BorderCut::kUnits);
-static_assert(cut_device::kFaintLogOdds == kFaintLogOdds &&
-              cut_device::kFaintShare == kFaintShare && cut_device::kFaintLeast == kFaintLeast &&
-              cut_device::kLeastMargin == kLeastMargin);
-
 namespace {
 
 using namespace cut_device;
@@ -57,11 +45,9 @@ std::int64_t border_cut_on_host(Image<const float> log_odds, Image<const std::ui
     auto* const state = reinterpret_cast<std::uint8_t*>(states.data());
     const CutPlanes planes = {log_odds.data, state, state + pixels,
                               reinterpret_cast<std::int32_t*>(numbers.data())};
-    BorderCutBlock<HostBlock<kThreads>> cut(block, rows, cols, planes,
-                                            {bits.data(), rows, cols, stride, false}, 0, side,
-                                            across);
-    const int searched =
-        cut.run(small.data(), small_nodes, large.data(), first_of_thread.data());
+    BorderCutBlock<HostBlock<kThreads>> cut(
+        block, rows, cols, planes, {bits.data(), rows, cols, stride, false}, 0, side, across);
+    const int searched = cut.run(small.data(), small_nodes, large.data(), first_of_thread.data());
     for (std::size_t i = 0; i < pixels; ++i) lesion.data[i] = cut.state()[i] == kLesion;
     return searched;
 }

@@ -3,8 +3,8 @@
 
 #include <cstdint>
 
-#include "cut/gpu.h"
 #include "base/image.h"
+#include "cut/gpu.h"
 
 namespace dsnet {
 

@@ -1,4 +1,4 @@
-"""The CPU in a GPU's place: what runs a pipeline's cuts and matting in tests."""
+"""The CPU in a GPU's place: what runs a pipeline's cuts, trimaps and matting in tests."""
 
 import math
 import time
@@ -8,6 +8,10 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 
 from dsnet import _C
+from dsnet.labeling.edge_model import native_network
+from dsnet.labeling.gpu import engine as gpu_engine
+from dsnet.labeling.gpu import masks as gpu_masks
+from emulation_module import emulated_network, emulation
 
 
 def has_device():
@@ -15,6 +19,17 @@ def has_device():
         return _C.cuda_device_count() > 0
     except RuntimeError:
         return False
+
+
+def stand_in(monkeypatch):
+    """A HostEngine in the place of all CUDA devices; to be closed."""
+    engine = HostEngine()
+    monkeypatch.setattr(gpu_engine, "device_index", lambda device: 0)
+    for module in (gpu_engine, gpu_masks):
+        monkeypatch.setattr(module, "CudaEngine", lambda device: engine)
+        monkeypatch.setattr(module, "_pipelines", {})
+    monkeypatch.setattr(_C, "cuda_device_count", lambda: 2)
+    return engine
 
 
 def array(memory, dtype, shape):
@@ -44,7 +59,7 @@ class Stream:
 
 
 class HostEngine:
-    """Cuts and matting by the GPU's block code on the CPU.
+    """Cuts, trimaps and matting by the GPU's block code on the CPU.
 
     Parameters
     ----------
@@ -55,6 +70,7 @@ class HostEngine:
     """
 
     def __init__(self, device=0, room=None, faults=None, after=1):
+        emulated_network()  # built here, or else the test is skipped
         self.room, self.faults, self.after = room, faults or {}, after
         self.used = self.allocations = 0
         self.launched = []
@@ -111,11 +127,12 @@ class HostEngine:
     def _cut(self, memory, shape, network):
         self._enter("cutting")
         count, rows, cols = shape
-        found = _C.cut_block(
+        assert network is native_network()
+        found = emulation.cut_block(
             array(memory["images"], np.float32, shape),
             array(memory["plans"], np.uint8, (count, _C.CUT_PLAN_BYTES)),
             array(memory["seeds"], np.uint64, (count, rows, -(-cols // 64))),
-            network,
+            emulated_network(),
         )
         for name, values in zip(("masks", "trimaps", "priors", "cuts"), found, strict=True):
             array(memory[name], values.dtype, values.shape)[...] = values
@@ -123,14 +140,15 @@ class HostEngine:
     def solve(self, memory, shape, settings, stream):
         self._enter("solve")
         self.launched.append(shape)
-        stream.submit(self._solve, dict(memory), shape, settings)
+        priors = array(memory["priors"], np.float32, shape)
+        stream.submit(self._matting, dict(memory), shape, settings, priors)
 
-    def _solve(self, memory, shape, settings):
+    def _matting(self, memory, shape, settings, priors):
         self._enter("solving")
-        alphas, infos = _C.matting_block(
+        alphas, infos = emulation.matting_block(
             array(memory["images"], np.float32, shape),
             array(memory["trimaps"], np.uint8, shape),
-            array(memory["priors"], np.float32, shape),
+            priors,
             prior_weight=settings.prior_weight,
             epsilon=settings.epsilon,
             rtol=settings.rtol,
@@ -141,6 +159,39 @@ class HostEngine:
         for result, info in zip(results, infos, strict=False):
             for name in set(info) & set(result.dtype.names):
                 result[name] = info[name]
+
+    def mask_workspace_bytes(self, shape):
+        return 16
+
+    def trimap_from_mask(self, memory, shape, stream):
+        self._enter("trimap_from_mask")
+        stream.submit(self._trimap_from_mask, dict(memory), shape)
+
+    def _trimap_from_mask(self, memory, shape):
+        self._enter("trimaps")
+        radii = [
+            array(memory[name], np.float64, (shape.count,)) for name in ("erosion", "dilation")
+        ]
+        spacing = array(memory["spacing"], np.float64, (shape.count, 2))
+        masks = array(memory["masks"], np.uint8, shape.masks)
+        trimaps, statuses = emulation.morphology_block("trimap", masks, *radii, spacing)
+        assert not statuses.any()
+        array(memory["trimaps"], np.uint8, shape.images)[...] = trimaps
+
+    def trimap_from_raters(self, memory, shape, part, band, spacing, stream):
+        self._enter("trimap_from_raters")
+        stream.submit(self._trimap_from_raters, dict(memory), shape, part, band, spacing)
+
+    def _trimap_from_raters(self, memory, shape, part, band, spacing):
+        self._enter("trimaps")
+        masks = array(memory["masks"], np.uint8, shape.masks)[part]
+        trimaps = array(memory["trimaps"], np.uint8, shape.images)
+        trimaps[part] = emulation.raters_block(masks, *band, spacing)
+
+    def matting(self, memory, shape, settings, stream):
+        self._enter("matting")
+        self.launched.append(shape.masks)
+        stream.submit(self._matting, dict(memory), shape.images, settings, None)
 
     def mark(self, stream):
         self._enter("mark")

@@ -2,9 +2,11 @@
 
 #include <vector>
 
+#include "host_block.h"
 #include "masks/gpu_block.h"
-#include "trimap/gpu_of_raters.h"
 #include "trimap/gpu_of_mask.h"
+#include "trimap/gpu_of_raters.h"
+#include "trimap/numbers.h"
 
 namespace dsnet {
 namespace {
@@ -17,7 +19,7 @@ std::vector<Word> memory_of(std::size_t bytes) {
 }
 
 void split_by_bands(const cuda::MorphologyBatch& batch, std::int64_t index, Operation operation,
-                    HostBlock<kThreads>& block) {
+                    const Levels& levels, HostBlock<kThreads>& block) {
     std::vector<Word> bits = memory_of(BitImage::bytes(batch.rows, batch.cols));
     const int step = band_rows(batch.rows, batch.cols);
     for (int first = 0; first < batch.rows; first += step)
@@ -27,7 +29,7 @@ void split_by_bands(const cuda::MorphologyBatch& batch, std::int64_t index, Oper
         const int last = lesser(first + step, batch.rows);
         std::vector<Word> planes =
             memory_of(2 * sizeof(Word) * std::size_t(step) * std::size_t(words_of(batch.cols)));
-        split_band(block, batch, index, operation, bits.data(), planes.data(), first, last);
+        split_band(block, batch, index, operation, levels, bits.data(), planes.data(), first, last);
     }
 }
 
@@ -39,15 +41,18 @@ void morphology_on_host(const cuda::MorphologyBatch& batch, BlockWork work, bool
     const Operation operation = work == BlockWork::kErode    ? Operation::kErode
                                 : work == BlockWork::kDilate ? Operation::kDilate
                                                              : Operation::kSplit;
+    const Levels levels = operation == Operation::kErode    ? Levels{1, 0}
+                          : operation == Operation::kDilate ? Levels{0, 1}
+                                                            : Levels{kForeground, kUnknown};
     for (std::int64_t index = 0; index < batch.count; ++index) {
         if (work == BlockWork::kTrimap) {
             std::vector<Word> memory = memory_of(trimap_bytes(batch.rows, batch.cols));
             trimap_image(block, batch, index, memory.data());
         } else if (large) {
-            split_by_bands(batch, index, operation, block);
+            split_by_bands(batch, index, operation, levels, block);
         } else {
             std::vector<Word> memory = memory_of(split_bytes(batch.rows, batch.cols));
-            split_image(block, batch, index, operation, memory.data());
+            split_image(block, batch, index, operation, levels, memory.data());
         }
     }
 }

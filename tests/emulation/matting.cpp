@@ -12,16 +12,16 @@ namespace {
 
 using namespace matting_device;
 
-// The threads of `blocks` blocks one after the other, between two barriers each. Memory that no
-// thread wrote holds NaN, as a GPU's may.
+// gpu_threads.cuh's Cluster as a loop: the threads of `blocks` blocks one after the other, between
+// two barriers each. Memory that no thread wrote holds NaN, as a GPU's may.
 template <int kThreads_>
-class HostBlock {
+class HostCluster {
   public:
     static constexpr int kThreads = kThreads_;
     static constexpr int kWarp = 32, kWarps = kThreads / kWarp;
 
     // Another order gives the same bits, unless a barrier is missing.
-    HostBlock(int blocks, bool backwards) : blocks_(blocks), backwards_(backwards) {}
+    HostCluster(int blocks, bool backwards) : blocks_(blocks), backwards_(backwards) {}
 
     template <class T>
     struct Own {
@@ -50,7 +50,7 @@ class HostBlock {
         for (int rank = 0; rank < blocks_; ++rank) body(rank * kThreads, rank);
     }
 
-    // In the order of matting_blocks.cuh.
+    // In the order of gpu_threads.cuh.
     template <class Op, int K>
     Values<K> reduce(Own<Values<K>>& own) {
         const Op op;
@@ -114,7 +114,7 @@ cuda::MattingResult solve_in_registers(const Problem& problem, int blocks, bool 
         memory.emplace_back(Store::kDeviceBytes / sizeof(double), nothing);
         stores.emplace_back(shared, memory.back().data());
     }
-    return solve_one<HostBlock<Store::kThreads>>(stores, problem, backwards);
+    return solve_one<HostCluster<Store::kThreads>>(stores, problem, backwards);
 }
 
 cuda::MattingResult solve_in_memory(const Problem& problem, bool backwards) {
@@ -123,7 +123,7 @@ cuda::MattingResult solve_in_memory(const Problem& problem, bool backwards) {
                                std::numeric_limits<double>::quiet_NaN());
     std::vector<LargeStore> stores;
     stores.emplace_back(device.data(), problem.rows, problem.cols);
-    return solve_one<HostBlock<kLargeThreads>>(stores, problem, backwards);
+    return solve_one<HostCluster<kLargeThreads>>(stores, problem, backwards);
 }
 
 }  // namespace
@@ -143,11 +143,11 @@ std::vector<const char*> matting_on_host(const cuda::MattingBatch& batch, Mattin
             solved_by = name;
         };
         if (path == MattingPath::kAny)
-            attempt("small",
-                    [&] { return solve_in_registers<SmallStore>(problem, 1, backwards); });
+            attempt("small", [&] { return solve_in_registers<SmallStore>(problem, 1, backwards); });
         if (path != MattingPath::kMemory) {
             attempt("narrow", [&] {
-                return solve_in_registers<BandStore<kNarrowBand>>(problem, kNarrowBlocks, backwards);
+                return solve_in_registers<BandStore<kNarrowBand>>(problem, kNarrowBlocks,
+                                                                  backwards);
             });
             attempt("wide", [&] {
                 return solve_in_registers<BandStore<kWideBand>>(problem, kWideBlocks, backwards);

@@ -16,6 +16,7 @@ enum class MattingPath {
 // As dsnet::cuda::matting_cuda, with arrays in host memory; the workspace is not used. `backwards`
 // runs the threads from the last to the first. Returns what solved each image: "small", "narrow" or
 // "wide" bands, or "memory".
-std::vector<const char*> matting_on_host(const cuda::MattingBatch& batch, MattingPath path, bool backwards);
+std::vector<const char*> matting_on_host(const cuda::MattingBatch& batch, MattingPath path,
+                                         bool backwards);
 
 }  // namespace dsnet

@@ -1,5 +1,5 @@
-// Runs matting_blocks.cuh, the part of the matting kernels that is a GPU's alone, on emulated
-// threads in several orders, and compares every bit with the blocks of matting_host_block.cpp.
+// Runs gpu_threads.cuh, the part of the matting kernels that is a GPU's alone, on emulated threads
+// in several orders, and compares every bit with the loops of matting.cpp.
 //
 //     matting_threads   prints a line for each problem; exit code 1 where one differs
 #include <cmath>
@@ -11,9 +11,9 @@
 #include <vector>
 
 #include "cooperative_groups.h"
-#include "matting/gpu_threads.cuh"
 #include "matting.h"
 #include "matting/gpu_store.h"
+#include "matting/gpu_threads.cuh"
 
 namespace {
 
@@ -25,7 +25,7 @@ using emulation::Order;
 const cuda::MattingBatch* batch;
 std::vector<double> device_memory;
 
-// As the kernels of matting.cu.
+// As the kernels of matting/gpu.cu.
 template <class Block, class Store>
 void solve_all() {
     struct Static {
@@ -92,17 +92,16 @@ bool same(const char* solver, int rows, int cols, Order order) {
             solved_by = matting_on_host(
                 given, name == "small" ? MattingPath::kAny : MattingPath::kBands, false)[0];
         else if (name == "small")
-            run<DeviceBlock<SmallStore::kThreads>, SmallStore>(1, order);
+            run<Cluster<SmallStore::kThreads, 1>, SmallStore>(1, order);
         else if (name == "narrow")
-            run<ClusterBlock<kBandThreads, kMostBlocks>, BandStore<kNarrowBand>>(kNarrowBlocks,
-                                                                                 order);
+            run<Cluster<kBandThreads, kMostBlocks>, BandStore<kNarrowBand>>(kNarrowBlocks, order);
         else
-            run<ClusterBlock<kBandThreads, kMostBlocks>, BandStore<kWideBand>>(kWideBlocks, order);
+            run<Cluster<kBandThreads, kMostBlocks>, BandStore<kWideBand>>(kWideBlocks, order);
     }
     const bool equal =
         std::memcmp(alphas[0].data(), alphas[1].data(), kCount * size * sizeof(float)) == 0 &&
-        std::memcmp(results[0].data(), results[1].data(),
-                    kCount * sizeof(cuda::MattingResult)) == 0 &&
+        std::memcmp(results[0].data(), results[1].data(), kCount * sizeof(cuda::MattingResult)) ==
+            0 &&
         name == solved_by && results[0][0].converged == 1 && results[0][0].iterations > 3;
     std::printf("%s %d x %d, order %d: %d iterations, %s\n", solver, rows, cols, int(order),
                 int(results[0][0].iterations), equal ? "the same" : "DIFFERENT");

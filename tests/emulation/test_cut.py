@@ -10,6 +10,7 @@ from dsnet.data.phantom import KINDS, make_phantom
 from dsnet.labeling.edge_model import native_network
 from dsnet.labeling.matting.closed_form import DEFAULT_RTOL
 from dsnet.labeling.soft_mask import PRIOR_WEIGHT
+from emulation_module import emulated_network, emulation
 from shared_data import shared
 
 
@@ -19,14 +20,14 @@ def assert_same(images, coordinates):
     trimaps = _C.label_batch(images, coordinates, native_network(), PRIOR_WEIGHT, DEFAULT_RTOL, 1)[
         2
     ]
-    found = _C.cut_block(images, plans, seeds, native_network())
+    found = emulation.cut_block(images, plans, seeds, emulated_network())
     for i, (mask, trimap, prior, told) in enumerate(zip(*found, strict=True)):
         cut, odds, fallback, value = _C.cut_recist(images[i], coordinates[i], native_network())
         assert (told["fallback"], told["value"]) == (fallback, value)
         assert np.array_equal(mask, cut) and np.array_equal(trimap, trimaps[i])
         expected = np.where(trimap == 128, 1 / (1 + np.exp(-odds.astype(np.float64))), 0)
         assert np.abs(prior - expected.astype(np.float32)).max() <= 2**-23
-    backwards = _C.cut_block(images, plans, seeds, native_network(), True)
+    backwards = emulation.cut_block(images, plans, seeds, emulated_network(), True)
     assert all(a.tobytes() == b.tobytes() for a, b in zip(found, backwards, strict=True))
     return found[3]["fallback"]
 
@@ -83,7 +84,7 @@ def test_random_marks_on_random_images(seed):
         rows, cols = rng.integers(3, 8, 2) if rng.random() < 0.2 else rng.integers(3, 140, 2)
         marks = random_marks(rng, 3, rows, cols)
         images = random_images(rng, (3, rows, cols))
-        outside = [_C.rasterise_recist(m, rows, cols, 1.0)["problems"] & 16 for m in marks]
+        outside = [emulation.rasterise_recist(m, rows, cols, 1.0)["problems"] & 16 for m in marks]
         kept = np.flatnonzero(np.array(outside) == 0)
         if len(kept):
             fallbacks += assert_same(images[kept], marks[kept]).tolist()
@@ -110,7 +111,9 @@ def test_a_tiny_lesion_keeps_a_sure_pixel():
     image[0, 10:12, 20:22] = 0.9
     marks = np.array([[19.4, 10.5, 21.6, 10.5, 20.5, 9.4, 20.5, 11.6]])
     assert not assert_same(image, marks).any()
-    masks, trimaps, *_ = _C.cut_block(image, *_C.plan_cuts(marks, 21, 40), native_network())
+    masks, trimaps, *_ = emulation.cut_block(
+        image, *_C.plan_cuts(marks, 21, 40), emulated_network()
+    )
     assert not ndimage.binary_erosion(masks, np.ones((1, 3, 3))).any()
     assert (trimaps[0, 10:12, 20:22] == 255).any()
 
@@ -119,7 +122,7 @@ def test_no_plan_no_cut():
     images = np.full((2, 5, 6), 0.5, np.float32)
     plans = np.zeros((2, _C.CUT_PLAN_BYTES), np.uint8)
     seeds = np.zeros((2, 5, 1), np.uint64)
-    *found, results = _C.cut_block(images, plans, seeds, native_network())
+    *found, results = emulation.cut_block(images, plans, seeds, emulated_network())
     assert results["fallback"].tolist() == [-1, -1] and not any(array.any() for array in found)
 
 
@@ -140,11 +143,11 @@ def test_minimum_cuts():
         odds = random_odds(rng)
         seeds = rng.random(odds.shape) < 0.01
         cost = float(rng.choice([0.0, 0.05, 0.3, 1.0, 6.9]))
-        expected = _C.border_cut(odds, seeds, cost)
+        expected = emulation.border_cut(odds, seeds, cost)
         searched.append(expected[1])
         for small_nodes in (512, 3):
             for backwards in (False, True):
-                mask, count = _C.border_cut_block(odds, seeds, cost, small_nodes, backwards)
+                mask, count = emulation.border_cut_block(odds, seeds, cost, small_nodes, backwards)
                 assert np.array_equal(mask, expected[0]) and count == expected[1]
     assert max(searched) > 512 and min(searched) == 0
 
@@ -152,12 +155,12 @@ def test_minimum_cuts():
 def test_arguments_are_checked():
     odds, seeds = np.zeros((4, 5), np.float32), np.zeros((4, 5), bool)
     with pytest.raises(ValueError, match="border_cost must be within 0 and 7"):
-        _C.border_cut_block(odds, seeds, 7.5)
-    with pytest.raises(ValueError, match="seeds must have the shape of log_odds"):
-        _C.border_cut_block(odds, seeds[1:], 0.3)
+        emulation.border_cut_block(odds, seeds, 7.5)
+    with pytest.raises(ValueError, match="seeds must have the log_odds's shape"):
+        emulation.border_cut_block(odds, seeds[1:], 0.3)
     with pytest.raises(ValueError, match="mark 0 must be finite and touch the image"):
         _C.plan_cuts(np.full((1, 8), 99.0), 10, 10)
     images = np.zeros((1, 5, 6), np.float32)
     plans, seeds = np.zeros((1, 3), np.uint8), np.zeros((1, 5, 1), np.uint64)
-    with pytest.raises(ValueError, match="plans has another shape"):
-        _C.cut_block(images, plans, seeds, native_network())
+    with pytest.raises(ValueError, match=r"plans must have shape \(1, "):
+        emulation.cut_block(images, plans, seeds, emulated_network())

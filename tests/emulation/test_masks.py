@@ -5,6 +5,7 @@ import pytest
 from scipy import ndimage
 
 from dsnet import _C
+from emulation_module import emulation
 from shared_data import shared
 
 SIZES = [(1, 1), (1, 70), (70, 1), (5, 63), (64, 64), (65, 129), (40, 192), (130, 16)]
@@ -57,11 +58,13 @@ def test_split_erode_and_dilate(rows, cols, large):
     ):
         wanted = np.stack([alone(i) for i in range(6)])
         for backwards in (False, True):
-            out, statuses = _C.morphology_block(
+            out, statuses = emulation.morphology_block(
                 work, masks, *radii, given, large=large, backwards=backwards
             )
             assert not statuses.any() and np.array_equal(out, wanted), work
-        out, _ = _C.morphology_block(work, as_bits(masks), *radii, given, cols=cols, large=large)
+        out, _ = emulation.morphology_block(
+            work, as_bits(masks), *radii, given, cols=cols, large=large
+        )
         assert np.array_equal(out, wanted), work
 
 
@@ -91,7 +94,7 @@ def test_strategy_1(rows, cols, default):
             for i in range(6)
         ]
         for backwards in (False, True):
-            out, statuses = _C.morphology_block(
+            out, statuses = emulation.morphology_block(
                 "trimap", masks, erosion, dilation, given, core, backwards=backwards
             )
             assert not statuses.any() and np.array_equal(out, wanted)
@@ -101,7 +104,7 @@ def test_many_small_parts_and_a_membrane():
     rng = np.random.default_rng(5)
     masks = (rng.random((3, 48, 48)) < [[[0.05]], [[0.3]], [[0.9]]]).astype(np.uint8)
     open_radii = np.full(3, np.nan)
-    out, _ = _C.morphology_block("trimap", masks, open_radii, open_radii)
+    out, _ = emulation.morphology_block("trimap", masks, open_radii, open_radii)
     wanted = [_C.trimap_from_mask(mask != 0, None, None, 1.0, 1.0, core=None) for mask in masks]
     assert np.array_equal(out, wanted)
 
@@ -114,7 +117,7 @@ def test_real_masks():
     masks = [cv2.imread(str(file), cv2.IMREAD_GRAYSCALE) for file in files]
     masks = [mask for mask in masks if mask.shape == masks[0].shape]
     open_radii = np.full(len(masks), np.nan)
-    out, _ = _C.morphology_block("trimap", np.stack(masks), open_radii, open_radii)
+    out, _ = emulation.morphology_block("trimap", np.stack(masks), open_radii, open_radii)
     for mask, trimap in zip(masks, out, strict=True):
         assert np.array_equal(
             trimap, _C.trimap_from_mask(mask != 0, None, None, 1.0, 1.0, core=None)
@@ -129,20 +132,22 @@ def test_a_bad_row_costs_itself_alone():
     spacing = np.ones((6, 2))
     spacing[4, 1] = 0.0
     for large in (False, True):
-        out, statuses = _C.morphology_block("split", masks, erosion, dilation, spacing, large=large)
+        out, statuses = emulation.morphology_block(
+            "split", masks, erosion, dilation, spacing, large=large
+        )
         assert statuses.tolist() == [0, 1, 1, 2, 3, 0]
         for i in (0, 5):
             assert np.array_equal(out[i], _C.split_trimap(masks[i], 1.0, 1.0, 1.0, 1.0))
         assert not out[1:5].any()
-    _, statuses = _C.morphology_block("trimap", masks, erosion, dilation, spacing)
+    _, statuses = emulation.morphology_block("trimap", masks, erosion, dilation, spacing)
     assert statuses.tolist() == [0, 1, 0, 2, 3, 0]
 
 
 def test_arguments_are_checked():
     masks, radii = np.ones((2, 3, 3), np.uint8), np.ones(2)
     with pytest.raises(ValueError, match="split, erode, dilate or trimap, got 'open'"):
-        _C.morphology_block("open", masks, radii, radii)
+        emulation.morphology_block("open", masks, radii, radii)
     with pytest.raises(ValueError, match="erosion"):
-        _C.morphology_block("split", masks, np.ones(3), radii)
+        emulation.morphology_block("split", masks, np.ones(3), radii)
     with pytest.raises(TypeError, match="masks"):
-        _C.morphology_block("split", masks.astype(np.int64), radii, radii)
+        emulation.morphology_block("split", masks.astype(np.int64), radii, radii)

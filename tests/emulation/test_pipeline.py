@@ -10,7 +10,7 @@ from dsnet.data.phantom import KINDS, make_phantom
 from dsnet.labeling import SoftLabel, label_batch
 from dsnet.labeling.edge_model import native_network
 from dsnet.labeling.gpu import engine as gpu_engine
-from dsnet.labeling.gpu.pipeline import MattingSettings, Pipeline
+from dsnet.labeling.gpu.pipeline import STAGES, MattingSettings, Pipeline
 from dsnet.labeling.matting.closed_form import DEFAULT_RTOL
 from dsnet.labeling.soft_mask import PRIOR_WEIGHT
 from host_engine import HostEngine
@@ -96,7 +96,7 @@ def test_a_bad_row_costs_itself_alone(on_host):
             assert np.abs(label.alpha - want.alpha).max() < 1e-3
             assert label.quality.keys() == want.quality.keys()
             assert all(seconds >= 0 for seconds in label.seconds.values())
-    assert sum(isinstance(label, SoftLabel) for label in found) == 4
+    assert sum(isinstance(label, SoftLabel) for label in found) == 3
 
 
 def test_an_empty_batch_has_no_labels(on_host):
@@ -166,3 +166,22 @@ def test_a_failure_before_matting_is_told():
     images, coordinates = crops(3)
     with pytest.raises(TypeError, match="images must have dtype float32"):
         pipeline().run(list(images.astype(np.float64)), coordinates, 1, 1)
+
+
+def test_stages_add_up():
+    images, coordinates = crops(6)
+    runs = pipeline()
+    assert dict(runs.stages()) == dict.fromkeys(STAGES, 0.0)
+    runs.run(images, coordinates, 1, 6)
+    first = dict(runs.stages())
+    assert tuple(first) == STAGES and all(seconds > 0 for seconds in first.values())
+    runs.run(images, coordinates, 1, 2)
+    assert all(seconds > first[stage] for stage, seconds in runs.stages())
+
+
+def test_stages_of_a_device_are_told(on_host):
+    assert list(gpu_engine.stages("cuda")) == []
+    images, coordinates = crops(3)
+    label_batch(images, coordinates, device="cuda")
+    told = dict(gpu_engine.stages("cuda"))
+    assert tuple(told) == STAGES and all(seconds > 0 for seconds in told.values())

@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 import pytest
 
-from dsnet import _C
 from dsnet.labeling import trimap_from_raters
+from emulation_module import emulation
 from shared_data import shared
 
 
@@ -18,7 +18,7 @@ def assert_same(masks, erosion=None, dilation=None, spacing=None):
         trimap_from_raters(m, erosion=erosion, dilation=dilation, spacing=spacing) for m in masks
     ]
     for backwards in (False, True):
-        found = _C.raters_block(masks, *radii, spacing or (1.0, 1.0), backwards)
+        found = emulation.raters_block(masks, *radii, spacing or (1.0, 1.0), backwards)
         assert found.shape == (len(masks), *masks.shape[2:])
         assert np.array_equal(found, expected)
 
@@ -53,7 +53,7 @@ def test_none_one_and_apart():
     masks[3] = 1
     assert_same(masks)
     assert_same(masks, 2.0, 1.0)
-    found = _C.raters_block(masks, np.nan, np.nan)
+    found = emulation.raters_block(masks, np.nan, np.nan)
     assert not found[0].any() and (found[3] == 255).all()
 
 
@@ -72,6 +72,6 @@ def test_real_readers():
 
 def test_arguments_are_checked():
     with pytest.raises(ValueError, match=r"masks must be \[N, R, H, W\]"):
-        _C.raters_block(np.zeros((2, 3, 4), np.uint8), 1.0, 1.0)
+        emulation.raters_block(np.zeros((2, 3, 4), np.uint8), 1.0, 1.0)
     with pytest.raises(TypeError, match="uint8"):
-        _C.raters_block(np.zeros((2, 3, 4, 5), bool), 1.0, 1.0)
+        emulation.raters_block(np.zeros((2, 3, 4, 5), bool), 1.0, 1.0)

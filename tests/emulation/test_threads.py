@@ -11,7 +11,7 @@ import pytest
 import dsnet
 from dsnet import _C
 from dsnet.data.phantom import KINDS, make_phantom
-from dsnet.labeling.edge_model import native_network
+from emulation_module import emulated_network, emulation
 
 ROOT = Path(__file__).resolve().parents[2]
 FORWARDS, BACKWARDS, SHUFFLED = range(3)
@@ -33,7 +33,7 @@ def build(name, folder, *sources):
 
 
 def test_emulated_threads_give_the_bits_of_the_host_blocks(tmp_path):
-    program = build("matting_threads", tmp_path, ROOT / "csrc/matting_host_block.cpp")
+    program = build("matting_threads", tmp_path, ROOT / "tests/emulation/matting.cpp")
     done = subprocess.run([program], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0 and done.stdout.count("the same") == 4, done.stdout + done.stderr
 
@@ -74,10 +74,10 @@ def test_cuts(block_threads, order, rows, cols):
     images[2] = 0.5  # no contrast
     plans, seeds = _C.plan_cuts(marks.reshape(-1, 8), rows, cols)
     plans[3] = 0  # no cut wanted
-    network = native_network()
-    expected = _C.cut_block(images, plans, seeds, network)
+    network = emulated_network()
+    expected = emulation.cut_block(images, plans, seeds, network)
     assert expected[3]["fallback"].tolist()[1:4] == [0, 1, -1]
-    constants = np.frombuffer(_C.cut_constants(network), np.uint8)
+    constants = np.frombuffer(emulation.cut_constants(network), np.uint8)
     header = (0, order, len(images), 0, rows, cols)
     found = block_threads(header, (images, plans, seeds, constants), expected)
     for array, want in zip(found, expected, strict=True):
@@ -91,7 +91,7 @@ def test_raters_and_strategy_1(block_threads, order):
     masks[:3, :, 4:15, 10:40] = 1
     masks[0, 1], masks[2, 1:] = 0, 0
     masks[1, 2, 6:, 30:50] = 1
-    expected = _C.raters_block(masks, np.nan, np.nan, (1.0, 0.5))
+    expected = emulation.raters_block(masks, np.nan, np.nan, (1.0, 0.5))
     assert len({trimap.tobytes() for trimap in expected}) == 4
     (found,) = block_threads((1, order, 4, 3, 21, 66), (masks,), [expected])
     assert np.array_equal(found, expected)

@@ -16,6 +16,8 @@ from dsnet.data.phantom import make_phantoms
 from dsnet.data.store import StoreWriter
 from dsnet.data.store.record import LabelRecord
 from dsnet.drawing.comparison import choose_cases
+from dsnet.evaluation import report
+from dsnet.evaluation.score import evaluate
 from dsnet.models import SRResNet, build, load_model, save_model
 from dsnet.training import settings as run_settings
 from dsnet.training.dataset import DeviceDataset, fold_split
@@ -125,20 +127,20 @@ def test_one_run_is_scored_on_what_it_held_out(whole, phantoms, tmp_path, capsys
 
 def test_folds_become_one_row_over_every_case(folds, phantoms):
     both = [folds / "fold-0", folds / "fold-1"]
-    (row,) = command.evaluate(both, complete=True, **FAST)
+    (row,) = evaluate(both, complete=True, **FAST)
     assert row.name == "unet (2 folds)" and not any("fold" in note for note in row.notes)
     assert sorted(row.keys) == sorted(phantoms.keys)
-    alone = [command.evaluate([run], **FAST)[0] for run in both]
+    alone = [evaluate([run], **FAST)[0] for run in both]
     values = np.concatenate([one.values["dice"] for one in alone])
     assert np.array_equal(row.values["dice"], values)
     assert alone[0].name == "unet (1 of 2 folds)"
     assert any("no run of fold 1" in note for note in alone[0].notes)
     with pytest.raises(ValueError, match="no run of fold 1"):
-        command.evaluate(both[:1], complete=True, **FAST)
+        evaluate(both[:1], complete=True, **FAST)
     with pytest.raises(ValueError, match="fold 0 of 2 comes more than once"):
-        command.evaluate([both[0], both[0]], **FAST)
+        evaluate([both[0], both[0]], **FAST)
     with pytest.raises(ValueError, match="pool the folds' test parts"):
-        command.evaluate(both, part="all", **FAST)
+        evaluate(both, part="all", **FAST)
 
 
 def test_a_case_that_two_folds_held_out_is_told(folds, tmp_path):
@@ -149,56 +151,56 @@ def test_a_case_that_two_folds_held_out_is_told(folds, tmp_path):
     parts = {name: [key for key in part if key != other] for name, part in split.items()}
     write_split(again / "split.json", {**parts, "test": [*parts["test"], other]})
     with pytest.raises(ValueError, match="held out by more than one fold"):
-        command.evaluate([folds / "fold-0", again], **FAST)
+        evaluate([folds / "fold-0", again], **FAST)
 
 
 def test_runs_side_by_side(whole, folds, tmp_path):
-    both = command.evaluate([whole, folds / "fold-1"], batch=3, **FAST)
+    both = evaluate([whole, folds / "fold-1"], batch=3, **FAST)
     assert [row.name for row in both] == ["whole", "unet (1 of 2 folds)"]
     assert any("do not compare" in note for note in both[1].notes)
-    command.write(both, tmp_path / "out", cases=3)
+    report.write(both, tmp_path / "out", cases=3)
     assert len(rows(tmp_path / "out" / "table.csv")) == 2
-    two = command.evaluate([whole, whole / "last.pt"], **FAST)
+    two = evaluate([whole, whole / "last.pt"], **FAST)
     assert [row.name for row in two] == ["whole", "whole/last"]
     assert not any("do not compare" in note for row in two for note in row.notes)
 
 
 def test_no_training_case_is_scored_unless_asked_for(whole, phantoms, tmp_path):
     split = json.loads((whole / "split.json").read_text())
-    (row,) = command.evaluate([whole], **FAST)
+    (row,) = evaluate([whole], **FAST)
     assert set(row.keys) == set(split["test"]) and not set(row.keys) & set(split["train"])
-    (row,) = command.evaluate([whole], part="train", **FAST)
+    (row,) = evaluate([whole], part="train", **FAST)
     assert set(row.keys) == set(split["train"]) and "learnt from" in row.notes[0]
     run = tmp_path / "leaky"
     shutil.copytree(whole, run)
     write_split(run / "split.json", {**split, "test": [*split["test"], split["train"][0]]})
     with pytest.raises(ValueError, match="both in train and in test"):
-        command.evaluate([run], **FAST)
+        evaluate([run], **FAST)
 
 
 def test_a_model_file_alone_needs_a_split(whole, store, tmp_path):
     model, split = tmp_path / "model.pt", tmp_path / "split.json"
     shutil.copy(whole / "best.pt", model)
     with pytest.raises(ValueError, match="give --data"):
-        command.evaluate([model], **FAST)
+        evaluate([model], **FAST)
     with pytest.raises(ValueError, match="stands alone"):
-        command.evaluate([model], data=store, **FAST)
-    (row,) = command.evaluate([model], data=store, part="all", **FAST)
+        evaluate([model], data=store, **FAST)
+    (row,) = evaluate([model], data=store, part="all", **FAST)
     assert len(row.keys) == 4 and "nothing says" in row.notes[0]
     write_split(split, {"train": row.keys[:1], "val": row.keys[1:2], "test": row.keys[2:3]})
-    (part,) = command.evaluate([model], data=store, split=split, **FAST)
+    (part,) = evaluate([model], data=store, split=split, **FAST)
     assert part.keys == row.keys[2:3]
     assert any("1 cases" in note and "not in the run's split" in note for note in part.notes)
 
 
 def test_another_store_is_scored_without_the_patients_of_the_training(whole, store, tmp_path):
-    (row,) = command.evaluate([whole], data=store, **FAST)
+    (row,) = evaluate([whole], data=store, **FAST)
     assert len(row.keys) == 4 and "shares no case" in row.notes[0]
     run = tmp_path / "run"
     shutil.copytree(whole, run)
     split = {"train": ["elsewhere/LIDC-IDRI-0001/slice-9"], "val": ["b"], "test": ["c"]}
     write_split(run / "split.json", split)
-    (row,) = command.evaluate([run], data=store, **FAST)
+    (row,) = evaluate([run], data=store, **FAST)
     assert sorted(row.patients) == [f"LIDC-IDRI-000{i}" for i in (0, 2, 3)]
     assert any("1 cases of patients it learnt from are left out" in note for note in row.notes)
 
@@ -211,16 +213,16 @@ def test_what_a_broken_network_does_is_said(folds, tmp_path, value, says):
     last = [name for name in content["state"] if name.endswith("bias")][-1]
     content["state"][last] += value
     torch.save(content, run / "best.pt")
-    (row,) = command.evaluate([run], **FAST)
+    (row,) = evaluate([run], **FAST)
     assert (row.values["dice"] == 0).all()
     assert any(says in note and f"in {len(row.keys)} of" in note for note in row.notes)
-    command.write([row], tmp_path / "out")
+    report.write([row], tmp_path / "out")
     (table,) = rows(tmp_path / "out" / "table.csv")
     assert table["soft_mask_mae_count"] == ("0" if np.isnan(value) else str(len(row.keys)))
 
 
 def test_figure_takes_cases_from_the_worst_to_the_best(folds):
-    (row,) = command.evaluate([folds / "fold-0", folds / "fold-1"], **FAST)
+    (row,) = evaluate([folds / "fold-0", folds / "fold-1"], **FAST)
     row = replace(row, values={"dice": np.array([3, 1, 4, 1.5, 9, 2, 6, 5]) / 10})
     chosen, total = choose_cases([row], 3)
     assert total == 8 and [rank for rank, _ in chosen] == [0, 4, 7]
@@ -237,7 +239,7 @@ def test_bad_input_is_told_in_a_line(folds, whole, tmp_path, capsys):
     says("no settings.json", tmp_path)
     says("is given twice", whole, whole)
     says("no cross-validation", whole, "--folds")
-    says("--cases is 0", whole, "--cases", "0")
+    says("--cases must be at least 1, got 0", whole, "--cases", "0")
     says("is a file", whole, "--out", whole / "best.pt")
     run = tmp_path / "moved"
     shutil.copytree(whole, run)
@@ -252,7 +254,7 @@ def test_bad_input_is_told_in_a_line(folds, whole, tmp_path, capsys):
     (run / "settings.json").write_text(json.dumps(settings))
     says("SR teacher", run)
     (run / "split.json").write_text("[]")
-    says("is no split", run)
+    says("split must have lists train, val, test", run)
     (run / "split.json").unlink()
     says("no split.json", run)
     shutil.copy(whole / "split.json", run)

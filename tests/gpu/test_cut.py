@@ -7,6 +7,7 @@ from dsnet import _C
 from dsnet.data.phantom import KINDS, make_phantom
 from dsnet.labeling.edge_model import native_network
 from dsnet.labeling.gpu.engine import CudaEngine
+from emulation_module import emulated_network, emulation
 
 pytestmark = pytest.mark.gpu
 
@@ -14,7 +15,7 @@ UP, DOWN = ("images", "plans", "seeds"), ("masks", "trimaps", "priors", "cuts")
 
 
 def on_gpu(images, plans, seeds, workspace=None):
-    """As `_C.cut_block`."""
+    """As `emulation.cut_block`."""
     engine = CudaEngine(0)
     block, stream = images.shape, engine.stream()
     found = {
@@ -60,7 +61,7 @@ def test_cuts_of_every_size(size, count):
     found = on_gpu(images, plans, seeds)
     few = min(count, 40)
     at = np.unique([*range(few), count // 2, count // 3])
-    expected = _C.cut_block(images[at], plans[at], seeds[at], native_network())
+    expected = emulation.cut_block(images[at], plans[at], seeds[at], emulated_network())
     assert_same([array[at] for array in found], expected)
     assert set(expected[3]["fallback"]) == {0, 1, -1}
     again = on_gpu(images, plans, seeds)
@@ -71,7 +72,7 @@ def test_one_image_at_a_time():
     images, plans, seeds = scene(5, 40)
     one = _C.cuda_cut_workspace_bytes(1, 40, 40, 0)
     found = on_gpu(images, plans, seeds, workspace=one)
-    assert_same(found, _C.cut_block(images, plans, seeds, native_network()))
+    assert_same(found, emulation.cut_block(images, plans, seeds, emulated_network()))
 
 
 def test_random_images_and_marks():
@@ -81,9 +82,11 @@ def test_random_images_and_marks():
         images = np.round(rng.random((4, rows, cols)) * 9).astype(np.float32) / 9
         centre = rng.random((4, 1, 2)) * [cols, rows]
         marks = (centre + rng.normal(size=(4, 4, 2)) * rng.choice([1, 4, 15])).reshape(4, 8)
-        inside = [not _C.rasterise_recist(m, rows, cols, 1.0)["problems"] & 16 for m in marks]
+        inside = [
+            not emulation.rasterise_recist(m, rows, cols, 1.0)["problems"] & 16 for m in marks
+        ]
         if any(inside):
             images = np.ascontiguousarray(images[inside])
             plans, seeds = _C.plan_cuts(marks[inside], rows, cols)
-            expected = _C.cut_block(images, plans, seeds, native_network())
+            expected = emulation.cut_block(images, plans, seeds, emulated_network())
             assert_same(on_gpu(images, plans, seeds), expected)

@@ -8,6 +8,8 @@ from scipy import ndimage
 from dsnet import _C
 from dsnet.data.phantom import KINDS, make_phantom
 from dsnet.labeling import closed_form_matting, trimap_from_mask
+from emulation_module import emulation
+from host_gpu import there
 
 pytestmark = pytest.mark.gpu
 OPTIONS = {"prior_weight": 0.0, "epsilon": 1e-7, "rtol": 3e-6, "max_iterations": 1000}
@@ -16,30 +18,25 @@ BAD_IMAGE, BAD_TRIMAP, BAD_PRIOR = 2, 3, 4
 
 def start(images, trimaps, priors=None, workspace_bytes=None, **options):
     """Alpha and results, on the device; memory that is to be written holds NaN and ones."""
-    count, rows, cols = images.shape
     given = [torch.from_numpy(np.ascontiguousarray(a)).cuda() for a in (images, trimaps)]
     given.append(None if priors is None else torch.from_numpy(priors).cuda())
-    alphas = torch.full((count, rows, cols), torch.nan, device="cuda")
-    results = torch.full((count, _C.MATTING_RESULT.itemsize), 255, dtype=torch.uint8).cuda()
+    alphas = torch.full(images.shape, torch.nan, device="cuda")
+    results = torch.full((len(images), _C.MATTING_RESULT.itemsize), 255, dtype=torch.uint8).cuda()
     if workspace_bytes is None:
-        workspace_bytes = _C.cuda_matting_workspace_bytes(count, rows, cols, 0)
+        workspace_bytes = _C.cuda_matting_workspace_bytes(*images.shape, 0)
     workspace = torch.full((workspace_bytes,), 255, dtype=torch.uint8, device="cuda")
     options = {**OPTIONS, **options}
-    _C.cuda_matting(
-        images=given[0].data_ptr(),
-        trimaps=given[1].data_ptr(),
-        priors=0 if priors is None else given[2].data_ptr(),
-        alphas=alphas.data_ptr(),
-        results=results.data_ptr(),
-        count=count,
-        rows=rows,
-        cols=cols,
-        workspace=workspace.data_ptr(),
-        workspace_bytes=workspace_bytes,
-        device=0,
-        stream=torch.cuda.current_stream().cuda_stream,
+    batch = _C.MattingBatch(
+        images.shape,
+        images=there(given[0]),
+        trimaps=there(given[1]),
+        priors=None if priors is None else there(given[2]),
+        alphas=there(alphas),
+        results=there(results),
+        workspace=there(workspace),
         **options,
     )
+    _C.cuda_matting(batch, 0, torch.cuda.current_stream().cuda_stream)
     torch.cuda.synchronize()
     return alphas.cpu().numpy(), results.cpu().numpy().view(_C.MATTING_RESULT)[:, 0]
 
@@ -77,7 +74,7 @@ def assert_close(found, expected):
 def test_alpha_is_that_of_the_cpu(rows, cols):
     images, trimaps = random_batch(rows, cols)
     found = start(images, trimaps)
-    assert_close(found, _C.matting_block(images, trimaps))
+    assert_close(found, emulation.matting_block(images, trimaps))
     again = start(images, trimaps)
     assert found[0].tobytes() == again[0].tobytes() and found[1].tobytes() == again[1].tobytes()
 
@@ -100,7 +97,7 @@ def test_priors():
     images, trimaps = random_batch(70, 50)
     priors = np.random.default_rng(1).random(images.shape, dtype=np.float32)
     found = start(images, trimaps, priors, prior_weight=0.1)
-    assert_close(found, _C.matting_block(images, trimaps, priors, prior_weight=0.1))
+    assert_close(found, emulation.matting_block(images, trimaps, priors, prior_weight=0.1))
 
 
 @pytest.mark.parametrize("size", [20, 80])
@@ -120,7 +117,7 @@ def test_regions_of_every_size_in_one_batch():
         outside = np.ones((256, 256), bool)
         outside[250 - width : 250, 3 : 3 + width] = False
         trimaps[i][outside] = np.where(images[i][outside] > 0.5, 255, 0)
-    assert_close(start(images, trimaps), _C.matting_block(images, trimaps))
+    assert_close(start(images, trimaps), emulation.matting_block(images, trimaps))
 
 
 @pytest.mark.parametrize("size", [32, 100, 180])
@@ -150,4 +147,4 @@ def test_unusable_arguments_are_named(change, words):
     images, trimaps = random_batch(8, 8, count=2)
     with pytest.raises(ValueError, match=words):
         start(images, trimaps, **change)
-    assert_close(start(images, trimaps), _C.matting_block(images, trimaps))
+    assert_close(start(images, trimaps), emulation.matting_block(images, trimaps))

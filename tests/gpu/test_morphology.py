@@ -5,7 +5,14 @@ import pytest
 import torch
 
 from dsnet import _C
-from dsnet.labeling import trimap_from_mask, trimap_from_raters
+from dsnet.labeling import (
+    dilate,
+    erode,
+    split_trimap,
+    trimap_from_mask,
+    trimap_from_raters,
+)
+from host_gpu import there
 
 pytestmark = pytest.mark.gpu
 # The last two do not fit a block's shared memory.
@@ -51,18 +58,24 @@ def test_a_radius_of_its_own_for_each_image(rows, cols, work, bits):
     masks, device = masks_of(rows, cols), 0
     radii = np.random.default_rng(0).uniform(0, 20, (2, len(masks)))
     given = packed(masks).view(np.int64) if bits else masks
-    on = {name: torch.from_numpy(a).cuda() for name, a in (("m", given), ("r", radii))}
+    on_gpu = torch.from_numpy(given).cuda()
+    erosion, dilation = (torch.from_numpy(each).cuda() for each in radii)
     out = torch.empty(masks.shape, dtype=torch.uint8, device="cuda")
     statuses = torch.empty(len(masks), dtype=torch.int32, device="cuda")
     # Room for two images at a time.
-    nbytes = 2 * getattr(_C, f"cuda_{work}_workspace_bytes")(rows, cols, device)
+    nbytes = 2 * _C.cuda_morphology_workspace_bytes(work, rows, cols, device)
     workspace = torch.empty(max(nbytes, 1), dtype=torch.uint8, device="cuda")
-    stream = torch.cuda.current_stream().cuda_stream
-    getattr(_C, f"cuda_{work}")(
-        on["m"].data_ptr(), 0, on["r"][0].data_ptr(), on["r"][1].data_ptr(), 0, out.data_ptr(),
-        statuses.data_ptr(), *masks.shape, workspace.data_ptr(), nbytes, device, stream,
+    batch = _C.MorphologyBatch(
+        masks.shape,
+        masks=there(on_gpu),
+        erosion=there(erosion),
+        dilation=there(dilation),
+        out=there(out),
+        statuses=there(statuses),
+        workspace=there(workspace),
         packed=bits,
-    )  # fmt: skip
+    )
+    _C.cuda_morphology(work, batch, device, torch.cuda.current_stream().cuda_stream)
     wanted = np.stack(
         [_C.split_trimap(mask, *pair, 1.0, 1.0) for mask, pair in zip(masks, radii.T, strict=True)]
     )
@@ -90,3 +103,17 @@ def test_raters(rows, cols, radii):
     assert found.is_cuda and found.shape == (3, rows, cols)
     wanted = np.stack([trimap_from_raters(raters, **given) for raters in masks])
     assert np.array_equal(found.cpu().numpy(), wanted)
+
+
+@pytest.mark.parametrize(("rows", "cols"), SHAPES)
+@pytest.mark.parametrize("spacing", [None, (1.0, 0.7)])
+def test_public_erosion_dilation_and_split(rows, cols, spacing):
+    masks = masks_of(rows, cols)
+    own = np.random.default_rng(2).uniform(0, 20, len(masks))
+    on_gpu = torch.from_numpy(masks).cuda()
+    for function, *radii in ((erode, own), (dilate, 2.5), (split_trimap, 1.0, own)):
+        found = function(on_gpu, *radii, spacing)
+        wanted = function(masks, *radii, spacing)
+        assert found.is_cuda and np.array_equal(found.cpu().numpy(), wanted)
+        one = [r[-1] if np.ndim(r) else r for r in radii]
+        assert np.array_equal(function(on_gpu[-1], *one, spacing).cpu().numpy(), wanted[-1])

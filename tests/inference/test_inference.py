@@ -12,6 +12,7 @@ from torch import nn
 from dsnet import predict as command
 from dsnet.data.crop import Crop, cut_crop
 from dsnet.data.ct_image import apply_window
+from dsnet.data.datasets.boxes import read_boxes
 from dsnet.data.datasets.deeplesion import read_annotations, read_crops
 from dsnet.data.store import StoreWriter
 from dsnet.data.store.record import LabelRecord
@@ -150,7 +151,7 @@ def test_a_bad_prompt_costs_itself_alone():
     ("change", "error", "words"),
     [
         ({"image": np.zeros((2, 3, 4))}, ValueError, r"image must be \[H, W\]"),
-        ({"image": np.full((9, 9), -800.0)}, ValueError, "HU and a window"),
+        ({"image": np.full((9, 9), -800.0)}, ValueError, "HU with a window"),
         ({"image": np.zeros((9, 9), complex)}, TypeError, "real numbers"),
         ({"prompts": BOX}, TypeError, "put a single one in a list"),
         ({"model": SRResNet(1, 1, 4)}, TypeError, "segmenting network"),
@@ -161,7 +162,11 @@ def test_a_bad_prompt_costs_itself_alone():
         ({"window": "lung"}, ValueError, "window must be"),
         ({"window": (1, 2, 3)}, ValueError, "window must be"),
         ({"spacing": (0.0, 1.0)}, ValueError, "spacing must be"),
-        ({"model": nn.Sequential(nn.Conv2d(1, 2, 1))}, ValueError, r"model gives \[1, 2"),
+        (
+            {"model": nn.Sequential(nn.Conv2d(1, 2, 1))},
+            ValueError,
+            r"model must .*, got \[1, 2",
+        ),
     ],
 )
 def test_bad_options_are_named(change, error, words):
@@ -190,7 +195,7 @@ def test_settings_are_found_beside_the_model(tmp_path):
     (tmp_path / "settings.json").write_text(json.dumps({"data": str(tmp_path / "whole")}))
     assert crop_settings(tmp_path / "best.pt").size == 40
     (tmp_path / "settings.json").write_text("[]")
-    with pytest.raises(ValueError, match=r"settings.json: a JSON object"):
+    with pytest.raises(ValueError, match=r"settings.json: must be a JSON object, got list"):
         crop_settings(tmp_path / "best.pt")
 
 
@@ -291,7 +296,7 @@ def test_deeplesions_marks_are_cut_as_for_training(tmp_path, model, monkeypatch)
     [
         (["--images", "nowhere"], "--images must be a folder"),
         (["--boxes", "nowhere.csv"], "No such file"),
-        (["--device", "cuda"], "no CUDA device"),
+        (["--device", "cuda"], "or use device='cpu'"),
     ],
 )
 def test_wrong_use_is_told_in_one_line(tmp_path, model, capsys, change, words):
@@ -306,6 +311,26 @@ def test_wrong_use_is_told_in_one_line(tmp_path, model, capsys, change, words):
 
 def test_a_table_without_its_columns_is_refused(tmp_path):
     with pytest.raises(ValueError, match="column y1 is missing"):
-        command.read_boxes(table(tmp_path / "b.csv", "file,x0,y0,x1", "s.png,1,1,5"))
+        read_boxes(table(tmp_path / "b.csv", "file,x0,y0,x1", "s.png,1,1,5"))
     with pytest.raises(ValueError, match="column file is missing"):
-        command.read_boxes(table(tmp_path / "b.csv", "x0,y0,x1,y1", "1,1,5,5"))
+        read_boxes(table(tmp_path / "b.csv", "x0,y0,x1,y1", "1,1,5,5"))
+
+
+def test_a_network_is_exported_for_other_runtimes(tmp_path, model, capsys):
+    file = tmp_path / "new" / "net.pt2"
+    assert command.main([model, "--export", str(file), "--size", "24"]) == 0
+    assert "24 x 24 pixels" in capsys.readouterr().out
+    assert [path.name for path in file.parent.iterdir()] == ["net.pt2"]
+    image = torch.rand(3, 1, 24, 24)
+    with torch.no_grad():
+        expected = load_model(model)(image)
+        assert torch.allclose(torch.export.load(file).module()(image), expected, atol=1e-5)
+    assert command.main([model, "--export", str(tmp_path / "net.pth")]) == 2
+    assert "--export must be a file NAME.onnx or NAME.pt2" in capsys.readouterr().err
+
+
+def test_what_is_needed_to_segment_is_asked_for(tmp_path, model, capsys):
+    for given, word in (([], "--annotations"), (["--boxes", "b.csv"], "--images, --out")):
+        with pytest.raises(SystemExit) as exit:
+            command.main([model, *given])
+        assert exit.value.code == 2 and word in capsys.readouterr().err

@@ -18,7 +18,8 @@ from dsnet.labeling import (
     trimap_from_recist,
 )
 from dsnet.labeling.cut import CERTAIN, cut_recist
-from dsnet.labeling.edge_model import FEATURES, edge_features, lesion_evidence
+from dsnet.labeling.edge_model import FEATURES
+from dsnet.labeling.reference.edge_model import edge_features, lesion_evidence
 from shared_data import shared
 
 images = hnp.arrays(

@@ -1,6 +1,5 @@
 """Arrays in a GPU's memory and the choice of a GPU, with host memory in its place."""
 
-import ctypes
 import sys
 import types
 
@@ -11,157 +10,17 @@ from dsnet import _C
 from dsnet.data.phantom import make_phantom
 from dsnet.labeling import (
     closed_form_matting,
+    dilate,
+    erode,
     label_batch,
+    split_trimap,
     trimap_from_mask,
     trimap_from_raters,
     trimap_from_recist,
 )
 from dsnet.labeling.gpu import arrays, engine
 from host_engine import has_device
-
-
-class Array:
-    """What a library's array on a GPU tells of itself; `memory` stands for the GPU's."""
-
-    def __init__(self, memory, **told):
-        self.memory, self.told = memory, told
-
-    @property
-    def __cuda_array_interface__(self):
-        strides = None if self.memory.flags.c_contiguous else self.memory.strides
-        return {
-            "shape": self.memory.shape,
-            "typestr": self.memory.dtype.str,
-            "data": (self.memory.ctypes.data, True),
-            "strides": strides,
-            "stream": 7,
-            "version": 3,
-            **self.told,
-        }
-
-    def __setitem__(self, index, value):
-        self.memory[index] = value
-
-
-class ByDlpack:
-    """An array of a library without `__cuda_array_interface__`."""
-
-    def __init__(self, memory):
-        self.memory, self.asked = memory, []
-
-    def __dlpack_device__(self):
-        return 2, 0
-
-    def __dlpack__(self, stream=None):
-        self.asked.append(stream)
-        memory, code = self.memory, {"f": 2, "u": 1, "b": 6}[self.memory.dtype.kind]
-        return _C.dlpack_capsule(
-            memory, memory.ctypes.data, list(memory.shape), code, 8 * memory.itemsize, 2, 0
-        )
-
-
-def at(address, shape, dtype):
-    """The array that an address means."""
-    nbytes = int(np.prod(shape)) * np.dtype(dtype).itemsize
-    return np.frombuffer((ctypes.c_char * nbytes).from_address(address), dtype).reshape(shape)
-
-
-class Gpu:
-    """`_C`'s GPU functions over host memory, and what they were called with."""
-
-    def __init__(self, monkeypatch):
-        self.device_of, self.streams, self.workspaces = {}, [], []
-        put = {
-            "cuda_device_of": lambda address: self.device_of.get(address, 0),
-            "cuda_cut_workspace_bytes": lambda count, rows, cols, device: 48,
-            "cuda_cut": self.cut,
-            "cuda_matting_workspace_bytes": lambda count, rows, cols, device: 32,
-            "cuda_matting": self.matting,
-            "cuda_trimap_from_mask_workspace_bytes": lambda rows, cols, device: 8,
-            "cuda_trimap_from_mask": self.trimap_from_mask,
-            "cuda_raters_workspace_bytes": lambda count, rows, cols, most, device: 24,
-            "cuda_trimap_from_raters": self.trimap_from_raters,
-            "cuda_read": self.read,
-            "cuda_copy_to_device": self.copy,
-            "cuda_copy_to_host": lambda target, source, stream: self.read(
-                target, source.address, 0, stream
-            ),
-            "cuda_pinned_memory": lambda nbytes, device: np.full(nbytes, 0xAB, np.uint8),
-            "CudaMemory": Memory,
-            "CudaStream": lambda device: types.SimpleNamespace(address=70 + device),
-            "CudaEvent": lambda device: types.SimpleNamespace(
-                record=lambda s: None, wait=lambda: None, seconds_until=lambda end: 0.25
-            ),
-        }
-        for name, function in put.items():
-            monkeypatch.setattr(_C, name, function, raising=False)
-
-    def cut(
-        self, images, plans, seeds, network, masks, trimaps, priors, cuts, count, rows, cols,
-        workspace, workspace_bytes, device, stream,
-    ):  # fmt: skip
-        shape = (count, rows, cols)
-        found = _C.cut_block(
-            at(images, shape, "f4"), at(plans, (count, _C.CUT_PLAN_BYTES), "u1"),
-            at(seeds, (count, rows, -(-cols // 64)), "u8"), network,
-        )  # fmt: skip
-        for address, values in zip((masks, trimaps, priors, cuts), found, strict=True):
-            at(address, values.shape, values.dtype)[:] = values
-        at(workspace, (workspace_bytes,), "u1")[:] = 1
-        self.streams.append(stream)
-
-    def matting(
-        self, images, trimaps, priors, alphas, results, count, rows, cols, prior_weight, epsilon,
-        rtol, max_iterations, workspace, workspace_bytes, device, stream,
-    ):  # fmt: skip
-        shape = (count, rows, cols)
-        found, infos = _C.matting_block(
-            at(images, shape, "f4"), at(trimaps, shape, "u1"),
-            at(priors, shape, "f4") if priors else None, prior_weight, epsilon, rtol,
-            max_iterations,
-        )  # fmt: skip
-        at(alphas, shape, "f4")[:] = found
-        for result, info in zip(at(results, (count,), _C.MATTING_RESULT), infos, strict=True):
-            for name in set(info) & set(result.dtype.names):
-                result[name] = info[name]
-        at(workspace, (workspace_bytes,), "u1")[:] = 1
-        self.streams.append(stream)
-
-    def trimap_from_mask(
-        self, masks, cores, erosion, dilation, spacing, out, statuses, count, rows, cols,
-        workspace, workspace_bytes, device, stream,
-    ):  # fmt: skip
-        shape = (count, rows, cols)
-        radii = [at(radius, (count,), "f8") for radius in (erosion, dilation)]
-        for i, mask in enumerate(at(masks, shape, "u1")):
-            eroded, dilated = (None if np.isnan(r[i]) else r[i] for r in radii)
-            steps = at(spacing, (count, 2), "f8")[i] if spacing else (1.0, 1.0)
-            core = at(cores, shape, "u1")[i] if cores else None
-            at(out, shape, "u1")[i] = _C.trimap_from_mask(mask, eroded, dilated, *steps, core)
-        at(statuses, (count,), "i4")[:] = 0
-        at(workspace, (workspace_bytes,), "u1")[:] = 1
-        self.streams.append(stream)
-
-    def trimap_from_raters(
-        self, masks, erosion, dilation, spacing, out, count, raters, rows, cols, workspace,
-        workspace_bytes, device, stream,
-    ):  # fmt: skip
-        found = at(masks, (count, raters, rows, cols), "u1")
-        at(out, (count, rows, cols), "u1")[:] = _C.raters_block(found, erosion, dilation, spacing)
-        at(workspace, (workspace_bytes,), "u1")[:] = 1
-        self.streams.append(stream)
-
-    def read(self, target, address, device, stream):
-        target[...] = at(address, target.shape, target.dtype)
-
-    def copy(self, target, source, stream):
-        at(target.address, source.shape, source.dtype)[...] = source
-
-
-class Memory:
-    def __init__(self, nbytes, device):
-        self.memory = np.full(nbytes, 0xCD, np.uint8)
-        self.address, self.nbytes = self.memory.ctypes.data, nbytes
+from host_gpu import Array, ByDlpack, Gpu, OnCpu
 
 
 @pytest.fixture
@@ -180,24 +39,6 @@ def gpu(monkeypatch):
     monkeypatch.setitem(sys.modules, "cupy", cupy)
     monkeypatch.setitem(sys.modules, "otherlib", other)
     return Gpu(monkeypatch)
-
-
-class OnCpu:
-    """A made array, for NumPy: its memory is the host's."""
-
-    def __init__(self, made):
-        self.made = made
-        assert made.__dlpack_device__() == (2, 0)
-
-    def __dlpack_device__(self):
-        return 1, 0
-
-    def __dlpack__(self, **_):
-        told = _C.read_dlpack(self.made.__dlpack__(stream=1))
-        code, bits = told["code"], told["bits"]
-        return _C.dlpack_capsule(
-            self.made.memory, told["address"], list(told["shape"]), code, bits, 1, 0
-        )
 
 
 def scene(count=3, size=16):
@@ -263,6 +104,49 @@ def test_core_and_default_margins(gpu):
 
 @pytest.mark.parametrize("kind", [Array, ByDlpack])
 @pytest.mark.parametrize("batch", [True, False])
+def test_morphology_is_the_hosts(gpu, kind, batch):
+    _, masks = scene() if batch else (None, scene(1)[1][0])
+    own = [0.0, 1.5, 3.0] if batch else 2.0
+    for options in ({}, {"spacing": (0.5, 1.25)}):
+        for function, *radii in ((erode, own), (dilate, own), (split_trimap, 1.0, own)):
+            made = function(kind(masks), *radii, **options)
+            made = getattr(made, "memory", made)
+            expected = function(masks, *radii, **options)
+            assert made.dtype == expected.dtype and np.array_equal(made, expected)
+    made = dilate(kind(masks.astype(np.uint8)), own)
+    assert np.array_equal(getattr(made, "memory", made), dilate(masks, own))
+    assert set(gpu.streams) == {7 if kind is Array else arrays.LEGACY_STREAM}
+
+
+def test_unusable_arguments_of_morphology_are_named(gpu):
+    masks = Array(np.ones((3, 4, 6), bool))
+    for function in (erode, dilate):
+        for radius, error, words in (
+            (-1.0, ValueError, "radius must be finite and >= 0, got -1.0"),
+            (
+                [1, 2],
+                ValueError,
+                r"radius must be a number or \[3\], one for each image, got shape",
+            ),
+            ("2", TypeError, "radius must be a number or one for each image, got '2'"),
+        ):
+            with pytest.raises(error, match=words):
+                function(masks, radius)
+        with pytest.raises(TypeError, match="mask must have dtype bool or uint8, got float32"):
+            function(Array(np.ones((4, 6), np.float32)), 1.0)
+        with pytest.raises(
+            ValueError, match=r"mask must be \[H, W\] or \[N, H, W\] with H, W >= 1"
+        ):
+            function(Array(np.ones((3, 0, 6), bool)), 1.0)
+    with pytest.raises(ValueError, match="dilation must be finite and >= 0, got nan"):
+        split_trimap(masks, 1.0, [0.0, np.nan, 1.0])
+    with pytest.raises(ValueError, match=r"spacing must be \(row, column\) in mm per pixel"):
+        split_trimap(masks, 1.0, 1.0, (0.0, 1.0))
+    assert gpu.streams == []
+
+
+@pytest.mark.parametrize("kind", [Array, ByDlpack])
+@pytest.mark.parametrize("batch", [True, False])
 def test_trimaps_of_raters(gpu, kind, batch):
     _, masks = scene(6)
     masks = masks.reshape(2, 3, 16, 16) if batch else masks[:3]
@@ -297,6 +181,7 @@ def test_an_empty_batch(gpu):
     alpha, info = closed_form_matting(empty, Array(np.zeros((0, 8, 8), np.uint8)))
     assert alpha.memory.shape == (0, 8, 8) and info.iterations.shape == (0,)
     assert trimap_from_mask(Array(np.zeros((0, 8, 8), bool))).memory.shape == (0, 8, 8)
+    assert erode(Array(np.zeros((0, 8, 8), bool)), []).memory.shape == (0, 8, 8)
     assert gpu.streams == []
 
 
@@ -338,7 +223,7 @@ def test_devices_must_not_be_mixed(gpu):
 def test_options_that_a_gpu_has_not(gpu):
     image, trimap = Array(np.zeros((4, 4), np.float32)), Array(np.zeros((4, 4), np.uint8))
     for options, words in (
-        ({"solver": "amg"}, "solver must be auto or native for arrays on a GPU, got 'amg'"),
+        ({"solver": "amg"}, "solver must be auto, native or jacobi for arrays on a GPU, got 'am"),
         ({"window_radius": 2}, "window_radius 1 and no constraint_weight"),
         ({"constraint_weight": 100.0}, "window_radius 1 and no constraint_weight"),
         ({"epsilon": 0.0}, "epsilon must be finite"),
@@ -374,7 +259,7 @@ def test_dlpack_is_read_and_kept():
 
 @pytest.mark.parametrize("device", ["tpu", "cuda:", "cuda:-1", "CUDA", "cuda:x", "cuda0", 0, None])
 def test_other_devices_are_refused(device):
-    with pytest.raises(ValueError, match="device must be 'cpu', 'cuda' or 'cuda:N', got"):
+    with pytest.raises(ValueError, match="device must be 'cpu', 'cuda', 'cuda:N' or 'auto', got"):
         label_batch([], [], device=device)
 
 

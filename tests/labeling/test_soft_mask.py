@@ -18,6 +18,7 @@ from dsnet.labeling import (
     label_recist,
 )
 from dsnet.labeling.quality import QUALITY_SCORES
+from dsnet.labeling.reference.label import label_recist_by_stages
 
 grey = st.floats(0, 1, width=32)
 images = hnp.arrays(
@@ -64,6 +65,9 @@ def test_random_images_and_marks_never_crash(image, values):
     if "mark lies outside the image" in mark.problems(image.shape):
         with pytest.raises(ValueError, match="mark must touch the image"):
             label_recist(image, mark)
+    elif min(image.shape) < 3:
+        with pytest.raises(ValueError, match="image must have at least 3x3 pixels, got "):
+            label_recist(image, mark)
     else:
         check(label_recist(image, mark), image)
 
@@ -77,6 +81,32 @@ def test_random_masks_and_raters_never_crash(image, seed, raters):
     assert (label.alpha[label.trimap == FOREGROUND] == 1).all()
     assert (label.alpha[label.trimap == BACKGROUND] == 0).all()
     check(label_raters(image, masks), image)
+
+
+@settings(deadline=None, max_examples=60)
+@given(images, coordinates)
+def test_the_whole_label_is_that_of_its_stages(image, values):
+    mark = RecistMark.from_coordinates(values)
+    outside = "mark lies outside the image" in mark.problems(image.shape)
+    if not outside and min(image.shape) >= 3:
+        check_against_stages(image, mark)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_label_of_a_phantom_is_that_of_its_stages(kind):
+    for seed, size in enumerate((24, 64, 97)):
+        phantom = make_phantom(kind, size=size, seed=seed)
+        check_against_stages(phantom.image, phantom.mark)
+
+
+def check_against_stages(image, mark):
+    whole, parts = label_recist(image, mark), label_recist_by_stages(image, mark)
+    assert np.array_equal(whole.binary, parts.binary)
+    assert np.array_equal(whole.trimap, parts.trimap)
+    # The exponential function of the prior is the compiler's in one and NumPy's in the other.
+    assert np.abs(whole.alpha - parts.alpha).max() < 1e-6
+    assert whole.quality == pytest.approx(parts.quality, rel=1e-6, abs=1e-9)
+    assert list(whole.quality) == list(parts.quality) and whole.notes == parts.notes
 
 
 def test_labels_repeat_to_the_bit_at_any_thread_count():
@@ -129,6 +159,67 @@ def test_a_bad_row_costs_only_itself():
     ]
     assert "mark must touch the image of 48x48 pixels" in str(labels[2])
     assert labels[0].alpha.tobytes() == labels[4].alpha.tobytes()
+
+
+NAN = np.full((9, 9), np.nan, np.float32)
+IN_IMAGE = [1, 1, 1, 2, 0, 1, 2, 1]
+OUTSIDE = [90.5, 1, 92, 1, 91, 0, 91, 2]
+NOT_FINITE = "image must be finite, got NaN or infinite values"
+REFUSED = {
+    "NaN": (NAN, IN_IMAGE, NOT_FINITE),
+    "infinite": (np.full((9, 9), np.inf), IN_IMAGE, NOT_FINITE),
+    "unwindowed": (
+        np.full((9, 9), -800.0),
+        IN_IMAGE,
+        "image must be in 0..1 after the HU window, got values in -800..-800",
+    ),
+    "outside": (
+        np.zeros((9, 7)),
+        OUTSIDE,
+        "mark must touch the image of 9x7 pixels, got end points within (90.5, 0.0, 92.0, 2.0) "
+        "(x, y, x, y)",
+    ),
+    "2 rows": (np.zeros((2, 50)), IN_IMAGE, "image must have at least 3x3 pixels, got 2x50"),
+    "2 columns": (np.zeros((9, 2)), IN_IMAGE, "image must have at least 3x3 pixels, got 9x2"),
+    "1 pixel": (np.ones((1, 1)), [0] * 8, "image must have at least 3x3 pixels, got 1x1"),
+    "no row": (np.ones((0, 4)), IN_IMAGE, "image must be [H, W] with H, W >= 1, got shape (0, 4)"),
+    # Of several faults the first in this order is told.
+    "NaN, small and outside": (NAN[:2], OUTSIDE, NOT_FINITE),
+    "small and outside": (
+        np.zeros((2, 7)),
+        OUTSIDE,
+        "mark must touch the image of 2x7 pixels, got end points within (90.5, 0.0, 92.0, 2.0) "
+        "(x, y, x, y)",
+    ),
+}
+
+
+@pytest.mark.parametrize(("image", "values", "words"), REFUSED.values(), ids=REFUSED)
+def test_what_cannot_be_labelled_is_told(image, values, words):
+    mark = RecistMark.from_coordinates(values)
+    with np.errstate(invalid="ignore"):
+        rows = label_batch([image], [mark]) + label_batch(np.stack([image, image]), [values] * 2)
+    with pytest.raises(ValueError) as alone:
+        label_recist(image, mark)
+    assert [str(row) for row in (*rows, alone.value)] == [words] * 4
+    assert all(isinstance(row, ValueError) for row in rows)
+
+
+def test_a_mark_that_is_not_finite_is_told():
+    mark = RecistMark(np.array([[2.0, 2], [np.nan, 9]]), np.array([[2.0, 9], [9, 2]]))
+    image = np.zeros((9, 9), np.float32)
+    (row,) = label_batch([image], [mark])
+    assert isinstance(row, ValueError) and str(row).startswith("coordinates must be finite, got [")
+    with pytest.raises(ValueError, match=r"coordinates must be finite, got \["):
+        label_recist(image, mark)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 9), (2, 2), (9, 2)])
+def test_masks_of_tiny_images_have_labels(shape):
+    image = np.random.default_rng(0).random(shape, dtype=np.float32)
+    mask = image > 0.4
+    check(label_mask(image, mask), image)
+    check(label_raters(image, np.stack([mask, image > 0.6])), image)
 
 
 def test_batch_lengths_must_agree():

@@ -33,7 +33,9 @@ def test_a_pixel_is_judged_by_itself_and_its_image():
 
 
 def test_grids_must_agree():
-    with pytest.raises(ValueError, match=r"image has shape \[1, 1, 8, 8\], mask \[1, 1, 32, 32\]"):
+    with pytest.raises(
+        ValueError, match=r"must have one batch.* \[1, 1, 8, 8\] and \[1, 1, 32, 32\]"
+    ):
         PixelDiscriminator(width=2)(torch.rand(1, 1, 8, 8), torch.rand(1, 1, 32, 32))
 
 

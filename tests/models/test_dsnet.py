@@ -202,22 +202,25 @@ def test_grids_are_each_other_s_inverse_on_ramps():
 
 
 def test_bad_settings_are_named():
-    with pytest.raises(ValueError, match=r"variant is 'dnet'; known are unet"):
+    with pytest.raises(ValueError, match=r"variant must be one of unet, .* got 'dnet'"):
         build("dnet")
-    with pytest.raises(ValueError, match="width is 0"):
+    with pytest.raises(ValueError, match="width must be a positive integer, got 0"):
         DSNetConfig(width=0)
-    with pytest.raises(ValueError, match="scale is 2"):
+    with pytest.raises(ValueError, match=r"scale must be 4, .* got 2"):
         DSNetConfig(scale=2)
-    with pytest.raises(ValueError, match="image_channels is 2"):
+    with pytest.raises(
+        ValueError,
+        match="teacher_channels must be equal, or one of them 1, got 2 and 3",
+    ):
         DSNetConfig(image_channels=2, teacher_channels=3)
-    with pytest.raises(TypeError, match="config is a int"):
+    with pytest.raises(TypeError, match="config must be a DSNetConfig or str, got int"):
         build(3)
     assert build("unet", scale=1, width=2, depth=1)(torch.rand(1, 1, 8, 8)).shape[-1] == 8
 
 
 def test_bad_input_is_named():
     model = tiny()
-    with pytest.raises(ValueError, match=r"image has shape \[1, 2, 8, 8\]"):
+    with pytest.raises(ValueError, match=r"image must be \[N, 1 or 3, H, W\], got \[1, 2, 8, 8\]"):
         model(torch.rand(1, 2, 8, 8))
-    with pytest.raises(ValueError, match="teacher_outputs has an image"):
+    with pytest.raises(ValueError, match=r"teacher_outputs must have an image \[\.\.\., 32, 32\]"):
         model(torch.rand(1, 1, 8, 8), model.teach(torch.rand(1, 1, 9, 8)))

@@ -55,7 +55,7 @@ def test_absent_weights_are_said(weights, tmp_path, monkeypatch):
     state = torch.load(weights, weights_only=True)
     del state["features.34.weight"]
     torch.save(state, tmp_path / "short.pth")
-    with pytest.raises(ValueError, match=r"weights lack features\.34\.weight of VGG19"):
+    with pytest.raises(ValueError, match=r"weights must be VGG19.s, got none for features\.34\.w"):
         PerceptualLoss(tmp_path / "short.pth")
     monkeypatch.setitem(sys.modules, "torchvision", None)
     monkeypatch.setitem(sys.modules, "torchvision.models", None)

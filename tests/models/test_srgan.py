@@ -62,5 +62,5 @@ def test_discriminator_takes_any_size(size):
 
 
 def test_bad_input_is_named():
-    with pytest.raises(ValueError, match=r"image has shape \[1, 3, 8, 8\]; \[N, 1, H, W\]"):
+    with pytest.raises(ValueError, match=r"image must be \[N, 1, H, W\], got \[1, 3, 8, 8\]"):
         SRResNet(blocks=1, features=4)(torch.rand(1, 3, 8, 8))

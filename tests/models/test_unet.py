@@ -117,9 +117,9 @@ def test_channels_last_gives_the_same(make, settle):
 
 def test_bad_input_is_named():
     net = Backbone(2, width=4, depth=1)
-    with pytest.raises(ValueError, match=r"x has shape \[1, 3, 8, 8\]; \[N, 2, H, W\]"):
+    with pytest.raises(ValueError, match=r"x must be \[N, 2, H, W\] with .* got \[1, 3, 8, 8\]"):
         net(torch.rand(1, 3, 8, 8))
-    with pytest.raises(ValueError, match="width is 0"):
+    with pytest.raises(ValueError, match="width must be an integer of at least 1, got 0"):
         Backbone(1, width=0)
-    with pytest.raises(ValueError, match="depth is -1"):
+    with pytest.raises(ValueError, match="depth must be an integer of at least 0, got -1"):
         UNet(1, depth=-1)

@@ -89,12 +89,12 @@ def test_what_the_teacher_cache_may_rely_on():
 
 
 def test_bad_settings_are_named():
-    with pytest.raises(ValueError, match="mode is 'mirror'"):
+    with pytest.raises(ValueError, match="mode must be one of none, symmetry, full, got 'mirror'"):
         Augmentation("mirror")
-    with pytest.raises(ValueError, match=r"scale is 1\.5"):
+    with pytest.raises(ValueError, match=r"scale must be 0 or more, .*got 1\.5"):
         Augmentation(scale=1.5)
     x = smooth()
-    with pytest.raises(ValueError, match="all must agree"):
+    with pytest.raises(ValueError, match="image, soft and binary must have one shape"):
         apply(GEOMETRY, draw(GEOMETRY, 5, 0, 0), x, x, x)
     with pytest.raises(ValueError, match="equal sides"):
         symmetry(torch.zeros(1, 1, 4, 6), torch.zeros(1, dtype=torch.long))

@@ -94,11 +94,11 @@ def test_shares_are_the_papers_where_every_patient_has_one_case():
 
 
 def test_too_few_patients_are_refused():
-    with pytest.raises(ValueError, match="do not fill"):
+    with pytest.raises(ValueError, match=r"must be enough to fill parts of .*, got 2 different"):
         split_by_patient(["a", "a", "b"])
-    with pytest.raises(ValueError, match="are needed"):
+    with pytest.raises(ValueError, match="must be at least 4 different ones for 4 folds, got 3"):
         fold_split(["a", "b", "c"], 0, 4)
-    with pytest.raises(ValueError, match="fold is 4"):
+    with pytest.raises(ValueError, match="must be 0 to folds - 1 of at least 2 folds, got 4 of 4"):
         fold_split(list("abcdefgh"), 4, 4)
 
 

@@ -13,7 +13,7 @@ from dsnet.losses import (
     segmentation_losses,
 )
 from dsnet.models import VARIANTS, build, interpolate, to_output_grid
-from dsnet.training.checkpoint import load_checkpoint, save_checkpoint, write_atomically
+from dsnet.training.checkpoint import load_checkpoint, save_checkpoint
 from dsnet.training.dataset import DeviceDataset
 from dsnet.training.step import (
     BETAS,
@@ -44,7 +44,7 @@ def test_poly_schedule():
     assert [learning_rate(s, 10**9, 1.0, warmup=3) for s in range(4)] == pytest.approx(
         [0.25, 0.5, 0.75, 1.0]
     )
-    with pytest.raises(ValueError, match="step is 100"):
+    with pytest.raises(ValueError, match="step must be 0 to total - 1, got 100 of 100"):
         learning_rate(100, 100)
 
 
@@ -84,7 +84,7 @@ def test_accumulated_batches_give_the_gradient_of_the_whole():
     torch.testing.assert_close(a.total, b.total)
     for p, q in zip(whole.network.parameters(), halves.network.parameters(), strict=True):
         torch.testing.assert_close(p.grad, q.grad, atol=1e-6, rtol=1e-4)
-    with pytest.raises(ValueError, match="accumulate is 2"):
+    with pytest.raises(ValueError, match="batches must be 2, as accumulate is, got 1"):
         halves.run([both])
 
 
@@ -207,23 +207,10 @@ def test_a_checkpoint_goes_on_bit_for_bit(tmp_path, precision):
 
 def test_a_checkpoint_of_something_else_is_refused(tmp_path):
     (tmp_path / "x.pt").write_bytes(b"nothing")
-    with pytest.raises(ValueError, match="no checkpoint"):
+    with pytest.raises(ValueError, match=r"must be a checkpoint of dsnet\.train"):
         load_checkpoint(tmp_path / "x.pt", tiny())
     save_checkpoint(tmp_path / "u.pt", tiny("unet"), {}, {})
     with pytest.raises(ValueError, match="another"):
         load_checkpoint(tmp_path / "u.pt", tiny())
     with pytest.raises(FileNotFoundError):
         load_checkpoint(tmp_path / "none.pt", tiny())
-
-
-def test_a_write_that_fails_leaves_the_old_file(tmp_path):
-    path = tmp_path / "f"
-    path.write_text("old")
-
-    def fail(temporary):
-        temporary.write_text("half")
-        raise OSError("disk full")
-
-    with pytest.raises(OSError, match="disk full"):
-        write_atomically(path, fail)
-    assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]

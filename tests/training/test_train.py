@@ -10,7 +10,9 @@ import torch
 
 from dsnet import label
 from dsnet import train as command
+from dsnet.console import Stop
 from dsnet.models import load_model
+from dsnet.training.dataset import DeviceDataset
 from dsnet.training.settings import parse
 
 TINY = [
@@ -50,7 +52,7 @@ def test_a_run_leaves_models_log_panel_and_settings(tmp_path, capsys):
 def test_a_stopped_run_resumes_bit_for_bit(tmp_path, monkeypatch, augment):
     assert run(tmp_path / "a", "--augment", augment) == 0
     # Asked to stop after step 1, in the middle of the first epoch.
-    monkeypatch.setattr(command._StopSignal, "asked", lambda self, device, world: True)
+    monkeypatch.setattr(Stop, "__bool__", lambda self: True)
     assert run(tmp_path / "b", "--augment", augment) == 0
     monkeypatch.undo()
     assert final(tmp_path / "b")[2] == 1
@@ -64,7 +66,7 @@ def test_a_stopped_run_resumes_bit_for_bit(tmp_path, monkeypatch, augment):
 def test_other_settings_are_not_resumed(tmp_path, capsys):
     assert run(tmp_path, "--epochs", "1") == 0
     assert run(tmp_path, "--epochs", "1", "--lr", "0.5", "--resume") == 2
-    assert "lr is 0.5" in capsys.readouterr().err
+    assert "lr must be 0.0002, as in the run to resume, got 0.5" in capsys.readouterr().err
 
 
 def test_nan_stops_and_keeps_the_last_good_checkpoint(tmp_path, capsys):
@@ -94,14 +96,14 @@ def test_recipe_config_and_options_in_that_order(tmp_path):
 
 def test_changed_data_is_not_resumed(tmp_path, capsys, monkeypatch):
     assert run(tmp_path, "--epochs", "1") == 0
-    made = command.DeviceDataset.phantoms
+    made = DeviceDataset.phantoms
 
     def other(*arguments):
         data = made(*arguments)
         data.soft[3] *= 0.5
         return data
 
-    monkeypatch.setattr(command.DeviceDataset, "phantoms", other)
+    monkeypatch.setattr(DeviceDataset, "phantoms", other)
     assert run(tmp_path, "--epochs", "1", "--resume") == 2
     assert "phantoms changed" in capsys.readouterr().err
 

@@ -12,6 +12,7 @@ from monai.metrics import SSIMMetric
 
 from dsnet import train_sr as command
 from dsnet.models import load_model
+from dsnet.training import sr
 from dsnet.training.sr_data import groups_of, load_slices
 
 TINY = [
@@ -36,17 +37,18 @@ def test_a_small_run_saves_a_teacher(tmp_path, capsys, adversarial):
 
 @pytest.mark.long
 def test_learning_the_difference_beats_bicubic(tmp_path):
-    text = "--limit 6 --blocks 1 --features 8 --steps 300 --batch 4 --patch 64 --lr 2e-3"
-    arguments = [*text.split(), "--global-skip", "--out", str(tmp_path / "t.pt")]
-    options = command._parser().parse_args(arguments)
-    scores = command.train_sr(options)
+    settings = sr.SRSettings(
+        limit=6, blocks=1, features=8, steps=300, batch=4, patch=64, lr=2e-3, global_skip=True,
+        out=str(tmp_path / "t.pt"),
+    )  # fmt: skip
+    scores = sr.train_sr(settings)
     assert scores["teacher_psnr"] > scores["bicubic_psnr"]
 
 
 def test_patches_are_aligned():
     high = [torch.rand(1, 1, 64, 80)]
     low = [h[..., ::4, ::4] for h in high]
-    x, y = command.patches(low, high, 5, 32, torch.Generator().manual_seed(0))
+    x, y = sr.patches(low, high, 5, 32, torch.Generator().manual_seed(0))
     assert torch.equal(x, y[..., ::4, ::4]) and y.shape == (5, 1, 32, 32)
 
 
@@ -54,15 +56,15 @@ def test_ssim_is_monais_and_psnr_the_definition():
     x = torch.rand(1, 1, 40, 40)
     y = (x + 0.1 * torch.rand_like(x)).clamp(0, 1)
     expected = SSIMMetric(spatial_dims=2, data_range=1.0)(x, y)
-    torch.testing.assert_close(command.ssim(x, y), expected.squeeze(), atol=1e-4, rtol=0)
-    assert command.psnr(x, x + 0.1) == pytest.approx(20.0, abs=1e-3)
+    torch.testing.assert_close(sr.ssim(x, y), expected.squeeze(), atol=1e-4, rtol=0)
+    assert sr.psnr(x, x + 0.1) == pytest.approx(20.0, abs=1e-3)
 
 
 @pytest.mark.parametrize("adversarial", [[], ["--adversarial"]])
 def test_a_resumed_training_has_the_same_bits(tmp_path, capsys, monkeypatch, adversarial):
     arguments = [*TINY, "--steps", "6", *adversarial, "--out"]
     assert command.main([*arguments, str(tmp_path / "whole.pt")]) == 0
-    out, real, seen = str(tmp_path / "cut.pt"), command.patches, []
+    out, real, seen = str(tmp_path / "cut.pt"), sr.patches, []
 
     def patches(*given):
         seen.append(1)
@@ -71,12 +73,12 @@ def test_a_resumed_training_has_the_same_bits(tmp_path, capsys, monkeypatch, adv
         return real(*given)
 
     with monkeypatch.context() as patch:
-        patch.setattr(command, "patches", patches)
+        patch.setattr(sr, "patches", patches)
         assert command.main([*arguments, out]) == 2
     assert command.main([*arguments, out]) == 2
     assert "--resume goes on" in capsys.readouterr().err
     assert command.main([*arguments, out, "--resume", "--lr", "1"]) == 2
-    assert "lr is 1.0; the training to resume has 0.0001" in capsys.readouterr().err
+    assert "lr must be 0.0001, as in the training to resume, got 1.0" in capsys.readouterr().err
     assert command.main([*arguments, out, "--resume"]) == 0
     whole, cut = (load_model(tmp_path / f"{name}.pt").state_dict() for name in ("whole", "cut"))
     assert all(torch.equal(cut[name], value) for name, value in whole.items())
@@ -110,9 +112,9 @@ def test_masks_are_no_slices_and_patients_are_groups(tmp_path, capsys):
     ("arguments", "words"),
     [
         (["--patch", "34"], "multiple of 4"),
-        (["--steps", "0"], "--steps is 0"),
+        (["--steps", "0"], "steps must be at least 1, got 0"),
         (["--held-out", "1"], "between 0 and 1"),
-        (["--images", "nowhere"], "no such folder"),
+        (["--images", "nowhere"], "images must be folders, there is none at nowhere"),
         (["--resume"], "not there"),
     ],
 )
@@ -124,8 +126,8 @@ def test_wrong_options_are_told_in_a_line(tmp_path, capsys, arguments, words):
 
 def test_whole_folders_are_held_out():
     groups = ["a", "a", "b", "c", "c"]
-    held = command.held_out(groups, 0.3, 0)
+    held = sr.held_out(groups, 0.3, 0)
     assert len({h for g, h in zip(groups, held, strict=True) if g == "a"}) == 1
     assert 0 < sum(held) < 5
-    with pytest.raises(ValueError, match="2 are needed"):
-        command.held_out(["a"], 0.1, 0)
+    with pytest.raises(ValueError, match=r"must be slices of 2 patients or folders, .* got 1"):
+        sr.held_out(["a"], 0.1, 0)

@@ -298,7 +298,7 @@ def _check_window(window) -> None:
 
 def _millimetres_along(annotation: DeepLesionAnnotation) -> float:
     """Millimetres per pixel in the direction of the long axis."""
-    if annotation.spacing is None:
+    if annotation.spacing is None or annotation.mark is None:
         return 1.0
     along, _ = annotation.mark.directions
     return float(np.hypot(along[0] * annotation.spacing[1], along[1] * annotation.spacing[0]))
@@ -319,7 +319,8 @@ def _crop(slice_and_path, annotation, size, window, isotropic_mm) -> Crop | Valu
     try:
         if window == "auto":
             window = choose_window(hu, annotation.mark, annotation.window)
-        levels = () if window == "none" else ("window_low", "window_high")
+        shown = None if window == "none" else (window[0], window[1])
+        levels = {} if shown is None else {"window_low": shown[0], "window_high": shown[1]}
         crop = cut_crop(
             hu,
             annotation.mark,
@@ -328,10 +329,10 @@ def _crop(slice_and_path, annotation, size, window, isotropic_mm) -> Crop | Valu
             isotropic_mm=isotropic_mm,
             key=annotation.key,
             source=str(path),
-            metadata={**annotation.metadata, **dict(zip(levels, window, strict=False))},
+            metadata={**annotation.metadata, **levels},
         )
-        if levels:
-            crop.image = apply_window(crop.image, *window)
+        if shown is not None:
+            crop.image = apply_window(crop.image, *shown)
         return crop
     except ValueError as error:
         return error
@@ -364,7 +365,7 @@ def _annotation(fields: dict, key: str, name: str, line: int) -> DeepLesionAnnot
         bounding_box=_optional(fields, "Bounding_boxes", 4),
         diameters=_optional(fields, "Lesion_diameters_Pixel_", 2),
         normalized_location=_optional(fields, "Normalized_lesion_location", 3),
-        lesion_type=LESION_TYPES.get(lesion_type, "unknown"),
+        lesion_type=LESION_TYPES.get(lesion_type or 0, "unknown"),
         possibly_noisy=_integer(fields, "Possibly_noisy") == 1,
         slice_range=_optional(fields, "Slice_range", 2),
         spacing=None if spacing is None else (spacing[1], spacing[0]),
@@ -373,7 +374,7 @@ def _annotation(fields: dict, key: str, name: str, line: int) -> DeepLesionAnnot
         window=None if window is None else (window[0], window[1]),
         gender=(fields.get("Patient_gender") or "").strip(),
         age=None if age is None else age[0],
-        split=SPLITS.get(split, "unknown"),
+        split=SPLITS.get(split or 0, "unknown"),
     )
 
 

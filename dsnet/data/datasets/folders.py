@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
-from dsnet.data.crop import Crop
-from dsnet.data.datasets.pictures import OutlinedPicture, read_pictures
+from dsnet.data.datasets.pictures import OutlinedPicture
 
 
 def find_image_mask_pictures(
@@ -32,9 +30,9 @@ def find_image_mask_pictures(
         When one is no folder, or `images_dir` holds no PNG.
     """
     images_dir, masks_dir = Path(images_dir), Path(masks_dir)
-    for folder in (images_dir, masks_dir):
+    for name, folder in (("images_dir", images_dir), ("masks_dir", masks_dir)):
         if not folder.is_dir():
-            raise ValueError(f"{folder} is not a folder")
+            raise ValueError(f"{name} must be a folder, there is none at {folder}")
     pictures = []
     for image in sorted(images_dir.rglob("*.png")):
         place = image.relative_to(images_dir)
@@ -42,15 +40,5 @@ def find_image_mask_pictures(
         masks = (mask,) if mask.is_file() else ()
         pictures.append(OutlinedPicture(place.with_suffix("").as_posix(), image, masks, spacing))
     if not pictures:
-        raise ValueError(f"{images_dir} holds no PNG picture")
+        raise ValueError(f"images_dir must hold PNG pictures, {images_dir} has none")
     return pictures
-
-
-def read_image_mask_folders(
-    images_dir: str | Path,
-    masks_dir: str | Path,
-    *,
-    spacing: tuple[float, float] | None = None,
-) -> Iterator[tuple[str, Crop | ValueError]]:
-    """`find_image_mask_pictures`, each read: its key with its crop or its error."""
-    return read_pictures(find_image_mask_pictures(images_dir, masks_dir, spacing=spacing))

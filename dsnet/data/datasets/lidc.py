@@ -8,11 +8,9 @@ slice.
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
 from pathlib import Path
 
-from dsnet.data.crop import Crop
-from dsnet.data.datasets.pictures import OutlinedPicture, read_pictures
+from dsnet.data.datasets.pictures import OutlinedPicture
 
 
 def find_rater_pictures(root: str | Path) -> list[OutlinedPicture]:
@@ -28,7 +26,7 @@ def find_rater_pictures(root: str | Path) -> list[OutlinedPicture]:
     """
     root = Path(root)
     if not root.is_dir():
-        raise ValueError(f"{root} is not a folder")
+        raise ValueError(f"root must be a folder, there is none at {root}")
     spacings = _spacings(root)
     pictures = []
     for image in sorted(root.glob("*/nodule-*/images/*.png")):
@@ -45,13 +43,8 @@ def find_rater_pictures(root: str | Path) -> list[OutlinedPicture]:
             )
         )
     if not pictures:
-        raise ValueError(f"{root} holds no PATIENT/nodule-N/images/slice-K.png")
+        raise ValueError(f"root must hold PATIENT/nodule-N/images/slice-K.png, {root} has none")
     return pictures
-
-
-def read_rater_folder(root: str | Path) -> Iterator[tuple[str, Crop | ValueError]]:
-    """`find_rater_pictures`, each read: its key with its crop or its error."""
-    return read_pictures(find_rater_pictures(root))
 
 
 def _spacings(root: Path) -> dict[str, tuple[float, float]]:

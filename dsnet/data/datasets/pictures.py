@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -55,7 +54,9 @@ class OutlinedPicture:
         for path in self.masks:
             mask = read_mask(path)
             if mask.shape != image.shape:
-                raise ValueError(f"{path}: mask is {mask.shape}, its picture {image.shape}")
+                raise ValueError(
+                    f"{path}: mask must be like its picture {image.shape}, got {mask.shape}"
+                )
             masks.append(mask)
         return Crop(
             image=image,
@@ -65,12 +66,3 @@ class OutlinedPicture:
             source=self.source,
             metadata=dict(self.metadata),
         )
-
-
-def read_pictures(pictures: Iterable[OutlinedPicture]) -> Iterator[tuple[str, Crop | ValueError]]:
-    """Each picture's key with its crop, or with the error that reading it met."""
-    for picture in pictures:
-        try:
-            yield picture.key, picture.read()
-        except ValueError as error:
-            yield picture.key, error

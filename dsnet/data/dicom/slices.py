@@ -6,6 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
+from dsnet.dependencies import needed
+
 
 def read_dicom_slice(path: str | Path) -> tuple[np.ndarray, tuple[float, float] | None]:
     """HU and spacing of a single-frame CT file.
@@ -25,17 +27,15 @@ def read_dicom_slice(path: str | Path) -> tuple[np.ndarray, tuple[float, float] 
     ImportError
         When pydicom is not installed.
     """
-    try:
+    with needed("dicom", "reading DICOM"):
         import pydicom
-    except ImportError as error:
-        raise ImportError("reading DICOM needs pydicom: pip install 'dsnet[dicom]'") from error
     try:
         data = pydicom.dcmread(path)
         pixels = data.pixel_array
     except Exception as error:  # pydicom raises many kinds; to the caller the file is unusable
         raise ValueError(f"{path}: {error}") from error
     if pixels.ndim != 2:
-        raise ValueError(f"{path}: one grey frame is needed, got shape {pixels.shape}")
+        raise ValueError(f"{path}: must be one grey frame, got shape {pixels.shape}")
     slope, intercept = (
         default if data.get(name) is None else float(data.get(name))
         for name, default in (("RescaleSlope", 1.0), ("RescaleIntercept", 0.0))

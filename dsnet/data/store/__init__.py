@@ -1,5 +1,7 @@
 """The label store: a folder of Parquet shards and a small `manifest.json`."""
 
+from __future__ import annotations
+
 from dsnet.data.store.reader import LabelStore, open_store, validate_store
 from dsnet.data.store.record import LabelRecord
 from dsnet.data.store.writer import StoreWriter

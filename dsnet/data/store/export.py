@@ -11,14 +11,14 @@ import hashlib
 import json
 import os
 import re
-import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
 from dsnet.data.store.reader import LabelStore
 from dsnet.data.store.record import LabelRecord, quantise
+from dsnet.files import build_folder, encode_png
 
 # The paper's random split of the 1,500 images of LNSM (section IV-A).
 SPLIT = (1000, 400, 100)
@@ -68,21 +68,21 @@ def export_png(
         for part in ("image", "alpha", "binary", "trimap"):
             (folder / part).mkdir()
         for record in _records(store, names):
-            file = f"{names[record.key]}.png"
-            write_png(folder / "image" / file, quantise(record.image, 16))
-            write_png(folder / "alpha" / file, quantise(record.alpha, bits))
-            write_png(folder / "binary" / file, record.binary.astype(np.uint8) * 255)
-            write_png(folder / "trimap" / file, record.trimap)
+            file, label = f"{names[record.key]}.png", record.labelled()
+            _picture(folder / "image" / file, quantise(label.image, 16))
+            _picture(folder / "alpha" / file, quantise(label.alpha, bits))
+            _picture(folder / "binary" / file, label.binary.astype(np.uint8) * 255)
+            _picture(folder / "trimap" / file, label.trimap)
             if record.truth is not None:
                 (folder / "truth").mkdir(exist_ok=True)
-                write_png(folder / "truth" / file, record.truth.astype(np.uint8) * 255)
+                _picture(folder / "truth" / file, record.truth.astype(np.uint8) * 255)
         rows = [row for row in store.table().to_pylist() if row["key"] in names]
         with open(folder / "labels.csv", "w", newline="", encoding="utf-8") as file:
             table = csv.DictWriter(file, ["file", *rows[0]])
             table.writeheader()
             table.writerows({"file": f"{names[row['key']]}.png", **row} for row in rows)
 
-    _build(out, write)
+    build_folder(out, write)
     return len(keys)
 
 
@@ -120,10 +120,10 @@ def export_npz(
     keys = _chosen(store, min_quality)
     parts = split_keys(keys, split, seed)
     wanted = set(keys)
-    records = {record.key: record for record in _records(store, wanted)}
+    records = {record.key: record.labelled() for record in _records(store, wanted)}
     sizes = sorted({record.image.shape for record in records.values()})
     if len(sizes) > 1:
-        raise ValueError(f"an npz export needs labels of one size, {store.path} has {sizes}")
+        raise ValueError(f"labels must be of one size, {store.path} has {sizes}")
     height, width = sizes[0]
 
     def write(folder: Path) -> None:
@@ -141,7 +141,7 @@ def export_npz(
                     stacked[plural][index] = getattr(records[key], field)
             np.savez_compressed(folder / f"{name}.npz", keys=np.array(part, dtype=str), **stacked)
 
-    _build(out, write)
+    build_folder(out, write)
     return {name: len(part) for name, part in parts.items()}
 
 
@@ -172,10 +172,10 @@ def export_nnunet(
         for part in ("imagesTr", "labelsTr"):
             (folder / part).mkdir()
         for record in _records(store, names):
-            name = names[record.key]
-            write_png(folder / "imagesTr" / f"{name}_0000.png", quantise(record.image, 16))
-            mask = record.binary if record.truth is None else record.truth
-            write_png(folder / "labelsTr" / f"{name}.png", mask.astype(np.uint8))
+            name, label = names[record.key], record.labelled()
+            _picture(folder / "imagesTr" / f"{name}_0000.png", quantise(label.image, 16))
+            mask = label.binary if record.truth is None else record.truth
+            _picture(folder / "labelsTr" / f"{name}.png", mask.astype(np.uint8))
         description = {
             "channel_names": {"0": "CT"},
             "labels": {"background": 0, "lesion": 1},
@@ -184,7 +184,7 @@ def export_nnunet(
         }
         (folder / "dataset.json").write_text(json.dumps(description, indent=1) + "\n")
 
-    _build(out, write)
+    build_folder(out, write)
     return len(keys)
 
 
@@ -228,16 +228,6 @@ def file_names(keys: list[str]) -> dict[str, str]:
     return names
 
 
-def write_png(path: Path, image: np.ndarray) -> None:
-    """Write uint8 or uint16 [H, W] or BGR [H, W, 3] as PNG, under any file name."""
-    import cv2
-
-    encoded, data = cv2.imencode(".png", image)
-    if not encoded:
-        raise OSError(f"could not encode {path}")
-    path.write_bytes(data.tobytes())
-
-
 def _chosen(store: LabelStore, min_quality: float | None) -> list[str]:
     columns = ["key", "status"] + (["quality_overall"] if min_quality is not None else [])
     keys = []
@@ -257,25 +247,6 @@ def _records(store: LabelStore, wanted) -> Iterator[LabelRecord]:
     return (record for record in store.records("ok") if record.key in wanted)
 
 
-def _build(out: str | os.PathLike, write: Callable[[Path], None]) -> None:
-    # Resolved: a symbolic link is followed, and "." has a name.
-    out = Path(out).resolve()
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise FileExistsError(f"out must be a new or empty folder, got {out}")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    # A mount point cannot be replaced, so there the parts are moved in one by one.
-    mounted = os.path.ismount(out)
-    building = (out if mounted else out.parent) / f".{out.name}.tmp-{os.getpid()}"
-    shutil.rmtree(building, ignore_errors=True)
-    building.mkdir()
-    try:
-        write(building)
-        if mounted:
-            for part in sorted(building.iterdir()):
-                os.replace(part, out / part.name)
-            building.rmdir()
-        else:
-            os.replace(building, out)
-    except BaseException:
-        shutil.rmtree(building, ignore_errors=True)
-        raise
+def _picture(path: Path, pixels: np.ndarray) -> None:
+    # No need to sync each one: the folder has no name yet.
+    path.write_bytes(encode_png(pixels))

@@ -197,7 +197,7 @@ class LabelStore:
         rows = self.table(["status", "height", "width"]).to_pylist()
         sizes = Counter((r["height"], r["width"]) for r in rows if r["status"] == "ok")
         if len(sizes) != 1:
-            raise ValueError(f"arrays need labels of one size, {self.path} has {sorted(sizes)}")
+            raise ValueError(f"labels must be of one size, {self.path} has {sorted(sizes)}")
         ((height, width), count) = sizes.popitem()
         stacked = [
             np.empty((count, height, width), dtype)
@@ -315,7 +315,7 @@ def read_manifest(path: Path) -> dict[str, Any]:
     """A store's manifest; raises as `open_store` does."""
     file = path / MANIFEST
     if path.is_file():
-        raise ValueError(f"a label store is a folder, {path} is a file")
+        raise ValueError(f"path must be a folder, {path} is a file")
     try:
         manifest = json.loads(file.read_text(encoding="utf-8"))
         found = manifest["format"]

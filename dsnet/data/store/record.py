@@ -16,7 +16,7 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -28,6 +28,15 @@ ARRAY_COLUMNS = (*LABEL_COLUMNS, "truth")
 STATUSES = ("ok", "failed")
 STAGES = ("cut", "trimap", "matting")
 PAIRS = (("spacing", ("row", "column")), ("offset", ("x", "y")), ("scale", ("x", "y")))
+
+
+class LabelArrays(NamedTuple):
+    """What a labelled row has, each [H, W]: image and alpha float32, binary bool, trimap uint8."""
+
+    image: np.ndarray
+    alpha: np.ndarray
+    binary: np.ndarray
+    trimap: np.ndarray
 
 
 @dataclass(eq=False)
@@ -117,6 +126,19 @@ class LabelRecord:
             known["metadata"] = dict(metadata)
         return cls(**known)
 
+    def labelled(self) -> LabelArrays:
+        """The arrays of a labelled row.
+
+        Raises
+        ------
+        ValueError
+            When one is missing, as it may of a failed row.
+        """
+        arrays = {name: getattr(self, name) for name in LABEL_COLUMNS}
+        if missing := [name for name, array in arrays.items() if array is None]:
+            raise ValueError(f"{missing[0]} must be there, row {self.key!r} has none")
+        return LabelArrays(**arrays)
+
 
 def _of_crop(crop) -> dict[str, Any]:
     return {
@@ -192,9 +214,11 @@ def encode(record: LabelRecord, alpha_bits: int) -> dict[str, Any]:
         "width": shape[1],
     }
     for name, bits in (("image", 16), ("alpha", alpha_bits)):
-        row[name] = None if arrays[name] is None else quantise(arrays[name], bits).tobytes()
+        array = arrays[name]
+        row[name] = None if array is None else quantise(array, bits).tobytes()
     for name in ("binary", "trimap", "truth"):
-        row[name] = None if arrays[name] is None else arrays[name].astype(np.uint8).tobytes()
+        array = arrays[name]
+        row[name] = None if array is None else array.astype(np.uint8).tobytes()
     row["mark"] = None if record.mark is None else _numbers("mark", record.mark, 8)
     for name, parts in PAIRS:
         pair = getattr(record, name)
@@ -294,7 +318,8 @@ def _checked_arrays(record: LabelRecord) -> dict[str, np.ndarray | None]:
     if trimap is not None and not np.isin(trimap, (BACKGROUND, UNKNOWN, FOREGROUND)).all():
         raise ValueError(f"trimap must hold 0, 128 and 255, got {np.unique(trimap)[:8].tolist()}")
     for name in ("binary", "truth"):
-        if arrays[name] is not None and not np.isin(arrays[name], (0, 1)).all():
+        array = arrays[name]
+        if array is not None and not np.isin(array, (0, 1)).all():
             raise ValueError(f"{name} must be bool, or hold 0 and 1")
     if alpha is not None:
         if binary is not None and not np.array_equal(binary.astype(bool), alpha >= 0.5):

@@ -11,7 +11,6 @@ all, and a killed run loses at most the rows since the last shard. Keys are uniq
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 import time
 from collections import Counter
@@ -30,11 +29,11 @@ from dsnet.data.store.reader import (
     validate_store,
 )
 from dsnet.data.store.record import LabelRecord, encode, json_ready, schema, usual_score_columns
+from dsnet.files import TEMPORARY, sync, write_atomically, write_json
 
 __all__ = ["LabelRecord", "LabelStore", "StoreWriter", "open_store", "validate_store"]
 
 LOCK = ".lock"
-TEMPORARY = ".tmp-"
 # A reader decompresses whole row groups; 64 crops of 64 x 64 are about 1.5 MB.
 ROW_GROUP_ROWS = 64
 # Bounds the memory of rows not yet on disk, whatever the crop size.
@@ -203,8 +202,7 @@ class StoreWriter:
     def _drop_failed(self, name: str, store: LabelStore) -> None:
         import pyarrow.compute as pc
 
-        kept = store.shard_table(name)
-        kept = kept.filter(pc.equal(kept["status"], "ok"))
+        kept = store.shard_table(name).filter(pc.field("status") == "ok")
         # Out of the manifest first: a crash now leaves a whole shard that is taken up anew.
         del self._shards[name], self._counts[name]
         self._write_manifest()
@@ -212,7 +210,7 @@ class StoreWriter:
             self._write_shard(name, kept)
         else:
             (self.path / name).unlink()
-            _sync_folder(self.path)
+            sync(self.path)
         self._write_manifest()
 
     def _table(self, rows: list[dict[str, Any]]):
@@ -227,16 +225,16 @@ class StoreWriter:
     def _write_shard(self, name: str, table) -> None:
         import pyarrow.parquet as pq
 
-        def write(file) -> None:
+        def write(temporary: Path) -> None:
             pq.write_table(
                 table,
-                file,
+                temporary,
                 compression="zstd",
                 row_group_size=ROW_GROUP_ROWS,
                 write_page_checksum=True,
             )
 
-        _write_atomically(self.path / name, write)
+        write_atomically(self.path / name, write)
         self._shards[name] = self._describe(name, table.num_rows)
         self._counts[name] = dict(Counter(table["status"].to_pylist()))
 
@@ -259,8 +257,7 @@ class StoreWriter:
             "counts": {"rows": counts.total(), **counts},
             "shards": [self._shards[name] for name in sorted(self._shards)],
         }
-        text = json.dumps(manifest, indent=1) + "\n"
-        _write_atomically(self.path / MANIFEST, lambda file: file.write(text.encode()))
+        write_json(self.path / MANIFEST, manifest)
 
     def _unlock(self) -> None:
         if self._lock is not None:
@@ -294,29 +291,6 @@ def _require_same(settings: dict[str, Any], stored: dict[str, Any]) -> None:
                 f"setting {name!r} differs from the store's: got"
                 f" {settings.get(name, 'none')!r}, the store has {stored.get(name, 'none')!r}"
             )
-
-
-def _write_atomically(path: Path, write) -> None:
-    # Without the ending: DuckDB's `*.parquet` takes hidden files, too.
-    temporary = path.with_name(f"{TEMPORARY}{os.getpid()}-{path.stem}")
-    try:
-        with open(temporary, "wb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    _sync_folder(path.parent)
-
-
-def _sync_folder(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _now() -> str:

@@ -5,9 +5,10 @@ No library is imported here: the caller's own is loaded already.
 
 from __future__ import annotations
 
+import math
 import sys
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -45,6 +46,11 @@ class DeviceArray:
     device: int
     stream: int
     owner: Any
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of its elements."""
+        return math.prod(self.shape) * self.dtype.itemsize
 
 
 def is_on_device(value: Any) -> bool:
@@ -127,44 +133,63 @@ class Maker:
         if self.library not in ("torch", "cupy", "numba") and self._from_dlpack() is None:
             raise TypeError(f"{array.name} must be {_SAID}, got {_kind(like)}")
 
-    def empty(self, shape: tuple[int, ...], dtype: str) -> Any:
+    def empty(self, shape: tuple[int, ...], dtype: Any) -> DeviceArray:
         """Return an array of any content."""
-        return self._made(shape, dtype)
+        return self._described(self._made(shape, np.dtype(dtype)), shape, dtype)
 
-    def full(self, shape: tuple[int, ...], values: tuple[float, ...], dtype: str) -> Any:
+    def full(self, shape: tuple[int, ...], values: tuple[float, ...], dtype: Any) -> DeviceArray:
         """Return an array whose last axis holds these values, or one value all over."""
         if self.library not in ("torch", "cupy"):
-            return self._copied(np.broadcast_to(np.array(values, dtype), shape))
-        made = self.empty(shape, dtype)
-        if len(values) == 1:
-            made[...] = values[0]
+            made = self._copied(np.broadcast_to(np.array(values, dtype), shape))
         else:
-            for k, value in enumerate(values):
-                made[..., k] = value
-        return made
+            made = self._made(shape, np.dtype(dtype))
+            if len(values) == 1:
+                made[...] = values[0]
+            else:
+                for k, value in enumerate(values):
+                    made[..., k] = value
+        return self._described(made, shape, dtype)
 
-    def uploaded(self, values: np.ndarray) -> Any:
-        """Return an array of these bytes, uint8, copied on the stream."""
+    def uploaded(self, values: np.ndarray) -> DeviceArray:
+        """Return a copy of an array in host memory, of any dtype, made on the stream.
+
+        To its library it is bytes.
+        """
         data = np.ascontiguousarray(values).reshape(-1).view(np.uint8)
-        module = sys.modules.get(self.library)
+        module = cast(Any, sys.modules.get(self.library))
         if self.library == "torch":
-            return module.from_numpy(data).to(f"cuda:{self.device}")
-        if self.library == "cupy":
+            made = module.from_numpy(data).to(f"cuda:{self.device}")
+        elif self.library == "cupy":
             with module.cuda.Device(self.device):
-                return module.asarray(data)
-        return self._copied(data)
+                made = module.asarray(data)
+        else:
+            made = self._copied(data)
+        return self._described(made, values.shape, values.dtype)
 
-    def _made(self, shape: tuple[int, ...], dtype: str) -> Any:
-        module = sys.modules.get(self.library)
+    def give(self, array: DeviceArray) -> Any:
+        """Return an array made here as the caller's library knows it."""
+        made = array.owner
+        return self._from_dlpack()(made) if isinstance(made, _Made) else made
+
+    def _described(self, made: Any, shape: tuple[int, ...], dtype: Any) -> DeviceArray:
+        if isinstance(made, _Made):
+            address = made.memory.address
+        else:
+            address = made.__cuda_array_interface__["data"][0]
+        return DeviceArray("", address, shape, np.dtype(dtype), self.device, self.stream, made)
+
+    def _made(self, shape: tuple[int, ...], dtype: np.dtype) -> Any:
+        module = cast(Any, sys.modules.get(self.library))
         if self.library == "torch":
-            return module.empty(shape, dtype=getattr(module, dtype), device=f"cuda:{self.device}")
+            torch_dtype = getattr(module, dtype.name)
+            return module.empty(shape, dtype=torch_dtype, device=f"cuda:{self.device}")
         if self.library == "cupy":
             with module.cuda.Device(self.device):
                 return module.empty(shape, dtype=dtype)
         if self.library == "numba":
             with module.cuda.gpus[self.device]:
                 return module.cuda.device_array(shape, dtype=dtype)
-        return _Made(shape, np.dtype(dtype), self.device, self.stream)
+        return _Made(shape, dtype, self.device, self.stream)
 
     def _copied(self, values: np.ndarray) -> Any:
         values = np.ascontiguousarray(values)
@@ -176,20 +201,9 @@ class Maker:
         _C.cuda_copy_to_device(made.memory, values, self.stream)
         return made
 
-    def give(self, made: Any) -> Any:
-        """Return a made array as the caller's library knows it."""
-        return self._from_dlpack()(made) if isinstance(made, _Made) else made
-
     def _from_dlpack(self) -> Any:
         module = sys.modules.get({"jaxlib": "jax.numpy"}.get(self.library, self.library))
         return getattr(module, "from_dlpack", None)
-
-
-def address_of(made: Any) -> int:
-    """Return where a made array is."""
-    if isinstance(made, _Made):
-        return made.memory.address
-    return made.__cuda_array_interface__["data"][0]
 
 
 def _interface(value: Any) -> dict | None:

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from dsnet import _C
+from dsnet.labeling.arguments import as_radii
 from dsnet.labeling.edge_model import native_network
-from dsnet.labeling.gpu.arrays import Maker, address_of, read, require_same
+from dsnet.labeling.gpu.arrays import DeviceArray, Maker, read, require_same
 
 # Images that share workspace at a time where shared memory does not hold one.
 _MOST_AT_A_TIME = 1024
@@ -32,9 +33,10 @@ class DeviceMattingInfo:
 
     solver = "jacobi"
 
-    def __init__(self, results: Any, address: int, count: int | None, device: int, stream: int):
-        self._fetch = (results, address, count, device, stream)
-        self._results: np.ndarray | None = None
+    def __init__(self, results: DeviceArray, count: int | None) -> None:
+        self._fetch: DeviceArray | None = results
+        self._count = count
+        self._results: Any = None
 
     @property
     def iterations(self) -> Any:
@@ -62,13 +64,13 @@ class DeviceMattingInfo:
         return self._told("status") == 0
 
     def _told(self, name: str) -> Any:
-        if self._results is None:
-            _, address, count, device, stream = self._fetch
-            results = np.zeros(1 if count is None else count, _C.MATTING_RESULT)
+        if self._fetch is not None:
+            results = np.zeros(1 if self._count is None else self._count, _C.MATTING_RESULT)
             if results.size:
-                _C.cuda_read(results, address, device, stream)
-            self._results = results[0] if count is None else results
-            self._fetch = (None, 0, count, device, stream)
+                there = self._fetch
+                _C.cuda_read(results, there.address, there.device, there.stream)
+            self._results = results[0] if self._count is None else results
+            self._fetch = None
         return self._results[name]
 
 
@@ -92,23 +94,28 @@ def matting_on_device(
         require_same(priors, images)
         if not 0 < prior_weight < math.inf:
             raise ValueError(f"prior_weight must be finite and > 0, got {prior_weight!r}")
-    count, rows, cols = (1, *images.shape) if len(images.shape) == 2 else images.shape
-    device, stream = images.device, images.stream
+    many = len(images.shape) == 3
+    count, rows, cols = shape = images.shape if many else (1, *images.shape)
     maker = Maker(image, images)
     alpha = maker.empty(images.shape, "float32")
     results = maker.empty((count, _C.MATTING_RESULT.itemsize), "uint8")
     if count:
-        nbytes = _C.cuda_matting_workspace_bytes(count, rows, cols, device)
-        workspace = maker.empty((nbytes,), "uint8")
-        _C.cuda_matting(
-            images.address, trimaps.address, 0 if priors is None else priors.address,
-            address_of(alpha), address_of(results), count, rows, cols,
-            0.0 if priors is None else float(prior_weight), float(epsilon), float(rtol),
-            int(max_iterations), address_of(workspace), nbytes, device, stream,
-        )  # fmt: skip
-    many = None if len(images.shape) == 2 else count
-    address = address_of(results) if count else 0
-    return maker.give(alpha), DeviceMattingInfo(results, address, many, device, stream)
+        nbytes = _C.cuda_matting_workspace_bytes(count, rows, cols, images.device)
+        batch = _C.MattingBatch(
+            shape,
+            images=images,
+            trimaps=trimaps,
+            priors=priors,
+            alphas=alpha,
+            results=results,
+            workspace=maker.empty((nbytes,), "uint8"),
+            prior_weight=0.0 if priors is None else float(prior_weight),
+            epsilon=float(epsilon),
+            rtol=float(rtol),
+            max_iterations=int(max_iterations),
+        )
+        _C.cuda_matting(batch, images.device, images.stream)
+    return maker.give(alpha), DeviceMattingInfo(results, count if many else None)
 
 
 def trimap_on_device(
@@ -125,26 +132,68 @@ def trimap_on_device(
     if core is not None:
         cores = read(core, "core", ("bool", "uint8"))
         require_same(cores, masks)
-    count, rows, cols = (1, *masks.shape) if len(masks.shape) == 2 else masks.shape
-    device = masks.device
+    count = masks.shape[0] if len(masks.shape) == 3 else 1
     maker = Maker(mask, masks)
     out = maker.empty(masks.shape, "uint8")
-    if count:
-        radii = [
-            maker.full((count,), (math.nan if radius is None else radius,), "float64")
-            for radius in (erosion, dilation)
-        ]
-        square = spacing == (1.0, 1.0)
-        steps = None if square else maker.full((count, 2), spacing, "float64")
-        statuses = maker.empty((count,), "int32")
-        each = _C.cuda_trimap_from_mask_workspace_bytes(rows, cols, device)
-        nbytes = each * min(count, _MOST_AT_A_TIME)
-        workspace = maker.empty((max(nbytes, 1),), "uint8")
-        _C.cuda_trimap_from_mask(
-            masks.address, 0 if cores is None else cores.address, *map(address_of, radii),
-            0 if steps is None else address_of(steps), address_of(out), address_of(statuses),
-            count, rows, cols, address_of(workspace), nbytes, device, masks.stream,
-        )  # fmt: skip
+    if not count:
+        return maker.give(out)
+    radii = {
+        name: maker.full((count,), (math.nan if radius is None else radius,), "float64")
+        for name, radius in (("erosion", erosion), ("dilation", dilation))
+    }
+    return _worked("trimap_from_mask", maker, masks, out, radii, spacing, cores)
+
+
+def morphology_on_device(
+    work: str, mask: Any, radii: dict[str, Any], spacing: tuple[float, float]
+) -> Any:
+    """`erode`, `dilate` or `split_trimap` of CUDA arrays [H, W] or [N, H, W], on their stream.
+
+    Parameters
+    ----------
+    work : str
+        One of these names.
+    mask : bool or uint8 array on a CUDA device
+    radii : dict
+        By the names of the arguments; each one number, or one for each image.
+    spacing : (row, column)
+    """
+    masks = read(mask, "mask", ("bool", "uint8"))
+    count = masks.shape[0] if len(masks.shape) == 3 else None
+    values = [as_radii(value, name, count) for name, value in radii.items()]
+    maker = Maker(mask, masks)
+    out = maker.empty(masks.shape, "uint8" if work == "split_trimap" else "bool")
+    if count == 0:
+        return maker.give(out)
+    names = {"erode": ("erosion",), "dilate": ("dilation",)}.get(work, ("erosion", "dilation"))
+    on_device = {n: maker.uploaded(each) for n, each in zip(names, values, strict=True)}
+    return _worked(work, maker, masks, out, on_device, spacing)
+
+
+def _worked(
+    work: str,
+    maker: Maker,
+    masks: DeviceArray,
+    out: DeviceArray,
+    radii: dict[str, DeviceArray],
+    spacing: tuple[float, float],
+    cores: DeviceArray | None = None,
+) -> Any:
+    """Start work on masks and give what is made of them."""
+    count, rows, cols = shape = masks.shape if len(masks.shape) == 3 else (1, *masks.shape)
+    square = spacing == (1.0, 1.0)
+    each = _C.cuda_morphology_workspace_bytes(work, rows, cols, masks.device)
+    batch = _C.MorphologyBatch(
+        shape,
+        masks=masks,
+        cores=cores,
+        **radii,
+        spacing=None if square else maker.full((count, 2), spacing, "float64"),
+        out=out,
+        statuses=maker.empty((count,), "int32"),
+        workspace=maker.empty((max(each * min(count, _MOST_AT_A_TIME), 1),), "uint8"),
+    )
+    _C.cuda_morphology(work, batch, masks.device, masks.stream)
     return maker.give(out)
 
 
@@ -157,18 +206,21 @@ def raters_on_device(
 ) -> Any:
     """Strategy 2's trimaps of CUDA arrays [R, H, W] or [N, R, H, W] on the caller's stream."""
     given = read(masks, "masks", ("bool", "uint8"), axes=("R", "H", "W"))
-    count, raters, rows, cols = (1, *given.shape) if len(given.shape) == 3 else given.shape
-    device = given.device
-    band = [math.nan if radius is None else radius for radius in (erosion, dilation)]
+    count, _, rows, cols = shape = given.shape if len(given.shape) == 4 else (1, *given.shape)
     maker = Maker(masks, given)
     out = maker.empty((*given.shape[:-3], rows, cols), "uint8")
     if count:
-        nbytes = _C.cuda_raters_workspace_bytes(count, rows, cols, _MOST_AT_A_TIME, device)
-        workspace = maker.empty((nbytes,), "uint8")
-        _C.cuda_trimap_from_raters(
-            given.address, *band, spacing, address_of(out), count, raters, rows, cols,
-            address_of(workspace), nbytes, device, given.stream,
-        )  # fmt: skip
+        nbytes = _C.cuda_raters_workspace_bytes(count, rows, cols, _MOST_AT_A_TIME, given.device)
+        batch = _C.RatersBatch(
+            shape,
+            masks=given,
+            erosion=erosion,
+            dilation=dilation,
+            spacing=spacing,
+            out=out,
+            workspace=maker.empty((nbytes,), "uint8"),
+        )
+        _C.cuda_trimap_from_raters(batch, given.device, given.stream)
     return maker.give(out)
 
 
@@ -189,23 +241,29 @@ def cut_on_device(image: Any, coordinates: np.ndarray) -> tuple[Any, Any, Any]:
         that is unknown.
     """
     images = read(image, "image", ("float32",))
-    count, rows, cols = (1, *images.shape) if len(images.shape) == 2 else images.shape
+    count, rows, cols = shape = images.shape if len(images.shape) == 3 else (1, *images.shape)
     if len(coordinates) != count:
         raise ValueError(f"marks must be as many as images ({count}), got {len(coordinates)}")
     if rows < 3 or cols < 3:
         raise ValueError(f"image must have at least 3x3 pixels, got {rows}x{cols}")
-    maker, device = Maker(image, images), images.device
+    maker = Maker(image, images)
     mask, trimap, prior = (
         maker.empty(images.shape, dtype) for dtype in ("bool", "uint8", "float32")
     )
     if count:
-        up = [maker.uploaded(a) for a in _C.plan_cuts(coordinates, rows, cols)]
-        results = maker.empty((count, _C.CUT_RESULT.itemsize), "uint8")
-        nbytes = _C.cuda_cut_workspace_bytes(count, rows, cols, device)
-        workspace = maker.empty((nbytes,), "uint8")
-        _C.cuda_cut(
-            images.address, *map(address_of, up), native_network(), address_of(mask),
-            address_of(trimap), address_of(prior), address_of(results), count, rows, cols,
-            address_of(workspace), nbytes, device, images.stream,
-        )  # fmt: skip
+        plans, seeds = (maker.uploaded(a) for a in _C.plan_cuts(coordinates, rows, cols))
+        nbytes = _C.cuda_cut_workspace_bytes(count, rows, cols, images.device)
+        batch = _C.CutBatch(
+            shape,
+            images=images,
+            plans=plans,
+            seeds=seeds,
+            network=native_network(),
+            masks=mask,
+            trimaps=trimap,
+            priors=prior,
+            results=maker.empty((count, _C.CUT_RESULT.itemsize), "uint8"),
+            workspace=maker.empty((nbytes,), "uint8"),
+        )
+        _C.cuda_cut(batch, images.device, images.stream)
     return tuple(maker.give(made) for made in (mask, trimap, prior))

@@ -1,48 +1,52 @@
-"""Which GPU, and the engine that runs cuts and matting there; `pipeline` is what it serves."""
+"""Which GPU, and the engine that runs cuts, trimaps and matting there.
+
+`pipeline` and `masks` are what it serves.
+"""
 
 from __future__ import annotations
 
-import re
+import math
 import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from dsnet import _C
+from dsnet.devices import device_index
 from dsnet.labeling.edge_model import native_network
 from dsnet.labeling.gpu.pipeline import MattingSettings, Pipeline
 
+__all__ = ["CudaEngine", "device_count", "device_index", "pipeline", "stages"]
 
-def device_index(device: str) -> int:
-    """Return the number of a CUDA device that is there.
+# Images that share workspace at a time where shared memory does not hold one.
+_MOST_AT_A_TIME = 1024
 
-    Parameters
-    ----------
-    device : str
-        "cuda" is the first, "cuda:1" the second.
 
-    Raises
-    ------
-    ValueError
-        For another name.
-    RuntimeError
-        Without such a device; it says in one sentence what to do.
-    """
-    found = re.fullmatch(r"cuda(?::(\d{1,4}))?", device) if isinstance(device, str) else None
-    if found is None:
-        raise ValueError(f"device must be 'cpu', 'cuda' or 'cuda:N', got {device!r}")
-    count = _C.cuda_device_count()
-    index = int(found[1] or 0)
-    if index >= count:
-        raise RuntimeError(
-            f"there is no {device}: this machine has {count} CUDA device{'s' * (count > 1)}, "
-            "cuda:0 the first"
-        )
-    return index
+@dataclass(frozen=True)
+class ChunkShape:
+    """Sizes of a chunk: masks are [count, rows, cols], or [count, raters, rows, cols]."""
+
+    count: int
+    rows: int
+    cols: int
+    raters: int | None = None
+
+    @property
+    def masks(self) -> tuple[int, ...]:
+        """Shape of the masks."""
+        raters = () if self.raters is None else (self.raters,)
+        return (self.count, *raters, self.rows, self.cols)
+
+    @property
+    def images(self) -> tuple[int, int, int]:
+        """Shape of the images."""
+        return (self.count, self.rows, self.cols)
 
 
 class CudaEngine:
-    """Cuts and matting on a CUDA device; a `pipeline.Engine`."""
+    """Cuts, trimaps and matting on a CUDA device; a `pipeline.Engine`."""
 
     def __init__(self, device: int) -> None:
         self.device = device
@@ -78,16 +82,14 @@ class CudaEngine:
         self, memory: dict[str, Any], shape: tuple[int, int, int], network: Any, stream: Any
     ) -> None:
         """Start cuts and trimaps of a batch [N, H, W]."""
-        _C.cuda_cut(
-            *(memory[name].address for name in ("images", "plans", "seeds")),
-            network,
-            *(memory[name].address for name in ("masks", "trimaps", "priors", "cuts")),
-            *shape,
-            memory["workspace"].address,
-            memory["workspace"].nbytes,
-            self.device,
-            stream.address,
+        arrays = ("images", "plans", "seeds", "masks", "trimaps", "priors", "workspace")
+        batch = _C.CutBatch(
+            shape,
+            network=network,
+            results=memory["cuts"],
+            **{name: memory[name] for name in arrays},
         )
+        _C.cuda_cut(batch, self.device, stream.address)
 
     def solve(
         self,
@@ -97,23 +99,74 @@ class CudaEngine:
         stream: Any,
     ) -> None:
         """Start matting of a batch [N, H, W] that was cut."""
-        count, rows, cols = shape
-        _C.cuda_matting(
-            *(memory[name].address for name in ("images", "trimaps", "priors")),
-            memory["alphas"].address,
-            memory["results"].address,
-            count,
-            rows,
-            cols,
-            settings.prior_weight,
-            settings.epsilon,
-            settings.rtol,
-            settings.max_iterations,
-            memory["workspace"].address,
-            memory["workspace"].nbytes,
-            self.device,
-            stream.address,
+        arrays = ("images", "trimaps", "priors", "alphas", "results", "workspace")
+        batch = _C.MattingBatch(
+            shape,
+            prior_weight=settings.prior_weight,
+            epsilon=settings.epsilon,
+            rtol=settings.rtol,
+            max_iterations=settings.max_iterations,
+            **{name: memory[name] for name in arrays},
         )
+        _C.cuda_matting(batch, self.device, stream.address)
+
+    def mask_workspace_bytes(self, shape: ChunkShape) -> int:
+        """Return the bytes that the trimaps and, after them, `matting` need for a chunk."""
+        count, rows, cols = shape.images
+        matting = _C.cuda_matting_workspace_bytes(count, rows, cols, self.device)
+        if shape.raters is not None:
+            trimaps = _C.cuda_raters_workspace_bytes(
+                count, rows, cols, _MOST_AT_A_TIME, self.device
+            )
+        else:
+            each = _C.cuda_morphology_workspace_bytes("trimap_from_mask", rows, cols, self.device)
+            trimaps = each * min(count, _MOST_AT_A_TIME)
+        return max(matting, trimaps, 1)
+
+    def trimap_from_mask(self, memory: dict[str, Any], shape: ChunkShape, stream: Any) -> None:
+        """Start strategy 1's trimaps of masks [N, H, W], each with its radii and spacing."""
+        arrays = ("masks", "erosion", "dilation", "spacing", "statuses", "workspace")
+        batch = _C.MorphologyBatch(
+            shape.images, out=memory["trimaps"], **{name: memory[name] for name in arrays}
+        )
+        _C.cuda_morphology("trimap_from_mask", batch, self.device, stream.address)
+
+    def trimap_from_raters(
+        self,
+        memory: dict[str, Any],
+        shape: ChunkShape,
+        part: slice,
+        band: tuple[float, float],
+        spacing: tuple[float, float],
+        stream: Any,
+    ) -> None:
+        """Start strategy 2's trimaps of a part of the masks [N, R, H, W] that has one spacing."""
+        count, raters, size = part.stop - part.start, shape.raters or 1, shape.rows * shape.cols
+        erosion, dilation = (None if math.isnan(radius) else radius for radius in band)
+        batch = _C.RatersBatch(
+            (count, raters, shape.rows, shape.cols),
+            masks=_Span.of(memory["masks"], part.start, count, raters * size),
+            erosion=erosion,
+            dilation=dilation,
+            spacing=spacing,
+            out=_Span.of(memory["trimaps"], part.start, count, size),
+            workspace=memory["workspace"],
+        )
+        _C.cuda_trimap_from_raters(batch, self.device, stream.address)
+
+    def matting(
+        self, memory: dict[str, Any], shape: ChunkShape, settings: MattingSettings, stream: Any
+    ) -> None:
+        """Start matting without a prior of a chunk that has its trimaps."""
+        arrays = ("images", "trimaps", "alphas", "results", "workspace")
+        batch = _C.MattingBatch(
+            shape.images,
+            epsilon=settings.epsilon,
+            rtol=settings.rtol,
+            max_iterations=settings.max_iterations,
+            **{name: memory[name] for name in arrays},
+        )
+        _C.cuda_matting(batch, self.device, stream.address)
 
     def mark(self, stream: Any) -> Any:
         """Return an event after the stream's work so far."""
@@ -130,6 +183,24 @@ class CudaEngine:
         return start.seconds_until(end)
 
 
+@dataclass(frozen=True)
+class _Span:
+    """A part of device memory, as batches are told of it."""
+
+    address: int
+    nbytes: int
+
+    @staticmethod
+    def of(memory: Any, first: int, count: int, nbytes: int) -> _Span:
+        """So many items of so many bytes each."""
+        return _Span(memory.address + first * nbytes, count * nbytes)
+
+
+def device_count() -> int:
+    """Return how many CUDA devices there are; RuntimeError says why there is none."""
+    return _C.cuda_device_count()
+
+
 _pipelines: dict[int, Pipeline] = {}
 _lock = threading.Lock()
 
@@ -142,3 +213,23 @@ def pipeline(device: int, settings: MattingSettings) -> Pipeline:
             found = Pipeline(CudaEngine(device), native_network(), settings)
             _pipelines[device] = found
         return found
+
+
+def stages(device: str) -> Iterator[tuple[str, float]]:
+    """Yield the stages of labels on a device and the seconds of each in this process so far.
+
+    Parameters
+    ----------
+    device : str
+        "cuda" or "cuda:N".
+
+    Yields
+    ------
+    stage, seconds : str, float
+        As `Pipeline.stages` tells them; none before the first label there.
+    """
+    index = device_index(device)
+    with _lock:
+        found = None if index is None else _pipelines.get(index)
+    if found is not None:
+        yield from found.stages()

@@ -12,8 +12,10 @@ import contextlib
 import math
 import queue
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import time
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Protocol
 
 import numpy as np
@@ -52,12 +54,14 @@ class Engine(Protocol):
 
     def host_memory(self, nbytes: int) -> np.ndarray:
         """Return uint8 [nbytes] that copies run from and to while the CPU goes on."""
+        ...
 
     def device_memory(self, nbytes: int) -> Any:
         """Return device memory; raises OutOfDeviceMemory."""
 
     def workspace_bytes(self, count: int, rows: int, cols: int) -> int:
         """Return what `cut` and `solve` need for so many crops."""
+        ...
 
     def to_device(self, target: Any, source: np.ndarray, stream: Any) -> None:
         """Start a copy."""
@@ -84,11 +88,21 @@ class Engine(Protocol):
 
     def seconds_between(self, start: Any, end: Any) -> float:
         """Return the device's time between two marks that were waited for."""
+        ...
 
 
-# Host and device hold these of a chunk: the first three go to the device, the others come back.
-_UP = ("images", "plans", "seeds")
-_DOWN = ("masks", "trimaps", "alphas", "cuts", "results")
+# A chunk's arrays that go to the device, and those that come back.
+TO_DEVICE = ("images", "plans", "seeds")
+FROM_DEVICE = ("masks", "trimaps", "alphas", "cuts", "results")
+# What a chunk goes through, in this order.
+STAGES = (
+    "checks, CPU",
+    "copy to the GPU",
+    "cut and trimap, GPU",
+    "matting, GPU",
+    "copy from the GPU",
+    "scores, CPU",
+)
 
 
 def _layout(count: int, rows: int, cols: int) -> dict[str, tuple[np.dtype, tuple[int, ...]]]:
@@ -107,29 +121,44 @@ def _layout(count: int, rows: int, cols: int) -> dict[str, tuple[np.dtype, tuple
     }
 
 
-class _Slot:
-    """Memory of one chunk; it grows, and is reused from chunk to chunk."""
+class Slot:
+    """Memory of one chunk; it grows, and is reused from chunk to chunk.
 
-    def __init__(self, engine: Engine, stream: Any) -> None:
+    Attributes
+    ----------
+    stream : stream of the engine
+        On which the chunk's work runs.
+    host : dict of str to ndarray
+        In memory that copies run from and to.
+    memory : dict of str to device memory
+        Of these arrays and of the workspace.
+    """
+
+    def __init__(self, engine: Any, stream: Any) -> None:
         self.engine, self.stream = engine, stream
         self._host: dict[str, np.ndarray] = {}
         self._device: dict[str, tuple[int, Any]] = {}
         self.host: dict[str, np.ndarray] = {}
         self.memory: dict[str, Any] = {}
 
-    def shape(self, count: int, rows: int, cols: int) -> None:
-        """Make `host` and `memory` fit a chunk."""
+    def hold(
+        self,
+        arrays: dict[str, tuple[np.dtype, tuple[int, ...]]],
+        device_only: str,
+        workspace_bytes: int,
+    ) -> None:
+        """Make `host` and `memory` fit arrays of these dtypes and shapes."""
         self.host, self.memory = {}, {}
-        for name, (dtype, shape) in _layout(count, rows, cols).items():
+        for name, (dtype, shape) in arrays.items():
             nbytes = math.prod(shape) * dtype.itemsize
             self._grow(name, nbytes)
-            if name == "priors":
+            if name == device_only:
                 continue
             if name not in self._host or self._host[name].nbytes < nbytes:
                 self._host.pop(name, None)
                 self._host[name] = self.engine.host_memory(nbytes)
             self.host[name] = self._host[name][:nbytes].view(dtype).reshape(shape)
-        self._grow("workspace", self.engine.workspace_bytes(count, rows, cols))
+        self._grow("workspace", workspace_bytes)
 
     def _grow(self, name: str, nbytes: int) -> None:
         if name not in self._device or self._device[name][0] < nbytes:
@@ -138,14 +167,20 @@ class _Slot:
         self.memory[name] = self._device[name][1]
 
 
+def hold_crops(slot: Slot, count: int, rows: int, cols: int) -> None:
+    """Make a slot fit a chunk of crops: the arrays of `TO_DEVICE` and `FROM_DEVICE`, and priors."""
+    workspace_bytes = slot.engine.workspace_bytes(count, rows, cols)
+    slot.hold(_layout(count, rows, cols), "priors", workspace_bytes)
+
+
 @dataclass
 class _Flight:
     """A chunk under way."""
 
-    slot: _Slot
+    slot: Slot
     rows: np.ndarray
-    begun: Any = None
-    marks: tuple = ()  # before the cuts, after them, at the end
+    begun: _C.BegunLabels | None = None
+    marks: tuple = ()  # around each of the device's stages
 
 
 class Pipeline:
@@ -162,8 +197,17 @@ class Pipeline:
     def __init__(self, engine: Engine, network: Any, settings: MattingSettings) -> None:
         self.engine, self.network, self.settings = engine, network, settings
         self._lock = threading.Lock()
-        self._slots: list[_Slot] = []
+        self._slots: list[Slot] = []
+        self._seconds = dict.fromkeys(STAGES, 0.0)
         self.again = 0  # crops of the last run that the CPU labelled after all
+
+    def stages(self) -> Iterator[tuple[str, float]]:
+        """Yield each stage's name and its seconds so far, those of all chunks together.
+
+        The GPU's are times between points of a stream: while several chunks are under way they
+        hold what one waits for another. Run as one chunk, crops tell each stage by itself.
+        """
+        yield from tuple(self._seconds.items())
 
     def run(
         self,
@@ -223,7 +267,7 @@ class Pipeline:
                     rows = rows[missing[rows]]
         return done
 
-    def _fly(self, images, coordinates, rows, size, threads) -> Iterator[tuple]:
+    def _fly(self, images, coordinates, rows, size, threads) -> Generator[tuple, None, None]:
         """Yield each chunk's rows and what is told of them, in order."""
         engine = self.engine
         chunks = [rows[i : i + size] for i in range(0, len(rows), size)]
@@ -232,13 +276,13 @@ class Pipeline:
                 stream = engine.stream()
             else:
                 stream = self._slots[len(self._slots) % STREAMS].stream
-            self._slots.append(_Slot(engine, stream))
+            self._slots.append(Slot(engine, stream))
         height, width = images[rows[0]].shape
         free: queue.SimpleQueue = queue.SimpleQueue()
         flying: queue.SimpleQueue = queue.SimpleQueue()
         stopping = threading.Event()
         for slot in self._slots[: len(chunks)]:
-            slot.shape(min(size, len(rows)), height, width)
+            hold_crops(slot, min(size, len(rows)), height, width)
             free.put(slot)
 
         def ahead() -> None:
@@ -271,38 +315,46 @@ class Pipeline:
         engine, count = self.engine, len(rows)
         host = {name: array[:count] for name, array in slot.host.items()}
         flight = _Flight(slot, rows)
+        clock = time.perf_counter()
         flight.begun = _C.begin_labels(
-            _taken(images, rows), coordinates[rows], *(host[name] for name in _UP), threads
+            _taken(images, rows), coordinates[rows], *(host[name] for name in TO_DEVICE), threads
         )
+        self._seconds[STAGES[0]] += time.perf_counter() - clock
         stream, shape = slot.stream, host["images"].shape
         try:
-            start = engine.mark(stream)
-            for name in _UP:
+            marks = [engine.mark(stream)]
+            for name in TO_DEVICE:
                 engine.to_device(slot.memory[name], host[name], stream)
+            marks.append(engine.mark(stream))
             engine.cut(slot.memory, shape, self.network, stream)
-            between = engine.mark(stream)
+            marks.append(engine.mark(stream))
             engine.solve(slot.memory, shape, self.settings, stream)
-            for name in _DOWN:
+            marks.append(engine.mark(stream))
+            for name in FROM_DEVICE:
                 engine.to_host(host[name], slot.memory[name], stream)
-            flight.marks = (start, between, engine.mark(stream))
+            flight.marks = (*marks, engine.mark(stream))
         except BaseException:
             self._wait_quietly(stream)
             raise
         return flight
 
     def _finish(self, flight: _Flight, threads: int) -> Iterable[tuple]:
-        start, between, end = flight.marks
+        start, _, cut, _, end = flight.marks
         self.engine.wait(end)
+        for stage, (first, last) in zip(STAGES[1:-1], pairwise(flight.marks), strict=True):
+            self._seconds[stage] += self.engine.seconds_between(first, last)
         count = len(flight.rows)
         seconds = (
-            self.engine.seconds_between(start, between) / count,
-            self.engine.seconds_between(between, end) / count,
+            self.engine.seconds_between(start, cut) / count,
+            self.engine.seconds_between(cut, end) / count,
         )
         host = {name: array[:count] for name, array in flight.slot.host.items()}
+        clock = time.perf_counter()
         alphas, binaries, trimaps, states, values, scores, again = _C.finish_labels(
-            flight.begun, host["images"], *(host[name] for name in _DOWN), self.network,
+            flight.begun, host["images"], *(host[name] for name in FROM_DEVICE), self.network,
             self.settings.prior_weight, self.settings.rtol, seconds, threads,
         )  # fmt: skip
+        self._seconds[STAGES[-1]] += time.perf_counter() - clock
         self.again += again
         told = (states.tolist(), values.tolist(), scores.tolist())
         return zip(alphas, binaries, trimaps, *told, strict=True)

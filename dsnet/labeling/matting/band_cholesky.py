@@ -14,7 +14,9 @@ BLOCK = 4
 
 
 @compiled
-def pack(row, column, data, size, width, shift):
+def pack(
+    row: np.ndarray, column: np.ndarray, data: np.ndarray, size: int, width: int, shift: float
+) -> np.ndarray:
     """Store the band's upper triangle by rows: entry [j, t] is A[j, j + t].
 
     Rows are padded with zeros by BLOCK - 1 and their number with unit rows to a multiple of
@@ -31,7 +33,7 @@ def pack(row, column, data, size, width, shift):
 
 
 @compiled(fastmath={"contract"})
-def factorise(band):
+def factorise(band: np.ndarray) -> bool:
     """Overwrite a packed matrix by U with U^T U = A; False if it is not positive definite."""
     rows = band.shape[0]
     length = band.shape[1] - BLOCK + 1
@@ -64,7 +66,7 @@ def factorise(band):
 
 
 @compiled
-def substitute(factor, right):
+def substitute(factor: np.ndarray, right: np.ndarray) -> np.ndarray:
     """Solve U^T U x = right."""
     size = len(right)
     length = factor.shape[1] - BLOCK + 1

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -12,6 +13,9 @@ from dsnet.labeling.constants import BACKGROUND, FOREGROUND, UNKNOWN
 from dsnet.labeling.gpu import arrays
 from dsnet.labeling.matting import solvers
 from dsnet.labeling.matting.laplacian import check_image, check_window, matting_system
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
 
 SOLVERS = ("auto", "native", "amg", "jacobi", "banded", "direct")
 # Relative residuals. The native solver's default leaves alpha within 1e-3 of the exact solve
@@ -30,8 +34,8 @@ class MattingInfo:
     Attributes
     ----------
     solver : str
-        What ran: "multigrid" or "jacobi" (native or general), "amg", "banded", "direct", or
-        "none" without a system to solve.
+        What ran: "multigrid" or "jacobi" (both native), "amg", "banded", "direct", or "none"
+        without a system to solve.
     iterations : int
         Conjugate gradient iterations; 0 for the direct solvers.
     residual : float
@@ -53,19 +57,38 @@ class MattingInfo:
     unknowns: int
 
 
+@dataclass(frozen=True, eq=False)
+class MattingProblem:
+    """What is to be solved, and how closely; `closed_form_matting` says what each means."""
+
+    image: Any
+    trimap: Any
+    prior: Any = None
+    prior_weight: float = 1.0
+    constraint_weight: float | None = None
+    epsilon: float = 1e-7
+    window_radius: int = 1
+    rtol: float | None = None
+    max_iterations: int = 1000
+
+    def rtol_or(self, default: float) -> float:
+        """The residual to stop at."""
+        return default if self.rtol is None else self.rtol
+
+
 def closed_form_matting(
-    image,
-    trimap,
+    image: Any,
+    trimap: Any,
     *,
-    solver="auto",
-    epsilon=1e-7,
-    window_radius=1,
-    rtol=None,
-    max_iterations=1000,
-    constraint_weight=None,
-    prior=None,
-    prior_weight=1.0,
-):
+    solver: str = "auto",
+    epsilon: float = 1e-7,
+    window_radius: int = 1,
+    rtol: float | None = None,
+    max_iterations: int = 1000,
+    constraint_weight: float | None = None,
+    prior: Any = None,
+    prior_weight: float = 1.0,
+) -> tuple[Any, MattingInfo]:
     """Estimate alpha from an image and a trimap by closed-form matting.
 
     Alpha minimises x^T L x, L the matting Laplacian, with the trimap's known pixels held.
@@ -78,20 +101,21 @@ def closed_form_matting(
         Intensities, about 0..1.
     trimap : uint8 array [H, W]
         0 background, 128 unknown, 255 foreground.
-    solver : {"auto", "native", "amg", "jacobi", "banded", "direct"}
+    solver : {"auto", "native", "jacobi", "amg", "banded", "direct"}
         "native" is compiled, for one channel and windows of 3x3: conjugate gradients on an
         operator without a matrix, from the image rounded to float32; preconditioned by a
         multigrid cycle over aggregates of 2x2 pixels with near-nullspace [1, I], or by the
-        diagonal where that is enough. The others are general and slower. "amg" and "jacobi"
-        are conjugate gradients, preconditioned by a V-cycle of smoothed aggregation with
-        near-nullspace [1, I] or by the diagonal. "banded" (Cholesky) and "direct" (sparse LU)
-        are exact. "auto" takes "native" where it applies and converges, else "banded" where
-        the band is cheap, as it is for crops and thin unknown regions, else "amg".
+        diagonal where that is enough. "jacobi" is the same, always by the diagonal. The others
+        are general and slower: "amg" is conjugate gradients preconditioned by a V-cycle of
+        smoothed aggregation with near-nullspace [1, I], "banded" (Cholesky) and "direct"
+        (sparse LU) are exact. "auto" takes "native" where it applies and converges, else
+        "banded" where the band is cheap, as it is for crops and thin unknown regions, else
+        "amg".
     epsilon, window_radius
         See `matting_laplacian`.
     rtol : float, optional
-        Iterative solvers stop at ||b - A x|| <= rtol ||b||. By default `DEFAULT_RTOL` for
-        "native", which asks for 1e-12 of its own where pixels may be all but untied (windows
+        Iterative solvers stop at ||b - A x|| <= rtol ||b||. By default `DEFAULT_RTOL` for the
+        native ones, which ask for 1e-12 of their own where pixels may be all but untied (windows
         of two grey values, hardly any known pixel), and `GENERAL_RTOL` for the others.
     max_iterations : int
         Past these the last iterate, the best in energy, is returned with
@@ -112,14 +136,14 @@ def closed_form_matting(
     alpha : float32 array [H, W]
         Opacity in 0..1.
     info : MattingInfo
-        `_device_labeling.DeviceMattingInfo` for CUDA arrays.
+        `gpu.batches.DeviceMattingInfo` for CUDA arrays.
 
     Notes
     -----
     Arrays in a CUDA device's memory (of torch, CuPy, numba, or with DLPack) are solved there, on
     their library's current stream and without a copy to the host; `alpha` is an array of the same
-    library. They may be batches [N, H, W]; image and prior are float32, the solver is "auto" or
-    "native" (here always preconditioned by the diagonal), windows are 3x3, and there is no
+    library. They may be batches [N, H, W]; image and prior are float32, the solver is "auto",
+    "native" or "jacobi" (always preconditioned by the diagonal), windows are 3x3, and there is no
     `constraint_weight`. Values are not looked at beforehand: where the image is not finite or the
     trimap or prior has other values than it may, alpha is NaN and `info.valid` False.
 
@@ -134,157 +158,169 @@ def closed_form_matting(
     IEEE TPAMI 30(2), 2008, equations 12 and 13. Elimination of the known pixels: Grady et
     al., "Random walks for interactive alpha-matting", VIIP 2005.
     """
+    problem = MattingProblem(
+        image=image,
+        trimap=trimap,
+        prior=prior,
+        prior_weight=prior_weight,
+        constraint_weight=constraint_weight,
+        epsilon=epsilon,
+        window_radius=window_radius,
+        rtol=rtol,
+        max_iterations=max_iterations,
+    )
     if arrays.is_on_device(image) or arrays.is_on_device(trimap):
-        return _solve_on_device(
-            image, trimap, solver, epsilon, window_radius, rtol, max_iterations,
-            constraint_weight, prior, prior_weight,
-        )  # fmt: skip
+        return _solve_on_device(problem, solver)
     start = time.perf_counter()
-    if solver in ("auto", "native"):
-        done = _solve_natively(
-            image, trimap, epsilon, window_radius, rtol, max_iterations, constraint_weight,
-            prior, prior_weight,
-        )  # fmt: skip
-        # Rounding can stop it short of what all but untied pixels ask for; the exact ones go on.
-        stuck = done is not None and not done[4] and done[2] < max_iterations
-        if done is not None and not (stuck and solver == "auto"):
-            alpha, name, iterations, residual, converged, unknowns = done
-            seconds = time.perf_counter() - start
-            return alpha, MattingInfo(name, iterations, residual, converged, seconds, unknowns)
-    if rtol is None:
-        rtol = GENERAL_RTOL
-    image = check_image(image)
-    trimap = check_trimap(trimap, image.shape[:2])
-    check_window(image, epsilon, window_radius)
-    _check_options(solver, rtol, max_iterations, constraint_weight)
-    prior = _check_prior(prior, prior_weight, trimap.shape)
-    if solver == "native":
-        raise ValueError(
-            "solver 'native' needs one channel of at least 3x3 pixels within +-16, window_radius "
-            f"1, epsilon >= {_LEAST_NATIVE_EPSILON:g} and no constraint_weight"
-        )
-    unknown = trimap == UNKNOWN
-    foreground = trimap == FOREGROUND
-    unknowns = int(np.count_nonzero(unknown))
-    foregrounds = int(np.count_nonzero(foreground))
-
-    alpha = foreground.astype(np.float32)
-    name, iterations, residual, converged = "none", 0, 0.0, True
-    if unknowns == trimap.size:
-        alpha[:] = 0.5
-    elif unknowns and foregrounds + unknowns == trimap.size:
-        alpha[:] = 1.0
-    elif unknowns and foregrounds:
-        matrix, b, pixels = matting_system(
-            image,
-            foreground.astype(np.float64),
-            unknown,
-            epsilon=epsilon,
-            window_radius=window_radius,
-            constraint_weight=constraint_weight,
-            prior=prior,
-            prior_weight=prior_weight,
-        )
-        x, name, iterations, definite = _solve(
-            solver, matrix, b, image, pixels, rtol, max_iterations
-        )
-        residual, rounding = solvers.relative_residual(matrix, b, x)
-        converged = definite and residual <= max(rtol, rounding)
-        alpha.ravel()[pixels] = np.clip(x, 0.0, 1.0)
+    done = _solve_natively(problem, solver) if solver in ("auto", "native", "jacobi") else None
+    if done is None:
+        done = _solve_in_general(_checked(problem, solver), solver)
+    alpha, name, iterations, residual, converged, unknowns = done
     seconds = time.perf_counter() - start
     return alpha, MattingInfo(name, iterations, residual, converged, seconds, unknowns)
 
 
-def _solve_on_device(
-    image, trimap, solver, epsilon, window_radius, rtol, max_iterations, constraint_weight, prior,
-    prior_weight,
-):  # fmt: skip
+def _solve_on_device(problem: MattingProblem, solver: str) -> tuple[Any, Any]:
     from dsnet.labeling.gpu.batches import matting_on_device
 
-    rtol = DEFAULT_RTOL if rtol is None else rtol
-    _check_options(solver, rtol, max_iterations, constraint_weight)
-    if solver not in ("auto", "native"):
-        raise ValueError(f"solver must be auto or native for arrays on a GPU, got {solver!r}")
-    if window_radius != 1 or constraint_weight is not None:
+    rtol = problem.rtol_or(DEFAULT_RTOL)
+    _check_options(problem, solver, rtol)
+    if solver not in ("auto", "native", "jacobi"):
+        raise ValueError(
+            f"solver must be auto, native or jacobi for arrays on a GPU, got {solver!r}"
+        )
+    if problem.window_radius != 1 or problem.constraint_weight is not None:
         raise ValueError("arrays on a GPU need window_radius 1 and no constraint_weight")
-    if not _LEAST_NATIVE_EPSILON <= epsilon < np.inf:
+    if not _LEAST_NATIVE_EPSILON <= problem.epsilon < np.inf:
         raise ValueError(
             f"epsilon must be finite and >= {_LEAST_NATIVE_EPSILON:g} for arrays on a GPU, got "
-            f"{epsilon!r}"
+            f"{problem.epsilon!r}"
         )
     return matting_on_device(
-        image,
-        trimap,
-        prior=prior,
-        prior_weight=prior_weight,
-        epsilon=epsilon,
+        problem.image,
+        problem.trimap,
+        prior=problem.prior,
+        prior_weight=problem.prior_weight,
+        epsilon=problem.epsilon,
         rtol=rtol,
-        max_iterations=max_iterations,
+        max_iterations=problem.max_iterations,
     )
 
 
-def _solve_natively(
-    image, trimap, epsilon, window_radius, rtol, max_iterations, constraint_weight, prior,
-    prior_weight,
-):  # fmt: skip
+# Alpha, what ran, its iterations, residual, whether it converged, unknown pixels.
+_Solution = tuple[np.ndarray, str, int, float, bool, int]
+
+
+def _solve_natively(problem: MattingProblem, solver: str) -> _Solution | None:
     """Run the native solver; None where it does not apply or where an argument is unusable."""
-    image, trimap = np.asarray(image), np.asarray(trimap)
+    image, trimap = np.asarray(problem.image), np.asarray(problem.trimap)
     if image.ndim == 3 and image.shape[2] == 1:
         image = image[..., 0]
+    rtol = problem.rtol_or(DEFAULT_RTOL)
     applies = (
         image.ndim == 2
         and image.dtype.kind == "f"
         and min(image.shape) >= 3
         and trimap.dtype == np.uint8
         and trimap.shape == image.shape
-        and window_radius == 1
-        and constraint_weight is None
-        and _LEAST_NATIVE_EPSILON <= epsilon < np.inf
-        and (rtol is None or 0 < rtol < 1)
-        and max_iterations == int(max_iterations)
-        and 0 <= max_iterations < 2**31
+        and problem.window_radius == 1
+        and problem.constraint_weight is None
+        and _LEAST_NATIVE_EPSILON <= problem.epsilon < np.inf
+        and 0 < rtol < 1
+        and problem.max_iterations == int(problem.max_iterations)
+        and 0 <= problem.max_iterations < 2**31
     )
     if not applies:
         return None
-    if prior is not None:
-        prior = _check_prior(prior, prior_weight, trimap.shape).astype(np.float32)
+    prior = _check_prior(problem.prior, problem.prior_weight, trimap.shape)
     with np.errstate(over="ignore"):
         image = np.ascontiguousarray(image, np.float32)
-    return _C.matting(
+    done = _C.matting(
         image,
         np.ascontiguousarray(trimap),
-        prior,
-        float(prior_weight) if prior is not None else 0.0,
-        epsilon=float(epsilon),
-        rtol=DEFAULT_RTOL if rtol is None else float(rtol),
-        max_iterations=int(max_iterations),
+        None if prior is None else prior.astype(np.float32),
+        0.0 if prior is None else float(problem.prior_weight),
+        solver="jacobi" if solver == "jacobi" else "auto",
+        epsilon=float(problem.epsilon),
+        rtol=float(rtol),
+        max_iterations=int(problem.max_iterations),
     )
+    # Rounding can stop it short of what all but untied pixels ask for; the exact ones go on.
+    stuck = done is not None and not done[4] and done[2] < problem.max_iterations
+    return None if stuck and solver == "auto" else done
 
 
-def _solve(solver, matrix, b, image, pixels, rtol, max_iterations):
+def _solve_in_general(problem: MattingProblem, solver: str) -> _Solution:
+    """Assemble the matrix, where anything is to be solved; the problem comes from `_checked`."""
+    unknown = problem.trimap == UNKNOWN
+    foreground = problem.trimap == FOREGROUND
+    unknowns = int(np.count_nonzero(unknown))
+    foregrounds = int(np.count_nonzero(foreground))
+
+    alpha = foreground.astype(np.float32)
+    if unknowns == unknown.size:
+        alpha[:] = 0.5
+    elif unknowns and foregrounds + unknowns == unknown.size:
+        alpha[:] = 1.0
+    elif unknowns and foregrounds:
+        matrix, b, pixels = matting_system(
+            problem.image,
+            foreground.astype(np.float64),
+            unknown,
+            epsilon=problem.epsilon,
+            window_radius=problem.window_radius,
+            constraint_weight=problem.constraint_weight,
+            prior=problem.prior,
+            prior_weight=problem.prior_weight,
+        )
+        x, name, iterations, definite = _solve(problem, solver, matrix, b, pixels)
+        residual, rounding = solvers.relative_residual(matrix, b, x)
+        alpha.ravel()[pixels] = np.clip(x, 0.0, 1.0)
+        converged = definite and residual <= max(problem.rtol_or(GENERAL_RTOL), rounding)
+        return alpha, name, iterations, residual, converged, unknowns
+    return alpha, "none", 0, 0.0, True, unknowns
+
+
+def _solve(
+    problem: MattingProblem, solver: str, matrix: csr_matrix, b: np.ndarray, pixels: np.ndarray
+) -> tuple[np.ndarray, str, int, bool]:
     """Run a solver; returns x, what ran, its iterations and whether the matrix was definite."""
     if solver in ("auto", "banded"):
         band = solvers.Band.of(matrix)
         if solver == "banded" or band.is_cheap:
             x, definite = solvers.solve_banded(matrix, b, band)
             return x, "banded", 0, definite
-        solver = "amg"
     if solver == "direct":
         x, definite = solvers.solve_sparse(matrix, b)
         return x, "direct", 0, definite
-    if solver == "amg":
-        channels = image.reshape(-1, image.shape[2])[pixels]
-        near_nullspace = solvers.orthonormal_basis([np.ones(len(pixels)), *channels.T])
-        precondition = solvers.smoothed_aggregation(matrix, near_nullspace)
-    else:
-        precondition = solvers.jacobi(matrix)
+    channels = problem.image.reshape(-1, problem.image.shape[2])[pixels]
+    near_nullspace = solvers.orthonormal_basis([np.ones(len(pixels)), *channels.T])
     x, iterations = solvers.conjugate_gradients(
-        matrix, b, precondition, rtol=rtol, max_iterations=max_iterations
+        matrix,
+        b,
+        solvers.smoothed_aggregation(matrix, near_nullspace),
+        rtol=problem.rtol_or(GENERAL_RTOL),
+        max_iterations=problem.max_iterations,
     )
-    return x, solver, iterations, True
+    return x, "amg", iterations, True
 
 
-def check_trimap(trimap, shape):
+def _checked(problem: MattingProblem, solver: str) -> MattingProblem:
+    """The problem as the general solvers take it, or what is wrong with it."""
+    image = check_image(problem.image)
+    trimap = check_trimap(problem.trimap, image.shape[:2])
+    check_window(image, problem.epsilon, problem.window_radius)
+    _check_options(problem, solver, problem.rtol_or(GENERAL_RTOL))
+    prior = _check_prior(problem.prior, problem.prior_weight, trimap.shape)
+    if solver in ("native", "jacobi"):
+        raise ValueError(
+            f"solver {solver!r} needs one channel of at least 3x3 pixels within +-16, "
+            f"window_radius 1, epsilon >= {_LEAST_NATIVE_EPSILON:g} and no constraint_weight"
+        )
+    return replace(problem, image=image, trimap=trimap, prior=prior)
+
+
+def check_trimap(trimap: Any, shape: tuple[int, ...]) -> np.ndarray:
     """Return the trimap as a contiguous array, or say what is wrong with it."""
     trimap = np.ascontiguousarray(trimap)
     if trimap.dtype != np.uint8:
@@ -298,7 +334,7 @@ def check_trimap(trimap, shape):
     return trimap
 
 
-def _check_prior(prior, prior_weight, shape):
+def _check_prior(prior: Any, prior_weight: float, shape: tuple[int, ...]) -> np.ndarray | None:
     if prior is None:
         return None
     prior = np.asarray(prior, dtype=np.float64)
@@ -311,14 +347,13 @@ def _check_prior(prior, prior_weight, shape):
     return prior
 
 
-def _check_options(solver, rtol, max_iterations, constraint_weight):
+def _check_options(problem: MattingProblem, solver: str, rtol: float) -> None:
+    most, weight = problem.max_iterations, problem.constraint_weight
     if solver not in SOLVERS:
         raise ValueError(f"solver must be one of {', '.join(SOLVERS)}, got {solver!r}")
     if not 0 < rtol < 1:
         raise ValueError(f"rtol must lie between 0 and 1, got {rtol!r}")
-    if max_iterations != int(max_iterations) or max_iterations < 0:
-        raise ValueError(f"max_iterations must be an integer >= 0, got {max_iterations!r}")
-    if constraint_weight is not None and not 0 < constraint_weight < np.inf:
-        raise ValueError(
-            f"constraint_weight must be positive and finite, got {constraint_weight!r}"
-        )
+    if most != int(most) or most < 0:
+        raise ValueError(f"max_iterations must be an integer >= 0, got {most!r}")
+    if weight is not None and not 0 < weight < np.inf:
+        raise ValueError(f"constraint_weight must be positive and finite, got {weight!r}")

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
+from typing import Any
 
 from numba import njit
 
 
-def compiled(function=None, **options):
+def compiled(function: Callable | None = None, **options: Any) -> Callable:
     """Compile on the first call, keep the machine code, release the GIL.
 
     The code is kept beside the source file or, where that is read-only, in the user's cache

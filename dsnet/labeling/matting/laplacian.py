@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
 
-def matting_laplacian(image, unknown=None, *, epsilon=1e-7, window_radius=1):
+
+def matting_laplacian(
+    image: Any, unknown: Any = None, *, epsilon: float = 1e-7, window_radius: int = 1
+) -> csr_matrix:
     r"""Assemble the matting Laplacian as a sparse matrix over all pixels.
 
     .. math::
@@ -48,7 +55,7 @@ def matting_laplacian(image, unknown=None, *, epsilon=1e-7, window_radius=1):
     """
     from scipy.sparse import csr_matrix
 
-    from dsnet.labeling.matting import laplacian_compiled as kernels
+    from dsnet.labeling.matting import laplacian_compiled as compiled
 
     image = check_image(image)
     window = check_window(image, epsilon, window_radius)
@@ -61,11 +68,11 @@ def matting_laplacian(image, unknown=None, *, epsilon=1e-7, window_radius=1):
     if unknown.shape != shape:
         raise ValueError(f"unknown must have the image's shape {shape}, got {unknown.shape}")
 
-    touched = kernels.touched_windows(unknown, *window)
-    covered = kernels.covered_pixels(touched, *window)
+    touched = compiled.touched_windows(unknown, *window)
+    covered = compiled.covered_pixels(touched, *window)
     equation, pixels = _number(covered)
-    stencils = kernels.window_stencils(image, touched, equation, len(pixels), float(epsilon))
-    data, indices, indptr, _ = kernels.stencils_to_csr(stencils, equation, pixels, np.zeros(shape))
+    stencils = compiled.window_stencils(image, touched, equation, len(pixels), float(epsilon))
+    data, indices, indptr, _ = compiled.stencils_to_csr(stencils, equation, pixels, np.zeros(shape))
     entries = np.zeros(covered.size + 1, np.int32)
     entries[pixels + 1] = np.diff(indptr)
     all_rows = np.cumsum(entries, dtype=np.int32)
@@ -73,16 +80,16 @@ def matting_laplacian(image, unknown=None, *, epsilon=1e-7, window_radius=1):
 
 
 def matting_system(
-    image,
-    known_value,
-    unknown,
+    image: np.ndarray,
+    known_value: np.ndarray,
+    unknown: np.ndarray,
     *,
-    epsilon,
-    window_radius,
-    constraint_weight,
-    prior=None,
-    prior_weight=0.0,
-):
+    epsilon: float,
+    window_radius: int,
+    constraint_weight: float | None,
+    prior: np.ndarray | None = None,
+    prior_weight: float = 0.0,
+) -> tuple[csr_matrix, np.ndarray, np.ndarray]:
     """Assemble the linear system A x = b of closed-form matting.
 
     Without a constraint weight the known pixels are eliminated, L_uu x = -L_uk x_k, one
@@ -96,29 +103,29 @@ def matting_system(
     """
     from scipy.sparse import csr_matrix
 
-    from dsnet.labeling.matting import laplacian_compiled as kernels
+    from dsnet.labeling.matting import laplacian_compiled as compiled
 
     window = check_window(image, epsilon, window_radius)
-    touched = kernels.touched_windows(unknown, *window)
+    touched = compiled.touched_windows(unknown, *window)
     weighted = constraint_weight is not None
-    equation, pixels = _number(kernels.covered_pixels(touched, *window) if weighted else unknown)
-    stencils = kernels.window_stencils(image, touched, equation, len(pixels), float(epsilon))
+    equation, pixels = _number(compiled.covered_pixels(touched, *window) if weighted else unknown)
+    stencils = compiled.window_stencils(image, touched, equation, len(pixels), float(epsilon))
     centre = stencils[:, window[0] - 1, window[1] - 1]
     free = unknown.ravel()[pixels]
-    if weighted:
-        weight = constraint_weight * ~free
+    weight = None if constraint_weight is None else constraint_weight * ~free
+    if weight is not None:
         centre += weight
     if prior is not None:
         centre += prior_weight * free
-    data, indices, indptr, b = kernels.stencils_to_csr(stencils, equation, pixels, known_value)
-    if weighted:
+    data, indices, indptr, b = compiled.stencils_to_csr(stencils, equation, pixels, known_value)
+    if weight is not None:
         b = weight * known_value.ravel()[pixels]
     if prior is not None:
         b = b + prior_weight * free * prior.ravel()[pixels]
     return csr_matrix((data, indices, indptr), (len(pixels), len(pixels))), b, pixels
 
 
-def check_image(image):
+def check_image(image: Any) -> np.ndarray:
     """Return the image as contiguous float64 [H, W, C], or say what is wrong with it."""
     image = np.asarray(image)
     if not np.issubdtype(image.dtype, np.floating):
@@ -134,7 +141,7 @@ def check_image(image):
     return image
 
 
-def check_window(image, epsilon, window_radius):
+def check_window(image: np.ndarray, epsilon: float, window_radius: int) -> tuple[int, int]:
     """Return the window's rows and columns after checking the parameters."""
     if not np.isfinite(epsilon) or epsilon <= 0:
         raise ValueError(f"epsilon must be positive and finite, got {epsilon!r}")
@@ -149,7 +156,7 @@ def check_window(image, epsilon, window_radius):
     return min(width, rows), min(width, cols)
 
 
-def _number(chosen):
+def _number(chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Number the chosen pixels in raster order; -1 elsewhere."""
     pixels = np.flatnonzero(chosen).astype(np.int32)
     equation = np.full(chosen.shape, -1, np.int32)

@@ -11,7 +11,7 @@ from dsnet.labeling.matting.compiled import compiled
 
 
 @compiled
-def touched_windows(unknown, window_rows, window_cols):
+def touched_windows(unknown: np.ndarray, window_rows: int, window_cols: int) -> np.ndarray:
     """Mark the windows, by their top left pixel, that hold an unknown pixel."""
     rows, cols = unknown.shape
     touched = np.zeros((rows - window_rows + 1, cols - window_cols + 1), np.bool_)
@@ -25,7 +25,7 @@ def touched_windows(unknown, window_rows, window_cols):
 
 
 @compiled
-def covered_pixels(touched, window_rows, window_cols):
+def covered_pixels(touched: np.ndarray, window_rows: int, window_cols: int) -> np.ndarray:
     """Mark the pixels that lie in a touched window."""
     rows = touched.shape[0] + window_rows - 1
     cols = touched.shape[1] + window_cols - 1
@@ -38,7 +38,13 @@ def covered_pixels(touched, window_rows, window_cols):
 
 
 @compiled
-def window_stencils(image, touched, equation, equations, epsilon):
+def window_stencils(
+    image: np.ndarray,
+    touched: np.ndarray,
+    equation: np.ndarray,
+    equations: int,
+    epsilon: float,
+) -> np.ndarray:
     """Sum the windows' matrices into one stencil for each equation.
 
     A window w with mean m and covariance S adds, for its pixels i and j,
@@ -114,7 +120,9 @@ def window_stencils(image, touched, equation, equations, epsilon):
 
 
 @compiled
-def stencils_to_csr(stencils, equation, pixels, value):
+def stencils_to_csr(
+    stencils: np.ndarray, equation: np.ndarray, pixels: np.ndarray, value: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Split the stencils: columns with an equation to CSR, the others to the right side.
 
     pixels int32 [equations] are flat pixel indices in ascending order; value float64

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
 
-def relative_residual(matrix, b, x):
+# What a residual becomes.
+Preconditioner = Callable[[np.ndarray], np.ndarray]
+
+
+def relative_residual(matrix: csr_matrix, b: np.ndarray, x: np.ndarray) -> tuple[float, float]:
     """||b - A x|| / ||b||, and the least value of it that rounding lets one ask for.
 
     Where known pixels are all but untied from the unknown ones, b is tiny beside A x.
@@ -17,16 +25,23 @@ def relative_residual(matrix, b, x):
     return float(_norm(b - matrix @ x) / scale), float(rounding / scale)
 
 
-def _dot(x, y):
+def _dot(x: np.ndarray, y: np.ndarray) -> float:
     # BLAS splits long products by its thread count, and then the bits follow that count.
     return np.sum(x * y)
 
 
-def _norm(x):
+def _norm(x: np.ndarray) -> float:
     return np.sqrt(_dot(x, x))
 
 
-def conjugate_gradients(matrix, b, precondition, *, rtol, max_iterations):
+def conjugate_gradients(
+    matrix: csr_matrix,
+    b: np.ndarray,
+    precondition: Preconditioner,
+    *,
+    rtol: float,
+    max_iterations: int,
+) -> tuple[np.ndarray, int]:
     """Preconditioned conjugate gradients from zero; returns x and the iterations made.
 
     Stops when ||b - A x|| <= rtol ||b||. The recurrence's residual drifts from the true
@@ -68,14 +83,7 @@ def conjugate_gradients(matrix, b, precondition, *, rtol, max_iterations):
     return x, made
 
 
-def jacobi(matrix):
-    """Diagonal preconditioner."""
-    diagonal = matrix.diagonal()
-    inverse = 1.0 / np.where(diagonal > 0, diagonal, 1.0)
-    return lambda residual: inverse * residual
-
-
-def smoothed_aggregation(matrix, near_nullspace):
+def smoothed_aggregation(matrix: csr_matrix, near_nullspace: np.ndarray) -> Preconditioner:
     """One V-cycle of smoothed aggregation, near-nullspace float64 [n, k].
 
     Two settings differ from pyamg's for the sake of equal bits: local weighting, since the
@@ -95,7 +103,7 @@ def smoothed_aggregation(matrix, near_nullspace):
     return lambda residual: cycle.matvec(residual)
 
 
-def orthonormal_basis(columns):
+def orthonormal_basis(columns: Iterable[np.ndarray]) -> np.ndarray:
     """Orthonormal basis of the columns' span, by Gram-Schmidt; dependent columns are left out."""
     basis = []
     for column in columns:
@@ -119,7 +127,7 @@ class Band:
     width: int  # largest column - row
 
     @classmethod
-    def of(cls, matrix):
+    def of(cls, matrix: csr_matrix) -> Band:
         """Order a csr matrix."""
         from scipy.sparse.csgraph import reverse_cuthill_mckee
 
@@ -131,13 +139,13 @@ class Band:
         return cls(place, row, column, int((column - row).max()))
 
     @property
-    def is_cheap(self):
+    def is_cheap(self) -> bool:
         """Whether Cholesky beats multigrid (measured) and stays below 80 MB."""
         size = len(self.place)
         return size * self.width**2 <= 1.5e9 and size * self.width <= 1e7
 
 
-def solve_banded(matrix, b, band):
+def solve_banded(matrix: csr_matrix, b: np.ndarray, band: Band) -> tuple[np.ndarray, bool]:
     """Cholesky within the band; returns x and whether the matrix was definite."""
     from dsnet.labeling.matting import band_cholesky as cholesky
 
@@ -145,7 +153,7 @@ def solve_banded(matrix, b, band):
     right = np.empty_like(b)
     right[band.place] = b
 
-    def solve(shift):
+    def solve(shift: float) -> np.ndarray | None:
         factor = cholesky.pack(band.row, band.column, matrix.data, size, band.width, shift)
         if not cholesky.factorise(factor):
             return None
@@ -154,12 +162,12 @@ def solve_banded(matrix, b, band):
     return _shifted_until_definite(solve, matrix)
 
 
-def solve_sparse(matrix, b):
+def solve_sparse(matrix: csr_matrix, b: np.ndarray) -> tuple[np.ndarray, bool]:
     """Sparse LU without pivoting; returns x and whether the matrix was definite."""
     from scipy.sparse import identity
     from scipy.sparse.linalg import splu
 
-    def solve(shift):
+    def solve(shift: float) -> np.ndarray | None:
         shifted = (matrix + shift * identity(len(b))).tocsc()
         options = {"SymmetricMode": True}
         try:
@@ -175,16 +183,19 @@ def solve_sparse(matrix, b):
     return _shifted_until_definite(solve, matrix)
 
 
-def _shifted_until_definite(solve, matrix):
+def _shifted_until_definite(
+    solve: Callable[[float], np.ndarray | None], matrix: csr_matrix
+) -> tuple[np.ndarray, bool]:
     """Solve; where rounding made the matrix singular, draw x faintly towards 0.5.
 
     Returns x and whether the matrix was definite as it came.
     """
     shift = 0.0
-    largest = matrix.diagonal().max()
+    diagonal = matrix.diagonal()
+    largest = diagonal.max()
     while shift < largest:
         x = solve(shift)
         if x is not None and np.isfinite(x).all():
             return x, shift == 0.0
         shift = 100.0 * shift or 1e-14 * largest
-    return np.full(matrix.shape[0], 0.5), False
+    return np.full(len(diagonal), 0.5), False

@@ -1,0 +1,266 @@
+"""The run that labels an archive: jobs go through an executor, their records into a store."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Callable, Generator, Iterable
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, cast
+
+if TYPE_CHECKING:
+    from dsnet.archive.jobs import Job
+    from dsnet.data.store.record import LabelRecord
+
+EXECUTORS = ("processes", "gpu")
+
+
+class Executor(Protocol):
+    """What runs jobs: here, on processes, on a GPU, or elsewhere."""
+
+    def run(self, jobs: Iterable[Job], stop: object) -> Generator[list[LabelRecord], None, None]:
+        """Yield the jobs' records, in the order of the jobs and of their rows.
+
+        A list may hold the records of several jobs. A job that raises gives failed records
+        (`jobs.run_job`); what befalls the executor itself is raised. No job is begun once `stop`
+        is true, and none is under way when the generator is closed.
+
+        Parameters
+        ----------
+        jobs : iterable of Job
+            Taken as they are needed: there may be millions.
+        stop : object
+            To be asked for its truth.
+        """
+        ...
+
+
+class Observer(Protocol):
+    """Who is told how far a run is."""
+
+    def begin(self, stored: int) -> None:
+        """Begin: so many rows are in the store already."""
+
+    def add(self, record: LabelRecord) -> None:
+        """A row went into the store."""
+
+    def say(self, text: str) -> None:
+        """Tell what is odd."""
+
+
+@dataclass(frozen=True)
+class ArchiveSummary:
+    """What became of a run.
+
+    Attributes
+    ----------
+    path : Path
+        The store.
+    rows, labelled, failed : int
+        In the store, those of earlier runs included.
+    added : int
+        Rows of this run.
+    seconds : float
+        Its wall time.
+    stopped : bool
+        Whether it was told to stop: `resume` completes the store.
+    signal : int
+        By which signal, where `console.Stop` took one, else 0.
+    """
+
+    path: Path
+    rows: int
+    labelled: int
+    failed: int
+    added: int
+    seconds: float
+    stopped: bool
+    signal: int
+
+
+def label_archive(
+    jobs: Iterable[Job] | Callable[[set[str]], Iterable[Job]],
+    out: str | os.PathLike,
+    *,
+    executor: str | Executor = "processes",
+    settings: dict[str, Any] | None = None,
+    workers: int = 1,
+    device: str | None = None,
+    alpha_bits: int = 16,
+    resume: bool = False,
+    retry_failed: bool = False,
+    progress: Observer | Callable[[LabelRecord], object] | None = None,
+    stop: object = None,
+) -> ArchiveSummary:
+    """Label jobs into a store, whose rows are in the order of the jobs however they were run.
+
+    A row that cannot be labelled is stored with its reason. Whatever ends the run, what was
+    labelled is stored, and `resume` completes it. Works in any thread; nothing is printed, and
+    Ctrl-C is left to the caller.
+
+    Parameters
+    ----------
+    jobs : iterable of Job, or callable
+        The callable is given the keys that the store holds already, and returns the jobs that
+        are left; `jobs.picture_jobs` and its like make one. Of an iterable those jobs are left
+        out whose rows are all there.
+    out : path
+        Folder of the store (`dsnet.data.store`): new or empty, unless `resume`.
+    executor : {"processes", "gpu"} or Executor
+        "gpu" takes jobs that have `read()`.
+    settings : dict, optional
+        What the labels depend on, in JSON values; a resumed store must have the same.
+    workers : int
+        Processes, for the named executors. With more than one, a script must guard its main
+        module (`if __name__ == "__main__"`).
+    device : str, optional
+        Of the executor "gpu": "cuda" (the default; each process takes its share of the GPUs) or
+        "cuda:N".
+    alpha_bits : {8, 16}
+        Of the stored alpha.
+    resume : bool
+        Go on with the store at `out`.
+    retry_failed : bool
+        Go on with it, and try its failed rows again.
+    progress : Observer or callable, optional
+        A callable is given each record that was stored.
+    stop : object, optional
+        Ends the run before the next job once it is true, or, of a callable or a
+        `threading.Event`, once it returns true or is set. `console.Stop` is true after Ctrl-C.
+
+    Returns
+    -------
+    ArchiveSummary
+
+    Raises
+    ------
+    ValueError
+        When `out` is not empty and not to be resumed, or an argument is not one of those above,
+        or a resumed store has other settings or is damaged.
+    TypeError
+        When `jobs`, `progress` or `executor` cannot be used as such.
+    RuntimeError
+        When another process writes to the store, there is no such GPU, or it fails.
+    """
+    if not callable(jobs) and not isinstance(jobs, Iterable):
+        raise TypeError(
+            f"jobs must be an iterable or a callable of the done keys, got {type(jobs).__name__}"
+        )
+    path, resume = Path(out), resume or retry_failed
+    if path.exists() and not path.is_dir():
+        raise ValueError(f"out must be a folder, got the file {path}")
+    if not resume and is_in_use(path):
+        raise ValueError(f"out must be a new or empty folder unless resume is set, got {path}")
+    runner = _executor(executor, workers, device)
+    observer = _observer(progress)
+    stop = _flag(stop)
+
+    from dsnet.data.store import StoreWriter
+    from dsnet.data.store.reader import read_manifest
+
+    start, added = time.monotonic(), 0
+    with StoreWriter(
+        path,
+        {} if settings is None else settings,
+        alpha_bits=alpha_bits,
+        resume=resume,
+        retry_failed=retry_failed,
+    ) as writer:
+        before = frozenset(writer.done)
+        observer.begin(len(before))
+        left = jobs(set(before)) if callable(jobs) else _left(jobs, before)
+        with contextlib.closing(runner.run(left, stop)) as found:
+            for record in chain.from_iterable(found):
+                if record.key not in writer.done:
+                    writer.append(record)
+                    observer.add(record)
+                    added += 1
+                elif record.key not in before or callable(jobs):
+                    observer.say(f"left out, its key came before: {record.key}")
+    counts = read_manifest(path)["counts"]
+    return ArchiveSummary(
+        path=path,
+        rows=counts["rows"],
+        labelled=counts.get("ok", 0),
+        failed=counts.get("failed", 0),
+        added=added,
+        seconds=time.monotonic() - start,
+        stopped=bool(stop),
+        signal=int(getattr(stop, "signal", 0)),
+    )
+
+
+def is_in_use(path: Path) -> bool:
+    """Whether something is in a folder: no new store can be there."""
+    return path.is_dir() and any(path.iterdir())
+
+
+def _left(jobs: Iterable[Job], done: frozenset[str]) -> Iterable[Job]:
+    return (job for job in jobs if not all(key in done for key, _ in job.rows))
+
+
+def _executor(executor: str | Executor, workers: int, device: str | None) -> Executor:
+    if executor == "gpu":
+        from dsnet.archive.gpu import GpuExecutor
+
+        return GpuExecutor("cuda" if device is None else device, workers)
+    if executor == "processes":
+        if device not in (None, "cpu"):
+            raise ValueError(f"device must be None or 'cpu' for processes, got {device!r}")
+        from dsnet.archive.processes import ProcessExecutor
+
+        return ProcessExecutor(workers)
+    if isinstance(executor, str):
+        raise ValueError(f"executor must be one of {', '.join(EXECUTORS)}, got {executor!r}")
+    if not callable(getattr(executor, "run", None)):
+        raise TypeError(
+            f"executor must be one of {', '.join(EXECUTORS)}, or have run(jobs, stop), got "
+            f"{type(executor).__name__}"
+        )
+    return executor
+
+
+class _Calls:
+    """An observer that calls a function with each record."""
+
+    def __init__(self, call: Callable[[Any], object] | None) -> None:
+        self._call = call
+
+    def begin(self, stored: int) -> None:
+        pass
+
+    def add(self, record) -> None:
+        if self._call is not None:
+            self._call(record)
+
+    def say(self, text: str) -> None:
+        pass
+
+
+def _observer(progress) -> Observer:
+    if all(callable(getattr(progress, name, None)) for name in ("begin", "add", "say")):
+        return cast(Observer, progress)
+    if progress is not None and not callable(progress):
+        raise TypeError(
+            "progress must be a callable of a record, or have begin, add and say, got "
+            f"{type(progress).__name__}"
+        )
+    return _Calls(progress)
+
+
+class _Asks:
+    """True once a function returns true."""
+
+    def __init__(self, ask: Callable[[], object]) -> None:
+        self._ask = ask
+
+    def __bool__(self) -> bool:
+        return bool(self._ask())
+
+
+def _flag(stop: object) -> object:
+    ask = getattr(stop, "is_set", stop)
+    return _Asks(ask) if callable(ask) else stop

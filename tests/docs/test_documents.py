@@ -1,0 +1,109 @@
+"""Every command and every snippet of the README and of docs/ runs, in the order of its document."""
+
+import importlib.util
+import re
+import runpy
+import shlex
+import sys
+
+import pytest
+import torch
+
+import dsnet
+from reader import DOCUMENTS, ROOT, fences, names, write_archive
+
+# Options that make a long command short; nothing else of it is changed.
+SHORTER = {
+    "dsnet.train": "--no-compile --epochs 1 --width 4 --depth 2 --judge-width 4 --batch 2 --size 32"
+    " --phantoms 12 --teacher-blocks 1 --teacher-features 4 --threads 1 --shares 2 1 1",
+    "dsnet.train_sr": "--steps 2 --batch 1 --patch 16 --blocks 1 --features 4",
+    "dsnet.evaluate": "--threads 1 --cases 2",
+    "dsnet.predict": "--threads 1",
+}
+MARKS = "--annotations DL_info.csv --images Images_png"
+IDS = [str(path.relative_to(ROOT)) for path in DOCUMENTS]
+
+
+def commands(text):
+    lines = [line.split("  #")[0].strip() for line in text.splitlines()]
+    return [line for line in lines if line]
+
+
+def has_gpu():
+    if not dsnet.build_info()["cuda"]:
+        return False
+    return dsnet._C.cuda_device_count() > 0
+
+
+@pytest.fixture
+def run(monkeypatch, capfd):
+    """Runs one command of a document in this process, as `python -m` would."""
+
+    def run(line):
+        words = shlex.split(line)
+        assert words[:2] == ["python", "-m"], line
+        module = words[2]
+        if module.startswith("bench."):
+            assert importlib.util.find_spec(module) is not None, line
+            return
+        if not {"--help", "--config"} & set(words):
+            words += SHORTER.get(module, "").split()
+        monkeypatch.setattr(sys, "argv", words[2:])
+        threads = torch.get_num_threads()
+        capfd.readouterr()
+        try:
+            runpy.run_module(module, run_name="__main__", alter_sys=True)
+            code = 0
+        except SystemExit as end:
+            code = end.code or 0
+        finally:
+            torch.set_num_threads(threads)
+        told = capfd.readouterr()
+        if "cuda" in line and not has_gpu():
+            assert code == 2 and "CUDA" in told.err, f"{line}\n{told}"
+            assert len(told.err.strip().splitlines()) == 1, told
+        else:
+            assert code == 0, f"{line}\n{told}"
+
+    return run
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=IDS)
+def test_commands_and_snippets_run(document, tmp_path, monkeypatch, run):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(ROOT))
+    write_archive(tmp_path)
+    given = names()
+    text = document.read_text(encoding="utf-8")
+    if "--data store" in text and "--out store" not in text:
+        run(f"python -m dsnet.label recist {MARKS} --out store")
+    for info, text in fences(document):
+        if info == "sh":
+            for line in commands(text):
+                for part in line.split(" && "):
+                    if part.startswith(("pip ", "pytest", "bench/gpu.sh")):
+                        continue  # the environment's; CI runs the README's two
+                    run(part)
+        elif info == "python":
+            exec(compile(text, f"{document}: {text[:40]!r}", "exec"), given)
+        else:
+            assert info == "python gpu", f"{document}: a block of {info!r}"
+            compile(text, str(document), "exec")
+            imports = [line for line in text.splitlines() if line.startswith(("from", "import"))]
+            assert imports
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=IDS)
+def test_links_lead_somewhere(document):
+    text = document.read_text(encoding="utf-8")
+    links = re.findall(r"\]\(([^)#\s]+)\)", text)
+    for link in links:
+        if not link.startswith("http"):
+            assert (document.parent / link).exists(), f"{document}: {link}"
+
+
+def test_the_readme_is_one_page_and_leads_to_every_document():
+    text = DOCUMENTS[0].read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= 110
+    for path in DOCUMENTS[1:]:
+        assert str(path.relative_to(ROOT)) in text, f"the README does not lead to {path}"

@@ -1,0 +1,120 @@
+// Bindings of parts of dsnet_core that the product reaches inside other work alone.
+#include <pybind11/numpy.h>
+#include <pybind11/pybind11.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "cut/border.h"
+#include "mark/recist.h"
+#include "masks/components.h"
+#include "python/arguments.h"
+
+namespace dsnet {
+namespace {
+
+ComponentsWorkspace& workspace() {
+    thread_local ComponentsWorkspace kept;
+    return kept;
+}
+
+// Copies a mask, 0 or 1 each, for functions that change it.
+Array<bool> copied(const Array<std::uint8_t>& mask) {
+    Array<bool> out({mask.shape(0), mask.shape(1)});
+    const std::uint8_t* const from = mask.data();
+    std::transform(from, from + mask.size(), out.mutable_data(),
+                   [](std::uint8_t pixel) { return pixel != 0; });
+    return out;
+}
+
+Array<bool> fill_holes_binding(const py::object& mask_value) {
+    Array<bool> out = copied(mask_argument(mask_value));
+    const Image<std::uint8_t> result = writable(out);
+    py::gil_scoped_release release;
+    fill_holes(result, workspace());
+    return out;
+}
+
+Array<bool> keep_seeded_part_binding(const py::object& mask_value, const py::object& seeds_value) {
+    Array<bool> out = copied(mask_argument(mask_value));
+    const auto seeds = image_argument<std::uint8_t>(seeds_value, "seeds", "bu", "bool or uint8");
+    check_shape(seeds, out, "seeds", "mask");
+    const Image<std::uint8_t> result = writable(out);
+    py::gil_scoped_release release;
+    keep_seeded_part(result, view(seeds), workspace());
+    return out;
+}
+
+py::tuple border_cut(const py::object& log_odds_value, const py::object& seeds_value,
+                     double border_cost) {
+    const auto log_odds = image_argument<float>(log_odds_value, "log_odds", "f", "float32");
+    const auto seeds = image_argument<std::uint8_t>(seeds_value, "seeds", "bu", "bool or uint8");
+    check_shape(seeds, log_odds, "seeds", "log_odds");
+    Array<bool> mask({log_odds.shape(0), log_odds.shape(1)});
+    const Image<std::uint8_t> found = writable(mask);
+    std::ptrdiff_t searched = 0;
+    {
+        py::gil_scoped_release release;
+        thread_local BorderCut cut;
+        searched = cut.solve(view(log_odds), view(seeds), border_cost, found);
+    }
+    return py::make_tuple(std::move(mask), searched);
+}
+
+py::dict rasterise_recist(const py::object& coordinates, py::ssize_t rows, py::ssize_t cols,
+                          double scale) {
+    const RecistMark mark = mark_argument(coordinates, "coordinates");
+    const auto draw = [&](auto add) {
+        Array<std::uint8_t> mask({rows, cols});
+        std::fill_n(mask.mutable_data(), mask.size(), std::uint8_t{0});
+        add(writable(mask));
+        return mask.attr("view")("bool");
+    };
+    py::dict drawn;
+    drawn["ellipse"] = draw([&](auto out) { add_ellipse(mark, scale, 0, 0, out); });
+    drawn["quadrilateral"] = draw([&](auto out) { add_quadrilateral(mark, 0, 0, out); });
+    drawn["axes"] = draw([&](auto out) { add_axes(mark, 0, 0, out); });
+    drawn["problems"] = mark_problems(mark, rows, cols);
+    return drawn;
+}
+
+}  // namespace
+
+void bind_core(py::module_& module) {
+    using namespace pybind11::literals;
+    module.def(
+        "fill_holes", &fill_holes_binding, "mask"_a,
+        R"(The mask, bool [H, W], with its holes: what is not 4-connected to the image's border.
+
+Raises TypeError if ``mask`` is not an array of bool or uint8, ValueError if it is not
+two-dimensional.)");
+    module.def("keep_seeded_part", &keep_seeded_part_binding, "mask"_a, "seeds"_a,
+               R"(The 4-connected part of a mask, bool [H, W], that holds the most seeds.
+
+Of several the first in reading order; the largest part where none holds a seed. Raises TypeError
+if an argument is not an array of bool or uint8, ValueError if it is not two-dimensional or the
+shapes differ.)");
+    module.def("border_cut", &border_cut, "log_odds"_a, "seeds"_a, "border_cost"_a,
+               R"(Minimum cut of log-odds against the length of the border.
+
+Parameters
+----------
+log_odds : float32 [H, W]
+    Within +-1000.
+seeds : bool or uint8 [H, W]
+    Lesion for certain.
+border_cost : float
+    Of two neighbours side by side; those across cost 1 / sqrt(2) of it.
+
+Returns
+-------
+mask : bool [H, W]
+searched : int
+    Pixels that had to be searched; the others were decided by their neighbours.)");
+    module.def("rasterise_recist", &rasterise_recist, "coordinates"_a, "rows"_a, "cols"_a,
+               "scale"_a = 1.0,
+               R"(A mark's masks, bool [rows, cols]: ellipse (its diameters times `scale`),
+quadrilateral and axes; and its problems as bits.)");
+}
+
+}  // namespace dsnet
