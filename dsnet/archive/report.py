@@ -76,7 +76,8 @@ def summary_rows(store: LabelStore) -> list[tuple[str, str]]:
         (f"low quality (overall < {LOW_QUALITY:g})", _share(low, labelled)),
     ]
     if labelled:
-        rows.append(("mean quality", f"{_mean(ok['quality_overall']) or 0:.3f}"))
+        quality = _mean(ok["quality_overall"])
+        rows.append(("mean quality", "not known" if quality is None else f"{quality:.3f}"))
         means = {stage: _mean(ok[f"seconds_{stage}"]) for stage in STAGES}
         known = {stage: 1000 * seconds for stage, seconds in means.items() if seconds is not None}
         rows += [(f"{stage}, mean", f"{ms:.2f} ms a label") for stage, ms in known.items()]

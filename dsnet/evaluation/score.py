@@ -153,6 +153,7 @@ def evaluate(
             if not isinstance(network, DSNet):
                 raise ValueError(f"{run.model} must be a network of dsnet.train, got an SR teacher")
             # The layout that convolutions are faster in.
+            # The stubs of `Module.to` know no memory format.
             network = network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
             soft = predict(network, cases.image, batch, precision, place, run.name, on_progress)
             found.append((cases, soft))

@@ -22,6 +22,8 @@ from torch import nn
 class PixelDiscriminator(nn.Module):
     """Real or predicted soft mask, for every pixel on its own."""
 
+    layers: Any  # an nn.Sequential; its stub does not tell one kind of layer from another
+
     def __init__(self, image_channels: int = 1, mask_channels: int = 1, width: int = 64):
         super().__init__()
         self.layers = nn.Sequential(
@@ -64,8 +66,7 @@ class PixelDiscriminator(nn.Module):
                 f"{list(image.shape)} and {list(mask.shape)}"
             )
         x = torch.cat([image, mask.to(image.dtype)], 1)
-        layers: list[Any] = list(self.layers)
-        *first, norm, activation, last = layers
+        *first, norm, activation, last = self.layers
         for layer in first:
             x = _frozen(layer, x) if frozen else layer(x)
         if torch.compiler.is_compiling() and norm.training:
@@ -76,8 +77,7 @@ class PixelDiscriminator(nn.Module):
 
     def _weighed(self, x: torch.Tensor, frozen: bool) -> torch.Tensor:
         """The layers from the norm on, for a compiler to make few passes of."""
-        layers: list[Any] = list(self.layers)
-        norm, activation, last = layers[-3:]
+        norm, activation, last = self.layers[-3:]
         weights = [norm.weight, norm.bias, last.weight.flatten(), last.bias]
         if frozen:
             weights = [weight.detach() for weight in weights]

@@ -24,7 +24,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, fields, replace
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from torch import nn
@@ -158,8 +158,7 @@ class DSNet(nn.Module):
         else:
             self.network = Backbone(fused, 1, config.width, config.depth, config.reduction)
         logit = math.log(FOREGROUND_PRIOR / (1 - FOREGROUND_PRIOR))
-        assert self.network.head.bias is not None
-        nn.init.constant_(self.network.head.bias, logit)
+        nn.init.constant_(cast(nn.Parameter, self.network.head.bias), logit)
 
     def train(self, mode: bool = True) -> DSNet:
         """As in `torch.nn.Module.train`; the frozen teacher stays in evaluation mode."""
@@ -189,10 +188,11 @@ class DSNet(nn.Module):
             raise ValueError(
                 f"image must be [N, 1 or {config.image_channels}, H, W], got {list(image.shape)}"
             )
-        if not config.uses_teacher:
+        sr = None
+        if config.uses_teacher:
+            sr = self.teach(image) if teacher_outputs is None else SROutputs(*teacher_outputs)
+        if sr is None:
             return self.network(self._enlarged(image))
-        sr = self.teach(image) if teacher_outputs is None else SROutputs(*teacher_outputs)
-        assert sr is not None
         expected = tuple(config.scale * side for side in image.shape[2:])
         if sr.image.shape[2:] != expected:
             raise ValueError(

@@ -10,15 +10,17 @@ u_scale, u_shift, v_scale, v_shift, negative_slope)``
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
-from torch import nn
 
 from dsnet_kernels import CBAM, SelectiveFusion
 
 __all__ = ["CBAM", "SelectiveFusion", "fold_batch_norm"]
 
 
-def fold_batch_norm(norm: nn.BatchNorm2d, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+# Any: for torch's stub a BatchNorm2d may lack its statistics and momentum.
+def fold_batch_norm(norm: Any, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """What a batch norm does to x, as a scale and a shift that a fused operation can apply.
 
     In training mode the statistics are the batch's, gradients flow through them, and the running
@@ -35,10 +37,7 @@ def fold_batch_norm(norm: nn.BatchNorm2d, x: torch.Tensor) -> tuple[torch.Tensor
     tuple of Tensor [C] and Tensor [C]
         ``norm(x) == x * scale[:, None, None] + shift[:, None, None]``, at least float32.
     """
-    assert norm.weight is not None and norm.bias is not None
-    assert norm.running_mean is not None and norm.running_var is not None
     if norm.training:
-        assert norm.momentum is not None and norm.num_batches_tracked is not None
         wide = x.to(torch.promote_types(x.dtype, torch.float32))
         var, mean = torch.var_mean(wide, (0, 2, 3), correction=0)
         count = x.shape[0] * x.shape[2] * x.shape[3]

@@ -14,8 +14,6 @@ connected layers either; 16 with a floor of 32 is SKNet's.
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import nn
 
@@ -82,10 +80,8 @@ class SDRFM(nn.Module):
         if self.training and not torch.compiler.is_compiling():
             return self.select(self.context(images), self.detail(features))
         context, detail = self.context[0](images), self.detail[0](features)
-        u_norm: Any = self.context[1]
-        v_norm: Any = self.detail[1]
-        u_scale, u_shift = fold_batch_norm(u_norm, context)
-        v_scale, v_shift = fold_batch_norm(v_norm, detail)
+        u_scale, u_shift = fold_batch_norm(self.context[1], context)
+        v_scale, v_shift = fold_batch_norm(self.detail[1], detail)
         return self.select(
             context,
             detail,

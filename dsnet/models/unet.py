@@ -15,8 +15,8 @@ convolution with batch norm on the shortcut where channels change, from ResNet (
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import pairwise
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -66,10 +66,10 @@ class CBAMBlock(nn.Module):
 class _UShape(nn.Module):
     """Encoder, decoder and skips; subclasses say what a block, a down and an up step are."""
 
-    block: Any
-    coming: Any
-    down_step: Any
-    up_step: Any
+    block: Callable[[int, int], nn.Module]
+    coming: Callable[[int, int], int]  # the channels that a down step gives to its block
+    down_step: Callable[[int, int], nn.Module]
+    up_step: Callable[[int, int], nn.Module]
 
     def __init__(self, in_channels: int, out_channels: int, width: int, depth: int):
         super().__init__()

@@ -121,9 +121,10 @@ def _train(settings: Settings, stop: Stop) -> dict:
     if network.config.rung.gan_loss:
         discriminator = PixelDiscriminator(width=settings.judge_width)
     memory = torch.channels_last if settings.channels_last else torch.contiguous_format
+    # The stubs of `Module.to` know no memory format.
     network = network.to(device, memory_format=memory)  # pyright: ignore[reportCallIssue]
     if discriminator is not None:
-        discriminator = discriminator.to(device, memory_format=memory)  # pyright: ignore
+        discriminator = discriminator.to(device, memory_format=memory)  # pyright: ignore[reportCallIssue]
     step = AdversarialStep(
         network, discriminator, lr=settings.lr, precision=settings.precision,
         accumulate=settings.accumulate, compile=settings.compile,
