@@ -98,7 +98,15 @@ def test_another_thread_stops_a_run(tmp_path, workers):
     assert again.added == 2 and not again.stopped
 
 
-def test_ctrl_c_is_taken_where_it_was_asked_for(tmp_path):
+@pytest.fixture
+def python_s_own_sigint():
+    """A shell's background job starts with Ctrl-C ignored, and Python then leaves it so."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_ctrl_c_is_taken_where_it_was_asked_for(tmp_path, python_s_own_sigint):
     def interrupt(record):
         signal.raise_signal(signal.SIGINT)
 
