@@ -273,7 +273,9 @@ class Random(NamedTuple):
     weight: Callable[..., torch.Tensor]
 
 
-def random_tensors(dtype: torch.dtype, channels_last: bool, device, gradients: bool) -> Random:
+def random_tensors(
+    dtype: torch.dtype, channels_last: bool, device: torch.device | str, gradients: bool
+) -> Random:
     """Makers of what a warm-up gives an operation, from sizes to a tensor.
 
     Raises

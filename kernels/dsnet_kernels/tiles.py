@@ -21,12 +21,10 @@ def chunk_of(pid, C, C_BLOCKS, CHUNK, SPLITS, BLOCK_C: tl.constexpr):
 
 @triton.jit
 def pixels_of(pid, P, P_BLOCKS, BLOCK_P: tl.constexpr):
-    """Sample, first pixel, lanes, pixels and their mask of a program that has every channel."""
-    first = (pid % P_BLOCKS).to(tl.int64) * BLOCK_P
-    lane = tl.arange(0, BLOCK_P)
-    p = pid % P_BLOCKS * BLOCK_P + lane
+    """Sample, block of pixels and their mask of a program that has every channel of them."""
+    p = pid % P_BLOCKS * BLOCK_P + tl.arange(0, BLOCK_P)
     i_n = (pid // P_BLOCKS).to(tl.int64)
-    return i_n, first, lane, p, p < P
+    return i_n, p, p < P
 
 
 @triton.jit

@@ -73,7 +73,9 @@ def spatial_gradient_kernel(
     pixels). Reads x and dy once (and y): 2 B (3 B + 1 B written).
     """
     pid = tl.program_id(0)
-    i_n, first, lane, p, m_p = pixels_of(pid, P, P_BLOCKS, BLOCK_P)
+    first = (pid % P_BLOCKS).to(tl.int64) * BLOCK_P
+    lane = tl.arange(0, BLOCK_P)
+    i_n, p, m_p = pixels_of(pid, P, P_BLOCKS, BLOCK_P)
     b_logit = tl.load(logit + i_n * P + p, m_p, other=0)
     b_z = b_logit
     if NORM:

@@ -86,7 +86,9 @@ def spatial_pool_kernel(
     (sample, block of pixels), from the last to the first. Reads x once: B bytes.
     """
     pid = tl.num_programs(0) - 1 - tl.program_id(0)
-    i_n, first, lane, p, m_p = pixels_of(pid, P, P_BLOCKS, BLOCK_P)
+    i_n, p, m_p = pixels_of(pid, P, P_BLOCKS, BLOCK_P)
+    first = (pid % P_BLOCKS).to(tl.int64) * BLOCK_P
+    lane = tl.arange(0, BLOCK_P)
     b_sum = tl.zeros([BLOCK_P], tl.float32)
     b_max = tl.full([BLOCK_P], float("-inf"), tl.float32)
     b_index = tl.zeros([BLOCK_P], tl.int32)

@@ -169,7 +169,7 @@ def spatial_logit_kernel(
     part [3, programs]. One program a (sample, block of pixels). Reads 8 bytes a pixel, writes 4.
     """
     pid = tl.program_id(0)
-    i_n, _, _, p, m_p = pixels_of(pid, P, P_BLOCKS, BLOCK_P)
+    i_n, p, m_p = pixels_of(pid, P, P_BLOCKS, BLOCK_P)
     h = p // W
     w = p % W
     p_maps = maps + i_n * 2 * P + p
@@ -288,7 +288,7 @@ def maps_gradient_kernel(
 
     One program a (sample, block of pixels). Reads 4 bytes a pixel (8 with NORM), writes 8.
     """
-    i_n, _, _, p, m_p = pixels_of(tl.program_id(0), P, P_BLOCKS, BLOCK_P)
+    i_n, p, m_p = pixels_of(tl.program_id(0), P, P_BLOCKS, BLOCK_P)
     h = p // W
     w = p % W
     d_max = tl.zeros([BLOCK_P], tl.float32)
@@ -321,7 +321,7 @@ def conv_weight_gradient_kernel(
     One program, of one warp, a (sample, block of pixels). Reads 12 bytes a pixel (16 with NORM).
     """
     pid = tl.program_id(0)
-    i_n, _, _, p, m_p = pixels_of(pid, P, P_BLOCKS, BLOCK_P)
+    i_n, p, m_p = pixels_of(pid, P, P_BLOCKS, BLOCK_P)
     h = p // W
     w = p % W
     b_dl = tl.load(dz + i_n * P + p, m_p, other=0)

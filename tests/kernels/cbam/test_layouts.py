@@ -10,6 +10,10 @@ from operations import CBAM, cbam_inputs
 class TestLayouts(suites.Layouts):
     operation = CBAM
 
+    @suites.any_case
+    def test_any_shape_any_options(self, ops, launch, device, data):
+        self.check_any_shape(ops, launch, device, data)
+
 
 def test_the_fast_layouts_are_not_copied(launch, device):
     """Contiguous, channels_last and their slices over batch and channels are walked as is."""

@@ -12,6 +12,10 @@ from operations import FUSION, fusion_inputs, gradient_for
 class TestLayouts(suites.Layouts):
     operation = FUSION
 
+    @suites.any_case
+    def test_any_shape_any_options(self, ops, launch, device, data):
+        self.check_any_shape(ops, launch, device, data)
+
 
 def test_fast_layouts_are_read_where_they_lie(ops, launch, device, monkeypatch):
     """Contiguous or channels_last, and slices of them: nothing of u's size is copied."""

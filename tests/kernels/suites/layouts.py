@@ -29,6 +29,12 @@ BEYOND_32_BITS = {
 }
 
 
+def any_case(test):
+    """The test on random data; Hypothesis wants a function of its own for each operation."""
+    options = settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    return pytest.mark.long(options(given(data=st.data())(test)))
+
+
 class Layouts(Suite):
     @pytest.mark.parametrize("layout", STRIDED)
     @pytest.mark.parametrize("first", [True, False])
@@ -112,10 +118,7 @@ class Layouts(Suite):
         del there, far, memory, file
         (tmp_path / "holes").unlink()
 
-    @pytest.mark.long
-    @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
-    @given(data=st.data())
-    def test_any_shape_any_options(self, ops, launch, device, data):
+    def check_any_shape(self, ops, launch, device, data):
         """Random shapes, layouts, options, tiles and seeds against the reference."""
 
         def integer(low, high):
