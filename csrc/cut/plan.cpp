@@ -40,9 +40,9 @@ std::ptrdiff_t marked_area(const RecistMark& mark, const Box& window, std::ptrdi
     return std::max<std::ptrdiff_t>(area, 1);
 }
 
-CutConstants cut_constants(const EdgeNetwork& network) {
+CutConstants cut_constants() {
     const BorderCut::Costs costs = BorderCut::costs(kBorderCost);
-    return {network, edge_taps(), costs.side, costs.across};
+    return {costs.side, costs.across};
 }
 
 CutPlan plan_cut(const RecistMark& mark, std::ptrdiff_t rows, std::ptrdiff_t cols,

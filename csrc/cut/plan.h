@@ -38,8 +38,6 @@ struct CutResult {
 inline constexpr std::int32_t kCutUnwanted = -1;
 
 struct CutConstants {
-    EdgeNetwork network;
-    EdgeTaps taps;
     std::int32_t side, across;  // cost of the border between two neighbours, in the cut's units
 };
 
@@ -50,7 +48,7 @@ RecistMark inner_axes(const RecistMark& mark);
 std::ptrdiff_t marked_area(const RecistMark& mark, const Box& window, std::ptrdiff_t rows,
                            std::ptrdiff_t cols);
 
-CutConstants cut_constants(const EdgeNetwork& network);
+CutConstants cut_constants();
 
 // Of a usable mark that touches an image of at least 3 x 3. Writes its seeds whole: rows of
 // (cols + 63) / 64 words.

@@ -4,62 +4,51 @@
 
 #include <cstdint>
 
-namespace dsnet {
+#include "edge/network.h"
 
-inline constexpr int kFeatures = 18;
-inline constexpr int kVaryingFeatures = 15;  // the rest are the same for all pixels of a mark
-inline constexpr int kHidden = 20;
-inline constexpr int kSmoothings = 3;
-inline constexpr int kLargestRadius = 12;
+namespace dsnet {
 
 // Log-odds are cut off here: certain, and yet a number.
 inline constexpr float kCertain = 8.0f;
 // Contrast below this, in the image's 0..1, is taken as this: grey values say nothing then.
 inline constexpr double kLeastContrast = 0.02;
-// The lesion's grey value is that of the pixels within this share of the curve's radius, of so many
-// at least; the surroundings' that of the pixels from so many outside the curve on.
+// The lesion's grey value is that of the cells within this share of the curve's radius, of so many
+// at least; the surroundings' that of the cells from so many pixels outside the curve on.
 inline constexpr float kCoreShare = 0.6f;
-inline constexpr int kLeastCore = 3;
+inline constexpr int kLeastCore = 4;
 inline constexpr float kRingBegin = 1.5f;
 inline constexpr int kLeastRing = 5;
 // Relative grey values, and the surroundings' spread beside the contrast, are cut off here.
 inline constexpr float kLowestGrey = -1.0f, kHighestGrey = 2.5f;
 inline constexpr double kMostSpread = 2.0;
+// So far are pixels outside the curve told apart, and as shares of half the short axis.
+inline constexpr float kMostOutside = 5.0f;
+inline constexpr float kLeastOutsideShare = -1.0f, kMostOutsideShare = 1.5f;
+// The frame reaches so far from its centre: a share of the longer axis, and pixels.
+inline constexpr double kFrameShare = 0.8, kFramePixels = 3.0;
+// A cell is the mean of as many samples a side as it has pixels, at most of so many.
+inline constexpr int kMostSamples = 8;
 
-// Row-major weights [out][in] of the three layers, in the features as they are.
-struct EdgeNetwork {
-    float weight1[kHidden][kFeatures];
-    float bias1[kHidden];
-    float weight2[kHidden][kHidden];
-    float bias2[kHidden];
-    float weight3[kHidden];
-    float bias3;
-};
-
-// Places are in pixels of a window of the image.
+// The mark's frame and the curve through the end points, in pixels of the image.
 struct EdgeCurve {
-    // The curve through the end points: quarter ellipses around (x, y), the axes' crossing, with
-    // the half axes on its negative and positive side.
+    // The frame: a square of kGrid x kGrid cells around (x, y), its columns along the long axis.
     float x, y, along_x, along_y;
+    float half, step, cells_per_pixel;
+    std::int32_t samples;
+    // The curve: quarter ellipses around the axes' crossing, which lies (cross_u, cross_v) from the
+    // frame's centre, with the half axes on its negative and positive side.
+    float cross_u, cross_v;
     float half_u[2], half_v[2];
-    // The axes' ellipse: its centre against the crossing, and its half axes.
-    float centre_u, centre_v, half_long, half_short;
-    float reach;  // pixels outside the curve that can be lesion
+    float half_short;
+    float ring;  // the surroundings lie at most so many pixels outside the curve
 };
 
 // What follows from a mark alone, of a window of rows x cols pixels.
 struct EdgePlan {
     std::int32_t rows, cols;
     EdgeCurve curve;
-    float ring;  // the surroundings lie at most so many pixels outside the curve
-    // The features that are the same for all pixels, but for the last, which grey values join.
-    double same[kFeatures - kVaryingFeatures - 1];
-};
-
-// Weights of a separable filter, from its centre on, as scipy.ndimage.gaussian_filter has them.
-struct EdgeTaps {
-    float weight[kSmoothings][kLargestRadius + 1];
-    int radius[kSmoothings];
+    // What is the same for all cells, but for the surroundings' spread, which grey values tell.
+    double constants[kConstants];
 };
 
 }  // namespace dsnet

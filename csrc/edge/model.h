@@ -6,25 +6,23 @@
 #include <vector>
 
 #include "base/image.h"
-#include "base/plane_arena.h"
 #include "edge/curve.h"
+#include "edge/simd.h"
 #include "mark/recist.h"
 
 namespace dsnet {
 
 // Memory that is reused from mark to mark; one for each thread.
 struct EdgeWorkspace {
-    PlaneArena<float> planes;
-    std::vector<std::int32_t> keys;
+    alignas(64) float cells[4][kCells + kLanes];
+    std::int32_t keys[kCells + 4 * kLanes];
+    EdgeLayers layers = {};
 };
 
-// The part of the image that can hold the lesion under a mark.
+// The part of the image that can hold the lesion under a mark: what its frame covers.
 Box lesion_window(const MarkFrame& frame, std::ptrdiff_t rows, std::ptrdiff_t cols);
 
 EdgePlan plan_edge(const RecistMark& mark, const MarkFrame& frame, const Box& window);
-
-// The filters of the smoothed features.
-const EdgeTaps& edge_taps();
 
 // Writes the log-odds of the window's pixels, within +-kCertain, to `log_odds`, which has the
 // window's shape. Returns the contrast: the lesion's grey value less the surroundings'.

@@ -1,39 +1,62 @@
-// Hot loops of the edge model: features of the pixels around a RECIST mark, and the network that
-// weighs them. dsnet/labeling/reference/edge_model.py is their reference.
+// Hot loops of the edge model: the mark's frame out of the image, the network, and the pixels'
+// log-odds out of the frame. dsnet/labeling/reference/edge_model.py is their reference.
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 
+#include "base/image.h"
 #include "base/vector_unit.h"
 #include "edge/curve.h"
+#include "edge/network.h"
 
 namespace dsnet {
 
-// The planes cover a window of rows x cols pixels, and can be read one row and kLanes columns
-// beyond it.
-struct EdgeGrid : EdgeCurve {
-    std::ptrdiff_t rows, cols, stride;
+inline constexpr int kCells = kGrid * kGrid;
+
+// Of the frame's cells, row by row; can be read kLanes beyond it.
+struct EdgeCells {
     float* grey;
     float* outside;  // pixels outside the curve, negative inside
     float* share;    // distance from the crossing as a share of the curve's radius
-    float* relative;
-    float* smooth[kSmoothings];
-    float* scratch;
-    // The rows and columns that hold all pixels within the reach, from `measure`.
-    std::ptrdiff_t top, bottom, left, right;
+    float* log_odds;
+};
+
+// A layer's activations [side][side][channels] with a rim of zeros, as 3 x 3 convolutions need it.
+template <int kSide, int kChannels>
+struct EdgeActivations {
+    static constexpr int kRow = (kSide + 2) * kChannels;
+    alignas(64) std::int16_t values[(kSide + 2) * kRow];
+
+    std::int16_t* at(int y, int x) { return values + (y + 1) * kRow + (x + 1) * kChannels; }
+};
+
+// The network's memory: to be zero before its first use, since nobody writes the rims.
+struct EdgeLayers {
+    EdgeActivations<kFine, 4 * kCellInputs> entered;
+    EdgeActivations<kFine, 16> fine, fine_kept;
+    EdgeActivations<kFine / 2, 32> middle, middle_kept;
+    EdgeActivations<kFine / 4, 48> coarse, coarse_kept;
+    EdgeActivations<kFine / 4, 32> from_coarse;
+    EdgeActivations<kFine / 2, 16> from_middle;
+};
+
+// What grey values tell: that of the surroundings, what is 1 above it, and their spread.
+struct EdgeLevels {
+    float surroundings, scale;
+    double spread;
 };
 
 struct EdgeSimd {
-    void (*measure)(EdgeGrid& grid);
-    // relative = (grey - surroundings) / scale, within kLowestGrey and kHighestGrey, and continued
-    // beyond the window.
-    void (*normalise)(const EdgeGrid& grid, float surroundings, float scale);
-    // Separable filter of 2 radius + 1 taps; taps[k] is the weight k pixels from the centre. Where
-    // pixels within the reach and their neighbours lie.
-    void (*smooth)(const EdgeGrid& grid, const float* taps, int radius, float* out);
-    // Log-odds within +-kCertain; -kCertain beyond the reach.
-    void (*weigh)(const EdgeGrid& grid, const EdgeNetwork& network, float* log_odds,
-                  std::ptrdiff_t log_odds_stride);
+    // Grey values of the cells, and where they lie against the curve.
+    void (*sample)(const EdgeCurve& curve, const Image<const float>& image, const EdgeCells& cells);
+    // The cells' log-odds.
+    void (*weigh)(const EdgePlan& plan, const EdgeNetwork& network, const EdgeLevels& levels,
+                  EdgeLayers& layers, const EdgeCells& cells);
+    // Log-odds within +-kCertain of the pixels of a window that begins at (`top`, `left`);
+    // -kCertain outside the frame.
+    void (*spread)(const EdgeCurve& curve, const EdgeCells& cells, std::ptrdiff_t top,
+                   std::ptrdiff_t left, const Image<float>& log_odds);
 };
 
 DSNET_VECTOR_TABLE(EdgeSimd, edge_simd)

@@ -63,6 +63,7 @@ void bind_cut(py::module_& module) {
     PYBIND11_NUMPY_DTYPE(CutResult, value, fallback, unused);
     module.attr("CUT_RESULT") = py::dtype::of<CutResult>();
     module.attr("CUT_PLAN_BYTES") = sizeof(CutPlan);
+    module.attr("EDGE_NETWORK_BYTES") = sizeof(EdgeNetwork);
     module.def("cut_recist", &cut_recist_binding, "image"_a, "coordinates"_a, "network"_a,
                R"(Strategy 3's cut of an image; see dsnet.labeling.cut_recist.
 

@@ -2,28 +2,56 @@
 #pragma once
 
 #include <algorithm>
-#include <initializer_list>
+#include <cstring>
+#include <string>
 
 #include "edge/curve.h"
 #include "python/arguments.h"
 
 namespace dsnet {
 
-inline EdgeNetwork make_network(const py::object& weight1, const py::object& bias1,
-                                const py::object& weight2, const py::object& bias2,
-                                const py::object& weight3, const py::object& bias3) {
-    EdgeNetwork network;
-    const auto copy = [](const py::object& from, const char* name, float* to,
-                         std::initializer_list<py::ssize_t> shape) {
-        const auto array = shaped_argument<float>(from, name, "float32", shape);
-        std::copy_n(array.data(), array.size(), to);
-    };
-    copy(weight1, "weight1", &network.weight1[0][0], {kHidden, kFeatures});
-    copy(bias1, "bias1", network.bias1, {kHidden});
-    copy(weight2, "weight2", &network.weight2[0][0], {kHidden, kHidden});
-    copy(bias2, "bias2", network.bias2, {kHidden});
-    copy(weight3, "weight3", network.weight3, {1, kHidden});
-    copy(bias3, "bias3", &network.bias3, {1});
+inline EdgeNetwork make_network(const py::sequence& weights, const py::sequence& biases,
+                                const py::object& shifts_value, const py::object& constants_value,
+                                double log_odds_per_unit) {
+    EdgeNetwork network = {};
+    const auto shifts =
+        shaped_argument<std::int32_t>(shifts_value, "shifts", "int32", {kEdgeLayers});
+    const auto constants = shaped_argument<double>(constants_value, "of_constants", "float64",
+                                                   {kEdgeLayer[kEnter].outputs, kConstants});
+    const auto refuse = [](const std::string& message) { throw py::value_error(message); };
+    if (weights.size() != kEdgeLayers || biases.size() != kEdgeLayers)
+        refuse("weights and biases must be of " + std::to_string(kEdgeLayers) + " layers, got " +
+               std::to_string(weights.size()) + " and " + std::to_string(biases.size()));
+    for (int layer = 0; layer < kEdgeLayers; ++layer) {
+        const EdgeLayer shape = kEdgeLayer[layer];
+        const std::string place = "[" + std::to_string(layer) + "]";
+        const std::string weight_name = "weights" + place, bias_name = "biases" + place;
+        const auto weight = shaped_argument<std::int16_t>(
+            py::object(weights[static_cast<std::size_t>(layer)]), weight_name.c_str(), "int16",
+            {shape.outputs, shape.inputs, shape.kernel, shape.kernel});
+        const auto bias = shaped_argument<std::int32_t>(
+            py::object(biases[static_cast<std::size_t>(layer)]), bias_name.c_str(), "int32",
+            {shape.outputs});
+        const std::int16_t* from = weight.data();
+        std::int16_t* const to = network.weights + edge_weights_before(layer);
+        for (int o = 0; o < shape.outputs; ++o) {
+            for (int i = 0; i < shape.inputs; ++i) {
+                for (int tap = 0; tap < shape.kernel * shape.kernel; ++tap, ++from) {
+                    if (*from > kMostWeight || *from < -kMostWeight)
+                        refuse(weight_name + " must be within +-" + std::to_string(kMostWeight) +
+                               ", got " + std::to_string(*from));
+                    to[((tap * (shape.inputs / 2) + i / 2) * shape.outputs + o) * 2 + i % 2] =
+                        *from;
+                }
+            }
+        }
+        std::copy_n(bias.data(), shape.outputs, network.bias + edge_outputs_before(layer));
+        network.shift[layer] = shifts.data()[layer];
+        if (network.shift[layer] < 0 || network.shift[layer] > 20)
+            refuse("shifts must be within 0 and 20, got " + std::to_string(network.shift[layer]));
+    }
+    std::copy_n(constants.data(), constants.size(), &network.of_constants[0][0]);
+    network.log_odds_per_unit = static_cast<float>(log_odds_per_unit);
     return network;
 }
 
@@ -32,22 +60,33 @@ template <typename... Extra>
 void bind_edge_network(py::module_& module, const Extra&... extra) {
     using namespace pybind11::literals;
     py::class_<EdgeNetwork>(module, "EdgeNetwork", extra...,
-                            R"(The edge model's weights on the features as they are.
+                            R"(The edge model's network, in whole numbers.
 
 Parameters
 ----------
-weight1, bias1 : float32 [20, 18], [20]
-weight2, bias2 : float32 [20, 20], [20]
-weight3, bias3 : float32 [1, 20], [1]
+weights : sequence of 11 int16 [outputs, inputs, kernel, kernel]
+    Within +-1023, of the layers in csrc/edge/network.h; the last one's outputs are padded to 16.
+biases : sequence of 11 int32 [outputs]
+shifts : int32 [11]
+of_constants : float64 [16, 5]
+log_odds_per_unit : float
 
 Raises
 ------
 TypeError
-    If an argument is not a contiguous float32 array.
+    If an argument is not a contiguous array of its dtype.
 ValueError
-    If one has another shape.)")
-        .def(py::init(&make_network), "weight1"_a, "bias1"_a, "weight2"_a, "bias2"_a, "weight3"_a,
-             "bias3"_a);
+    If one has another shape, or a number is out of range.)")
+        .def(py::init(&make_network), "weights"_a, "biases"_a, "shifts"_a, "of_constants"_a,
+             "log_odds_per_unit"_a)
+        .def_property_readonly(
+            "bytes",
+            [](const EdgeNetwork& network) {
+                Array<std::uint8_t> bytes(static_cast<py::ssize_t>(sizeof(network)));
+                std::memcpy(bytes.mutable_data(), &network, sizeof(network));
+                return bytes;
+            },
+            "uint8 [EDGE_NETWORK_BYTES]: what a GPU is given.");
 }
 
 }  // namespace dsnet

@@ -52,7 +52,7 @@ MattingHeld make_matting(const Shape& shape, const py::object& images, const py:
 }
 
 CutHeld make_cut(const Shape& shape, const py::object& images, const py::object& plans,
-                 const py::object& seeds, const EdgeNetwork& network, const py::object& masks,
+                 const py::object& seeds, const py::object& network, const py::object& masks,
                  const py::object& trimaps, const py::object& priors, const py::object& results,
                  const py::object& workspace) {
     CutHeld held;
@@ -62,7 +62,8 @@ CutHeld make_cut(const Shape& shape, const py::object& images, const py::object&
     held.take(batch.plans, plans, "plans", batch.count, {"uint8"});
     held.take(batch.seeds, seeds, "seeds", batch.count * batch.rows * ((batch.cols + 63) / 64),
               {"uint64", "uint8"});
-    batch.constants = cut_constants(network);
+    held.take(batch.network, network, "network", 1, {"uint8"});
+    batch.constants = cut_constants();
     held.take(batch.masks, masks, "masks", held.pixels(), {"bool", "uint8"});
     held.take(batch.trimaps, trimaps, "trimaps", held.pixels(), {"uint8"});
     held.take(batch.priors, priors, "priors", held.pixels(), {"float32"});
@@ -194,7 +195,8 @@ images : float32 [N, H, W]
 plans : uint8 [N, CUT_PLAN_BYTES]
 seeds : uint64 [N, H, (W + 63) // 64]
     Of ``plan_cuts``.
-network : EdgeNetwork
+network : uint8 [EDGE_NETWORK_BYTES]
+    ``EdgeNetwork.bytes``, in the device's memory.
 masks : bool or uint8 [N, H, W]
 trimaps : uint8 [N, H, W]
 priors : float32 [N, H, W]

@@ -1,22 +1,25 @@
 """How likely each pixel near a RECIST mark is lesion, from the image and the mark.
 
-What runs is compiled (`csrc/edge/`, in float32) and takes its coefficients from here; in NumPy it
-is `dsnet.labeling.reference.edge_model`.
+A mark is drawn by a person: its ends lie where a hand put them, mostly short of the lesion's edge,
+and its axes are askew. So it is taken as evidence beside the image's, not as the outline. The image
+is seen in the mark's own frame: a square of 32 x 32 cells around the axes' centre, turned to the
+long axis, 0.8 of it and 3 pixels to either side. A small convolutional network looks at each
+cell's grey value beside the lesion's and the surroundings' own, and at where it lies against the
+curve through the four end points. What it says of the cells is interpolated at the pixels. Whatever
+the lesion's size, that takes the same time.
 
-A colour mixture, as in GrabCut, knows neither where in the lesion a pixel lies nor how
-sharp CT edges are. This model looks at both: where the pixel lies against the curve through
-the mark's four end points, and how its grey values compare with the lesion's and the
-surroundings' own. A small network, 18 features to 20 to 20 to 1, weighs them. Everything it sees
-is relative to mark and image, so that neither the HU window nor turning the image matters.
+The network works in whole numbers, which are the same from every vector unit and every GPU. What
+runs is compiled (`csrc/edge/`) and takes its coefficients from here; in NumPy it is
+`dsnet.labeling.reference.edge_model`, bit for bit.
 
-Its coefficients (`edge_model.json`) were fitted by `python -m bench.fits.edge_model` to one
-half of LIDC's patients, marks exact and jittered; `python -m bench.studies.label_quality` reports
-both halves.
+Its coefficients (`edge_model.npz`) were fitted by `python -m bench.fits.edge_model` to LIDC's
+patients of one half, under marks that `draw_mark` drew, and to phantoms;
+`python -m bench.studies.label_quality` reports the other half.
 """
 
 from __future__ import annotations
 
-import json
+from dataclasses import dataclass
 from functools import lru_cache
 from importlib import resources
 
@@ -24,51 +27,72 @@ import numpy as np
 
 from dsnet import _C
 
-FEATURES = (
-    "pixels outside the curve through the end points",
-    "the same over half the short axis",
-    "pixels outside the axes' ellipse",
-    "the same over half the short axis",
-    "grey value, 0 surroundings and 1 lesion",
-    "grey value smoothed by 0.7 px",
-    "grey value smoothed by 1.5 px",
-    "grey value smoothed by 3 px",
-    "slope away from the axes' crossing",
-    "slope",
-    "highest of 3x3",
-    "lowest of 3x3",
-    "Laplacian",
-    "place along the long axis",
-    "place along the short axis",
-    "log of the short axis in pixels",
-    "short axis over long axis",
-    "spread of the surroundings over the contrast",
-)
-
 # Contrast below this, in the image's 0..1, is taken as this: grey values say nothing then.
 LEAST_CONTRAST = 0.02
+# Cells a side of the frame; it reaches so far from its centre: a share of the longer axis, pixels.
+GRID = 32
+FRAME_SHARE, FRAME_PIXELS = 0.8, 3.0
+# Activations are whole numbers up to this one, weights within +- that.
+MOST_ACTIVE, MOST_WEIGHT = 2047, 1023
+LAYERS = (
+    "enter", "fine_down", "to_middle", "middle_down", "to_coarse", "coarse",
+    "from_coarse", "middle_up", "from_middle", "fine_up", "leave",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
+class EdgeNetwork:
+    """The network in whole numbers.
+
+    Attributes
+    ----------
+    weights : dict of int16 [outputs, inputs, kernel, kernel]
+        By the names of `LAYERS`.
+    biases : dict of int32 [outputs]
+    shifts : dict of int
+        A layer's sums are divided by 2 to this.
+    of_constants : ndarray [outputs, 5], float64
+        What the first layer's bias gains from what is the same for all cells.
+    log_odds_per_unit : float
+        Of the last layer's sums.
+    """
+
+    weights: dict[str, np.ndarray]
+    biases: dict[str, np.ndarray]
+    shifts: dict[str, int]
+    of_constants: np.ndarray
+    log_odds_per_unit: float
 
 
 @lru_cache(maxsize=1)
-def network_layers() -> tuple[tuple[np.ndarray, np.ndarray], ...]:
-    """Weights [out, in] and biases [out] of the network's layers, float64, the first one first.
+def edge_network() -> EdgeNetwork:
+    """The network that the labels are made with."""
+    path = resources.files("dsnet.labeling").joinpath("edge_model.npz")
+    with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
+        return EdgeNetwork(
+            weights={name: stored[f"{name}_weight"] for name in LAYERS},
+            biases={name: stored[f"{name}_bias"] for name in LAYERS},
+            shifts={name: int(shift) for name, shift in zip(LAYERS, stored["shifts"], strict=True)},
+            of_constants=stored["of_constants"],
+            log_odds_per_unit=float(stored["log_odds_per_unit"]),
+        )
 
-    The first takes `FEATURES` as they are; a ReLU stands between any two.
-    """
-    text = resources.files("dsnet.labeling").joinpath("edge_model.json").read_text()
-    stored = json.loads(text)
-    if tuple(stored["features"]) != FEATURES:
-        raise RuntimeError("edge_model.json was fitted to other features")
-    layers = [(np.array(layer["weight"]), np.array(layer["bias"])) for layer in stored["layers"]]
-    # The features' scaling is part of the first layer's weights.
-    weight, bias = layers[0]
-    weight = weight / np.array(stored["deviation"])
-    layers[0] = (weight, bias - weight @ np.array(stored["mean"]))
-    return tuple(layers)
+
+def compiled(network: EdgeNetwork, module=_C):
+    """A network as the compiled code takes it."""
+    weights = [network.weights[name] for name in LAYERS]
+    biases = [network.biases[name] for name in LAYERS]
+    # The last layer's outputs fill the lanes.
+    more = 16 - len(weights[-1])
+    weights[-1] = np.pad(weights[-1], ((0, more), (0, 0), (0, 0), (0, 0)))
+    biases[-1] = np.pad(biases[-1], (0, more))
+    shifts = np.array([network.shifts[name] for name in LAYERS], np.int32)
+    return module.EdgeNetwork(
+        weights, biases, shifts, network.of_constants, network.log_odds_per_unit
+    )
 
 
 @lru_cache(maxsize=1)
 def native_network() -> _C.EdgeNetwork:
     """The coefficients for the compiled model."""
-    arrays = [array for layer in network_layers() for array in layer]
-    return _C.EdgeNetwork(*(np.ascontiguousarray(array, np.float32) for array in arrays))
+    return compiled(edge_network())

@@ -1,17 +1,113 @@
-"""The edge model in NumPy, in float64; its coefficients are fitted to these features."""
+"""The edge model in NumPy, bit for bit what is compiled: float32 where that is, whole numbers in
+the network."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import ndimage
 
-from dsnet.labeling.edge_model import LEAST_CONTRAST, network_layers
+from dsnet.labeling.edge_model import (
+    FRAME_PIXELS,
+    FRAME_SHARE,
+    GRID,
+    LEAST_CONTRAST,
+    MOST_ACTIVE,
+    EdgeNetwork,
+    edge_network,
+)
 from dsnet.labeling.recist import RecistMark, dot
 
+_MOST_SAMPLES = 8
+_F = np.float32
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """A mark's frame: a square of `GRID` x `GRID` cells, its columns along the long axis.
+
+    Attributes
+    ----------
+    center : (x, y)
+    along : (x, y)
+        Unit vector.
+    half : float
+        From the centre to the sides, in pixels.
+    cross : (u, v)
+        Where the axes cross, from the centre along the frame's columns and rows, in pixels.
+    half_u, half_v : (float, float)
+        Half axes of the curve through the end points, on their negative and positive side.
+    long, short : float
+        The axes' lengths in pixels, at least 1.
+    short_known : bool
+    """
+
+    center: np.ndarray
+    along: np.ndarray
+    half: float
+    cross: tuple[float, float]
+    half_u: tuple[float, float]
+    half_v: tuple[float, float]
+    long: float
+    short: float
+    short_known: bool
+
+    @classmethod
+    def of(cls, mark: RecistMark) -> Frame:
+        along, across = mark.directions
+        long, short = max(mark.long_diameter, 1.0), max(mark.short_diameter, 1.0)
+        long_u, long_v = dot(mark.long_axis, along), dot(mark.long_axis, across)
+        short_u, short_v = dot(mark.short_axis, along), dot(mark.short_axis, across)
+        u, v = short_u[0] / 2 + short_u[1] / 2, long_v[0] / 2 + long_v[1] / 2
+        center = mark.center
+        return cls(
+            center=center,
+            along=along,
+            half=FRAME_SHARE * max(long, short) + FRAME_PIXELS,
+            cross=(u - dot(center, along), v - dot(center, across)),
+            half_u=(max(u - long_u.min(), 0.5), max(long_u.max() - u, 0.5)),
+            half_v=(max(v - short_v.min(), 0.5), max(short_v.max() - v, 0.5)),
+            long=long,
+            short=short,
+            short_known=True,
+        )
+
+    @property
+    def step(self) -> float:
+        """Pixels from one cell to the next."""
+        return 2 * self.half / GRID
+
+    def window(self, shape: tuple[int, int]) -> tuple[slice, slice]:
+        """Rows and columns of an image that the frame covers, one of each at least."""
+        reach = self.half * (abs(self.along[0]) + abs(self.along[1]))
+
+        def side(center: float, size: int) -> slice:
+            low = np.clip(np.floor(center - reach), 0, size - 1)
+            return slice(int(low), int(np.clip(np.ceil(center + reach) + 1, low + 1, size)))
+
+        return side(self.center[1], shape[0]), side(self.center[0], shape[1])
+
+
+@dataclass(frozen=True, eq=False)
+class Cells:
+    """What is known of a frame's cells, float32 [GRID, GRID] each.
+
+    Attributes
+    ----------
+    grey : ndarray
+        Mean grey value.
+    share : ndarray
+        Distance from the axes' crossing as a share of the curve's radius.
+    outside : ndarray
+        Pixels outside the curve, negative inside.
+    """
+
+    grey: np.ndarray
+    share: np.ndarray
+    outside: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
 class Evidence:
     """What the model says of the window around a mark.
 
@@ -19,10 +115,10 @@ class Evidence:
     ----------
     window : (slice, slice)
         Rows and columns of the image that `log_odds` covers.
-    log_odds : ndarray [h, w], float64
+    log_odds : ndarray [h, w], float32
         Of the pixel being lesion.
     reachable : ndarray [h, w], bool
-        Pixels near enough to the mark to be lesion at all.
+        Pixels within the mark's frame.
     contrast : float
         Lesion's grey value less the surroundings', in the image's 0..1.
     """
@@ -33,130 +129,172 @@ class Evidence:
     contrast: float
 
 
-def lesion_evidence(image: np.ndarray, mark: RecistMark) -> Evidence:
+def lesion_evidence(
+    image: np.ndarray, mark: RecistMark, network: EdgeNetwork | None = None
+) -> Evidence:
     """Log-odds of every pixel near the mark.
 
     Parameters
     ----------
-    image : ndarray [H, W], float
+    image : ndarray [H, W], float32
     mark : RecistMark
         Touching the image.
+    network : EdgeNetwork, optional
     """
-    features, reachable, window, contrast = edge_features(image, mark)
-    log_odds = np.full(reachable.shape, -np.inf)
-    log_odds[reachable] = _network(features[reachable])
-    return Evidence(window, log_odds, reachable, contrast)
-
-
-def edge_features(
-    image: np.ndarray, mark: RecistMark
-) -> tuple[np.ndarray, np.ndarray, tuple[slice, slice], float]:
-    """`FEATURES` [h, w, 18] of the window around a mark, what is reachable, window, contrast."""
-    long, short = max(mark.long_diameter, 1.0), max(mark.short_diameter, 1.0)
-    reach = max(4.0, 0.3 * long)
-    window = _window(image.shape, mark, reach + 6.0)
-    y, x = np.mgrid[window].astype(np.float64)
-    along, across = mark.directions
-
-    # The curve: quarter ellipses around the axes' crossing, one for each pair of half axes.
-    u = x * along[0] + y * along[1] - dot(mark.short_axis.mean(0), along)
-    v = x * across[0] + y * across[1] - dot(mark.long_axis.mean(0), across)
-    half_u = _half_axes(dot(mark.long_axis, along) - dot(mark.short_axis.mean(0), along), u)
-    half_v = _half_axes(dot(mark.short_axis, across) - dot(mark.long_axis.mean(0), across), v)
-    radius = np.hypot(u, v)
-    outside_curve, share = _outside(u, v, half_u, half_v, short)
-    centre_u = (x - mark.center[0]) * along[0] + (y - mark.center[1]) * along[1]
-    centre_v = (x - mark.center[0]) * across[0] + (y - mark.center[1]) * across[1]
-    outside_ellipse, _ = _outside(centre_u, centre_v, long / 2, short / 2, short)
-
-    grey = np.asarray(image[window], dtype=np.float64)
-    lesion, surroundings, spread = _levels(grey, share, outside_curve, long)
+    network = network or edge_network()
+    frame = Frame.of(mark)
+    cells = frame_cells(image, frame)
+    lesion, surroundings, spread = _levels(cells, frame.long)
     contrast = lesion - surroundings
     scale = np.copysign(max(abs(contrast), LEAST_CONTRAST), contrast)
-    relative = np.clip((grey - surroundings) / scale, -1.0, 2.5)
-    smooth = [ndimage.gaussian_filter(relative, s, mode="nearest") for s in (0.7, 1.5, 3.0)]
-    slope_y, slope_x = _slopes(smooth[0])
-    out_x, out_y = u * along[0] + v * across[0], u * along[1] + v * across[1]
-    slope_out = (slope_x * out_x + slope_y * out_y) / np.maximum(radius, 1e-3)
-
-    half = 0.5 * short
-    features = (
-        np.clip(outside_curve, -5, 5),
-        np.clip(outside_curve / half, -1, 1.5),
-        np.clip(outside_ellipse, -5, 5),
-        np.clip(outside_ellipse / half, -1, 1.5),
-        relative,
-        *smooth,
-        slope_out,
-        np.hypot(slope_x, slope_y),
-        ndimage.maximum_filter(relative, 3, mode="nearest"),
-        ndimage.minimum_filter(relative, 3, mode="nearest"),
-        ndimage.laplace(smooth[0], mode="nearest"),
-        np.minimum(np.abs(u) / half_u, 2),
-        np.minimum(np.abs(v) / half_v, 2),
-        np.full(u.shape, np.log(np.clip(short, 2, 40))),
-        np.full(u.shape, short / long),
-        np.full(u.shape, np.clip(spread / abs(scale), 0, 2)),
+    constants = np.array(
+        [
+            np.log(np.clip(frame.short, 2, 40)),
+            frame.short / frame.long,
+            min(spread / abs(scale), 2.0),
+            np.log(np.clip(frame.long, 2, 80)),
+            float(not frame.short_known),
+        ]
     )
-    return np.stack(features, axis=-1), outside_curve <= reach, window, float(contrast)
+    inputs = cell_inputs(cells, _F(surroundings), _F(scale), _F(frame.short / 2))
+    odds = weigh_cells(network, inputs, constants)
+    window = frame.window(image.shape)
+    log_odds, reachable = _at_pixels(odds, frame, window)
+    return Evidence(window, log_odds, reachable, float(contrast))
 
 
-def _network(features: np.ndarray) -> np.ndarray:
-    """Log-odds [N] of features [N, 18]."""
-    value, layers = features, network_layers()
-    for number, (weight, bias) in enumerate(layers):
-        # einsum, not BLAS: the same bits whatever the number of threads.
-        value = np.einsum("nk,mk->nm", value, weight)
-        value += bias
-        if number < len(layers) - 1:
-            np.maximum(value, 0.0, out=value)
-    return value[:, 0]
+def frame_cells(image: np.ndarray, frame: Frame) -> Cells:
+    """The image in a mark's frame."""
+    image = np.asarray(image, _F)
+    step = _F(frame.step)
+    count = int(np.clip(np.rint(frame.step), 1, _MOST_SAMPLES))
+    each = _F(1) / _F(count)
+    cell = np.arange(GRID, dtype=_F)
+    sums = np.zeros((GRID, GRID), _F)
+    for b in range(count):
+        for a in range(count):
+            u = ((cell + (_F(a) + _F(0.5)) * each) - _F(GRID // 2)) * step
+            v = (((cell + (_F(b) + _F(0.5)) * each) - _F(GRID // 2)) * step)[:, None]
+            sums += _bilinear(image, *_turned(frame, u, v))
+    grey = sums * (_F(1) / _F(count * count))
+
+    middle = _F(0.5 - GRID // 2)
+    u = ((cell + middle) * step - _F(frame.cross[0]))[None, :]
+    v = ((cell + middle) * step - _F(frame.cross[1]))[:, None]
+    half_u = np.where(u >= 0, _F(frame.half_u[1]), _F(frame.half_u[0]))
+    half_v = np.where(v >= 0, _F(frame.half_v[1]), _F(frame.half_v[0]))
+    a, b = u / half_u, v / half_v
+    share = np.maximum(np.sqrt(a * a + b * b), _F(1e-3))
+    inmost = _F(-frame.short / 2)
+    outside = np.maximum(np.sqrt(u * u + v * v) * (_F(1) - _F(1) / share), inmost)
+    # At the very crossing no ray says how far the curve is.
+    return Cells(grey, share, np.where(share > _F(1e-3), outside, inmost))
 
 
-def _window(shape: tuple[int, int], mark: RecistMark, margin: float) -> tuple[slice, slice]:
-    x_min, y_min, x_max, y_max = mark.bounds()
-
-    def side(low: float, high: float, size: int) -> slice:
-        start = int(np.clip(np.floor(low - margin), 0, size - 1))
-        return slice(start, int(np.clip(np.ceil(high + margin) + 1, start + 1, size)))
-
-    return side(y_min, y_max, shape[0]), side(x_min, x_max, shape[1])
-
-
-def _half_axes(ends: np.ndarray, position: np.ndarray) -> np.ndarray:
-    """Length of the half axis on the side where each pixel lies, at least half a pixel."""
-    return np.where(position >= 0, max(ends.max(), 0.5), max(-ends.min(), 0.5))
+def cell_inputs(cells: Cells, surroundings: _F, scale: _F, half_short: _F) -> np.ndarray:
+    """What the network is told of the cells: int32 [3, GRID, GRID]."""
+    told = (
+        np.clip((cells.grey - surroundings) / scale, _F(-1), _F(2.5)),
+        np.clip(cells.outside / _F(5), _F(-1), _F(1)),
+        np.clip(cells.outside / half_short, _F(-1), _F(1.5)),
+    )
+    return np.rint(np.stack(told) * _F(256)).astype(np.int32)
 
 
-def _outside(u, v, half_u, half_v, short: float) -> tuple[np.ndarray, np.ndarray]:
-    """Pixels beyond the ellipse along the ray from its centre (negative inside), and the
-    distance from the centre as a share of the ellipse's radius in that direction."""
-    share = np.maximum(np.hypot(u / half_u, v / half_v), 1e-3)
-    outside = np.maximum(np.hypot(u, v) * (1 - 1 / share), -short / 2)
-    # At the very centre no ray says how far the ellipse is.
-    return np.where(share > 1e-3, outside, -short / 2), share
+def weigh_cells(network: EdgeNetwork, inputs: np.ndarray, constants: np.ndarray) -> np.ndarray:
+    """Log-odds [GRID, GRID], float32, of cells that are told as `cell_inputs` does."""
+
+    def sums(name: str, value: np.ndarray, stride: int = 1) -> np.ndarray:
+        weight = network.weights[name].astype(np.int64)
+        kernel = weight.shape[-1]
+        pad = 1 if kernel == 3 else 0
+        padded = np.pad(value, ((0, 0), (pad, pad), (pad, pad)))
+        side = (padded.shape[1] - kernel) // stride + 1
+        total = np.zeros((len(weight), side, side), np.int64)
+        for row in range(kernel):
+            for column in range(kernel):
+                part = padded[:, row:, column:][:, ::stride, ::stride][:, :side, :side]
+                total += np.einsum("oi,iyx->oyx", weight[:, :, row, column], part)
+        return total + biases[name][:, None, None]
+
+    def divided(name: str, total: np.ndarray) -> np.ndarray:
+        shift = network.shifts[name]
+        return (total + (1 << shift >> 1)) >> shift
+
+    def active(name: str, value: np.ndarray, stride: int = 1) -> np.ndarray:
+        return np.clip(divided(name, sums(name, value, stride)), 0, MOST_ACTIVE)
+
+    def added(name: str, value: np.ndarray, kept: np.ndarray) -> np.ndarray:
+        more = np.clip(divided(name, sums(name, value)), -MOST_ACTIVE, MOST_ACTIVE)
+        return np.clip(kept + more.repeat(2, axis=1).repeat(2, axis=2), 0, MOST_ACTIVE)
+
+    biases = {name: bias.astype(np.int64) for name, bias in network.biases.items()}
+    first = biases["enter"].astype(np.float64)
+    for k, value in enumerate(constants):
+        first = first + network.of_constants[:, k] * value
+    biases["enter"] = np.rint(first).astype(np.int64)
+
+    half = GRID // 2
+    squares = inputs.reshape(3, half, 2, half, 2).transpose(0, 2, 4, 1, 3).reshape(12, half, half)
+    fine = active("fine_down", active("enter", squares))
+    middle = active("middle_down", active("to_middle", fine, 2))
+    coarse = active("coarse", active("to_coarse", middle, 2))
+    middle = active("middle_up", added("from_coarse", coarse, middle))
+    fine = active("fine_up", added("from_middle", middle, fine))
+    odds = sums("leave", fine).reshape(2, 2, half, half).transpose(2, 0, 3, 1)
+    return odds.reshape(GRID, GRID).astype(_F) * _F(network.log_odds_per_unit)
 
 
-def _levels(grey, share, outside, long: float) -> tuple[float, float, float]:
+def _turned(frame: Frame, u, v):
+    """Pixels (x, y) from distances along the frame's columns and rows."""
+    x, y = _F(frame.center[0]), _F(frame.center[1])
+    along_x, along_y = _F(frame.along[0]), _F(frame.along[1])
+    return (u * along_x + x) - v * along_y, (u * along_y + y) + v * along_x
+
+
+def _bilinear(values: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Values at places, which are brought into the image."""
+
+    def split(place, size):
+        place = np.clip(place, _F(0), _F(size - 1))
+        whole = np.minimum(place.astype(np.int64), max(size - 2, 0))
+        return whole, np.minimum(whole + 1, size - 1), place - whole.astype(_F)
+
+    left, right, share_x = split(x, values.shape[1])
+    top, bottom, share_y = split(y, values.shape[0])
+
+    def mixed(first, second, share):
+        return first + (second - first) * share
+
+    above = mixed(values[top, left], values[top, right], share_x)
+    below = mixed(values[bottom, left], values[bottom, right], share_x)
+    return mixed(above, below, share_y)
+
+
+def _levels(cells: Cells, long: float) -> tuple[float, float, float]:
     """Grey value of the lesion and of the surroundings, and the latter's interquartile range."""
-    inner = share <= 0.6
-    if np.count_nonzero(inner) < 3:
-        third = min(3, share.size - 1)
-        inner = share <= np.partition(share.ravel(), third)[third]
-    lesion = float(np.median(grey[inner]))
-    ring = (outside > 1.5) & (outside < 2 + max(3.0, 0.35 * long))
+    inner = cells.share <= _F(0.6)
+    if np.count_nonzero(inner) < 4:
+        inner = cells.share <= np.partition(cells.share.ravel(), 3)[3]
+    lesion = float(np.median(cells.grey[inner].astype(np.float64)))
+    ring = (cells.outside > _F(1.5)) & (cells.outside < _F(2 + max(3.0, 0.35 * long)))
     if np.count_nonzero(ring) < 5:
         ring = np.ones_like(inner)
     # Walls and vessels brighten the ring of a bright lesion: its darker quarter is lung. For
     # a lesion darker than most of its ring it is the other way round.
-    dark, bright = np.percentile(grey[ring], [25, 75])
+    dark, bright = np.percentile(cells.grey[ring].astype(np.float64), [25, 75])
     darker = lesion < bright and abs(lesion - bright) > 2 * abs(lesion - dark)
     return lesion, float(bright if darker else dark), float(bright - dark)
 
 
-def _slopes(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    slopes = [
-        np.gradient(values, axis=axis) if values.shape[axis] > 1 else np.zeros_like(values)
-        for axis in (0, 1)
-    ]
-    return slopes[0], slopes[1]
+def _at_pixels(odds: np.ndarray, frame: Frame, window) -> tuple[np.ndarray, np.ndarray]:
+    """The cells' log-odds at the pixels of a window, and which of them lie in the frame."""
+    y, x = np.ogrid[window]
+    dx, dy = x.astype(_F) - _F(frame.center[0]), y.astype(_F) - _F(frame.center[1])
+    along_x, along_y = _F(frame.along[0]), _F(frame.along[1])
+    share, middle = _F(1 / frame.step), _F(GRID // 2 - 0.5)
+    column = (dx * along_x + dy * along_y) * share + middle
+    row = (dy * along_x - dx * along_y) * share + middle
+    low, high = _F(-0.5), _F(GRID - 0.5)
+    inside = (column >= low) & (column <= high) & (row >= low) & (row <= high)
+    return np.where(inside, _bilinear(odds, column, row), -np.inf), inside

@@ -1,0 +1,94 @@
+// Sums of products of 16-bit numbers in 32 bits, 16 outputs at a time, for vector sources. Whole
+// numbers: the same from every unit. Included below base/lanes.h, whose unit it takes.
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+
+#if defined(__SSE2__)
+#include <immintrin.h>
+#endif
+
+#if defined(__clang__)
+#define DSNET_UNROLLED _Pragma("clang loop unroll(full)")
+#elif defined(__GNUC__)
+#define DSNET_UNROLLED _Pragma("GCC unroll 16")
+#else
+#define DSNET_UNROLLED
+#endif
+
+namespace dsnet::DSNET_UNIT {
+
+constexpr int kOutputLanes = 16;
+
+// The sums of so many places fill the registers.
+#if defined(__AVX512BW__)
+constexpr int kIntegers = 16, kPlacesAtOnce = 8;
+#elif defined(__AVX2__)
+constexpr int kIntegers = 8, kPlacesAtOnce = 4;
+#else
+constexpr int kIntegers = 4, kPlacesAtOnce = 2;
+#endif
+constexpr int kParts = kOutputLanes / kIntegers;
+
+typedef std::int32_t Integers __attribute__((vector_size(4 * kIntegers)));
+typedef std::int32_t UnalignedIntegers
+    __attribute__((vector_size(4 * kIntegers), aligned(2), may_alias));
+
+// Each lane is two 16-bit numbers: the sum of their products.
+DSNET_INLINE Integers dot_pairs(Integers a, Integers b) {
+#if defined(__AVX512BW__)
+    return (Integers)_mm512_madd_epi16((__m512i)a, (__m512i)b);
+#elif defined(__AVX2__)
+    return (Integers)_mm256_madd_epi16((__m256i)a, (__m256i)b);
+#elif defined(__SSE2__)
+    return (Integers)_mm_madd_epi16((__m128i)a, (__m128i)b);
+#else
+    const Integers low_a = a << 16 >> 16, low_b = b << 16 >> 16;
+    return low_a * low_b + (a >> 16) * (b >> 16);
+#endif
+}
+
+// The weights of two inputs for 16 outputs.
+struct Weights {
+    Integers parts[kParts];
+
+    explicit DSNET_INLINE Weights(const std::int16_t* from) {
+        for (int k = 0; k < kParts; ++k)
+            parts[k] = *reinterpret_cast<const UnalignedIntegers*>(from + 2 * k * kIntegers);
+    }
+};
+
+struct Sums {
+    Integers parts[kParts];
+
+    DSNET_INLINE void set(const std::int32_t* from) {
+        for (int k = 0; k < kParts; ++k)
+            parts[k] = *reinterpret_cast<const UnalignedIntegers*>(from + k * kIntegers);
+    }
+    // `inputs`: the two that the weights belong to.
+    DSNET_INLINE void add(const Weights& weights, const std::int16_t* inputs) {
+        std::int32_t both;
+        std::memcpy(&both, inputs, sizeof(both));
+        const Integers repeated = Integers{} + both;
+        for (int k = 0; k < kParts; ++k) parts[k] += dot_pairs(repeated, weights.parts[k]);
+    }
+    DSNET_INLINE std::int32_t first(int output) const {
+        return parts[output / kIntegers][output % kIntegers];
+    }
+    // Divided by 2^shift to the nearest, from `low` to `high`.
+    DSNET_INLINE void store(std::int16_t* to, int shift, std::int32_t low,
+                            std::int32_t high) const {
+        typedef std::int16_t Shorts __attribute__((vector_size(2 * kIntegers)));
+        const Integers least = Integers{} + low, most = Integers{} + high;
+        for (int k = 0; k < kParts; ++k) {
+            Integers value = (parts[k] + (1 << shift >> 1)) >> shift;
+            value = value < least ? least : value;
+            value = value > most ? most : value;
+            const Shorts narrow = __builtin_convertvector(value, Shorts);
+            std::memcpy(to + k * kIntegers, &narrow, sizeof(narrow));
+        }
+    }
+};
+
+}  // namespace dsnet::DSNET_UNIT

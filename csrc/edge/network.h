@@ -1,0 +1,80 @@
+// The edge model's network in whole numbers, for CPU and GPU: the same bits from every machine.
+//
+// Activations are 0 to kMostActive, weights within +-kMostWeight, so that no sum of products leaves
+// 32 bits. The layers form a U: two steps down from half the frame's cells, and up again.
+#pragma once
+
+#include <cstdint>
+
+namespace dsnet {
+
+inline constexpr int kGrid = 32;  // cells a side of the mark's frame
+inline constexpr int kFine = kGrid / 2;
+inline constexpr int kMostActive = 2047, kMostWeight = 1023;
+// Inputs of a cell: relative grey value, pixels outside the curve, the same over half the short
+// axis. Four cells of a square are a place of the first layer.
+inline constexpr int kCellInputs = 3;
+inline constexpr float kInputUnits = 256.0f;
+// What is the same for all cells joins the first layer's bias: logarithm of the short axis, short
+// over long axis, the surroundings' spread, logarithm of the long axis, 1 without a short axis.
+inline constexpr int kConstants = 5, kSpreadConstant = 2;
+
+// A square convolution; `side` is the output's.
+struct EdgeLayer {
+    int side, inputs, outputs, kernel, stride;
+
+    constexpr int weights() const { return kernel * kernel * inputs * outputs; }
+};
+
+enum EdgeLayerName {
+    kEnter,
+    kFineDown,
+    kToMiddle,
+    kMiddleDown,
+    kToCoarse,
+    kCoarse,
+    kFromCoarse,
+    kMiddleUp,
+    kFromMiddle,
+    kFineUp,
+    kLeave,
+    kEdgeLayers
+};
+
+// The last one has 4 outputs, a square of cells, and as many zeros as fill its lanes.
+inline constexpr EdgeLayer kEdgeLayer[kEdgeLayers] = {
+    {16, 4 * kCellInputs, 16, 3, 1},
+    {16, 16, 16, 3, 1},
+    {8, 16, 32, 2, 2},
+    {8, 32, 32, 3, 1},
+    {4, 32, 48, 2, 2},
+    {4, 48, 48, 3, 1},
+    {4, 48, 32, 1, 1},
+    {8, 32, 32, 3, 1},
+    {8, 32, 16, 1, 1},
+    {16, 16, 16, 3, 1},
+    {16, 16, 16, 1, 1},
+};
+
+constexpr int edge_weights_before(int layer) {
+    int count = 0;
+    for (int k = 0; k < layer; ++k) count += kEdgeLayer[k].weights();
+    return count;
+}
+constexpr int edge_outputs_before(int layer) {
+    int count = 0;
+    for (int k = 0; k < layer; ++k) count += kEdgeLayer[k].outputs;
+    return count;
+}
+
+struct EdgeNetwork {
+    // Layer after layer, each [row][column][input / 2][output][2].
+    alignas(64) std::int16_t weights[edge_weights_before(kEdgeLayers)];
+    alignas(64) std::int32_t bias[edge_outputs_before(kEdgeLayers)];
+    // A sum is divided by 2 to this, to the nearest.
+    std::int32_t shift[kEdgeLayers];
+    double of_constants[kEdgeLayer[kEnter].outputs][kConstants];
+    float log_odds_per_unit;  // of the last layer's sums
+};
+
+}  // namespace dsnet
