@@ -42,3 +42,38 @@ def read_marks_and_masks() -> list[MarkAndMask]:
             mark = RecistMark.from_coordinates(ends - ORIGIN)
             found.append(MarkAndMask(row["File_name"], mark, mask > 0))
     return found
+
+
+@dataclass(frozen=True, eq=False)
+class RealLesion:
+    """A person's mark on a slice, and a mask of the lesion that a model made and people revised."""
+
+    name: str
+    image: np.ndarray  # float32 [512, 512], 0..1
+    mark: RecistMark
+    truth: np.ndarray  # bool [512, 512]
+
+
+def read_real_lesions() -> list[RealLesion]:
+    """The marks of the four CT sub-volumes that have a three-dimensional mask."""
+    folder = human_marks_folder()
+    marks: dict[str, list[np.ndarray]] = {}
+    with open(folder / "DL_info_human_marks.csv") as file:
+        for row in csv.DictReader(file):
+            ends = [float(end) for end in row["Measurement_coordinates"].split(",")]
+            marks.setdefault(row["File_name"], []).append(np.array(ends))
+    found = []
+    for path in sorted((folder / "volumes_medsam2").glob("*.npz")):
+        series, slices = path.stem.removeprefix("CT_Lesion_").rsplit("_", 1)
+        first, last = (int(number) for number in slices.split("-"))
+        with np.load(path) as volume:
+            images, truths = (volume[name].transpose(0, 2, 1) for name in ("imgs", "gts"))
+        for number in range(first, last + 1):
+            truth = truths[number - first] > 0
+            for ends in marks.get(f"{series}_{number:03d}.png", []):
+                if not truth.any():
+                    continue
+                image = images[number - first].astype(np.float32) / 255
+                mark = RecistMark.from_coordinates(ends - ORIGIN)
+                found.append(RealLesion(f"{series}_{number:03d}", image, mark, truth))
+    return found

@@ -53,25 +53,32 @@ CutOutcome cut_recist(Image<const float> image, const RecistMark& mark, const Ed
     const Image<float> odds(workspace.log_odds.data(), window.rows(), window.cols());
     const Image<std::uint8_t> seeds(workspace.seeds.data(), window.rows(), window.cols());
     const Image<std::uint8_t> cut(workspace.mask.data(), window.rows(), window.cols());
-    const Image<const float> evidence(odds.data, odds.rows, odds.cols);
     const Image<const std::uint8_t> seen(seeds.data, seeds.rows, seeds.cols);
     const Image<const std::uint8_t> found(cut.data, cut.rows, cut.cols);
 
     CutOutcome outcome;
-    const double contrast = weigh_evidence(image, mark, window, network, workspace.edge, odds);
+    const auto [contrast, threshold] =
+        weigh_evidence(image, mark, window, network, workspace.edge, odds);
+    outcome.expected_dice = threshold.expected_dice;
     if (std::abs(contrast) < kLeastContrast) {
-        outcome = {CutFallback::kContrast, std::abs(contrast)};
+        outcome.fallback = CutFallback::kContrast;
+        outcome.value = std::abs(contrast);
     } else {
         add_axes(inner_axes(mark), window.top, window.left, seeds);
         if (count_set(seen) == 0) outcome.fallback = CutFallback::kNoSeeds;
     }
     if (outcome.fallback == CutFallback::kNone) {
-        workspace.border.solve(evidence, seen, kBorderCost, cut);
+        for (std::ptrdiff_t y = 0; y < cut.rows; ++y)
+            for (std::ptrdiff_t x = 0; x < cut.cols; ++x)
+                cut.row(y)[x] = (odds.row(y)[x] >= threshold.log_odds) | (seeds.row(y)[x] != 0);
         keep_seeded_part(cut, seen, workspace.components);
         fill_holes(cut, workspace.components);
         const double share = static_cast<double>(count_set(found)) /
                              static_cast<double>(marked_area(mark, window, image.rows, image.cols));
-        if (!(share >= kLeastArea && share <= kMostArea)) outcome = {CutFallback::kArea, share};
+        if (!(share >= kLeastArea && share <= kMostArea)) {
+            outcome.fallback = CutFallback::kArea;
+            outcome.value = share;
+        }
     }
     if (outcome.fallback != CutFallback::kNone) {
         fall_back(mark, workspace, mask, log_odds);

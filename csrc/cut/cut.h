@@ -1,15 +1,14 @@
 // The cut of strategy 3: which pixels around a RECIST mark are lesion; dsnet/labeling/cut.py says
 // more.
 //
-// The edge model weighs each pixel, a minimum cut weighs that against the length of the border, the
-// mark is the seed.
+// The edge model weighs each pixel. Of all thresholds the one with the greatest expected Dice says
+// what is lesion, and of its parts the one that holds the mark's axes is kept.
 #pragma once
 
 #include <cstdint>
 #include <vector>
 
 #include "base/image.h"
-#include "cut/border.h"
 #include "cut/plan.h"
 #include "edge/model.h"
 #include "mark/recist.h"
@@ -20,7 +19,6 @@ namespace dsnet {
 // Memory that is reused from mark to mark; one for each thread.
 struct CutWorkspace {
     EdgeWorkspace edge;
-    BorderCut border;
     ComponentsWorkspace components;
     std::vector<float> log_odds;
     std::vector<std::uint8_t> seeds, mask;
@@ -30,6 +28,7 @@ struct CutOutcome {
     CutFallback fallback = CutFallback::kNone;
     // The contrast, or the share of the ellipse's area, that was not good enough.
     double value = 0.0;
+    double expected_dice = 0.0;  // of the mask, by the evidence alone
 };
 
 // Writes both images whole: 1 where lesion, and the evidence within +-kCertain. Where the cut

@@ -10,6 +10,7 @@ namespace dsnet {
 
 // Log-odds are cut off here: certain, and yet a number.
 inline constexpr float kCertain = 8.0f;
+static_assert(kSteps == 2 * kCertain * kStepsPerLogOdd, "the steps cover all log-odds");
 // Contrast below this, in the image's 0..1, is taken as this: grey values say nothing then.
 inline constexpr double kLeastContrast = 0.02;
 // The lesion's grey value is that of the cells within this share of the curve's radius, of so many

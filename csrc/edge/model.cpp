@@ -125,7 +125,7 @@ EdgePlan plan_edge(const RecistMark& mark, const MarkFrame& frame, const Box& wi
     return plan;
 }
 
-double weigh_evidence(Image<const float> image, const RecistMark& mark, const Box& window,
+EdgeOutcome weigh_evidence(Image<const float> image, const RecistMark& mark, const Box& window,
                       const EdgeNetwork& network, EdgeWorkspace& workspace, Image<float> log_odds) {
     const EdgeSimd& simd = edge_simd();
     const EdgePlan plan = plan_edge(mark, MarkFrame(mark), window);
@@ -138,8 +138,10 @@ double weigh_evidence(Image<const float> image, const RecistMark& mark, const Bo
     const EdgeLevels told = {static_cast<float>(levels.surroundings), static_cast<float>(scale),
                              std::min(levels.spread / std::abs(scale), kMostSpread)};
     simd.weigh(plan, network, told, workspace.layers, cells);
+    const EdgeThreshold threshold =
+        simd.settle(plan.curve, network, cells, image.rows, image.cols);
     simd.spread(plan.curve, cells, window.top, window.left, log_odds);
-    return contrast;
+    return {contrast, threshold};
 }
 
 }  // namespace dsnet

@@ -24,9 +24,14 @@ Box lesion_window(const MarkFrame& frame, std::ptrdiff_t rows, std::ptrdiff_t co
 
 EdgePlan plan_edge(const RecistMark& mark, const MarkFrame& frame, const Box& window);
 
+struct EdgeOutcome {
+    double contrast;  // the lesion's grey value less the surroundings'
+    EdgeThreshold threshold;
+};
+
 // Writes the log-odds of the window's pixels, within +-kCertain, to `log_odds`, which has the
-// window's shape. Returns the contrast: the lesion's grey value less the surroundings'.
-double weigh_evidence(Image<const float> image, const RecistMark& mark, const Box& window,
+// window's shape.
+EdgeOutcome weigh_evidence(Image<const float> image, const RecistMark& mark, const Box& window,
                       const EdgeNetwork& network, EdgeWorkspace& workspace, Image<float> log_odds);
 
 }  // namespace dsnet

@@ -19,6 +19,11 @@ inline constexpr float kInputUnits = 256.0f;
 // over long axis, the surroundings' spread, logarithm of the long axis, 1 without a short axis.
 inline constexpr int kConstants = 5, kSpreadConstant = 2;
 
+// The threshold is sought in steps of log-odds from -kCertain to kCertain.
+inline constexpr int kSteps = 256;
+inline constexpr float kStepsPerLogOdd = 16.0f;
+inline constexpr double kProbabilityUnits = 65536.0;
+
 // A square convolution; `side` is the output's.
 struct EdgeLayer {
     int side, inputs, outputs, kernel, stride;
@@ -74,6 +79,8 @@ struct EdgeNetwork {
     // A sum is divided by 2 to this, to the nearest.
     std::int32_t shift[kEdgeLayers];
     double of_constants[kEdgeLayer[kEnter].outputs][kConstants];
+    // Of the middle of a step of log-odds, in kProbabilityUnits.
+    std::int32_t probability[kSteps];
     float log_odds_per_unit;  // of the last layer's sums
 };
 

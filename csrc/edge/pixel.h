@@ -131,6 +131,43 @@ DSNET_EDGE_INLINE auto in_frame(Point<V> cell) {
            (cell.y <= kGrid - 0.5f);
 }
 
+// Log-odds in steps, for the threshold.
+DSNET_EDGE_INLINE int step_of(float log_odds) {
+    const float at = (log_odds + kCertain) * kStepsPerLogOdd;
+    return at > 0.0f ? at < float(kSteps - 1) ? int(at) : kSteps - 1 : 0;
+}
+
+// Whether a cell's centre lies in an image.
+DSNET_EDGE_INLINE bool in_image(const EdgeCurve& curve, int row, int column, int rows, int cols) {
+    const Point<float> at = sample_of(curve, float(row) + 0.5f, float(column) + 0.5f);
+    return at.x >= -0.5f && at.x <= float(cols) - 0.5f && at.y >= -0.5f &&
+           at.y <= float(rows) - 0.5f;
+}
+
+// What is lesion: the cells from a threshold on, the one with the greatest expected Dice. With
+// calibrated probabilities p that is 2 sum(p of the lesion) / (lesion's cells + sum(p of all)).
+// `counts`: cells by `step_of`; `probability`: of a step, in kProbabilityUnits.
+struct Threshold {
+    float log_odds;
+    double expected_dice;
+};
+DSNET_EDGE_INLINE Threshold best_threshold(const std::int32_t* counts,
+                                           const std::int32_t* probability) {
+    double all = 0.0;
+    for (int k = 0; k < kSteps; ++k) all += double(counts[k]) * double(probability[k]);
+    Threshold best = {0.0f, 0.0};
+    double sum = 0.0;
+    std::int32_t cells = 0;
+    for (int k = kSteps - 1; k >= 0; --k) {
+        cells += counts[k];
+        sum += double(counts[k]) * double(probability[k]);
+        const double expected = 2.0 * sum / (double(cells) * kProbabilityUnits + all);
+        if (!(expected > best.expected_dice)) continue;
+        best = {float(k) / kStepsPerLogOdd - kCertain, expected};
+    }
+    return best;
+}
+
 template <class V>
 DSNET_EDGE_INLINE V mixed(V first, V second, V share) {
     return first + (second - first) * share;

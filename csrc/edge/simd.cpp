@@ -16,36 +16,51 @@ DSNET_INLINE Vector counting() {
     return out;
 }
 
+// Where a row of places lies in a plane of `rows` x `cols`: the corner of a square of four values,
+// and the shares of its far sides. Plain lanes, which every unit packs as it is wide.
+struct Squares {
+    alignas(64) float x[kGrid], y[kGrid];
+    alignas(64) float share_x[kGrid], share_y[kGrid];
+    alignas(64) std::int32_t at[kGrid];
+
+    DSNET_INLINE void find(Index count, Index rows, Index cols, Index stride) {
+        const float last_x = float(cols - 1), last_y = float(rows - 1);
+        // The last value is the far side of the square before it.
+        const std::int32_t most_x = cols > 1 ? std::int32_t(cols - 2) : 0;
+        const std::int32_t most_y = rows > 1 ? std::int32_t(rows - 2) : 0;
+        DSNET_INDEPENDENT
+        for (Index k = 0; k < count; ++k) {
+            const float in_x = within(x[k], 0.0f, last_x), in_y = within(y[k], 0.0f, last_y);
+            const auto whole_x = std::int32_t(in_x), whole_y = std::int32_t(in_y);
+            const std::int32_t from_x = whole_x < most_x ? whole_x : most_x;
+            const std::int32_t from_y = whole_y < most_y ? whole_y : most_y;
+            share_x[k] = in_x - float(from_x);
+            share_y[k] = in_y - float(from_y);
+            at[k] = from_y * std::int32_t(stride) + from_x;
+        }
+    }
+    DSNET_INLINE float value(const float* plane, Index k, Index right, Index down) const {
+        const float* const from = plane + at[k];
+        const float above = mixed(from[0], from[right], share_x[k]);
+        const float below = mixed(from[down], from[down + right], share_x[k]);
+        return mixed(above, below, share_y[k]);
+    }
+};
+
 // Adds the samples of a row of cells that lie (`row`, `column`) from the frame's corner.
 DSNET_INLINE void add_samples(const EdgeCurve& curve, const Image<const float>& image, float row,
                               float column, float* sums) {
-    const float last_x = float(image.cols - 1), last_y = float(image.rows - 1);
-    const Index right = image.cols > 1 ? 1 : 0, down = image.rows > 1 ? image.row_stride : 0;
-    alignas(64) float share_x[kGrid], share_y[kGrid];
-    alignas(64) std::int32_t at_x[kGrid], at_y[kGrid];
-    for (Index j = 0; j < kGrid; j += kLanes) {
-        const auto place = sample_of(curve, row, counting() + (float(j) + column));
-        const Vector x = within(place.x, 0.0f, last_x), y = within(place.y, 0.0f, last_y);
-        // The last pixel is the far end of the square before it.
-        const Vector most_x = all(image.cols > 1 ? last_x - 1.0f : 0.0f);
-        const Vector most_y = all(image.rows > 1 ? last_y - 1.0f : 0.0f);
-        DSNET_INDEPENDENT
-        for (Index lane = 0; lane < kLanes; ++lane) {
-            const float left = float(std::int32_t(x[lane])), top = float(std::int32_t(y[lane]));
-            const float from_x = left < most_x[lane] ? left : most_x[lane];
-            const float from_y = top < most_y[lane] ? top : most_y[lane];
-            share_x[j + lane] = x[lane] - from_x;
-            share_y[j + lane] = y[lane] - from_y;
-            at_x[j + lane] = std::int32_t(from_x);
-            at_y[j + lane] = std::int32_t(from_y);
-        }
-    }
+    Squares squares;
+    DSNET_INDEPENDENT
     for (Index j = 0; j < kGrid; ++j) {
-        const float* const from = image.data + at_y[j] * image.row_stride + at_x[j];
-        const float above = mixed(from[0], from[right], share_x[j]);
-        const float below = mixed(from[down], from[down + right], share_x[j]);
-        sums[j] += mixed(above, below, share_y[j]);
+        const auto place = sample_of(curve, row, float(std::int32_t(j)) + column);
+        squares.x[j] = place.x;
+        squares.y[j] = place.y;
     }
+    squares.find(kGrid, image.rows, image.cols, image.row_stride);
+    const Index right = image.cols > 1 ? 1 : 0, down = image.rows > 1 ? image.row_stride : 0;
+    DSNET_INDEPENDENT
+    for (Index j = 0; j < kGrid; ++j) sums[j] += squares.value(image.data, j, right, down);
 }
 
 void sample(const EdgeCurve& curve, const Image<const float>& image, const EdgeCells& cells) {
@@ -87,31 +102,40 @@ void enter(const EdgeCurve& curve, float surroundings, float scale, const EdgeCe
 }
 
 // A layer's sums of kOutputLanes outputs at a few places of a row, which `body(place, sums)` gets.
-template <int kName, int kPlaces, class In, class Body>
+template <int kName, bool kFused, class In, class Body>
 DSNET_INLINE void convolve(const EdgeNetwork& network, const std::int32_t* bias, In& in,
                            Body body) {
     constexpr EdgeLayer kLayer = kEdgeLayer[kName];
     constexpr int kFrom = kLayer.kernel == 3 ? -1 : 0;
     constexpr int kStep = kLayer.stride * kLayer.inputs;
+    // A fused sum waits for the one before it: two chains take turns.
+    constexpr int kChains = kFused ? 2 : 1;
+    constexpr int kPlaces = kPlacesAtOnce < kLayer.side ? kPlacesAtOnce : kLayer.side;
     const std::int16_t* const weights = network.weights + edge_weights_before(kName);
     for (int y = 0; y < kLayer.side; ++y) {
         for (int x = 0; x < kLayer.side; x += kPlaces) {
             for (int o = 0; o < kLayer.outputs; o += kOutputLanes) {
-                Sums sums[kPlaces];
-                for (int p = 0; p < kPlaces; ++p) sums[p].set(bias + o);
+                Sums sums[kChains][kPlaces] = {};
+                for (int p = 0; p < kPlaces; ++p) sums[0][p].set(bias + o);
                 for (int row = 0; row < kLayer.kernel; ++row) {
                     const std::int16_t* from =
                         in.at(y * kLayer.stride + row + kFrom, x * kLayer.stride + kFrom);
                     const std::int16_t* weight =
                         weights + (row * kLayer.kernel * kLayer.inputs * kLayer.outputs) + 2 * o;
-                    for (int k = 0; k < kLayer.kernel * kLayer.inputs / 2; ++k) {
-                        const Weights pairs(weight + k * 2 * kLayer.outputs);
+                    for (int k = 0; k < kLayer.kernel * kLayer.inputs / 2; k += kChains) {
                         DSNET_UNROLLED
-                        for (int p = 0; p < kPlaces; ++p)
-                            sums[p].add(pairs, from + p * kStep + 2 * k);
+                        for (int chain = 0; chain < kChains; ++chain) {
+                            const Weights pairs(weight + (k + chain) * 2 * kLayer.outputs);
+                            DSNET_UNROLLED
+                            for (int p = 0; p < kPlaces; ++p)
+                                sums[chain][p].template add<kFused>(
+                                    pairs, from + p * kStep + 2 * (k + chain));
+                        }
                     }
                 }
-                for (int p = 0; p < kPlaces; ++p) body(y, x + p, o, sums[p]);
+                for (int chain = 1; chain < kChains; ++chain)
+                    for (int p = 0; p < kPlaces; ++p) sums[0][p].add(sums[chain][p]);
+                for (int p = 0; p < kPlaces; ++p) body(y, x + p, o, sums[0][p]);
             }
         }
     }
@@ -121,29 +145,27 @@ DSNET_INLINE const std::int32_t* bias_of(const EdgeNetwork& network, int layer) 
     return network.bias + edge_outputs_before(layer);
 }
 
-constexpr int places(int side) { return kPlacesAtOnce < side ? kPlacesAtOnce : side; }
-
 // Activations: sums by the layer's shift, 0 to kMostActive.
-template <int kName, class In, class Out>
+template <int kName, bool kFused, class In, class Out>
 DSNET_INLINE void activate(const EdgeNetwork& network, const std::int32_t* bias, In& in, Out& out) {
     const int shift = network.shift[kName];
-    convolve<kName, places(kEdgeLayer[kName].side)>(
+    convolve<kName, kFused>(
         network, bias, in, [&](int y, int x, int o, const Sums& sums) {
             sums.store(out.at(y, x) + o, shift, 0, kMostActive);
         });
 }
 
-template <int kName, class In, class Out>
+template <int kName, bool kFused, class In, class Out>
 DSNET_INLINE void activate(const EdgeNetwork& network, In& in, Out& out) {
-    activate<kName>(network, bias_of(network, kName), in, out);
+    activate<kName, kFused>(network, bias_of(network, kName), in, out);
 }
 
 // What a coarser layer adds to each square of places of a finer one's.
-template <int kName, class In, class Coarse, class Kept>
+template <int kName, bool kFused, class In, class Coarse, class Kept>
 DSNET_INLINE void add_coarser(const EdgeNetwork& network, In& in, Coarse& coarse, Kept& kept) {
     constexpr EdgeLayer kLayer = kEdgeLayer[kName];
     const int shift = network.shift[kName];
-    convolve<kName, places(kLayer.side)>(
+    convolve<kName, kFused>(
         network, bias_of(network, kName), in, [&](int y, int x, int o, const Sums& sums) {
             sums.store(coarse.at(y, x) + o, shift, -kMostActive, kMostActive);
         });
@@ -160,23 +182,24 @@ DSNET_INLINE void add_coarser(const EdgeNetwork& network, In& in, Coarse& coarse
     }
 }
 
-void weigh(const EdgePlan& plan, const EdgeNetwork& network, const EdgeLevels& levels,
+template <bool kFused>
+void weigh_by(const EdgePlan& plan, const EdgeNetwork& network, const EdgeLevels& levels,
            EdgeLayers& layers, const EdgeCells& cells) {
     std::int32_t first[kEdgeLayer[kEnter].outputs];
     for (int output = 0; output < kEdgeLayer[kEnter].outputs; ++output)
         first[output] = first_bias(network, output, plan.constants, levels.spread);
     enter(plan.curve, levels.surroundings, levels.scale, cells, layers.entered);
-    activate<kEnter>(network, first, layers.entered, layers.fine);
-    activate<kFineDown>(network, layers.fine, layers.fine_kept);
-    activate<kToMiddle>(network, layers.fine_kept, layers.middle);
-    activate<kMiddleDown>(network, layers.middle, layers.middle_kept);
-    activate<kToCoarse>(network, layers.middle_kept, layers.coarse);
-    activate<kCoarse>(network, layers.coarse, layers.coarse_kept);
-    add_coarser<kFromCoarse>(network, layers.coarse_kept, layers.from_coarse, layers.middle_kept);
-    activate<kMiddleUp>(network, layers.middle_kept, layers.middle);
-    add_coarser<kFromMiddle>(network, layers.middle, layers.from_middle, layers.fine_kept);
-    activate<kFineUp>(network, layers.fine_kept, layers.fine);
-    convolve<kLeave, places(kFine)>(
+    activate<kEnter, kFused>(network, first, layers.entered, layers.fine);
+    activate<kFineDown, kFused>(network, layers.fine, layers.fine_kept);
+    activate<kToMiddle, kFused>(network, layers.fine_kept, layers.middle);
+    activate<kMiddleDown, kFused>(network, layers.middle, layers.middle_kept);
+    activate<kToCoarse, kFused>(network, layers.middle_kept, layers.coarse);
+    activate<kCoarse, kFused>(network, layers.coarse, layers.coarse_kept);
+    add_coarser<kFromCoarse, kFused>(network, layers.coarse_kept, layers.from_coarse, layers.middle_kept);
+    activate<kMiddleUp, kFused>(network, layers.middle_kept, layers.middle);
+    add_coarser<kFromMiddle, kFused>(network, layers.middle, layers.from_middle, layers.fine_kept);
+    activate<kFineUp, kFused>(network, layers.fine_kept, layers.fine);
+    convolve<kLeave, kFused>(
         network, bias_of(network, kLeave), layers.fine, [&](int y, int x, int, const Sums& sums) {
             float* const to = cells.log_odds + 2 * y * kGrid + 2 * x;
             for (int o = 0; o < 4; ++o)
@@ -184,38 +207,57 @@ void weigh(const EdgePlan& plan, const EdgeNetwork& network, const EdgeLevels& l
         });
 }
 
+void weigh(const EdgePlan& plan, const EdgeNetwork& network, const EdgeLevels& levels,
+           EdgeLayers& layers, const EdgeCells& cells) {
+    const bool fused = has_fused_dot();
+    (fused ? &weigh_by<true> : &weigh_by<false>)(plan, network, levels, layers, cells);
+}
+
+EdgeThreshold settle(const EdgeCurve& curve, const EdgeNetwork& network, const EdgeCells& cells,
+                     std::ptrdiff_t rows, std::ptrdiff_t cols) {
+    std::int32_t counts[kSteps] = {};
+    const float reach = 1.5f * curve.half;
+    const bool whole = curve.x >= reach && curve.y >= reach && curve.x + reach < float(cols - 1) &&
+                       curve.y + reach < float(rows - 1);
+    for (int i = 0; i < kGrid; ++i) {
+        for (int j = 0; j < kGrid; ++j) {
+            const int step = step_of(cells.log_odds[i * kGrid + j]);
+            counts[step] += whole || in_image(curve, i, j, int(rows), int(cols));
+        }
+    }
+    const Threshold best = best_threshold(counts, network.probability);
+    return {best.log_odds, best.expected_dice};
+}
+
 void spread(const EdgeCurve& curve, const EdgeCells& cells, std::ptrdiff_t top, std::ptrdiff_t left,
             const Image<float>& log_odds) {
-    constexpr float kLast = kGrid - 1;
     for (Index row = 0; row < log_odds.rows; ++row) {
+        const float y = float(top + row);
         float* const out = log_odds.row(row);
-        for (Index begin = 0; begin < log_odds.cols; begin += kLanes) {
-            const auto cell =
-                cell_of(curve, float(top + row), counting() + float(left + begin));
-            const Vector x = within(cell.x, 0.0f, kLast), y = within(cell.y, 0.0f, kLast);
-            alignas(64) float share_x[kLanes], share_y[kLanes], odds[kLanes];
-            alignas(64) std::int32_t at[kLanes];
-            const auto inside = in_frame(cell);
+        for (Index begin = 0; begin < log_odds.cols; begin += kGrid) {
+            const Index size = log_odds.cols - begin < kGrid ? log_odds.cols - begin : kGrid;
+            const auto first = std::int32_t(left + begin);
+            Squares squares;
+            alignas(64) std::int32_t inside[kGrid];
+            std::int32_t any = 0;
             DSNET_INDEPENDENT
-            for (Index lane = 0; lane < kLanes; ++lane) {
-                const auto whole_x = std::int32_t(x[lane]), whole_y = std::int32_t(y[lane]);
-                const std::int32_t from_x = whole_x < kGrid - 2 ? whole_x : kGrid - 2;
-                const std::int32_t from_y = whole_y < kGrid - 2 ? whole_y : kGrid - 2;
-                share_x[lane] = x[lane] - float(from_x);
-                share_y[lane] = y[lane] - float(from_y);
-                at[lane] = from_y * kGrid + from_x;
+            for (Index k = 0; k < size; ++k) {
+                const auto cell = cell_of(curve, y, float(first + std::int32_t(k)));
+                squares.x[k] = cell.x;
+                squares.y[k] = cell.y;
+                inside[k] = in_frame(cell) ? 1 : 0;
+                any |= inside[k];
             }
+            if (any == 0) {
+                for (Index k = 0; k < size; ++k) out[begin + k] = -kCertain;
+                continue;
+            }
+            squares.find(size, kGrid, kGrid, kGrid);
             DSNET_INDEPENDENT
-            for (Index lane = 0; lane < kLanes; ++lane) {
-                const float* const from = cells.log_odds + at[lane];
-                const float above = mixed(from[0], from[1], share_x[lane]);
-                const float below = mixed(from[kGrid], from[kGrid + 1], share_x[lane]);
-                const float value = mixed(above, below, share_y[lane]);
-                const float bounded = within(value, -kCertain, kCertain);
-                odds[lane] = inside[lane] ? bounded : -kCertain;
+            for (Index k = 0; k < size; ++k) {
+                const float value = squares.value(cells.log_odds, k, 1, kGrid);
+                out[begin + k] = inside[k] ? within(value, -kCertain, kCertain) : -kCertain;
             }
-            const Index size = log_odds.cols - begin < kLanes ? log_odds.cols - begin : kLanes;
-            for (Index lane = 0; lane < size; ++lane) out[begin + lane] = odds[lane];
         }
     }
 }
@@ -223,6 +265,6 @@ void spread(const EdgeCurve& curve, const EdgeCells& cells, std::ptrdiff_t top, 
 }  // namespace
 
 extern const EdgeSimd edge_simd;
-const EdgeSimd edge_simd = {&sample, &weigh, &spread};
+const EdgeSimd edge_simd = {&sample, &weigh, &settle, &spread};
 
 }  // namespace dsnet::DSNET_UNIT

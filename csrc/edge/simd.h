@@ -47,12 +47,21 @@ struct EdgeLevels {
     double spread;
 };
 
+// From where on cells are lesion, and what Dice that may have.
+struct EdgeThreshold {
+    float log_odds;
+    double expected_dice;
+};
+
 struct EdgeSimd {
     // Grey values of the cells, and where they lie against the curve.
     void (*sample)(const EdgeCurve& curve, const Image<const float>& image, const EdgeCells& cells);
     // The cells' log-odds.
     void (*weigh)(const EdgePlan& plan, const EdgeNetwork& network, const EdgeLevels& levels,
                   EdgeLayers& layers, const EdgeCells& cells);
+    // Of the cells whose centres lie in an image of rows x cols.
+    EdgeThreshold (*settle)(const EdgeCurve& curve, const EdgeNetwork& network,
+                            const EdgeCells& cells, std::ptrdiff_t rows, std::ptrdiff_t cols);
     // Log-odds within +-kCertain of the pixels of a window that begins at (`top`, `left`);
     // -kCertain outside the frame.
     void (*spread)(const EdgeCurve& curve, const EdgeCells& cells, std::ptrdiff_t top,

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 #include <string>
 
@@ -52,6 +53,11 @@ inline EdgeNetwork make_network(const py::sequence& weights, const py::sequence&
     }
     std::copy_n(constants.data(), constants.size(), &network.of_constants[0][0]);
     network.log_odds_per_unit = static_cast<float>(log_odds_per_unit);
+    for (int k = 0; k < kSteps; ++k) {
+        const double middle = (k + 0.5) / double{kStepsPerLogOdd} - double{kCertain};
+        network.probability[k] =
+            static_cast<std::int32_t>(std::lround(kProbabilityUnits / (1.0 + std::exp(-middle))));
+    }
     return network;
 }
 

@@ -7,6 +7,7 @@ from dsnet.labeling.mask_batch import label_mask_batch, label_raters_batch
 from dsnet.labeling.matting.closed_form import TIGHT_RTOL, MattingInfo, closed_form_matting
 from dsnet.labeling.matting.laplacian import matting_laplacian
 from dsnet.labeling.morphology import dilate, erode, split_trimap
+from dsnet.labeling.mark_model import draw_mark
 from dsnet.labeling.recist import RecistMark, recist_from_mask
 from dsnet.labeling.soft_mask import (
     SoftLabel,
@@ -33,6 +34,7 @@ __all__ = [
     "closed_form_matting",
     "consensus",
     "dilate",
+    "draw_mark",
     "erode",
     "label_batch",
     "label_mask",

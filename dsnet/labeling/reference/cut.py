@@ -1,15 +1,13 @@
-"""The cut of a RECIST mark in NumPy, in float64."""
+"""The cut of a RECIST mark in NumPy."""
 
 from __future__ import annotations
 
 from typing import cast
 
 import numpy as np
-from scipy import ndimage, sparse
-from scipy.sparse import csgraph
+from scipy import ndimage
 
 from dsnet.labeling.cut import (
-    BORDER_COST,
     CERTAIN,
     CutFallback,
     RecistCut,
@@ -22,13 +20,12 @@ from dsnet.labeling.reference.parts import connected_parts
 
 # Inner share of the axes that is sure lesion; their ends lie on the border.
 SURE_SHARE = 0.6
-_UNITS = 4096.0
 # A cut this much smaller or larger than the axes' ellipse has gone astray.
 _AREA_RANGE = (0.1, 8.0)
 
 
 def cut_recist_reference(image: np.ndarray, mark: RecistMark) -> RecistCut:
-    """`cut_recist` in NumPy, in float64."""
+    """`cut_recist` in NumPy."""
     image = check_image_and_mark(image, mark)
     evidence = lesion_evidence(image, mark)
     window = evidence.window
@@ -47,7 +44,7 @@ def cut_recist_reference(image: np.ndarray, mark: RecistMark) -> RecistCut:
     elif not seeds.any():
         fallback = CutFallback.NO_SEEDS.told(0.0)
     else:
-        mask[window] = _kept_part(_minimum_cut(odds, seeds), seeds)
+        mask[window] = _kept_part((odds >= evidence.threshold) | seeds, seeds)
         share = np.count_nonzero(mask) / max(np.count_nonzero(ellipse), 1)
         if not _AREA_RANGE[0] <= share <= _AREA_RANGE[1]:
             fallback = CutFallback.AREA.told(share)
@@ -63,35 +60,6 @@ def _inner_axes(mark: RecistMark) -> RecistMark:
     middle = mark.center
     axes = [middle + SURE_SHARE * (axis - middle) for axis in (mark.long_axis, mark.short_axis)]
     return RecistMark.from_coordinates(np.concatenate(axes).ravel())
-
-
-def _minimum_cut(odds: np.ndarray, seeds: np.ndarray) -> np.ndarray:
-    pixels = np.arange(odds.size, dtype=np.int32).reshape(odds.shape)
-    source, sink = odds.size, odds.size + 1
-    lesion = np.rint(np.where(seeds, 1e4, np.maximum(odds, 0.0)) * _UNITS)
-    background = np.rint(np.where(seeds, 0.0, np.maximum(-odds, 0.0)) * _UNITS)
-    # Border length on the 8-connected grid: 1 to the side, 1 / sqrt(2) across.
-    side, across = round(BORDER_COST * _UNITS), round(BORDER_COST * _UNITS / np.sqrt(2))
-    edges = [(source, pixels, lesion), (pixels, sink, background)]
-    for one, other, cost in (
-        (pixels[:, :-1], pixels[:, 1:], side),
-        (pixels[:-1], pixels[1:], side),
-        (pixels[:-1, :-1], pixels[1:, 1:], across),
-        (pixels[:-1, 1:], pixels[1:, :-1], across),
-    ):
-        edges += [(one, other, cost), (other, one, cost)]
-    starts, ends, capacities = (
-        np.concatenate([part.ravel() for part in parts]).astype(np.int32)
-        for parts in zip(*(np.broadcast_arrays(*edge) for edge in edges), strict=True)
-    )
-    graph = sparse.csr_array((capacities, (starts, ends)), shape=(odds.size + 2,) * 2)
-    left = graph - csgraph.maximum_flow(graph, source, sink).flow
-    left.eliminate_zeros()
-    # Of all minimum cuts the one with the least lesion: what the source still reaches.
-    reached = csgraph.breadth_first_order(left, source, return_predecessors=False)
-    mask = np.zeros(odds.size + 2, dtype=bool)
-    mask[reached] = True
-    return mask[: odds.size].reshape(odds.shape)
 
 
 def _kept_part(mask: np.ndarray, seeds: np.ndarray) -> np.ndarray:
