@@ -50,6 +50,40 @@ def read_nodules() -> list[Nodule]:
     return nodules
 
 
+@dataclass(frozen=True, eq=False)
+class NoduleSlice:
+    """One slice of a nodule."""
+
+    patient: int  # number of the patient
+    half: int
+    largest: bool  # the nodule's slice with the largest consensus
+    image: np.ndarray  # uint8 [128, 128]
+    masks: np.ndarray  # bool [4, 128, 128]
+
+
+def read_slices() -> list[NoduleSlice]:
+    """All slices of the nodules."""
+    root = Path(os.environ.get("DSNET_SHARED", "../shared"), "data", "lidc")
+    with open(root / "nodules.csv") as file:
+        rows = list(csv.DictReader(file))
+    numbers = {name: n for n, name in enumerate(sorted({row["patient"] for row in rows}))}
+    slices = []
+    for row in rows:
+        folder = root / "LIDC-IDRI-slices" / row["patient"] / row["nodule"]
+        for path in sorted((folder / "images").glob("*.png")):
+            masks = np.stack([_read(folder / f"mask-{k}" / path.name) > 0 for k in range(4)])
+            slices.append(
+                NoduleSlice(
+                    patient=numbers[row["patient"]],
+                    half=numbers[row["patient"]] % 2,
+                    largest=path.name == row["largest_slice"],
+                    image=_read(path),
+                    masks=masks,
+                )
+            )
+    return slices
+
+
 def jittered(mark: RecistMark, pixels: float, rng: np.random.Generator) -> RecistMark:
     """The mark with normal noise of that standard deviation on each coordinate."""
     return RecistMark.from_coordinates(mark.coordinates + rng.normal(0, pixels, 8))
