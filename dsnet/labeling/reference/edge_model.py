@@ -52,6 +52,8 @@ def edge_features(
     image: np.ndarray, mark: RecistMark
 ) -> tuple[np.ndarray, np.ndarray, tuple[slice, slice], float]:
     """`FEATURES` [h, w, 18] of the window around a mark, what is reachable, window, contrast."""
+    mark = mark.assumed()
+    long_axis, short_axis = mark.axes
     long, short = max(mark.long_diameter, 1.0), max(mark.short_diameter, 1.0)
     reach = max(4.0, 0.3 * long)
     window = _window(image.shape, mark, reach + 6.0)
@@ -59,10 +61,10 @@ def edge_features(
     along, across = mark.directions
 
     # The curve: quarter ellipses around the axes' crossing, one for each pair of half axes.
-    u = x * along[0] + y * along[1] - dot(mark.short_axis.mean(0), along)
-    v = x * across[0] + y * across[1] - dot(mark.long_axis.mean(0), across)
-    half_u = _half_axes(dot(mark.long_axis, along) - dot(mark.short_axis.mean(0), along), u)
-    half_v = _half_axes(dot(mark.short_axis, across) - dot(mark.long_axis.mean(0), across), v)
+    u = x * along[0] + y * along[1] - dot(short_axis.mean(0), along)
+    v = x * across[0] + y * across[1] - dot(long_axis.mean(0), across)
+    half_u = _half_axes(dot(long_axis, along) - dot(short_axis.mean(0), along), u)
+    half_v = _half_axes(dot(short_axis, across) - dot(long_axis.mean(0), across), v)
     radius = np.hypot(u, v)
     outside_curve, share = _outside(u, v, half_u, half_v, short)
     centre_u = (x - mark.center[0]) * along[0] + (y - mark.center[1]) * along[1]
