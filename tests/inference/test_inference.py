@@ -275,7 +275,7 @@ def test_boxes_of_pictures_give_masks_an_overlay_and_a_row_each(tmp_path, model,
 
 def test_deeplesions_marks_are_cut_as_for_training(tmp_path, model, monkeypatch):
     images, out = shared("deeplesion", "Images_png"), tmp_path / "out"
-    rows = read_annotations(shared("deeplesion", "DL_info.csv"))[:4]
+    rows = read_annotations(shared("deeplesion", "DL_info.csv"), origin=0)[:4]
     crops = [crop.image for _, crop in read_crops(rows, images)]
     echo = Echo()
     real = segment._answers
@@ -284,7 +284,7 @@ def test_deeplesions_marks_are_cut_as_for_training(tmp_path, model, monkeypatch)
     )
     marks = str(shared("deeplesion", "DL_info.csv"))
     arguments = [model, "--images", str(images), "--annotations", marks, "--out", str(out)]
-    assert command.main([*arguments, "--limit", "4"]) == 0
+    assert command.main([*arguments, "--limit", "4", "--origin", "0"]) == 0
     assert np.array_equal(torch.cat(echo.seen)[:, 0].numpy(), np.stack(crops))
     found = lesions(out)
     assert list(found) == [row.key for row in rows] and found[rows[0].key]["window_low"] == "-175.0"
