@@ -92,7 +92,7 @@ def test_a_store_from_before_origins_were_told_has_zero(phantom, tmp_path, capsy
     jobs = slice_jobs(read_annotations(tmp_path / "marks.csv", origin=0), tmp_path)
     settings = {k: v for k, v in open_store(out).manifest["settings"].items() if k != "origin"}
     assert label_archive(jobs, out, settings=settings, resume=True).added == 0
-    with pytest.raises(ValueError, match="'origin' differs from the store's: got 0.25"):
+    with pytest.raises(ValueError, match=r"'origin' differs from the store's: got 0\.25"):
         label_archive(jobs, out, settings={**settings, "origin": 0.25}, resume=True)
 
 
