@@ -112,10 +112,12 @@ def _recist(options, arguments) -> int:
     _need_file(options.annotations, "--annotations")
     _need_folder(options.images, "--images")
     from dsnet.archive.jobs import slice_jobs
+    from dsnet.data.datasets.coordinates import CORNER, check_origin
     from dsnet.data.datasets.deeplesion import read_annotations, select
 
+    origin = CORNER if options.origin is None else check_origin(options.origin)
     chosen = select(
-        read_annotations(options.annotations),
+        read_annotations(options.annotations, origin=origin),
         types=options.type,
         splits=options.split,
         include_noisy=not options.no_noisy,
@@ -129,7 +131,7 @@ def _recist(options, arguments) -> int:
         window = tuple(options.window)
     crop = {"size": options.crop, "window": window, "isotropic_mm": options.isotropic}
     jobs = slice_jobs(chosen, options.images, **crop)
-    settings = {"strategy": "recist", **crop}
+    settings = {"strategy": "recist", **crop, "origin": origin}
     return _run(options, arguments, jobs, len(chosen), settings, Path(options.out))
 
 
@@ -279,6 +281,13 @@ def _parser() -> argparse.ArgumentParser:
     recist.add_argument("--annotations", required=True, metavar="CSV", help="DL_info.csv")
     recist.add_argument(
         "--images", required=True, metavar="DIR", help="Images_png, with SERIES/KEY.png"
+    )
+    recist.add_argument(
+        "--origin",
+        type=float,
+        metavar="PIXELS",
+        help="taken off the table's coordinates to get pixel centres at integers: 0.5 (default) "
+        "as DeepLesion counts, from the first pixel's corner; 0 where centres are integers",
     )
     _label_options(recist, "folder of the store")
     _device_option(recist, "labels are within 0.001 of the CPU's, with the same binary masks")

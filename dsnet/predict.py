@@ -61,6 +61,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def _run(options: argparse.Namespace) -> int:
     from dsnet.data.datasets.boxes import read_boxes
+    from dsnet.data.datasets.coordinates import CORNER
     from dsnet.data.datasets.deeplesion import find_image, read_annotations
 
     with needed("train", "segmenting"):
@@ -72,8 +73,12 @@ def _run(options: argparse.Namespace) -> int:
     if not images.is_dir():
         raise ValueError(f"--images must be a folder, there is none at {images}")
     if options.annotations:
-        annotations, find = read_annotations(options.annotations), partial(find_image, images)
+        origin = CORNER if options.origin is None else options.origin
+        annotations = read_annotations(options.annotations, origin=origin)
+        find = partial(find_image, images)
     else:
+        if options.origin is not None:
+            raise ValueError("--origin is of --annotations: a box's numbers are pixels' centres")
         annotations, find = read_boxes(options.boxes), partial(in_folder, images)
     annotations = annotations[: options.limit]
     if not annotations:
@@ -161,6 +166,12 @@ def _parser() -> argparse.ArgumentParser:
     prompts.add_argument(
         "--export", metavar="FILE", help="nothing: write MODEL for other runtimes, .onnx or .pt2"
     )
+    data.add_argument(
+        "--origin", type=float, metavar="PIXELS",
+        help="taken off the coordinates of --annotations to get pixel centres at integers: 0.5 "
+        "(default) as DeepLesion counts, from the first pixel's corner; 0 where centres are "
+        "integers",
+    )  # fmt: skip
     data.add_argument("--limit", type=whole, metavar="N", help="only the first N rows")
     cut = parser.add_argument_group("how it was trained (by default as found beside MODEL)")
     cut.add_argument("--size", type=whole, metavar="N", help="pixels a side of the crops")

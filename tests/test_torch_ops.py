@@ -147,6 +147,17 @@ def test_marks_become_what_labeling_makes(marked):
     assert torch.equal(step(image, coordinates), 1 - found)
 
 
+def test_the_short_axis_may_be_unknown(marked):
+    image, coordinates = marked
+    coordinates[1:3, 4:] = math.nan
+    labels = label_batch(image.numpy(), coordinates.numpy())
+    found = recist_soft_mask(image, coordinates)
+    assert all(np.array_equal(a, label.alpha) for a, label in zip(found, labels, strict=True))
+    coordinates[2, 7] = 1.0
+    with pytest.raises(ValueError, match="mark 2 must be finite"):
+        recist_soft_mask(image, coordinates)
+
+
 def test_an_image_of_no_use_is_nan_and_a_mark_of_no_use_is_told(marked):
     image, coordinates = marked
     image[1, 3, 3], image[2, 4, 4] = math.nan, 1.5

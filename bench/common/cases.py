@@ -57,7 +57,8 @@ def deeplesion(size: int, count: int, folder: str = "deeplesion") -> list[Case]:
     root = Path(os.environ.get("DSNET_SHARED", "../shared"), "data", folder)
     if not root.is_dir():
         raise FileNotFoundError(root)
-    rows = [row for row in read_annotations(root / "DL_info.csv") if not row.error]
+    # These marks were derived from masks, in pixel centres.
+    rows = [row for row in read_annotations(root / "DL_info.csv", origin=0) if not row.error]
     rows = rows[:: max(len(rows) // count, 1)][:count]
     found = read_crops(rows, root, size=size)
     return [Case("DeepLesion", c.image, c.mark) for _, c in found if not isinstance(c, ValueError)]

@@ -121,7 +121,7 @@ EdgePlan plan_edge(const RecistMark& mark, const MarkFrame& frame, const Box& wi
     plan.constants[0] = std::log(std::clamp(short_diameter, 2.0, 40.0));
     plan.constants[1] = short_diameter / long_diameter;
     plan.constants[3] = std::log(std::clamp(long_diameter, 2.0, 80.0));
-    plan.constants[4] = 0.0;
+    plan.constants[4] = mark.short_known ? 0.0 : 1.0;
     return plan;
 }
 

@@ -10,6 +10,8 @@ namespace {
 constexpr double kShortestAxis = 0.25;
 // Beyond this no image reaches, and whole numbers still fit.
 constexpr double kFar = 1e9;
+// Short over long axis where the short one is unknown; recist.py says why.
+constexpr double kAssumedRatio = 0.75;
 
 Point minus(Point a, Point b) { return {a.x - b.x, a.y - b.y}; }
 double length(const Point axis[2]) {
@@ -22,6 +24,13 @@ Point middle(const Point axis[2]) {
 std::ptrdiff_t bounded(double value, std::ptrdiff_t low, std::ptrdiff_t high) {
     const double kept = std::min(std::max(value, -kFar), kFar);
     return std::min(std::max(static_cast<std::ptrdiff_t>(kept), low), high);
+}
+
+// The short axis is unknown.
+bool is_line(const double coordinates[8]) {
+    bool unknown = true;
+    for (int k = 4; k < 8; ++k) unknown &= std::isnan(coordinates[k]);
+    return unknown;
 }
 
 bool axes_cross(const RecistMark& mark) {
@@ -44,12 +53,24 @@ bool axes_cross(const RecistMark& mark) {
 bool are_usable(const double coordinates[8]) {
     constexpr double kFarthest = 1e9;
     bool usable = true;
-    for (int k = 0; k < 8; ++k) usable &= std::abs(coordinates[k]) <= kFarthest;  // false for NaN
+    const int known = is_line(coordinates) ? 4 : 8;
+    for (int k = 0; k < known; ++k)
+        usable &= std::abs(coordinates[k]) <= kFarthest;  // false for NaN
     return usable;
 }
 
 RecistMark mark_as_given(const double c[8]) {
-    return {{{c[0], c[1]}, {c[2], c[3]}}, {{c[4], c[5]}, {c[6], c[7]}}};
+    RecistMark mark = {{{c[0], c[1]}, {c[2], c[3]}}, {{c[4], c[5]}, {c[6], c[7]}}};
+    if (is_line(c)) {
+        // Across the long axis' middle.
+        const Point d = minus(mark.long_axis[1], mark.long_axis[0]);
+        const Point at = middle(mark.long_axis);
+        const Point half = {0.5 * kAssumedRatio * -d.y, 0.5 * kAssumedRatio * d.x};
+        mark.short_axis[0] = {at.x - half.x, at.y - half.y};
+        mark.short_axis[1] = {at.x + half.x, at.y + half.y};
+        mark.short_known = false;
+    }
+    return mark;
 }
 
 RecistMark mark_from_coordinates(const double coordinates[8]) {
@@ -115,17 +136,22 @@ unsigned mark_problems(const RecistMark& mark, std::ptrdiff_t rows, std::ptrdiff
     const MarkFrame frame(mark);
     unsigned found = 0;
     if (frame.long_diameter < kShortestAxis) found |= kZeroLong;
-    if (frame.short_diameter < kShortestAxis) found |= kZeroShort;
-    if (!found) {
+    if (mark.short_known && frame.short_diameter < kShortestAxis) found |= kZeroShort;
+    if (!found && mark.short_known) {
         if (!axes_cross(mark)) found |= kNotCrossing;
         const Point d = minus(mark.short_axis[1], mark.short_axis[0]);
         if (std::abs(frame.along_of(d)) / frame.short_diameter > 0.5) found |= kNotPerpendicular;
     }
     const double right = static_cast<double>(cols) - 0.5, bottom = static_cast<double>(rows) - 0.5;
-    if (frame.high.x < -0.5 || frame.high.y < -0.5 || frame.low.x > right || frame.low.y > bottom)
+    Point low = frame.low, high = frame.high;
+    if (!mark.short_known) {
+        const Point a = mark.long_axis[0], b = mark.long_axis[1];
+        low = {std::min(a.x, b.x), std::min(a.y, b.y)};
+        high = {std::max(a.x, b.x), std::max(a.y, b.y)};
+    }
+    if (high.x < -0.5 || high.y < -0.5 || low.x > right || low.y > bottom)
         found |= kOutside;
-    else if (frame.low.x < -0.5 || frame.low.y < -0.5 || frame.high.x > right ||
-             frame.high.y > bottom)
+    else if (low.x < -0.5 || low.y < -0.5 || high.x > right || high.y > bottom)
         found |= kPartlyOutside;
     return found;
 }

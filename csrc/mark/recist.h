@@ -20,10 +20,12 @@ struct Point {
 
 struct RecistMark {
     Point long_axis[2];
-    Point short_axis[2];
+    Point short_axis[2];  // an assumed one, where it is not known
+    bool short_known = true;
 };
 
-// Finite, and within what can belong to an image: beyond it products overflow.
+// Finite, and within what can belong to an image: beyond it products overflow. The last four may
+// all be NaN: the short axis is unknown.
 bool are_usable(const double coordinates[8]);
 
 // From the coordinates x1 y1 x2 y2 of the long axis, then of the short one.
@@ -53,7 +55,7 @@ HalfAxes ellipse_axes(const RecistMark& mark, const MarkFrame& frame);
 // The end points' convex hull in order around it; returns how many corners it has.
 int convex_hull(const RecistMark& mark, Point hull[4]);
 
-// What is odd about a mark, as bits in the order of RecistMark.problems.
+// What is odd about a mark as it was drawn, as bits in the order of RecistMark.problems.
 enum MarkProblem : unsigned {
     kZeroLong = 1,
     kZeroShort = 2,

@@ -158,7 +158,9 @@ inline RecistMark mark_argument(const py::object& value, const char* name) {
     if (!array || array.size() != 8)
         throw py::value_error(std::string(name) + " must be 8 numbers, got " + kind_text(value));
     if (!are_usable(array.data()))
-        throw py::value_error(std::string(name) + " must be finite and within +-1e9 pixels, got " +
+        throw py::value_error(std::string(name) +
+                              " must be finite and within +-1e9 pixels (the last four all NaN "
+                              "where the short axis is unknown), got " +
                               repr_text(array));
     return mark_as_given(array.data());
 }

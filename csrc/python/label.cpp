@@ -109,7 +109,7 @@ Parameters
 ----------
 images : float32 [N, H, W], or sequence of N float32 [H, W]
 coordinates : float64 [N, 8]
-    The long axis' x1, y1, x2, y2, then the short axis'.
+    The long axis' x1, y1, x2, y2, then the short axis', NaN where that is unknown.
 network : EdgeNetwork
 prior_weight, rtol : float
     Of matting.

@@ -82,7 +82,8 @@ Parameters
 image, alpha : float32 [H, W]
 trimap : uint8 [H, W]
 mark : 8 floats, optional
-    What the label was made from: x1 y1 x2 y2 of the long axis, then of the short one.
+    What the label was made from: x1 y1 x2 y2 of the long axis, then of the short one (NaN where
+    that is unknown).
 reference : bool or uint8 [H, W], optional
     The mask or consensus that it was made from.
 rater_agreement : float, optional
@@ -100,8 +101,8 @@ Raises
 TypeError
     If an array has another dtype.
 ValueError
-    If the shapes differ, an array is not two-dimensional or empty, or the mark is not eight
-    finite numbers.)");
+    If the shapes differ, an array is not two-dimensional or empty, or the mark cannot be
+    used.)");
 }
 
 }  // namespace dsnet

@@ -30,7 +30,9 @@ double axes_agreement(const Lesion& lesion, const RecistMark& mark) {
     if (lesion.pixels == 0) return 0.0;
     const MarkFrame frame(mark);
     double ratios = 0.0;
-    for (int axis = 0; axis < 2; ++axis) {
+    // An assumed axis says nothing.
+    const int axes = mark.short_known ? 2 : 1;
+    for (int axis = 0; axis < axes; ++axis) {
         const Point direction = axis == 0 ? frame.along : frame.across;
         const Point* ends = axis == 0 ? mark.long_axis : mark.short_axis;
         // A row's farthest pixels are its first and its last.
@@ -61,12 +63,30 @@ double axes_agreement(const Lesion& lesion, const RecistMark& mark) {
         const double drawn = std::max(std::abs(length), 1.0);
         ratios += std::min(found, drawn) / std::max(found, drawn);
     }
-    return ratios / 2;
+    return ratios / axes;
+}
+
+// The mark's quadrilateral; of a long axis alone its line, up to half a pixel from its ends.
+MarkCore rasterise_marked(const RecistMark& mark, std::ptrdiff_t rows, std::ptrdiff_t cols,
+                          std::vector<std::uint8_t>& buffer) {
+    if (mark.short_known) return rasterise_core(mark, rows, cols, buffer);
+    const MarkFrame frame(mark);
+    const double step = std::min(0.5, frame.long_diameter / 2);
+    const Point from = mark.long_axis[0], to = mark.long_axis[1];
+    const Point first = {from.x + step * frame.along.x, from.y + step * frame.along.y};
+    const Point last = {to.x - step * frame.along.x, to.y - step * frame.along.y};
+    const RecistMark line = {{first, last}, {first, last}};
+    const Box window = window_around(MarkFrame(line), 1.0, rows, cols);
+    buffer.assign(static_cast<std::size_t>(window.rows() * window.cols()), 0);
+    MarkCore core{{buffer.data(), window.rows(), window.cols()}, window.top, window.left, 0};
+    add_axes(line, window.top, window.left, core.pixels);
+    core.count = std::count(buffer.begin(), buffer.end(), std::uint8_t{1});
+    return core;
 }
 
 double mark_inside(Image<const float> alpha, const RecistMark& mark,
                    std::vector<std::uint8_t>& buffer) {
-    const MarkCore core = rasterise_core(mark, alpha.rows, alpha.cols, buffer);
+    const MarkCore core = rasterise_marked(mark, alpha.rows, alpha.cols, buffer);
     if (core.count == 0) return 0.0;
     std::int64_t covered = 0;
     for (std::ptrdiff_t y = 0; y < core.pixels.rows; ++y) {

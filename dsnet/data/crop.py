@@ -74,7 +74,7 @@ def cut_crop(
     image : ndarray [H, W], float
         Grey values in 0..1.
     mark : RecistMark
-        In the image's pixels, at least partly inside it.
+        In the image's pixels, at least partly inside it. An unknown short axis counts as assumed.
     size : int
         Pixels a side, at least 8.
     spacing : (row, column), optional

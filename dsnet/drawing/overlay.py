@@ -20,7 +20,7 @@ class Lesion(Protocol):
 
     Attributes
     ----------
-    mark : has long_axis and short_axis, each [2, 2] of (x, y)
+    mark : has long_axis and short_axis, each [2, 2] of (x, y); the short one may be None
     soft : ndarray [H, W], float32
     binary : ndarray [H, W], bool
     crop_box : (x0, y0, x1, y1) of int
@@ -74,7 +74,8 @@ def _tiles(image: np.ndarray, lesion: Lesion) -> list[np.ndarray]:
     size = fitted(image[part].shape, TILE)
     plain, masked = (Tile(image[part], size, smooth=True) for _ in range(2))
     for ends in (lesion.mark.long_axis, lesion.mark.short_axis):
-        plain.line(ends - (x0, y0), MARK, 1)
+        if ends is not None:
+            plain.line(ends - (x0, y0), MARK, 1)
     masked.tint(lesion.soft[part], MASK)
     _outline(masked, lesion.binary[part], lesion.soft[part])
     return [plain.picture(), masked.picture()]

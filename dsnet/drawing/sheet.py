@@ -141,7 +141,8 @@ def _panel(panel: str, row: tuple, factor: int) -> np.ndarray | None:
     tile = Tile(image, size, oversampling=OVERSAMPLING)
     if panel == "mark" and mark is not None:
         for axis, colour in zip(mark, (LONG_AXIS, SHORT_AXIS), strict=True):
-            tile.line(axis, colour, THICK)
+            if np.isfinite(axis).all():  # NaN is unknown
+                tile.line(axis, colour, THICK)
     level = alpha if alpha is not None else binary
     if panel == "contour" and level is not None:
         tile.outline(level, CONTOUR, THICK, fineness=8)

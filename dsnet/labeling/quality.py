@@ -1,8 +1,8 @@
 """Scores that let a person sort a million labels: the worst ones are looked at first.
 
 Every score lies in 0..1 and 1 is good. A label holds the scores that apply to it: one made
-from a mask has no mark to agree with. `overall` is their geometric mean, so that one
-score of zero puts the label at the bottom of the pile.
+from a mask has no mark to agree with, and a short axis that was assumed blames none. `overall` is
+their geometric mean, so that one score of zero puts the label at the bottom of the pile.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ from dsnet.labeling.recist import RecistMark
 
 QUALITY_SCORES = {
     "axes_agreement": "the result's extent along the mark's two axes, against the mark's own "
-    "(mean over both axes of shorter / longer)",
-    "mark_inside": "share of the mark's quadrilateral that the binary mask covers",
+    "(mean over both axes of shorter / longer; of the long axis, where the short one is unknown)",
+    "mark_inside": "share of the mark's quadrilateral (of a long axis alone: of its line) that "
+    "the binary mask covers",
     "mask_agreement": "Dice of the binary mask with the mask it was made from (strategy 1), "
     "or with the raters' 50 % consensus (strategy 2)",
     "rater_agreement": "mean Dice over pairs of raters; empty masks count (strategy 2)",

@@ -30,6 +30,7 @@ from dsnet.labeling.trimap import consensus, trimap_from_mask, trimap_from_rater
 # Weight of the cut's probabilities in strategy 3's matting: of 0, 1, 3 and 10 the one with the
 # least difference from the mean of four readers' masks on half of LIDC's patients.
 PRIOR_WEIGHT = 3.0
+_UNKNOWN_AXIS = np.full((2, 2), np.nan)
 
 
 @dataclass
@@ -239,6 +240,7 @@ def label_batch(
     images : ndarray [N, H, W] or sequence of ndarray [H, W]
         Grey values in 0..1; at least 3x3 pixels; sizes may differ in a sequence.
     marks : sequence of N RecistMark or of 8 coordinates
+        The last four coordinates NaN where the short axis is unknown.
     threads : int
         Of the CPU; 0 takes one a core.
     device : str
@@ -273,7 +275,11 @@ def label_batch(
     else:
         drawn = [mark for mark in marks if isinstance(mark, RecistMark)]
         if 0 < len(drawn) == len(marks):
-            axes = [axis for mark in drawn for axis in (mark.long_axis, mark.short_axis)]
+            axes = [
+                _UNKNOWN_AXIS if axis is None else axis
+                for mark in drawn
+                for axis in (mark.long_axis, mark.short_axis)
+            ]
             coordinates = np.concatenate(axes).reshape(-1, 8)
     for i in np.flatnonzero(np.isnan(coordinates[:, 0])).tolist():
         try:

@@ -28,6 +28,15 @@ def content(path) -> list[tuple]:
     return rows
 
 
+def write_slice(images, name, hu) -> None:
+    """HU as one of DeepLesion's pictures."""
+    import cv2
+
+    path = images / name[:-8] / name[-7:]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    cv2.imwrite(str(path), (np.rint(hu).astype(np.int32) + 32768).astype(np.uint16))
+
+
 def assert_close(found, expected):
     """Whether a device's store, as `content` gives it, is near the CPU's."""
     for row, want in zip(found, expected, strict=True):

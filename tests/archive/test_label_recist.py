@@ -12,7 +12,7 @@ from dsnet.archive import processes
 from dsnet.data.phantom import make_phantom
 from dsnet.data.store import open_store, validate_store
 from host_engine import has_device, stand_in
-from label_command import assert_close, content, outcomes
+from label_command import assert_close, content, outcomes, write_slice
 from shared_data import shared
 from worker_jobs import Job
 
@@ -30,14 +30,6 @@ def table_row(file_name, coordinates, lesion_type=5, split=1) -> str:
         f'{file_name},1,1,1,1,"{marks}","1, 1, 2, 2","5, 4","0.5, 0.5, 0.5",{lesion_type},0,'
         f'"1, 1","0.7, 0.7, 5","128, 128","-1350, 150",M,60,{split}'
     )
-
-
-def write_slice(images, name, hu) -> None:
-    import cv2
-
-    path = images / name[:-8] / name[-7:]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    cv2.imwrite(str(path), (np.rint(hu).astype(np.int32) + 32768).astype(np.uint16))
 
 
 @pytest.fixture
@@ -74,7 +66,8 @@ def archive(tmp_path):
     write_slice(images, "000004_01_01_001.png", np.full((128, 128), -800.0))
     table = tmp_path / "DL_info.csv"
     table.write_text("\n".join([HEADER, *rows, *bad.values(), *odd.values()]) + "\n")
-    return ["recist", "--annotations", str(table), "--images", str(images)], len(bad)
+    marks = ["--annotations", str(table), "--origin", "0"]  # a phantom's are at pixels' centres
+    return ["recist", *marks, "--images", str(images)], len(bad)
 
 
 def test_a_bad_row_is_one_row_with_its_reason(archive, tmp_path, capsys):
@@ -226,7 +219,9 @@ def test_failed_rows_are_tried_again_when_asked(archive, tmp_path):
 
 def test_recist_on_real_slices(tmp_path):
     root = shared("deeplesion")
-    table = ["--annotations", str(root / "DL_info.csv"), "--images", str(root / "Images_png")]
+    # These marks were derived from masks, in pixel centres.
+    table = ["--annotations", str(root / "DL_info.csv"), "--origin", "0"]
+    table += ["--images", str(root / "Images_png")]
     assert label.main(["recist", *table, "--out", str(tmp_path / "s"), "--limit", "6"]) == 0
     records = list(open_store(tmp_path / "s").records())
     assert [r.status for r in records] == ["ok"] * 6

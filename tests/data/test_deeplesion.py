@@ -58,9 +58,10 @@ def ct(folder, name="000001_01_01/109.png", seed=0):
 def test_every_column_is_read(tmp_path):
     (a,) = read_annotations(table(tmp_path, {}))
     assert a.error == "" and a.key == "000001_01_01_109" and a.row == 2
-    assert a.mark == RecistMark.from_coordinates([20.5, 30, 44.5, 30, 32, 22.25, 32, 38])
+    # From the corner of the first pixel to the centres of pixels: half a pixel less.
+    assert a.mark == RecistMark.from_coordinates([20, 29.5, 44, 29.5, 31.5, 21.75, 31.5, 37.5])
     assert (a.patient, a.study, a.series, a.key_slice) == (1, 1, 1, 109)
-    assert a.bounding_box == (15, 17, 49, 43) and a.diameters == (24, 15.75)
+    assert a.bounding_box == (14.5, 16.5, 48.5, 42.5) and a.diameters == (24, 15.75)
     assert a.normalized_location == (0.4, 0.2, 0.5) and a.slice_range == (103, 115)
     assert a.spacing == (0.7, 0.8) and a.slice_spacing == 5  # the table gives x, y, z
     assert a.image_size == (64, 64) and a.window == (-1500, 500)
@@ -81,7 +82,9 @@ def test_bad_rows_tell_and_cost_only_themselves(tmp_path):
     )
     rows = read_annotations(path)
     assert [bool(a.error) for a in rows] == [False, True, True, True, True, True, False]
-    assert rows[1].error == "row 3: coordinates must be 8 numbers, got 3"
+    assert rows[1].error == (
+        "row 3: Measurement_coordinates must be 8 numbers, or 4 of a long axis alone, got 3"
+    )
     assert "'1, 2, 3, x, 5, 6, 7, 8'" in rows[2].error and "finite" in rows[3].error
     assert rows[6].spacing is None and rows[6].age is None and rows[6].lesion_type == "unknown"
     assert len({a.key for a in rows}) == 7
@@ -226,7 +229,7 @@ def test_real_rows():
 
 
 def test_real_slices():
-    rows = read_annotations(shared("deeplesion", "DL_info.csv"))
+    rows = read_annotations(shared("deeplesion", "DL_info.csv"), origin=0)
     found = list(read_crops(rows, shared("deeplesion", "Images_png")))
     assert len(found) == 30 and all(isinstance(crop, Crop) for _, crop in found)
     for _, crop in found:

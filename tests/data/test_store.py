@@ -75,6 +75,18 @@ def test_round_trip(tmp_path, alpha_bits):
     assert back.metadata == {"note": "früh 结节", "nested": {"a": [1, 2.5, None]}, "nan": None}
 
 
+def test_a_mark_without_its_short_axis_comes_back(tmp_path):
+    marks = [np.arange(8.0), np.array([1.5, 2, 3, 4, *[np.nan] * 4]), None]
+    records = [make(f"{i}", mark=mark) for i, mark in enumerate(marks)]
+    store = write(tmp_path / "store", records)
+    for record, mark in zip(store.records(), marks, strict=True):
+        assert (record.mark is None) == (mark is None)
+        assert mark is None or np.array_equal(record.mark, mark, equal_nan=True)
+    assert store.table(["mark"]).to_pydict()["mark"][1] == [1.5, 2, 3, 4, None, None, None, None]
+    assert RecistMark.from_coordinates(store.read("1").mark).short_axis is None
+    assert store.validate() == []
+
+
 @pytest.mark.parametrize("bits", [8, 16])
 @given(values=arrays.arrays(np.float32, 64, elements=st.floats(0, 1, width=32)))
 def test_quantising_keeps_the_binary_mask(bits, values):
@@ -203,6 +215,9 @@ def test_failed_row_does_without_an_image_that_is_wrong(tmp_path, image):
         ({"trimap": np.full((12, 10), 7, np.uint8)}, "trimap must hold"),
         ({"image": np.zeros((0, 3))}, "image must be"),
         ({"mark": np.zeros(7)}, "mark must be 8"),
+        ({"mark": np.full(8, np.nan)}, "mark must be finite"),
+        ({"mark": [1, 2, 3, 4, np.nan, np.nan, 5, np.nan]}, "mark must be finite"),
+        ({"mark": [1, 2, 3, np.inf, np.nan, np.nan, np.nan, np.nan]}, "mark must be finite"),
         ({"spacing": (1.0,)}, "spacing must be 2"),
         ({"status": "fine"}, "status must be"),
         ({"key": ""}, "key must not"),

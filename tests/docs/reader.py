@@ -54,8 +54,9 @@ def write_archive(folder: Path) -> None:
                 "Study_index": 1,
                 "Series_ID": 1,
                 "Key_slice_index": int(key),
-                "Measurement_coordinates": _joined(phantom.mark.coordinates),
-                "Bounding_boxes": _joined(box),
+                # Counted from the corner of the first pixel.
+                "Measurement_coordinates": _joined(phantom.mark.coordinates + 0.5),
+                "Bounding_boxes": _joined(box + 0.5),
                 "Lesion_diameters_Pixel_": _joined(
                     [phantom.mark.long_diameter, phantom.mark.short_diameter]
                 ),

@@ -47,6 +47,17 @@ def test_axes_lie_where_the_mark_says(tmp_path):
             assert abs(found.max() - ((ends[1] + 0.5) * 8 - 0.5)) < 2
 
 
+def test_an_unknown_short_axis_is_not_drawn(tmp_path):
+    title, image, mark, *layers = row()
+    alone = RecistMark.from_long_axis(np.ravel(getattr(mark, "coordinates", mark))[:4])
+    both = panel([row()], tmp_path / "a.png", "mark", 8)
+    for given in (alone, alone.coordinates):
+        drawn = panel([(title, image, given, *layers)], tmp_path / "b.png", "mark", 8)
+        assert len(near(both, SHORT_AXIS)[0]) and not len(near(drawn, SHORT_AXIS)[0])
+        for found, wanted in zip(near(drawn, LONG_AXIS), near(both, LONG_AXIS), strict=True):
+            assert (found.min(), found.max()) == (wanted.min(), wanted.max())
+
+
 def test_contour_follows_the_soft_masks_half(tmp_path):
     label = row()
     drawn = panel([label], tmp_path / "a.png", "contour", 8)

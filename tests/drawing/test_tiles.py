@@ -131,6 +131,12 @@ def test_the_overlay_shows_crop_mark_and_outline():
     assert not len(places(plain, OUTLINE)[0]) and len(places(masked, OUTLINE)[0])
     # Half of the mask's red, on black.
     assert masked[128, 128].tolist() == [20, 20, 115]
+    # An unknown short axis is not drawn: nothing but the line along row 50.
+    lesion.mark = RecistMark.from_long_axis([50, 50, 79, 50])
+    alone = draw_overlay(np.zeros((100, 120)), [lesion], ["title"])
+    alone = alone[OVERLAY_TITLE : OVERLAY_TITLE + OVERLAY_TILE, 1024 : 1024 + OVERLAY_TILE]
+    line, _ = places(alone, MARK, 130)
+    assert np.abs(line - (50 - 18 + 0.5) * 4).max() <= 2 < np.ptp(rows)
 
 
 def test_a_slice_without_a_lesion_is_itself():

@@ -42,7 +42,7 @@ def test_phantoms(size):
 @pytest.mark.parametrize("size", [64, 256])
 def test_real_lesions(size):
     root = shared("deeplesion")
-    rows = [row for row in read_annotations(root / "DL_info.csv") if not row.error]
+    rows = [row for row in read_annotations(root / "DL_info.csv", origin=0) if not row.error]
     crops = [crop for _, crop in read_crops(rows, root, size=size) if hasattr(crop, "image")]
     assert len(crops) > 5
     images = np.stack([crop.image for crop in crops])

@@ -105,6 +105,10 @@ def random_mark(rng, shape):
         lambda: rng.normal(0, 1, (4, 2)) * 10.0 ** rng.integers(9, 308),
     )
     mark = np.array(kinds[rng.integers(len(kinds))]()).ravel()
+    if rng.random() < 0.15:
+        mark[4:] = np.nan  # a long axis alone
+    if rng.random() < 0.03:
+        mark[rng.random(8) < 0.5] = np.nan
     if rng.random() < 0.05:
         mark[rng.integers(8)] = rng.choice([np.nan, np.inf, -np.inf])
     return mark

@@ -16,7 +16,7 @@ from dsnet.data.datasets.boxes import read_boxes
 from dsnet.data.datasets.deeplesion import read_annotations, read_crops
 from dsnet.data.store import StoreWriter
 from dsnet.data.store.record import LabelRecord
-from dsnet.inference import crop_settings, segment, segment_slice
+from dsnet.inference import crop_settings, segment, segment_slice, slices
 from dsnet.labeling import RecistMark, label_mask
 from dsnet.models import SRResNet, build, load_model, save_model
 from shared_data import shared
@@ -73,6 +73,18 @@ def test_the_network_sees_what_it_was_trained_on():
     # A box with the mark's bounds is the same crop.
     segment_slice(model, hu, [mark.bounds()], size=64, window=(-600, 100), **settings)
     assert np.array_equal(model.seen[1][0, 0].numpy(), expected)
+
+
+def test_a_long_axis_alone_is_cut_as_with_the_assumed_one():
+    image = noise()
+    mark = RecistMark.from_long_axis([40, 30, 60, 50])
+    found = segment_slice(Echo(), image, [mark, mark.coordinates, mark.assumed(), (40, 30, 60, 50)])
+    one, same, assumed, box = found.lesions
+    for lesion in (one, same):
+        assert lesion.mark == mark and lesion.notes == assumed.notes
+        assert lesion.crop_box == assumed.crop_box == (18, 8, 81, 71)
+        assert np.array_equal(lesion.soft, assumed.soft)
+    assert box.mark.long_diameter == 20  # four numbers are a box
 
 
 def test_a_resampled_disc_keeps_its_place_and_area():
@@ -275,7 +287,7 @@ def test_boxes_of_pictures_give_masks_an_overlay_and_a_row_each(tmp_path, model,
 
 def test_deeplesions_marks_are_cut_as_for_training(tmp_path, model, monkeypatch):
     images, out = shared("deeplesion", "Images_png"), tmp_path / "out"
-    rows = read_annotations(shared("deeplesion", "DL_info.csv"))[:4]
+    rows = read_annotations(shared("deeplesion", "DL_info.csv"), origin=0)[:4]
     crops = [crop.image for _, crop in read_crops(rows, images)]
     echo = Echo()
     real = segment._answers
@@ -284,11 +296,36 @@ def test_deeplesions_marks_are_cut_as_for_training(tmp_path, model, monkeypatch)
     )
     marks = str(shared("deeplesion", "DL_info.csv"))
     arguments = [model, "--images", str(images), "--annotations", marks, "--out", str(out)]
-    assert command.main([*arguments, "--limit", "4"]) == 0
+    assert command.main([*arguments, "--limit", "4", "--origin", "0"]) == 0
     assert np.array_equal(torch.cat(echo.seen)[:, 0].numpy(), np.stack(crops))
     found = lesions(out)
     assert list(found) == [row.key for row in rows] and found[rows[0].key]["window_low"] == "-175.0"
     assert (out / "overlay" / f"{rows[0].key}.png").is_file()
+
+
+def test_marks_of_a_table_count_from_its_origin(tmp_path, model, monkeypatch, capsys):
+    cv2.imwrite(str(tmp_path / "s_1.png"), (noise() * 255).astype(np.uint8))
+    marks = table(
+        tmp_path / "marks.csv",
+        "File_name,Measurement_coordinates",
+        's_1.png,"40.5, 30.5, 60.5, 50.5"',
+        's_1.png,"41, 31, 61, 51, 61, 31, 48, 44"',
+    )
+    seen, real = [], segment_slice
+    monkeypatch.setattr(
+        slices, "segment_slice", lambda m, i, p, **o: seen.append(p) or real(m, i, p, **o)
+    )
+    arguments = [model, "--images", str(tmp_path), "--annotations", marks, "--pictures"]
+    for n, options in enumerate(([], ["--origin", "1"])):
+        out = tmp_path / f"out{n}"
+        assert command.main([*arguments, "--threshold", "0.05", "--out", str(out), *options]) == 0
+        assert [row["status"] for row in lesions(out).values()] == ["ok", "ok"]
+    (line, both), (_, shifted) = seen
+    assert line == RecistMark.from_long_axis([40, 30, 60, 50])
+    assert both == RecistMark.from_coordinates([40.5, 30.5, 60.5, 50.5, 60.5, 30.5, 47.5, 43.5])
+    assert shifted == both.translated(-0.5, -0.5)
+    assert command.main([*arguments, "--out", str(tmp_path / "o"), "--origin", "2"]) == 2
+    assert "origin must be within 0 and 1 pixels" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -297,6 +334,7 @@ def test_deeplesions_marks_are_cut_as_for_training(tmp_path, model, monkeypatch)
         (["--images", "nowhere"], "--images must be a folder"),
         (["--boxes", "nowhere.csv"], "No such file"),
         (["--device", "cuda"], "or use device='cpu'"),
+        (["--origin", "0.5"], "--origin is of --annotations"),
     ],
 )
 def test_wrong_use_is_told_in_one_line(tmp_path, model, capsys, change, words):

@@ -17,8 +17,9 @@ FILE_COLUMNS = ("file_name", "file", "image")
 def read_boxes(path: str | Path) -> list[DeepLesionAnnotation]:
     """The rows of a table of boxes, as annotations whose mark is the box's middle lines.
 
-    Columns, in any case: `file` (or `File_name`, `image`), `x0`, `y0`, `x1`, `y1` in pixels, and
-    if known `key` and `spacing_mm` (one number, or row and column). The file may name folders.
+    Columns, in any case: `file` (or `File_name`, `image`), `x0`, `y0`, `x1`, `y1`, the centres of
+    the first and last column and row counted from 0, as `lesions.csv` has them, and if known `key`
+    and `spacing_mm` (one number, or row and column). The file may name folders.
 
     Raises
     ------

@@ -18,6 +18,7 @@ from dsnet.data.ct_image import (
     read_ct_png,
     read_picture,
 )
+from dsnet.data.datasets.coordinates import CORNER, check_origin, read_mark
 from dsnet.labeling.recist import RecistMark
 
 LESION_TYPES = {
@@ -108,15 +109,20 @@ class DeepLesionAnnotation:
         }
 
 
-def read_annotations(path: str | Path) -> list[DeepLesionAnnotation]:
+def read_annotations(path: str | Path, *, origin: float = CORNER) -> list[DeepLesionAnnotation]:
     """All rows of a table in DeepLesion's layout, also those whose mark cannot be used.
+
+    `Measurement_coordinates` are eight numbers, or four of a long axis alone. `origin` is taken off
+    them and the boxes, which leaves pixel centres at integers: 0.5 for DeepLesion's own table.
 
     Raises
     ------
     ValueError
         When the file cannot be read, is empty, or lacks one of the columns `File_name` and
-        `Measurement_coordinates`. A bad row raises nothing: it tells in its `error`.
+        `Measurement_coordinates`, or `origin` is not within 0 and 1. A bad row raises nothing: it
+        tells in its `error`.
     """
+    origin = check_origin(origin)
     try:
         text = Path(path).read_text(encoding="utf-8-sig")
     except OSError as error:
@@ -142,7 +148,7 @@ def read_annotations(path: str | Path) -> list[DeepLesionAnnotation]:
             used[stem] += 1
             key = f"{stem}#{used[stem]}"
         used[key] = 1
-        annotations.append(_annotation(fields, key, name, line))
+        annotations.append(_annotation(fields, key, name, line, origin))
     return annotations
 
 
@@ -338,14 +344,15 @@ def _crop(slice_and_path, annotation, size, window, isotropic_mm) -> Crop | Valu
         return error
 
 
-def _annotation(fields: dict, key: str, name: str, line: int) -> DeepLesionAnnotation:
+def _annotation(fields, key: str, name: str, line: int, origin: float) -> DeepLesionAnnotation:
     mark, error = None, ""
     try:
-        mark = RecistMark.from_coordinates(_numbers(fields["Measurement_coordinates"]))
+        mark = read_mark(fields["Measurement_coordinates"], origin)
         if not name:
             raise ValueError("File_name is empty")
     except (ValueError, TypeError) as problem:
         mark, error = None, f"row {line}: {problem}"
+    box = _optional(fields, "Bounding_boxes", 4)
     spacing = _optional(fields, "Spacing_mm_px_", 3)
     if spacing is not None and not (np.isfinite(spacing).all() and min(spacing) > 0):
         spacing = None
@@ -362,7 +369,7 @@ def _annotation(fields: dict, key: str, name: str, line: int) -> DeepLesionAnnot
         study=_integer(fields, "Study_index"),
         series=_integer(fields, "Series_ID"),
         key_slice=_integer(fields, "Key_slice_index"),
-        bounding_box=_optional(fields, "Bounding_boxes", 4),
+        bounding_box=None if box is None else tuple(edge - origin for edge in box),
         diameters=_optional(fields, "Lesion_diameters_Pixel_", 2),
         normalized_location=_optional(fields, "Normalized_lesion_location", 3),
         lesion_type=LESION_TYPES.get(lesion_type or 0, "unknown"),
@@ -378,17 +385,11 @@ def _annotation(fields: dict, key: str, name: str, line: int) -> DeepLesionAnnot
     )
 
 
-def _numbers(text: str | None) -> list[float]:
-    try:
-        return [float(number) for number in (text or "").split(",") if number.strip()]
-    except ValueError as error:
-        raise ValueError(f"Measurement_coordinates must be 8 numbers, got {text!r}") from error
-
-
 def _optional(fields: dict, column: str, count: int) -> tuple[float, ...] | None:
     """That column's numbers; None where it is absent, empty or not `count` numbers."""
     try:
-        values = tuple(_numbers(fields.get(column)))
+        cells = (fields.get(column) or "").split(",")
+        values = tuple(float(number) for number in cells if number.strip())
     except ValueError:
         return None
     return values if len(values) == count else None

@@ -77,6 +77,8 @@ def export_png(
                 (folder / "truth").mkdir(exist_ok=True)
                 _picture(folder / "truth" / file, record.truth.astype(np.uint8) * 255)
         rows = [row for row in store.table().to_pylist() if row["key"] in names]
+        for row in rows:
+            row["mark"] = row["mark"] and json.dumps(row["mark"])
         with open(folder / "labels.csv", "w", newline="", encoding="utf-8") as file:
             table = csv.DictWriter(file, ["file", *rows[0]])
             table.writeheader()

@@ -61,7 +61,8 @@ class LabelRecord:
     truth : ndarray [H, W], bool, or None
         The mask that people drew, or their 50 % consensus, which `binary` need not equal.
     mark : ndarray [8], float64, or None
-        The RECIST mark's coordinates in crop pixels, DeepLesion's order.
+        The RECIST mark's coordinates in crop pixels, DeepLesion's order; the last four NaN where
+        the short axis is unknown.
     spacing : (row, column) or None
         Millimetres per crop pixel.
     offset : (x, y) or None
@@ -219,7 +220,7 @@ def encode(record: LabelRecord, alpha_bits: int) -> dict[str, Any]:
     for name in ("binary", "trimap", "truth"):
         array = arrays[name]
         row[name] = None if array is None else array.astype(np.uint8).tobytes()
-    row["mark"] = None if record.mark is None else _numbers("mark", record.mark, 8)
+    row["mark"] = None if record.mark is None else _coordinates(record.mark)
     for name, parts in PAIRS:
         pair = getattr(record, name)
         values = (None, None) if pair is None else _numbers(name, pair, 2)
@@ -326,6 +327,16 @@ def _checked_arrays(record: LabelRecord) -> dict[str, np.ndarray | None]:
             raise ValueError(f"binary must be alpha >= 0.5 (key {record.key!r})")
         arrays["binary"] = alpha >= 0.5
     return arrays
+
+
+def _coordinates(mark) -> list[float | None]:
+    """A mark's eight numbers, the last four None where its short axis is unknown."""
+    numbers = _numbers("mark", mark, 8)
+    if all(map(math.isnan, numbers[4:])):
+        numbers[4:] = []
+    if not all(map(math.isfinite, numbers)):
+        raise ValueError(f"mark must be finite (the last four all NaN: unknown), got {mark}")
+    return [*numbers, *[None] * (8 - len(numbers))]
 
 
 def _numbers(name: str, values, count: int) -> list[float]:

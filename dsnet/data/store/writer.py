@@ -38,6 +38,8 @@ LOCK = ".lock"
 ROW_GROUP_ROWS = 64
 # Bounds the memory of rows not yet on disk, whatever the crop size.
 SHARD_BYTES = 256 * 2**20
+# What older stores, which do not tell these settings, were made with.
+IMPLIED = {"origin": 0.0}
 
 
 class StoreWriter:
@@ -285,6 +287,9 @@ def _lock(path: Path) -> int:
 
 
 def _require_same(settings: dict[str, Any], stored: dict[str, Any]) -> None:
+    for name, value in IMPLIED.items():
+        if name in settings or name in stored:
+            settings, stored = {name: value, **settings}, {name: value, **stored}
     for name in sorted(settings.keys() | stored.keys()):
         if name not in settings or name not in stored or settings[name] != stored[name]:
             raise ValueError(

@@ -58,8 +58,7 @@ def cut_recist_reference(image: np.ndarray, mark: RecistMark) -> RecistCut:
 
 def _inner_axes(mark: RecistMark) -> RecistMark:
     middle = mark.center
-    axes = [middle + SURE_SHARE * (axis - middle) for axis in (mark.long_axis, mark.short_axis)]
-    return RecistMark.from_coordinates(np.concatenate(axes).ravel())
+    return RecistMark(*(middle + SURE_SHARE * (axis - middle) for axis in mark.axes))
 
 
 def _kept_part(mask: np.ndarray, seeds: np.ndarray) -> np.ndarray:

@@ -54,10 +54,13 @@ class Frame:
 
     @classmethod
     def of(cls, mark: RecistMark) -> Frame:
+        short_known = mark.short_axis is not None
+        mark = mark.assumed()
         along, across = mark.directions
         long, short = max(mark.long_diameter, 1.0), max(mark.short_diameter, 1.0)
-        long_u, long_v = dot(mark.long_axis, along), dot(mark.long_axis, across)
-        short_u, short_v = dot(mark.short_axis, along), dot(mark.short_axis, across)
+        long_axis, short_axis = mark.axes
+        long_u, long_v = dot(long_axis, along), dot(long_axis, across)
+        short_u, short_v = dot(short_axis, along), dot(short_axis, across)
         u, v = short_u[0] / 2 + short_u[1] / 2, long_v[0] / 2 + long_v[1] / 2
         center = mark.center
         return cls(
@@ -69,7 +72,7 @@ class Frame:
             half_v=(max(v - short_v.min(), 0.5), max(short_v.max() - v, 0.5)),
             long=long,
             short=short,
-            short_known=True,
+            short_known=short_known,
         )
 
     @property

@@ -31,7 +31,7 @@ def score_reference(
     scores: dict[str, float] = {}
     if mark is not None:
         scores["axes_agreement"] = _axes_agreement(binary, mark)
-        core = mark.quadrilateral_mask(binary.shape)
+        core = _marked(mark, binary.shape)
         scores["mark_inside"] = float(binary[core].mean()) if core.any() else 0.0
         scores["mark_soundness"] = 0.5 ** len(mark.problems(binary.shape))
     if reference is not None:
@@ -52,6 +52,16 @@ def score_reference(
     return scores
 
 
+def _marked(mark: RecistMark, shape: tuple[int, int]) -> np.ndarray:
+    """The mark's quadrilateral; of a long axis alone its line, up to half a pixel from its ends."""
+    if mark.short_axis is not None:
+        return mark.quadrilateral_mask(shape)
+    along, _ = mark.directions
+    step = min(0.5, mark.long_diameter / 2) * along
+    line = mark.long_axis + np.array([step, -step])
+    return RecistMark(line, line).axes_mask(shape)
+
+
 def _axes_agreement(binary: np.ndarray, mark: RecistMark) -> float:
     row, column = np.nonzero(binary)
     if row.size == 0:
@@ -59,6 +69,8 @@ def _axes_agreement(binary: np.ndarray, mark: RecistMark) -> float:
     along, across = mark.directions
     ratios = []
     for direction, axis in ((along, mark.long_axis), (across, mark.short_axis)):
+        if axis is None:
+            continue
         # Pixel squares reach beyond their centres, by this much in that direction.
         reach = 0.5 * np.abs(direction).max()
         extent = column * direction[0] + row * direction[1]
