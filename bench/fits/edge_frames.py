@@ -59,12 +59,20 @@ class Frames:
     def half(self) -> Tensor:
         return FRAME_SHARE * torch.maximum(self.long, self.short) + FRAME_PIXELS
 
+    @property
+    def middle(self) -> Tensor:
+        """The frames' centres (x, y): [N, 2]."""
+        return self.along * self.centre[:, :1] + self.across * self.centre[:, 1:]
+
     def chosen(self, rows: Tensor) -> Frames:
         return Frames(**{name: value[rows] for name, value in vars(self).items()})
 
-    def sampled(self, images: Tensor, index: Tensor, mirrored: Tensor) -> Tensor:
+    def sampled(
+        self, images: Tensor, index: Tensor, mirrored: Tensor, warp: Tensor | None = None
+    ) -> Tensor:
         """Means [N, GRID, GRID] of the cells of `images[index]` [K, H, W]; `mirrored` [N, 2] is +-1
-        for each frame's columns and rows."""
+        for each frame's columns and rows; `warp` [N, 2, 2]: images are warped about the frames'
+        centres."""
         step = 2 * self.half / GRID
         samples = step.round().clamp(1, MOST_SAMPLES).long()
         cells = torch.empty(len(index), GRID, GRID)
@@ -81,6 +89,8 @@ class Frames:
             )
             x = u * some.along[:, 0, None, None] + v * some.across[:, 0, None, None]
             y = u * some.along[:, 1, None, None] + v * some.across[:, 1, None, None]
+            if warp is not None:
+                x, y = warped(x, y, some.middle, warp[rows])
             grid = torch.stack([(x + 0.5) / width * 2 - 1, (y + 0.5) / height * 2 - 1], -1)
             found = functional.grid_sample(
                 image, grid, mode="bilinear", padding_mode="border", align_corners=False
@@ -153,6 +163,14 @@ def levels(
     contrast = lesion - surroundings
     scale = torch.copysign(contrast.abs().clamp(min=LEAST_CONTRAST), contrast)
     return surroundings, scale, ((bright - dark) / scale.abs()).clamp(0, 2)
+
+
+def warped(x: Tensor, y: Tensor, middle: Tensor, warp: Tensor) -> tuple[Tensor, Tensor]:
+    """Places [N, h, w] under a linear map about a point of each row."""
+    left, top = middle[:, 0, None, None], middle[:, 1, None, None]
+    w = warp[:, :, :, None, None]
+    dx, dy = x - left, y - top
+    return left + w[:, 0, 0] * dx + w[:, 0, 1] * dy, top + w[:, 1, 0] * dx + w[:, 1, 1] * dy
 
 
 def with_assumed_short_axis(coordinates: Tensor) -> Tensor:

@@ -112,7 +112,9 @@ class MarkedMask:
         along = _direction(exact.long_axis)
         self._turned = float(np.arctan2(along[1], along[0]))
         chords = [np.ptp(self.chord(self._centroid, _unit(turn))) for turn in _DIRECTIONS]
-        self._chords = np.array(chords) / max(*chords, _STEP)
+        # A line through the centroid may miss a hollow mask.
+        chords = np.nan_to_num(chords)
+        self._chords = chords / max(chords.max(), _STEP)
 
     def chord(self, point: np.ndarray, direction: np.ndarray) -> np.ndarray:
         """Where a line enters and leaves the mask's pixels, from `point`; none: [nan, nan]."""

@@ -126,3 +126,14 @@ def test_marks_over_lidc_are_off_as_people_are():
     assert found == pytest.approx([0.72, 0.83, 0.86, 0.90, 0.97], abs=0.04)
     assert np.median(angles) == pytest.approx(12, abs=3)
     assert 55 < np.percentile(angles, 95) < 90
+
+
+def test_hollow_masks_and_masks_of_several_parts():
+    y, x = np.mgrid[:40, :40] - 19.5
+    parts = np.zeros((40, 40), bool)
+    parts[5:8, 5:8] = parts[30:34, 28:33] = True
+    bow = (np.hypot(x, y) < 15) & (np.hypot(x, y) > 13) & (x < -5)
+    rng = np.random.default_rng(0)
+    for mask in (parts, bow):
+        for lesion in range(20):
+            assert np.isfinite(draw_mark(mask, rng, lesion=lesion).coordinates).all()
