@@ -13,6 +13,8 @@ namespace {
 
 // As much may an image lie outside 0..1.
 constexpr float kSlack = 1e-3f;
+// What the axes' ellipse reaches under marks that people draw, in one of twenty and of a hundred.
+constexpr double kEllipseDice = 0.64, kEllipseDiceLow = 0.45;
 
 bool is_valid(Image<const float> image, bool& constant) {
     Range whole = {image.row(0)[0], image.row(0)[0], true};
@@ -40,6 +42,36 @@ void probabilities(Image<const float> log_odds, Image<const std::uint8_t> trimap
             toward[x] = static_cast<float>(1.0 / (1.0 + std::exp(-double{log_odds.row(y)[x]})));
         }
     }
+}
+
+}  // namespace
+
+namespace {
+
+// What Dice the label may have with what a careful reader would draw.
+void expect_dice(const EdgeNetwork& network, const MarkFrame& frame, std::ptrdiff_t pixels,
+                 LabelOutcome& outcome) {
+    QualityScores& scores = outcome.quality;
+    if (outcome.cut.fallback != CutFallback::kNone) {
+        scores.expected_dice = kEllipseDice;
+        scores.expected_dice_low = kEllipseDiceLow;
+        return;
+    }
+    const auto logit = [](double share) {
+        const double kept = std::clamp(share, 0.01, 0.999);
+        return std::log(kept / (1.0 - kept));
+    };
+    const double long_axis = std::max(frame.long_diameter, 1.0);
+    const double known[] = {1.0, logit(outcome.cut.expected_dice),
+                            std::log(std::clamp(long_axis, 2.0, 80.0)),
+                            std::max(frame.short_diameter, 1.0) / long_axis,
+                            std::log(static_cast<double>(std::max<std::ptrdiff_t>(pixels, 1)))};
+    double sum = 0.0;
+    for (int k = 0; k < 5; ++k) sum += network.expected_dice[k] * known[k];
+    scores.expected_dice = 1.0 / (1.0 + std::exp(-sum));
+    const int size = long_axis < 10.0 ? 0 : long_axis < 20.0 ? 1 : 2;
+    scores.expected_dice_low =
+        std::max(scores.expected_dice - network.expected_dice_margin[size], 0.0);
 }
 
 }  // namespace
@@ -78,14 +110,19 @@ LabelOutcome begin_label(Image<const float> image, const double coordinates[8],
     return outcome;
 }
 
-void finish_label(Image<const float> image, const double coordinates[8], double rtol,
-                  Image<const std::uint8_t> mask, Image<const std::uint8_t> trimap,
+void finish_label(Image<const float> image, const double coordinates[8], const EdgeNetwork& network,
+                  double rtol, Image<const std::uint8_t> mask, Image<const std::uint8_t> trimap,
                   QualityWorkspace& workspace, Image<float> alpha, Image<std::uint8_t> binary,
                   LabelOutcome& outcome) {
     Stopwatch watch;
     // Each pixel keeps the cut's side of one half.
-    for (std::ptrdiff_t y = 0; y < image.rows; ++y)
+    std::ptrdiff_t pixels = 0;
+    for (std::ptrdiff_t y = 0; y < image.rows; ++y) {
         image_simd().take_sides(mask.row(y), image.cols, alpha.row(y), binary.row(y));
+        std::int32_t row = 0;
+        for (std::ptrdiff_t x = 0; x < image.cols; ++x) row += mask.row(y)[x] != 0;
+        pixels += row;
+    }
     outcome.seconds[2] += watch.lap();
 
     const RecistMark mark = mark_as_given(coordinates);
@@ -98,6 +135,7 @@ void finish_label(Image<const float> image, const double coordinates[8], double 
     context.rtol = rtol;
     outcome.quality = score(image, {alpha.data, alpha.rows, alpha.cols, alpha.row_stride}, trimap,
                             context, workspace);
+    expect_dice(network, MarkFrame(mark), pixels, outcome);
 }
 
 LabelOutcome label_recist(Image<const float> image, const double coordinates[8],
@@ -119,7 +157,7 @@ LabelOutcome label_recist(Image<const float> image, const double coordinates[8],
     outcome.matting = solve_matting(image, split, {workspace.prior.data(), image.rows, image.cols},
                                     matting, workspace.matting, alpha);
     outcome.seconds[2] += watch.lap();
-    finish_label(image, coordinates, options.matting.rtol, {mask.data, mask.rows, mask.cols}, split,
+    finish_label(image, coordinates, *options.network, options.matting.rtol, {mask.data, mask.rows, mask.cols}, split,
                  workspace.quality, alpha, binary, outcome);
     return outcome;
 }

@@ -70,8 +70,8 @@ LabelOutcome begin_label(Image<const float> image, const double coordinates[8],
 
 // `outcome` is what the stages before told, with matting; alpha is matting's and becomes the
 // label's.
-void finish_label(Image<const float> image, const double coordinates[8], double rtol,
-                  Image<const std::uint8_t> mask, Image<const std::uint8_t> trimap,
+void finish_label(Image<const float> image, const double coordinates[8], const EdgeNetwork& network,
+                  double rtol, Image<const std::uint8_t> mask, Image<const std::uint8_t> trimap,
                   QualityWorkspace& workspace, Image<float> alpha, Image<std::uint8_t> binary,
                   LabelOutcome& outcome);
 

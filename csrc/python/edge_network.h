@@ -13,7 +13,8 @@ namespace dsnet {
 
 inline EdgeNetwork make_network(const py::sequence& weights, const py::sequence& biases,
                                 const py::object& shifts_value, const py::object& constants_value,
-                                double log_odds_per_unit) {
+                                double log_odds_per_unit, const py::object& expected_value,
+                                const py::object& margin_value) {
     EdgeNetwork network = {};
     const auto shifts =
         shaped_argument<std::int32_t>(shifts_value, "shifts", "int32", {kEdgeLayers});
@@ -53,6 +54,12 @@ inline EdgeNetwork make_network(const py::sequence& weights, const py::sequence&
     }
     std::copy_n(constants.data(), constants.size(), &network.of_constants[0][0]);
     network.log_odds_per_unit = static_cast<float>(log_odds_per_unit);
+    const auto expected =
+        shaped_argument<double>(expected_value, "expected_dice", "float64", {5});
+    const auto margin =
+        shaped_argument<double>(margin_value, "expected_dice_margin", "float64", {3});
+    std::copy_n(expected.data(), 5, network.expected_dice);
+    std::copy_n(margin.data(), 3, network.expected_dice_margin);
     for (int k = 0; k < kSteps; ++k) {
         const double middle = (k + 0.5) / double{kStepsPerLogOdd} - double{kCertain};
         network.probability[k] =
@@ -76,6 +83,8 @@ biases : sequence of 11 int32 [outputs]
 shifts : int32 [11]
 of_constants : float64 [16, 5]
 log_odds_per_unit : float
+expected_dice, expected_dice_margin : float64 [5], [3]
+    See csrc/edge/network.h.
 
 Raises
 ------
@@ -84,7 +93,7 @@ TypeError
 ValueError
     If one has another shape, or a number is out of range.)")
         .def(py::init(&make_network), "weights"_a, "biases"_a, "shifts"_a, "of_constants"_a,
-             "log_odds_per_unit"_a)
+             "log_odds_per_unit"_a, "expected_dice"_a, "expected_dice_margin"_a)
         .def_property_readonly(
             "bytes",
             [](const EdgeNetwork& network) {

@@ -125,7 +125,7 @@ states : int32 [N, 7]
     cut fell back, matting's iterations, whether it converged, and its unknowns.
 values : float64 [N, 5]
     What the cut's fallback goes by, matting's residual, seconds of cut, trimap and matting.
-scores : float64 [N, 10]
+scores : float64 [N, 12]
     In the order of dsnet.labeling.quality.RECIST_SCORES.
 
 Raises

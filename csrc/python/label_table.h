@@ -13,7 +13,7 @@ namespace dsnet {
 // gives the outcome of label i.
 template <class OutcomeOf>
 py::tuple label_table(py::ssize_t count, OutcomeOf outcome_of) {
-    constexpr py::ssize_t kStates = 7, kValues = 5, kScores = 10;
+    constexpr py::ssize_t kStates = 7, kValues = 5, kScores = 12;
     Array<std::int32_t> states({count, kStates});
     Array<double> values({count, kValues});
     Array<double> scores({count, kScores});
@@ -31,7 +31,8 @@ py::tuple label_table(py::ssize_t count, OutcomeOf outcome_of) {
         const double value[kValues] = {outcome.cut.value, outcome.matting.residual,
                                        outcome.seconds[0], outcome.seconds[1], outcome.seconds[2]};
         std::copy_n(value, kValues, values.mutable_data(i, 0));
-        const double score[kScores] = {quality.axes_agreement,     quality.mark_inside,
+        const double score[kScores] = {quality.expected_dice,      quality.expected_dice_low,
+                                       quality.axes_agreement,     quality.mark_inside,
                                        quality.mark_soundness,     quality.known_fraction,
                                        quality.edge_contrast,      quality.in_one_piece,
                                        quality.border_clearance,   quality.cut,

@@ -143,7 +143,7 @@ py::tuple finish_labels(Begun& begun, const py::object& images_value, const py::
             outcome.matting.unknowns = result.unknowns;
             outcome.seconds[0] += seconds.first;
             outcome.seconds[2] += seconds.second;
-            finish_label(image, mark, rtol, {masks.data() + at, rows, cols},
+            finish_label(image, mark, network, rtol, {masks.data() + at, rows, cols},
                          {trimaps.data() + at, rows, cols}, workspace.quality, found, sides,
                          outcome);
         });

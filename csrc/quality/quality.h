@@ -28,6 +28,7 @@ struct QualityScores {
     double cut = kNone;
     double solver_convergence = kNone;
     double overall = kNone;
+    double expected_dice = kNone, expected_dice_low = kNone;  // of labels from a mark
 };
 
 struct QualityContext {

@@ -1,11 +1,14 @@
 """Scores that let a person sort a million labels: the worst ones are looked at first.
 
 Every score lies in 0..1 and 1 is good. A label holds the scores that apply to it: one made
-from a mask has no mark to agree with, and a short axis that was assumed blames none. `overall` is
-their geometric mean, so that one score of zero puts the label at the bottom of the pile.
+from a mask has no mark to agree with, and a short axis that was assumed blames none. A label from a
+mark is ranked by `expected_dice`; one from masks, which a reader drew, by `overall`, the scores'
+geometric mean, so that one score of zero puts it at the bottom of the pile.
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -13,6 +16,9 @@ from dsnet import _C
 from dsnet.labeling.recist import RecistMark
 
 QUALITY_SCORES = {
+    "expected_dice": "the Dice that the label may have with what a careful reader would draw "
+    "(strategy 3), calibrated on patients of its own",
+    "expected_dice_low": "what that Dice exceeds in nine labels of ten",
     "axes_agreement": "the result's extent along the mark's two axes, against the mark's own "
     "(mean over both axes of shorter / longer; of the long axis, where the short one is unknown)",
     "mark_inside": "share of the mark's quadrilateral (of a long axis alone: of its line) that "
@@ -30,11 +36,21 @@ QUALITY_SCORES = {
     "not cross or are far from perpendicular, end points outside the crop",
     "solver_convergence": "1 where the matting solver converged, else the share of the asked "
     "decades of residual that it reached",
-    "overall": "geometric mean of the others",
+    "overall": "geometric mean of the others but the expected Dice",
 }
 
 
+def ranking(quality: Mapping[str, float | None]) -> float | None:
+    """What labels are sorted and left out by: the expected Dice, or else the overall score.
+
+    None where a label has neither.
+    """
+    expected = quality.get("expected_dice")
+    return quality.get("overall") if expected is None else expected
+
+
 def recist_scores(
+    expected_dice: float, expected_dice_low: float,
     axes_agreement: float, mark_inside: float, mark_soundness: float, known_fraction: float,
     edge_contrast: float, in_one_piece: float, border_clearance: float, cut: float,
     solver_convergence: float, overall: float,
@@ -42,6 +58,8 @@ def recist_scores(
     """Scores of a label from a RECIST mark, in the order in which the compiled code gives them."""
     # A display with constant keys: a third of dict(zip())'s time, which every label pays.
     return {
+        "expected_dice": expected_dice,
+        "expected_dice_low": expected_dice_low,
         "axes_agreement": axes_agreement,
         "mark_inside": mark_inside,
         "mark_soundness": mark_soundness,
