@@ -74,7 +74,7 @@ CutOutcome cut_recist(Image<const float> image, const RecistMark& mark, const Ed
         keep_seeded_part(cut, seen, workspace.components);
         fill_holes(cut, workspace.components);
         const double share = static_cast<double>(count_set(found)) /
-                             static_cast<double>(marked_area(mark, window, image.rows, image.cols));
+                             static_cast<double>(marked_area(mark, image.rows, image.cols));
         if (!(share >= kLeastArea && share <= kMostArea)) {
             outcome.fallback = CutFallback::kArea;
             outcome.value = share;

@@ -29,13 +29,11 @@ RecistMark inner_axes(const RecistMark& mark) {
     return mark_from_coordinates(inner);
 }
 
-std::ptrdiff_t marked_area(const RecistMark& mark, const Box& window, std::ptrdiff_t rows,
-                           std::ptrdiff_t cols) {
+std::ptrdiff_t marked_area(const RecistMark& mark, std::ptrdiff_t rows, std::ptrdiff_t cols) {
     std::ptrdiff_t area = add_ellipse(mark, 1.0, 0, 0, {nullptr, rows, cols});
     if (area == 0) {
-        std::vector<std::uint8_t> drawn(static_cast<std::size_t>(window.rows() * window.cols()));
-        area = add_quadrilateral(mark, window.top, window.left,
-                                 {drawn.data(), window.rows(), window.cols()});
+        std::vector<std::uint8_t> drawn(static_cast<std::size_t>(rows * cols));
+        area = add_quadrilateral(mark, 0, 0, {drawn.data(), rows, cols});
     }
     return std::max<std::ptrdiff_t>(area, 1);
 }
@@ -60,7 +58,7 @@ CutPlan plan_cut(const RecistMark& mark, std::ptrdiff_t rows, std::ptrdiff_t col
     plan.top = static_cast<std::int32_t>(window.top);
     plan.left = static_cast<std::int32_t>(window.left);
     plan.edge = plan_edge(mark, frame, window);
-    plan.area = static_cast<std::int32_t>(marked_area(mark, window, rows, cols));
+    plan.area = static_cast<std::int32_t>(marked_area(mark, rows, cols));
     const HalfAxes half = ellipse_axes(mark, frame);
     plan.half_along = half.along;
     plan.half_across = half.across;

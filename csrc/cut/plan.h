@@ -45,8 +45,7 @@ struct CutConstants {
 RecistMark inner_axes(const RecistMark& mark);
 // Pixels of the axes' ellipse, or else of their quadrilateral, with which the cut's area is
 // compared; at least 1.
-std::ptrdiff_t marked_area(const RecistMark& mark, const Box& window, std::ptrdiff_t rows,
-                           std::ptrdiff_t cols);
+std::ptrdiff_t marked_area(const RecistMark& mark, std::ptrdiff_t rows, std::ptrdiff_t cols);
 
 CutConstants cut_constants();
 

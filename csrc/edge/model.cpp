@@ -97,23 +97,29 @@ EdgePlan plan_edge(const RecistMark& mark, const MarkFrame& frame, const Box& wi
     EdgeCurve& curve = plan.curve;
     curve.x = static_cast<float>(frame.centre.x);
     curve.y = static_cast<float>(frame.centre.y);
-    curve.along_x = static_cast<float>(frame.along.x);
-    curve.along_y = static_cast<float>(frame.along.y);
+    // Whichever end was drawn first: to the right, or down.
+    const bool turned = frame.along.x < 0 || (frame.along.x == 0 && frame.along.y < 0);
+    const double sign = turned ? -1.0 : 1.0;
+    const auto along_of = [&](Point p) { return sign * frame.along_of(p); };
+    const auto across_of = [&](Point p) { return sign * frame.across_of(p); };
+    curve.along_x = static_cast<float>(sign * frame.along.x);
+    curve.along_y = static_cast<float>(sign * frame.along.y);
+    curve.half = static_cast<float>(half);
     curve.step = static_cast<float>(step);
     curve.cells_per_pixel = static_cast<float>(1 / step);
     curve.samples = static_cast<std::int32_t>(
         std::clamp(std::nearbyint(step), 1.0, static_cast<double>(kMostSamples)));
     // The axes cross where the short one lies along the long one, and the other way round.
-    const double u = frame.along_of(s[0]) / 2 + frame.along_of(s[1]) / 2;
-    const double v = frame.across_of(l[0]) / 2 + frame.across_of(l[1]) / 2;
-    curve.cross_u = static_cast<float>(u - frame.along_of(frame.centre));
-    curve.cross_v = static_cast<float>(v - frame.across_of(frame.centre));
+    const double u = along_of(s[0]) / 2 + along_of(s[1]) / 2;
+    const double v = across_of(l[0]) / 2 + across_of(l[1]) / 2;
+    curve.cross_u = static_cast<float>(u - along_of(frame.centre));
+    curve.cross_v = static_cast<float>(v - across_of(frame.centre));
     const auto halves = [](double a, double b, float of[2]) {
         of[0] = static_cast<float>(std::max(-std::min(a, b), 0.5));
         of[1] = static_cast<float>(std::max(std::max(a, b), 0.5));
     };
-    halves(frame.along_of(l[0]) - u, frame.along_of(l[1]) - u, curve.half_u);
-    halves(frame.across_of(s[0]) - v, frame.across_of(s[1]) - v, curve.half_v);
+    halves(along_of(l[0]) - u, along_of(l[1]) - u, curve.half_u);
+    halves(across_of(s[0]) - v, across_of(s[1]) - v, curve.half_v);
     const double long_diameter = std::max(frame.long_diameter, 1.0);
     const double short_diameter = std::max(frame.short_diameter, 1.0);
     curve.half_short = static_cast<float>(short_diameter / 2);

@@ -57,6 +57,9 @@ class Frame:
         short_known = mark.short_axis is not None
         mark = mark.assumed()
         along, across = mark.directions
+        # Whichever end was drawn first: to the right, or down.
+        if along[0] < 0 or (along[0] == 0 and along[1] < 0):
+            along, across = -along, -across
         long, short = max(mark.long_diameter, 1.0), max(mark.short_diameter, 1.0)
         long_axis, short_axis = mark.axes
         long_u, long_v = dot(long_axis, along), dot(long_axis, across)
