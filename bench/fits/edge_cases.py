@@ -16,12 +16,14 @@ from dsnet.labeling.mark_model import MarkedMask
 
 SIZE = 128
 # Marks as drawn over each mask; of the consensus, of one reader, of a phantom.
-DRAWN = {"consensus": 10, "reader": 4, "lung": 4, "soft": 4}
+DRAWN = {"consensus": 12, "reader": 4, "lung": 4, "soft": 4}
 PHANTOMS = {"lung": 500, "soft": 1500}
 # A mask's share in what is learnt.
 WEIGHT = {"consensus": 1.0, "reader": 0.5, "lung": 0.5, "soft": 0.7}
 # Marks derived from the mask make up so much of it: exact marks must be told from drawn ones.
-DERIVED = 0.25
+DERIVED = 0.3
+# One of so many drawn marks is not steady, for what people do that the table does not know.
+UNSTEADY = 4
 LEAST_PIXELS = 4
 
 
@@ -68,8 +70,9 @@ def make_cases(half: int, rng: np.random.Generator, tell=print) -> Cases:
         masks.append(mask)
         drawn = MarkedMask(mask)
         marks = [(exact or recist_from_mask(mask), False)]
-        for _ in range(DRAWN[kind]):
-            marks.append((drawn.draw(rng, lesion=int(rng.integers(2**31))), True))
+        for number in range(DRAWN[kind]):
+            lesion, steady = int(rng.integers(2**31)), number % UNSTEADY != 0
+            marks.append((drawn.draw(rng, lesion=lesion, steady=steady), True))
         for mark, by_hand in marks:
             place = {"image": len(images) - 1, "mask": len(masks) - 1, "mark": mark.coordinates}
             rows.append({"kind": kind, "drawn": by_hand, **place, **of})

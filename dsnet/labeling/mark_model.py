@@ -132,8 +132,11 @@ class MarkedMask:
         turn = np.degrees(self._turned) + np.asarray(degrees)
         return self._chords[np.rint(turn / 4).astype(np.int64) % len(self._chords)]
 
-    def draw(self, rng: np.random.Generator, *, lesion: int | None = None) -> RecistMark:
-        """As `draw_mark`."""
+    def draw(
+        self, rng: np.random.Generator, *, lesion: int | None = None, steady: bool = True
+    ) -> RecistMark:
+        """As `draw_mark`; not `steady`: whatever becomes of the axes' lengths, which makes them as
+        short on masks that are less round than the table's as nobody draws them."""
         table = mark_table()
         likely = self._likelihood(table)
         shared = np.random.default_rng(self._lesion if lesion is None else lesion)
@@ -149,7 +152,7 @@ class MarkedMask:
             mark, lengths = drawn
             ratios = lengths / np.array([self.long, self.short])
             miss = np.sum(((ratios - taken[11:13]) / np.array([1, 2]) / _RATIO_ERROR) ** 2) / 2
-            kept = rng.random() < np.exp(-miss)
+            kept = not steady or rng.random() < np.exp(-miss)
             if kept or miss < best_miss:
                 best, best_miss = mark, miss
             if kept:
