@@ -6,8 +6,8 @@ out. What people drew is evidence of its own, and joins matting's quadratic form
 does: `closed_form_matting` says how. The numbers were chosen on half of LIDC's patients, by one
 reader left out (`python -m bench.studies.soft_masks` measures the other half).
 
-Related work: alpha mattes of lung nodules with several readers' masks are Wang et al., "Medical
-Matting", MICCAI 2021 (arXiv 2106.09887). There a network learns them; here nothing is learnt.
+Alpha mattes of nodules came before: Wang et al., "Medical Matting", MICCAI 2021 (arXiv 2106.09887)
+and "3D Matting", 2022 (2209.07843, 2210.05104), where networks learn them.
 """
 
 from __future__ import annotations
