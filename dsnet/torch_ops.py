@@ -15,9 +15,11 @@ from torch import Tensor
 from dsnet import _C
 from dsnet.labeling import closed_form_matting
 from dsnet.labeling import trimap_from_mask as _trimap_from_mask
+from dsnet.labeling.arguments import as_radius, as_spacing
 from dsnet.labeling.edge_model import native_network
-from dsnet.labeling.gpu.batches import cut_on_device
+from dsnet.labeling.gpu.batches import cut_on_device, trimap_on_device
 from dsnet.labeling.matting.closed_form import DEFAULT_RTOL
+from dsnet.labeling.prior import MASK_PRIOR_WEIGHT
 from dsnet.labeling.recist import ordered_coordinates
 from dsnet.labeling.soft_mask import PRIOR_WEIGHT
 
@@ -79,8 +81,8 @@ def soft_mask(
     Returns
     -------
     Tensor [N, H, W], float32
-        Alpha in 0..1, within 1e-3 of the exact solution, on the CPU to the bit as
-        `dsnet.labeling.closed_form_matting` gives it; NaN all over an image that is not finite or
+        Alpha in 0..1 as `dsnet.labeling.label_mask` gives it, on the CPU to the bit, on a CUDA
+        device within 1e-3; NaN all over an image that is not finite or
         has values beyond +-16.
 
     Raises
@@ -185,24 +187,38 @@ def _(mask, erosion=None, dilation=None, spacing=None):
 )
 def _soft_mask_op(image, mask, erosion=None, dilation=None, spacing=None):
     _check_pair(image, mask)
-    images = image.detach().contiguous().numpy()
+    images, threads = image.detach().contiguous().numpy(), torch.get_num_threads()
+    masks = mask.contiguous().view(torch.uint8).numpy()
     trimaps = _trimap_op(mask, erosion, dilation, spacing).numpy()
+    priors = _C.mask_prior(masks, trimaps, *_spacing(spacing), threads=threads)
     if min(images.shape[1:]) >= 3:
-        alphas, converged = _C.matting_batch(images, trimaps, DEFAULT_RTOL, torch.get_num_threads())
+        alphas, converged = _C.matting_batch(
+            images, trimaps, DEFAULT_RTOL, threads, priors, MASK_PRIOR_WEIGHT
+        )
     else:  # the native solver has no windows there
         alphas = torch.full(image.shape, math.nan).numpy()
         converged = ~(image.abs() <= LARGEST_GREY).flatten(1).all(1).numpy()  # NaN is none
     for i in (~converged).nonzero()[0]:
         # The exact solvers take what conjugate gradients left, all but untied pixels.
-        alphas[i], _ = closed_form_matting(images[i], trimaps[i])
+        alphas[i], _ = closed_form_matting(
+            images[i], trimaps[i], prior=priors[i], prior_weight=MASK_PRIOR_WEIGHT
+        )
     return torch.from_numpy(alphas)
 
 
 @_soft_mask_op.register_kernel("cuda")
 def _(image, mask, erosion=None, dilation=None, spacing=None):
     _check_pair(image, mask)
-    trimap = _trimap_op(mask, erosion, dilation, spacing)
-    alpha, _ = closed_form_matting(image.detach().contiguous(), trimap)
+    trimap, prior = trimap_on_device(
+        mask.contiguous(),
+        erosion=None if erosion is None else as_radius(erosion, "erosion"),
+        dilation=None if dilation is None else as_radius(dilation, "dilation"),
+        spacing=as_spacing(_spacing(spacing)),
+        with_prior=True,
+    )
+    alpha, _ = closed_form_matting(
+        image.detach().contiguous(), trimap, prior=prior, prior_weight=MASK_PRIOR_WEIGHT
+    )
     return alpha
 
 

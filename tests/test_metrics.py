@@ -7,15 +7,19 @@ import pytest
 import torch
 
 from dsnet.metrics import (
+    brier_score,
+    calibration_error,
     dice,
     evaluate_cases,
     hausdorff95,
     overlap_counts,
     ppv,
     sensitivity,
+    soft_dice,
     soft_mask_mae,
     summarize,
     surface_dice,
+    threshold_dice,
 )
 from fresh_interpreter import printed
 
@@ -163,3 +167,147 @@ def test_bad_input_is_named():
 def test_importing_does_not_load_monai():
     code = "import sys, dsnet.metrics; print('monai' in sys.modules)"
     assert printed(code) == "False"
+
+
+def soft_masks(n=6, shape=(17, 23), seed=0):
+    """Soft masks with flat zeros and ones, and their votes of ten: values on every threshold."""
+    rng = np.random.default_rng(seed)
+    soft = np.clip(rng.normal(0.4, 0.5, (n, *shape)), 0, 1)
+    votes = rng.binomial(10, soft) / 10
+    return torch.from_numpy(soft), torch.from_numpy(votes)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_threshold_dice_is_the_literal_mean(dtype):
+    soft, votes = (mask.to(dtype) for mask in soft_masks())
+    found = threshold_dice(soft, votes)
+    for x, y, ours in zip(soft.tolist(), votes.tolist(), found.tolist(), strict=True):
+        total = 0.0
+        for k in range(1, 10):
+            x_in = {(r, c) for r, row in enumerate(x) for c, v in enumerate(row) if v >= k / 10}
+            # Votes are whole tenths, whatever their precision.
+            y_in = {
+                (r, c) for r, row in enumerate(y) for c, v in enumerate(row) if round(10 * v) >= k
+            }
+            total += 2 * len(x_in & y_in) / (len(x_in) + len(y_in))
+        assert ours == pytest.approx(total / 9)
+
+
+def test_threshold_dice_equals_monai():
+    metrics = monai()
+    soft, votes = (mask[:, None].float() for mask in soft_masks(seed=3))
+    theirs = [
+        metrics.compute_dice((soft >= t).float(), (votes >= t).float(), ignore_empty=False)[:, 0]
+        for t in (0.25, 0.55, 0.85)
+    ]
+    found = threshold_dice(soft, votes, thresholds=(0.25, 0.55, 0.85))
+    assert torch.allclose(found, torch.stack(theirs).double().mean(0))
+    # Binary masks are themselves at every threshold.
+    hard = (soft > 0.5, votes > 0.5)
+    assert torch.allclose(threshold_dice(*hard), dice(*hard))
+
+
+def test_soft_dice_by_the_formula():
+    soft, votes = soft_masks(seed=1)
+    for x, y, ours in zip(soft, votes, soft_dice(soft, votes).tolist(), strict=True):
+        x, y = x.flatten().tolist(), y.flatten().tolist()
+        apart = sum(abs(a - b) for a, b in zip(x, y, strict=True))
+        assert ours == pytest.approx((sum(x) + sum(y) - apart) / (sum(x) + sum(y)))
+    metrics = monai()
+    x, y = random_masks(seed=1)[:, None].float(), random_masks(seed=2)[:, None].float()
+    theirs = metrics.compute_dice(x, y, ignore_empty=False)[:, 0]
+    assert torch.allclose(soft_dice(x, y), theirs.double())
+
+
+def test_soft_dice_and_brier_are_at_their_best_at_the_truth():
+    _, votes = soft_masks(n=1, seed=2)
+    assert soft_dice(votes, votes).item() == 1 and brier_score(votes, votes).item() == 0
+    rng = np.random.default_rng(0)
+    for scale in (1e-3, 0.05, 0.5):
+        other = (votes + torch.from_numpy(rng.normal(0, scale, votes.shape))).clamp(0, 1)
+        assert soft_dice(other, votes) < 1 and brier_score(other, votes) > 0
+    hard = (votes >= 0.5).double()
+    assert soft_dice(hard, votes) < 1
+    # The usual soft Dice takes the hard mask for better than the truth itself.
+    usual = [2 * (x * votes).sum() / (x.sum() + votes.sum()) for x in (hard, votes)]
+    assert usual[0] > usual[1]
+
+
+def test_brier_score_equals_monai_and_the_formula():
+    metrics = monai()
+    soft, votes = soft_masks(seed=4)
+    truth = votes >= 0.5
+    theirs = metrics.MSEMetric()(soft[:, None], truth[:, None].double())[:, 0]
+    assert torch.allclose(brier_score(soft, truth), theirs)
+    by_hand = brier_score(np.array([[0.25, 1.0]]), np.array([[True, False]])).item()
+    assert by_hand == pytest.approx((0.75**2 + 1) / 2)
+
+
+@pytest.mark.parametrize("bins", [1, 10, 15])
+def test_calibration_error_by_its_words(bins):
+    soft, votes = soft_masks(seed=5)
+    truth = votes >= 0.5
+    for x, y, ours in zip(soft, truth, calibration_error(soft, truth, bins).tolist(), strict=True):
+        pixels = list(zip(x.flatten().tolist(), y.flatten().tolist(), strict=True))
+        total = 0.0
+        for k in range(bins):
+            held = [(p, t) for p, t in pixels if min(int(p * bins), bins - 1) == k]
+            if held:
+                gap = sum(p for p, _ in held) / len(held) - sum(t for _, t in held) / len(held)
+                total += len(held) / len(pixels) * abs(gap)
+        assert ours == pytest.approx(total)
+
+
+def test_calibration_error_equals_monai():
+    metrics = monai()
+    rng = np.random.default_rng(6)
+    soft = torch.from_numpy(rng.uniform(0.001, 0.999, (4, 1, 30, 31)))
+    truth = torch.from_numpy(rng.random(soft.shape) < soft.numpy() ** 1.5).double()
+    predicted, wanted, counts = metrics.calibration_binning(soft, truth, num_bins=10, right=True)
+    share = counts / counts.sum(-1, keepdim=True)
+    theirs = ((predicted - wanted).abs() * share).sum(-1)[:, 0]
+    assert torch.allclose(calibration_error(soft, truth), theirs.double(), atol=1e-6)
+
+
+def test_a_calibrated_mask_has_no_error():
+    # In each row so many pixels are lesion as its value says.
+    soft = (torch.arange(0, 11) / 10)[:, None].expand(11, 10)
+    truth = torch.arange(10)[None] < torch.arange(0, 11)[:, None]
+    assert calibration_error(soft, truth).item() == pytest.approx(0, abs=1e-7)
+    assert calibration_error(1 - soft, truth).item() > 0.3
+
+
+def test_soft_metrics_of_empty_and_full():
+    empty, full = torch.zeros(1, 5, 5), torch.ones(1, 5, 5)
+    for metric in (threshold_dice, soft_dice):
+        assert metric(empty, empty).item() == 1 and metric(full, full).item() == 1
+        assert metric(empty, full).item() == 0 and metric(full, empty).item() == 0
+    for metric in (brier_score, calibration_error):
+        assert metric(empty, empty).item() == 0 and metric(full, full).item() == 0
+        assert metric(empty, full).item() == 1 and metric(full, empty).item() == 1
+    one = np.ones((1, 1))
+    assert soft_dice(one, one / 4).item() == pytest.approx(0.4)
+
+
+@pytest.mark.parametrize("metric", [threshold_dice, soft_dice, brier_score, calibration_error])
+def test_soft_metrics_name_what_is_wrong(metric):
+    good, bad = torch.full((2, 3, 3), 0.5), torch.full((2, 3, 3), 0.5)
+    bad[1, 2, 2] = math.nan
+    with pytest.raises(ValueError, match=r"prediction must be in 0..1, got values outside or NaN"):
+        metric(bad, good)
+    with pytest.raises(ValueError, match=r"truth must be in 0..1, got values outside or NaN"):
+        metric(good, good + 1)
+    with pytest.raises(ValueError, match="truth must have the shape of prediction"):
+        metric(good, good[:1])
+    with pytest.raises(TypeError, match="prediction must be an array or a tensor, got list"):
+        metric([1], good)
+
+
+def test_thresholds_and_bins_are_checked():
+    mask = torch.ones(1, 2, 2)
+    for thresholds in ((), (0.5, 0.0), (1.5,), (math.nan,)):
+        with pytest.raises(ValueError, match="thresholds must be one or more numbers above 0"):
+            threshold_dice(mask, mask, thresholds)
+    for bins in (0, 2.5):
+        with pytest.raises(ValueError, match="bins must be a whole number of 1 or more, got"):
+            calibration_error(mask, mask, bins)

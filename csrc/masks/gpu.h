@@ -34,6 +34,7 @@ struct MorphologyBatch {
     const double* dilation;
     const double* spacing;   // [count, 2], of rows and of columns; null: 1, 1
     std::uint8_t* out;       // [count, rows, cols]
+    float* priors;           // as out or null, for trimap_from_mask_cuda alone, of unpacked masks
     std::int32_t* statuses;  // [count] MorphologyStatus
     std::int64_t count;
     std::int32_t rows, cols;  // at least 1 each

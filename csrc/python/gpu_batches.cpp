@@ -75,8 +75,8 @@ CutHeld make_cut(const Shape& shape, const py::object& images, const py::object&
 MorphologyHeld make_morphology(const Shape& shape, const py::object& masks, const py::object& cores,
                                const py::object& erosion, const py::object& dilation,
                                const py::object& spacing, const py::object& out,
-                               const py::object& statuses, const py::object& workspace,
-                               bool packed) {
+                               const py::object& statuses, const py::object& workspace, bool packed,
+                               const py::object& priors) {
     MorphologyHeld held;
     cuda::MorphologyBatch& batch = held.batch;
     set_shape(batch, shape);
@@ -95,6 +95,7 @@ MorphologyHeld make_morphology(const Shape& shape, const py::object& masks, cons
     held.take_if_given(batch.spacing, spacing, "spacing", 2 * batch.count, {"float64"});
     held.take(batch.out, out, "out", held.pixels(), {"bool", "uint8"});
     held.take(batch.statuses, statuses, "statuses", batch.count, {"int32"});
+    held.take_if_given(batch.priors, priors, "priors", held.pixels(), {"float32"});
     held.take_workspace(workspace);
     return held;
 }
@@ -102,7 +103,7 @@ MorphologyHeld make_morphology(const Shape& shape, const py::object& masks, cons
 RatersHeld make_raters(const std::array<std::int64_t, 4>& shape, const py::object& masks,
                        const py::object& erosion, const py::object& dilation,
                        const std::pair<double, double>& spacing, const py::object& out,
-                       const py::object& workspace) {
+                       const py::object& workspace, const py::object& priors) {
     RatersHeld held;
     cuda::RatersBatch& batch = held.batch;
     set_shape(batch, {shape[0], shape[2], shape[3]});
@@ -117,6 +118,7 @@ RatersHeld make_raters(const std::array<std::int64_t, 4>& shape, const py::objec
     batch.row_spacing = steps.row;
     batch.col_spacing = steps.column;
     held.take(batch.out, out, "out", held.pixels(), {"uint8"});
+    held.take_if_given(batch.priors, priors, "priors", held.pixels(), {"float32"});
     held.take_workspace(workspace);
     return held;
 }
@@ -253,6 +255,8 @@ workspace : uint8
     A multiple of ``cuda_morphology_workspace_bytes``, aligned to 16 bytes; its share of it many
     images are worked on at a time.
 packed : bool
+priors : float32 [N, H, W] or None
+    For ``trimap_from_mask`` of masks that are not packed; written to as by ``mask_prior``.
 
 Raises
 ------
@@ -261,7 +265,7 @@ TypeError, ValueError
     morphology.def(py::init(&make_morphology), "shape"_a, py::kw_only(), "masks"_a,
                    "cores"_a = py::none(), "erosion"_a = py::none(), "dilation"_a = py::none(),
                    "spacing"_a = py::none(), "out"_a, "statuses"_a, "workspace"_a,
-                   "packed"_a = false);
+                   "packed"_a = false, "priors"_a = py::none());
     read(morphology, "count", &MorphologyBatch::count);
     read(morphology, "rows", &MorphologyBatch::rows);
     read(morphology, "cols", &MorphologyBatch::cols);
@@ -273,6 +277,7 @@ TypeError, ValueError
     read(morphology, "spacing", &MorphologyBatch::spacing);
     read(morphology, "out", &MorphologyBatch::out);
     read(morphology, "statuses", &MorphologyBatch::statuses);
+    read(morphology, "priors", &MorphologyBatch::priors);
     read(morphology, "workspace", &MorphologyBatch::workspace);
     read(morphology, "workspace_bytes", &MorphologyBatch::workspace_bytes);
 
@@ -293,6 +298,9 @@ out : uint8 [N, H, W]
     Written to.
 workspace : uint8
     Of ``cuda_raters_workspace_bytes``, aligned to 16 bytes.
+priors : float32 [N, H, W] or None
+    Written to: of the votes, as ``votes_prior``; where one rater alone marked something as by
+    ``mask_prior``.
 
 Raises
 ------
@@ -300,7 +308,8 @@ TypeError, ValueError
     As in ``MattingBatch``; ValueError also for a margin or spacing that is of no use.)");
     raters.def(py::init(&make_raters), "shape"_a, py::kw_only(), "masks"_a,
                "erosion"_a = py::none(), "dilation"_a = py::none(),
-               "spacing"_a = std::make_pair(1.0, 1.0), "out"_a, "workspace"_a);
+               "spacing"_a = std::make_pair(1.0, 1.0), "out"_a, "workspace"_a,
+               "priors"_a = py::none());
     read(raters, "count", &RatersBatch::count);
     read(raters, "raters", &RatersBatch::raters);
     read(raters, "rows", &RatersBatch::rows);
@@ -311,6 +320,7 @@ TypeError, ValueError
     read(raters, "row_spacing", &RatersBatch::row_spacing);
     read(raters, "col_spacing", &RatersBatch::col_spacing);
     read(raters, "out", &RatersBatch::out);
+    read(raters, "priors", &RatersBatch::priors);
     read(raters, "workspace", &RatersBatch::workspace);
     read(raters, "workspace_bytes", &RatersBatch::workspace_bytes);
 }

@@ -76,7 +76,8 @@ py::object matting(const py::object& image_value, const py::object& trimap_value
 }
 
 py::tuple matting_batch(const py::object& images_value, const py::object& trimaps_value,
-                        double rtol, int threads) {
+                        double rtol, int threads, const py::object& priors_value,
+                        double prior_weight) {
     const auto images = batch_argument<float>(images_value, "images", "float32");
     const auto trimaps = batch_argument<std::uint8_t>(trimaps_value, "trimaps", "uint8", &images);
     const py::ssize_t count = images.shape(0), rows = images.shape(1), cols = images.shape(2);
@@ -84,6 +85,11 @@ py::tuple matting_batch(const py::object& images_value, const py::object& trimap
         throw py::value_error("images must be at least 3 x 3, got shape " + shape_text(images));
     MattingOptions options;
     options.rtol = rtol;
+    options.prior_weight = prior_weight;
+    Array<float> priors;
+    if (!priors_value.is_none())
+        priors = batch_argument<float>(priors_value, "priors", "float32", &images);
+    const float* const toward = priors_value.is_none() ? nullptr : priors.data();
     Array<float> alphas({count, rows, cols});
     Array<bool> converged(count);
     const float* const from = images.data();
@@ -98,7 +104,8 @@ py::tuple matting_batch(const py::object& images_value, const py::object& trimap
             MattingOutcome outcome;
             outcome.valid = is_solvable(image);
             if (outcome.valid)
-                outcome = solve_matting(image, {split + at, rows, cols}, {nullptr, rows, cols},
+                outcome = solve_matting(image, {split + at, rows, cols},
+                                        {toward == nullptr ? nullptr : toward + at, rows, cols},
                                         options, workspace.matting, {to + at, rows, cols});
             done[i] = outcome.converged;
             if (!outcome.valid) std::fill_n(to + at, size, std::numeric_limits<float>::quiet_NaN());
@@ -156,6 +163,7 @@ TypeError
 ValueError
     If the shapes differ, the image is smaller, or ``solver`` is another.)");
     module.def("matting_batch", &matting_batch, "images"_a, "trimaps"_a, "rtol"_a, "threads"_a,
+               "priors"_a = py::none(), "prior_weight"_a = 0.0,
                R"(Closed-form matting of a batch, each image to the bit as by ``matting``.
 
 Parameters
@@ -167,6 +175,10 @@ trimaps : uint8 [N, H, W]
 rtol : float
 threads : int
     At least 1.
+priors : float32 [N, H, W], optional
+    Finite; contiguous.
+prior_weight : float
+    As in ``matting``.
 
 Returns
 -------

@@ -3,9 +3,12 @@
 #include <pybind11/pybind11.h>
 
 #include <cstdint>
+#include <string>
 
+#include "base/threads.h"
 #include "label/label.h"
 #include "python/arguments.h"
+#include "trimap/prior.h"
 #include "trimap/trimap.h"
 
 namespace dsnet {
@@ -73,6 +76,33 @@ Array<std::uint8_t> trimap_batch(const py::object& masks_value, const py::object
         trimap_from_mask({from + at, rows, cols}, erosion, dilation, spacing, nullptr, kept.trimap,
                          {to + at, rows, cols});
     });
+    return out;
+}
+
+Array<float> mask_prior_binding(const py::object& masks_value, const py::object& trimaps_value,
+                                double row_spacing, double column_spacing, int threads) {
+    const auto masks = batch_argument<std::uint8_t>(masks_value, "masks", "uint8");
+    const auto trimaps = batch_argument<std::uint8_t>(trimaps_value, "trimaps", "uint8", &masks);
+    const Spacing spacing = spacing_argument(row_spacing, column_spacing);
+    const py::ssize_t rows = masks.shape(1), cols = masks.shape(2);
+    Array<float> out({masks.shape(0), rows, cols});
+    const std::uint8_t* const from = masks.data();
+    const std::uint8_t* const split = trimaps.data();
+    float* const to = out.mutable_data();
+    py::gil_scoped_release release;
+    run_batch(out.shape(0), threads, [&](std::ptrdiff_t i, int) {
+        const std::ptrdiff_t at = i * rows * cols;
+        mask_prior({from + at, rows, cols}, {split + at, rows, cols}, spacing,
+                   {to + at, rows, cols});
+    });
+    return out;
+}
+
+Array<float> votes_prior_binding(int raters) {
+    if (raters < 1) throw py::value_error("raters must be >= 1, got " + std::to_string(raters));
+    Array<float> out(raters + py::ssize_t(1));
+    for (int votes = 0; votes <= raters; ++votes)
+        out.mutable_data()[votes] = votes_prior(votes, raters);
     return out;
 }
 
@@ -177,6 +207,45 @@ TypeError
     If ``masks`` is not a contiguous array of uint8.
 ValueError
     If it has other axes, or a margin or the spacing is of no use.)");
+    module.def("mask_prior", &mask_prior_binding, "masks"_a, "trimaps"_a, "row_spacing"_a = 1.0,
+               "column_spacing"_a = 1.0, "threads"_a = 1,
+               R"(Strategy 1's prior of masks, as ``dsnet.labeling.prior`` tells it.
+
+Parameters
+----------
+masks : uint8 [N, H, W]
+    Non-zero inside; contiguous.
+trimaps : uint8 [N, H, W]
+    Of ``trimap_from_mask``; contiguous.
+row_spacing, column_spacing : float
+    Distance of neighbouring pixel centres along a column and along a row.
+threads : int
+    At least 1.
+
+Returns
+-------
+float32 [N, H, W]
+    How likely each pixel is lesion: by its distance to the edge where the trimap is 128, else 0
+    or 1.
+
+Raises
+------
+TypeError
+    If an argument is not a contiguous array of uint8.
+ValueError
+    If the shapes differ, or the spacing is of no use.)");
+    module.def("votes_prior", &votes_prior_binding, "raters"_a,
+               R"(Strategy 2's prior, as ``dsnet.labeling.prior`` tells it.
+
+Parameters
+----------
+raters : int
+    How many marked something, at least 1.
+
+Returns
+-------
+float32 [raters + 1]
+    How likely a pixel is lesion that 0, 1, ... of them marked.)");
     module.def("trimap_from_cut", &trimap_from_cut_binding, "mask"_a, "log_odds"_a, "mark"_a,
                R"(Strategy 3's trimap of a cut, as ``dsnet.labeling.trimap`` tells it.
 

@@ -60,6 +60,7 @@ void split_trimap_cuda(const MorphologyBatch& batch, void* stream) {
 
 void trimap_from_mask_cuda(const MorphologyBatch& batch, void* stream) {
     check_batch(batch, true, true);
+    require(batch.priors == nullptr || !batch.packed, "priors need masks that are not packed");
     if (batch.count == 0) return;
     const std::size_t share = trimap_workspace_bytes(batch.rows, batch.cols);
     const std::size_t bytes = share == 0 ? trimap_bytes(batch.rows, batch.cols) : 0;

@@ -16,13 +16,14 @@ namespace dsnet::cuda {
 // `split_trimap`; its workspace is split_workspace_bytes.
 void split_trimap_cuda(const MorphologyBatch& batch, void* stream);
 
-// Strategy 1: `trimap_from_mask`.
+// Strategy 1: `trimap_from_mask`, and `mask_prior` where there are priors; they are 0 where the
+// status says that nothing was done.
 void trimap_from_mask_cuda(const MorphologyBatch& batch, void* stream);
 // The least workspace for such images; 0 where shared memory suffices. With more, up to `count`
 // times that, more images are worked on at a time.
 std::size_t trimap_workspace_bytes(std::int32_t rows, std::int32_t cols);
 
-// Strategy 2, of several raters' masks.
+// Strategy 2, of several raters' masks, and the prior of dsnet/labeling/prior.py.
 // All arrays are C-contiguous, in device memory.
 struct RatersBatch {
     const std::uint8_t* masks;  // [count, raters, rows, cols], non-zero is lesion
@@ -31,6 +32,7 @@ struct RatersBatch {
     double erosion, dilation;
     double row_spacing, col_spacing;  // > 0
     std::uint8_t* out;                // [count, rows, cols]
+    float* priors;                    // as out, or null
     std::int64_t count;
     std::int32_t raters, rows, cols;  // at least 1 each
     void* workspace;                  // aligned to 16 bytes

@@ -3,6 +3,7 @@
 
 #include "masks/bits.h"
 #include "masks/gpu_block.h"
+#include "trimap/gpu_prior.h"
 #include "trimap/numbers.h"
 
 namespace dsnet::morphology_device {
@@ -52,6 +53,7 @@ class TrimapOfMask {
         });
         if (radii_.status != cuda::kMorphologyDone) {
             clear_rows(block_, out, 0, size);
+            clear_priors(size);
             return;
         }
         load_bits(block_, batch_, index_, image_, 0, image_.rows);
@@ -75,9 +77,23 @@ class TrimapOfMask {
         }
         const Band band = {planes_.inner, planes_.outer, 0, image_.rows};
         write_band(block_, out, image_.cols, band, {kForeground, kUnknown});
+        if (batch_.priors == nullptr) return;
+        const auto* const mask = static_cast<const std::uint8_t*>(batch_.masks) + index_ * size;
+        write_mask_prior(block_,
+                         {mask, batch_.rows, batch_.cols, radii_.row_spacing, radii_.col_spacing},
+                         out, batch_.priors + index_ * size);
     }
 
   private:
+    DSNET_DEVICE void clear_priors(std::int64_t size) {
+        if (batch_.priors == nullptr) return;
+        block_.each([&](int t) {
+            for (std::int64_t i = t; i < size; i += Block::kThreads)
+                batch_.priors[index_ * size + i] = 0.0f;
+        });
+        block_.sync();
+    }
+
     template <class Body>
     DSNET_DEVICE void each_word(Body body) {
         block_.each([&](int t) {

@@ -8,12 +8,14 @@
 #include "base/gpu_block.h"
 #include "masks/gpu_block.h"
 #include "trimap/gpu.h"
+#include "trimap/gpu_prior.h"
 #include "trimap/numbers.h"
 
 namespace dsnet::raters_device {
 
 using morphology_device::aligned;
 using morphology_device::kThreads;
+using morphology_device::write_mask_prior;
 
 // Planes [count, rows, cols] and a number for each image.
 struct RatersMemory {
@@ -47,6 +49,13 @@ struct RatersMemory {
     }
 };
 
+DSNET_HOST_DEVICE int votes_for(const std::uint8_t* masks, int raters, std::int64_t size,
+                                std::int64_t i) {
+    int votes = 0;
+    for (int rater = 0; rater < raters; ++rater) votes += masks[rater * size + i] != 0;
+    return votes;
+}
+
 // The first step of an image: what most raters marked, what any marked, and the radii of
 // strategy 1.
 template <class Block>
@@ -54,15 +63,10 @@ DSNET_DEVICE void count_votes(Block& block, const cuda::RatersBatch& batch,
                               const RatersMemory& memory, std::int64_t index) {
     const std::int64_t size = batch.rows * std::int64_t(batch.cols);
     const std::uint8_t* const masks = batch.masks + index * batch.raters * size;
-    const auto votes_for = [&](std::int64_t i) {
-        int votes = 0;
-        for (int rater = 0; rater < batch.raters; ++rater) votes += masks[rater * size + i] != 0;
-        return votes;
-    };
     const int most = -block.least([&](int t) {
         int least = 0;
         for (std::int64_t i = t; i < size; i += Block::kThreads) {
-            const int votes = votes_for(i);
+            const int votes = votes_for(masks, batch.raters, size, i);
             least = -votes < least ? -votes : least;
         }
         return least;
@@ -76,16 +80,16 @@ DSNET_DEVICE void count_votes(Block& block, const cuda::RatersBatch& batch,
         });
     block.each([&](int t) {
         for (std::int64_t i = t; i < size; i += Block::kThreads) {
-            const int votes = votes_for(i);
+            const int votes = votes_for(masks, batch.raters, size, i);
             memory.agreed[index * size + i] = votes > 0 && votes == most;
             memory.marked[index * size + i] = votes > 0;
         }
         if (t != 0) return;
-        // One rater alone is strategy 1, and the inner trimap.
-        memory.radii[0][index] = speaking == 1 ? batch.erosion : 0.0;
-        memory.radii[1][index] = batch.dilation;
-        memory.radii[2][index] = batch.erosion;
-        memory.radii[3][index] = 0.0;
+        // The inner trimap tells the lesion, the outer one the background.
+        memory.radii[0][index] = batch.erosion;
+        memory.radii[1][index] = 0.0;
+        memory.radii[2][index] = 0.0;
+        memory.radii[3][index] = batch.dilation;
         memory.spacing[2 * index] = batch.row_spacing;
         memory.spacing[2 * index + 1] = batch.col_spacing;
         memory.speaking[index] = speaking;
@@ -97,7 +101,6 @@ inline cuda::MorphologyBatch strategy_one(const cuda::RatersBatch& batch,
                                           const RatersMemory& memory, bool inner) {
     cuda::MorphologyBatch found = {};
     found.masks = inner ? memory.agreed : memory.marked;
-    found.cores = inner ? nullptr : memory.agreed;
     found.erosion = memory.radii[inner ? 0 : 2];
     found.dilation = memory.radii[inner ? 1 : 3];
     found.spacing = memory.spacing;
@@ -110,29 +113,34 @@ inline cuda::MorphologyBatch strategy_one(const cuda::RatersBatch& batch,
     return found;
 }
 
-// The last step: the inner trimap's background and the outer one's lesion, all else is unknown.
+// The last step: the inner trimap's lesion and the outer one's background, all else is unknown; and
+// the prior, of votes or of one rater's edge.
 template <class Block>
 DSNET_DEVICE void join_trimaps(Block& block, const cuda::RatersBatch& batch,
                                const RatersMemory& memory, std::int64_t index) {
     const std::int64_t size = batch.rows * std::int64_t(batch.cols), begin = index * size;
-    const bool alone = memory.speaking[index] <= 1;
-    const auto is_sure = [&](std::int64_t i) {
-        return memory.agreed[i] != 0 && memory.outer[i] == kForeground;
-    };
-    const bool sure = block.any([&](int t) {
-        for (std::int64_t i = begin + t; i < begin + size; i += Block::kThreads)
-            if (is_sure(i)) return true;
-        return false;
-    });
+    std::uint8_t* const out = batch.out + begin;
     block.each([&](int t) {
-        for (std::int64_t i = begin + t; i < begin + size; i += Block::kThreads) {
-            const bool lesion = sure ? is_sure(i) : memory.agreed[i] != 0;
-            const bool background = memory.marked[i] == 0 && memory.inner[i] == 0;
-            batch.out[i] = alone        ? memory.inner[i]
-                           : lesion     ? kForeground
-                           : background ? kBackground
-                                        : kUnknown;
-        }
+        for (std::int64_t i = t; i < size; i += Block::kThreads)
+            out[i] = memory.inner[begin + i] == kForeground   ? kForeground
+                     : memory.outer[begin + i] == kBackground ? kBackground
+                                                              : kUnknown;
+    });
+    block.sync();
+    if (batch.priors == nullptr) return;
+    float* const priors = batch.priors + begin;
+    const int speaking = memory.speaking[index];
+    if (speaking <= 1) {
+        write_mask_prior(
+            block,
+            {memory.marked + begin, batch.rows, batch.cols, batch.row_spacing, batch.col_spacing},
+            out, priors);
+        return;
+    }
+    const std::uint8_t* const masks = batch.masks + batch.raters * begin;
+    block.each([&](int t) {
+        for (std::int64_t i = t; i < size; i += Block::kThreads)
+            priors[i] = votes_prior(votes_for(masks, batch.raters, size, i), speaking);
     });
     block.sync();
 }

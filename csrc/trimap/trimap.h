@@ -45,6 +45,11 @@ void trimap_from_mask(Image<const std::uint8_t> mask, double erosion, double dil
                       Spacing spacing, const std::uint8_t* core, TrimapWorkspace& workspace,
                       Image<std::uint8_t> out);
 
+// Strategy 1's prior: where the trimap is unknown how likely a pixel is lesion by its distance to
+// the mask's edge, else 0 or 1.
+void mask_prior(Image<const std::uint8_t> mask, Image<const std::uint8_t> trimap, Spacing spacing,
+                Image<float> out);
+
 // The pixels inside a mark's quadrilateral, as RecistMark.quadrilateral_mask tells them: of the
 // image's part that begins at (top, left).
 struct MarkCore {

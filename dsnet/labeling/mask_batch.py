@@ -173,7 +173,7 @@ def _on_device(index, drawn, spacings, band, threads) -> list[SoftLabel]:
 
     batch = DrawnBatch(
         images=[what.image for what in drawn],
-        masks=[what.lesion for what in drawn],
+        masks=[what.spoken for what in drawn],
         spacings=spacings,
         erosion=np.nan if erosion is None else erosion,
         dilation=np.nan if dilation is None else dilation,

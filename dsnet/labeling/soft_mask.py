@@ -23,6 +23,7 @@ from dsnet.labeling.edge_model import native_network
 from dsnet.labeling.gpu import engine
 from dsnet.labeling.gpu.pipeline import MattingSettings
 from dsnet.labeling.matting.closed_form import DEFAULT_RTOL, MattingInfo, closed_form_matting
+from dsnet.labeling.prior import MASK_PRIOR_WEIGHT, VOTES_PRIOR_WEIGHT, mask_prior, votes_prior
 from dsnet.labeling.quality import recist_scores, score
 from dsnet.labeling.recist import PROBLEMS, RecistMark, ordered_coordinates
 from dsnet.labeling.trimap import consensus, trimap_from_mask, trimap_from_raters
@@ -103,13 +104,25 @@ class Outlined:
         reference = consensus(spoke) if len(spoke) else raters[0]
         return cls(image, raters, reference, tuple(notes))
 
+    @property
+    def spoken(self) -> np.ndarray:
+        """Masks [R, H, W] of the raters who marked something, [H, W] of one alone, or all empty."""
+        if self.lesion.ndim == 2:
+            return self.lesion
+        spoke = self.lesion[self.lesion.any(axis=(1, 2))]
+        return spoke if len(spoke) > 1 else [*spoke, self.lesion[0]][0]
+
     def solve(self, **band) -> SoftLabel:
-        """Trimap and matting; `band` as `trimap_from_mask` and `trimap_from_raters` take it."""
-        start = time.perf_counter()
-        make = trimap_from_mask if self.lesion.ndim == 2 else trimap_from_raters
-        trimap = make(self.lesion, **band)
+        """Trimap, prior and matting; `band` as `trimap_from_mask` takes it."""
+        start, masks = time.perf_counter(), self.spoken
+        if masks.ndim == 2:
+            trimap = trimap_from_mask(masks, **band)
+            prior, weight = mask_prior(masks, trimap, band["spacing"]), MASK_PRIOR_WEIGHT
+        else:
+            trimap = trimap_from_raters(masks, **band)
+            prior, weight = votes_prior(masks), VOTES_PRIOR_WEIGHT
         seconds = time.perf_counter() - start
-        alpha, info = closed_form_matting(self.image, trimap)
+        alpha, info = closed_form_matting(self.image, trimap, prior=prior, prior_weight=weight)
         return self.label(trimap, alpha, info, seconds)
 
     def label(
@@ -176,6 +189,8 @@ def label_mask(
 ) -> SoftLabel:
     """Soft mask of a binary mask (the paper's strategy 1).
 
+    In a thin band along its edge the image decides; `labeling.prior` tells what else it is told.
+
     Parameters
     ----------
     image : ndarray [H, W], float
@@ -203,6 +218,9 @@ def label_raters(
     dilation: float | None = None,
 ) -> SoftLabel:
     """Soft mask of several raters' masks (the paper's strategy 2).
+
+    Between what all and what none marks, and in a thin band on either side, image and votes decide
+    together (`dsnet.labeling.prior`).
 
     Parameters
     ----------

@@ -30,7 +30,9 @@ def given():
     cut |= {"results": There((2, _C.CUT_RESULT.itemsize)), "workspace": workspace}
     cut["network"] = native_network()
     masks = {"masks": bytes_, "out": bytes_, "statuses": There(2, "i4"), "workspace": workspace}
+    masks["priors"] = grey
     raters = {"masks": There((2, 3, 5, 70), "?"), "out": bytes_, "workspace": workspace}
+    raters["priors"] = grey
     return {
         "matting": (_C.MattingBatch, SHAPE, matting),
         "cut": (_C.CutBatch, SHAPE, cut),

@@ -48,6 +48,7 @@ py::tuple morphology_block(const std::string& work, const py::array& masks_value
         cores = shaped_argument<std::uint8_t>(cores_value, "cores", "uint8", {count, rows, cols});
     Array<std::uint8_t> out({count, rows, py::ssize_t(cols)});
     Array<std::int32_t> statuses(count);
+    Array<float> priors({count, rows, py::ssize_t(cols)});
     cuda::MorphologyBatch batch = {};
     batch.masks = packed ? static_cast<const void*>(words.data()) : pixels.data();
     batch.packed = packed;
@@ -57,24 +58,28 @@ py::tuple morphology_block(const std::string& work, const py::array& masks_value
     batch.spacing = spacing_value.is_none() ? nullptr : spacing.data();
     batch.out = out.mutable_data();
     batch.statuses = statuses.mutable_data();
+    const BlockWork what = work_named(work);
+    const bool with_priors = what == BlockWork::kTrimap && !packed;
+    batch.priors = with_priors ? priors.mutable_data() : nullptr;
     batch.count = count;
     batch.rows = static_cast<std::int32_t>(rows);
     batch.cols = cols;
-    const BlockWork what = work_named(work);
     {
         py::gil_scoped_release release;
         morphology_on_host(batch, what, large, backwards);
     }
+    if (with_priors) return py::make_tuple(std::move(out), std::move(statuses), std::move(priors));
     return py::make_tuple(std::move(out), std::move(statuses));
 }
 
-Array<std::uint8_t> raters_block(const py::object& masks_value, double erosion, double dilation,
-                                 const std::pair<double, double>& spacing, bool backwards) {
+py::tuple raters_block(const py::object& masks_value, double erosion, double dilation,
+                       const std::pair<double, double>& spacing, bool backwards) {
     const auto masks = plain_argument<std::uint8_t>(masks_value, "masks", "uint8");
     if (masks.ndim() != 4 || masks.shape(1) < 1 || masks.shape(2) < 1 || masks.shape(3) < 1)
         throw py::value_error("masks must be [N, R, H, W] with R, H, W >= 1, got shape " +
                               shape_text(masks));
     Array<std::uint8_t> out({masks.shape(0), masks.shape(2), masks.shape(3)});
+    Array<float> priors({masks.shape(0), masks.shape(2), masks.shape(3)});
     cuda::RatersBatch batch = {};
     batch.masks = masks.data();
     batch.erosion = erosion;
@@ -82,6 +87,7 @@ Array<std::uint8_t> raters_block(const py::object& masks_value, double erosion, 
     batch.row_spacing = spacing.first;
     batch.col_spacing = spacing.second;
     batch.out = out.mutable_data();
+    batch.priors = priors.mutable_data();
     batch.count = masks.shape(0);
     batch.raters = static_cast<std::int32_t>(masks.shape(1));
     batch.rows = static_cast<std::int32_t>(masks.shape(2));
@@ -90,7 +96,7 @@ Array<std::uint8_t> raters_block(const py::object& masks_value, double erosion, 
         py::gil_scoped_release release;
         raters_on_host(batch, backwards);
     }
-    return out;
+    return py::make_tuple(std::move(out), std::move(priors));
 }
 
 }  // namespace
@@ -123,7 +129,9 @@ Returns
 -------
 out : uint8 [N, H, W]
 statuses : int32 [N]
-    0 done; 1, 2, 3 for a bad erosion, dilation or spacing, then out is 0.)");
+    0 done; 1, 2, 3 for a bad erosion, dilation or spacing, then out is 0.
+priors : float32 [N, H, W]
+    For trimap of masks that do not come as bits alone.)");
     module.def("raters_block", &raters_block, "masks"_a, "erosion"_a, "dilation"_a,
                "spacing"_a = std::make_pair(1.0, 1.0), "backwards"_a = false,
                R"(The GPU's trimaps of several raters, run by the CPU a thread at a time.
@@ -139,7 +147,8 @@ backwards : bool
 
 Returns
 -------
-uint8 [N, H, W])");
+trimaps : uint8 [N, H, W]
+priors : float32 [N, H, W])");
 }
 
 }  // namespace dsnet

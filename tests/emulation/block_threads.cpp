@@ -128,6 +128,7 @@ int main(int, char** arguments) {
         raters.row_spacing = 1.0;
         raters.col_spacing = 0.5;
         raters.out = trimaps.data();
+        raters.priors = priors.data();
         raters.count = header.count;
         raters.raters = std::int32_t(header.raters);
         raters.rows = rows;
@@ -145,6 +146,7 @@ int main(int, char** arguments) {
         }
         run(order, &join);
         write(to, trimaps);
+        write(to, priors);
     }
     std::fclose(to);
     return 0;

@@ -174,9 +174,10 @@ class HostEngine:
         ]
         spacing = array(memory["spacing"], np.float64, (shape.count, 2))
         masks = array(memory["masks"], np.uint8, shape.masks)
-        trimaps, statuses = emulation.morphology_block("trimap", masks, *radii, spacing)
+        trimaps, statuses, priors = emulation.morphology_block("trimap", masks, *radii, spacing)
         assert not statuses.any()
         array(memory["trimaps"], np.uint8, shape.images)[...] = trimaps
+        array(memory["priors"], np.float32, shape.images)[...] = priors
 
     def trimap_from_raters(self, memory, shape, part, band, spacing, stream):
         self._enter("trimap_from_raters")
@@ -186,12 +187,8 @@ class HostEngine:
         self._enter("trimaps")
         masks = array(memory["masks"], np.uint8, shape.masks)[part]
         trimaps = array(memory["trimaps"], np.uint8, shape.images)
-        trimaps[part] = emulation.raters_block(masks, *band, spacing)
-
-    def matting(self, memory, shape, settings, stream):
-        self._enter("matting")
-        self.launched.append(shape.masks)
-        stream.submit(self._matting, dict(memory), shape.images, settings, None)
+        priors = array(memory["priors"], np.float32, shape.images)
+        trimaps[part], priors[part] = emulation.raters_block(masks, *band, spacing)
 
     def mark(self, stream):
         self._enter("mark")

@@ -135,15 +135,22 @@ class Gpu:
                 given.append(at(batch.cores, shape, "u1")[i])
             at(batch.out, shape, "u1")[i] = getattr(_C, work)(mask, *given)
         at(batch.statuses, (count,), "i4")[:] = 0
+        if batch.priors:
+            masks = at(batch.masks, shape, "u1")
+            trimaps = at(batch.out, shape, "u1")
+            steps = at(batch.spacing, (count, 2), "f8")[0] if batch.spacing else (1.0, 1.0)
+            at(batch.priors, shape, "f4")[:] = _C.mask_prior(masks, trimaps, *steps)
         self.worked(batch, stream)
 
     def trimap_from_raters(self, batch, device, stream):
         shape = (batch.count, batch.raters, batch.rows, batch.cols)
         steps = (batch.row_spacing, batch.col_spacing)
-        found = emulation.raters_block(
+        found, priors = emulation.raters_block(
             at(batch.masks, shape, "u1"), batch.erosion, batch.dilation, steps
         )
         at(batch.out, found.shape, "u1")[:] = found
+        if batch.priors:
+            at(batch.priors, found.shape, "f4")[:] = priors
         self.worked(batch, stream)
 
     def read(self, target, address, device, stream):

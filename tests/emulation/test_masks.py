@@ -94,19 +94,23 @@ def test_strategy_1(rows, cols, default):
             for i in range(6)
         ]
         for backwards in (False, True):
-            out, statuses = emulation.morphology_block(
+            out, statuses, priors = emulation.morphology_block(
                 "trimap", masks, erosion, dilation, given, core, backwards=backwards
             )
             assert not statuses.any() and np.array_equal(out, wanted)
+            for i, prior in enumerate(priors):
+                own = _C.mask_prior(masks[i : i + 1], out[i : i + 1], *spacing[i])
+                assert prior.tobytes() == own.tobytes()
 
 
 def test_many_small_parts_and_a_membrane():
     rng = np.random.default_rng(5)
     masks = (rng.random((3, 48, 48)) < [[[0.05]], [[0.3]], [[0.9]]]).astype(np.uint8)
     open_radii = np.full(3, np.nan)
-    out, _ = emulation.morphology_block("trimap", masks, open_radii, open_radii)
+    out, _, priors = emulation.morphology_block("trimap", masks, open_radii, open_radii)
     wanted = [_C.trimap_from_mask(mask != 0, None, None, 1.0, 1.0, core=None) for mask in masks]
     assert np.array_equal(out, wanted)
+    assert priors.tobytes() == _C.mask_prior(masks, out).tobytes()
 
 
 def test_real_masks():
@@ -117,7 +121,7 @@ def test_real_masks():
     masks = [cv2.imread(str(file), cv2.IMREAD_GRAYSCALE) for file in files]
     masks = [mask for mask in masks if mask.shape == masks[0].shape]
     open_radii = np.full(len(masks), np.nan)
-    out, _ = emulation.morphology_block("trimap", np.stack(masks), open_radii, open_radii)
+    out, *_ = emulation.morphology_block("trimap", np.stack(masks), open_radii, open_radii)
     for mask, trimap in zip(masks, out, strict=True):
         assert np.array_equal(
             trimap, _C.trimap_from_mask(mask != 0, None, None, 1.0, 1.0, core=None)
@@ -139,8 +143,10 @@ def test_a_bad_row_costs_itself_alone():
         for i in (0, 5):
             assert np.array_equal(out[i], _C.split_trimap(masks[i], 1.0, 1.0, 1.0, 1.0))
         assert not out[1:5].any()
-    _, statuses = emulation.morphology_block("trimap", masks, erosion, dilation, spacing)
+    out, statuses, priors = emulation.morphology_block("trimap", masks, erosion, dilation, spacing)
     assert statuses.tolist() == [0, 1, 0, 2, 3, 0]
+    # None of the rows that were worked on is without a lesion.
+    assert [bool(prior.any()) for prior in priors] == [True, False, True, False, False, True]
 
 
 def test_arguments_are_checked():

@@ -1,4 +1,4 @@
-"""The GPU's trimaps of several raters, run on the CPU a thread at a time: the CPU's bits."""
+"""The GPU's trimaps and priors of several raters, run a thread at a time: the CPU's bits."""
 
 import csv
 
@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from dsnet.labeling import trimap_from_raters
+from dsnet.labeling.prior import mask_prior, votes_prior
 from emulation_module import emulation
 from shared_data import shared
 
@@ -18,9 +19,17 @@ def assert_same(masks, erosion=None, dilation=None, spacing=None):
         trimap_from_raters(m, erosion=erosion, dilation=dilation, spacing=spacing) for m in masks
     ]
     for backwards in (False, True):
-        found = emulation.raters_block(masks, *radii, spacing or (1.0, 1.0), backwards)
-        assert found.shape == (len(masks), *masks.shape[2:])
+        found, priors = emulation.raters_block(masks, *radii, spacing or (1.0, 1.0), backwards)
+        assert found.shape == priors.shape == (len(masks), *masks.shape[2:])
         assert np.array_equal(found, expected)
+        for raters, trimap, prior in zip(masks, found, priors, strict=True):
+            (spoke,) = raters.any(axis=(1, 2)).nonzero()
+            want = (
+                mask_prior(raters[spoke[0]], trimap, spacing)
+                if len(spoke) == 1
+                else votes_prior(raters)
+            )
+            assert prior.tobytes() == want.tobytes()
 
 
 def random_raters(rng, count, raters, rows, cols):
@@ -53,7 +62,7 @@ def test_none_one_and_apart():
     masks[3] = 1
     assert_same(masks)
     assert_same(masks, 2.0, 1.0)
-    found = emulation.raters_block(masks, np.nan, np.nan)
+    found, _ = emulation.raters_block(masks, np.nan, np.nan)
     assert not found[0].any() and (found[3] == 255).all()
 
 

@@ -19,6 +19,8 @@ from dsnet.labeling import (
     trimap_from_recist,
 )
 from dsnet.labeling.gpu import arrays, engine
+from dsnet.labeling.gpu.batches import trimap_on_device
+from dsnet.labeling.prior import mask_prior
 from host_engine import has_device
 from host_gpu import Array, ByDlpack, Gpu, OnCpu
 
@@ -100,6 +102,21 @@ def test_core_and_default_margins(gpu):
     made = trimap_from_mask(Array(masks), core=Array(core.astype(np.uint8)), erosion=50.0)
     for trimap, mask, kept in zip(made.memory, masks, core, strict=True):
         assert np.array_equal(trimap, trimap_from_mask(mask, core=kept, erosion=50.0))
+
+
+@pytest.mark.parametrize("batch", [True, False])
+def test_priors_come_with_the_trimaps(gpu, batch):
+    _, masks = scene() if batch else (None, scene(1)[1][0])
+    band = {"erosion": 1.5, "dilation": None, "spacing": (0.5, 1.0)}
+    trimaps, priors = trimap_on_device(Array(masks), **band, with_prior=True)
+    assert priors.memory.dtype == np.float32
+    for mask, trimap, prior in zip(
+        *((a if batch else a[None]) for a in (masks, trimaps.memory, priors.memory)), strict=True
+    ):
+        assert np.array_equal(trimap, trimap_from_mask(mask, **band))
+        assert prior.tobytes() == mask_prior(mask, trimap, (0.5, 1.0)).tobytes()
+    empty = trimap_on_device(Array(np.zeros((0, 4, 5), bool)), **band, with_prior=True)
+    assert [made.memory.shape for made in empty] == [(0, 4, 5)] * 2
 
 
 @pytest.mark.parametrize("kind", [Array, ByDlpack])

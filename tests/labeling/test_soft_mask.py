@@ -17,6 +17,7 @@ from dsnet.labeling import (
     label_raters,
     label_recist,
 )
+from dsnet.labeling.prior import MASK_PRIOR_WEIGHT, mask_prior
 from dsnet.labeling.quality import QUALITY_SCORES
 from dsnet.labeling.reference.label import label_recist_by_stages
 
@@ -279,6 +280,10 @@ def test_raters_quality_and_notes():
 
 def test_label_is_trimap_then_matting():
     phantom = make_phantom("part-solid", size=64, seed=8)
-    label = label_mask(phantom.image, phantom.alpha >= 0.5)
-    alpha, info = closed_form_matting(phantom.image, label.trimap)
+    mask = phantom.alpha >= 0.5
+    label = label_mask(phantom.image, mask)
+    prior = mask_prior(mask, label.trimap)
+    alpha, info = closed_form_matting(
+        phantom.image, label.trimap, prior=prior, prior_weight=MASK_PRIOR_WEIGHT
+    )
     assert info.converged and alpha.tobytes() == label.alpha.tobytes()

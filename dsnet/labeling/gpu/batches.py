@@ -124,9 +124,13 @@ def trimap_on_device(
     erosion: float | None,
     dilation: float | None,
     spacing: tuple[float, float],
-    core: Any,
+    core: Any = None,
+    with_prior: bool = False,
 ) -> Any:
-    """Strategy 1's trimaps of CUDA arrays [H, W] or [N, H, W] on the caller's stream."""
+    """Strategy 1's trimaps of CUDA arrays [H, W] or [N, H, W] on the caller's stream.
+
+    With `with_prior` a pair: trimaps, and priors as `dsnet.labeling.prior.mask_prior` gives them.
+    """
     masks = read(mask, "mask", ("bool", "uint8"))
     cores = None
     if core is not None:
@@ -135,13 +139,15 @@ def trimap_on_device(
     count = masks.shape[0] if len(masks.shape) == 3 else 1
     maker = Maker(mask, masks)
     out = maker.empty(masks.shape, "uint8")
-    if not count:
-        return maker.give(out)
-    radii = {
-        name: maker.full((count,), (math.nan if radius is None else radius,), "float64")
-        for name, radius in (("erosion", erosion), ("dilation", dilation))
-    }
-    return _worked("trimap_from_mask", maker, masks, out, radii, spacing, cores)
+    priors = maker.empty(masks.shape, "float32") if with_prior else None
+    if count:
+        radii = {
+            name: maker.full((count,), (math.nan if radius is None else radius,), "float64")
+            for name, radius in (("erosion", erosion), ("dilation", dilation))
+        }
+        _work("trimap_from_mask", maker, masks, out, radii, spacing, cores, priors)
+    trimap = maker.give(out)
+    return trimap if priors is None else (trimap, maker.give(priors))
 
 
 def morphology_on_device(
@@ -163,14 +169,14 @@ def morphology_on_device(
     values = [as_radii(value, name, count) for name, value in radii.items()]
     maker = Maker(mask, masks)
     out = maker.empty(masks.shape, "uint8" if work == "split_trimap" else "bool")
-    if count == 0:
-        return maker.give(out)
     names = {"erode": ("erosion",), "dilate": ("dilation",)}.get(work, ("erosion", "dilation"))
-    on_device = {n: maker.uploaded(each) for n, each in zip(names, values, strict=True)}
-    return _worked(work, maker, masks, out, on_device, spacing)
+    if count != 0:
+        on_device = {n: maker.uploaded(each) for n, each in zip(names, values, strict=True)}
+        _work(work, maker, masks, out, on_device, spacing)
+    return maker.give(out)
 
 
-def _worked(
+def _work(
     work: str,
     maker: Maker,
     masks: DeviceArray,
@@ -178,8 +184,9 @@ def _worked(
     radii: dict[str, DeviceArray],
     spacing: tuple[float, float],
     cores: DeviceArray | None = None,
-) -> Any:
-    """Start work on masks and give what is made of them."""
+    priors: DeviceArray | None = None,
+) -> None:
+    """Start work on masks."""
     count, rows, cols = shape = masks.shape if len(masks.shape) == 3 else (1, *masks.shape)
     square = spacing == (1.0, 1.0)
     each = _C.cuda_morphology_workspace_bytes(work, rows, cols, masks.device)
@@ -191,10 +198,10 @@ def _worked(
         spacing=None if square else maker.full((count, 2), spacing, "float64"),
         out=out,
         statuses=maker.empty((count,), "int32"),
+        priors=priors,
         workspace=maker.empty((max(each * min(count, _MOST_AT_A_TIME), 1),), "uint8"),
     )
     _C.cuda_morphology(work, batch, masks.device, masks.stream)
-    return maker.give(out)
 
 
 def raters_on_device(

@@ -98,7 +98,7 @@ class CudaEngine:
         settings: MattingSettings,
         stream: Any,
     ) -> None:
-        """Start matting of a batch [N, H, W] that was cut."""
+        """Start matting of a batch [N, H, W] that has its trimaps and priors."""
         arrays = ("images", "trimaps", "priors", "alphas", "results", "workspace")
         batch = _C.MattingBatch(
             shape,
@@ -111,7 +111,7 @@ class CudaEngine:
         _C.cuda_matting(batch, self.device, stream.address)
 
     def mask_workspace_bytes(self, shape: ChunkShape) -> int:
-        """Return the bytes that the trimaps and, after them, `matting` need for a chunk."""
+        """Return the bytes that the trimaps and, after them, `solve` need for a chunk."""
         count, rows, cols = shape.images
         matting = _C.cuda_matting_workspace_bytes(count, rows, cols, self.device)
         if shape.raters is not None:
@@ -124,8 +124,8 @@ class CudaEngine:
         return max(matting, trimaps, 1)
 
     def trimap_from_mask(self, memory: dict[str, Any], shape: ChunkShape, stream: Any) -> None:
-        """Start strategy 1's trimaps of masks [N, H, W], each with its radii and spacing."""
-        arrays = ("masks", "erosion", "dilation", "spacing", "statuses", "workspace")
+        """Start strategy 1's trimaps and priors of masks [N, H, W], each with radii and spacing."""
+        arrays = ("masks", "erosion", "dilation", "spacing", "statuses", "priors", "workspace")
         batch = _C.MorphologyBatch(
             shape.images, out=memory["trimaps"], **{name: memory[name] for name in arrays}
         )
@@ -140,7 +140,7 @@ class CudaEngine:
         spacing: tuple[float, float],
         stream: Any,
     ) -> None:
-        """Start strategy 2's trimaps of a part of the masks [N, R, H, W] that has one spacing."""
+        """Start strategy 2's trimaps and priors of a part of masks [N, R, H, W] of one spacing."""
         count, raters, size = part.stop - part.start, shape.raters or 1, shape.rows * shape.cols
         erosion, dilation = (None if math.isnan(radius) else radius for radius in band)
         batch = _C.RatersBatch(
@@ -150,23 +150,10 @@ class CudaEngine:
             dilation=dilation,
             spacing=spacing,
             out=_Span.of(memory["trimaps"], part.start, count, size),
+            priors=_Span.of(memory["priors"], part.start, count, 4 * size),
             workspace=memory["workspace"],
         )
         _C.cuda_trimap_from_raters(batch, self.device, stream.address)
-
-    def matting(
-        self, memory: dict[str, Any], shape: ChunkShape, settings: MattingSettings, stream: Any
-    ) -> None:
-        """Start matting without a prior of a chunk that has its trimaps."""
-        arrays = ("images", "trimaps", "alphas", "results", "workspace")
-        batch = _C.MattingBatch(
-            shape.images,
-            epsilon=settings.epsilon,
-            rtol=settings.rtol,
-            max_iterations=settings.max_iterations,
-            **{name: memory[name] for name in arrays},
-        )
-        _C.cuda_matting(batch, self.device, stream.address)
 
     def mark(self, stream: Any) -> Any:
         """Return an event after the stream's work so far."""

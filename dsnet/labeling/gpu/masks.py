@@ -14,7 +14,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
@@ -32,6 +32,7 @@ from dsnet.labeling.gpu.pipeline import (
     Slot,
 )
 from dsnet.labeling.matting.closed_form import MattingInfo
+from dsnet.labeling.prior import MASK_PRIOR_WEIGHT, VOTES_PRIOR_WEIGHT
 
 # A chunk's arrays that go to the device, and those that come back.
 TO_DEVICE = ("images", "masks", "erosion", "dilation", "spacing")
@@ -90,7 +91,7 @@ class MaskPipeline:
     ----------
     engine : CudaEngine
     settings : MattingSettings
-        The prior's weight is not looked at: there is none.
+        The prior's weight is not looked at: each strategy has its own.
     """
 
     def __init__(self, engine: CudaEngine, settings: MattingSettings) -> None:
@@ -168,7 +169,8 @@ class MaskPipeline:
         slots = self._slots[: len(chunks)]
         first = batch.shape(chunks[0])
         for slot in slots:
-            slot.hold(_layout(first), "statuses", self.engine.mask_workspace_bytes(first))
+            workspace_bytes = self.engine.mask_workspace_bytes(first)
+            slot.hold(_layout(first), ("statuses", "priors"), workspace_bytes)
         flying: deque[_Flight] = deque()
         try:
             for number, chunk in enumerate(chunks):
@@ -205,7 +207,10 @@ class MaskPipeline:
                         slot.memory, shape, part, band, spacings[part.start], stream
                     )
             marks.append(engine.mark(stream))
-            engine.matting(slot.memory, shape, self.settings, stream)
+            alone = shape.raters is None
+            weight = MASK_PRIOR_WEIGHT if alone else VOTES_PRIOR_WEIGHT
+            settings = replace(self.settings, prior_weight=weight)
+            engine.solve(slot.memory, shape.images, settings, stream)
             marks.append(engine.mark(stream))
             for name in FROM_DEVICE:
                 engine.to_host(host[name], slot.memory[name], stream)
@@ -259,7 +264,7 @@ class _Flight:
 
 
 def _layout(shape: ChunkShape) -> dict[str, tuple[np.dtype, tuple[int, ...]]]:
-    """Dtype and shape of a chunk's arrays; the device alone needs the statuses."""
+    """Dtype and shape of a chunk's arrays; the device alone needs statuses and priors."""
     return {
         "images": (np.dtype(np.float32), shape.images),
         "masks": (np.dtype(np.uint8), shape.masks),
@@ -268,6 +273,7 @@ def _layout(shape: ChunkShape) -> dict[str, tuple[np.dtype, tuple[int, ...]]]:
         "spacing": (np.dtype(np.float64), (shape.count, 2)),
         "statuses": (np.dtype(np.int32), (shape.count,)),
         "trimaps": (np.dtype(np.uint8), shape.images),
+        "priors": (np.dtype(np.float32), shape.images),
         "alphas": (np.dtype(np.float32), shape.images),
         "results": (_C.MATTING_RESULT, (shape.count,)),
     }

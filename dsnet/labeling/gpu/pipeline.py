@@ -144,7 +144,7 @@ class Slot:
     def hold(
         self,
         arrays: dict[str, tuple[np.dtype, tuple[int, ...]]],
-        device_only: str,
+        device_only: Sequence[str],
         workspace_bytes: int,
     ) -> None:
         """Make `host` and `memory` fit arrays of these dtypes and shapes."""
@@ -152,7 +152,7 @@ class Slot:
         for name, (dtype, shape) in arrays.items():
             nbytes = math.prod(shape) * dtype.itemsize
             self._grow(name, nbytes)
-            if name == device_only:
+            if name in device_only:
                 continue
             if name not in self._host or self._host[name].nbytes < nbytes:
                 self._host.pop(name, None)
@@ -170,7 +170,7 @@ class Slot:
 def hold_crops(slot: Slot, count: int, rows: int, cols: int) -> None:
     """Make a slot fit a chunk of crops: the arrays of `TO_DEVICE` and `FROM_DEVICE`, and priors."""
     workspace_bytes = slot.engine.workspace_bytes(count, rows, cols)
-    slot.hold(_layout(count, rows, cols), "priors", workspace_bytes)
+    slot.hold(_layout(count, rows, cols), ("priors",), workspace_bytes)
 
 
 @dataclass

@@ -1,25 +1,4 @@
-"""How good a predicted mask is: overlap, soft mask error and surface distance, case by case.
-
-Public
-------
-``dice(prediction, truth)``, ``sensitivity(...)``, ``ppv(...)``   -> Tensor [N] float64
-``soft_mask_mae(prediction, truth)``                              -> Tensor [N] float64
-``hausdorff95(prediction, truth, spacing=None)``                  -> Tensor [N] float64
-``surface_dice(prediction, truth, tolerance=1.0, spacing=None)``  -> Tensor [N] float64
-``overlap_counts(prediction, truth) -> Overlap(tp, fp, fn)``      Tensors [N] int64
-``evaluate_cases(soft, soft_truth, ...) -> dict name -> Tensor [N]``, all of the above
-``summarize(values) -> Summary(mean, std, count)``
-
-Masks are [H, W], [N, H, W] or [N, 1, H, W], NumPy arrays or tensors; the first is one case.
-Boolean ones are taken as they are, others binarised at 0.5, as the paper's soft masks are. The
-overlap figures stay on the tensors' device and do not wait for it; the surface distances are
-MONAI's and run on the CPU (``pip install dsnet[evaluate]``).
-
-Empty masks. Where truth and prediction are both empty they agree: Dice, SEN, PPV and surface Dice
-are 1 and the distance is 0. Where only one of them is, nothing is found: those four are 0, an
-undefined ratio included, and the distance is the diagonal of the image, the largest that there
-is (as BraTS has it), so that means stay finite and no case drops out.
-"""
+"""Of binary masks: overlap, soft mask error and surface distance, case by case."""
 
 from __future__ import annotations
 
@@ -28,13 +7,10 @@ import warnings
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import numpy as np
 import torch
 
 from dsnet.dependencies import needed
-
-THRESHOLD = 0.5
-Mask = np.ndarray | torch.Tensor
+from dsnet.metrics.arguments import Mask, binary, pair
 
 
 class Overlap(NamedTuple):
@@ -75,8 +51,8 @@ def overlap_counts(prediction: Mask, truth: Mask) -> Overlap:
     TypeError
         For anything but arrays and tensors.
     """
-    x, y = _pair(prediction, truth)
-    x, y = _binary(x).flatten(1), _binary(y).flatten(1)
+    x, y = pair(prediction, truth)
+    x, y = binary(x).flatten(1), binary(y).flatten(1)
     return Overlap((x & y).sum(1), (x & ~y).sum(1), (~x & y).sum(1))
 
 
@@ -103,7 +79,7 @@ def soft_mask_mae(prediction: Mask, truth: Mask) -> torch.Tensor:
     ValueError
         If the shapes differ or have no meaning here.
     """
-    x, y = _pair(prediction, truth)
+    x, y = pair(prediction, truth)
     return (x.double() - y.double()).abs().flatten(1).mean(1)
 
 
@@ -266,44 +242,12 @@ def _ratio(part: torch.Tensor, whole: torch.Tensor, counts: Overlap) -> torch.Te
     return torch.where(agree, 1.0, part.double() / whole.clamp(min=1).double())
 
 
-def _binary(mask: torch.Tensor) -> torch.Tensor:
-    return mask if mask.dtype == torch.bool else mask >= THRESHOLD
-
-
-def _pair(prediction: Mask, truth: Mask) -> tuple[torch.Tensor, torch.Tensor]:
-    x, y = _cases("prediction", prediction), _cases("truth", truth)
-    if x.shape != y.shape:
-        raise ValueError(
-            f"truth must have the shape of prediction {list(prediction.shape)}, got "
-            f"{list(truth.shape)}"
-        )
-    return x, y.to(x.device)
-
-
-def _cases(name: str, mask: Mask) -> torch.Tensor:
-    """[N, H, W]"""
-    if isinstance(mask, np.ndarray):
-        mask = torch.from_numpy(np.ascontiguousarray(mask))
-    elif not isinstance(mask, torch.Tensor):
-        raise TypeError(f"{name} must be an array or a tensor, got {type(mask).__name__}")
-    mask = mask.detach()
-    if mask.ndim == 2:
-        return mask[None]
-    if mask.ndim == 4 and mask.shape[1] == 1:
-        return mask[:, 0]
-    if mask.ndim != 3:
-        raise ValueError(
-            f"{name} must be [H, W], [N, H, W] or [N, 1, H, W], got {list(mask.shape)}"
-        )
-    return mask
-
-
 def _one_hot(prediction: Mask, truth: Mask, spacing: Sequence[float] | None):
     """Masks [N, 1, H, W] bool on the CPU, and the spacing."""
     size = (1.0, 1.0) if spacing is None else tuple(float(s) for s in spacing)
     if len(size) != 2 or not all(s > 0 for s in size):
         raise ValueError(f"spacing must be two positive numbers, row and column, got {spacing}")
-    x, y = (_binary(mask)[:, None].cpu() for mask in _pair(prediction, truth))
+    x, y = (binary(mask)[:, None].cpu() for mask in pair(prediction, truth))
     return x, y, size
 
 
