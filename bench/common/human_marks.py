@@ -71,9 +71,10 @@ def read_real_lesions() -> list[RealLesion]:
         for number in range(first, last + 1):
             truth = truths[number - first] > 0
             for ends in marks.get(f"{series}_{number:03d}.png", []):
-                if not truth.any():
+                mark = RecistMark.from_coordinates(ends - ORIGIN)
+                # The mask is of one lesion; the slice may have marks of others.
+                if not (mark.ellipse_mask(truth.shape) & truth).any():
                     continue
                 image = images[number - first].astype(np.float32) / 255
-                mark = RecistMark.from_coordinates(ends - ORIGIN)
                 found.append(RealLesion(f"{series}_{number:03d}", image, mark, truth))
     return found

@@ -104,4 +104,5 @@ def in_whole_numbers(
         weights[name] = np.rint(weight * scale).astype(np.int16)
         biases[name] = np.rint(offset * total).astype(np.int32)
         before = unit[name]
-    return EdgeNetwork(weights, biases, shifts, of_constants, float(np.float32(per_unit)))
+    unknown = np.zeros(5), np.ones(3)  # the expected Dice is fitted later
+    return EdgeNetwork(weights, biases, shifts, of_constants, float(np.float32(per_unit)), *unknown)

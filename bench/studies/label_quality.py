@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 from rich.table import Table
+from scipy import stats
 
 from bench.common.human_marks import read_marks_and_masks, read_real_lesions
 from bench.common.lidc import Nodule, dice, jittered, read_nodules
@@ -44,6 +45,7 @@ METHODS: dict[str, Method] = {
     "dsnet": lambda image, mark: label_recist(image, mark).binary,
 }
 ONE_READER = "one reader, mean of the four"
+POOR = 0.8  # Dice of a label that a person should look at
 SIDE = 128  # of the crops of whole slices
 
 
@@ -66,9 +68,15 @@ def main() -> None:
             rows += rows_of(name, drawn, owners, scores)
     readers = [float(np.mean([dice(mask, n.truth) for mask in n.masks])) for n in nodules]
     rows += rows_of(ONE_READER, "", nodules, readers)
+    expected = expected_dice(nodules)
     people, lesions = of_people(), of_real_lesions()
-    show(rows, people, lesions)
-    told = {"dice": rows, "marks_with_masks": people, "real_lesions": lesions}
+    show(rows, expected, people, lesions)
+    told = {
+        "dice": rows,
+        "expected_dice": expected,
+        "marks_with_masks": people,
+        "real_lesions": lesions,
+    }
     options.out.parent.mkdir(parents=True, exist_ok=True)
     options.out.write_text(json.dumps(told, indent=1) + "\n")
 
@@ -134,6 +142,52 @@ def figures(scores: np.ndarray) -> dict:
     }
 
 
+def expected_dice(nodules: list[Nodule]) -> list[dict]:
+    """How well `quality["expected_dice"]`, and the overall score, tell the Dice of held-out labels."""
+    held_out = [n for n in nodules if n.half == 1] or nodules
+    told = []
+    for drawn, marks in marks_of(held_out).items():
+        labels = [
+            (label_recist(n.image, mark), n.truth)
+            for n, several in zip(held_out, marks, strict=True)
+            for mark in several
+        ]
+        found = np.array([dice(label.binary, truth) for label, truth in labels])
+        scores = {
+            name: np.array([label.quality[name] for label, _ in labels])
+            for name in ("expected_dice", "expected_dice_low", "overall")
+        }
+        poor = found < POOR
+        told.append(
+            {
+                "marks": drawn,
+                "n": len(found),
+                "poor": int(poor.sum()),
+                "mean_error": float(np.abs(scores["expected_dice"] - found).mean()),
+                "cover": float((found >= scores["expected_dice_low"]).mean()),
+                **{
+                    f"{name}_rank_correlation": float(stats.spearmanr(scores[name], found)[0])
+                    for name in ("expected_dice", "overall")
+                },
+                **{
+                    f"{name}_auroc": auroc(-scores[name], poor)
+                    for name in ("expected_dice", "overall")
+                },
+            }
+        )
+    return told
+
+
+def auroc(scores: np.ndarray, positive: np.ndarray) -> float:
+    """Chance that a positive has the higher score (Mann and Whitney)."""
+    if not 0 < positive.sum() < len(positive):
+        return np.nan
+    ranks = stats.rankdata(scores)
+    count = positive.sum()
+    above = ranks[positive].sum() - count * (count + 1) / 2
+    return float(above / (count * (len(positive) - count)))
+
+
 def of_people() -> dict[str, dict]:
     """Ellipses of the 94 marks that have a manual mask, which has no image."""
     pairs = read_marks_and_masks()
@@ -161,7 +215,7 @@ def of_real_lesions() -> list[dict]:
     return found
 
 
-def show(rows: list[dict], people: dict[str, dict], lesions: list[dict]) -> None:
+def show(rows: list[dict], expected: list[dict], people: dict[str, dict], lesions: list[dict]) -> None:
     console = Console(width=120)
     table = Table(title="Dice against the four readers' 50 % consensus", title_justify="left")
     for column in ("marks", "method", "group"):
@@ -175,6 +229,14 @@ def show(rows: list[dict], people: dict[str, dict], lesions: list[dict]) -> None
         counts = [str(row["failures"]), str(row["n"])]
         table.add_row(row["marks"], row["method"], row["group"], *values, *counts)
     console.print(table)
+    for told in expected:
+        console.print(
+            f"expected Dice, {told['marks']} marks: rank correlation "
+            f"{told['expected_dice_rank_correlation']:.2f} (overall score "
+            f"{told['overall_rank_correlation']:.2f}), mean error {told['mean_error']:.3f}, AUROC of "
+            f"Dice < {POOR} {told['expected_dice_auroc']:.2f} ({told['overall_auroc']:.2f}; "
+            f"{told['poor']} of {told['n']}), the bound covers {told['cover']:.0%}"
+        )
     for name, told in people.items():
         console.print(f"94 real marks, {name}: {told['mean']:.3f}, 5 % {told['percentile_5']:.3f}")
     for lesion in lesions:
