@@ -1,9 +1,9 @@
 """The cut of strategy 3: which pixels around a RECIST mark are lesion.
 
-As GrabCut does, a minimum cut on the pixel grid weighs each pixel's own evidence against the
-length of the border, with the mark as the seed. The evidence is `edge_model`'s instead of two
-colour mixtures': on CT a mixture leaks into vessels and the chest wall, has no notion of
-where the mark ends, and breaks down on flat patches.
+The evidence is `edge_model`'s, in place of GrabCut's two colour mixtures: on CT a mixture leaks into
+vessels and the chest wall, has no notion of where the mark ends, and breaks down on flat patches. Of
+all thresholds on it the one with the greatest expected Dice is taken, so that the mask is no smaller
+where the evidence is less sure.
 """
 
 from __future__ import annotations
@@ -67,9 +67,9 @@ class RecistCut:
 def cut_recist(image: np.ndarray, mark: RecistMark) -> RecistCut:
     """Cut the lesion under a RECIST mark out of an image; deterministic.
 
-    Sure lesion: the axes' inner part. Sure background: farther outside the curve through the
-    end points than 30 % of the long axis (at least 4 pixels). Of the cut, the part that
-    holds the mark is kept and its holes are filled.
+    Sure lesion: the axes' inner part. Sure background: outside of the mark's frame, which is 0.8 of
+    the longer axis and 3 pixels to either side of its centre. Of the cut, the part that holds the
+    mark is kept and its holes are filled.
 
     Parameters
     ----------
