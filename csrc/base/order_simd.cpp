@@ -10,14 +10,7 @@ namespace dsnet::DSNET_UNIT {
 namespace {
 
 using Index = std::ptrdiff_t;
-typedef std::int32_t Whole __attribute__((vector_size(sizeof(std::int32_t) * kLanes)));
-typedef std::int32_t UnalignedWhole __attribute__((vector_size(sizeof(std::int32_t) * kLanes),
-                                                   aligned(sizeof(std::int32_t)), may_alias));
-DSNET_INLINE Whole load_whole(const std::int32_t* from) {
-    return *reinterpret_cast<const UnalignedWhole*>(from);
-}
-
-DSNET_INLINE Whole all_whole(std::int32_t value) { return Whole{} + value; }
+typedef Lanes<std::int32_t> Lane;
 
 // Whole numbers in the order of the floating-point ones. The other way is the same.
 DSNET_INLINE std::int32_t key_of(std::int32_t bits) { return bits ^ ((bits >> 31) & 0x7fffffff); }
@@ -54,12 +47,12 @@ std::ptrdiff_t collect(const Planes& planes, float above, float highest, std::in
 
 // `padded` is a multiple of four times kLanes.
 DSNET_INLINE Index count_up_to(const std::int32_t* keys, Index padded, std::int32_t limit) {
-    Whole counts[4] = {};
-    for (Index i = 0; i < padded; i += 4 * kLanes)
-        for (int k = 0; k < 4; ++k) counts[k] -= load_whole(keys + i + k * kLanes) <= limit;
-    const Whole sum = (counts[0] + counts[1]) + (counts[2] + counts[3]);
+    WholeVector counts[4] = {};
+    for (Index i = 0; i < padded; i += 4 * Lane::kCount)
+        for (int k = 0; k < 4; ++k) counts[k] -= Lane::at(keys + i + k * Lane::kCount) <= limit;
+    const WholeVector sum = (counts[0] + counts[1]) + (counts[2] + counts[3]);
     std::int32_t count = 0;
-    for (int lane = 0; lane < kLanes; ++lane) count += sum[lane];
+    for (int lane = 0; lane < Lane::kCount; ++lane) count += sum[lane];
     return count;
 }
 
@@ -83,16 +76,16 @@ void select(const std::int32_t* keys, std::ptrdiff_t count, std::ptrdiff_t rank,
         }
     }
     // Exactly the `rank` and the one sought lie up to high: it is their highest.
-    Whole at_most = all_whole(INT32_MIN), above = all_whole(INT32_MAX);
-    for (Index i = 0; i < padded; i += kLanes) {
-        const Whole key = load_whole(keys + i);
-        const Whole lower = key <= high ? key : all_whole(INT32_MIN);
-        const Whole higher = key <= high ? all_whole(INT32_MAX) : key;
+    WholeVector at_most = Lane::all(INT32_MIN), above = Lane::all(INT32_MAX);
+    for (Index i = 0; i < padded; i += Lane::kCount) {
+        const WholeVector key = Lane::at(keys + i);
+        const WholeVector lower = key <= high ? key : Lane::all(INT32_MIN);
+        const WholeVector higher = key <= high ? Lane::all(INT32_MAX) : key;
         at_most = at_most > lower ? at_most : lower;
         above = above < higher ? above : higher;
     }
     std::int32_t at = INT32_MIN, next = INT32_MAX;
-    for (int lane = 0; lane < kLanes; ++lane) {
+    for (int lane = 0; lane < Lane::kCount; ++lane) {
         at = at_most[lane] > at ? at_most[lane] : at;
         next = above[lane] < next ? above[lane] : next;
     }
