@@ -247,15 +247,25 @@ double residual(const FineGrid& grid, const double* x, const double* b, double* 
     return sum_of_lanes(squares);
 }
 
+// Calls body(i) for the first pixel of every vector.
+template <typename Body>
+DSNET_INLINE void each_vector(const FineGrid& grid, Body body) {
+    each_half(grid, [&](std::ptrdiff_t block) {
+        for (std::ptrdiff_t lane = 0; lane < kLanes / 2; lane += Lanes<double>::kCount)
+            body(block + lane);
+    });
+}
+
 void direction(const FineGrid& grid, const float* z, double beta, double* d) {
-    each_lane(grid.pixels, grid.stride,
-              [&](std::ptrdiff_t i, std::ptrdiff_t) { d[i] = double(z[i]) + beta * d[i]; });
+    typedef Lanes<double> Lane;
+    each_vector(grid,
+                [&](std::ptrdiff_t i) { store(d + i, Lane::at(z + i) + beta * Lane::at(d + i)); });
 }
 
 void direction_jacobi(const FineGrid& grid, const double* r, double beta, double* d) {
-    const float* relax = grid.relax;
-    each_lane(grid.pixels, grid.stride, [&](std::ptrdiff_t i, std::ptrdiff_t) {
-        d[i] = double(relax[i]) * r[i] + beta * d[i];
+    typedef Lanes<double> Lane;
+    each_vector(grid, [&](std::ptrdiff_t i) {
+        store(d + i, Lane::at(grid.relax + i) * Lane::at(r + i) + beta * Lane::at(d + i));
     });
 }
 
@@ -282,10 +292,10 @@ void step(const FineGrid& grid, double alpha, const double* d, const double* q, 
 }
 
 void scale(const FineGrid& grid, double factor, double* b, double* r) {
-    each_lane(grid.pixels, grid.stride, [&](std::ptrdiff_t i, std::ptrdiff_t) {
-        const double value = factor * b[i];
-        b[i] = value;
-        r[i] = value;
+    each_vector(grid, [&](std::ptrdiff_t i) {
+        const DoubleVector value = factor * Lanes<double>::at(b + i);
+        store(b + i, value);
+        store(r + i, value);
     });
 }
 
