@@ -63,16 +63,17 @@ inline constexpr std::ptrdiff_t kVectorBytes = 16;
 typedef float FloatVector __attribute__((vector_size(kVectorBytes)));
 typedef double DoubleVector __attribute__((vector_size(kVectorBytes)));
 typedef std::int32_t WholeVector __attribute__((vector_size(kVectorBytes)));
+typedef std::uint8_t ByteVector __attribute__((vector_size(kVectorBytes)));
 // As many float32 as there are float64 in a vector.
 typedef float HalfVector __attribute__((vector_size(kVectorBytes / 2)));
 
 // kLanes pixels whatever the unit.
 typedef float Vector __attribute__((vector_size(sizeof(float) * kLanes)));
 
-// A vector at an address that its elements alone are aligned to.
+// A vector at any address.
 template <typename V>
 struct Unaligned {
-    typedef V Type __attribute__((aligned(4), may_alias));
+    typedef V Type __attribute__((aligned(1), may_alias));
 };
 template <typename V, typename T>
 DSNET_INLINE V load_as(const T* from) {
@@ -144,10 +145,19 @@ struct Lanes<std::int32_t> {
     static DSNET_INLINE Values all(std::int32_t value) { return Values{} + value; }
 };
 
-// The lanes of a reduction, 64 bytes of them on every unit, in the unit's vectors.
-template <typename T>
+template <>
+struct Lanes<std::uint8_t> {
+    typedef ByteVector Values;
+    static constexpr std::ptrdiff_t kCount = kVectorBytes;
+    static DSNET_INLINE Values at(const std::uint8_t* from) { return load_as<Values>(from); }
+    static DSNET_INLINE Values all(std::uint8_t value) { return Values{} + value; }
+};
+
+// The lanes of a reduction, as many on every unit, in the unit's vectors.
+template <typename T, std::ptrdiff_t Count = kLanes * sizeof(float) / sizeof(T)>
 struct Reduction {
-    static constexpr int kParts = 64 / kVectorBytes;
+    static constexpr std::ptrdiff_t kCount = Count;
+    static constexpr int kParts = Count / Lanes<T>::kCount;
     typename Lanes<T>::Values part[kParts] = {};
 
     // Calls body(vector, number of its first lane) for each of them.
@@ -189,11 +199,10 @@ DSNET_INLINE T sum_of_lanes(const T (&lanes)[kLanes]) {
     return total;
 }
 
-template <typename T>
-DSNET_INLINE T sum_of_lanes(const Reduction<T>& lanes) {
+template <typename T, std::ptrdiff_t Count>
+DSNET_INLINE T sum_of_lanes(const Reduction<T, Count>& lanes) {
     T total = 0;
-    for (std::ptrdiff_t lane = 0; lane < std::ptrdiff_t(64 / sizeof(T)); ++lane)
-        total += lanes[lane];
+    for (std::ptrdiff_t lane = 0; lane < Count; ++lane) total += lanes[lane];
     return total;
 }
 
