@@ -7,6 +7,8 @@
 
 #if defined(__SSE2__)
 #include <immintrin.h>
+#elif defined(__aarch64__)
+#include <arm_neon.h>
 #endif
 
 #include "base/vector_unit.h"
@@ -88,8 +90,8 @@ DSNET_INLINE void store(T* to, V v) {
 DSNET_INLINE Vector load(const float* from) { return load_as<Vector>(from); }
 DSNET_INLINE Vector all(float value) { return Vector{} + value; }
 
-// From float32 to float64 and back GCC goes by halves of the vectors; its own headers warn of their
-// forms without a mask.
+// From float32 to float64 and back GCC goes by halves or by lanes; its headers warn of their own
+// AVX-512 forms without a mask.
 #if defined(__AVX512F__)
 DSNET_INLINE HalfVector narrowed(DoubleVector v) {
     return HalfVector(_mm512_maskz_cvtpd_ps(0xff, __m512d(v)));
@@ -97,26 +99,29 @@ DSNET_INLINE HalfVector narrowed(DoubleVector v) {
 DSNET_INLINE DoubleVector widened(HalfVector v) {
     return DoubleVector(_mm512_maskz_cvtps_pd(0xff, __m256(v)));
 }
-DSNET_INLINE DoubleVector widened(const float* from) { return widened(load_as<HalfVector>(from)); }
 #elif defined(__AVX__)
 DSNET_INLINE HalfVector narrowed(DoubleVector v) { return HalfVector(_mm256_cvtpd_ps(__m256d(v))); }
 DSNET_INLINE DoubleVector widened(HalfVector v) { return DoubleVector(_mm256_cvtps_pd(__m128(v))); }
-DSNET_INLINE DoubleVector widened(const float* from) { return widened(load_as<HalfVector>(from)); }
 #elif defined(__SSE2__)
 DSNET_INLINE HalfVector narrowed(DoubleVector v) {
     HalfVector out;
     _mm_storel_pi(reinterpret_cast<__m64*>(&out), _mm_cvtpd_ps(__m128d(v)));
     return out;
 }
-DSNET_INLINE DoubleVector widened(const void* from) {
-    const __m128i two = _mm_loadl_epi64(static_cast<const __m128i*>(from));
+DSNET_INLINE DoubleVector widened(HalfVector v) {
+    const __m128i two = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(&v));
     return DoubleVector(_mm_cvtps_pd(_mm_castsi128_ps(two)));
 }
-DSNET_INLINE DoubleVector widened(HalfVector v) { return widened(&v); }
+#elif defined(__aarch64__)
+DSNET_INLINE HalfVector narrowed(DoubleVector v) {
+    return HalfVector(vcvt_f32_f64(float64x2_t(v)));
+}
+DSNET_INLINE DoubleVector widened(HalfVector v) {
+    return DoubleVector(vcvt_f64_f32(float32x2_t(v)));
+}
 #else
 DSNET_INLINE HalfVector narrowed(DoubleVector v) { return __builtin_convertvector(v, HalfVector); }
 DSNET_INLINE DoubleVector widened(HalfVector v) { return __builtin_convertvector(v, DoubleVector); }
-DSNET_INLINE DoubleVector widened(const float* from) { return widened(load_as<HalfVector>(from)); }
 #endif
 
 // As many values as one loop step takes; float32 planes can be read as float64.
@@ -133,7 +138,7 @@ template <>
 struct Lanes<double> {
     typedef DoubleVector Values;
     static constexpr std::ptrdiff_t kCount = kVectorBytes / sizeof(double);
-    static DSNET_INLINE Values at(const float* from) { return widened(from); }
+    static DSNET_INLINE Values at(const float* from) { return widened(load_as<HalfVector>(from)); }
     static DSNET_INLINE Values at(const double* from) { return load_as<Values>(from); }
     static DSNET_INLINE Values all(double value) { return Values{} + value; }
 };
