@@ -281,10 +281,7 @@ void step(const FineGrid& grid, double alpha, const double* d, const double* q, 
             store(r + i, left);
             store(r32 + i, narrowed(left));
             sum += left * left;
-        });
-        energy.each([&](DoubleVector& sum, std::ptrdiff_t lane) {
-            const DoubleVector left = Lane::at(r + block + lane);
-            sum += Lane::at(grid.relax + block + lane) * left * left;
+            energy.part[lane / Lane::kCount] += Lane::at(grid.relax + i) * left * left;
         });
     });
     sums[0] = sum_of_lanes(norm);
@@ -319,9 +316,21 @@ void smooth_first(const FineGrid& grid, const float* r, float* z, float* rest) {
 void smooth_last(const FineGrid& grid, const float* r, const double* q, float* z, double sums[3]) {
     typedef Lanes<float> Lane;
     typedef Lanes<double> Double;
+    constexpr bool kWhole = Lane::kCount == kLanes;
     const auto weight = float(grid.weight);
     Reduction<double> energy, change;
     ShaftSum<float> largest;
+    // Of kLanes pixels side by side: row by row, whatever part of a row a vector takes.
+    const auto add = [&](std::ptrdiff_t first) {
+        for (std::ptrdiff_t half = first; half < first + kLanes; half += kLanes / 2) {
+            energy.each([&](DoubleVector& sum, std::ptrdiff_t lane) {
+                sum += Double::at(z + half + lane) * Double::at(r + half + lane);
+            });
+            change.each([&](DoubleVector& sum, std::ptrdiff_t lane) {
+                sum += Double::at(z + half + lane) * Double::at(q + half + lane);
+            });
+        }
+    };
     regress(grid, z, grid.mean32, grid.gain32, grid.slope32, grid.offset32);
     const Shafts& shafts = grid.pixel_shafts;
     for (const Shaft* shaft = shafts.first; shaft != shafts.first + shafts.count; ++shaft) {
@@ -335,18 +344,10 @@ void smooth_last(const FineGrid& grid, const float* r, const double* q, float* z
                         const FloatVector size = value < 0 ? -value : value;
                         store(z + i, value);
                         most = size > most ? size : most;
+                        if (kWhole) add(i);
                     });
-        for (std::ptrdiff_t row = shaft->top; row < shaft->bottom; ++row) {
-            for (std::ptrdiff_t half = 0; half < kLanes; half += kLanes / 2) {
-                const std::ptrdiff_t block = row * grid.stride + shaft->left + half;
-                energy.each([&](DoubleVector& sum, std::ptrdiff_t lane) {
-                    sum += Double::at(z + block + lane) * Double::at(r + block + lane);
-                });
-                change.each([&](DoubleVector& sum, std::ptrdiff_t lane) {
-                    sum += Double::at(z + block + lane) * Double::at(q + block + lane);
-                });
-            }
-        }
+        for (std::ptrdiff_t row = shaft->top; !kWhole && row < shaft->bottom; ++row)
+            add(row * grid.stride + shaft->left);
     }
     sums[0] = sum_of_lanes(energy);
     sums[1] = sum_of_lanes(change);
