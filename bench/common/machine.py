@@ -8,6 +8,8 @@ import platform
 import time
 from pathlib import Path
 
+import numpy as np
+
 import dsnet
 
 
@@ -73,3 +75,12 @@ def timed(function, *inputs, runs: int = 3) -> tuple[list, list[float]]:
             if run >= 0:
                 seconds[i] = min(seconds[i], time.perf_counter() - start)
     return results, seconds
+
+
+def spread(seconds: np.ndarray) -> dict:
+    """Median and 95th percentile in ms."""
+    milliseconds = 1e3 * seconds
+    return {
+        "median_ms": float(np.median(milliseconds)),
+        "p95_ms": float(np.percentile(milliseconds, 95)),
+    }

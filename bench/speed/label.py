@@ -3,7 +3,8 @@
 Stock: OpenCV's grabCut (5 iterations, axes sure lesion, hull probable lesion, margin of
 max(3 px, 25 % of the long axis) probable background), OpenCV's erosion and dilation by
 8 % of the long axis, PyMatting's `estimate_alpha_cf`. One thread. Cases: phantoms of every kind,
-LIDC nodules and DeepLesion lesions. Every stage gets the same input in the same run; the cases
+LIDC nodules and DeepLesion lesions; with `--mix filling` phantoms and LIDC nodules that are half as
+long as the crop is wide. Every stage gets the same input in the same run; the cases
 take turns, and each one's time is the best of the same number of turns. A ratio of medians is
 printed only where parity holds:
 
@@ -16,8 +17,9 @@ printed only where parity holds:
 - whole: our soft masks' mean absolute error against the truth is not above the stock's.
 
 The paper's figures for 256x256, 5 ms of trimap and 15 ms of matting on its own machine, stand
-beside ours without a ratio. The exit code is 1 where a 256x256 label's 95th percentile is over
-20 ms. With `--device cuda` it is `bench.speed.label_gpu` that runs.
+beside ours without a ratio. Whole labels are timed on each vector unit that the machine has, too;
+all else is on the widest. The exit code is 1 where a 256x256 label's 95th percentile is over 20 ms.
+With `--device cuda` it is `bench.speed.label_gpu` that runs.
 """
 
 from __future__ import annotations
@@ -36,11 +38,12 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from bench.common.cases import Case, all_cases
+from bench.common.cases import MIXES, Case, all_cases
 from bench.common.lidc import dice, read_nodules
-from bench.common.machine import machine, machine_line, timed
+from bench.common.machine import machine, machine_line, spread, timed
 from bench.common.stock import scipy_trimap, stock_cut, stock_label, stock_matting, stock_trimap
 from bench.speed.batch import measure_batches, measure_overhead, show_batches
+from bench.speed.units import measure_units, show_units
 from dsnet.data.crop import cut_crop
 from dsnet.data.store.record import STAGES
 from dsnet.labeling import UNKNOWN, closed_form_matting, label_recist, trimap_from_mask
@@ -61,14 +64,22 @@ def main() -> None:
     parser.add_argument(
         "--sizes", type=int, nargs="+", default=SIZES, choices=SIZES, metavar="PX", help=str(SIZES)
     )
+    parser.add_argument(
+        "--mix", default="usual", choices=MIXES, help="filling: lesions half as long as the crop"
+    )
     parser.add_argument("--cases", type=int, help="of each source and size (default by size)")
     parser.add_argument(
         "--device", default="cpu", help="cpu, or a CUDA device: see bench.speed.label_gpu"
     )
     parser.add_argument("--seconds", type=float, help="with a CUDA device: begin nothing later")
-    parser.add_argument("--out", type=Path, help="default bench/results/label.json, label_gpu.json")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        help="default bench/results/label.json, label_filling.json, label_gpu.json",
+    )
     options = parser.parse_args()
-    name = "label.json" if options.device == "cpu" else "label_gpu.json"
+    name = "label" if options.device == "cpu" else "label_gpu"
+    name += ".json" if options.mix == "usual" else f"_{options.mix}.json"
     options.out = options.out or Path("bench/results", name)
     if options.device != "cpu":
         from bench.speed.label_gpu import main as on_gpu
@@ -78,15 +89,23 @@ def main() -> None:
     console = Console(width=132)
     here = machine("cv2", "pymatting", "scipy")
     console.print(machine_line(here), highlight=False)
-    done = {"machine": here, "lidc_dice": lidc_dice(console), "sizes": {}, "batches": []}
+    done = {
+        "machine": here,
+        "mix": options.mix,
+        "lidc_dice": lidc_dice(console),
+        "sizes": {},
+        "batches": [],
+    }
     for size in options.sizes:
         count, runs = COUNTS[size]
-        cases = all_cases(size, options.cases or count, console.print)
+        cases = all_cases(size, options.cases or count, console.print, options.mix)
         rows = measure(cases, runs)
         show(console, size, rows)
         labels = label_times(cases, runs)
         show_labels(console, size, labels)
-        done["sizes"][size] = {"stages": rows, "labels": labels}
+        units = measure_units(cases, runs + 3)
+        show_units(console, size, options.mix, units)
+        done["sizes"][size] = {"stages": rows, "labels": labels, "units": units}
         done["batches"] += measure_batches(cases)
     done["overhead"] = measure_overhead()
     show_batches(console, done["batches"], done["overhead"])
@@ -223,14 +242,6 @@ def row(stage, ours, peer="", peer_run=None, parity_holds=True, parity="") -> di
 def worked(*results) -> np.ndarray:
     """Which cases raised nothing."""
     return np.all([[not isinstance(r, Exception) for r in run[0]] for run in results], axis=0)
-
-
-def spread(seconds: np.ndarray) -> dict:
-    milliseconds = 1e3 * seconds
-    return {
-        "median_ms": float(np.median(milliseconds)),
-        "p95_ms": float(np.percentile(milliseconds, 95)),
-    }
 
 
 def mean_of(function, ours, theirs) -> float:

@@ -73,7 +73,7 @@ def main(options: argparse.Namespace) -> None:
     for column in COLUMNS:
         table.add_column(column, justify="left" if column in ("what", "parity") else "right")
     for size in [s for s in options.sizes if s in SIZES]:
-        cases = all_cases(size, options.cases or 24, console.print)
+        cases = all_cases(size, options.cases or 24, console.print, options.mix)
         for row in measure(cases, options.device, BATCHES):
             if "share_of" in row:
                 floor = row["crops_per_second"] * size * size * BYTES[row.pop("share_of")]

@@ -9,15 +9,28 @@ constexpr float kHalf = 0.5f;
 constexpr float kBelowHalf = 0.49999997f;  // the next float32
 
 Range range(const float* values, std::ptrdiff_t count) {
+    typedef Lanes<float> Lane;
+    typedef Lane::Values Values;
     Range found = {values[0], values[0], values[0] == values[0]};
     std::ptrdiff_t i = 0;
     if (count >= kLanes) {
-        Vector low = load(values), high = low, odd{};
+        Reduction<float> low, high, odd;
+        low.each([&](Values& part, std::ptrdiff_t lane) { part = Lane::at(values + lane); });
+        high = low;
         for (; i + kLanes <= count; i += kLanes) {
-            const Vector v = load(values + i);
-            low = v < low ? v : low;
-            high = v > high ? v : high;
-            odd = v == v ? odd : all(1.0f);
+            const float* here = values + i;
+            low.each([&](Values& part, std::ptrdiff_t lane) {
+                const Values v = Lane::at(here + lane);
+                part = v < part ? v : part;
+            });
+            high.each([&](Values& part, std::ptrdiff_t lane) {
+                const Values v = Lane::at(here + lane);
+                part = v > part ? v : part;
+            });
+            odd.each([&](Values& part, std::ptrdiff_t lane) {
+                const Values v = Lane::at(here + lane);
+                part = v == v ? part : Lane::all(1.0f);
+            });
         }
         for (int lane = 0; lane < kLanes; ++lane) {
             found.low = low[lane] < found.low ? low[lane] : found.low;

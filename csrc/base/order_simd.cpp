@@ -2,25 +2,29 @@
 
 #include "base/lanes.h"
 
-#if defined(__AVX512F__)
-#include <immintrin.h>
-#endif
-
 namespace dsnet::DSNET_UNIT {
 namespace {
 
 using Index = std::ptrdiff_t;
-typedef std::int32_t Whole __attribute__((vector_size(sizeof(std::int32_t) * kLanes)));
-typedef std::int32_t UnalignedWhole __attribute__((vector_size(sizeof(std::int32_t) * kLanes),
-                                                   aligned(sizeof(std::int32_t)), may_alias));
-DSNET_INLINE Whole load_whole(const std::int32_t* from) {
-    return *reinterpret_cast<const UnalignedWhole*>(from);
-}
-
-DSNET_INLINE Whole all_whole(std::int32_t value) { return Whole{} + value; }
+typedef Lanes<std::int32_t> Lane;
 
 // Whole numbers in the order of the floating-point ones. The other way is the same.
 DSNET_INLINE std::int32_t key_of(std::int32_t bits) { return bits ^ ((bits >> 31) & 0x7fffffff); }
+
+#if !defined(__AVX512F__)
+// Bit i is the sign of lane i.
+DSNET_INLINE std::uint32_t signs(WholeVector v) {
+#if defined(__AVX2__)
+    return static_cast<std::uint32_t>(_mm256_movemask_ps(__m256(v)));
+#elif defined(__SSE2__)
+    return static_cast<std::uint32_t>(_mm_movemask_ps(__m128(v)));
+#else
+    std::uint32_t bits = 0;
+    for (int lane = 0; lane < Lane::kCount; ++lane) bits |= std::uint32_t(v[lane] < 0) << lane;
+    return bits;
+#endif
+}
+#endif
 
 std::ptrdiff_t collect(const Planes& planes, float above, float highest, std::int32_t* keys) {
     Index count = 0;
@@ -39,9 +43,23 @@ std::ptrdiff_t collect(const Planes& planes, float above, float highest, std::in
                              _mm512_maskz_compress_ps(chosen, _mm512_loadu_ps(value)));
             count += __builtin_popcount(chosen);
 #else
-            for (Index lane = 0; lane < lanes; ++lane) {
-                __builtin_memcpy(keys + count, value + lane, sizeof(float));
-                count += (at[lane] > above) & (at[lane] <= highest);
+            typedef Lanes<float> Floats;
+            constexpr std::uint32_t kAll = (1u << Floats::kCount) - 1;
+            for (Index part = 0; part < lanes; part += Floats::kCount) {
+                const FloatVector here = Floats::at(at + part);
+                std::uint32_t chosen = signs((here > above) & (here <= highest));
+                if (lanes - part < Floats::kCount) chosen &= (1u << (lanes - part)) - 1;
+                if (chosen == 0) continue;
+                if (chosen == kAll) {
+                    store(keys + count,
+                          Lane::at(reinterpret_cast<const std::int32_t*>(value + part)));
+                    count += Floats::kCount;
+                    continue;
+                }
+                for (Index lane = 0; lane < Floats::kCount; ++lane) {
+                    __builtin_memcpy(keys + count, value + part + lane, sizeof(float));
+                    count += (chosen >> lane) & 1;
+                }
             }
 #endif
         }
@@ -54,12 +72,12 @@ std::ptrdiff_t collect(const Planes& planes, float above, float highest, std::in
 
 // `padded` is a multiple of four times kLanes.
 DSNET_INLINE Index count_up_to(const std::int32_t* keys, Index padded, std::int32_t limit) {
-    Whole counts[4] = {};
-    for (Index i = 0; i < padded; i += 4 * kLanes)
-        for (int k = 0; k < 4; ++k) counts[k] -= load_whole(keys + i + k * kLanes) <= limit;
-    const Whole sum = (counts[0] + counts[1]) + (counts[2] + counts[3]);
+    WholeVector counts[4] = {};
+    for (Index i = 0; i < padded; i += 4 * Lane::kCount)
+        for (int k = 0; k < 4; ++k) counts[k] -= Lane::at(keys + i + k * Lane::kCount) <= limit;
+    const WholeVector sum = (counts[0] + counts[1]) + (counts[2] + counts[3]);
     std::int32_t count = 0;
-    for (int lane = 0; lane < kLanes; ++lane) count += sum[lane];
+    for (int lane = 0; lane < Lane::kCount; ++lane) count += sum[lane];
     return count;
 }
 
@@ -70,29 +88,37 @@ void select(const std::int32_t* keys, std::ptrdiff_t count, std::ptrdiff_t rank,
         low = keys[i] < low ? keys[i] : low;
         high = keys[i] > high ? keys[i] : high;
     }
-    // The key lies within low and high, and `up_to_high` keys do not lie above high.
-    Index up_to_high = count;
-    while (low < high && up_to_high != rank + 1) {
-        const auto middle = static_cast<std::int32_t>((std::int64_t{low} + high) >> 1);
+    // The key lies within low and high; `below_low` keys lie below low, `up_to_high` not above
+    // high.
+    Index below_low = 0, up_to_high = count;
+    for (int turn = 0; low < high && up_to_high != rank + 1; ++turn) {
+        // Where it would lie if they were spread evenly, and every third time halfway.
+        const auto share = turn % 3 == 2 ? 0.5
+                                         : (static_cast<double>(rank - below_low) + 0.5) /
+                                               static_cast<double>(up_to_high - below_low);
+        const std::int64_t span = std::int64_t{high} - low;
+        const auto step = static_cast<std::int64_t>(share * static_cast<double>(span));
+        const auto middle = static_cast<std::int32_t>(low + (step < span ? step : span - 1));
         const Index below = count_up_to(keys, padded, middle);
         if (below > rank) {
             high = middle;
             up_to_high = below;
         } else {
             low = middle + 1;
+            below_low = below;
         }
     }
     // Exactly the `rank` and the one sought lie up to high: it is their highest.
-    Whole at_most = all_whole(INT32_MIN), above = all_whole(INT32_MAX);
-    for (Index i = 0; i < padded; i += kLanes) {
-        const Whole key = load_whole(keys + i);
-        const Whole lower = key <= high ? key : all_whole(INT32_MIN);
-        const Whole higher = key <= high ? all_whole(INT32_MAX) : key;
+    WholeVector at_most = Lane::all(INT32_MIN), above = Lane::all(INT32_MAX);
+    for (Index i = 0; i < padded; i += Lane::kCount) {
+        const WholeVector key = Lane::at(keys + i);
+        const WholeVector lower = key <= high ? key : Lane::all(INT32_MIN);
+        const WholeVector higher = key <= high ? Lane::all(INT32_MAX) : key;
         at_most = at_most > lower ? at_most : lower;
         above = above < higher ? above : higher;
     }
     std::int32_t at = INT32_MIN, next = INT32_MAX;
-    for (int lane = 0; lane < kLanes; ++lane) {
+    for (int lane = 0; lane < Lane::kCount; ++lane) {
         at = at_most[lane] > at ? at_most[lane] : at;
         next = above[lane] < next ? above[lane] : next;
     }

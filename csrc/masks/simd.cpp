@@ -225,10 +225,13 @@ std::int64_t count_equal(const std::uint8_t* image, std::ptrdiff_t stride, std::
         const std::ptrdiff_t bottom = least(rows, top + kMost);
         for (std::ptrdiff_t x = 0; x < whole; x += kBytes) {
             // Counts of a byte each, emptied before they overflow.
-            std::uint8_t counts[kBytes] = {};
+            Reduction<std::uint8_t> counts;
             for (std::ptrdiff_t y = top; y < bottom; ++y) {
-                const std::uint8_t* pixels = image + y * stride + x;
-                for (std::ptrdiff_t i = 0; i < kBytes; ++i) counts[i] += pixels[i] == value;
+                counts.each([&](ByteVector& part, std::ptrdiff_t lane) {
+                    const ByteVector pixels =
+                        Lanes<std::uint8_t>::at(image + y * stride + x + lane);
+                    part -= ByteVector(pixels == value);
+                });
             }
             std::int32_t part = 0;
             for (std::ptrdiff_t i = 0; i < kBytes; ++i) part += counts[i];
@@ -240,35 +243,39 @@ std::int64_t count_equal(const std::uint8_t* image, std::ptrdiff_t stride, std::
     return total;
 }
 
-// Adds the terms of a word's pixels to the lanes.
+// Adds the terms of the pixels whose bits are set, of kLanes side by side, to the lanes.
 template <typename Term>
-DSNET_INLINE void add_terms(const float* pixels, Word word, double* __restrict lanes, Term term) {
-    for (std::ptrdiff_t begin = 0; begin < kWordBits; begin += kLanes) {
-        const std::uint32_t bits = static_cast<std::uint32_t>(word >> begin) & 0xffff;
-        for (std::ptrdiff_t lane = 0; lane < kLanes; ++lane) {
-            const double value = term(static_cast<double>(pixels[begin + lane]));
-            lanes[lane] += (bits & (1u << lane)) != 0 ? value : 0.0;
-        }
-    }
+DSNET_INLINE void add_terms(const float* pixels, Word bits, Reduction<double, kLanes>& lanes,
+                            Term term) {
+    typedef std::int64_t Bits __attribute__((vector_size(kVectorBytes)));
+    Bits bit;
+    for (std::ptrdiff_t lane = 0; lane < Lanes<double>::kCount; ++lane) bit[lane] = 1 << lane;
+    lanes.each([&](DoubleVector& sum, std::ptrdiff_t lane) {
+        const DoubleVector value = term(Lanes<double>::at(pixels + lane));
+        const Bits chosen = (Bits{} + static_cast<std::int64_t>(bits >> lane)) & bit;
+        sum += chosen != 0 ? value : DoubleVector{};
+    });
 }
 
 template <typename Term>
 DSNET_INLINE double sum_terms(const float* image, std::ptrdiff_t stride, const BitPlane& plane,
                               Term term) {
-    double lanes[kLanes] = {};
+    static_assert(kWordBits % kLanes == 0);
+    Reduction<double, kLanes> lanes;
     for (std::ptrdiff_t y = 0; y < plane.rows; ++y) {
-        for (std::ptrdiff_t x = 0; x < plane.cols; x += kWordBits) {
-            const std::ptrdiff_t width = plane.cols - x;
-            const Word word = plane.words[x / kWordBits * plane.stride + y] & bits_below(width);
-            if (word == 0) continue;
+        for (std::ptrdiff_t x = 0; x < plane.cols; x += kLanes) {
+            const std::ptrdiff_t width = least(plane.cols - x, kLanes);
+            const Word word = plane.words[x / kWordBits * plane.stride + y] >> (x % kWordBits);
+            const Word bits = word & bits_below(width);
+            if (bits == 0) continue;
             const float* pixels = image + y * stride + x;
-            if (width >= kWordBits) {
-                add_terms(pixels, word, lanes, term);
+            if (width == kLanes) {
+                add_terms(pixels, bits, lanes, term);
                 continue;
             }
-            float held[kWordBits] = {};
+            float held[kLanes] = {};
             for (std::ptrdiff_t i = 0; i < width; ++i) held[i] = pixels[i];
-            add_terms(held, word, lanes, term);
+            add_terms(held, bits, lanes, term);
         }
     }
     return sum_of_lanes(lanes);
@@ -277,9 +284,10 @@ DSNET_INLINE double sum_terms(const float* image, std::ptrdiff_t stride, const B
 double sum(const float* image, std::ptrdiff_t stride, const BitPlane& plane, double center,
            int power) {
     if (power == 1)
-        return sum_terms(image, stride, plane, [center](double grey) { return grey - center; });
+        return sum_terms(image, stride, plane,
+                         [center](DoubleVector grey) { return grey - center; });
     return sum_terms(image, stride, plane,
-                     [center](double grey) { return (grey - center) * (grey - center); });
+                     [center](DoubleVector grey) { return (grey - center) * (grey - center); });
 }
 
 void complement(const BitPlane& plane, const BitPlane& out) {

@@ -61,15 +61,18 @@ void gather_pixels(const FineGrid& fine, const CoarseGrid& coarse, float* const*
     });
 }
 
+typedef Lanes<float> Lane;
+
 struct VectorBlock {
-    Vector a00{}, a01{}, a10{}, a11{};
+    FloatVector a00{}, a01{}, a10{}, a11{};
 };
 
-// Calls body(node) for the first of every kLanes nodes.
+// Calls body(node) for the first of every vector of nodes.
 template <typename Body>
 DSNET_INLINE void each_block(const CoarseGrid& coarse, Body body) {
     for (const Run* run = coarse.nodes.first; run != coarse.nodes.first + coarse.nodes.count; ++run)
-        for (Index x = run->begin; x < run->end; x += kLanes) body(run->row * coarse.stride + x);
+        for (Index x = run->begin; x < run->end; x += Lane::kCount)
+            body(run->row * coarse.stride + x);
 }
 
 // What the window centred `Dy`, `Dx` from an aggregate's first pixel adds to the block of that
@@ -92,19 +95,22 @@ struct WindowTerm {
         constexpr Index down = Dy < 0 ? -1 : Dy / 2, right = Dx < 0 ? -1 : Dx / 2;
         const Index window = node + down * coarse.stride + right;
         const Index other = node + Oy * coarse.stride + Ox;
-        const Vector mean = load(parity[kind] + window), rest = load(parity[4 + kind] + window);
-        const Vector gain = load(parity[8 + kind] + window);
-        const Vector ninth = gain > 0 ? all(1.0f / 9.0f) : Vector{};
-        const Vector n = load(moments[mine] + node), one = load(moments[9 + mine] + node),
-                     two = load(moments[18 + mine] + node);
-        const Vector m = load(moments[others] + other),
-                     other_one = load(moments[9 + others] + other),
-                     other_two = load(moments[18 + others] + other);
-        const Vector shift = (load(coarse.grey + node) - mean) - rest;
-        const Vector other_shift = (load(coarse.grey + other) - mean) - rest;
-        const Vector d0 = gain * (one + shift * n), d1 = gain * (two + shift * one);
-        const Vector e0 = other_one + other_shift * m, e1 = other_two + other_shift * other_one;
-        const Vector c0 = ninth * n, c1 = ninth * one;
+        const FloatVector mean = Lane::at(parity[kind] + window),
+                          rest = Lane::at(parity[4 + kind] + window);
+        const FloatVector gain = Lane::at(parity[8 + kind] + window);
+        const FloatVector ninth = gain > 0 ? Lane::all(1.0f / 9.0f) : FloatVector{};
+        const FloatVector n = Lane::at(moments[mine] + node),
+                          one = Lane::at(moments[9 + mine] + node),
+                          two = Lane::at(moments[18 + mine] + node);
+        const FloatVector m = Lane::at(moments[others] + other),
+                          other_one = Lane::at(moments[9 + others] + other),
+                          other_two = Lane::at(moments[18 + others] + other);
+        const FloatVector shift = (Lane::at(coarse.grey + node) - mean) - rest;
+        const FloatVector other_shift = (Lane::at(coarse.grey + other) - mean) - rest;
+        const FloatVector d0 = gain * (one + shift * n), d1 = gain * (two + shift * one);
+        const FloatVector e0 = other_one + other_shift * m,
+                          e1 = other_two + other_shift * other_one;
+        const FloatVector c0 = ninth * n, c1 = ninth * one;
         sum.a00 -= c0 * m + d0 * e0;
         sum.a01 -= c0 * other_one + d0 * e1;
         sum.a10 -= c1 * m + d1 * e0;
@@ -131,10 +137,10 @@ DSNET_INLINE void assemble_neighbour(const CoarseGrid& coarse, float* const* mom
         VectorBlock sum;
         term.template add_all<FromY, FromX, Cols>(coarse, node, sum,
                                                   std::make_integer_sequence<int, Rows * Cols>{});
-        store(planes[0] + node, load(one + node) * load(one + other) * sum.a00);
-        store(planes[1] + node, load(one + node) * load(two + other) * sum.a01);
-        store(planes[2] + node, load(two + node) * load(one + other) * sum.a10);
-        store(planes[3] + node, load(two + node) * load(two + other) * sum.a11);
+        store(planes[0] + node, Lane::at(one + node) * Lane::at(one + other) * sum.a00);
+        store(planes[1] + node, Lane::at(one + node) * Lane::at(two + other) * sum.a01);
+        store(planes[2] + node, Lane::at(two + node) * Lane::at(one + other) * sum.a10);
+        store(planes[3] + node, Lane::at(two + node) * Lane::at(two + other) * sum.a11);
     });
 }
 
@@ -178,12 +184,14 @@ void assemble_pixels(const FineGrid& fine, const CoarseGrid& coarse, const Runs&
         own[2][node] = twice;
     });
     each_block(coarse, [&](Index node) {
-        VectorBlock sum = {load(own[0] + node), load(own[1] + node), Vector{}, load(own[2] + node)};
+        VectorBlock sum = {Lane::at(own[0] + node), Lane::at(own[1] + node), FloatVector{},
+                           Lane::at(own[2] + node)};
         term.add_all<-1, -1, 4>(coarse, node, sum, std::make_integer_sequence<int, 16>{});
-        const Vector one = load(coarse.scale[0] + node), two = load(coarse.scale[1] + node);
+        const FloatVector one = Lane::at(coarse.scale[0] + node),
+                          two = Lane::at(coarse.scale[1] + node);
         store(own[0] + node, one * one * sum.a00);
         store(own[1] + node, one * two * sum.a01);
-        store(own[2] + node, two > 0 ? two * two * sum.a11 : all(1.0f));
+        store(own[2] + node, two > 0 ? two * two * sum.a11 : Lane::all(1.0f));
     });
     assemble_neighbour<0, 1, -1, 1, 4, 2>(coarse, moments, parity, coarse.stencil + 3);
     assemble_neighbour<1, 0, 1, -1, 2, 4>(coarse, moments, parity, coarse.stencil + 7);

@@ -16,14 +16,29 @@ namespace {
 
 constexpr double kNinth = 1.0 / 9.0;
 
+// A sum over the pixels of all shafts; none.
+struct NoSum {
+    DSNET_INLINE NoSum& of(std::ptrdiff_t) { return *this; }
+};
+// One with as many lanes as a reduction.
+template <typename T>
+struct ShaftSum : Reduction<T> {
+    // That of the columns from `offset` on.
+    DSNET_INLINE typename Lanes<T>::Values& of(std::ptrdiff_t offset) {
+        return this->part[offset / Lanes<T>::kCount % Reduction<T>::kParts];
+    }
+};
+
 // Sums over the 3 x 3 neighbours of each pixel of the shafts: row(i, first, second) gives what is
 // summed of three pixels side by side, the middle ones from i on, and the sums of three rows go to
-// body(i, first, second).
-template <typename T, typename Row, typename Body>
-DSNET_INLINE void window_sums(const Shafts& shafts, std::ptrdiff_t stride, Row row, Body body) {
+// body(i, first, second, part of `total`).
+template <typename T, typename Total, typename Row, typename Body>
+DSNET_INLINE void window_sums(const Shafts& shafts, std::ptrdiff_t stride, Total& total, Row row,
+                              Body body) {
     typedef typename Lanes<T>::Values Values;
     for (const Shaft* shaft = shafts.first; shaft != shafts.first + shafts.count; ++shaft) {
         for (std::ptrdiff_t part = 0; part < kLanes; part += Lanes<T>::kCount) {
+            auto sum = total.of(part);
             std::ptrdiff_t i = shaft->top * stride + shaft->left + part;
             Values first_above, second_above, first_here, second_here, first_below, second_below;
             row(i - stride, first_above, second_above);
@@ -31,12 +46,13 @@ DSNET_INLINE void window_sums(const Shafts& shafts, std::ptrdiff_t stride, Row r
             for (std::ptrdiff_t left = shaft->bottom - shaft->top; left > 0; --left, i += stride) {
                 row(i + stride, first_below, second_below);
                 body(i, first_above + first_here + first_below,
-                     second_above + second_here + second_below);
+                     second_above + second_here + second_below, sum);
                 first_above = first_here;
                 first_here = first_below;
                 second_above = second_here;
                 second_here = second_below;
             }
+            total.of(part) = sum;
         }
     }
 }
@@ -49,8 +65,9 @@ DSNET_INLINE void regress(const FineGrid& grid, const P* p, const T* mean, const
     typedef typename Lane::Values Values;
     const float* grey = grid.grey;
     const float* ninth = grid.ninth;
+    NoSum none;
     window_sums<T>(
-        grid.window_shafts, grid.stride,
+        grid.window_shafts, grid.stride, none,
         [&](std::ptrdiff_t i, Values& sum, Values& moment) {
             const Values left = Lane::at(p + i - 1), here = Lane::at(p + i),
                          right = Lane::at(p + i + 1);
@@ -58,28 +75,32 @@ DSNET_INLINE void regress(const FineGrid& grid, const P* p, const T* mean, const
             moment = Lane::at(grey + i - 1) * left + Lane::at(grey + i) * here +
                      Lane::at(grey + i + 1) * right;
         },
-        [&](std::ptrdiff_t i, Values sum, Values moment) {
+        [&](std::ptrdiff_t i, Values sum, Values moment, NoSum&) {
             const Values m = Lane::at(mean + i);
             const Values a = Lane::at(gain + i) * (moment - m * sum);
-            const Values share = Lane::at(ninth + i) > 0 ? Values{} + T(kNinth) : Values{};
+            const Values share = Lane::at(ninth + i) > 0 ? Lane::all(T(kNinth)) : Values{};
             store(slope + i, a);
             store(offset + i, share * sum - m * a);
         });
 }
 
-// Calls body(i, v) with v the windows' sum slope I_i + offset at the pixels.
-template <typename T, typename Body>
-DSNET_INLINE void each_fitted(const FineGrid& grid, const T* slope, const T* offset, Body body) {
+// Calls body(i, v, part of `total`) with v the windows' sum slope I_i + offset at the pixels of the
+// shafts.
+template <typename T, typename Total, typename Body>
+DSNET_INLINE void each_fitted(const FineGrid& grid, const Shafts& shafts, const T* slope,
+                              const T* offset, Total& total, Body body) {
     typedef Lanes<T> Lane;
     typedef typename Lane::Values Values;
     const float* grey = grid.grey;
     window_sums<T>(
-        grid.pixel_shafts, grid.stride,
+        shafts, grid.stride, total,
         [&](std::ptrdiff_t i, Values& a, Values& b) {
             a = Lane::at(slope + i - 1) + Lane::at(slope + i) + Lane::at(slope + i + 1);
             b = Lane::at(offset + i - 1) + Lane::at(offset + i) + Lane::at(offset + i + 1);
         },
-        [&](std::ptrdiff_t i, Values a, Values b) { body(i, Lane::at(grey + i) * a + b); });
+        [&](std::ptrdiff_t i, Values a, Values b, auto& sum) {
+            body(i, Lane::at(grey + i) * a + b, sum);
+        });
 }
 
 void statistics(const FineGrid& grid, double epsilon, const std::int32_t rows[2],
@@ -89,22 +110,23 @@ void statistics(const FineGrid& grid, double epsilon, const std::int32_t rows[2]
     const float* grey = grid.grey;
     HalfVector counting{};
     for (int lane = 0; lane < Lane::kCount; ++lane) counting[lane] = float(lane);
+    NoSum none;
     for (const Shaft* shaft = grid.window_shafts.first;
          shaft != grid.window_shafts.first + grid.window_shafts.count; ++shaft) {
         window_sums<double>(
-            {shaft, 1}, s,
+            {shaft, 1}, s, none,
             [&](std::ptrdiff_t i, DoubleVector& sum, DoubleVector& squares) {
                 const DoubleVector left = Lane::at(grey + i - 1), here = Lane::at(grey + i),
                                    right = Lane::at(grey + i + 1);
                 sum = left + here + right;
                 squares = left * left + here * here + right * right;
             },
-            [&](std::ptrdiff_t i, DoubleVector sum, DoubleVector squares) {
+            [&](std::ptrdiff_t i, DoubleVector sum, DoubleVector squares, NoSum&) {
                 const std::ptrdiff_t row = i / s;
-                const HalfVector column = counting + float(i - row * s), none{};
+                const HalfVector column = counting + float(i - row * s), nowhere{};
                 const float inside = row >= rows[0] && row < rows[1] ? float(kNinth) : 0.0f;
-                HalfVector ninth = column >= float(cols[0]) ? none + inside : none;
-                ninth = column < float(cols[1]) ? ninth : none;
+                HalfVector ninth = column >= float(cols[0]) ? nowhere + inside : nowhere;
+                ninth = column < float(cols[1]) ? ninth : nowhere;
                 const DoubleVector fits = widened(ninth), nothing{};
                 const DoubleVector mean = fits > 0 ? sum * kNinth : nothing;
                 const DoubleVector scatter = squares - sum * (sum * kNinth);
@@ -173,62 +195,76 @@ double right_side(const FineGrid& grid, const float* known, const float* prior, 
     typedef Lanes<double> Lane;
     const double weight = prior != nullptr ? grid.weight : 0.0;
     const float* toward = prior != nullptr ? prior : grid.grey;  // any finite values: weight is 0
-    DoubleVector squares{};
+    ShaftSum<double> squares;
     regress(grid, known, grid.mean, grid.gain, grid.slope, grid.offset);
-    each_fitted(grid, grid.slope, grid.offset, [&](std::ptrdiff_t i, DoubleVector fitted) {
-        const DoubleVector value = fitted + weight * Lane::at(toward + i);
-        const DoubleVector kept = Lane::at(grid.count + i) > 0 ? value : DoubleVector{};
-        store(b + i, kept);
-        squares += kept * kept;
-    });
+    each_fitted(grid, grid.pixel_shafts, grid.slope, grid.offset, squares,
+                [&](std::ptrdiff_t i, DoubleVector fitted, DoubleVector& sum) {
+                    const DoubleVector value = fitted + weight * Lane::at(toward + i);
+                    const DoubleVector kept = Lane::at(grid.count + i) > 0 ? value : DoubleVector{};
+                    store(b + i, kept);
+                    sum += kept * kept;
+                });
     return sum_of_lanes(squares);
 }
 
 double apply(const FineGrid& grid, const double* p, double* q) {
     typedef Lanes<double> Lane;
     const double weight = grid.weight;
-    DoubleVector products{};
+    ShaftSum<double> products;
     regress(grid, p, grid.mean, grid.gain, grid.slope, grid.offset);
-    each_fitted(grid, grid.slope, grid.offset, [&](std::ptrdiff_t i, DoubleVector fitted) {
-        const DoubleVector own = Lane::at(p + i), count = Lane::at(grid.count + i);
-        const DoubleVector value = (count + weight) * own - fitted;
-        const DoubleVector kept = count > 0 ? value : DoubleVector{};
-        store(q + i, kept);
-        products += own * kept;
-    });
+    each_fitted(grid, grid.pixel_shafts, grid.slope, grid.offset, products,
+                [&](std::ptrdiff_t i, DoubleVector fitted, DoubleVector& sum) {
+                    const DoubleVector own = Lane::at(p + i), count = Lane::at(grid.count + i);
+                    const DoubleVector value = (count + weight) * own - fitted;
+                    const DoubleVector kept = count > 0 ? value : DoubleVector{};
+                    store(q + i, kept);
+                    sum += own * kept;
+                });
     return sum_of_lanes(products);
 }
 
-// Calls body(i) for the first of every block of float64 lanes.
+// Calls body(i) for the first pixel of every block of a reduction's float64 lanes.
 template <typename Body>
 DSNET_INLINE void each_half(const FineGrid& grid, Body body) {
     for (const Run* run = grid.pixels.first; run != grid.pixels.first + grid.pixels.count; ++run) {
         const std::ptrdiff_t row = run->row * grid.stride;
-        for (std::ptrdiff_t x = run->begin; x < run->end; x += Lanes<double>::kCount) body(row + x);
+        for (std::ptrdiff_t x = run->begin; x < run->end; x += kLanes / 2) body(row + x);
     }
 }
 
 double residual(const FineGrid& grid, const double* x, const double* b, double* q, double* r) {
     typedef Lanes<double> Lane;
-    DoubleVector squares{};
+    Reduction<double> squares;
     apply(grid, x, q);
-    each_half(grid, [&](std::ptrdiff_t i) {
-        const DoubleVector left = Lane::at(b + i) - Lane::at(q + i);
-        store(r + i, left);
-        squares += left * left;
+    each_half(grid, [&](std::ptrdiff_t block) {
+        squares.each([&](DoubleVector& sum, std::ptrdiff_t lane) {
+            const std::ptrdiff_t i = block + lane;
+            const DoubleVector left = Lane::at(b + i) - Lane::at(q + i);
+            store(r + i, left);
+            sum += left * left;
+        });
     });
     return sum_of_lanes(squares);
 }
 
+// Calls body(i) for the first pixel of every vector.
+template <typename Body>
+DSNET_INLINE void each_vector(const FineGrid& grid, Body body) {
+    each_half(grid, [&](std::ptrdiff_t block) {
+        for (std::ptrdiff_t lane = 0; lane < kLanes / 2; lane += Lanes<double>::kCount)
+            body(block + lane);
+    });
+}
+
 void direction(const FineGrid& grid, const float* z, double beta, double* d) {
     typedef Lanes<double> Lane;
-    each_half(grid,
-              [&](std::ptrdiff_t i) { store(d + i, Lane::at(z + i) + beta * Lane::at(d + i)); });
+    each_vector(grid,
+                [&](std::ptrdiff_t i) { store(d + i, Lane::at(z + i) + beta * Lane::at(d + i)); });
 }
 
 void direction_jacobi(const FineGrid& grid, const double* r, double beta, double* d) {
     typedef Lanes<double> Lane;
-    each_half(grid, [&](std::ptrdiff_t i) {
+    each_vector(grid, [&](std::ptrdiff_t i) {
         store(d + i, Lane::at(grid.relax + i) * Lane::at(r + i) + beta * Lane::at(d + i));
     });
 }
@@ -236,24 +272,27 @@ void direction_jacobi(const FineGrid& grid, const double* r, double beta, double
 void step(const FineGrid& grid, double alpha, const double* d, const double* q, double* x,
           double* r, float* r32, double sums[2]) {
     typedef Lanes<double> Lane;
-    DoubleVector norm{}, energy{};
-    each_half(grid, [&](std::ptrdiff_t i) {
-        store(x + i, Lane::at(x + i) + alpha * Lane::at(d + i));
-        const DoubleVector left = Lane::at(r + i) - alpha * Lane::at(q + i);
-        store(r + i, left);
-        store(r32 + i, narrowed(left));
-        norm += left * left;
-        energy += Lane::at(grid.relax + i) * left * left;
+    Reduction<double> norm, energy;
+    each_half(grid, [&](std::ptrdiff_t block) {
+        norm.each([&](DoubleVector& sum, std::ptrdiff_t lane) {
+            const std::ptrdiff_t i = block + lane;
+            store(x + i, Lane::at(x + i) + alpha * Lane::at(d + i));
+            const DoubleVector left = Lane::at(r + i) - alpha * Lane::at(q + i);
+            store(r + i, left);
+            store(r32 + i, narrowed(left));
+            sum += left * left;
+            energy.part[lane / Lane::kCount] += Lane::at(grid.relax + i) * left * left;
+        });
     });
     sums[0] = sum_of_lanes(norm);
     sums[1] = sum_of_lanes(energy);
 }
 
 void scale(const FineGrid& grid, double factor, double* b, double* r) {
-    each_lane(grid.pixels, grid.stride, [&](std::ptrdiff_t i, std::ptrdiff_t) {
-        const double value = factor * b[i];
-        b[i] = value;
-        r[i] = value;
+    each_vector(grid, [&](std::ptrdiff_t i) {
+        const DoubleVector value = factor * Lanes<double>::at(b + i);
+        store(b + i, value);
+        store(r + i, value);
     });
 }
 
@@ -263,31 +302,53 @@ void smooth_first(const FineGrid& grid, const float* r, float* z, float* rest) {
     each_lane(grid.pixels, grid.stride,
               [&](std::ptrdiff_t i, std::ptrdiff_t) { z[i] = kRelaxation * relax[i] * r[i]; });
     regress(grid, z, grid.mean32, grid.gain32, grid.slope32, grid.offset32);
-    each_fitted(grid, grid.slope32, grid.offset32, [&](std::ptrdiff_t i, Vector fitted) {
-        const Vector count = load(grid.count + i);
-        const Vector left = load(r + i) - ((count + weight) * load(z + i) - fitted);
-        store(rest + i, count > 0 ? left : Vector{});
-    });
+    NoSum none;
+    each_fitted(grid, grid.pixel_shafts, grid.slope32, grid.offset32, none,
+                [&](std::ptrdiff_t i, FloatVector fitted, NoSum&) {
+                    typedef Lanes<float> Lane;
+                    const FloatVector count = Lane::at(grid.count + i);
+                    const FloatVector left =
+                        Lane::at(r + i) - ((count + weight) * Lane::at(z + i) - fitted);
+                    store(rest + i, count > 0 ? left : FloatVector{});
+                });
 }
 
 void smooth_last(const FineGrid& grid, const float* r, const double* q, float* z, double sums[3]) {
+    typedef Lanes<float> Lane;
+    typedef Lanes<double> Double;
+    constexpr bool kWhole = Lane::kCount == kLanes;
     const auto weight = float(grid.weight);
-    typedef Lanes<double> Lane;
-    DoubleVector energy{}, change{};
-    Vector largest{};
-    regress(grid, z, grid.mean32, grid.gain32, grid.slope32, grid.offset32);
-    each_fitted(grid, grid.slope32, grid.offset32, [&](std::ptrdiff_t i, Vector fitted) {
-        const Vector old = load(z + i);
-        const Vector left = load(r + i) - ((load(grid.count + i) + weight) * old - fitted);
-        const Vector value = old + kRelaxation * load(grid.relax + i) * left;
-        const Vector size = value < 0 ? -value : value;
-        store(z + i, value);
-        largest = size > largest ? size : largest;
-        for (std::ptrdiff_t half = i; half < i + kLanes; half += Lane::kCount) {
-            energy += Lane::at(z + half) * Lane::at(r + half);
-            change += Lane::at(z + half) * Lane::at(q + half);
+    Reduction<double> energy, change;
+    ShaftSum<float> largest;
+    // Of kLanes pixels side by side: row by row, whatever part of a row a vector takes.
+    const auto add = [&](std::ptrdiff_t first) {
+        for (std::ptrdiff_t half = first; half < first + kLanes; half += kLanes / 2) {
+            energy.each([&](DoubleVector& sum, std::ptrdiff_t lane) {
+                sum += Double::at(z + half + lane) * Double::at(r + half + lane);
+            });
+            change.each([&](DoubleVector& sum, std::ptrdiff_t lane) {
+                sum += Double::at(z + half + lane) * Double::at(q + half + lane);
+            });
         }
-    });
+    };
+    regress(grid, z, grid.mean32, grid.gain32, grid.slope32, grid.offset32);
+    const Shafts& shafts = grid.pixel_shafts;
+    for (const Shaft* shaft = shafts.first; shaft != shafts.first + shafts.count; ++shaft) {
+        each_fitted(grid, {shaft, 1}, grid.slope32, grid.offset32, largest,
+                    [&](std::ptrdiff_t i, FloatVector fitted, FloatVector& most) {
+                        const FloatVector old = Lane::at(z + i);
+                        const FloatVector left =
+                            Lane::at(r + i) - ((Lane::at(grid.count + i) + weight) * old - fitted);
+                        const FloatVector value =
+                            old + kRelaxation * Lane::at(grid.relax + i) * left;
+                        const FloatVector size = value < 0 ? -value : value;
+                        store(z + i, value);
+                        most = size > most ? size : most;
+                        if (kWhole) add(i);
+                    });
+        for (std::ptrdiff_t row = shaft->top; !kWhole && row < shaft->bottom; ++row)
+            add(row * grid.stride + shaft->left);
+    }
     sums[0] = sum_of_lanes(energy);
     sums[1] = sum_of_lanes(change);
     sums[2] = 0;

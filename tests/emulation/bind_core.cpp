@@ -4,7 +4,9 @@
 
 #include <algorithm>
 #include <utility>
+#include <vector>
 
+#include "base/order_simd.h"
 #include "cut/border.h"
 #include "mark/recist.h"
 #include "masks/components.h"
@@ -78,6 +80,31 @@ py::dict rasterise_recist(const py::object& coordinates, py::ssize_t rows, py::s
     return drawn;
 }
 
+py::tuple order_statistic(const py::object& values_value, const py::object& measured_value,
+                          float above, float highest, py::ssize_t rank) {
+    const auto values = image_argument<float>(values_value, "values", "f", "float32");
+    const auto measured = image_argument<float>(measured_value, "measured", "f", "float32");
+    check_shape(measured, values, "measured", "values");
+    const std::ptrdiff_t rows = values.shape(0), cols = values.shape(1);
+    const std::ptrdiff_t stride = (cols + kLanes - 1) / kLanes * kLanes;
+    // Beyond the columns are values that would be chosen.
+    const auto padded = [&](const float* from, float beyond) {
+        std::vector<float> plane(static_cast<std::size_t>(rows * stride), beyond);
+        for (std::ptrdiff_t y = 0; y < rows; ++y)
+            std::copy_n(from + y * cols, cols, plane.data() + y * stride);
+        return plane;
+    };
+    const std::vector<float> value = padded(values.data(), 0.0f);
+    const std::vector<float> measure = padded(measured.data(), highest);
+    std::vector<std::int32_t> keys(static_cast<std::size_t>(rows * cols + 4 * kLanes));
+    const Planes planes = {value.data(), measure.data(), rows, cols, stride};
+    const std::ptrdiff_t count = order_simd().collect(planes, above, highest, keys.data());
+    if (rank < 0 || rank >= count) return py::make_tuple(count, py::none(), py::none());
+    float found[2];
+    order_simd().select(keys.data(), count, rank, found);
+    return py::make_tuple(count, found[0], found[1]);
+}
+
 }  // namespace
 
 void bind_core(py::module_& module) {
@@ -94,6 +121,11 @@ two-dimensional.)");
 Of several the first in reading order; the largest part where none holds a seed. Raises TypeError
 if an argument is not an array of bool or uint8, ValueError if it is not two-dimensional or the
 shapes differ.)");
+    module.def(
+        "order_statistic", &order_statistic, "values"_a, "measured"_a, "above"_a, "highest"_a,
+        "rank"_a,
+        R"(How many pixels are measured above `above` and not above `highest`; of their values
+the one that `rank` others precede and the one after it, None where there is none.)");
     module.def("border_cut", &border_cut, "log_odds"_a, "seeds"_a, "border_cost"_a,
                R"(Minimum cut of log-odds against the length of the border.
 
