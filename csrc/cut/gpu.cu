@@ -1,5 +1,5 @@
 // Batched cuts of RECIST marks: a block of threads an image, which goes through device memory that
-// the caches hold; the graph of what has to be searched lies in shared memory.
+// the caches hold; the mark's frame and the graph of what has to be searched lie in shared memory.
 #include "cut/gpu.h"
 
 #include <cuda_runtime.h>
