@@ -1,10 +1,11 @@
 // Batched cuts of RECIST marks: a block of threads an image, which goes through device memory that
-// the caches hold; the graph of what has to be searched lies in shared memory.
+// the caches hold; the mark's frame and the graph of what has to be searched lie in shared memory.
 #include "cut/gpu.h"
 
 #include <cuda_runtime.h>
 
 #include <algorithm>
+#include <cstdint>
 
 #include "cut/gpu_block.h"
 #include "gpu/error.h"
@@ -15,7 +16,7 @@ namespace {
 using namespace cut_device;
 
 // On a multiprocessor at a time: leaves a thread 128 registers.
-constexpr int kLeastBlocks = 3;
+constexpr int kLeastBlocks = 4;
 // Large images take megabytes each: fewer run at a time then.
 constexpr std::size_t kMostWorkspace = std::size_t{1} << 30;
 
@@ -47,6 +48,9 @@ void check_batch(const CutBatch& batch) {
     if (batch.count == 0) return;
     require(batch.images != nullptr && batch.plans != nullptr && batch.seeds != nullptr,
             "images, plans and seeds must not be null");
+    require(batch.network != nullptr, "network must not be null");
+    require(reinterpret_cast<std::uintptr_t>(batch.network) % alignof(EdgeNetwork) == 0,
+            "network must be aligned to 64 bytes");
     require(batch.masks != nullptr && batch.trimaps != nullptr && batch.priors != nullptr &&
                 batch.results != nullptr,
             "masks, trimaps, priors and results must not be null");

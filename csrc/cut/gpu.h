@@ -16,7 +16,7 @@ struct CutBatch {
     // [count, rows, (cols + 63) / 64], pixel 64 w + i being bit i of word w: the inner axes of the
     // marks.
     const std::uint64_t* seeds;
-    const EdgeNetwork* network;  // in device memory, too
+    const EdgeNetwork* network;  // aligned to 64 bytes
     CutConstants constants;
     std::uint8_t* masks;    // [count, rows, cols], 1 where lesion
     std::uint8_t* trimaps;  // [count, rows, cols]

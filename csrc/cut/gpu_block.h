@@ -78,23 +78,17 @@ class CutOfMark : public CutTrimap<Block> {
     // Leaves the lesion in plane 0, unless it falls back.
     DSNET_DEVICE CutResult cut() {
         const std::int64_t pixels = rows_ * std::int64_t(cols_);
-        const edge_device::GreyWindow grey = {
-            batch_.images + index_ * pixels + plan_.top * std::int64_t(cols_) + plan_.left, cols_};
-        const edge_device::EdgePlanes planes = {memory_.relative, memory_.scratch, memory_.log_odds,
-                                                reinterpret_cast<float*>(memory_.large),
-                                                reinterpret_cast<std::int32_t*>(memory_.large)};
-        edge_device::Evidence<Block> evidence(block_, plan_.edge, batch_.constants.network,
-                                              batch_.constants.taps, grey, planes,
-                                              scratch_.network);
-        const double contrast = evidence.run();
+        edge_device::Evidence<Block> evidence(block_, plan_.edge, *batch_.network,
+                                              {batch_.images + index_ * pixels, rows_, cols_},
+                                              scratch_.frame);
+        const double contrast = evidence.run(plan_.top, plan_.left, memory_.log_odds);
         if (contrast < kLeastContrast) return {contrast, int(CutFallback::kContrast), 0};
         if (!plan_.seeded) return {0.0, int(CutFallback::kNoSeeds), 0};
-        auto* const state = reinterpret_cast<std::uint8_t*>(memory_.scratch);
-        BorderCutBlock<Block> border(block_, plan_.edge.rows, plan_.edge.cols,
-                                     {memory_.log_odds, state, state + pixels,
-                                      reinterpret_cast<std::int32_t*>(memory_.relative)},
-                                     rows_of(seeds(), plan_.top, window_end()), plan_.left,
-                                     batch_.constants.side, batch_.constants.across);
+        BorderCutBlock<Block> border(
+            block_, plan_.edge.rows, plan_.edge.cols,
+            {memory_.log_odds, memory_.state, memory_.next_state, memory_.numbers},
+            rows_of(seeds(), plan_.top, window_end()), plan_.left, batch_.constants.side,
+            batch_.constants.across);
         border.run(scratch_.graph, kSmallNodes, memory_.large, scratch_.first_of_thread);
         Word* const lesion = memory_.bits(0);
         const std::uint8_t* const found = border.state();

@@ -9,7 +9,7 @@
 
 namespace dsnet::cut_device {
 
-using edge_device::FoldedNetwork, edge_device::kNoKey;
+using edge_device::FrameScratch, edge_device::kNoKey;
 using morphology_device::BitRows, morphology_device::Word;
 using morphology_device::kWordBits, morphology_device::words_of;
 
@@ -18,29 +18,31 @@ constexpr int kThreads = 128;
 constexpr int kSmallNodes = 512;
 constexpr int kBitPlanes = 6;
 
-// What a block shares besides an image's own memory.
+// What a block shares besides an image's own memory: first the mark's frame, then the graph.
 struct CutScratch {
-    FoldedNetwork network;
+    union {
+        FrameScratch frame;
+        alignas(8) unsigned char graph[kSmallNodes * (5 * 4 + 2 * kDirections * 2)];
+    };
     std::int32_t first_of_thread[kThreads + 1];
-    alignas(8) unsigned char graph[kSmallNodes * (5 * 4 + 2 * kDirections * 2)];
 };
 
-// An image's memory. What is no longer needed makes room: the search for quantiles and the smoothed
-// planes for the graph, the relative grey values for the nodes' numbers, the filters' scratch for
-// the states.
+// An image's memory.
 struct CutMemory {
     Word* first_bits;
     std::int64_t words;
     int* chords;
-    float *log_odds, *relative, *scratch;
-    char* large;
+    float* log_odds;        // of the window's pixels
+    std::int32_t* numbers;  // of the pixels' nodes
+    char* large;            // the graph, where it is large
+    std::uint8_t *state, *next_state;
 
     DSNET_HOST_DEVICE Word* bits(int plane) const { return first_bits + plane * words; }
     DSNET_HOST_DEVICE static std::size_t bytes(int rows, int cols) {
         const std::size_t pixels = rows * std::size_t(cols);
-        const std::size_t all = kBitPlanes * sizeof(Word) * rows * std::size_t(words_of(cols)) +
-                                sizeof(int) * rows + 3 * sizeof(float) * pixels +
-                                CutGraph::bytes(int(pixels));
+        const std::size_t all =
+            kBitPlanes * sizeof(Word) * rows * std::size_t(words_of(cols)) + sizeof(int) * rows +
+            (sizeof(float) + sizeof(std::int32_t) + 2) * pixels + CutGraph::bytes(int(pixels));
         return morphology_device::aligned(all);
     }
     DSNET_HOST_DEVICE CutMemory(void* memory, int rows, int cols) {
@@ -49,9 +51,10 @@ struct CutMemory {
         const std::int64_t pixels = rows * std::int64_t(cols);
         chords = reinterpret_cast<int*>(bits(kBitPlanes));
         log_odds = reinterpret_cast<float*>(chords + rows);
-        relative = log_odds + pixels;
-        scratch = relative + pixels;
-        large = reinterpret_cast<char*>(scratch + pixels);
+        numbers = reinterpret_cast<std::int32_t*>(log_odds + pixels);
+        large = reinterpret_cast<char*>(numbers + pixels);
+        state = reinterpret_cast<std::uint8_t*>(large + CutGraph::bytes(int(pixels)));
+        next_state = state + pixels;
     }
 };
 

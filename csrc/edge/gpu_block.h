@@ -8,35 +8,28 @@
 
 #include "base/gpu_block.h"
 #include "edge/curve.h"
+#include "edge/gpu_network.h"
 #include "edge/pixel.h"
 
 namespace dsnet::edge_device {
 
-using pixel::Place;
+using pixel::Place, pixel::Point;
 
-// Of the window's pixels, row by row.
-struct EdgePlanes {
-    float *relative, *scratch, *log_odds;
-    float* smooth;  // the smoothed planes one after the other
-    std::int32_t* keys;
+// What the block's threads share of the mark's frame. Its activations' memory holds the keys of the
+// search for quantiles before.
+struct FrameScratch {
+    float cells[kCells];  // grey values, then log-odds
+    FrameActivations activations;
+
+    static_assert(kCells <= FrameActivations::kFineWords);
+    DSNET_HOST_DEVICE std::int32_t* keys() { return activations.fine; }
 };
 
-// Weights of a mark's own network, which all threads read.
-struct FoldedNetwork {
-    float weight1[kHidden][kVaryingFeatures], bias1[kHidden];
-    float weight2[kHidden][kHidden], bias2[kHidden];
-    float weight3[kHidden], bias3;
-};
-
-// A row-major part of an image.
-struct GreyWindow {
+// A whole image, row by row.
+struct GreyImage {
     const float* first;
-    std::int64_t stride;
+    int rows, cols;
 };
-
-DSNET_HOST_DEVICE int bounded(int value, int most) {
-    return value < 0 ? 0 : value > most ? most : value;
-}
 
 // Whole numbers in the order of the floating-point ones, and back.
 constexpr std::int32_t kNoKey = 0x7fffffff;
@@ -55,46 +48,32 @@ DSNET_HOST_DEVICE float value_of(std::int32_t key) {
     return value;
 }
 
-// Its inputs are in registers: all of the sum is written out.
-template <int kInputs>
-DSNET_HOST_DEVICE float neuron(float bias, const float (&in)[kInputs],
-                               const float (&weight)[kInputs]) {
-    float sum = bias;
-    DSNET_UNROLL
-    for (int k = 0; k < kInputs; ++k) sum += in[k] * weight[k];
-    return pixel::greater_of(sum, 0.0f);
-}
-
 template <class Block>
 class Evidence {
   public:
-    // `folded` is written to.
+    // `frame` is written to.
     DSNET_DEVICE Evidence(Block& block, const EdgePlan& plan, const EdgeNetwork& network,
-                          const EdgeTaps& taps, GreyWindow grey, const EdgePlanes& planes,
-                          FoldedNetwork& folded)
+                          GreyImage image, FrameScratch& frame)
         : block_(block),
           plan_(plan),
-          given_(network),
-          taps_(taps),
-          grey_(grey),
-          planes_(planes),
-          network_(folded),
-          rows_(plan.rows),
-          cols_(plan.cols),
-          size_(plan.rows * plan.cols) {}
+          network_(network),
+          image_(image),
+          frame_(frame),
+          keys_(frame.keys()) {}
 
-    // Writes the log-odds, and returns how strong the contrast is. Below kLeastContrast the grey
-    // values say nothing, and nothing is written.
-    DSNET_DEVICE double run() {
+    // Writes the log-odds of the plan's window, which begins at (`top`, `left`), row by row, and
+    // returns how strong the contrast is. Below kLeastContrast the grey values say nothing, and
+    // nothing is written.
+    DSNET_DEVICE double run(int top, int left, float* log_odds) {
+        sample();
         const Levels levels = measure_levels();
         const double contrast = levels.lesion - levels.surroundings;
         if (fabs(contrast) < kLeastContrast) return fabs(contrast);
-        find_reachable();
-        normalise(float(levels.surroundings), float(contrast));
-        for (int s = 0; s < kSmoothings; ++s) smooth(s);
         const double spread = levels.spread / fabs(contrast);
-        fold(spread < kMostSpread ? spread : kMostSpread);
-        weigh();
+        enter(float(levels.surroundings), float(contrast),
+              spread < kMostSpread ? spread : kMostSpread);
+        NetworkOfFrame<Block>(block_, network_, frame_.activations).run(frame_.cells);
+        spread_out(top, left, log_odds);
         return fabs(contrast);
     }
 
@@ -102,71 +81,67 @@ class Evidence {
     struct Levels {
         double lesion, surroundings, spread;
     };
-    struct Measured {
-        float share, outside;
-    };
 
-    template <class Body>
-    DSNET_DEVICE void each_pixel(Body body) {
+    DSNET_HOST_DEVICE Place<float> place_of(int cell) const {
+        return pixel::place_of(plan_.curve, float(cell / kGrid), float(cell % kGrid));
+    }
+
+    // Leaves the cells' grey values.
+    DSNET_DEVICE void sample() {
         block_.each([&](int t) {
-            for (int i = t; i < size_; i += Block::kThreads) {
-                const int y = i / cols_;
-                body(i, y, i - y * cols_);
-            }
+            for (int cell = t; cell < kCells; cell += Block::kThreads)
+                frame_.cells[cell] = grey_of(cell / kGrid, cell % kGrid);
         });
         block_.sync();
     }
 
-    // The same of the rows and columns around the reachable pixels.
-    template <class Body>
-    DSNET_DEVICE void each_near(int columns_more, Body body) {
-        const int top = bounded(top_ - 1, rows_), bottom = bounded(bottom_ + 1, rows_);
-        const int left = bounded(left_ - columns_more, cols_);
-        const int width = bounded(right_ + columns_more, cols_) - left;
-        block_.each([&](int t) {
-            for (int i = t; i < (bottom - top) * width; i += Block::kThreads) {
-                const int y = i / width;
-                body(top + y, left + i - y * width);
-            }
-        });
-        block_.sync();
+    // The mean of a cell's samples.
+    DSNET_HOST_DEVICE float grey_of(int row, int column) const {
+        const int samples = plan_.curve.samples;
+        const float each = 1.0f / float(samples), share = 1.0f / float(samples * samples);
+        float sum = 0.0f;
+        for (int b = 0; b < samples; ++b)
+            for (int a = 0; a < samples; ++a)
+                sum += grey_at(pixel::sample_of(plan_.curve, float(row) + (float(b) + 0.5f) * each,
+                                                float(column) + (float(a) + 0.5f) * each));
+        return sum * share;
     }
 
-    DSNET_HOST_DEVICE float* smoothed(int which) const {
-        return planes_.smooth + which * std::int64_t(size_);
+    // Of the nearest place of the image.
+    DSNET_HOST_DEVICE float grey_at(Point<float> place) const {
+        const float last_x = float(image_.cols - 1), last_y = float(image_.rows - 1);
+        const float x = pixel::within(place.x, 0.0f, last_x);
+        const float y = pixel::within(place.y, 0.0f, last_y);
+        // The last pixel is the far end of the square before it.
+        const float left =
+            pixel::lesser_of(float(std::int32_t(x)), image_.cols > 1 ? last_x - 1.0f : 0.0f);
+        const float top =
+            pixel::lesser_of(float(std::int32_t(y)), image_.rows > 1 ? last_y - 1.0f : 0.0f);
+        const int right = image_.cols > 1 ? 1 : 0, down = image_.rows > 1 ? image_.cols : 0;
+        const float* const from =
+            image_.first + std::int64_t(std::int32_t(top)) * image_.cols + std::int32_t(left);
+        const float above = pixel::mixed(from[0], from[right], x - left);
+        const float below = pixel::mixed(from[down], from[down + right], x - left);
+        return pixel::mixed(above, below, y - top);
     }
 
-    DSNET_HOST_DEVICE float grey_at(int y, int x) const {
-        return grey_.first[y * grey_.stride + x];
-    }
-
-    DSNET_HOST_DEVICE Measured measured(int y, int x) const {
-        const EdgeCurve& curve = plan_.curve;
-        const Place<float> at = pixel::place_of(curve, float(y), float(x));
-        const float share = pixel::share_of(at.u, at.v, at.half_u, at.half_v);
-        return {share, pixel::outside_of(at.radius, share, curve.half_short)};
-    }
-
-    // Chooses the pixels for which of(y, x, value) holds, which sets their value; returns how many.
+    // Chooses the cells for which of(cell, value) holds, which sets their value; returns how many.
     template <class Of>
     DSNET_DEVICE int choose(Of of) {
-        const int count = block_.sum([&](int t) {
+        return block_.sum([&](int t) {
             int found = 0;
-            for (int i = t; i < size_; i += Block::kThreads) {
-                const int y = i / cols_;
+            for (int cell = t; cell < kCells; cell += Block::kThreads) {
                 float value;
-                const bool chosen = of(y, i - y * cols_, value);
-                planes_.keys[i] = chosen ? key_of(value) : kNoKey;
+                const bool chosen = of(cell, value);
+                keys_[cell] = chosen ? key_of(value) : kNoKey;
                 found += chosen;
             }
             return found;
         });
-        return count;
     }
 
     // The values that `rank` and `rank` + 1 others precede, the same at the end.
     DSNET_DEVICE void select(int count, int rank, float found[2]) {
-        const std::int32_t* const keys = planes_.keys;
         std::int32_t low = least_key([&](std::int32_t key) { return key; });
         // ~ turns the order round.
         std::int32_t high =
@@ -176,7 +151,8 @@ class Evidence {
             const auto middle = std::int32_t((std::int64_t(low) + high) >> 1);
             const int below = block_.sum([&](int t) {
                 int all = 0;
-                for (int i = t; i < size_; i += Block::kThreads) all += keys[i] <= middle;
+                for (int cell = t; cell < kCells; cell += Block::kThreads)
+                    all += keys_[cell] <= middle;
                 return all;
             });
             if (below > rank) {
@@ -199,8 +175,8 @@ class Evidence {
     DSNET_DEVICE std::int32_t least_key(Of of) {
         return block_.least([&](int t) {
             std::int32_t least = kNoKey;
-            for (int i = t; i < size_; i += Block::kThreads) {
-                const std::int32_t key = of(planes_.keys[i]);
+            for (int cell = t; cell < kCells; cell += Block::kThreads) {
+                const std::int32_t key = of(keys_[cell]);
                 least = key < least ? key : least;
             }
             return least;
@@ -219,31 +195,31 @@ class Evidence {
 
     DSNET_DEVICE Levels measure_levels() {
         const auto by_share = [&](float limit) {
-            return choose([&](int y, int x, float& value) {
-                value = grey_at(y, x);
-                return measured(y, x).share <= limit;
+            return choose([&](int cell, float& value) {
+                value = frame_.cells[cell];
+                return place_of(cell).share <= limit;
             });
         };
         int count = by_share(kCoreShare);
         if (count < kLeastCore) {
-            count = choose([&](int y, int x, float& value) {
-                value = measured(y, x).share;
+            count = choose([&](int cell, float& value) {
+                value = place_of(cell).share;
                 return true;
             });
             float limit[2];
-            select(count, count <= kLeastCore ? count - 1 : kLeastCore, limit);
+            select(count, kLeastCore - 1, limit);
             count = by_share(limit[0]);
         }
         Levels levels;
         levels.lesion = quantile(count, 0.5);
-        count = choose([&](int y, int x, float& value) {
-            const float outside = measured(y, x).outside;
-            value = grey_at(y, x);
-            return outside > kRingBegin && outside <= plan_.ring;
+        count = choose([&](int cell, float& value) {
+            const float outside = place_of(cell).outside;
+            value = frame_.cells[cell];
+            return outside > kRingBegin && outside <= plan_.curve.ring;
         });
         if (count < kLeastRing)
-            count = choose([&](int y, int x, float& value) {
-                value = grey_at(y, x);
+            count = choose([&](int cell, float& value) {
+                value = frame_.cells[cell];
                 return true;
             });
         const double bright = quantile(count, 0.75), dark = quantile(count, 0.25);
@@ -254,141 +230,65 @@ class Evidence {
         return levels;
     }
 
-    // The box of the pixels within the reach; empty without any.
-    DSNET_DEVICE void find_reachable() {
-        const auto least_of = [&](auto of) {
-            return block_.least([&](int t) {
-                int least = kNoKey;
-                for (int i = t; i < size_; i += Block::kThreads) {
-                    const int y = i / cols_, x = i - y * cols_;
-                    const int place = of(y, x);
-                    if (place < least && measured(y, x).outside <= plan_.curve.reach) least = place;
-                }
-                return least;
-            });
-        };
-        top_ = least_of([](int y, int) { return y; });
-        if (top_ == kNoKey) {
-            top_ = bottom_ = left_ = right_ = 0;
-            return;
-        }
-        bottom_ = rows_ - least_of([&](int y, int) { return rows_ - 1 - y; });
-        left_ = least_of([](int, int x) { return x; });
-        right_ = cols_ - least_of([&](int, int x) { return cols_ - 1 - x; });
-    }
-
-    DSNET_DEVICE void normalise(float surroundings, float scale) {
-        each_pixel([&](int i, int y, int x) {
-            planes_.relative[i] =
-                pixel::within((grey_at(y, x) - surroundings) / scale, kLowestGrey, kHighestGrey);
-        });
-    }
-
-    // Where pixels within the reach and their neighbours lie.
-    DSNET_DEVICE void smooth(int which) {
-        const float* const taps = taps_.weight[which];
-        const int radius = taps_.radius[which];
-        each_near(radius + 1, [&](int y, int x) {
-            const float* const column = planes_.relative + x;
-            float sum = column[y * cols_] * taps[0];
-            for (int k = 1; k <= radius; ++k)
-                sum += (column[bounded(y - k, rows_ - 1) * cols_] +
-                        column[bounded(y + k, rows_ - 1) * cols_]) *
-                       taps[k];
-            planes_.scratch[y * cols_ + x] = sum;
-        });
-        each_near(1, [&](int y, int x) {
-            const float* const row = planes_.scratch + y * cols_;
-            float sum = row[x] * taps[0];
-            for (int k = 1; k <= radius; ++k)
-                sum += (row[bounded(x - k, cols_ - 1)] + row[bounded(x + k, cols_ - 1)]) * taps[k];
-            smoothed(which)[y * cols_ + x] = sum;
-        });
-    }
-
-    // The features that are the same for all pixels join the first layer's bias.
-    DSNET_DEVICE void fold(double spread) {
-        const EdgeNetwork& network = given_;
+    // What the network is told: squares of four cells are its places.
+    DSNET_DEVICE void enter(float surroundings, float scale, double spread) {
+        FrameActivations& to = frame_.activations;
         block_.each([&](int t) {
-            for (int k = t; k < kHidden * kVaryingFeatures; k += Block::kThreads)
-                network_.weight1[k / kVaryingFeatures][k % kVaryingFeatures] =
-                    network.weight1[k / kVaryingFeatures][k % kVaryingFeatures];
-            for (int k = t; k < kHidden * kHidden; k += Block::kThreads)
-                network_.weight2[k / kHidden][k % kHidden] =
-                    network.weight2[k / kHidden][k % kHidden];
-            for (int k = t; k < kHidden; k += Block::kThreads) {
-                double bias = network.bias1[k];
-                bias += double(network.weight1[k][kVaryingFeatures]) * plan_.same[0];
-                bias += double(network.weight1[k][kVaryingFeatures + 1]) * plan_.same[1];
-                bias += double(network.weight1[k][kVaryingFeatures + 2]) * spread;
-                network_.bias1[k] = float(bias);
-                network_.bias2[k] = network.bias2[k];
-                network_.weight3[k] = network.weight3[k];
+            for (int output = t; output < kEdgeLayer[kEnter].outputs; output += Block::kThreads)
+                to.first_bias[output] =
+                    pixel::first_bias(network_, output, plan_.constants, spread);
+            for (int i = t; i < kCells / 2; i += Block::kThreads) {
+                const int row = i / kFine, place = row / 2 * kFine + i % kFine;
+                std::int32_t told[2][kCellInputs];
+                for (int column = 0; column < 2; ++column)
+                    tell(row * kGrid + i % kFine * 2 + column, surroundings, scale, told[column]);
+                for (int input = 0; input < kCellInputs; ++input)
+                    to.entered()[(2 * input + row % 2) * kFine * kFine + place] =
+                        pair_of(told[0][input], told[1][input]);
             }
-            if (t == 0) network_.bias3 = network.bias3;
         });
         block_.sync();
     }
 
-    DSNET_DEVICE void weigh() {
-        each_pixel([&](int i, int y, int x) {
-            const float outside = measured(y, x).outside;
-            planes_.log_odds[i] = outside <= plan_.curve.reach ? odds_at(y, x, outside) : -kCertain;
-        });
+    DSNET_HOST_DEVICE void tell(int cell, float surroundings, float scale,
+                                std::int32_t (&told)[kCellInputs]) const {
+        const float outside = place_of(cell).outside;
+        told[0] = std::int32_t(pixel::told_grey(frame_.cells[cell], surroundings, scale));
+        told[1] = std::int32_t(pixel::told_pixels(outside));
+        told[2] = std::int32_t(pixel::told_share(outside, plan_.curve.half_short));
     }
 
-    DSNET_HOST_DEVICE pixel::Greys<float> greys_at(int y, int x) const {
-        const int above = bounded(y - 1, rows_ - 1) * cols_;
-        const int below = bounded(y + 1, rows_ - 1) * cols_;
-        const int left = bounded(x - 1, cols_ - 1), right = bounded(x + 1, cols_ - 1);
-        const int row = y * cols_;
-        pixel::Greys<float> grey;
-        grey.relative = grey.high = grey.low = planes_.relative[row + x];
-        for (int dy = -1; dy <= 1; ++dy) {
-            const float* const of_row = planes_.relative + bounded(y + dy, rows_ - 1) * cols_;
-            for (int dx = -1; dx <= 1; ++dx) {
-                const float value = of_row[bounded(x + dx, cols_ - 1)];
-                grey.high = pixel::greater_of(grey.high, value);
-                grey.low = pixel::lesser_of(grey.low, value);
+    // The window's log-odds from those of the cells around.
+    DSNET_DEVICE void spread_out(int top, int left, float* log_odds) {
+        block_.each([&](int t) {
+            for (int i = t; i < plan_.rows * plan_.cols; i += Block::kThreads) {
+                const int y = i / plan_.cols, x = i - y * plan_.cols;
+                log_odds[i] = odds_at(pixel::cell_of(plan_.curve, float(top + y), float(left + x)));
             }
-        }
-        const float* const narrow = smoothed(0);
-        grey.here = narrow[row + x];
-        grey.above = narrow[above + x];
-        grey.below = narrow[below + x];
-        grey.left = narrow[row + left];
-        grey.right = narrow[row + right];
-        grey.wide = smoothed(1)[row + x];
-        grey.widest = smoothed(2)[row + x];
-        grey.by_row = y == 0 || y == rows_ - 1 ? 1.0f : 0.5f;
-        grey.by_column = x == 0 || x == cols_ - 1 ? 1.0f : 0.5f;
-        return grey;
+        });
+        block_.sync();
     }
 
-    DSNET_HOST_DEVICE float odds_at(int y, int x, float outside) const {
-        const Place<float> at = pixel::place_of(plan_.curve, float(y), float(x));
-        float features[kVaryingFeatures], first[kHidden];
-        pixel::describe_pixel(plan_.curve, at, outside, greys_at(y, x),
-                              [&](int k, float value) { features[k] = value; });
-        DSNET_UNROLL
-        for (int n = 0; n < kHidden; ++n)
-            first[n] = neuron(network_.bias1[n], features, network_.weight1[n]);
-        float odds = network_.bias3;
-        DSNET_ROLLED
-        for (int n = 0; n < kHidden; ++n)
-            odds += neuron(network_.bias2[n], first, network_.weight2[n]) * network_.weight3[n];
-        return pixel::within(odds, -kCertain, kCertain);
+    // Within +-kCertain; -kCertain outside the frame.
+    DSNET_HOST_DEVICE float odds_at(Point<float> cell) const {
+        if (!pixel::in_frame(cell)) return -kCertain;
+        const float x = pixel::within(cell.x, 0.0f, float(kGrid - 1));
+        const float y = pixel::within(cell.y, 0.0f, float(kGrid - 1));
+        const int left = bounded(std::int32_t(x), 0, kGrid - 2);
+        const int top = bounded(std::int32_t(y), 0, kGrid - 2);
+        const float* const from = frame_.cells + top * kGrid + left;
+        const float share = x - float(left);
+        const float above = pixel::mixed(from[0], from[1], share);
+        const float below = pixel::mixed(from[kGrid], from[kGrid + 1], share);
+        return pixel::within(pixel::mixed(above, below, y - float(top)), -kCertain, kCertain);
     }
 
     Block& block_;
     const EdgePlan& plan_;
-    const EdgeNetwork& given_;
-    const EdgeTaps& taps_;
-    const GreyWindow grey_;
-    const EdgePlanes planes_;
-    FoldedNetwork& network_;
-    const int rows_, cols_, size_;
-    int top_ = 0, bottom_ = 0, left_ = 0, right_ = 0;
+    const EdgeNetwork& network_;
+    const GreyImage image_;
+    FrameScratch& frame_;
+    std::int32_t* const keys_;
 };
 
 }  // namespace dsnet::edge_device

@@ -9,6 +9,7 @@
 namespace dsnet {
 
 inline constexpr int kGrid = 32;  // cells a side of the mark's frame
+inline constexpr int kCells = kGrid * kGrid;
 inline constexpr int kFine = kGrid / 2;
 inline constexpr int kMostActive = 2047, kMostWeight = 1023;
 // Inputs of a cell: relative grey value, pixels outside the curve, the same over half the short

@@ -12,8 +12,6 @@
 
 namespace dsnet {
 
-inline constexpr int kCells = kGrid * kGrid;
-
 // Of the frame's cells, row by row; can be read kLanes beyond it.
 struct EdgeCells {
     float* grey;

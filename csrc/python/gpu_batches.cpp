@@ -198,7 +198,7 @@ plans : uint8 [N, CUT_PLAN_BYTES]
 seeds : uint64 [N, H, (W + 63) // 64]
     Of ``plan_cuts``.
 network : uint8 [EDGE_NETWORK_BYTES]
-    ``EdgeNetwork.bytes``, in the device's memory.
+    ``EdgeNetwork.bytes``, aligned to 64 bytes.
 masks : bool or uint8 [N, H, W]
 trimaps : uint8 [N, H, W]
 priors : float32 [N, H, W]
@@ -219,6 +219,7 @@ TypeError, ValueError
     read(cut, "images", &CutBatch::images);
     read(cut, "plans", &CutBatch::plans);
     read(cut, "seeds", &CutBatch::seeds);
+    read(cut, "network", &CutBatch::network);
     read(cut, "masks", &CutBatch::masks);
     read(cut, "trimaps", &CutBatch::trimaps);
     read(cut, "priors", &CutBatch::priors);

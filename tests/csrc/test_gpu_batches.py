@@ -28,7 +28,7 @@ def given():
     cut = {"images": grey, "masks": bytes_, "trimaps": bytes_, "priors": grey}
     cut |= {"plans": There((2, _C.CUT_PLAN_BYTES)), "seeds": There((2, 5, 2), "u8")}
     cut |= {"results": There((2, _C.CUT_RESULT.itemsize)), "workspace": workspace}
-    cut["network"] = native_network()
+    cut["network"] = There(_C.EDGE_NETWORK_BYTES)
     masks = {"masks": bytes_, "out": bytes_, "statuses": There(2, "i4"), "workspace": workspace}
     masks["priors"] = grey
     raters = {"masks": There((2, 3, 5, 70), "?"), "out": bytes_, "workspace": workspace}
@@ -46,7 +46,7 @@ def test_what_they_hold_is_read_by_name(kind):
     make, shape, arguments = given()[kind]
     batch = make(shape, **arguments)
     assert (batch.count, batch.rows, batch.cols) == SHAPE and batch.workspace_bytes == 640
-    for name in set(arguments) - {"network"}:
+    for name in arguments:
         assert getattr(batch, name) == 4096
 
 
@@ -80,6 +80,8 @@ def test_memory_is_kept():
         ("cut", "images", None, TypeError, "device memory .* of float32, got NoneType"),
         ("cut", "seeds", There((2, 5, 1), "u8"), ValueError, "hold 160 bytes, got 80"),
         ("cut", "masks", There(SHAPE, "f4"), TypeError, "dtype bool or uint8, got float32"),
+        ("cut", "network", There(_C.EDGE_NETWORK_BYTES - 1), ValueError, "hold [0-9]+ bytes, got"),
+        ("cut", "network", native_network(), TypeError, "device memory .* uint8, got EdgeNetwork"),
         ("cut", "plans", There(9), ValueError, "hold [0-9]+ bytes, got 9"),
         ("matting", "alphas", 4096, TypeError, "device memory .* of float32, got int"),
         ("matting", "priors", There(SHAPE, "f8"), TypeError, "dtype float32, got float64"),

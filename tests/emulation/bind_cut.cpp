@@ -2,6 +2,9 @@
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 
+#include <algorithm>
+#include <cmath>
+#include <cstring>
 #include <string>
 #include <utility>
 #include <vector>
@@ -31,7 +34,8 @@ py::tuple cut_block(const py::object& images_value, const py::object& plans_valu
     batch.images = images.data();
     batch.plans = reinterpret_cast<const CutPlan*>(plans.data());
     batch.seeds = seeds.data();
-    batch.constants = cut_constants(network);
+    batch.network = &network;
+    batch.constants = cut_constants();
     batch.masks = masks.mutable_data();
     batch.trimaps = trimaps.mutable_data();
     batch.priors = priors.mutable_data();
@@ -45,6 +49,23 @@ py::tuple cut_block(const py::object& images_value, const py::object& plans_valu
     }
     return py::make_tuple(std::move(masks), std::move(trimaps), std::move(priors),
                           std::move(results));
+}
+
+py::tuple evidence_block(const py::object& image_value, const py::object& plan_value,
+                         const EdgeNetwork& network, bool backwards) {
+    const auto image = image_argument<float>(image_value, "image", "f", "float32");
+    const auto given = shaped_argument<std::uint8_t>(plan_value, "plan", "uint8",
+                                                     {static_cast<py::ssize_t>(sizeof(CutPlan))});
+    CutPlan plan;
+    std::memcpy(&plan, given.data(), sizeof(plan));
+    Array<float> log_odds({plan.edge.rows, plan.edge.cols});
+    std::fill_n(log_odds.mutable_data(), log_odds.size(), std::nanf(""));
+    double contrast = 0;
+    {
+        py::gil_scoped_release release;
+        contrast = evidence_on_host(view(image), plan, network, backwards, log_odds.mutable_data());
+    }
+    return py::make_tuple(std::move(log_odds), contrast);
 }
 
 py::tuple border_cut_block(const py::object& log_odds_value, const py::object& seeds_value,
@@ -76,11 +97,11 @@ void bind_cut(py::module_& module) {
     using namespace pybind11::literals;
     module.def(
         "cut_constants",
-        [](const EdgeNetwork& network) {
-            const CutConstants constants = cut_constants(network);
+        [] {
+            const CutConstants constants = cut_constants();
             return py::bytes(reinterpret_cast<const char*>(&constants), sizeof(constants));
         },
-        "network"_a, "What is the same for all marks, as bytes.");
+        "What is the same for all marks, as bytes.");
     module.def("cut_block", &cut_block, "images"_a, "plans"_a, "seeds"_a, "network"_a,
                "backwards"_a = false,
                R"(The GPU's cuts, run by the CPU a thread at a time.
@@ -103,6 +124,25 @@ priors : float32 [N, H, W]
 results : CUT_RESULT [N]
     `fallback` and `value` as cut_recist's; -1 where a plan without rows did not want a cut, the
     rest is 0 then.)");
+    module.def("evidence_block", &evidence_block, "image"_a, "plan"_a, "network"_a,
+               "backwards"_a = false,
+               R"(The GPU's edge model, run by the CPU a thread at a time.
+
+Parameters
+----------
+image : float32 [H, W]
+plan : uint8 [CUT_PLAN_BYTES]
+    One of dsnet._C.plan_cuts.
+network : EdgeNetwork
+backwards : bool
+    Run the threads from the last to the first, which gives the same bits.
+
+Returns
+-------
+log_odds : float32 [h, w]
+    Of the mark's window; not a number where the contrast is too small.
+contrast : float
+    How strong it is, without its sign.)");
     module.def("border_cut_block", &border_cut_block, "log_odds"_a, "seeds"_a, "border_cost"_a,
                "small_nodes"_a = 512, "backwards"_a = false,
                R"(The GPU's minimum cut, run by the CPU a thread at a time.

@@ -43,6 +43,7 @@ struct Header {
 };
 
 cuda::CutBatch cuts;
+EdgeNetwork network;
 cuda::MorphologyBatch morphology;
 cuda::RatersBatch raters;
 raters_device::RatersMemory* votes;
@@ -106,6 +107,9 @@ int main(int, char** arguments) {
         cuts.plans = input.take<CutPlan>(count);
         cuts.seeds =
             input.take<std::uint64_t>(count * std::size_t(rows) * std::size_t((cols + 63) / 64));
+        // Where it lies in the input it is not aligned as it must be.
+        std::memcpy(&network, input.take<char>(sizeof(network)), sizeof(network));
+        cuts.network = &network;
         cuts.constants = *input.take<CutConstants>(1);
         cuts.masks = masks.data();
         cuts.trimaps = trimaps.data();

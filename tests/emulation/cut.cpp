@@ -27,6 +27,16 @@ void cut_on_host(const cuda::CutBatch& batch, bool backwards) {
     }
 }
 
+double evidence_on_host(Image<const float> image, const CutPlan& plan, const EdgeNetwork& network,
+                        bool backwards, float* log_odds) {
+    HostBlock<kThreads> block = {backwards};
+    std::vector<Word> frame = memory_of(sizeof(FrameScratch));
+    edge_device::Evidence<HostBlock<kThreads>> evidence(
+        block, plan.edge, network, {image.data, int(image.rows), int(image.cols)},
+        *reinterpret_cast<FrameScratch*>(frame.data()));
+    return evidence.run(plan.top, plan.left, log_odds);
+}
+
 std::int64_t border_cut_on_host(Image<const float> log_odds, Image<const std::uint8_t> seeds,
                                 std::int32_t side, std::int32_t across, int small_nodes,
                                 bool backwards, Image<std::uint8_t> lesion) {

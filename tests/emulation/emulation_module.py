@@ -22,8 +22,6 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import numpy as np
-
 ROOT = Path(__file__).resolve().parents[2]
 NAME = "dsnet_emulation"
 BUILD = ROOT / "build" / f"cmake-{sys.implementation.cache_tag}"
@@ -120,7 +118,6 @@ emulation = _Emulation()
 @lru_cache(maxsize=1)
 def emulated_network() -> Any:
     """Return the edge model's weights as the module's own class."""
-    from dsnet.labeling.edge_model import network_layers
+    from dsnet.labeling.edge_model import compiled, edge_network
 
-    arrays = [array for layer in network_layers() for array in layer]
-    return emulation.EdgeNetwork(*(np.ascontiguousarray(array, np.float32) for array in arrays))
+    return compiled(edge_network(), emulation)

@@ -6,6 +6,8 @@ import types
 import numpy as np
 
 from dsnet import _C
+from dsnet.labeling.edge_model import native_network
+from dsnet.labeling.gpu import network as gpu_network
 from emulation_module import emulated_network, emulation
 
 
@@ -84,6 +86,7 @@ class Gpu:
         }
         for name, function in put.items():
             monkeypatch.setattr(_C, name, function, raising=False)
+        monkeypatch.setattr(gpu_network, "_held", {})
 
     def worked(self, batch, stream):
         at(batch.workspace, (batch.workspace_bytes,), "u1")[:] = 1
@@ -91,7 +94,9 @@ class Gpu:
 
     def cut(self, batch, device, stream):
         shape = (batch.count, batch.rows, batch.cols)
-        assert batch.constants == emulation.cut_constants(emulated_network())
+        assert batch.constants == emulation.cut_constants()
+        network = at(batch.network, (_C.EDGE_NETWORK_BYTES,), "u1")
+        assert np.array_equal(network, native_network().bytes)
         found = emulation.cut_block(
             at(batch.images, shape, "f4"),
             at(batch.plans, (batch.count, _C.CUT_PLAN_BYTES), "u1"),

@@ -1,5 +1,7 @@
 """The GPU's cuts, run on the CPU a thread at a time: the same bits as the CPU's own."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from scipy import ndimage
@@ -7,27 +9,53 @@ from scipy import ndimage
 from dsnet import _C
 from dsnet.data.datasets.deeplesion import read_annotations, read_crops
 from dsnet.data.phantom import KINDS, make_phantom
-from dsnet.labeling.edge_model import native_network
+from dsnet.labeling.edge_model import compiled, edge_network, native_network
 from dsnet.labeling.matting.closed_form import DEFAULT_RTOL
 from dsnet.labeling.soft_mask import PRIOR_WEIGHT
 from emulation_module import emulated_network, emulation
 from shared_data import shared
 
 
-def assert_same(images, coordinates):
+def network_of(**layers):
+    """A network of weights and biases all 0 but those given; a unit of its sums is 1/16 log-odd."""
+    given = edge_network()
+    weights = {name: np.zeros_like(weight) for name, weight in given.weights.items()}
+    biases = {name: np.zeros_like(bias) for name, bias in given.biases.items()}
+    for name, (weight, bias) in layers.items():
+        count = len(weight)
+        weights[name][range(count), range(count), weights[name].shape[2] // 2,
+                      weights[name].shape[3] // 2] = weight  # fmt: skip
+        biases[name][:count] = bias
+    return dataclasses.replace(
+        given,
+        weights=weights,
+        biases=biases,
+        shifts=dict.fromkeys(given.shifts, 0),
+        of_constants=np.zeros_like(given.of_constants),
+        log_odds_per_unit=1 / 16,
+    )
+
+
+def by_grey_value():
+    """A network that calls lesion what is more than half as bright as the lesion."""
+    same = ([1] * 4, 0)  # the first input of the four cells of a square
+    return network_of(enter=same, fine_down=same, fine_up=same, leave=([1] * 4, -128))
+
+
+def assert_same(images, coordinates, network=None):
     images, coordinates = np.ascontiguousarray(images), np.ascontiguousarray(coordinates, float)
     plans, seeds = _C.plan_cuts(coordinates, *images.shape[1:])
-    trimaps = _C.label_batch(images, coordinates, native_network(), PRIOR_WEIGHT, DEFAULT_RTOL, 1)[
-        2
-    ]
-    found = emulation.cut_block(images, plans, seeds, emulated_network())
+    of_cpu = native_network() if network is None else compiled(network)
+    of_gpu = emulated_network() if network is None else compiled(network, emulation)
+    trimaps = _C.label_batch(images, coordinates, of_cpu, PRIOR_WEIGHT, DEFAULT_RTOL, 1)[2]
+    found = emulation.cut_block(images, plans, seeds, of_gpu)
     for i, (mask, trimap, prior, told) in enumerate(zip(*found, strict=True)):
-        cut, odds, fallback, value = _C.cut_recist(images[i], coordinates[i], native_network())
+        cut, odds, fallback, value = _C.cut_recist(images[i], coordinates[i], of_cpu)
         assert (told["fallback"], told["value"]) == (fallback, value)
         assert np.array_equal(mask, cut) and np.array_equal(trimap, trimaps[i])
         expected = np.where(trimap == 128, 1 / (1 + np.exp(-odds.astype(np.float64))), 0)
         assert np.abs(prior - expected.astype(np.float32)).max() <= 2**-23
-    backwards = emulation.cut_block(images, plans, seeds, emulated_network(), True)
+    backwards = emulation.cut_block(images, plans, seeds, of_gpu, True)
     assert all(a.tobytes() == b.tobytes() for a, b in zip(found, backwards, strict=True))
     return found[3]["fallback"]
 
@@ -96,12 +124,12 @@ def test_falling_back():
     marks = np.array([[10.0, 15, 30, 15, 20, 8, 20, 22], [-40, 20, 2, 20, -19, 10, -19, 30]])
     flat = np.full((1, 33, 41), 0.5, np.float32)
     bright = np.random.default_rng(0).random((1, 33, 41), dtype=np.float32) / 9
-    bright[:, :, :4] = 0.9
-    speck = bright / 9
-    speck[0, 14:17, 19:22] = 0.9
-    speck[0, 8:23, 10:30] += 0.02
-    found = [assert_same(image, marks[[k]])[0] for image, k in ((flat, 0), (bright, 1), (speck, 0))]
-    assert found[:2] == [1, 2]
+    bright[:, 10:31, :4] = 0.9
+    assert [assert_same(flat, marks[:1])[0], assert_same(bright, marks[1:])[0]] == [1, 2]
+    slim = np.array([[10.0, 15, 30, 15, 20, 13, 20, 17]])
+    bright[0, 13:18, 10:31] = 0.9
+    everywhere = network_of(leave=([0] * 4, 1000))
+    assert assert_same(bright, slim, everywhere)[0] == 3
     thin = marks[:1] * [1, 1, 1, 1, 1, 0, 1, 0] + [0, 0, 0, 0, 0, 15.3, 0, 15.3]
     assert assert_same(flat, thin)[0] == 1
 
@@ -110,10 +138,11 @@ def test_a_tiny_lesion_keeps_a_sure_pixel():
     image = np.full((1, 21, 40), 0.2, np.float32)
     image[0, 10:12, 20:22] = 0.9
     marks = np.array([[19.4, 10.5, 21.6, 10.5, 20.5, 9.4, 20.5, 11.6]])
-    assert not assert_same(image, marks).any()
+    assert not assert_same(image, marks, by_grey_value()).any()
     masks, trimaps, *_ = emulation.cut_block(
-        image, *_C.plan_cuts(marks, 21, 40), emulated_network()
+        image, *_C.plan_cuts(marks, 21, 40), compiled(by_grey_value(), emulation)
     )
+    assert masks.sum() == 4
     assert not ndimage.binary_erosion(masks, np.ones((1, 3, 3))).any()
     assert (trimaps[0, 10:12, 20:22] == 255).any()
 

@@ -3,6 +3,7 @@
 import pytest
 
 import emulation_module
+from dsnet import _C
 from emulation_module import ToolsMissing, emulation
 
 
@@ -35,4 +36,4 @@ def test_a_build_that_fails_tells_the_compilers_words():
 def test_it_has_a_network_of_its_own():
     network = emulation_module.emulated_network()
     assert type(network) is emulation.EdgeNetwork
-    assert len(emulation.cut_constants(network)) > 4 * (20 * 18 + 20 * 20)
+    assert network.bytes.nbytes == _C.EDGE_NETWORK_BYTES

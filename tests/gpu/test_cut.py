@@ -78,7 +78,7 @@ def test_one_image_at_a_time():
 def test_random_images_and_marks():
     rng = np.random.default_rng(0)
     for _ in range(20):
-        rows, cols = rng.integers(8, 140, 2)
+        rows, cols = rng.integers(3, 140, 2)
         images = np.round(rng.random((4, rows, cols)) * 9).astype(np.float32) / 9
         centre = rng.random((4, 1, 2)) * [cols, rows]
         marks = (centre + rng.normal(size=(4, 4, 2)) * rng.choice([1, 4, 15])).reshape(4, 8)

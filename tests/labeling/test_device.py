@@ -18,8 +18,10 @@ from dsnet.labeling import (
     trimap_from_raters,
     trimap_from_recist,
 )
+from dsnet.labeling.edge_model import compiled, edge_network, native_network
 from dsnet.labeling.gpu import arrays, engine
 from dsnet.labeling.gpu.batches import trimap_on_device
+from dsnet.labeling.gpu.network import network_on_device
 from dsnet.labeling.prior import mask_prior
 from host_engine import has_device
 from host_gpu import Array, ByDlpack, Gpu, OnCpu
@@ -191,6 +193,28 @@ def test_trimaps_of_marks(gpu, kind):
         trimap_from_recist(kind(images), [[1, 2, 3, 4, 5, 6, 7, 8]] * 3)
     with pytest.raises(ValueError, match="mark 1 must be finite and touch the image"):
         trimap_from_recist(kind(images), [marks[0], marks[1].translated(99, 0), marks[2]])
+
+
+def test_the_network_is_copied_to_a_device_once(gpu, monkeypatch):
+    network, memory = native_network(), _C.CudaMemory
+
+    def no_room(nbytes, device):
+        raise _C.OutOfDeviceMemory("no room")
+
+    monkeypatch.setattr(_C, "CudaMemory", no_room)
+    with pytest.raises(_C.OutOfDeviceMemory):
+        network_on_device(network, 0)
+    monkeypatch.setattr(_C, "CudaMemory", memory)
+    there = network_on_device(network, 0)
+    assert np.array_equal(there.memory, network.bytes)
+    assert there.nbytes == _C.EDGE_NETWORK_BYTES
+    monkeypatch.setattr(_C, "cuda_copy_to_device", lambda *_: pytest.fail("copied again"))
+    phantom = make_phantom("solid", 16, seed=0)
+    trimap_from_recist(Array(phantom.image), phantom.mark)
+    assert network_on_device(network, 0) is there
+    monkeypatch.setattr(_C, "cuda_copy_to_device", gpu.copy)
+    other = network_on_device(network, 1), network_on_device(compiled(edge_network()), 0)
+    assert all(copy is not there for copy in other)
 
 
 def test_an_empty_batch(gpu):

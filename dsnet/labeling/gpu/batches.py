@@ -11,6 +11,7 @@ from dsnet import _C
 from dsnet.labeling.arguments import as_radii
 from dsnet.labeling.edge_model import native_network
 from dsnet.labeling.gpu.arrays import DeviceArray, Maker, read, require_same
+from dsnet.labeling.gpu.network import network_on_device
 
 # Images that share workspace at a time where shared memory does not hold one.
 _MOST_AT_A_TIME = 1024
@@ -265,7 +266,7 @@ def cut_on_device(image: Any, coordinates: np.ndarray) -> tuple[Any, Any, Any]:
             images=images,
             plans=plans,
             seeds=seeds,
-            network=native_network(),
+            network=network_on_device(native_network(), images.device),
             masks=mask,
             trimaps=trimap,
             priors=prior,

@@ -16,6 +16,7 @@ import numpy as np
 from dsnet import _C
 from dsnet.devices import device_index
 from dsnet.labeling.edge_model import native_network
+from dsnet.labeling.gpu.network import network_on_device
 from dsnet.labeling.gpu.pipeline import MattingSettings, Pipeline
 
 __all__ = ["CudaEngine", "device_count", "device_index", "pipeline", "stages"]
@@ -85,7 +86,7 @@ class CudaEngine:
         arrays = ("images", "plans", "seeds", "masks", "trimaps", "priors", "workspace")
         batch = _C.CutBatch(
             shape,
-            network=network,
+            network=network_on_device(network, self.device),
             results=memory["cuts"],
             **{name: memory[name] for name in arrays},
         )
