@@ -23,13 +23,13 @@ struct Squares {
     alignas(64) float share_x[kGrid], share_y[kGrid];
     alignas(64) std::int32_t at[kGrid];
 
-    DSNET_INLINE void find(Index count, Index rows, Index cols, Index stride) {
+    DSNET_INLINE void find(Index rows, Index cols, Index stride) {
         const float last_x = float(cols - 1), last_y = float(rows - 1);
         // The last value is the far side of the square before it.
         const std::int32_t most_x = cols > 1 ? std::int32_t(cols - 2) : 0;
         const std::int32_t most_y = rows > 1 ? std::int32_t(rows - 2) : 0;
         DSNET_INDEPENDENT
-        for (Index k = 0; k < count; ++k) {
+        for (Index k = 0; k < kGrid; ++k) {
             const float in_x = within(x[k], 0.0f, last_x), in_y = within(y[k], 0.0f, last_y);
             const auto whole_x = std::int32_t(in_x), whole_y = std::int32_t(in_y);
             const std::int32_t from_x = whole_x < most_x ? whole_x : most_x;
@@ -57,7 +57,7 @@ DSNET_INLINE void add_samples(const EdgeCurve& curve, const Image<const float>& 
         squares.x[j] = place.x;
         squares.y[j] = place.y;
     }
-    squares.find(kGrid, image.rows, image.cols, image.row_stride);
+    squares.find(image.rows, image.cols, image.row_stride);
     const Index right = image.cols > 1 ? 1 : 0, down = image.rows > 1 ? image.row_stride : 0;
     DSNET_INDEPENDENT
     for (Index j = 0; j < kGrid; ++j) sums[j] += squares.value(image.data, j, right, down);
@@ -235,29 +235,31 @@ void spread(const EdgeCurve& curve, const EdgeCells& cells, std::ptrdiff_t top, 
         const float y = float(top + row);
         float* const out = log_odds.row(row);
         for (Index begin = 0; begin < log_odds.cols; begin += kGrid) {
-            const Index size = log_odds.cols - begin < kGrid ? log_odds.cols - begin : kGrid;
+            // Whole lanes, some of them perhaps beyond the window.
             const auto first = std::int32_t(left + begin);
             Squares squares;
             alignas(64) std::int32_t inside[kGrid];
+            alignas(64) float odds[kGrid];
             std::int32_t any = 0;
             DSNET_INDEPENDENT
-            for (Index k = 0; k < size; ++k) {
+            for (Index k = 0; k < kGrid; ++k) {
                 const auto cell = cell_of(curve, y, float(first + std::int32_t(k)));
                 squares.x[k] = cell.x;
                 squares.y[k] = cell.y;
                 inside[k] = in_frame(cell) ? 1 : 0;
                 any |= inside[k];
+                odds[k] = -kCertain;
             }
-            if (any == 0) {
-                for (Index k = 0; k < size; ++k) out[begin + k] = -kCertain;
-                continue;
+            if (any != 0) {
+                squares.find(kGrid, kGrid, kGrid);
+                DSNET_INDEPENDENT
+                for (Index k = 0; k < kGrid; ++k) {
+                    const float value = squares.value(cells.log_odds, k, 1, kGrid);
+                    odds[k] = inside[k] ? within(value, -kCertain, kCertain) : -kCertain;
+                }
             }
-            squares.find(size, kGrid, kGrid, kGrid);
-            DSNET_INDEPENDENT
-            for (Index k = 0; k < size; ++k) {
-                const float value = squares.value(cells.log_odds, k, 1, kGrid);
-                out[begin + k] = inside[k] ? within(value, -kCertain, kCertain) : -kCertain;
-            }
+            const Index size = log_odds.cols - begin < kGrid ? log_odds.cols - begin : kGrid;
+            __builtin_memcpy(out + begin, odds, sizeof(float) * std::size_t(size));
         }
     }
 }
