@@ -102,9 +102,10 @@ def sdist(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def wheel(sdist, tmp_path_factory) -> Path:
-    """Built from what the sdist holds, with CUDA code where there is a compiler for it."""
+    """Built from what the sdist holds, with CUDA code where there is a compiler for it, unless
+    DSNET_CUDA says otherwise."""
     folder = tmp_path_factory.mktemp("wheel")
-    environment = {**ENVIRONMENT, "DSNET_CUDA": "ON" if NVCC else "OFF"}
+    environment = {"DSNET_CUDA": "ON" if NVCC else "OFF", **ENVIRONMENT}
     environment.setdefault("CMAKE_ARGS", "-DCMAKE_CUDA_ARCHITECTURES=90")
     with tarfile.open(sdist) as archive:
         archive.extractall(folder)
