@@ -18,7 +18,7 @@ from dsnet.data.phantom import make_phantom
 from dsnet.dependencies import EXTRAS
 
 ROOT = Path(__file__).resolve().parents[1]
-NVCC = shutil.which("nvcc")
+CUDA = os.environ.get("DSNET_CUDA") or ("ON" if shutil.which("nvcc") else "OFF")
 # An installed dsnet is to be found, and no other one.
 ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
 SDIST_ROOT = {
@@ -105,7 +105,7 @@ def wheel(sdist, tmp_path_factory) -> Path:
     """Built from what the sdist holds, with CUDA code where there is a compiler for it, unless
     DSNET_CUDA says otherwise."""
     folder = tmp_path_factory.mktemp("wheel")
-    environment = {"DSNET_CUDA": "ON" if NVCC else "OFF", **ENVIRONMENT}
+    environment = {**ENVIRONMENT, "DSNET_CUDA": CUDA}
     environment.setdefault("CMAKE_ARGS", "-DCMAKE_CUDA_ARCHITECTURES=90")
     with tarfile.open(sdist) as archive:
         archive.extractall(folder)
@@ -181,7 +181,7 @@ def test_the_wheel_works_in_a_clean_environment(environment, tmp_path):
     )
     distances, where = run(environment / "python", "-I", "-c", code, cwd=tmp_path).splitlines()
     assert distances == "[[4.0, 1.0, 0.0]]"
-    assert where.startswith(f"{dsnet.__version__} {bool(NVCC)} {environment.parent}")
+    assert where.startswith(f"{dsnet.__version__} {CUDA == 'ON'} {environment.parent}")
 
 
 @pytest.mark.long
