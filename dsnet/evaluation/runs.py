@@ -6,8 +6,9 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from dsnet.data.patients import patient_of, unknown_patients_note
 from dsnet.training.checkpoint import read_checkpoint
-from dsnet.training.dataset import DeviceDataset, patient_of
+from dsnet.training.dataset import DeviceDataset
 from dsnet.training.settings import Settings, read
 
 PARTS = ("train", "val", "test", "all")
@@ -108,8 +109,9 @@ def cases_of(run: Run, data: str | None, part: str, loaded: dict) -> tuple[Devic
     source = data or run.settings["data"]
     cases = _load(source, run.settings, loaded)
     source = source or "the phantoms"
+    unsure = [told] if (told := unknown_patients_note(cases.unknown, len(cases))) else []
     if run.split is None:
-        return cases, ["nothing says which of these cases the network learnt from"]
+        return cases, ["nothing says which of these cases the network learnt from", *unsure]
     notes = {
         "train": ["part train: the network learnt from these cases"],
         "val": ["part val: the epoch was chosen on these cases"],
@@ -118,8 +120,9 @@ def cases_of(run: Run, data: str | None, part: str, loaded: dict) -> tuple[Devic
     }[part]
     known = set().union(*run.split.values())
     if data and not known & set(cases.keys):
-        return _of_another_store(run, cases, source, part)
-    notes = [*notes, *_changes(run, cases, source, bool(data))]
+        fresh, told = _of_another_store(run, cases, source, part)
+        return fresh, [*told, *unsure]
+    notes = [*notes, *unsure, *_changes(run, cases, source, bool(data))]
     wanted = known if part == "all" else set(run.split[part])
     missing = wanted - set(cases.keys)
     if missing:

@@ -23,6 +23,7 @@ import torch
 import torch.distributed as dist
 
 from dsnet.console import Stop
+from dsnet.data.patients import unknown_patients_note
 from dsnet.devices import torch_device
 from dsnet.drawing.panel import write_panel
 from dsnet.files import write_json
@@ -253,6 +254,8 @@ def _introduction(settings, device, world, network, data, split) -> str:
     parts = ", ".join(f"{len(p)} {n}" for n, p in zip(split._fields, split, strict=True))
     source = settings.data or "phantoms (no --data)"
     lines = f"{settings.variant}, {trained:,} parameters, on {world} x {device}; {source}: {parts}"
+    if told := unknown_patients_note(data.unknown, len(data)):
+        lines += f"\nwarning: {told}"
     if network.teacher is not None and not settings.teacher:
         lines += "\nthe SR teacher has random weights: train one with dsnet.train_sr, --teacher"
     return lines
