@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from dsnet.data.patients import patient_of, unknown_patients_note
@@ -31,6 +31,8 @@ class Run:
     split_file : Path, optional
     folder : Path or None
         What `dsnet.train` wrote; None for a model that stands alone.
+    patients : dict of str to str
+        Of the split's keys, where patients.json lies beside split.json.
     """
 
     name: str
@@ -39,6 +41,7 @@ class Run:
     split: dict[str, list[str]] | None
     split_file: Path | None
     folder: Path | None
+    patients: dict[str, str] = field(default_factory=dict)
 
 
 def find_run(path: Path, model: str = "best", split: str | None = None) -> Run:
@@ -68,7 +71,7 @@ def find_run(path: Path, model: str = "best", split: str | None = None) -> Run:
     if lacking:
         file = Path(split) if split else None
         found = _split(file) if file else None
-        return Run(path.stem, path, asdict(Settings()), found, file, None)
+        return Run(path.stem, path, asdict(Settings()), found, file, None, _patients(file))
     try:
         settings = {**asdict(Settings()), **read(folder / "settings.json")}
     except ValueError as error:
@@ -78,7 +81,7 @@ def find_run(path: Path, model: str = "best", split: str | None = None) -> Run:
     name = folder.resolve().name + ("" if path.is_dir() else f"/{path.stem}")
     if not chosen.is_file():
         raise ValueError(f"run {path} has no {chosen.name}: no epoch of it is finished")
-    return Run(name, chosen, settings, _split(file), file, folder)
+    return Run(name, chosen, settings, _split(file), file, folder, _patients(file))
 
 
 def cases_of(run: Run, data: str | None, part: str, loaded: dict) -> tuple[DeviceDataset, list]:
@@ -180,6 +183,18 @@ def _split(path: Path) -> dict[str, list[str]]:
     return {part: content[part] for part in parts}
 
 
+def _patients(split: Path | None) -> dict[str, str]:
+    """Of a split's keys; runs of before wrote none."""
+    path = split and split.with_name("patients.json")
+    if not path or not path.is_file():
+        return {}
+    try:
+        content = json.loads(path.read_text())
+        return {str(key): str(patient) for key, patient in content.items()}
+    except (ValueError, AttributeError) as error:
+        raise ValueError(f"{path} is damaged: {error}") from error
+
+
 def _load(source: str, settings: dict, loaded: dict) -> DeviceDataset:
     size, quality = settings["size"], settings["min_quality"]
     how = (source, size, quality) if source else (size, settings["phantoms"], settings["seed"])
@@ -213,7 +228,8 @@ def _of_another_store(run, cases, source, part) -> tuple[DeviceDataset, list[str
     """All of a store that the run does not know, but not the patients that it learnt from."""
     if part in ("train", "val"):
         raise ValueError(f"{source} shares no case with {run.split_file}: it has no part {part}")
-    learnt = {patient_of(key, {}) for name in ("train", "val") for key in run.split[name]}
+    keys = [key for name in ("train", "val") for key in run.split[name]]
+    learnt = {run.patients.get(key) or patient_of(key, {}) for key in keys}
     pairs = list(zip(cases.keys, cases.patients, strict=True))
     fresh = [i for i, (key, name) in enumerate(pairs) if not {name, patient_of(key, {})} & learnt]
     notes = [f"{source} shares no case with the run's data"]

@@ -7,8 +7,8 @@ Public
 
 Reads top to bottom: `train` sets up device, data, network and step, then runs the epochs. In the
 folder ``settings.out``: ``best.pt`` and ``last.pt`` (`dsnet.models.load_model` reads them),
-``checkpoint.pt`` (``resume``), ``settings.json``, ``split.json``, ``log.csv``, ``validation.csv``,
-``panel.png``. Without ``data`` it trains on phantoms.
+``checkpoint.pt`` (``resume``), ``settings.json``, ``split.json``, ``patients.json``, ``log.csv``,
+``validation.csv``, ``panel.png``. Without ``data`` it trains on phantoms.
 """
 
 from __future__ import annotations
@@ -336,6 +336,8 @@ def _require_same_course(settings: Settings, stored: dict) -> None:
 def _write_split(path, data, split) -> None:
     content = {name: [data.keys[i] for i in part] for name, part in split._asdict().items()}
     write_json(path, content)
+    # Keys do not tell the patients that folders, DICOM or --patients named.
+    write_json(path.with_name("patients.json"), dict(zip(data.keys, data.patients, strict=True)))
 
 
 def _peak_memory(device) -> float:

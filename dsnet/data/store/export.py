@@ -25,6 +25,7 @@ from dsnet.files import build_folder, encode_png
 SPLIT = (1000, 400, 100)
 SPLIT_NAMES = ("train", "test", "val")
 LONGEST_NAME = 100
+NNUNET_FOLDS = 5
 
 
 def export_png(
@@ -154,12 +155,13 @@ def export_npz(
 def export_nnunet(
     store: LabelStore, out: str | os.PathLike, *, min_quality: float | None = None
 ) -> int:
-    """Write nnU-Net version 2's raw layout: `dataset.json`, `imagesTr`, `labelsTr`.
+    """Write nnU-Net version 2's raw layout: `dataset.json`, `imagesTr`, `labelsTr`, folds.
 
     Cases are 2-D 16-bit PNGs `NAME_0000.png` with labels `NAME.png` of 0 and 1: what people
     drew, for marks the binarised soft mask. nnU-Net asks that the folder be called
     `DatasetXXX_Name`. The channel is called "CT", so its grey values are normalised by the
-    data set's and not by each image's.
+    data set's and not by each image's. nnU-Net would divide cases into folds at random:
+    `splits_final.json`, to be copied into its folder of preprocessed data, keeps patients together.
 
     Returns
     -------
@@ -189,9 +191,27 @@ def export_nnunet(
             "file_ending": ".png",
         }
         (folder / "dataset.json").write_text(json.dumps(description, indent=1) + "\n")
+        folds = _folds(dict(zip(map(names.get, keys), patients_of(store, keys), strict=True)))
+        if folds:
+            (folder / "splits_final.json").write_text(json.dumps(folds, indent=1) + "\n")
 
     build_folder(out, write)
     return len(keys)
+
+
+def _folds(patients: dict) -> list[dict]:
+    """Up to five folds of cases by their patients; none where there is but one."""
+    order = sorted(set(patients.values()))
+    order = [order[i] for i in np.random.default_rng(0).permutation(len(order))]
+    count = min(NNUNET_FOLDS, len(order))
+    folds = []
+    for fold in range(count if count > 1 else 0):
+        held = set(order[fold::count])
+        parts: dict[str, list[str]] = {"train": [], "val": []}
+        for case in sorted(patients):
+            parts["val" if patients[case] in held else "train"].append(case)
+        folds.append(parts)
+    return folds
 
 
 def patients_of(store: LabelStore, keys: list[str]) -> list[str]:
