@@ -24,6 +24,7 @@ DICOM_ENDINGS = (".dcm", ".dicom")
 
 # HU + 32768 of any CT, padding and metal included. A windowed 16-bit picture that keeps within
 # would use a tenth of its range.
+_LOWEST_HU = -8192.0
 _HU_CODES = (HU_OFFSET - 3072, HU_OFFSET + 3584)
 
 
@@ -49,6 +50,23 @@ def read_ct_png(path: str | Path, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     if pixels.dtype != np.uint16:
         raise ValueError(f"{path}: must be a 16-bit PNG (HU + 32768), got {pixels.dtype}")
     return (pixels.astype(np.int32) - HU_OFFSET).astype(np.float32)
+
+
+def require_hu(hu: np.ndarray) -> None:
+    """Check that a picture's values less 32768 can be HU.
+
+    Raises
+    ------
+    ValueError
+        When a share of them lies below what any scanner gives: it was windowed already.
+    """
+    image = hu[hu > -HU_OFFSET]  # 0 is what was outside of the scanner's circle
+    low = np.count_nonzero(image < _LOWEST_HU)
+    if low > 0.01 * image.size:
+        raise ValueError(
+            f"picture must hold HU + 32768, got {low / image.size:.0%} of its pixels below "
+            f"{_LOWEST_HU:g} HU: was it windowed already?"
+        )
 
 
 def read_picture(path: str | Path, max_pixels: int = MAX_PIXELS) -> np.ndarray:
@@ -126,9 +144,12 @@ def read_slice(
     if pictures:
         return read_picture(path, max_pixels), None
     try:
-        return read_ct_png(path, max_pixels), None
+        hu = read_ct_png(path, max_pixels)
+        require_hu(hu)
+        return hu, None
     except ValueError as error:
-        hint = "; --pictures takes windowed ones" if "16-bit PNG" in str(error) else ""
+        about_hu = "16-bit PNG" in str(error) or "must hold HU" in str(error)
+        hint = "; --pictures takes windowed ones" if about_hu else ""
         raise ValueError(f"{error}{hint}") from error
 
 

@@ -10,7 +10,13 @@ from pathlib import Path
 import numpy as np
 
 from dsnet.data.crop import Crop, cut_crop
-from dsnet.data.ct_image import apply_window, choose_window, read_ct_png, read_picture
+from dsnet.data.ct_image import (
+    apply_window,
+    choose_window,
+    read_ct_png,
+    read_picture,
+    require_hu,
+)
 from dsnet.data.datasets.coordinates import CORNER, check_origin, read_mark
 from dsnet.data.datasets.image_size import require_size, stated_size
 from dsnet.data.patients import SLICE
@@ -278,8 +284,11 @@ def _read_slice(images_dir, group, window, max_pixels) -> tuple[np.ndarray, Path
         return ValueError("no usable mark")
     try:
         path = find_image(images_dir, group[0])
-        read = read_picture if window == "none" else read_ct_png
-        return read(path, max_pixels), path
+        if window == "none":
+            return read_picture(path, max_pixels), path
+        hu = read_ct_png(path, max_pixels)
+        require_hu(hu)
+        return hu, path
     except ValueError as error:
         return error
 

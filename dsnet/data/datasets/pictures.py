@@ -14,6 +14,7 @@ from dsnet.data.ct_image import (
     looks_like_hu,
     read_ct_png,
     read_mask,
+    require_hu,
     windowed,
 )
 from dsnet.data.picture_file import MAX_PIXELS, read_pixels
@@ -120,7 +121,9 @@ class OutlinedPicture:
             image = apply_window(hu, *self.window)
             return image, self.spacing or spacing, patient or self.folder, []
         if self.window is not None:
-            image = apply_window(read_ct_png(self.image, self.max_pixels), *self.window)
+            hu = read_ct_png(self.image, self.max_pixels)
+            require_hu(hu)
+            image = apply_window(hu, *self.window)
             return image, self.spacing, self.folder, []
         pixels = read_pixels(self.image, self.max_pixels)
         notes = [f"{LIKE_HU}: --window LOW HIGH reads HU"] if looks_like_hu(pixels) else []
