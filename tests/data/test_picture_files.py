@@ -100,6 +100,17 @@ def png(pixels_stated, data=b""):
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", data) + chunk(b"IEND", b"")
 
 
+def test_several_frames_are_refused(tmp_path):
+    data = png((1, 1), zlib.compress(b"\0\0\7"))
+    (tmp_path / "one.png").write_bytes(data)
+    assert read_pixels(tmp_path / "one.png").tolist() == [[7]]
+    frames = struct.pack(">I", 8) + b"acTL" + bytes(8)
+    frames += struct.pack(">I", zlib.crc32(frames[4:]))
+    (tmp_path / "two.png").write_bytes(data[:33] + frames + data[33:])
+    with pytest.raises(ValueError, match=r"two\.png: the PNG holds several frames"):
+        read_pixels(tmp_path / "two.png")
+
+
 def bmp(width, height):
     return b"BM" + struct.pack("<IIIIiiHHIIIIII", 54, 0, 54, 40, width, height, 1, 8, *[0] * 6)
 
@@ -220,7 +231,10 @@ def test_readers_without_a_file_count(tmp_path):
     write(nodule / "mask-1/slice-0.tif", disc)
     for reader in (2, 3):
         (nodule / f"mask-{reader}").mkdir()
-    (picture,) = find_rater_pictures(tmp_path)
+    write(nodule / "images/slice-1.png", noise(np.uint8, (12, 12)))
+    picture, nobody = find_rater_pictures(tmp_path)
+    with pytest.raises(ValueError, match=r"slice-1\.png: no mask .* any of its 4 readers"):
+        nobody.read()
     crop = picture.read()
     assert crop.masks.shape == (4, 12, 12) and crop.masks.any(axis=(1, 2)).tolist() == [1, 1, 0, 0]
     assert crop.metadata == {"patient": "P", "raters": 4}

@@ -77,7 +77,8 @@ class OutlinedPicture:
         if self.fault:
             raise ValueError(self.fault)
         if not self.masks:
-            raise ValueError(f"{self.image}: no mask of that name")
+            where = f" in any of its {self.blank} readers' folders" if self.blank else ""
+            raise ValueError(f"{self.image}: no mask of that name{where}")
         image, spacing, patient, notes = self._read_image()
         masks = []
         for path in self.masks:
