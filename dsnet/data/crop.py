@@ -220,7 +220,7 @@ def _weights(
     Shrinking takes the mean over the area covered, enlarging interpolates linearly. Pixels
     past the source's border are its edge pixels, times `beyond`.
     """
-    if size * (size / scale if scale <= 1.0 else 1.0) > 16 * _MOST_PIXELS:
+    if size * (size / scale) > 8 * _MOST_PIXELS:
         raise ValueError(f"scale must not take {size / scale:g} pixels to {size}, got {scale:g}")
     edges = offset + np.arange(size + 1) / scale
     if scale <= 1.0:
