@@ -114,6 +114,7 @@ class PhantomJob:
             notes=label.notes,
             metadata={
                 "kind": self.kind,
+                "patient": key,
                 "seed": self.seed,
                 "dice": float(overlap),
                 "mean_absolute_error": float(np.abs(label.alpha - phantom.alpha).mean()),
@@ -218,7 +219,8 @@ def slice_jobs(
     images_dir : path
         Folder with SERIES/KEY.png.
     **options
-        How the crops are cut: `size`, `window`, `isotropic_mm`, as `read_crops` takes them.
+        How the crops are cut: `size`, `window`, `isotropic_mm`, `max_pixels`, as `read_crops`
+        takes them.
     """
     from dsnet.data.datasets.deeplesion import group_by_file
 
