@@ -48,7 +48,9 @@ def main() -> None:
     for name, drawn in (("drawn", cases.drawn), ("derived", ~cases.drawn)):
         kept = left_out & drawn & cases.largest & (np.array(cases.kind) == "consensus")
         scores = dice_of_cells(network, cases, np.flatnonzero(kept), bias / gain)
-        print(f"Dice of cells, {name} marks: {scores.mean():.4f}, 5 % {np.percentile(scores, 5):.3f}")
+        print(
+            f"Dice of cells, {name} marks: {scores.mean():.4f}, 5 % {np.percentile(scores, 5):.3f}"
+        )
     some = np.random.default_rng(1).permutation(np.flatnonzero(~left_out))[:4000]
     whole = in_whole_numbers(network, *plain_inputs(cases, some)[:2], gain, bias)
     save(whole, options.out)
@@ -84,7 +86,9 @@ def fit(cases: Cases, rows: np.ndarray, steps: int) -> Network:
             for name, value in network.state_dict().items():
                 mean[name].lerp_(value, 1 - kept)
         if step % 1000 == 999:
-            print(f"{step + 1} steps, {time.monotonic() - begun:.0f} s, {loss.item():.4f}", flush=True)
+            print(
+                f"{step + 1} steps, {time.monotonic() - begun:.0f} s, {loss.item():.4f}", flush=True
+            )
     network.load_state_dict(mean)
     return network.eval()
 

@@ -16,10 +16,11 @@ import numpy as np
 
 from bench.common.lidc import NoduleSlice, dice, read_slices
 from bench.fits.edge_model import LEFT_OUT, OUT, save
-from dsnet.labeling import RecistMark, label_recist
+from dsnet.labeling import label_recist
 from dsnet.labeling.edge_model import EdgeNetwork, edge_network
 from dsnet.labeling.mark_model import MarkedMask
 from dsnet.labeling.reference.edge_model import lesion_evidence
+from dsnet.labeling.reference.expected_dice import what_is_known
 
 DRAWS = 8
 LEAST_PIXELS = 4
@@ -42,7 +43,9 @@ def main() -> None:
         if s.patient in patients and np.count_nonzero(s.masks.sum(0) >= 2) >= LEAST_PIXELS
         for label in labelled(s, rng)
     ]
-    patient, largest, known, found, long = (np.array(column) for column in zip(*labels, strict=True))
+    patient, largest, known, found, long = (
+        np.array(column) for column in zip(*labels, strict=True)
+    )
     fitted_to = np.isin(patient, patients[::2])
     coefficients = fit(known[fitted_to], found[fitted_to])
     chosen = ~fitted_to & largest
@@ -51,9 +54,7 @@ def main() -> None:
     print(f"{fitted_to.sum()} and {chosen.sum()} labels; coefficients {coefficients.round(3)}")
     print(f"margins {margins.round(3)}, mean error {np.abs(expected - found)[chosen].mean():.4f}")
     network: EdgeNetwork = edge_network()
-    save(
-        replace(network, expected_dice=coefficients, expected_dice_margin=margins), options.out
-    )
+    save(replace(network, expected_dice=coefficients, expected_dice_margin=margins), options.out)
 
 
 def labelled(s: NoduleSlice, rng: np.random.Generator):
@@ -67,22 +68,7 @@ def labelled(s: NoduleSlice, rng: np.random.Generator):
             continue
         evidence = lesion_evidence(image, mark).expected_dice
         pixels = np.count_nonzero(label.binary)
-        yield known_of(mark, evidence, pixels), dice(label.binary, truth), mark.long_diameter
-
-
-def known_of(mark: RecistMark, evidence: float, pixels: int) -> np.ndarray:
-    """What the expected Dice follows from, as `csrc/label/label.cpp` has it: [5]."""
-    share = np.clip(evidence, 0.01, 0.999)
-    long, short = max(mark.long_diameter, 1.0), max(mark.assumed().short_diameter, 1.0)
-    return np.array(
-        [
-            1.0,
-            np.log(share / (1 - share)),
-            np.log(np.clip(long, 2, 80)),
-            short / long,
-            np.log(max(pixels, 1)),
-        ]
-    )
+        yield what_is_known(mark, evidence, pixels), dice(label.binary, truth), mark.long_diameter
 
 
 def fit(known: np.ndarray, found: np.ndarray) -> np.ndarray:

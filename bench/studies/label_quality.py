@@ -215,7 +215,9 @@ def of_real_lesions() -> list[dict]:
     return found
 
 
-def show(rows: list[dict], expected: list[dict], people: dict[str, dict], lesions: list[dict]) -> None:
+def show(
+    rows: list[dict], expected: list[dict], people: dict[str, dict], lesions: list[dict]
+) -> None:
     console = Console(width=120)
     table = Table(title="Dice against the four readers' 50 % consensus", title_justify="left")
     for column in ("marks", "method", "group"):

@@ -144,7 +144,9 @@ def _interior(kind, around, distance, border, rng) -> np.ndarray:
     if kind == "node":
         value = rng.uniform(20, 110)
         inside = np.full(shape, value)
-        return np.where(core, value - rng.uniform(15, 60), inside) if rng.random() < 0.25 else inside
+        return (
+            np.where(core, value - rng.uniform(15, 60), inside) if rng.random() < 0.25 else inside
+        )
     contrast = rng.choice([-1, -1, -1, 1]) * rng.uniform(12, 70)
     inside = np.full(shape, around + contrast)
     if rng.random() < 0.25:

@@ -103,9 +103,7 @@ class MarkedMask:
         exact = recist_from_mask(mask)
         rows, columns = np.nonzero(mask)
         self._corner = np.array([columns.min() - 1, rows.min() - 1], np.float64)
-        self._mask = np.pad(
-            mask[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1], 1
-        )
+        self._mask = np.pad(mask[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1], 1)
         self._lesion = zlib.crc32(np.packbits(self._mask).tobytes())
         self._centroid = np.array([columns.mean(), rows.mean()]) - self._corner
         self.long, self.short = exact.long_diameter, max(exact.short_diameter, 1.0)

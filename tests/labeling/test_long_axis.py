@@ -163,7 +163,9 @@ def test_the_compiled_mark_is_the_references():
         if "mark lies outside the image" not in mark.problems((40, 50)):
             plan, seeds = _C.plan_cuts(mark.coordinates[None], 40, 50)
             same_plan, same_seeds = _C.plan_cuts(coordinates[None], 40, 50)
-            assert plan.tobytes() == same_plan.tobytes()
+            # Nothing but the network's constant that tells it.
+            told = np.flatnonzero(plan[0] != same_plan[0])
+            assert 0 < len(told) <= 8 and told.max() - told.min() < 8
             assert seeds.tobytes() == same_seeds.tobytes()
 
 
@@ -181,7 +183,7 @@ def test_cuts_and_labels_equal_the_reference(phantoms):
         mark = line_of(phantom)
         cut, wanted = (f(phantom.image, mark) for f in (cut_recist, cut_recist_reference))
         assert np.array_equal(cut.mask, wanted.mask) and cut.fallback == wanted.fallback
-        assert np.abs(cut.log_odds - wanted.log_odds).max() < 2e-3
+        assert np.array_equal(cut.log_odds, wanted.log_odds)
     for phantom in phantoms[: len(KINDS)]:
         mark = line_of(phantom)
         label, by_stages = (f(phantom.image, mark) for f in (label_recist, label_recist_by_stages))
@@ -203,11 +205,12 @@ def test_a_batch_has_the_bits_of_one_at_a_time(phantoms):
             assert label.alpha.tobytes() == alone.alpha.tobytes()
             assert label.trimap.tobytes() == alone.trimap.tobytes()
             assert (label.quality, label.notes) == (alone.quality, alone.notes)
-    # Nothing but the scores tells it from a mark with the assumed axis.
-    for phantom, mark in zip(phantoms, unknown, strict=True):
-        label, other = (label_recist(phantom.image, m) for m in (mark, mark.assumed()))
-        assert label.alpha.tobytes() == other.alpha.tobytes()
-        assert label.trimap.tobytes() == other.trimap.tobytes()
+    # The network knows that the short axis is assumed: another label than that of such a mark.
+    labels = [
+        [label_recist(phantom.image, m).alpha for m in (mark, mark.assumed())]
+        for phantom, mark in zip(phantoms, unknown, strict=True)
+    ]
+    assert any(not np.array_equal(label, other) for label, other in labels)
 
 
 def test_labels_of_long_axes_find_the_lesion(phantoms):

@@ -8,9 +8,12 @@ import numpy as np
 
 from dsnet.labeling.arguments import as_image, require_touching
 from dsnet.labeling.cut import cut_recist
+from dsnet.labeling.edge_model import edge_network
 from dsnet.labeling.matting.closed_form import DEFAULT_RTOL, closed_form_matting
 from dsnet.labeling.quality import score
 from dsnet.labeling.recist import RecistMark
+from dsnet.labeling.reference.edge_model import lesion_evidence
+from dsnet.labeling.reference.expected_dice import ELLIPSE_DICE, expected_dice
 from dsnet.labeling.soft_mask import PRIOR_WEIGHT, SoftLabel, doubts
 from dsnet.labeling.trimap import trimap_from_cut
 
@@ -42,7 +45,13 @@ def label_recist_by_stages(image: np.ndarray, mark: RecistMark) -> SoftLabel:
     below_half = np.nextafter(np.float32(0.5), np.float32(0))
     alpha = np.where(cut.mask, np.maximum(alpha, 0.5), np.minimum(alpha, below_half))
     alpha = alpha.astype(np.float32)
-    quality = score(
+    if cut.fallback:
+        expected, low = ELLIPSE_DICE
+    else:
+        evidence = lesion_evidence(image.astype(np.float32), mark).expected_dice
+        pixels = int(np.count_nonzero(cut.mask))
+        expected, low = expected_dice(edge_network(), mark, evidence, pixels)
+    quality = {"expected_dice": expected, "expected_dice_low": low} | score(
         image,
         alpha,
         trimap,
