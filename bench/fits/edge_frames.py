@@ -1,4 +1,4 @@
-"""Marks' frames for the fit of the edge model: what `csrc/edge` computes, for batches in PyTorch."""
+"""Marks' frames for the fit of the edge model: what `csrc/edge` computes, for batches."""
 
 from __future__ import annotations
 

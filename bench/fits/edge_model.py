@@ -1,10 +1,10 @@
 """Fit `dsnet/labeling/edge_model.npz`: `python -m bench.fits.edge_model`, half an hour on one core.
 
-All slices of half of LIDC's patients, the consensus and each reader's mask, and phantoms of lung and
-soft tissue; over each mask marks as people draw them, and one derived from it. Images get noise,
-other windows and gammas, and are turned dark for bright; marks get noise, or lose their short axis.
-A fifth of the patients is left out: the probabilities are calibrated on them. The expected Dice is
-fitted by `bench.fits.expected_dice` afterwards.
+All slices of half of LIDC's patients, the consensus and each reader's mask, and phantoms of lung
+and soft tissue; over each mask marks as people draw them, and one derived from it. Images get
+noise, other windows and gammas, and are turned dark for bright; marks get noise, or lose their
+short axis. A fifth of the patients is left out: the probabilities are calibrated on them. The
+expected Dice is fitted by `bench.fits.expected_dice` afterwards.
 """
 
 from __future__ import annotations

@@ -1,15 +1,17 @@
-"""Fit a label's expected Dice into `dsnet/labeling/edge_model.npz`: `python -m bench.fits.expected_dice`.
+"""Fit a label's expected Dice in `edge_model.npz`: `python -m bench.fits.expected_dice`.
 
-Runs after `bench.fits.edge_model`, on the patients that it left out: labels under marks as people draw
-them, against the readers' 50 % consensus. Half of these patients give the coefficients, all slices;
-the other half, on the slices that a reader would mark, the margin that nine labels of ten stay within
-(split conformal prediction, by the long axis: Vovk et al., Algorithmic Learning in a Random World).
+Runs after `bench.fits.edge_model`, on the patients that it left out: labels under marks as people
+draw them, against the readers' 50 % consensus. Half of these patients give the coefficients, all
+slices; the other half, on the slices that a reader would mark, the margin that nine labels of ten
+stay within (split conformal prediction, by the long axis: Vovk et al., Algorithmic Learning in a
+Random World).
 """
 
 from __future__ import annotations
 
 import argparse
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -90,7 +92,7 @@ def fit(known: np.ndarray, found: np.ndarray) -> np.ndarray:
 def margins_of(excess: np.ndarray, long: np.ndarray) -> np.ndarray:
     """By size, what nine of ten of the expected Dices are above the found ones by less than."""
     margins = []
-    for low, high in zip(SIZES[:-1], SIZES[1:], strict=True):
+    for low, high in pairwise(SIZES):
         some = np.sort(excess[(long >= low) & (long < high)])
         rank = int(np.ceil(COVER * (len(some) + 1))) - 1
         margins.append(float(some[min(rank, len(some) - 1)]))

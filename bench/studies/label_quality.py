@@ -143,7 +143,7 @@ def figures(scores: np.ndarray) -> dict:
 
 
 def expected_dice(nodules: list[Nodule]) -> list[dict]:
-    """How well `quality["expected_dice"]`, and the overall score, tell the Dice of held-out labels."""
+    """How well `quality["expected_dice"]` and the overall score tell held-out labels' Dice."""
     held_out = [n for n in nodules if n.half == 1] or nodules
     told = []
     for drawn, marks in marks_of(held_out).items():
@@ -235,8 +235,8 @@ def show(
         console.print(
             f"expected Dice, {told['marks']} marks: rank correlation "
             f"{told['expected_dice_rank_correlation']:.2f} (overall score "
-            f"{told['overall_rank_correlation']:.2f}), mean error {told['mean_error']:.3f}, AUROC of "
-            f"Dice < {POOR} {told['expected_dice_auroc']:.2f} ({told['overall_auroc']:.2f}; "
+            f"{told['overall_rank_correlation']:.2f}), mean error {told['mean_error']:.3f}, "
+            f"AUROC of Dice < {POOR} {told['expected_dice_auroc']:.2f} ({told['overall_auroc']:.2f}; "
             f"{told['poor']} of {told['n']}), the bound covers {told['cover']:.0%}"
         )
     for name, told in people.items():

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dsnet.labeling.constants import BACKGROUND, FOREGROUND, UNKNOWN
 from dsnet.labeling.derived_mark import recist_from_mask
+from dsnet.labeling.mark_model import draw_mark
 from dsnet.labeling.mask_batch import label_mask_batch, label_raters_batch
 from dsnet.labeling.matting.closed_form import TIGHT_RTOL, MattingInfo, closed_form_matting
 from dsnet.labeling.matting.laplacian import matting_laplacian
 from dsnet.labeling.morphology import dilate, erode, split_trimap
-from dsnet.labeling.mark_model import draw_mark
 from dsnet.labeling.recist import RecistMark
 from dsnet.labeling.soft_mask import (
     SoftLabel,

@@ -1,9 +1,9 @@
 """The cut of strategy 3: which pixels around a RECIST mark are lesion.
 
-The evidence is `edge_model`'s, in place of GrabCut's two colour mixtures: on CT a mixture leaks into
-vessels and the chest wall, has no notion of where the mark ends, and breaks down on flat patches. Of
-all thresholds on it the one with the greatest expected Dice is taken, so that the mask is no smaller
-where the evidence is less sure.
+The evidence is `edge_model`'s, in place of GrabCut's two colour mixtures: on CT a mixture leaks
+into vessels and the chest wall, has no notion of where the mark ends, and breaks down on flat
+patches. Of all thresholds on it the one with the greatest expected Dice is taken, so that the mask
+is no smaller where the evidence is less sure.
 """
 
 from __future__ import annotations

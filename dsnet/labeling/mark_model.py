@@ -1,18 +1,19 @@
 """How people draw RECIST marks: `draw_mark` draws over a mask as they do.
 
-A mark derived from a mask (`recist_from_mask`) is what nobody draws. Against 94 lesions of DeepLesion
-that have both a person's mark and a manual mask, the long axis is 0.86 of the longest chord, its
-direction 12 degrees off in the median and 76 in one of twenty, each end 0.6 px inside the mask's edge
-(sd 0.8 px, for lesions of every size). What a mark is off by hangs together: whoever turns an axis
-also ends it elsewhere. So whole marks are replayed, not numbers drawn one by one: `mark_model.json`
-holds for each of the lesions how its mark lies against its mask, and a draw takes one of a lesion
-that was about as large and as long, and lays it over the new mask so that the axes keep their share
-of the mask's chords.
+A mark derived from a mask (`recist_from_mask`) is what nobody draws. Against 94 lesions of
+DeepLesion that have both a person's mark and a manual mask, the long axis is 0.86 of the longest
+chord, its direction 12 degrees off in the median and 76 in one of twenty, each end 0.6 px inside
+the mask's edge (sd 0.8 px, for lesions of every size). What a mark is off by hangs together:
+whoever turns an axis also ends it elsewhere. So whole marks are replayed, not numbers drawn one by
+one: `mark_model.json` holds for each of the lesions how its mark lies against its mask, and a draw
+takes one of a lesion that was about as large and as long, and lays it over the new mask so that
+the axes keep their share of the mask's chords.
 
 Two readers of one lesion agree better with each other than either with the mask: both look at the
 same image. What they share follows from the mask itself, or from `lesion`.
 
-`python -m bench.fits.mark_model` writes the table, and compares what is drawn with what people drew.
+`python -m bench.fits.mark_model` writes the table, and compares what is drawn with what people
+drew.
 """
 
 from __future__ import annotations
@@ -28,12 +29,12 @@ from dsnet.labeling.derived_mark import recist_from_mask
 from dsnet.labeling.recist import RecistMark, dot
 
 # How a mark lies against its mask, in this order: logarithm of the mask's longest chord in pixels,
-# and of its ratio to the chord perpendicular to it; degrees from the longest chord to the long axis;
-# offset of the long axis' line from the mask's centroid, over the longest chord; degrees by which the
-# short axis is off perpendicular; where it crosses, from the centroid along the long axis, over the
-# longest chord; pixels by which the four ends lie outside the mask's edge on their line; chord
-# through the centroid in the long axis' direction, over the longest such chord; lengths of both axes
-# over the mask's two chords.
+# and of its ratio to the chord perpendicular to it; degrees from the longest chord to the long
+# axis; offset of the long axis' line from the mask's centroid, over the longest chord; degrees by
+# which the short axis is off perpendicular; where it crosses, from the centroid along the long
+# axis, over the longest chord; pixels by which the four ends lie outside the mask's edge on their
+# line; chord through the centroid in the long axis' direction, over the longest such chord;
+# lengths of both axes over the mask's two chords.
 RESIDUALS = (
     "log_length", "log_elongation", "turn", "offset", "skew", "crossing",
     "long_start", "long_end", "short_start", "short_end",
