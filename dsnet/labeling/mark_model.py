@@ -212,27 +212,34 @@ def mark_residuals(mask: np.ndarray, mark: RecistMark) -> np.ndarray | None:
     -------
     ndarray [13], float64, or None
         In the order of `RESIDUALS`; None where an axis' line misses the mask.
+
+    Raises
+    ------
+    ValueError
+        When the mark has no short axis, or the mask is empty or not two-dimensional.
     """
+    if mark.short_axis is None:
+        raise ValueError("mark must have both axes, got a long axis alone")
     drawn = MarkedMask(mask)
-    mark = mark.translated(*-drawn._corner)
+    long_axis, short_axis = mark.translated(*-drawn._corner).axes
     exact = _unit(drawn._turned)
-    along = _direction(mark.long_axis)
+    along = _direction(long_axis)
     along = along if dot(along, exact) >= 0 else -along
     turn = np.degrees(np.arctan2(exact[0] * along[1] - exact[1] * along[0], dot(along, exact)))
     normal = np.array([-along[1], along[0]])
-    across = _direction(mark.short_axis)
+    across = _direction(short_axis)
     across = across if dot(across, normal) >= 0 else -across
     skew = np.degrees(np.arctan2(dot(across, normal), dot(across, along))) - 90
-    offset = dot(mark.long_axis.mean(0) - drawn._centroid, normal)
+    offset = dot(long_axis.mean(0) - drawn._centroid, normal)
     # Where the short axis' line meets the one through the centroid along the long axis.
-    gap = mark.short_axis.mean(0) - drawn._centroid
+    gap = short_axis.mean(0) - drawn._centroid
     crossing = (gap[0] * across[1] - gap[1] * across[0]) / (
         along[0] * across[1] - along[1] * across[0]
     )
     ends = []
     for axis, start, direction in (
-        (mark.long_axis, drawn._centroid + offset * normal, along),
-        (mark.short_axis, drawn._centroid + crossing * along, across),
+        (long_axis, drawn._centroid + offset * normal, along),
+        (short_axis, drawn._centroid + crossing * along, across),
     ):
         chord = drawn.chord(start, direction)
         place = np.sort(dot(axis - start, direction))

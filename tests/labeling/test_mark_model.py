@@ -98,6 +98,11 @@ def test_masks_that_cannot_be_marked(mask):
         draw_mark(mask, np.random.default_rng(0))
 
 
+def test_a_mark_of_one_axis_has_no_residuals():
+    with pytest.raises(ValueError, match="mark must have both axes"):
+        mark_residuals(disc(), RecistMark.from_long_axis([20, 30, 40, 30]))
+
+
 @pytest.mark.parametrize("shape", [(1, 1), (1, 7), (7, 1), (2, 2)])
 def test_masks_of_a_few_pixels(shape):
     mark = draw_mark(np.ones(shape), np.random.default_rng(0))
