@@ -237,7 +237,8 @@ def show(
             f"{told['expected_dice_rank_correlation']:.2f} (overall score "
             f"{told['overall_rank_correlation']:.2f}), mean error {told['mean_error']:.3f}, "
             f"AUROC of Dice < {POOR} {told['expected_dice_auroc']:.2f} "
-            f"({told['overall_auroc']:.2f}; {told['poor']} of {told['n']}), the bound covers {told['cover']:.0%}"
+            f"({told['overall_auroc']:.2f}; {told['poor']} of {told['n']}), "
+            f"the bound covers {told['cover']:.0%}"
         )
     for name, told in people.items():
         console.print(f"94 real marks, {name}: {told['mean']:.3f}, 5 % {told['percentile_5']:.3f}")
