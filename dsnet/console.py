@@ -2,23 +2,29 @@
 
 Public
 ------
-``Stop()``: Ctrl-C and SIGTERM as a flag
+``Stop()``: Ctrl-C, SIGTERM and a terminal that is gone (SIGHUP) as a flag
 ``Rate(total, done=0)``: rows a second and the time left; ``clock(seconds) -> str``
 ``Bar(name, total, ...)``: a bar on a terminal, nothing elsewhere
 ``Progress(total)``: a bar, or a plain line now and then, of records as they come
 ``print_table(rows, heads=None, title="")``
-``UserError``, ``complain(command, error) -> 2``
-``above_zero(kind)``: a type of argparse's options
+``UserError``, ``complain(command, error) -> 2``, ``warn(text)``: one line on standard error
+``require_folder(path, name)``, ``require_file``: what an option names is there
+``printable(text)``: what of a file's name may go to a terminal
+``above_zero(kind)``, ``finite``: types of argparse's options
 """
 
 from __future__ import annotations
 
+import logging
+import math
 import signal
 import sys
 import threading
 import time
+import unicodedata
 from argparse import ArgumentTypeError
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 
@@ -28,9 +34,49 @@ class UserError(Exception):
 
 def complain(command: str, error: BaseException) -> int:
     """Tell an error in one line on standard error; returns exit code 2."""
-    text = " ".join(str(error).split()) or type(error).__name__
+    text = printable(" ".join(str(error).split())) or type(error).__name__
     print(f"{command}: {text}", file=sys.stderr)
     return 2
+
+
+def require_folder(path: str, name: str) -> None:
+    """UserError where an option's folder is none."""
+    if not Path(path).is_dir():
+        raise UserError(f"{name} must be a folder, there is none at {path}")
+
+
+def require_file(path: str, name: str) -> None:
+    """UserError where an option's file is none."""
+    if not Path(path).is_file():
+        raise UserError(f"{name} must be a file, there is none at {path}")
+
+
+def warn(text: str) -> None:
+    """Tell what goes on all the same: a line on standard error, or to the log "dsnet"."""
+    logging.getLogger("dsnet").warning("%s", printable(text))
+
+
+def printable(text: str) -> str:
+    """`text` with escapes for what a terminal would obey or cannot show.
+
+    Control characters, line separators, marks that turn the direction of writing, and bytes of a
+    name that is no UTF-8: a file's name may hold any of them.
+    """
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(_escaped(character) for character in text)
+
+
+# Other, of unicodedata: control, format, surrogate, private; and what separates lines.
+_UNSHOWN = ("Cc", "Cf", "Cs", "Zl", "Zp")
+# Joiners that scripts and pictures are written with.
+_JOINERS = "\u200c\u200d"
+
+
+def _escaped(character: str) -> str:
+    if unicodedata.category(character) not in _UNSHOWN or character in _JOINERS:
+        return character
+    return character.encode("unicode_escape", "surrogatepass").decode("ascii")
 
 
 def above_zero(kind: type) -> Callable[[str], Any]:
@@ -49,11 +95,23 @@ def above_zero(kind: type) -> Callable[[str], Any]:
     return parse
 
 
+def finite(text: str) -> float:
+    """An option's text as a finite number; complains of any other."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise ArgumentTypeError(f"must be a finite number, got {text}")
+    return value
+
+
 class Stop:
-    """Ctrl-C and SIGTERM as a flag, while used as a context manager.
+    """Ctrl-C, SIGTERM and SIGHUP as a flag, while used as a context manager.
 
     The first signal lets the run finish what it is at and save; Ctrl-C after it interrupts at
-    once. A launcher may send SIGTERM twice, which changes nothing.
+    once. A launcher may send SIGTERM twice, which changes nothing. SIGHUP comes when the terminal
+    is gone, as of a closed ssh session; under `nohup` it is ignored, and stays so.
 
     Attributes
     ----------
@@ -68,7 +126,9 @@ class Stop:
     def __enter__(self) -> Stop:
         # Elsewhere Python has no signals to handle.
         if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+                if number == signal.SIGHUP and signal.getsignal(number) == signal.SIG_IGN:
+                    continue
                 self._before[number] = signal.signal(number, self._take)
         return self
 
@@ -200,6 +260,7 @@ class Bar:
 
     def say(self, text: str) -> None:
         """A line beside the bars."""
+        text = printable(text)
         if self._bars is None:
             print(text)
         else:
@@ -253,6 +314,7 @@ def print_table(
     title : str
         Above the table on a terminal.
     """
+    rows, title = [[printable(cell) for cell in row] for row in rows], printable(title)
     if not sys.stdout.isatty():
         for line in _plain(rows, heads):
             print(line)
@@ -261,7 +323,8 @@ def print_table(
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(title=title or None, show_header=heads is not None)
+    # As Text: of a str rich would take what stands in brackets for its markup.
+    table = Table(title=Text(title) if title else None, show_header=heads is not None)
     for head in heads or ("", ""):
         table.add_column(Text(head), justify="left" if heads else "right")
     if not heads:

@@ -11,10 +11,12 @@ import sys
 from pathlib import Path
 
 from dsnet import devices
-from dsnet.console import Bar, UserError, complain
+from dsnet.console import Bar, UserError, complain, printable
 from dsnet.dependencies import needed
+from dsnet.streams import command
 
 
+@command
 def main(argv: list[str] | None = None) -> int:
     """Run the command; returns its exit code."""
     try:
@@ -57,7 +59,7 @@ def main(argv: list[str] | None = None) -> int:
     except (ValueError, OSError, ImportError, devices.NoDevice) as error:
         return complain("dsnet.evaluate", error)
     show(rows)
-    print(f"table.md, table.csv, cases.csv and figure.png are in {out}")
+    print(printable(f"table.md, table.csv, cases.csv and figure.png are in {out}"))
     return 0
 
 

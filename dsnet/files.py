@@ -8,18 +8,29 @@ Public
 ``encode_png(pixels) -> bytes``
 ``build_folder(out, write)``: `write(building)`, renamed
 ``sync(path)``: a file's content, or a folder's names, are on disk
+``clear_left_overs(folder)``: what killed processes left unfinished there
+``table_cell(value)``: what may go into a table that people open in a spreadsheet
 ``TEMPORARY``: how the names of unfinished files begin
+``CANNOT``: numbers of the errors by which a file system says that it has no such thing
 """
 
 from __future__ import annotations
 
+import errno
+import hashlib
 import itertools
 import json
 import os
+import re
 import shutil
+import socket
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from dsnet.console import warn
 
 if TYPE_CHECKING:
     import numpy as np
@@ -28,6 +39,13 @@ TEMPORARY = ".tmp-"
 # Characters of the file's own name in the temporary one: no longer name than file systems take.
 _KEPT = 40
 _count = itertools.count()
+# Of flock and fsync on network file systems and in containers. No space and no quota are none.
+CANNOT = (errno.ENOSYS, errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK, errno.EPERM)
+# An unfinished file of another machine, whose processes cannot be asked, is left over after a day.
+_LEFT_OVER_SECONDS = 24 * 3600
+_cleared: set[Path] = set()
+_clearing = threading.Lock()
+_warned: set[str] = set()
 
 
 def write_atomically(path: str | os.PathLike, write: Callable[[Path], object]) -> None:
@@ -44,8 +62,9 @@ def write_atomically(path: str | os.PathLike, write: Callable[[Path], object]) -
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
+    clear_left_overs(path.parent)
     # Without the ending: DuckDB's `*.parquet` takes hidden files, too.
-    mine = f"{TEMPORARY}{os.getpid()}-{next(_count)}"
+    mine = f"{TEMPORARY}{_process()}-{next(_count)}"
     temporary = path.with_name(f"{mine}-{path.stem[-_KEPT:]}")
     try:
         write(temporary)
@@ -104,12 +123,19 @@ def build_folder(out: str | os.PathLike, write: Callable[[Path], object]) -> Non
     """
     # Resolved: a symbolic link is followed, and "." has a name.
     out = Path(out).resolve()
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+    mounted = os.path.ismount(out)
+    unfinished = f".{out.name}.tmp-"
+    if out.exists() and (
+        not out.is_dir()
+        or any(not (mounted and name.startswith(unfinished)) for name in os.listdir(out))
+    ):
         raise FileExistsError(f"out must be a new or empty folder, got {out}")
     out.parent.mkdir(parents=True, exist_ok=True)
-    mounted = os.path.ismount(out)
-    building = (out if mounted else out.parent) / f".{out.name}.tmp-{os.getpid()}"
-    shutil.rmtree(building, ignore_errors=True)
+    place = out if mounted else out.parent
+    for other in _names(place, unfinished):
+        if _is_left_over(other, other.name.removeprefix(unfinished)):
+            shutil.rmtree(other, ignore_errors=True)
+    building = place / f"{unfinished}{_process()}"
     building.mkdir()
     try:
         write(building)
@@ -125,9 +151,83 @@ def build_folder(out: str | os.PathLike, write: Callable[[Path], object]) -> Non
 
 
 def sync(path: str | os.PathLike) -> None:
-    """Wait until a file's content, or the names in a folder, are on disk as they are now."""
-    descriptor = os.open(path, os.O_RDONLY)
+    """Wait until a file's content, or the names in a folder, are on disk as they are now.
+
+    Where the file system cannot be told to (folders on CIFS, for one) a warning says so once.
+    """
+    descriptor = None
     try:
+        descriptor = os.open(path, os.O_RDONLY)
         os.fsync(descriptor)
+    except OSError as error:
+        folder = os.path.isdir(path)
+        if error.errno not in (*CANNOT, *((errno.EACCES, errno.EBADF, errno.EISDIR) * folder)):
+            raise
+        what = "folders" if folder else "files"
+        if what not in _warned:
+            _warned.add(what)
+            warn(
+                f"{os.fspath(path)}: the file system syncs no {what} ({error.strerror}): a power"
+                " failure may cost what was written last"
+            )
     finally:
-        os.close(descriptor)
+        if descriptor is not None:
+            os.close(descriptor)
+
+
+def clear_left_overs(folder: str | os.PathLike) -> None:
+    """Remove the unfinished files of killed processes from a folder, once a process."""
+    folder = Path(folder).absolute()
+    with _clearing:
+        if folder in _cleared:
+            return
+        _cleared.add(folder)
+        for path in _names(folder, TEMPORARY):
+            if _is_left_over(path, path.name.removeprefix(TEMPORARY)):
+                path.unlink(missing_ok=True)
+
+
+def table_cell(value: Any) -> Any:
+    """`value`, an apostrophe before a text that a spreadsheet would take for a formula."""
+    if not isinstance(value, str) or value.lstrip()[:1] not in ("=", "+", "-", "@"):
+        return value
+    try:
+        float(value)
+    except ValueError:
+        return f"'{value}" if value.strip() else value
+    return value
+
+
+def _process() -> str:
+    """This process's name among those of all machines that share a folder."""
+    machine = hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]
+    return f"{machine}-{os.getpid()}"
+
+
+def _names(folder: Path, start: str) -> list[Path]:
+    try:
+        return [folder / name for name in os.listdir(folder) if name.startswith(start)]
+    except OSError:
+        return []
+
+
+def _is_left_over(path: Path, process: str) -> bool:
+    """Whether nobody writes what `process`, as `_process` tells them, had begun."""
+    found = re.match(r"(?:([0-9a-f]{8})-)?(\d+)", process)
+    if found is None:
+        return False
+    machine, number = found.groups()
+    if machine not in (None, _process().split("-")[0]):
+        try:
+            return time.time() - path.stat().st_mtime > _LEFT_OVER_SECONDS
+        except OSError:
+            return False
+    if int(number) == os.getpid():
+        return True
+    try:
+        os.kill(int(number), 0)
+    except ProcessLookupError:
+        return True
+    except (OSError, OverflowError):
+        pass
+    return False

@@ -11,16 +11,84 @@ import argparse
 import shlex
 import signal
 import sys
-from itertools import islice
 from pathlib import Path
 
 from dsnet import devices
-from dsnet.archive.examples import EXAMPLES
-from dsnet.console import Stop, UserError, above_zero, complain
+from dsnet.console import (
+    Stop,
+    UserError,
+    above_zero,
+    complain,
+    finite,
+    printable,
+    require_file,
+    require_folder,
+)
+from dsnet.streams import command
 
 _positive = above_zero(int)
 
+EXAMPLES = {
+    None: """\
+start here:
+  python -m dsnet.label demo --out demo            synthetic nodules; look at demo/sheet.png
+  python -m dsnet.label recist --annotations DL_info.csv --images Images_png --out store
+  python -m dsnet.label show store                 summary, best, median and worst labels
+  python -m dsnet.label export store --format png --out pictures
+  python -m dsnet.label check store                are its files whole?
 
+A row that cannot be labelled stays in the store with its reason, and the run goes on.
+Ctrl-C leaves a store that the same command with --resume completes.
+exit codes: 0 done, 1 rows failed (with --strict) or are damaged (check, export), 2 wrong use,
+129, 130 or 143 stopped.""",
+    "demo": """\
+examples:
+  python -m dsnet.label demo --out demo
+  python -m dsnet.label demo --out demo --count 60 --size 128 --seed 7""",
+    "recist": """\
+examples:
+  a hundred lung lesions, to look at first:
+    python -m dsnet.label recist --annotations DL_info.csv --images Images_png \\
+        --out trial --type lung --limit 100 && python -m dsnet.label show trial
+  all of it, on eight processes; again with --resume after a stop:
+    python -m dsnet.label recist --annotations DL_info.csv --images Images_png \\
+        --out store --workers 8 --resume
+  every slice at 0.7 mm a pixel, soft-tissue window:
+    python -m dsnet.label recist --annotations DL_info.csv --images Images_png \\
+        --out store --isotropic 0.7 --window -175 275
+  cuts and matting on the GPU (on two of them: --workers 2, a process each):
+    python -m dsnet.label recist --annotations DL_info.csv --images Images_png \\
+        --out store --device cuda""",
+    "masks": """\
+examples:
+  python -m dsnet.label masks --images images --masks masks --out store
+  python -m dsnet.label masks --images images --masks masks --out store --device cuda
+An image and its mask have the same name. A mask's non-zero pixels are the lesion.""",
+    "raters": """\
+examples:
+  python -m dsnet.label raters --data LIDC-IDRI-slices --out store
+  python -m dsnet.label raters --data LIDC-IDRI-slices --out store --device cuda
+Folders as ROOT/PATIENT/nodule-N/{images,mask-0..mask-3}/slice-K.png.""",
+    "show": """\
+examples:
+  python -m dsnet.label show store
+  python -m dsnet.label show store --out sheets --count 30""",
+    "check": """\
+examples:
+  python -m dsnet.label check store
+  python -m dsnet.label check store --repair
+Reads all of it: the shards' checksums, every row. A line for each fault; exit code 1 then.
+--repair takes the damaged shards and rows out, keeps them in STORE-damaged, and says what was
+lost; the command that made the store labels it anew with --resume.""",
+    "export": """\
+examples:
+  python -m dsnet.label export store --format png --out pictures
+  python -m dsnet.label export store --format npz --out lnsm --split 1000 400 100 --seed 0
+  python -m dsnet.label export store --format nnunet --out Dataset501 --min-quality 0.7""",
+}
+
+
+@command
 def main(argv: list[str] | None = None) -> int:
     """Run the command; returns its exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
@@ -36,35 +104,28 @@ def main(argv: list[str] | None = None) -> int:
 
 def _demo(options, arguments) -> int:
     from dsnet.archive.jobs import phantom_jobs
-    from dsnet.archive.report import LONGEST_SHEET, write_sheet
+    from dsnet.archive.report import print_demo
     from dsnet.data.store.reader import open_store
 
     out = Path(options.out)
     jobs = phantom_jobs(options.count, options.size, options.seed)
     settings = {"strategy": "recist", "size": options.size, "phantoms": True}
     code = _run(options, arguments, jobs, options.count, settings, out / "store")
-    store = open_store(out / "store")
-    labelled = [r for r in islice(store.records("ok"), LONGEST_SHEET)]
-    if labelled:
-        sheet = write_sheet(labelled, out / "sheet.png", "phantoms: alpha from the mark alone")
-        overlap = [r.metadata["dice"] for r in store.records("ok")]
-        print(f"mean Dice with the known outline: {sum(overlap) / len(overlap):.3f}")
-        print(f"look at {sheet}")
+    print_demo(open_store(out / "store"), out / "sheet.png")
     return code
 
 
 def _recist(options, arguments) -> int:
-    _need_file(options.annotations, "--annotations")
-    _need_folder(options.images, "--images")
+    require_file(options.annotations, "--annotations")
+    require_folder(options.images, "--images")
     from dsnet.archive.jobs import slice_jobs
     from dsnet.data.datasets.coordinates import CORNER, check_origin
     from dsnet.data.datasets.deeplesion import read_annotations, select
-    from dsnet.data.patients import with_patients
 
     origin = CORNER if options.origin is None else check_origin(options.origin)
-    rows = read_annotations(options.annotations, origin=origin)
+    table = read_annotations(options.annotations, origin=origin)
     chosen = select(
-        with_patients(rows, options.patients) if options.patients else rows,
+        table,
         types=options.type,
         splits=options.split,
         include_noisy=not options.no_noisy,
@@ -75,51 +136,38 @@ def _recist(options, arguments) -> int:
         raise UserError("no annotation is left: check --type, --split, --min-mm and --max-mm")
     window = "none" if options.pictures else "auto"
     if options.window is not None:
-        window = tuple(options.window)
+        window = low, high = tuple(options.window)
+        if low >= high:
+            raise UserError(f"--window must be LOW below HIGH, got {low:g} {high:g}")
     crop = {"size": options.crop, "window": window, "isotropic_mm": options.isotropic}
-    jobs = slice_jobs(chosen, options.images, max_pixels=options.max_pixels, **crop)
-    settings = {"strategy": "recist", **crop, "origin": origin, **_given(options, "patients")}
+    jobs = slice_jobs(chosen, options.images, table=table, **crop)
+    settings = {"strategy": "recist", **crop, "origin": origin}
     return _run(options, arguments, jobs, len(chosen), settings, Path(options.out))
 
 
 def _masks(options, arguments) -> int:
-    _need_folder(options.images, "--images")
-    _need_folder(options.masks, "--masks")
+    require_folder(options.images, "--images")
+    require_folder(options.masks, "--masks")
     from dsnet.data.datasets.folders import find_image_mask_pictures
 
-    pictures = find_image_mask_pictures(options.images, options.masks, **_reading(options))
+    pictures = find_image_mask_pictures(options.images, options.masks)
     return _run_pictures(options, arguments, pictures, {"strategy": "masks"})
 
 
 def _raters(options, arguments) -> int:
-    _need_folder(options.data, "--data")
+    require_folder(options.data, "--data")
     from dsnet.data.datasets.lidc import find_rater_pictures
 
-    pictures = find_rater_pictures(options.data, **_reading(options))
+    pictures = find_rater_pictures(options.data)
     return _run_pictures(options, arguments, pictures, {"strategy": "raters"})
 
 
-def _reading(options) -> dict:
-    """How pictures are read, from the options."""
-    window = options.window and tuple(options.window)
-    return {"window": window, "patients": options.patients, "max_pixels": options.max_pixels}
-
-
-def _run_pictures(options, arguments, pictures, settings: dict) -> int:
+def _run_pictures(options, arguments, pictures: list, settings: dict) -> int:
     from dsnet.archive.jobs import picture_jobs
-    from dsnet.data.datasets.picture_files import tell_left_out
 
-    if told := tell_left_out(pictures.left_out):
-        print(f"left out: {told}", file=sys.stderr)
-    settings = {**settings, **_given(options, "window", "patients")}
     chosen = pictures[: options.limit]
-    jobs = picture_jobs(chosen)
+    jobs = picture_jobs(chosen, listed=pictures)
     return _run(options, arguments, jobs, len(chosen), settings, Path(options.out))
-
-
-def _given(options, *names: str) -> dict:
-    """The settings of the store that are given: stores of before know none of them."""
-    return {name: getattr(options, name) for name in names if getattr(options, name)}
 
 
 def _show(options, arguments) -> int:
@@ -128,36 +176,31 @@ def _show(options, arguments) -> int:
 
     store = open_store(options.store)
     print_summary(store)
-    for path in write_sheets(
-        store, Path(options.out or Path(options.store, "sheets")), options.count
-    ):
-        print(f"look at {path}")
-    return 0
+    # Beside the store: tools that read it as a data set would stumble over pictures.
+    beside = f"{Path(options.store).resolve()}-sheets"
+    for path in write_sheets(store, Path(options.out or beside), options.count):
+        print(f"look at {printable(str(path))}")
+    return 1 if store.damaged else 0
 
 
 def _check(options, arguments) -> int:
-    _need_folder(options.store, "STORE")
-    from dsnet.data.store.reader import open_store, validate_store
+    require_folder(options.store, "STORE")
+    from dsnet.data.store import open_store, repair_store, validate_store
 
-    problems = validate_store(options.store)
+    problems = (repair_store if options.repair else validate_store)(options.store)
     for problem in problems:
-        print(" ".join(problem.split()))
-    if problems:
+        print(("taken out: " if options.repair else "") + printable(" ".join(problem.split())))
+    if problems and not options.repair:
         return 1
     print(f"{len(open_store(options.store))} rows, all checksums right")
     return 0
 
 
 def _export(options, arguments) -> int:
-    from dsnet.archive.report import warnings_of
     from dsnet.data.store import export
     from dsnet.data.store.reader import open_store
 
     store = open_store(options.store)
-    if options.format != "png":
-        # Whoever takes these trains on them.
-        for warning in warnings_of(store):
-            print(f"warning: {warning}", file=sys.stderr)
     if options.format == "npz":
         parts = export.export_npz(
             store, options.out, tuple(options.split), options.seed, min_quality=options.min_quality
@@ -166,14 +209,14 @@ def _export(options, arguments) -> int:
     else:
         write = export.export_png if options.format == "png" else export.export_nnunet
         told = str(write(store, options.out, min_quality=options.min_quality))
-    print(f"wrote {told} labels to {options.out}")
-    return 0
+    print(f"wrote {told} labels to {printable(options.out)}")
+    return 1 if store.damaged else 0
 
 
 def _run(options, arguments, jobs, total: int, settings: dict, out: Path) -> int:
     """Label into a store, told on the way; the exit code."""
     from dsnet.archive import label_archive
-    from dsnet.archive.report import TerminalProgress, print_summary, warnings_of
+    from dsnet.archive.report import TerminalProgress, print_summary
     from dsnet.archive.run import is_in_use
     from dsnet.data.store.reader import open_store
 
@@ -199,13 +242,12 @@ def _run(options, arguments, jobs, total: int, settings: dict, out: Path) -> int
     if not on_cpu and options.verbose:
         _print_stages(device, options.workers)
     print_summary(open_store(out))
-    for warning in warnings_of(open_store(out)):
-        print(f"warning: {warning}", file=sys.stderr)
     if summary.stopped:
         again = arguments if options.resume else [*arguments, "--resume"]
         again = [word for word in again if word != "--retry-failed"]
         print(
-            f"stopped; the store is whole. To go on: python -m dsnet.label {shlex.join(again)}",
+            "stopped; the store is whole. To go on: python -m dsnet.label"
+            f" {printable(shlex.join(again))}",
             file=sys.stderr,
         )
         return 128 + summary.signal
@@ -221,32 +263,22 @@ def _print_stages(device: str, workers: int) -> None:
         print(f"{name}: {seconds:.3f} s")
 
 
-def _need_folder(path: str, name: str) -> None:
-    if not Path(path).is_dir():
-        raise UserError(f"{name} must be a folder, there is none at {path}")
-
-
-def _need_file(path: str, name: str) -> None:
-    if not Path(path).is_file():
-        raise UserError(f"{name} must be a file, there is none at {path}")
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = _described(argparse.ArgumentParser, None, (__doc__ or "").split("\n")[0])
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
-    def command(name: str, run, text: str) -> argparse.ArgumentParser:
+    def sub(name: str, run, text: str) -> argparse.ArgumentParser:
         made = _described(commands.add_parser, name, text)
         made.set_defaults(run=run)
         return made
 
-    demo = command("demo", _demo, "Label synthetic nodules of every kind; write a picture.")
+    demo = sub("demo", _demo, "Label synthetic nodules of every kind; write a picture.")
     _label_options(demo, "folder for sheet.png and store/")
     demo.add_argument("--count", type=_positive, default=18, help="nodules (default 18)")
     demo.add_argument("--size", type=_positive, default=64, help="pixels a side (default 64)")
     demo.add_argument("--seed", type=int, default=0, help="of the first nodules (default 0)")
 
-    recist = command("recist", _recist, "Label the RECIST marks of a DeepLesion-like table.")
+    recist = sub("recist", _recist, "Label the RECIST marks of a DeepLesion-like table.")
     recist.add_argument("--annotations", required=True, metavar="CSV", help="DL_info.csv")
     recist.add_argument(
         "--images", required=True, metavar="DIR", help="Images_png, with SERIES/KEY.png"
@@ -266,8 +298,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     recist.add_argument("--split", nargs="+", metavar="PART", help="only these: train, val, test")
     recist.add_argument("--no-noisy", action="store_true", help="leave out Possibly_noisy rows")
-    recist.add_argument("--min-mm", type=float, metavar="MM", help="shortest long axis")
-    recist.add_argument("--max-mm", type=float, metavar="MM", help="longest long axis")
+    recist.add_argument("--min-mm", type=finite, metavar="MM", help="shortest long axis")
+    recist.add_argument("--max-mm", type=finite, metavar="MM", help="longest long axis")
     recist.add_argument("--limit", type=_positive, help="only the first LIMIT rows")
     shown = recist.add_mutually_exclusive_group()
     shown.add_argument(
@@ -277,43 +309,45 @@ def _parser() -> argparse.ArgumentParser:
     )
     shown.add_argument(
         "--window",
-        type=float,
+        type=finite,
         nargs=2,
         metavar=("LOW", "HIGH"),
         help="HU shown as 0..1 (default: the row's own window, or by what is around the mark)",
     )
     recist.add_argument(
-        "--isotropic", type=float, metavar="MM", help="resample to MM a pixel (default: native)"
+        "--isotropic",
+        type=above_zero(float),
+        metavar="MM",
+        help="resample to MM a pixel (default: native)",
     )
 
-    _archive_options(recist)
-
-    masks = command("masks", _masks, "Label a folder of images with a folder of binary masks.")
-    masks.add_argument("--images", required=True, metavar="DIR", help="8- or 16-bit grey pictures")
+    masks = sub("masks", _masks, "Label a folder of images with a folder of binary masks.")
+    masks.add_argument("--images", required=True, metavar="DIR", help="8- or 16-bit grey PNGs")
     masks.add_argument("--masks", required=True, metavar="DIR", help="masks of the same names")
     _label_options(masks, "folder of the store")
     _device_option(masks, "labels are within 0.001 of the CPU's, from the same trimaps")
-    _reading_options(masks)
+    masks.add_argument("--limit", type=_positive, help="only the first LIMIT images")
 
-    raters = command("raters", _raters, "Label images that several raters have outlined.")
+    raters = sub("raters", _raters, "Label images that several raters have outlined.")
     raters.add_argument("--data", required=True, metavar="ROOT", help="LIDC-style folders")
     _label_options(raters, "folder of the store")
     _device_option(raters, "labels are within 0.001 of the CPU's, from the same trimaps")
-    _reading_options(raters)
+    raters.add_argument("--limit", type=_positive, help="only the first LIMIT images")
 
-    show = command("show", _show, "Summary of a store; its best, median and worst labels.")
+    show = sub("show", _show, "Summary of a store; its best, median and worst labels.")
     show.add_argument("store", metavar="STORE")
-    show.add_argument("--out", metavar="DIR", help="for the sheets (default STORE/sheets)")
+    show.add_argument("--out", metavar="DIR", help="for the sheets (default STORE-sheets)")
     show.add_argument("--count", type=_positive, default=12, help="labels a sheet (default 12)")
 
-    check = command("check", _check, "Say what is wrong with a store.")
+    check = sub("check", _check, "Say what is wrong with a store.")
     check.add_argument("store", metavar="STORE")
+    check.add_argument("--repair", action="store_true", help="take out what is damaged")
 
-    export = command("export", _export, "Write a store's labels for other tools.")
+    export = sub("export", _export, "Write a store's labels for other tools.")
     export.add_argument("store", metavar="STORE")
     export.add_argument("--format", required=True, choices=("png", "npz", "nnunet"))
     export.add_argument("--out", required=True, metavar="DIR", help="new or empty folder")
-    export.add_argument("--min-quality", type=float, help="leave out labels of lower quality")
+    export.add_argument("--min-quality", type=finite, help="leave out labels of lower quality")
     export.add_argument(
         "--split",
         type=int,
@@ -348,35 +382,6 @@ def _label_options(parser: argparse.ArgumentParser, out: str) -> None:
         "--alpha-bits", type=int, choices=(8, 16), default=16, help="of stored alpha (default 16)"
     )
     parser.add_argument("--strict", action="store_true", help="exit with 1 when a row failed")
-
-
-def _archive_options(parser: argparse.ArgumentParser) -> None:
-    from dsnet.data.picture_file import MAX_PIXELS
-
-    parser.add_argument(
-        "--patients",
-        metavar="REGEX|CSV",
-        help="whose a picture is: group 1 of REGEX in its path, or a table of file and patient",
-    )
-    parser.add_argument(
-        "--max-pixels",
-        type=_positive,
-        default=MAX_PIXELS,
-        metavar="N",
-        help=f"a picture of more fails, before it is decoded (default {MAX_PIXELS})",
-    )
-
-
-def _reading_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--limit", type=_positive, help="only the first LIMIT images")
-    parser.add_argument(
-        "--window",
-        type=float,
-        nargs=2,
-        metavar=("LOW", "HIGH"),
-        help="the images are HU + 32768: HU shown as 0..1 (default: windowed already)",
-    )
-    _archive_options(parser)
 
 
 def _device_option(parser: argparse.ArgumentParser, text: str) -> None:

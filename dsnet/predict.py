@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dsnet import devices
-from dsnet.console import above_zero, complain
+from dsnet.console import above_zero, complain, printable
 from dsnet.dependencies import needed
+from dsnet.streams import command
 
 if TYPE_CHECKING:
     import torch
@@ -42,6 +43,7 @@ area_mm2 its area, soft_area_px the sum of the soft mask, mean_alpha its mean ov
 exit codes: 0 done, 1 nothing could be segmented (or, with --strict, a row failed), 2 wrong use."""
 
 
+@command
 def main(argv: list[str] | None = None) -> int:
     """Run the command; returns its exit code."""
     parser = _parser()
@@ -99,17 +101,17 @@ def _run(options: argparse.Namespace) -> int:
     found = segment_files(
         model, annotations, find, out, crop, pictures=options.pictures,
         spacing=options.spacing and tuple(options.spacing), threshold=options.threshold,
-        batch=options.batch, max_pixels=options.max_pixels,
+        batch=options.batch,
     )  # fmt: skip
     for n, rows in enumerate(found, 1):
         for row in rows:
             counts[row["status"]] += 1
             if row["status"] == "failed":
-                print(f"{row['key']}: {row['reason']}", file=sys.stderr)
+                print(printable(f"{row['key']}: {row['reason']}"), file=sys.stderr)
         if n % 100 == 0 and n < slices:
             print(f"{n} of {slices} slices", flush=True)
     print(f"{counts['ok']} lesions of {slices} slices segmented, {counts['failed']} failed")
-    print(f"look at {out / 'overlay'}; figures in {out / 'lesions.csv'}")
+    print(printable(f"look at {out / 'overlay'}; figures in {out / 'lesions.csv'}"))
     return 1 if not counts["ok"] or (options.strict and counts["failed"]) else 0
 
 
@@ -150,8 +152,6 @@ def _network(path: str, device: torch.device | str = "cpu") -> DSNet:
 
 
 def _parser() -> argparse.ArgumentParser:
-    from dsnet.data.picture_file import MAX_PIXELS
-
     parser = argparse.ArgumentParser(
         prog="python -m dsnet.predict",
         description=DESCRIPTION,
@@ -173,10 +173,6 @@ def _parser() -> argparse.ArgumentParser:
         help="taken off the coordinates of --annotations to get pixel centres at integers: 0.5 "
         "(default) as DeepLesion counts, from the first pixel's corner; 0 where centres are "
         "integers",
-    )  # fmt: skip
-    data.add_argument(
-        "--max-pixels", type=whole, default=MAX_PIXELS, metavar="N",
-        help=f"a slice of more fails, before it is decoded ({MAX_PIXELS})",
     )  # fmt: skip
     data.add_argument("--limit", type=whole, metavar="N", help="only the first N rows")
     cut = parser.add_argument_group("how it was trained (by default as found beside MODEL)")

@@ -7,8 +7,10 @@ import sys
 from dsnet.console import complain
 from dsnet.dependencies import needed
 from dsnet.devices import NoDevice
+from dsnet.streams import command
 
 
+@command
 def main(argv: list[str] | None = None) -> int:
     """Run the command; returns its exit code."""
     try:

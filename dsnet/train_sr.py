@@ -12,8 +12,10 @@ import sys
 from dsnet import devices
 from dsnet.console import complain
 from dsnet.dependencies import needed
+from dsnet.streams import command
 
 
+@command
 def main(argv: list[str] | None = None) -> int:
     """Run the command; returns its exit code."""
     options = _parser().parse_args(argv)

@@ -136,3 +136,60 @@ def test_numbers_above_zero(kind, good, bad):
     for text in bad:
         with pytest.raises(argparse.ArgumentTypeError, match=f"above 0, got {text}"):
             parse(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        (
+            "früh 结节 [bold] \U0001f469\u200d\U0001f4bb",
+            "früh 结节 [bold] \U0001f469\u200d\U0001f4bb",
+        ),
+        ("\x1b[31mred\x07", "\\x1b[31mred\\x07"),
+        ("a\nb\rc\td\x85", "a\\nb\\rc\\td\\x85"),
+        ("\u2028\u202egnp.exe", "\\u2028\\u202egnp.exe"),
+        ("caf\udce9\x9b", "caf\\udce9\\x9b"),
+    ],
+)
+def test_a_name_shows_itself_and_nothing_else(text, shown, capsys, caplog):
+    assert console.printable(text) == shown
+    complain("dsnet.x", UserError(f"no {text}"))
+    told = capsys.readouterr().err
+    assert told.count("\n") == 1 and "\x1b" not in told and "\u202e" not in told
+    console.warn(text)
+    assert caplog.messages[-1] == shown
+
+
+def test_a_table_on_a_terminal_takes_no_name_for_markup(terminal):
+    told = terminal(
+        lambda: print_table(
+            [("[bold]a[/bold]", "\x1b[31mb")], ("[red]h", "[/]"), title="x[/] [red]y"
+        )
+    )
+    for part in ("x[/] [red]y", "[red]h", "[/]", "[bold]a[/bold]", "\\x1b[31mb"):
+        assert part in told
+
+
+@pytest.fixture
+def hangup():
+    before = signal.getsignal(signal.SIGHUP)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
+def test_a_terminal_that_is_gone_stops_but_under_nohup(hangup):
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    with Stop() as stop:
+        signal.raise_signal(signal.SIGHUP)
+        assert stop and stop.signal == signal.SIGHUP
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    with Stop() as stop:
+        signal.raise_signal(signal.SIGHUP)
+        assert not stop
+
+
+def test_a_number_must_be_finite():
+    assert console.finite("-1.5e3") == -1500
+    for text in ("nan", "inf", "-inf", "x", ""):
+        with pytest.raises(argparse.ArgumentTypeError, match=f"finite number, got {text}"):
+            console.finite(text)

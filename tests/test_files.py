@@ -1,8 +1,10 @@
 """Files that are there whole or not at all."""
 
+import errno
 import json
 import os
 import signal
+import stat
 import subprocess
 import sys
 
@@ -105,3 +107,90 @@ def test_a_folder_is_there_whole_or_not_at_all(tmp_path):
     assert os.listdir(tmp_path) == ["out"] and os.listdir(tmp_path / "out") == ["a"]
     with pytest.raises(FileExistsError, match="out must be a new or empty folder"):
         files.build_folder(tmp_path / "out", half)
+
+
+DEAD = """
+import sys
+from dsnet import files
+print(files._process())
+"""
+
+
+def process_that_ended():
+    done = subprocess.run([sys.executable, "-c", DEAD], capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
+def test_the_next_write_clears_what_killed_ones_left(tmp_path):
+    dead, living = process_that_ended(), f"{files._process().split('-')[0]}-{os.getppid()}"
+    far = "0" * 8
+    gone = [f".tmp-{dead}-0-f", f".tmp-{dead.split('-')[1]}-7-shard", f".tmp-{far}-1-0-old"]
+    kept = [f".tmp-{living}-0-f", f".tmp-{far}-{dead.split('-')[1]}-0-f", ".tmp-notes", "tmp-1-2"]
+    for name in (*gone, *kept):
+        (tmp_path / name).write_text("half")
+    # Of another machine's processes nobody knows: after a day they are gone.
+    os.utime(tmp_path / gone[-1], (0, 0))
+    files.write_text(tmp_path / "f", "whole")
+    assert sorted(os.listdir(tmp_path)) == sorted([*kept, "f"])
+    # Once a process: a folder of thousands is not listed for each of its files.
+    (tmp_path / gone[0]).write_text("half")
+    files.write_text(tmp_path / "g", "whole")
+    assert (tmp_path / gone[0]).exists()
+
+
+KILLED_EXPORT = """
+import os, signal, sys
+from dsnet import files
+def write(folder):
+    (folder / "a").write_text("a")
+    os.kill(os.getpid(), signal.SIGKILL)
+files.build_folder(sys.argv[1], write)
+"""
+
+
+def test_the_next_export_clears_what_killed_ones_left(tmp_path):
+    out = tmp_path / "out"
+    for _ in range(2):
+        done = subprocess.run([sys.executable, "-c", KILLED_EXPORT, str(out)])
+        assert done.returncode == -signal.SIGKILL
+        (left,) = tmp_path.iterdir()  # The first one's is gone.
+        assert left.name.startswith(".out.tmp-")
+    other = tmp_path / f".out.tmp-{files._process().split('-')[0]}-{os.getppid()}"
+    other.mkdir()
+    files.build_folder(out, lambda folder: (folder / "a").write_text("a"))
+    assert sorted(tmp_path.iterdir()) == [other, out]
+
+
+@pytest.mark.parametrize("number", [errno.EINVAL, errno.ENOSYS, errno.ENOTSUP])
+def test_a_file_system_that_syncs_no_folders_is_told_once(tmp_path, monkeypatch, caplog, number):
+    real = os.fsync
+
+    def fsync(descriptor):
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(number, os.strerror(number))
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    monkeypatch.setattr(files, "_warned", set())
+    files.write_text(tmp_path / "f", "x")
+    files.write_text(tmp_path / "f", "y")
+    assert (tmp_path / "f").read_text() == "y"
+    (told,) = caplog.messages
+    assert "the file system syncs no folders" in told and os.strerror(number) in told
+
+
+def test_a_full_disk_is_no_odd_file_system(tmp_path, monkeypatch):
+    def fsync(descriptor):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    with pytest.raises(OSError, match="No space left"):
+        files.write_text(tmp_path / "f", "x")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_cell_is_no_formula():
+    for text in ("=1+1", "+A1", "-A1", "@SUM(A1)", "\t=1", "\r\n=1", "-", "=-1"):
+        assert files.table_cell(text) == f"'{text}"
+    for same in ("a=1", "-1.5", "+3e4", "", " ", -1.5, None, 7, ["=1"], "P-1"):
+        assert files.table_cell(same) is same

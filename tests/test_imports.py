@@ -16,7 +16,7 @@ from fresh_interpreter import printed
 ROOT = Path(__file__).resolve().parents[1]
 
 COMMANDS = ("label", "train", "train_sr", "evaluate", "predict")
-GROUND = ("files", "console", "devices", "dependencies")
+GROUND = ("files", "console", "streams", "devices", "dependencies")
 WITHOUT_TORCH = ("labeling", "drawing", "data", "archive")
 NETWORKS = ("losses", "metrics", "models")
 LIBRARIES = (
@@ -29,6 +29,7 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
     "dsnet": ({"_C"}, set()),
     "files": (set(GROUND), {"numpy", "cv2"}),
     "console": (set(GROUND), {"rich"}),
+    "streams": (set(GROUND), set()),
     "devices": ({*GROUND, "_C"}, {"torch"}),
     "dependencies": (set(), set()),
     "labeling": ({*GROUND, "_C"}, {"numpy", "scipy", "numba", "pyamg"}),

@@ -1,6 +1,6 @@
 """Jobs on a GPU: read on threads in groups, a group labelled as one batch.
 
-A process serves one GPU. Of several processes the one that was started i-th takes device i modulo
+A process serves one GPU. Of several processes the i-th takes device i modulo
 their number; groups of jobs are shared out as jobs are, so that a store's order is the same.
 """
 

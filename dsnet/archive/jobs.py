@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, Protocol
 
 import numpy as np
 
+from dsnet.archive.review import ReviewedJobs, review_pictures, review_rows
 from dsnet.data.phantom import KINDS, make_phantom
 from dsnet.data.store.record import LabelRecord
 from dsnet.labeling import SoftLabel, label_mask, label_raters, label_recist
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
     from dsnet.data.crop import Crop
     from dsnet.data.datasets.deeplesion import DeepLesionAnnotation
     from dsnet.data.datasets.pictures import OutlinedPicture
+
+
+# The reason of a row whose worker died: `resume` tries it again.
+WORKER_DIED = "the worker process died on this file (killed, or out of memory)"
 
 
 class DeviceFailure(RuntimeError):
@@ -114,7 +119,6 @@ class PhantomJob:
             notes=label.notes,
             metadata={
                 "kind": self.kind,
-                "patient": key,
                 "seed": self.seed,
                 "dice": float(overlap),
                 "mean_absolute_error": float(np.abs(label.alpha - phantom.alpha).mean()),
@@ -199,18 +203,33 @@ def phantom_jobs(count: int, size: int = 64, seed: int = 0) -> Callable[[set[str
     return jobs
 
 
-def picture_jobs(pictures: Sequence[OutlinedPicture]) -> Callable[[set[str]], Iterator]:
-    """A job for each picture, for `label_archive`."""
+def picture_jobs(
+    pictures: Sequence[OutlinedPicture], *, listed: Sequence[OutlinedPicture] | None = None
+) -> ReviewedJobs:
+    """A job for each picture, for `label_archive`.
+
+    Parameters
+    ----------
+    pictures : sequence of OutlinedPicture
+    listed : sequence of OutlinedPicture, optional
+        All that `pictures` were chosen of: what a resumed store is compared with. By default
+        `pictures`.
+    """
 
     def jobs(done: set[str]) -> Iterator[PictureJob]:
         return (PictureJob(picture) for picture in pictures if picture.key not in done)
 
-    return jobs
+    whole = pictures if listed is None else listed
+    return ReviewedJobs(jobs, lambda store: review_pictures(store, whole))
 
 
 def slice_jobs(
-    annotations: Sequence[DeepLesionAnnotation], images_dir: str | Path, **options
-) -> Callable[[set[str]], Iterator]:
+    annotations: Sequence[DeepLesionAnnotation],
+    images_dir: str | Path,
+    *,
+    table: Sequence[DeepLesionAnnotation] | None = None,
+    **options,
+) -> ReviewedJobs:
     """A job for each slice that has annotations, for `label_archive`.
 
     Parameters
@@ -218,9 +237,11 @@ def slice_jobs(
     annotations : sequence of DeepLesionAnnotation
     images_dir : path
         Folder with SERIES/KEY.png.
+    table : sequence of DeepLesionAnnotation, optional
+        All rows of the table that `annotations` were chosen of: what a resumed store is compared
+        with. By default `annotations`.
     **options
-        How the crops are cut: `size`, `window`, `isotropic_mm`, `max_pixels`, as `read_crops`
-        takes them.
+        How the crops are cut: `size`, `window`, `isotropic_mm`, as `read_crops` takes them.
     """
     from dsnet.data.datasets.deeplesion import group_by_file
 
@@ -230,7 +251,8 @@ def slice_jobs(
             if rows:
                 yield SliceJob(rows, str(images_dir), options)
 
-    return jobs
+    whole = annotations if table is None else table
+    return ReviewedJobs(jobs, lambda store: review_rows(store, whole))
 
 
 def label_crop(crop: Crop) -> LabelRecord:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import json
+import math
 import re
 from collections import Counter
+from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
-from dsnet.console import Progress, Rate, print_table
-from dsnet.data.datasets.pictures import LIKE_HU
-from dsnet.data.patients import known_patient, unknown_patients_note
+import numpy as np
+
+from dsnet.console import Progress, Rate, print_table, printable
 from dsnet.data.store.reader import LabelStore
 from dsnet.data.store.record import STAGES, LabelRecord
 from dsnet.drawing import sheet
@@ -95,7 +97,7 @@ def failure_reasons(store: LabelStore) -> list[tuple[str, int]]:
     File names and numbers are left out of a reason, so that equal faults count as one.
     """
     table = store.table(["status", "error"]).to_pylist()
-    reasons = Counter(_general(row["error"]) for row in table if row["status"] == "failed")
+    reasons = Counter(_general(row["error"] or "") for row in table if row["status"] == "failed")
     return sorted(reasons.items(), key=lambda item: (-item[1], item[0]))
 
 
@@ -108,19 +110,14 @@ def print_summary(store: LabelStore) -> None:
         )
 
 
-def warnings_of(store: LabelStore) -> list[str]:
-    """What a user should know of a store before training on it: patients unknown, HU misread."""
-    table = store.table(["key", "status", "metadata", "notes"]).to_pylist()
-    ok = [row for row in table if row["status"] == "ok"]
-    unknown = sum(known_patient(row["key"], json.loads(row["metadata"])) is None for row in ok)
-    like_hu = sum(any(note.startswith(LIKE_HU) for note in row["notes"]) for row in ok)
-    told = [note] if (note := unknown_patients_note(unknown, len(ok))) else []
-    if like_hu:
-        told.append(
-            f"{like_hu} of {len(ok)} pictures look like HU + 32768 and were taken as windowed, "
-            "with a few per cent of their contrast: --window LOW HIGH reads HU"
-        )
-    return told
+def print_demo(store: LabelStore, path: Path) -> None:
+    """A sheet of a store of phantoms, at `path`, and how near the labels are to the outlines."""
+    labelled = list(islice(store.records("ok"), LONGEST_SHEET))
+    if labelled:
+        sheet = write_sheet(labelled, path, "phantoms: alpha from the mark alone")
+        overlap = [record.metadata["dice"] for record in store.records("ok")]
+        print(f"mean Dice with the known outline: {sum(overlap) / len(overlap):.3f}")
+        print(printable(f"look at {sheet}"))
 
 
 def write_sheets(store: LabelStore, out: Path, rows: int = 12) -> list[Path]:
@@ -140,7 +137,7 @@ def write_sheets(store: LabelStore, out: Path, rows: int = 12) -> list[Path]:
         The sheets; none where no row is labelled.
     """
     table = store.table(["key", "status", "quality_overall"]).to_pylist()
-    scored = [(r["quality_overall"] or 0.0, r["key"]) for r in table if r["status"] == "ok"]
+    scored = [(_known(r["quality_overall"]), r["key"]) for r in table if r["status"] == "ok"]
     ranked = [key for _, key in sorted(scored)]
     if not ranked:
         return []
@@ -152,9 +149,26 @@ def write_sheets(store: LabelStore, out: Path, rows: int = 12) -> list[Path]:
     }
     paths = []
     for name, keys in chosen.items():
-        heading = f"{name} {len(keys)} of {len(ranked)} labels by overall quality"
-        paths.append(write_sheet([store.read(key) for key in keys], out / f"{name}.png", heading))
+        if records := list(_sound(store, keys)):
+            heading = f"{name} {len(records)} of {len(ranked)} labels by overall quality"
+            paths.append(write_sheet(records, out / f"{name}.png", heading))
     return paths
+
+
+def _known(score: float | None) -> float:
+    """A score to rank by: 0 where none is known."""
+    return score if score is not None and math.isfinite(score) else 0.0
+
+
+def _sound(store: LabelStore, keys: list[str]) -> Iterator[LabelRecord]:
+    for key in keys:
+        if key in store.damaged:
+            continue
+        try:
+            yield store.read(key)
+        except ValueError:
+            if key not in store.damaged:  # Not the row's: its shard.
+                raise
 
 
 def write_sheet(records: list[LabelRecord], path: Path, heading: str) -> Path:
@@ -174,8 +188,9 @@ def write_sheet(records: list[LabelRecord], path: Path, heading: str) -> Path:
 
 
 def _mean(column) -> float | None:
-    """Of what is not null."""
+    """Of what is known."""
     values = column.drop_null().to_numpy()
+    values = values[np.isfinite(values)]
     return float(values.mean()) if len(values) else None
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 
 if TYPE_CHECKING:
     from dsnet.archive.jobs import Job
+    from dsnet.data.store import StoreWriter
     from dsnet.data.store.record import LabelRecord
 
 EXECUTORS = ("processes", "gpu")
@@ -122,7 +123,8 @@ def label_archive(
     alpha_bits : {8, 16}
         Of the stored alpha.
     resume : bool
-        Go on with the store at `out`.
+        Go on with the store at `out`; rows whose worker died are tried again. What has changed
+        since in the table or the folders that the jobs come from is told to `progress`.
     retry_failed : bool
         Go on with it, and try its failed rows again.
     progress : Observer or callable, optional
@@ -139,7 +141,7 @@ def label_archive(
     ------
     ValueError
         When `out` is not empty and not to be resumed, or an argument is not one of those above,
-        or a resumed store has other settings or is damaged.
+        or a resumed store has other settings, is damaged, or has keys of an older version.
     TypeError
         When `jobs`, `progress` or `executor` cannot be used as such.
     RuntimeError
@@ -158,25 +160,34 @@ def label_archive(
     observer = _observer(progress)
     stop = _flag(stop)
 
-    from dsnet.data.store import StoreWriter
-    from dsnet.data.store.reader import read_manifest
+    from dsnet.archive.jobs import WORKER_DIED
+    from dsnet.data.store import StoreWriter, open_store
+    from dsnet.data.store.manifest import manifest_file, read_manifest
+    from dsnet.data.store.record import storable_key
 
     start, added = time.monotonic(), 0
+    review = getattr(jobs, "review", None)
+    # Before the writer drops failed rows: some may not come again.
+    changes: Any = []
+    if callable(review) and manifest_file(path):
+        changes = review(open_store(path))
     with StoreWriter(
         path,
         {} if settings is None else settings,
         alpha_bits=alpha_bits,
         resume=resume,
-        retry_failed=retry_failed,
+        retry_failed=retry_failed or (lambda error: error.startswith(WORKER_DIED)),
     ) as writer:
         before = frozenset(writer.done)
         observer.begin(len(before))
+        for change in changes:
+            observer.say(change)
         left = jobs(set(before)) if callable(jobs) else _left(jobs, before)
         with contextlib.closing(runner.run(left, stop)) as found:
             for record in chain.from_iterable(found):
+                record.key = storable_key(record.key)
                 if record.key not in writer.done:
-                    writer.append(record)
-                    observer.add(record)
+                    observer.add(_stored(writer, record))
                     added += 1
                 elif record.key not in before or callable(jobs):
                     observer.say(f"left out, its key came before: {record.key}")
@@ -191,6 +202,23 @@ def label_archive(
         stopped=bool(stop),
         signal=int(getattr(stop, "signal", 0)),
     )
+
+
+def _stored(writer: StoreWriter, record: LabelRecord) -> LabelRecord:
+    """Append a record; one that cannot be stored costs its row, which is then a failed one."""
+    from dsnet.archive.jobs import describe
+    from dsnet.data.store.record import LabelRecord
+
+    try:
+        writer.append(record)
+        return record
+    except (ValueError, TypeError, OverflowError, MemoryError) as error:
+        if record.key in writer.done:  # The row was taken: what failed is writing its shard.
+            raise
+        reason = f"cannot be stored: {describe(error)}"
+    failed = LabelRecord.from_error(record.key, record.source, reason)
+    writer.append(failed)
+    return failed
 
 
 def is_in_use(path: Path) -> bool:

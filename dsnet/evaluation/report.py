@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from dsnet.console import print_table
+from dsnet.console import print_table, printable
 from dsnet.drawing.comparison import draw_comparison
 from dsnet.evaluation.score import Scored
-from dsnet.files import write_png, write_text
+from dsnet.files import table_cell, write_png, write_text
 
 # Heading, factor, digits; the paper's three in per cent.
 COLUMNS = {
@@ -82,10 +82,11 @@ def show(rows: list[Scored]) -> None:
     print("mean ± standard deviation over cases")
     for row in rows:
         for note in row.notes:
-            print(f"{row.name}: {note}")
+            print(printable(f"{row.name}: {note}"))
 
 
 def _write_csv(path: Path, table: list[list]) -> None:
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(table)
+    rows = ([table_cell(cell) for cell in row] for row in table)
+    csv.writer(text, lineterminator="\n").writerows(rows)
     write_text(path, text.getvalue())

@@ -6,6 +6,8 @@ import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from dsnet.data.store.manifest import manifest_file, read_settings
+
 
 @dataclass(frozen=True)
 class CropSettings:
@@ -53,10 +55,10 @@ def crop_settings(path: str | Path) -> CropSettings:
         return CropSettings()
     run = _json_object(file)
     found = CropSettings(size=run.get("size") or 64, source=str(file))
-    manifest = Path(run.get("data") or "", "manifest.json")
-    if not run.get("data") or not manifest.is_file():
+    manifest = manifest_file(Path(run["data"])) if run.get("data") else None
+    if manifest is None:
         return found
-    made = _json_object(manifest).get("settings") or {}
+    made = read_settings(manifest.parent)
     # Whole pictures, as `dsnet.label masks` and `raters` take them, have no size in the settings.
     size = made.get("size") or _first_side(manifest.parent) or found.size
     window = made.get("window") or "auto"

@@ -133,7 +133,7 @@ def _label_all(
         try:
             spacings[row] = as_spacing(spacings[row])
             return outline(images[row], masks[row])
-        except (TypeError, ValueError) as error:
+        except Exception as error:
             return as_value_error(error)
 
     def solved(row: int, what: Outlined | ValueError) -> SoftLabel | ValueError:

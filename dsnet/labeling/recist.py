@@ -6,6 +6,7 @@ origin is brought here by its reader.
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -255,6 +256,13 @@ class RecistMark:
         return found
 
 
+def _shown(value: object) -> str:
+    try:
+        return reprlib.repr(value)
+    except Exception:
+        return type(value).__name__
+
+
 def ordered_coordinates(coordinates: np.ndarray) -> np.ndarray:
     """What `RecistMark.from_coordinates` makes of many rows at once.
 
@@ -269,7 +277,7 @@ def ordered_coordinates(coordinates: np.ndarray) -> np.ndarray:
     """
     try:
         rows = np.array(coordinates, dtype=np.float64).reshape(-1, 2, 2, 2)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return np.full((len(coordinates), 8), np.nan)
     usable = np.all(np.abs(rows) <= FARTHEST, axis=(2, 3))  # each axis
     usable[:, 1] |= np.isnan(rows[:, 1]).all(axis=(1, 2))  # or unknown
@@ -297,16 +305,20 @@ def as_mark(prompt) -> RecistMark:
     """
     if isinstance(prompt, RecistMark):
         return prompt
-    if np.size(prompt) != 4:
-        if np.size(prompt) != 8:
+    try:
+        numbers = np.ravel(prompt)
+    except Exception as error:  # Ragged, or whatever an object's own __array__ raises.
+        raise TypeError(f"a prompt must be 8 or 4 numbers, got {_shown(prompt)}") from error
+    if numbers.size != 4:
+        if numbers.size != 8:
             raise ValueError(
-                f"a prompt must be a mark of 8 coordinates or a box of 4, got {np.size(prompt)}"
+                f"a prompt must be a mark of 8 coordinates or a box of 4, got {numbers.size}"
             )
         return RecistMark.from_coordinates(prompt)
     try:
-        x0, y0, x1, y1 = (float(v) for v in np.ravel(prompt))
-    except (TypeError, ValueError) as error:
-        raise TypeError(f"a box must be 4 numbers, got {prompt!r}") from error
+        x0, y0, x1, y1 = (float(v) for v in numbers)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise TypeError(f"a box must be 4 numbers, got {_shown(prompt)}") from error
     if not (x0 < x1 and y0 < y1):
         raise ValueError(
             f"a box must be x0, y0, x1, y1 with x0 < x1 and y0 < y1, got {x0:g}, {y0:g}, "
@@ -328,8 +340,8 @@ def dot(points: np.ndarray, direction: np.ndarray) -> np.ndarray:
 def _as_numbers(values: Sequence[float] | np.ndarray, count: int, name: str) -> np.ndarray:
     try:
         numbers = np.asarray(values, dtype=np.float64).ravel()
-    except (TypeError, ValueError) as error:
-        raise TypeError(f"{name} must be {count} numbers, got {values!r}") from error
+    except Exception as error:  # Or whatever the object's own code raises.
+        raise TypeError(f"{name} must be {count} numbers, got {_shown(values)}") from error
     if numbers.size != count:
         raise ValueError(f"{name} must be {count} numbers, got {numbers.size}")
     return numbers

@@ -305,7 +305,7 @@ def label_batch(
             if not isinstance(mark, RecistMark):
                 mark = RecistMark.from_coordinates(mark)
             coordinates[i] = mark.coordinates
-        except (TypeError, ValueError) as error:
+        except Exception as error:
             labels[i] = as_value_error(error)
     arrays: np.ndarray | list[np.ndarray]
     if (
@@ -320,7 +320,7 @@ def label_batch(
         for i, image in enumerate(arrays):
             try:
                 arrays[i] = as_float32(image)
-            except (TypeError, ValueError) as error:
+            except Exception as error:
                 labels[i] = labels[i] or as_value_error(error)
     usable = [i for i, label in enumerate(labels) if label is None]
     if len(usable) < len(labels):
@@ -375,9 +375,13 @@ def _as_labels(rows) -> list[SoftLabel | None]:
     return labels
 
 
-def as_value_error(error: TypeError | ValueError) -> ValueError:
-    """What a batch has in the place of a row's label."""
-    return error if isinstance(error, ValueError) else ValueError(str(error))
+def as_value_error(error: Exception) -> ValueError:
+    """What a batch has in the place of a row's label: of whatever an array did, its words."""
+    if isinstance(error, ValueError):
+        return error
+    if isinstance(error, TypeError):
+        return ValueError(str(error))
+    return ValueError(f"{type(error).__name__}: {error}")
 
 
 def _refusal(image: np.ndarray, coordinates: np.ndarray) -> ValueError:

@@ -2,6 +2,7 @@ import os
 import signal
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from dsnet import label
@@ -47,7 +48,7 @@ def test_workers_do_not_change_the_store(tmp_path):
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_stopped_run_is_completed_by_resume(tmp_path, workers, number):
     out = tmp_path / "demo"
     arguments = ["demo", "--out", str(out), "--size", "24", "--workers", str(workers)]
@@ -85,15 +86,6 @@ def test_a_job_that_raises_costs_its_rows_only(workers, tmp_path):
         for part in "ab"
     ]
     assert outcomes(jobs, ProcessExecutor(workers)) == expected
-
-
-def test_a_killed_worker_costs_its_rows_only():
-    jobs = [Job(i, "die" if i in (1, 2, 9) else "") for i in range(14)]
-    found = outcomes(jobs, ProcessExecutor(2))
-    assert [key for key, _ in found] == [f"{i}-{part}" for i in range(14) for part in "ab"]
-    died = {key for key, error in found if "worker process died" in error}
-    assert died == {f"{i}-{part}" for i in (1, 2, 9) for part in "ab"}
-    assert all(error == "fine" for key, error in found if key not in died)
 
 
 def test_a_stop_ends_the_run_between_jobs():
@@ -171,8 +163,52 @@ def test_check_tells_what_is_wrong(tmp_path, capsys):
     assert "checksums right" not in told.out and told.err == ""
     assert label.main(["check", str(tmp_path / "demo")]) == 1
     assert capsys.readouterr().out.splitlines() == [
-        f"{tmp_path / 'demo'} is not a label store: it has no manifest.json"
+        f"{tmp_path / 'demo'} is not a label store: it has no _manifest.parquet"
     ]
+
+
+def test_a_repaired_store_is_completed_by_resume(tmp_path, capsys):
+    arguments = ["demo", "--out", str(tmp_path / "demo"), "--size", "24", "--count"]
+    label.main([*arguments, "2"])
+    label.main([*arguments, "5", "--resume"])
+    whole = sorted(content(tmp_path / "demo/store"))
+    first, *others = sorted((tmp_path / "demo/store").glob("shard-*.parquet"))
+    first.write_bytes(b"")
+    lost = 5 - sum(pq.read_metadata(shard).num_rows for shard in others)
+    assert label.main(["show", str(tmp_path / "demo/store")]) == 2
+    assert "check STORE --repair" in capsys.readouterr().err
+    assert label.main(["check", str(tmp_path / "demo/store"), "--repair"]) == 0
+    told, count = capsys.readouterr().out.splitlines()
+    assert told.startswith(f"taken out: shard {first} is damaged")
+    assert told.endswith(f"({lost} row{'s' * (lost > 1)} lost)")
+    assert count == f"{5 - lost} rows, all checksums right"
+    assert label.main([*arguments, "5", "--resume"]) == 0
+    assert sorted(content(tmp_path / "demo/store")) == whole
+
+
+def test_a_store_is_called_as_people_like(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for name in ("run:1", "[/]", "[red]x", "-dash", "new\nline"):
+        out = ["--out=" + name, "--count", "2", "--size", "24"]
+        assert label.main(["demo", *out]) == 0
+        assert "\nlook at " in capsys.readouterr().out
+        store = f"./{name}/store"
+        assert label.main(["show", store]) == 0 and label.main(["check", store]) == 0
+        assert label.main(["export", store, "--format", "png", f"--out={name}-png"]) == 0
+        told = capsys.readouterr().out
+        assert f"to {name}-png".replace("\n", "\\n") in told
+
+
+@pytest.mark.parametrize("window", [("nan", "nan"), ("0", "inf"), ("5", "5"), ("x", "1")])
+def test_a_window_must_be_one(tmp_path, window, capsys):
+    (tmp_path / "table.csv").write_text("File_name,Measurement_coordinates\na.png,\n")
+    recist = ["recist", "--annotations", str(tmp_path / "table.csv"), "--images", str(tmp_path)]
+    try:
+        code = label.main([*recist, "--out", str(tmp_path / "s"), "--window", *window])
+    except SystemExit as end:
+        code = end.code
+    assert code == 2 and "--window" in capsys.readouterr().err
+    assert not (tmp_path / "s").exists()
 
 
 def test_users_faults_are_one_line(tmp_path, capsys):

@@ -13,6 +13,8 @@ from dsnet.data.datasets.deeplesion import read_annotations
 from dsnet.data.phantom import make_phantom
 from dsnet.data.store import open_store, validate_store
 from dsnet.data.store.export import export_npz, export_png
+from dsnet.data.store.manifest import write_manifest
+from dsnet.data.store.record import usual_score_columns
 from dsnet.labeling import RecistMark, label_recist
 from host_engine import stand_in
 from label_command import assert_close, content, write_slice
@@ -81,9 +83,9 @@ def test_a_store_from_before_origins_were_told_has_zero(phantom, tmp_path, capsy
     arguments, out = table(tmp_path, phantom.mark.coordinates), tmp_path / "store"
     arguments += ["--out", str(out)]
     assert label.main([*arguments, "--origin", "0"]) == 0
-    manifest = json.loads((out / "manifest.json").read_text())
+    manifest = open_store(out).manifest
     del manifest["settings"]["origin"]
-    (out / "manifest.json").write_text(json.dumps(manifest))
+    write_manifest(out, manifest, usual_score_columns())
     assert label.main([*arguments, "--resume"]) == 2
     assert "got 0.5, the store has 0.0" in capsys.readouterr().err
     assert label.main([*arguments, "--origin", "0", "--resume"]) == 0

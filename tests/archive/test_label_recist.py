@@ -145,7 +145,9 @@ def test_a_group_that_kills_its_process_costs_one_job(monkeypatch):
     class Pool:
         """A process that job 5 kills."""
 
-        def __init__(self, workers):
+        begun = True
+
+        def __init__(self, number):
             pass
 
         def submit(self, group):
@@ -156,7 +158,7 @@ def test_a_group_that_kills_its_process_costs_one_job(monkeypatch):
                 future.set_result([r for job in group.jobs for r in job.run()])
             return future
 
-        def close(self):
+        def close(self, wait=True):
             pass
 
     monkeypatch.setattr(processes, "_Pool", Pool)

@@ -1,6 +1,7 @@
 """Jobs for worker processes: they import this module by name, which a test module has not."""
 
 import os
+import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,14 @@ class Job:
     def run(self):
         if self.deed == "die":
             os._exit(9)
+        if self.deed.startswith("die "):
+            # As often as it says: a file a death.
+            deaths = len(list(self.place.parent.glob(f"{self.place.name}-*")))
+            if deaths < int(self.deed.split()[1]):
+                self.place.with_name(f"{self.place.name}-{deaths}").touch()
+                os._exit(9)
+        if self.deed == "unsendable":
+            return [threading.Lock()]
         if self.deed == "raise":
             raise OverflowError("too much")
         if self.deed == "meet":

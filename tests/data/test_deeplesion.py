@@ -1,4 +1,6 @@
 import csv
+import hashlib
+import re
 
 import cv2
 import numpy as np
@@ -13,6 +15,7 @@ from dsnet.data.datasets.deeplesion import (
     read_crops,
     select,
 )
+from dsnet.data.datasets.keys import row_content
 from dsnet.labeling import RecistMark
 from shared_data import shared
 
@@ -57,7 +60,9 @@ def ct(folder, name="000001_01_01/109.png", seed=0):
 
 def test_every_column_is_read(tmp_path):
     (a,) = read_annotations(table(tmp_path, {}))
-    assert a.error == "" and a.key == "000001_01_01_109" and a.row == 2
+    said = "['000001_01_01_109', 20.5, 30.0, 44.5, 30.0, 32.0, 22.25, 32.0, 38.0]"
+    digest = hashlib.sha256(said.encode()).hexdigest()[:8]
+    assert a.error == "" and a.key == f"000001_01_01_109#{digest}" and a.row == 2
     # From the corner of the first pixel to the centres of pixels: half a pixel less.
     assert a.mark == RecistMark.from_coordinates([20, 29.5, 44, 29.5, 31.5, 21.75, 31.5, 37.5])
     assert (a.patient, a.study, a.series, a.key_slice) == (1, 1, 1, 109)
@@ -150,9 +155,38 @@ def test_images_are_found_in_every_layout_and_nowhere_else(tmp_path):
 
 
 def test_keys_are_unique_whatever_the_names(tmp_path):
-    names = ["A", "A.png", "B.png", "B.png", "B#2.png", "B.png", "row-9.png", ""]
+    names = ["A", "A.png", "B.png", "B.png", "B#2.png", "B.png", "row-9.png", "", ""]
     rows = read_annotations(table(tmp_path, *({"File_name": name} for name in names)))
-    assert [a.key for a in rows] == ["A", "A#2", "B", "B#2", "B#2#2", "B#3", "row-9", "row-9#2"]
+    first, again = rows[0].key, rows[1].key
+    assert re.fullmatch("A#[0-9a-f]{8}", first) and again == f"{first}-2"
+    assert rows[3].key == f"{rows[2].key}-2" and rows[5].key == f"{rows[2].key}-3"
+    assert re.fullmatch("B#2#[0-9a-f]{8}", rows[4].key)
+    assert rows[7].key.startswith("nameless#") and rows[8].key == f"{rows[7].key}-2"
+    assert len({a.key for a in rows}) == len(names)
+
+
+def test_a_key_follows_from_the_file_and_its_mark(tmp_path):
+    marks = ["1, 2, 3, 4, 5, 6, 7, 8", "1, 2, 3, 4, 5, 6, 7, 9", "1, 2, 3", "?", ""]
+    rows = [{"File_name": n, "Measurement_coordinates": m} for n in "ab" for m in marks]
+
+    def keys(rows):
+        found = {}
+        for a, row in zip(read_annotations(table(tmp_path, *rows)), rows, strict=True):
+            found[row["File_name"], row.get("Measurement_coordinates")] = a.key
+        return found
+
+    before = keys(rows)
+    assert len(set(before.values())) == 10
+    # Turned around, some taken out, others put in front, numbers written otherwise.
+    for other in (rows[::-1], rows[3:], [{"File_name": "a", "Possibly_noisy": "1"}, *rows]):
+        now = keys(other)
+        assert all(now[what] == before[what] for what in now.keys() & before.keys())
+    (same,) = read_annotations(
+        table(tmp_path, {"File_name": "a.png", "Measurement_coordinates": "1.0,2,3,4,5, 6,7,8e0"})
+    )
+    assert same.key == before["a", marks[0]]
+    one, other = read_annotations(table(tmp_path, {}, {"Spacing_mm_px_": "0.8, 0.8, 5"}))
+    assert row_content(one) != row_content(other) and other.key == f"{one.key}-2"
 
 
 def test_crops_keep_rows_together_and_decode_once(tmp_path, monkeypatch):
@@ -174,7 +208,7 @@ def test_crops_keep_rows_together_and_decode_once(tmp_path, monkeypatch):
     import dsnet.data.datasets.deeplesion as module
 
     read = module.read_ct_png
-    monkeypatch.setattr(module, "read_ct_png", lambda p, *most: decoded.append(p) or read(p, *most))
+    monkeypatch.setattr(module, "read_ct_png", lambda p: decoded.append(p) or read(p))
     found = list(read_crops(rows, tmp_path, size=48, window=(-1000, 200)))
     assert [a.row for a, _ in found] == [2, 4, 5, 6, 3, 7] and len(decoded) == 2
     crops = {a.row: c for a, c in found}
@@ -182,7 +216,7 @@ def test_crops_keep_rows_together_and_decode_once(tmp_path, monkeypatch):
     assert "outside the image" in str(crops[5]) and "got 2" in str(crops[6])
     assert "no image 000003_01_01/001.png" in str(crops[7])
     left, top = (int(v) for v in crops[2].offset)
-    assert crops[2].key == "000001_01_01_109" and crops[4].key == "000001_01_01_109#2"
+    assert [crops[row].key for row in (2, 4)] == [rows[0].key, rows[2].key]
     expected = np.clip((np.pad(hu, 64, mode="edge") + 1000) / 1200, 0, 1)
     window = expected[64 + top : 112 + top, 64 + left : 112 + left]
     assert np.allclose(crops[2].image, window, atol=1e-6)

@@ -1,7 +1,9 @@
 """The label store: what goes in comes out, row by row, as a table and in other engines."""
 
+import importlib
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -14,9 +16,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from dsnet.data.store import LabelRecord, StoreWriter, open_store
-from dsnet.data.store.reader import sha256
-from dsnet.data.store.record import ARRAY_COLUMNS, dequantise, quantise
+from dsnet.data.store import LabelRecord, StoreWriter, open_store, validate_store
+from dsnet.data.store.manifest import MANIFEST, OLD_MANIFEST, write_manifest
+from dsnet.data.store.record import ARRAY_COLUMNS, dequantise, quantise, usual_score_columns
+from dsnet.data.store.shards import describe_shard
 from dsnet.labeling import RecistMark
 
 
@@ -47,7 +50,8 @@ def failed(key, error="truncated PNG"):
 
 
 def write(path, records, settings=None, **options):
-    with StoreWriter(path, settings or {"crop": 64}, **options) as writer:
+    # Shards by their rows: time is the machine's.
+    with StoreWriter(path, settings or {"crop": 64}, shard_seconds=1e9, **options) as writer:
         for record in records:
             writer.append(record)
     return open_store(path)
@@ -176,15 +180,12 @@ def test_records_of_crops_and_labels(tmp_path):
         offset=(4.0, 5.0),
         scale=(1.0, 1.0),
         metadata={"slice": np.int64(7)},
-        notes=("the mask was grey",),
     )
     record = LabelRecord.from_label(crop, full)
     error = LabelRecord.from_error("bad", "s.png", ValueError("flat"), crop=crop)
     store = write(tmp_path, [record, error])
     assert np.array_equal(store.read("crop").mark, mark.coordinates)
     assert store.read("crop").metadata == {"slice": 7}
-    assert store.read("crop").notes == ("the mask was grey", "axes do not cross")
-    assert store.read("bad").notes == ("the mask was grey",)
     assert store.read("bad").image.shape == (12, 10)
     assert store.read("bad").alpha is None
     assert LabelRecord.from_error("k", "s", KeyError()).error == "KeyError"
@@ -221,6 +222,8 @@ def test_failed_row_does_without_an_image_that_is_wrong(tmp_path, image):
         ({"mark": np.full(8, np.nan)}, "mark must be finite"),
         ({"mark": [1, 2, 3, 4, np.nan, np.nan, 5, np.nan]}, "mark must be finite"),
         ({"mark": [1, 2, 3, np.inf, np.nan, np.nan, np.nan, np.nan]}, "mark must be finite"),
+        ({"scale": (1.0, 0.0)}, "scale must be 2 finite numbers above 0"),
+        ({"offset": (np.inf, 0.0)}, "offset must be 2 finite numbers"),
         ({"spacing": (1.0,)}, "spacing must be 2"),
         ({"status": "fine"}, "status must be"),
         ({"key": ""}, "key must not"),
@@ -266,12 +269,11 @@ def test_truth_is_kept_beside_the_binarised_soft_mask(tmp_path):
 
 def test_shards_without_the_truth_column_still_read(tmp_path):
     store = write(tmp_path, [make("a")])
-    (shard,) = tmp_path.glob("*.parquet")
+    (shard,) = tmp_path.glob("shard-*.parquet")
     table = pq.read_table(shard).drop_columns(["truth"])
     pq.write_table(table, shard)
-    manifest = json.loads((tmp_path / "manifest.json").read_text())
-    manifest["shards"][0].update(sha256=sha256(shard), bytes=shard.stat().st_size)
-    (tmp_path / "manifest.json").write_text(json.dumps(manifest))
+    manifest = {**store.manifest, "shards": [describe_shard(shard, 1)]}
+    write_manifest(tmp_path, manifest, usual_score_columns())
     store = open_store(tmp_path)
     assert store.read("a").truth is None
     assert store.table(["truth"])["truth"].to_pylist() == [None]
@@ -295,31 +297,95 @@ def test_table_leaves_arrays_out_unless_asked(tmp_path):
     assert store.table(["binary"])["binary"][0].as_py() == make().binary.tobytes()
 
 
-@pytest.mark.parametrize("engine", ["polars", "duckdb", "pandas"])
-def test_other_engines_read_the_shards(tmp_path, engine):
+@pytest.mark.parametrize("engine", ["pandas", "polars", "duckdb", "pyarrow.dataset"])
+@pytest.mark.parametrize("how", ["folder", "shards"])
+def test_other_engines_read_the_store(tmp_path, engine, how):
     module = pytest.importorskip(engine)
     records = [make("a"), failed("b"), make("c", (4, 5), quality={"overall": 0.25})]
-    write(tmp_path, records, shard_rows=1)
-    shards = str(tmp_path / "*.parquet")
+    path = tmp_path / "store"
+    write(path, records, shard_rows=1)
+    where = path if how == "folder" else f"{path}/*.parquet"
     if engine == "polars":
-        good = module.scan_parquet(shards).filter(module.col("quality_overall") > 0.5)
-        rows = good.collect().to_dicts()
+        rows = module.read_parquet(where).to_dicts()
     elif engine == "duckdb":
-        query = "select * from read_parquet(?) where quality_overall > 0.5"
-        cursor = module.connect().execute(query, [shards])
+        cursor = module.connect().execute("select * from read_parquet(?)", [f"{path}/*.parquet"])
         names = [column[0] for column in cursor.description]
         rows = [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+    elif engine == "pandas":
+        where = where if how == "folder" else sorted(path.glob("*.parquet"))
+        rows = module.read_parquet(where).to_dict("records")
     else:
-        files = sorted(tmp_path.glob("*.parquet"))
-        frame = module.concat([module.read_parquet(file) for file in files])
-        rows = frame[frame.quality_overall > 0.5].to_dict("records")
-    (row,) = rows
+        where = where if how == "folder" else [str(p) for p in path.glob("*.parquet")]
+        rows = module.dataset(where, format="parquet").to_table().to_pylist()
+    assert sorted(row["key"] for row in rows) == ["a", "b", "c"]
+    (row,) = [r for r in rows if (r["quality_overall"] or 0) > 0.5]
     assert row["key"] == "a"
     shape = (int(row["height"]), int(row["width"]))
     codes = np.frombuffer(row["alpha"], "<u2").reshape(shape)
     assert np.array_equal(dequantise(codes, 16) >= 0.5, records[0].binary)
     assert list(row["mark"]) == records[0].mark.tolist()
     assert json.loads(row["metadata"]) == {"patient": "P 1", "type": 5}
+
+
+README = Path(__file__).resolve().parents[2] / "README.md"
+SENTENCE = re.findall(r"`((?:[\w.]+\(|from )[\"'][^`]*store[^`]*)`", README.read_text("utf-8"))
+
+
+def test_the_readme_names_the_engines():
+    assert [call.split("(")[0].split()[0] for call in SENTENCE] == [
+        "pandas.read_parquet",
+        "polars.read_parquet",
+        "pyarrow.dataset.dataset",
+        "from",
+    ]
+
+
+@pytest.mark.parametrize("call", SENTENCE)
+def test_the_readmes_sentence_on_other_engines_is_true(tmp_path, monkeypatch, call):
+    write(tmp_path / "store", [make("a"), failed("b"), make("c", (4, 5))], shard_rows=2)
+    monkeypatch.chdir(tmp_path)
+    if call.startswith("from "):
+        rows = pytest.importorskip("duckdb").sql(f"select key {call}").fetchall()
+        keys = [key for (key,) in rows]
+    else:
+        engine = call.split(".")[0]
+        pytest.importorskip(engine)
+        importlib.import_module(call.split("(")[0].rpartition(".")[0])
+        found = eval(call, {engine: importlib.import_module(engine)})
+        keys = found.to_table()["key"].to_pylist() if engine == "pyarrow" else list(found["key"])
+    assert sorted(keys) == ["a", "b", "c"]
+
+
+def as_older_versions_wrote(path):
+    """Turn a store into one with its manifest as JSON beside the shards."""
+    manifest = open_store(path).manifest
+    (path / MANIFEST).unlink()
+    (path / OLD_MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n")
+    return manifest
+
+
+def test_stores_of_older_versions_open_and_go_on(tmp_path):
+    write(tmp_path, [make("a"), failed("b")])
+    manifest = as_older_versions_wrote(tmp_path)
+    store = open_store(tmp_path)
+    assert store.manifest == manifest and store.keys == ["a", "b"]
+    assert np.array_equal(store.read("a").binary, make("a").binary) and store.validate() == []
+    with StoreWriter(tmp_path, {"crop": 64}, resume=True) as writer:
+        assert writer.done == {"a", "b"}
+        writer.append(make("c"))
+    assert open_store(tmp_path).keys == ["a", "b", "c"]
+    assert not (tmp_path / OLD_MANIFEST).exists() and (tmp_path / MANIFEST).exists()
+
+
+@pytest.mark.parametrize("name", ["run:1", "s3:", "[red]", "[/]", "a%20b", os.fsdecode(b"caf\xe9")])
+def test_any_name_of_a_folder_will_do(tmp_path, name, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    store = write(Path(name, "store"), [make("a"), failed("b")], shard_rows=1)
+    assert store.keys == ["a", "b"] and store.table(["key"]).num_rows == 2
+    assert np.array_equal(store.read("a").binary, make("a").binary)
+    with StoreWriter(Path(name, "store"), {"crop": 64}, resume=True, retry_failed=True) as writer:
+        assert writer.done == {"a"}
+    assert validate_store(Path(name, "store")) == []
 
 
 def test_store_does_not_load_torch_or_opencv():

@@ -1,10 +1,13 @@
 """The label store: resuming, locks, crashes and damage."""
 
+import errno
+import fcntl
 import json
 import os
 import signal
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pyarrow as pa
@@ -12,6 +15,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from dsnet.data.store import LabelRecord, StoreWriter, open_store, validate_store
+from dsnet.data.store import writer as writer_module
+from dsnet.data.store.lock import StoreLock
 
 
 def make(key="a", seed=0):
@@ -33,7 +38,8 @@ def failed(key, error="truncated PNG"):
 
 
 def write(path, records, settings=None, **options):
-    with StoreWriter(path, settings or {"crop": 64}, **options) as writer:
+    # Shards by their rows: time is the machine's.
+    with StoreWriter(path, settings or {"crop": 64}, shard_seconds=1e9, **options) as writer:
         for record in records:
             writer.append(record)
     return open_store(path)
@@ -99,7 +105,7 @@ def test_folder_of_a_run_killed_at_its_start_counts_as_empty(tmp_path):
     (tmp_path / ".lock").touch()
     (tmp_path / ".tmp-1-manifest.json").write_text("{")
     assert write(tmp_path, [make()]).keys == ["a"]
-    assert sorted(os.listdir(tmp_path)) == [".lock", "manifest.json", "shard-00000.parquet"]
+    assert sorted(os.listdir(tmp_path)) == ["_manifest.parquet", "shard-00000.parquet"]
 
 
 def test_resume_of_nothing_starts_a_store(tmp_path):
@@ -177,12 +183,99 @@ def test_rows_are_flushed_after_some_seconds(tmp_path):
         assert open_store(tmp_path).keys == ["a"]
 
 
+@pytest.fixture
+def at(monkeypatch):
+    """The writer's clock, to set."""
+    now = SimpleNamespace(seconds=50.0)
+    clock = SimpleNamespace(monotonic=lambda: now.seconds)
+    monkeypatch.setattr(writer_module, "time", clock)
+    return now
+
+
+def test_the_first_rows_are_flushed_soon(tmp_path, at):
+    stored = []
+    with StoreWriter(tmp_path, {}, shard_seconds=32) as writer:
+        for number in range(100):
+            at.seconds += 1
+            writer.append(make(f"k{number}", seed=number))
+            stored.append(len(open_store(tmp_path)))
+    # After 1 s, 2, 4, 8, 16, and then 32 s each.
+    assert [i + 1 for i in range(100) if stored[i] == i + 1] == [1, 3, 7, 15, 31, 63, 95]
+
+
+def test_a_run_that_is_killed_every_25_seconds_gets_on(tmp_path, at):
+    kept = 0
+    for _ in range(4):
+        writer = StoreWriter(tmp_path, {}, resume=True)
+        for number in range(25):
+            at.seconds += 1
+            writer.append(make(f"k{kept + number}", seed=number))
+        writer._lock.release()  # As the system does of a killed process.
+        got_on, kept = len(open_store(tmp_path)) - kept, len(open_store(tmp_path))
+        assert got_on >= 12
+
+
+def test_rows_that_are_slow_are_flushed_one_by_one(tmp_path, at):
+    with StoreWriter(tmp_path, {}) as writer:
+        for number in range(4):
+            at.seconds += 40
+            writer.append(make(f"k{number}"))
+            assert len(open_store(tmp_path)) == number + 1
+
+
+@pytest.mark.parametrize("number", [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL])
+def test_without_locks_a_writer_goes_on_with_a_warning(tmp_path, monkeypatch, caplog, number):
+    def flock(descriptor, how):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    assert write(tmp_path, [make()]).keys == ["a"]
+    (told,) = caplog.messages
+    assert f"the file system has no locks ({os.strerror(number)})" in told
+
+
+def test_a_lock_that_fails_otherwise_is_no_lock(tmp_path, monkeypatch):
+    def flock(descriptor, how):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with pytest.raises(OSError, match="Input/output error"):
+        write(tmp_path, [make()])
+
+
+def test_a_lock_is_that_of_the_file_that_has_its_name(tmp_path, monkeypatch):
+    first = StoreLock(tmp_path)
+    real = fcntl.flock
+
+    def flock(descriptor, how):
+        # Its holder ends between the opening and the locking.
+        first.release()
+        real(descriptor, how)
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    second = StoreLock(tmp_path)
+    monkeypatch.undo()
+    with pytest.raises(RuntimeError, match="another process is writing"):
+        StoreLock(tmp_path)
+    second.release()
+    second.release()
+    assert os.listdir(tmp_path) == []
+
+
+def test_what_may_be_retried_is_chosen_by_its_reason(tmp_path):
+    write(tmp_path, [failed("a", "died"), failed("b"), make("c")], shard_rows=2)
+    chosen = {"resume": True, "retry_failed": lambda error: error == "died"}
+    with StoreWriter(tmp_path, {"crop": 64}, **chosen) as writer:
+        assert writer.done == {"b", "c"}
+    assert open_store(tmp_path).keys == ["b", "c"] and validate_store(tmp_path) == []
+
+
 CRASH = """
 import os, signal, sys
 sys.path.insert(0, {tests!r})
 from test_store_safety import make
 from dsnet.data import store
-writer = store.StoreWriter({path!r}, {{}}, shard_rows=4)
+writer = store.StoreWriter({path!r}, {{}}, shard_rows=4, shard_seconds=1e9)
 replace = os.replace
 def replace_or_die(source, target):
     if {where!r} in str(target):
@@ -211,7 +304,7 @@ def test_killed_run_loses_at_most_the_unwritten_shard(tmp_path, where, after, ke
     assert bool(stale) is not after
     # DuckDB's `*.parquet` takes hidden files, too, and would fail on half a shard.
     assert not [name for name in stale if name.endswith(".parquet")]
-    with StoreWriter(path, {}, shard_rows=4, resume=True) as writer:
+    with StoreWriter(path, {}, shard_rows=4, shard_seconds=1e9, resume=True) as writer:
         assert len(writer.done) == kept
         assert not [name for name in os.listdir(path) if name.startswith(".tmp-")]
         for i in range(20):
@@ -250,8 +343,15 @@ def test_damaged_manifest_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match="no label store"):
         open_store(tmp_path / "none")
     write(tmp_path, [make()])
+    text = json.dumps(open_store(tmp_path).manifest)
+    (tmp_path / "_manifest.parquet").write_bytes(b"PAR1 and nothing more")
+    with pytest.raises(ValueError, match=r"_manifest\.parquet is damaged"):
+        open_store(tmp_path)
+    pq.write_table(pa.table({"key": ["b"]}), tmp_path / "_manifest.parquet")
+    with pytest.raises(ValueError, match=r"_manifest\.parquet is damaged: it has no text"):
+        open_store(tmp_path)
+    (tmp_path / "_manifest.parquet").unlink()
     manifest = tmp_path / "manifest.json"
-    text = manifest.read_text()
     for wrong in (text[:50], "[]", "{}", json.dumps({**json.loads(text), "format": 99})):
         manifest.write_text(wrong)
         with pytest.raises(ValueError, match=r"manifest\.json"):
@@ -292,4 +392,4 @@ def test_wrong_ways_to_read_are_named(tmp_path):
     with pytest.raises(TypeError):
         store.read(0.5)
     with pytest.raises(ValueError, match="is a file"):
-        open_store(tmp_path / "manifest.json")
+        open_store(tmp_path / "_manifest.parquet")

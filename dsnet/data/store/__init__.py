@@ -1,9 +1,17 @@
-"""The label store: a folder of Parquet shards and a small `manifest.json`."""
+"""The label store: a folder of Parquet shards and a small manifest."""
 
 from __future__ import annotations
 
-from dsnet.data.store.reader import LabelStore, open_store, validate_store
+from dsnet.data.store.check import repair_store, validate_store
+from dsnet.data.store.reader import LabelStore, open_store
 from dsnet.data.store.record import LabelRecord
 from dsnet.data.store.writer import StoreWriter
 
-__all__ = ["LabelRecord", "LabelStore", "StoreWriter", "open_store", "validate_store"]
+__all__ = [
+    "LabelRecord",
+    "LabelStore",
+    "StoreWriter",
+    "open_store",
+    "repair_store",
+    "validate_store",
+]

@@ -1,7 +1,8 @@
 """Label stores as PNG folders, as LNSM-like `.npz` files and in nnU-Net's layout.
 
-Only rows of status "ok" are exported. The output folder appears whole or not at all; one that
-is a mount point is filled when all is written.
+Only rows of status "ok" are exported; one that is damaged is left out, which the store tells
+(`LabelStore.damaged`). The output folder appears whole or not at all; one that is a mount point
+is filled when all is written.
 """
 
 from __future__ import annotations
@@ -16,16 +17,14 @@ from pathlib import Path
 
 import numpy as np
 
-from dsnet.data.patients import patient_of
 from dsnet.data.store.reader import LabelStore
 from dsnet.data.store.record import LabelRecord, quantise
-from dsnet.files import build_folder, encode_png
+from dsnet.files import build_folder, encode_png, table_cell
 
 # The paper's random split of the 1,500 images of LNSM (section IV-A).
 SPLIT = (1000, 400, 100)
 SPLIT_NAMES = ("train", "test", "val")
 LONGEST_NAME = 100
-NNUNET_FOLDS = 5
 
 
 def export_png(
@@ -39,7 +38,8 @@ def export_png(
 
     Labels of masks or raters come with `truth/`, what these drew.
     Images are 16-bit (grey value x 65535), alphas 8- or 16-bit, binary masks 0 and 255.
-    `labels.csv` has the file name, the key and every column that is not an array.
+    `labels.csv` has the file name, the key and every column that is not an array; a text that a
+    spreadsheet would take for a formula has an apostrophe before it.
 
     Parameters
     ----------
@@ -84,7 +84,9 @@ def export_png(
         with open(folder / "labels.csv", "w", newline="", encoding="utf-8") as file:
             table = csv.DictWriter(file, ["file", *rows[0]])
             table.writeheader()
-            table.writerows({"file": f"{names[row['key']]}.png", **row} for row in rows)
+            for row in rows:
+                cells = {"file": f"{names[row['key']]}.png", **row}
+                table.writerow({name: table_cell(value) for name, value in cells.items()})
 
     build_folder(out, write)
     return len(keys)
@@ -99,9 +101,6 @@ def export_npz(
     min_quality: float | None = None,
 ) -> dict[str, int]:
     """Write `train.npz`, `test.npz` and `val.npz`, a random split like that of LNSM.
-
-    Whole patients are in one part (`dsnet.data.patients.patient_of`), so the parts come as near to
-    their shares as patients can.
 
     Each holds `images` and `alphas` (float32 [N, H, W]), `binaries` (bool), `trimaps` (uint8)
     and `keys` (text [N]); an empty part has N = 0.
@@ -125,7 +124,7 @@ def export_npz(
         As `export_png`; ValueError also when the labels are of several sizes.
     """
     keys = _chosen(store, min_quality)
-    parts = split_keys(keys, split, seed, patients_of(store, keys))
+    parts = split_keys(keys, split, seed)
     wanted = set(keys)
     records = {record.key: record.labelled() for record in _records(store, wanted)}
     sizes = sorted({record.image.shape for record in records.values()})
@@ -155,13 +154,12 @@ def export_npz(
 def export_nnunet(
     store: LabelStore, out: str | os.PathLike, *, min_quality: float | None = None
 ) -> int:
-    """Write nnU-Net version 2's raw layout: `dataset.json`, `imagesTr`, `labelsTr`, folds.
+    """Write nnU-Net version 2's raw layout: `dataset.json`, `imagesTr`, `labelsTr`.
 
     Cases are 2-D 16-bit PNGs `NAME_0000.png` with labels `NAME.png` of 0 and 1: what people
     drew, for marks the binarised soft mask. nnU-Net asks that the folder be called
     `DatasetXXX_Name`. The channel is called "CT", so its grey values are normalised by the
-    data set's and not by each image's. nnU-Net would divide cases into folds at random:
-    `splits_final.json`, to be copied into its folder of preprocessed data, keeps patients together.
+    data set's and not by each image's.
 
     Returns
     -------
@@ -191,53 +189,13 @@ def export_nnunet(
             "file_ending": ".png",
         }
         (folder / "dataset.json").write_text(json.dumps(description, indent=1) + "\n")
-        folds = _folds(dict(zip(map(names.get, keys), patients_of(store, keys), strict=True)))
-        if folds:
-            (folder / "splits_final.json").write_text(json.dumps(folds, indent=1) + "\n")
 
     build_folder(out, write)
     return len(keys)
 
 
-def _folds(patients: dict) -> list[dict]:
-    """Up to five folds of cases by their patients; none where there is but one."""
-    order = sorted(set(patients.values()))
-    order = [order[i] for i in np.random.default_rng(0).permutation(len(order))]
-    count = min(NNUNET_FOLDS, len(order))
-    folds = []
-    for fold in range(count if count > 1 else 0):
-        held = set(order[fold::count])
-        parts: dict[str, list[str]] = {"train": [], "val": []}
-        for case in sorted(patients):
-            parts["val" if patients[case] in held else "train"].append(case)
-        folds.append(parts)
-    return folds
-
-
-def patients_of(store: LabelStore, keys: list[str]) -> list[str]:
-    """Whose label each key is."""
-    rows = store.table(["key", "metadata"]).to_pylist()
-    patients = {row["key"]: patient_of(row["key"], json.loads(row["metadata"])) for row in rows}
-    return [patients[key] for key in keys]
-
-
-def split_keys(
-    keys: list[str], split: tuple[int, int, int], seed: int, patients: list[str] | None = None
-) -> dict[str, list[str]]:
-    """Random parts of the keys in the proportions of `split`, no patient in two of them.
-
-    By largest remainder; of whole patients a boundary is off by at most half of one's labels.
-
-    Parameters
-    ----------
-    keys : list of N str
-    split : (train, test, val)
-        Shares.
-    seed : int
-        The order of the keys does not matter.
-    patients : list of N str, optional
-        By default each key's own.
-    """
+def split_keys(keys: list[str], split: tuple[int, int, int], seed: int) -> dict[str, list[str]]:
+    """Random parts of the keys in the proportions of `split`, by largest remainder."""
     if len(split) != 3 or any(share < 0 for share in split) or sum(split) == 0:
         raise ValueError(f"split must be three shares >= 0 and not all 0, got {split!r}")
     exact = [len(keys) * share / sum(split) for share in split]
@@ -245,21 +203,10 @@ def split_keys(
     by_remainder = sorted(range(3), key=lambda i: (counts[i] - exact[i], i))
     for index in by_remainder[: len(keys) - sum(counts)]:
         counts[index] += 1
-    of_patient: dict[str, list[str]] = {}
-    for key, patient in sorted(zip(keys, keys if patients is None else patients, strict=True)):
-        of_patient.setdefault(patient, []).append(key)
-    groups = [of_patient[patient] for patient in sorted(of_patient)]
-    parts: list[list[str]] = [[], [], []]
-    ends = np.cumsum(counts).tolist()
-    part = placed = 0
-    for index in np.random.default_rng(seed).permutation(len(groups)):
-        group = groups[index]
-        # The part in which most of this patient's labels would lie, were all labels in one row.
-        while part < 2 and placed + len(group) / 2 > ends[part]:
-            part += 1
-        parts[part] += group
-        placed += len(group)
-    return dict(zip(SPLIT_NAMES, parts, strict=True))
+    ordered = sorted(keys)
+    shuffled = [ordered[i] for i in np.random.default_rng(seed).permutation(len(ordered))]
+    ends = np.cumsum([0, *counts]).tolist()
+    return {name: shuffled[ends[i] : ends[i + 1]] for i, name in enumerate(SPLIT_NAMES)}
 
 
 def file_names(keys: list[str]) -> dict[str, str]:
@@ -288,14 +235,12 @@ def file_names(keys: list[str]) -> dict[str, str]:
 
 
 def _chosen(store: LabelStore, min_quality: float | None) -> list[str]:
-    columns = ["key", "status"] + (["quality_overall"] if min_quality is not None else [])
     keys = []
-    for row in store.table(columns).to_pylist():
-        score = row.get("quality_overall")
+    # Each row is read whole: counts, names and parts are of those that are sound.
+    for record in store.records("ok"):
         # A missing score and NaN both compare false: such a label is left out.
-        good = min_quality is None or (score is not None and score >= min_quality)
-        if row["status"] == "ok" and good:
-            keys.append(row["key"])
+        if min_quality is None or record.quality.get("overall", float("nan")) >= min_quality:
+            keys.append(record.key)
     if not keys:
         limit = "" if min_quality is None else f" with an overall quality >= {min_quality}"
         raise ValueError(f"the store {store.path} has no label of status 'ok'{limit}")

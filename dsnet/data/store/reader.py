@@ -2,34 +2,31 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import operator
 import os
-import re
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from dsnet.console import warn
+from dsnet.data.store.manifest import read_manifest, sha256, shard_files
 from dsnet.data.store.record import (
     ARRAY_COLUMNS,
-    LABEL_COLUMNS,
     STATUSES,
     LabelRecord,
     decode,
-    encode,
     schema,
     usual_score_columns,
 )
+from dsnet.data.store.shards import checked_metadata, opened
+from dsnet.data.store.verify import verify_row
 
-FORMAT = 1
-MANIFEST = "manifest.json"
-SHARD = re.compile(r"shard-\d{5,}\.parquet")
+# What a person can do about a store that does not open.
+REMEDY = "`python -m dsnet.label check STORE --repair` takes out what is damaged"
 
 
 class StoreArrays(NamedTuple):
@@ -51,7 +48,8 @@ def open_store(path: str | os.PathLike) -> LabelStore:
     FileNotFoundError
         When there is no store.
     ValueError
-        When the manifest or a shard is damaged or missing; names the file.
+        When the manifest or a shard is damaged or missing, a key is there twice, or the rows are
+        not as many as the manifest counts; names the file. `check.repair_store` mends it.
     """
     return LabelStore(path)
 
@@ -63,26 +61,35 @@ class LabelStore:
     ----------
     path : Path
     manifest : dict
-        As `manifest.json` has it: format, dsnet_version, created, settings, counts, shards.
+        format, dsnet_version, created, settings, counts, shards.
     alpha_bits : int
+    keys : list of str
+        In the order of the rows.
+    damaged : dict of str to str
+        Keys of the rows that were read and are not sound, and what is wrong with them.
     """
 
     def __init__(self, path: str | os.PathLike) -> None:
         self.path = Path(path)
         self.manifest = read_manifest(self.path)
         self.alpha_bits: int = self.manifest["alpha_bits"]
+        self.keys: list[str] = []
+        self.damaged: dict[str, str] = {}
+        self._listed = {shard["name"]: shard for shard in self.manifest["shards"]}
         self._rows: dict[str, int] = {}
         self._group_rows: dict[str, list[int]] = {}
-        listed = {shard["name"]: shard for shard in self.manifest["shards"]}
-        for name in sorted(listed.keys() | set(shard_files(self.path))):
-            metadata = self._metadata(name, listed.get(name))
-            self._rows[name] = metadata.num_rows
-            self._group_rows[name] = [
-                metadata.row_group(g).num_rows for g in range(metadata.num_row_groups)
-            ]
+        self._counts: dict[str, dict[str, int]] = {}
+        self._sums_checked: set[str] = set()
+        try:
+            for name in sorted(self._listed.keys() | set(shard_files(self.path))):
+                self._take(name)
+            self._require_unique_keys()
+            self._require_counts()
+        except ValueError as error:
+            raise ValueError(f"{error}; {REMEDY}") from error
 
     def __len__(self) -> int:
-        return sum(self._rows.values())
+        return len(self.keys)
 
     def __repr__(self) -> str:
         return f"LabelStore({str(self.path)!r}, {len(self)} rows)"
@@ -92,11 +99,6 @@ class LabelStore:
 
     def __iter__(self) -> Iterator[LabelRecord]:
         return self.records()
-
-    @cached_property
-    def keys(self) -> list[str]:
-        """Keys in the order of the rows."""
-        return self.table(["key"])["key"].to_pylist()
 
     def table(self, columns: list[str] | None = None):
         """The store as a pyarrow table, one row a label.
@@ -118,9 +120,10 @@ class LabelStore:
         if isinstance(columns, str):
             raise TypeError(f"columns must be a list of str, got {columns!r}")
 
-        schemas = [schema(usual_score_columns())] + [
-            self._open(name).schema_arrow for name in self._rows
-        ]
+        schemas = [schema(usual_score_columns())]
+        for name in self._rows:
+            with opened(self.path / name) as file:
+                schemas.append(file.schema_arrow)
         whole = pa.unify_schemas([s.remove_metadata() for s in schemas])
         if columns is None:
             columns = [name for name in whole.names if name not in ARRAY_COLUMNS]
@@ -129,11 +132,10 @@ class LabelStore:
         wanted = pa.schema([whole.field(name) for name in columns])
         tables = [wanted.empty_table()]
         for name in self._rows:
-            file = self._open(name)
-            present = [c for c in columns if c in file.schema_arrow.names]
-            # A column that only other shards have (a score added later) reads as null here.
-            with self._naming(name):
+            with opened(self.path / name) as file:
+                present = [c for c in columns if c in file.schema_arrow.names]
                 part = file.read(columns=present)
+            # A column that only other shards have (a score added later) reads as null here.
             for field in wanted:
                 if field.name not in present:
                     part = part.append_column(field, pa.nulls(part.num_rows, field.type))
@@ -141,20 +143,30 @@ class LabelStore:
         return pa.concat_tables(tables)
 
     def records(self, status: str | None = None) -> Iterator[LabelRecord]:
-        """Every row in order, holding one row group at a time; `status` picks "ok" or "failed"."""
+        """Every row in order, holding one row group at a time; `status` picks "ok" or "failed".
+
+        A row that is not sound is a failed record that says why, whatever its status; it is
+        named in `damaged`, too, and a warning tells it once.
+
+        Raises
+        ------
+        ValueError
+            When a shard's checksum is not the manifest's.
+        """
         if status not in (None, *STATUSES):
             raise ValueError(f"status must be one of {STATUSES} or None, got {status!r}")
         return self._records(status)
 
     def _records(self, status: str | None) -> Iterator[LabelRecord]:
-        for name in self._rows:
-            file = self._open(name)
-            for group in range(len(self._group_rows[name])):
-                with self._naming(name):
+        for name, groups in self._group_rows.items():
+            self._require_sum(name)
+            for group in range(len(groups)):
+                with opened(self.path / name) as file:
                     rows = file.read_row_group(group).to_pylist()
                 for row in rows:
-                    if status is None or row["status"] == status:
-                        yield decode(row, self.alpha_bits)
+                    record = self._decoded(row)
+                    if status in (None, record.status):
+                        yield record
 
     def read(self, which: int | str) -> LabelRecord:
         """One row by its index (negative counts from the end) or key; reads its row group only.
@@ -165,6 +177,8 @@ class LabelStore:
             When there is no such key or index.
         TypeError
             When it is neither a str nor an int.
+        ValueError
+            When the row or its shard is damaged.
         """
         if isinstance(which, str):
             if which not in self._index:
@@ -178,40 +192,47 @@ class LabelStore:
             if index >= rows:
                 index -= rows
                 continue
+            self._require_sum(name)
             for group, rows_of_group in enumerate(self._group_rows[name]):
                 if index < rows_of_group:
-                    with self._naming(name):
-                        table = self._open(name).read_row_group(group).slice(index, 1)
-                    return decode(table.to_pylist()[0], self.alpha_bits)
+                    with opened(self.path / name) as file:
+                        table = file.read_row_group(group).slice(index, 1)
+                    record = self._decoded(table.to_pylist()[0])
+                    if record.key in self.damaged:
+                        raise ValueError(f"row {record.key!r} of {self.path}: {record.error}")
+                    return record
                 index -= rows_of_group
         raise AssertionError("row counts of the shards do not add up")
 
     def arrays(self) -> StoreArrays:
-        """All labels of status "ok", stacked.
+        """All sound labels of status "ok", stacked.
 
         Raises
         ------
         ValueError
             When they are of several sizes, or there is none.
         """
-        rows = self.table(["status", "height", "width"]).to_pylist()
-        sizes = Counter((r["height"], r["width"]) for r in rows if r["status"] == "ok")
-        if len(sizes) != 1:
-            raise ValueError(f"labels must be of one size, {self.path} has {sorted(sizes)}")
-        ((height, width), count) = sizes.popitem()
-        stacked = [
-            np.empty((count, height, width), dtype)
-            for dtype in (np.float32, np.float32, np.bool_, np.uint8)
-        ]
-        keys = []
-        for index, record in enumerate(self.records("ok")):
+        # The sizes of rows that nobody has read yet need not be sound, their number is.
+        count = sum(counts.get("ok", 0) for counts in self._counts.values())
+        keys: list[str] = []
+        stacked: list[np.ndarray] = []
+        for record in self.records("ok"):
+            label = record.labelled()
+            stacked = stacked or [np.empty((count, *a.shape), a.dtype) for a in label]
+            if label.image.shape != stacked[0].shape[1:]:
+                sizes = [label.image.shape, stacked[0].shape[1:]]
+                raise ValueError(f"labels must be of one size, {self.path} has {sorted(sizes)}")
+            for stack, array in zip(stacked, label, strict=True):
+                stack[len(keys)] = array
             keys.append(record.key)
-            for stack, name in zip(stacked, LABEL_COLUMNS, strict=True):
-                stack[index] = getattr(record, name)
-        return StoreArrays(keys, *stacked)
+        if not keys:
+            raise ValueError(f"labels must be of one size, {self.path} has no label")
+        return StoreArrays(keys, *(stack[: len(keys)] for stack in stacked))
 
     def validate(self) -> list[str]:
         """What is wrong with the store, in words; empty when it is sound."""
+        from dsnet.data.store.check import validate_store
+
         return validate_store(self.path)
 
     def shard_rows(self, name: str) -> int:
@@ -220,121 +241,74 @@ class LabelStore:
 
     def shard_counts(self, name: str) -> dict[str, int]:
         """Rows of a shard by status."""
-        with self._naming(name):
-            statuses = self._open(name).read(columns=["status"])["status"]
-        return dict(Counter(statuses.to_pylist()))
+        return dict(self._counts[name])
 
     def shard_table(self, name: str):
         """A whole shard as a pyarrow table, arrays included."""
-        with self._naming(name):
-            return self._open(name).read()
+        with opened(self.path / name) as file:
+            return file.read()
 
     @cached_property
     def _index(self) -> dict[str, int]:
         return {key: index for index, key in enumerate(self.keys)}
 
-    def _open(self, name: str):
-        import pyarrow.parquet as pq
-
-        with self._naming(name):
-            return pq.ParquetFile(self.path / name, page_checksum_verification=True)
-
-    @contextmanager
-    def _naming(self, name: str) -> Iterator[None]:
-        """Turn pyarrow's errors into a ValueError that names the shard."""
-        import pyarrow as pa
-
-        try:
-            yield
-        except FileNotFoundError:
-            raise ValueError(f"shard {self.path / name} is missing") from None
-        except (pa.ArrowException, OSError) as error:
-            raise ValueError(f"shard {self.path / name} is damaged: {error}") from error
-
-    def _metadata(self, name: str, listed: dict[str, Any] | None):
+    def _take(self, name: str) -> None:
         path = self.path / name
-        if listed and path.exists() and path.stat().st_size != listed["bytes"]:
-            raise ValueError(
-                f"shard {path} is damaged: {path.stat().st_size} bytes,"
-                f" the manifest says {listed['bytes']}"
-            )
-        with self._open(name) as file:
-            if listed and file.metadata.num_rows != listed["rows"]:
+        metadata = checked_metadata(path, self._listed.get(name))
+        self._rows[name] = metadata.num_rows
+        self._group_rows[name] = [
+            metadata.row_group(g).num_rows for g in range(metadata.num_row_groups)
+        ]
+        with opened(path) as file:
+            rows = file.read(columns=["key", "status"]).to_pylist()
+        for number, row in enumerate(rows):
+            if not row["key"] or row["status"] not in STATUSES:
                 raise ValueError(
-                    f"shard {path} is damaged: {file.metadata.num_rows} rows,"
-                    f" the manifest says {listed['rows']}"
+                    f"shard {path} is damaged: row {number} must have a key and a status of"
+                    f" {STATUSES}, got {row['key']!r} and {row['status']!r}"
                 )
-            found = {field.name: field.type for field in file.schema_arrow}
-            for field in (f for f in schema([]) if f.name != "truth"):
-                if found.get(field.name) != field.type:
-                    raise ValueError(
-                        f"shard {path} is damaged: it has no column {field.name!r} of {field.type}"
-                    )
-            return file.metadata
+        self.keys += [row["key"] for row in rows]
+        self._counts[name] = dict(Counter(row["status"] for row in rows))
 
+    def _require_unique_keys(self) -> None:
+        if len(self._index) == len(self.keys):
+            return
+        key = next(key for key, times in Counter(self.keys).items() if times > 1)
+        raise ValueError(
+            f"keys of {self.path} must be unique, {len(self.keys) - len(self._index)} are there"
+            f" again, first {key!r}"
+        )
 
-def validate_store(path: str | os.PathLike) -> list[str]:
-    """Read a whole store and say what is wrong with it; empty when it is sound.
+    def _require_counts(self) -> None:
+        counts = Counter(rows=0, ok=0, failed=0)
+        # A shard that a crash kept out of the manifest is in its counts neither.
+        for name in self._listed:
+            counts.update(self._counts[name])
+        counts["rows"] = counts["ok"] + counts["failed"]
+        said = {name: self.manifest["counts"][name] for name in counts}
+        if said != counts:
+            raise ValueError(
+                f"manifest of {self.path} must count the rows of its shards, {dict(counts)},"
+                f" got {said}"
+            )
 
-    Checks every shard's checksum, every row's arrays, `binary` against `alpha`, and that keys
-    are unique. Unlike `open_store` it does not raise on damage.
-    """
-    import pyarrow as pa
+    def _require_sum(self, name: str) -> None:
+        """Once a shard: the whole file is what was written, not only its pages."""
+        if name in self._listed and name not in self._sums_checked:
+            path = self.path / name
+            if sha256(path) != self._listed[name]["sha256"]:
+                raise ValueError(
+                    f"shard {path} is damaged: its checksum is not the manifest's; {REMEDY}"
+                )
+        self._sums_checked.add(name)
 
-    path = Path(path)
-    try:
-        manifest = read_manifest(path)
-    except (ValueError, FileNotFoundError) as error:
-        return [str(error)]
-    problems = []
-    for shard in manifest["shards"]:
-        file = path / shard["name"]
-        if file.exists() and sha256(file) != shard["sha256"]:
-            problems.append(f"shard {file} is damaged: its checksum is not the manifest's")
-    try:
-        store = LabelStore(path)
-        for key, times in Counter(store.keys).items():
-            if times > 1:
-                problems.append(f"key {key!r} is there {times} times")
-        for record in store.records():
-            try:
-                encode(record, store.alpha_bits)
-            except (TypeError, ValueError) as error:
-                problems.append(f"row {record.key!r}: {error}")
-    except (ValueError, OSError, pa.ArrowException) as error:
-        problems.append(str(error))
-    return problems
-
-
-def shard_files(path: Path) -> list[str]:
-    """Names of the shards in a folder, in order."""
-    return sorted(name for name in os.listdir(path) if SHARD.fullmatch(name))
-
-
-def read_manifest(path: Path) -> dict[str, Any]:
-    """A store's manifest; raises as `open_store` does."""
-    file = path / MANIFEST
-    if path.is_file():
-        raise ValueError(f"path must be a folder, {path} is a file")
-    try:
-        manifest = json.loads(file.read_text(encoding="utf-8"))
-        found = manifest["format"]
-        complete = all(name in manifest for name in ("alpha_bits", "settings", "shards", "counts"))
-    except FileNotFoundError:
-        if path.is_dir() and os.listdir(path):
-            raise ValueError(f"{path} is not a label store: it has no {MANIFEST}") from None
-        raise FileNotFoundError(f"no label store at {path}") from None
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"manifest {file} is damaged: {error}") from error
-    if found != FORMAT or not complete:
-        raise ValueError(f"manifest {file} must be of format {FORMAT}, got {found!r}")
-    return manifest
-
-
-def sha256(path: Path) -> str:
-    """Checksum of a file, in hexadecimal."""
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
+    def _decoded(self, row: dict[str, Any]) -> LabelRecord:
+        try:
+            verify_row(row, self.alpha_bits)
+        except ValueError as error:
+            key, reason = row["key"], f"damaged in the store: {error}"
+            if key not in self.damaged:
+                self.damaged[key] = str(error)
+                warn(f"{self.path}: row {key} is {reason}")
+            return LabelRecord.from_error(key, row["source"] or "", reason)
+        return decode(row, self.alpha_bits)

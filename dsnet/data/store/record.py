@@ -28,6 +28,7 @@ ARRAY_COLUMNS = (*LABEL_COLUMNS, "truth")
 STATUSES = ("ok", "failed")
 STAGES = ("cut", "trimap", "matting")
 PAIRS = (("spacing", ("row", "column")), ("offset", ("x", "y")), ("scale", ("x", "y")))
+POSITIVE = ("spacing", "scale")
 
 
 class LabelArrays(NamedTuple):
@@ -105,7 +106,7 @@ class LabelRecord:
             trimap=label.trimap,
             quality=dict(label.quality),
             seconds=dict(label.seconds),
-            notes=(*crop.notes, *label.notes),
+            notes=tuple(label.notes),
         )
 
     @classmethod
@@ -122,7 +123,6 @@ class LabelRecord:
         if not (image.ndim == 2 and image.size and image.min() >= 0 and image.max() <= 1):
             known["image"] = None
         known.update(key=key, source=str(source), status="failed")
-        known["notes"] = () if crop is None else tuple(crop.notes)
         known["error"] = str(error) or type(error).__name__
         if metadata is not None:
             known["metadata"] = dict(metadata)
@@ -224,7 +224,7 @@ def encode(record: LabelRecord, alpha_bits: int) -> dict[str, Any]:
     row["mark"] = None if record.mark is None else _coordinates(record.mark)
     for name, parts in PAIRS:
         pair = getattr(record, name)
-        values = (None, None) if pair is None else _numbers(name, pair, 2)
+        values = (None, None) if pair is None else _pair(name, pair)
         row.update({f"{name}_{part}": value for part, value in zip(parts, values, strict=True)})
     row["notes"] = [_text(note) for note in record.notes]
     row["metadata"] = _text(json.dumps(json_ready(record.metadata), ensure_ascii=False))
@@ -235,7 +235,7 @@ def encode(record: LabelRecord, alpha_bits: int) -> dict[str, Any]:
 
 
 def decode(row: dict[str, Any], alpha_bits: int) -> LabelRecord:
-    """Record of the column values that `encode` gave."""
+    """Record of the column values that `encode` gave; see `verify.verify_row` for others."""
     shape = (row["height"], row["width"])
 
     def array(name: str, dtype: str) -> np.ndarray | None:
@@ -345,6 +345,19 @@ def _numbers(name: str, values, count: int) -> list[float]:
     if numbers.size != count:
         raise ValueError(f"{name} must be {count} numbers, got {numbers.size}")
     return numbers.tolist()
+
+
+def _pair(name: str, values) -> list[float]:
+    numbers = _numbers(name, values, 2)
+    if not all(map(math.isfinite, numbers)) or (name in POSITIVE and min(numbers) <= 0):
+        above = " above 0" if name in POSITIVE else ""
+        raise ValueError(f"{name} must be 2 finite numbers{above}, got {numbers}")
+    return numbers
+
+
+def storable_key(key: object) -> str:
+    """A key as it is; for one that `encode` refuses, a text that says the same."""
+    return _text(key) or "nameless"
 
 
 def _text(value) -> str:

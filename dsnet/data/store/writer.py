@@ -1,45 +1,39 @@
-"""The label store: a folder of Parquet shards and a small `manifest.json`.
+"""The label store: a folder of Parquet shards and a small manifest.
 
-    STORE/manifest.json           version, settings, creation time, counts, shards
+    STORE/_manifest.parquet       version, settings, creation time, counts, shards
     STORE/shard-00000.parquet     rows as `dsnet.data.store.record` lays them out, zstd
 
 A shard is written under a temporary name, synced and renamed: it is there whole or not at
-all, and a killed run loses at most the rows since the last shard. Keys are unique, so
-`polars.scan_parquet("STORE/*.parquet")` needs no clean-up; DuckDB likewise.
+all, and a killed run loses at most the rows since the last shard. Keys are unique, and nothing
+but Parquet has a content, so that pandas, pyarrow and polars read the folder as it is, DuckDB
+`STORE/*.parquet`.
 """
 
 from __future__ import annotations
 
-import fcntl
 import os
 import time
 from collections import Counter
+from collections.abc import Callable
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 from dsnet import __version__
-from dsnet.data.store.reader import (
-    FORMAT,
-    MANIFEST,
-    LabelStore,
-    open_store,
-    sha256,
-    shard_files,
-    validate_store,
-)
+from dsnet.data.store.lock import LOCK, StoreLock
+from dsnet.data.store.manifest import FORMAT, shard_files, write_manifest
+from dsnet.data.store.reader import LabelStore, open_store
 from dsnet.data.store.record import LabelRecord, encode, json_ready, schema, usual_score_columns
-from dsnet.files import TEMPORARY, sync, write_atomically, write_json
+from dsnet.data.store.shards import describe_shard, write_shard
+from dsnet.files import TEMPORARY, sync
 
-__all__ = ["LabelRecord", "LabelStore", "StoreWriter", "open_store", "validate_store"]
-
-LOCK = ".lock"
-# A reader decompresses whole row groups; 64 crops of 64 x 64 are about 1.5 MB.
-ROW_GROUP_ROWS = 64
 # Bounds the memory of rows not yet on disk, whatever the crop size.
 SHARD_BYTES = 256 * 2**20
 # What older stores, which do not tell these settings, were made with.
 IMPLIED = {"origin": 0.0}
+# The first shard is written after this share of `shard_seconds`, the next ones after twice as long
+# each, until that is reached: a run that is killed again and again gets on all the same.
+FIRST_SHARE = 1 / 32
 
 
 class StoreWriter:
@@ -55,11 +49,13 @@ class StoreWriter:
     shard_rows : int
         Rows of a shard.
     shard_seconds : float
-        A shard is written at the latest when a row comes this long after the last shard.
+        A shard is written at the latest when a row comes this long after the last shard; the
+        first ones sooner, see `FIRST_SHARE`.
     resume : bool
         Go on with an existing store; `done` then holds its keys, failed rows included.
-    retry_failed : bool
-        With `resume`: first drop the failed rows, so that they can be appended anew.
+    retry_failed : bool or callable
+        With `resume`: first drop the failed rows, so that they can be appended anew; of a
+        callable those for whose `error` it returns true.
 
     Attributes
     ----------
@@ -85,7 +81,7 @@ class StoreWriter:
         shard_rows: int = 1024,
         shard_seconds: float = 30.0,
         resume: bool = False,
-        retry_failed: bool = False,
+        retry_failed: bool | Callable[[str], object] = False,
     ) -> None:
         if alpha_bits not in (8, 16):
             raise ValueError(f"alpha_bits must be 8 or 16, got {alpha_bits!r}")
@@ -106,17 +102,18 @@ class StoreWriter:
         self._next = 0
         self._score_columns = usual_score_columns()
         self._last_flush = time.monotonic()
+        self._patience = FIRST_SHARE * shard_seconds
         if self.path.exists() and not self.path.is_dir():
             raise FileExistsError(f"path must be a folder, {self.path} is a file")
         if not resume and self.path.is_dir() and _contents(self.path):
             # Looked at before the lock too, so that no foreign folder gets a lock file.
             raise FileExistsError(_not_empty(self.path))
         self.path.mkdir(parents=True, exist_ok=True)
-        self._lock = _lock(self.path)
+        self._lock = StoreLock(self.path)
         try:
             self._start(resume, retry_failed)
         except BaseException:
-            self._unlock()
+            self._lock.release()
             raise
 
     def __enter__(self) -> StoreWriter:
@@ -133,7 +130,7 @@ class StoreWriter:
         ValueError
             When the key is already there, or a field is wrong (see `record.encode`).
         """
-        if self._lock is None:
+        if not self._lock.held:
             raise ValueError(f"the store {self.path} is closed")
         if record.key in self.done:
             raise ValueError(f"key must be new to the store, got {record.key!r} again")
@@ -145,7 +142,7 @@ class StoreWriter:
         if (
             len(self._pending) >= self.shard_rows
             or self._pending_bytes >= SHARD_BYTES
-            or waited >= self.shard_seconds
+            or waited >= self._patience
         ):
             self.flush()
 
@@ -154,6 +151,7 @@ class StoreWriter:
         if self._pending:
             name = f"shard-{self._next:05d}.parquet"
             self._write_shard(name, self._table(self._pending))
+            self._patience = min(2 * self._patience, self.shard_seconds)
             # The number moves together with the rows: a repeat overwrites its own shard.
             self._next, self._pending, self._pending_bytes = self._next + 1, [], 0
             self._write_manifest()
@@ -161,14 +159,14 @@ class StoreWriter:
 
     def close(self) -> None:
         """Flush and release the store; a second call does nothing."""
-        if self._lock is None:
+        if not self._lock.held:
             return
         try:
             self.flush()
         finally:
-            self._unlock()
+            self._lock.release()
 
-    def _start(self, resume: bool, retry_failed: bool) -> None:
+    def _start(self, resume: bool, retry_failed) -> None:
         held = _contents(self.path)
         if held and not resume:
             raise FileExistsError(_not_empty(self.path))
@@ -179,7 +177,7 @@ class StoreWriter:
             self._take_up(retry_failed)
         self._write_manifest()
 
-    def _take_up(self, retry_failed: bool) -> None:
+    def _take_up(self, retry_failed) -> None:
         store = open_store(self.path)
         _require_same(self._settings, store.manifest["settings"])
         if store.alpha_bits != self.alpha_bits:
@@ -193,18 +191,30 @@ class StoreWriter:
         known = {shard["name"]: shard for shard in store.manifest["shards"]}
         for name in names:
             # A shard that a crash kept out of the manifest is whole: it has its final name.
-            self._shards[name] = known.get(name) or self._describe(name, store.shard_rows(name))
+            described = known.get(name)
+            self._shards[name] = described or describe_shard(
+                self.path / name, store.shard_rows(name)
+            )
             self._counts[name] = store.shard_counts(name)
         if retry_failed:
             for name in names:
                 if self._counts[name].get("failed"):
-                    self._drop_failed(name, store)
+                    self._drop_failed(name, store, retry_failed)
         self.done = set(open_store(self.path).keys)
 
-    def _drop_failed(self, name: str, store: LabelStore) -> None:
-        import pyarrow.compute as pc
+    def _drop_failed(self, name: str, store: LabelStore, chosen) -> None:
+        import pyarrow as pa
 
-        kept = store.shard_table(name).filter(pc.field("status") == "ok")
+        table = store.shard_table(name)
+        rows = table.select(["status", "error"]).to_pylist()
+        left = [
+            number
+            for number, row in enumerate(rows)
+            if row["status"] == "ok" or (callable(chosen) and not chosen(row["error"] or ""))
+        ]
+        if len(left) == len(rows):
+            return
+        kept = table.take(pa.array(left, pa.int64()))
         # Out of the manifest first: a crash now leaves a whole shard that is taken up anew.
         del self._shards[name], self._counts[name]
         self._write_manifest()
@@ -225,25 +235,9 @@ class StoreWriter:
         return pa.Table.from_pylist(rows, schema=schema(self._score_columns))
 
     def _write_shard(self, name: str, table) -> None:
-        import pyarrow.parquet as pq
-
-        def write(temporary: Path) -> None:
-            pq.write_table(
-                table,
-                temporary,
-                compression="zstd",
-                row_group_size=ROW_GROUP_ROWS,
-                write_page_checksum=True,
-            )
-
-        write_atomically(self.path / name, write)
-        self._shards[name] = self._describe(name, table.num_rows)
+        write_shard(self.path / name, table)
+        self._shards[name] = describe_shard(self.path / name, table.num_rows)
         self._counts[name] = dict(Counter(table["status"].to_pylist()))
-
-    def _describe(self, name: str, rows: int) -> dict[str, Any]:
-        path = self.path / name
-        size = path.stat().st_size
-        return {"name": name, "rows": rows, "bytes": size, "sha256": sha256(path)}
 
     def _write_manifest(self) -> None:
         counts = Counter(ok=0, failed=0)
@@ -259,12 +253,7 @@ class StoreWriter:
             "counts": {"rows": counts.total(), **counts},
             "shards": [self._shards[name] for name in sorted(self._shards)],
         }
-        write_json(self.path / MANIFEST, manifest)
-
-    def _unlock(self) -> None:
-        if self._lock is not None:
-            os.close(self._lock)
-            self._lock = None
+        write_manifest(self.path, manifest, self._score_columns)
 
 
 def _contents(path: Path) -> list[str]:
@@ -273,17 +262,6 @@ def _contents(path: Path) -> list[str]:
 
 def _not_empty(path: Path) -> str:
     return f"the folder {path} is not empty: pass resume=True to go on with its store"
-
-
-def _lock(path: Path) -> int:
-    # flock ends with its process, however that dies, so no stale lock can remain.
-    descriptor = os.open(path / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(descriptor)
-        raise RuntimeError(f"another process is writing to the store {path}") from None
-    return descriptor
 
 
 def _require_same(settings: dict[str, Any], stored: dict[str, Any]) -> None:

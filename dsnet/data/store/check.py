@@ -1,0 +1,165 @@
+"""What is wrong with a store, and a store without what is."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from dsnet.data.store.lock import StoreLock
+from dsnet.data.store.manifest import read_manifest, sha256, shard_files, write_manifest
+from dsnet.data.store.record import usual_score_columns
+from dsnet.data.store.shards import checked_metadata, describe_shard, opened, write_shard
+from dsnet.data.store.verify import verify_row
+from dsnet.files import sync
+
+
+def validate_store(path: str | os.PathLike) -> list[str]:
+    """Read a whole store and say what is wrong with it; empty when it is sound.
+
+    Checks every shard's checksum, every row's columns, `binary` against `alpha`, that keys are
+    unique, and the manifest's counts. Unlike `open_store` it does not raise on damage.
+    """
+    path = Path(path)
+    try:
+        manifest = read_manifest(path)
+    except (ValueError, OSError) as error:
+        return [str(error)]
+    return _Survey(path, manifest).problems
+
+
+def repair_store(path: str | os.PathLike) -> list[str]:
+    """Take out of a store what is damaged, and say what was lost; empty when nothing was.
+
+    A shard that is missing, cannot be read or has another checksum than the manifest says goes as
+    a whole, of others the rows that are not sound or whose key came before. Shards that are taken
+    out or change are kept in the folder `NAME-damaged` beside the store. Rows that were lost are
+    labelled anew by a run that resumes the store.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        When there is no store, or its manifest is damaged: what the labels depend on stands there.
+    RuntimeError
+        When another process writes to the store.
+    OSError
+        When the system cannot read a shard: nothing is taken out then.
+    """
+    path = Path(path)
+    read_manifest(path)
+    lock = StoreLock(path)
+    try:
+        manifest = read_manifest(path)
+        survey = _Survey(path, manifest)
+        if survey.unreadable is not None:
+            raise survey.unreadable
+        if survey.problems:
+            _rewrite(path, manifest, survey)
+        return [
+            text + (f" ({rows} row{'s' * (rows > 1)} lost)" if rows else "")
+            for text, rows in survey.found
+        ]
+    finally:
+        lock.release()
+
+
+class _Survey:
+    """Every shard read: its problems in words, and the rows of it that stay."""
+
+    def __init__(self, path: Path, manifest: dict[str, Any]) -> None:
+        self.path, self.alpha_bits = path, manifest["alpha_bits"]
+        self.found: list[tuple[str, int]] = []  # problem, rows that it costs
+        self.kept: dict[str, list[int]] = {}  # shard -> rows
+        self.rows: dict[str, int] = {}
+        self.counts: dict[str, Counter[str]] = {}
+        self.unreadable: OSError | None = None
+        self._seen: set[str] = set()
+        self._listed = {shard["name"]: shard for shard in manifest["shards"]}
+        for name in sorted(self._listed.keys() | set(shard_files(path))):
+            try:
+                self._look(name)
+            except ValueError as error:
+                self.found.append((str(error), self._listed.get(name, {}).get("rows", 0)))
+            except OSError as error:
+                self.unreadable = error
+                self.found.append((str(error), 0))
+        whole = all(len(self.kept.get(name, ())) == self.rows.get(name) for name in self._listed)
+        told, found = manifest["counts"], Counter(rows=0, ok=0, failed=0)
+        for name in self._listed:
+            found.update(self.counts.get(name, {}))
+        found["rows"] = found["ok"] + found["failed"]
+        # Of a store that lost rows the counts are wrong for that reason.
+        if whole and any(told[name] != found[name] for name in found):
+            said = {name: told[name] for name in found}
+            self.found.append(
+                (
+                    f"manifest of {path} must count the rows of its shards, {dict(found)}, got"
+                    f" {said}",
+                    0,
+                )
+            )
+
+    @property
+    def problems(self) -> list[str]:
+        return [text for text, _ in self.found]
+
+    def _look(self, name: str) -> None:
+        file, listed = self.path / name, self._listed.get(name)
+        if listed and file.exists() and sha256(file) != listed["sha256"]:
+            raise ValueError(f"shard {file} is damaged: its checksum is not the manifest's")
+        checked_metadata(file, listed)
+        kept, seen, found, counts, number = [], set(), [], Counter(), 0
+        with opened(file) as shard:
+            for group in range(shard.num_row_groups):
+                for row in shard.read_row_group(group).to_pylist():
+                    key = row["key"]
+                    try:
+                        verify_row(row, self.alpha_bits)
+                        if key in self._seen or key in seen:
+                            raise ValueError("its key is there already")
+                    except ValueError as error:
+                        found.append((f"row {key!r} of {file}: {error}", 1))
+                    else:
+                        seen.add(key)
+                        kept.append(number)
+                        counts[row["status"]] += 1
+                    number += 1
+        self.kept[name], self.rows[name], self.counts[name] = kept, number, counts
+        self._seen |= seen
+        self.found += found
+
+
+def _rewrite(path: Path, manifest: dict[str, Any], survey: _Survey) -> None:
+    import pyarrow as pa
+
+    resolved = path.resolve()
+    aside = resolved.with_name(f"{resolved.name}-damaged")
+    shards, counts = [], Counter(ok=0, failed=0)
+    for name in sorted({s["name"] for s in manifest["shards"]} | set(shard_files(path))):
+        file, kept = path / name, survey.kept.get(name, [])
+        if not kept or len(kept) < survey.rows[name]:
+            _put_aside(file, aside, move=not kept)
+        if not kept:
+            continue
+        if len(kept) < survey.rows[name]:
+            with opened(file) as shard:
+                table = shard.read()
+            write_shard(file, table.take(pa.array(kept, pa.int64())))
+        shards.append(describe_shard(file, len(kept)))
+        counts.update(survey.counts[name])
+    sync(path)
+    manifest = {**manifest, "shards": shards, "counts": {"rows": counts.total(), **counts}}
+    write_manifest(path, manifest, usual_score_columns())
+
+
+def _put_aside(file: Path, aside: Path, *, move: bool) -> None:
+    if not file.exists():
+        return
+    aside.mkdir(exist_ok=True)
+    number, place = 0, aside / file.name
+    while place.exists():
+        number += 1
+        place = aside / f"{file.stem}-{number}{file.suffix}"
+    (shutil.move if move else shutil.copy2)(file, place)

@@ -1,0 +1,106 @@
+"""Worker processes that die, of their job or of something else."""
+
+from concurrent.futures import Future
+from concurrent.futures.process import BrokenProcessPool
+
+import pytest
+
+from dsnet.archive import ProcessExecutor, label_archive, processes
+from dsnet.archive.jobs import WORKER_DIED, failed_rows
+from dsnet.data.store import open_store
+from label_command import outcomes
+from worker_jobs import Job
+
+
+def test_a_killed_worker_costs_its_rows_only():
+    jobs = [Job(i, "die" if i in (1, 2, 9) else "") for i in range(14)]
+    found = outcomes(jobs, ProcessExecutor(2))
+    assert [key for key, _ in found] == [f"{i}-{part}" for i in range(14) for part in "ab"]
+    died = {key for key, error in found if error == WORKER_DIED}
+    assert died == {f"{i}-{part}" for i in (1, 2, 9) for part in "ab"}
+    assert all(error == "fine" for key, error in found if key not in died)
+
+
+@pytest.mark.parametrize("deaths", [1, 2, 3])
+def test_a_job_is_blamed_when_it_kills_twice_alone(deaths, tmp_path):
+    jobs = [Job(i, f"die {deaths}" if i == 1 else "", tmp_path / "died") for i in range(5)]
+    found = dict(outcomes(jobs, ProcessExecutor(2)))
+    # Once among others, then alone.
+    blamed = {"1-a", "1-b"} if deaths == 3 else set()
+    assert {key for key, error in found.items() if error == WORKER_DIED} == blamed
+    assert len(found) == 10 and len(list(tmp_path.iterdir())) == deaths
+
+
+def test_records_that_cannot_be_sent_cost_their_rows():
+    jobs = [Job(i, "unsendable" if i == 1 else "") for i in range(4)]
+    found = dict(outcomes(jobs, ProcessExecutor(2)))
+    assert [key for key, error in found.items() if "pickle" in error] == ["1-a", "1-b"]
+    assert len(found) == 8
+
+
+class Pool:
+    """A process that ends as `deaths` says, jobs run alone or beside others."""
+
+    running = 0
+
+    def __init__(self, number):
+        self.begun, self.dead = True, False
+
+    def submit(self, job):
+        future = Future()
+        if self.dead or job.deed == "die":
+            self.dead = True
+            future.set_exception(BrokenProcessPool())
+        else:
+            future.set_result(job.run())
+        Pool.runs.append(job.number)
+        return future
+
+    def close(self, wait=True):
+        pass
+
+
+def test_only_the_suspect_is_run_again(monkeypatch):
+    Pool.runs = []
+    monkeypatch.setattr(processes, "_Pool", Pool)
+    found = outcomes([Job(i, "die" if i == 3 else "") for i in range(40)], ProcessExecutor(4))
+    assert sum(error == "fine" for _, error in found) == 78
+    again = [number for number in set(Pool.runs) if Pool.runs.count(number) > 1]
+    # Besides it what its worker was given next.
+    assert Pool.runs.count(3) == 3 and len(again) <= 2 and len(Pool.runs) <= 43
+
+
+def test_workers_that_never_come_up_end_the_run(monkeypatch):
+    class Stillborn(Pool):
+        def __init__(self, number):
+            self.begun, self.dead = False, True
+
+    Pool.runs = []
+    monkeypatch.setattr(processes, "_Pool", Stillborn)
+    with pytest.raises(RuntimeError, match="worker processes die as they start"):
+        outcomes([Job(i) for i in range(4)], ProcessExecutor(2))
+
+
+class Dying:
+    """An executor whose every worker dies on odd jobs."""
+
+    def run(self, jobs, stop):
+        for job in jobs:
+            yield failed_rows(job, WORKER_DIED) if job.number % 2 else job.run()
+
+
+def test_resume_tries_again_what_a_dead_worker_left(tmp_path):
+    jobs = [Job(i) for i in range(4)]
+    label_archive(jobs, tmp_path / "s", executor=Dying())
+    before = {r.key: r.error for r in open_store(tmp_path / "s")}
+    assert [k for k, error in before.items() if error == WORKER_DIED] == [
+        "1-a",
+        "1-b",
+        "3-a",
+        "3-b",
+    ]
+    summary = label_archive(jobs, tmp_path / "s", resume=True)
+    assert summary.added == 4 and summary.rows == 8
+    assert {r.error for r in open_store(tmp_path / "s")} == {"fine"}
+    # Other failed rows are left alone.
+    assert label_archive(jobs, tmp_path / "s", resume=True).added == 0
