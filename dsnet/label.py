@@ -347,7 +347,11 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument("store", metavar="STORE")
     export.add_argument("--format", required=True, choices=("png", "npz", "nnunet"))
     export.add_argument("--out", required=True, metavar="DIR", help="new or empty folder")
-    export.add_argument("--min-quality", type=finite, help="leave out labels of lower quality")
+    export.add_argument(
+        "--min-quality",
+        type=finite,
+        help="leave out labels of lower expected Dice (of masks: quality)",
+    )
     export.add_argument(
         "--split",
         type=int,

@@ -16,9 +16,13 @@ from dsnet.console import Progress, Rate, print_table, printable
 from dsnet.data.store.reader import LabelStore
 from dsnet.data.store.record import STAGES, LabelRecord
 from dsnet.drawing import sheet
+from dsnet.labeling.quality import ranking
 
-# Below this, `quality["overall"]` has at least one score that a person should look at.
-LOW_QUALITY = 0.6
+# Below these a person should look at a label: the expected Dice of one from a mark, and the overall
+# score of one from masks.
+LOW_DICE, LOW_QUALITY = 0.8, 0.6
+LOW = f"low (expected Dice < {LOW_DICE:g}; of masks, quality < {LOW_QUALITY:g})"
+_RANKED_BY = ["quality_expected_dice", "quality_overall"]
 LONGEST_SHEET = 24
 LINE_SECONDS = 10.0  # between the lines that tell progress where there is no terminal
 
@@ -69,20 +73,25 @@ def summary_rows(store: LabelStore) -> list[tuple[str, str]]:
     """(what, value) lines: rows, labelled, failed, low quality, mean time a label by stage."""
     import pyarrow.compute as pc
 
-    columns = ["status", "quality_overall", *(f"seconds_{stage}" for stage in STAGES)]
+    columns = ["status", *_RANKED_BY, *(f"seconds_{stage}" for stage in STAGES)]
     table = store.table(columns)
     ok = table.filter(pc.field("status") == "ok")
     total, labelled = len(table), len(ok)
-    low = int((ok["quality_overall"].to_numpy() < LOW_QUALITY).sum())
+    scores = [_scores(row) for row in ok.select(_RANKED_BY).to_pylist()]
+    low = sum(_is_low(score) for score in scores)
     rows = [
         ("rows", str(total)),
         ("labelled", _share(labelled, total)),
         ("failed", _share(total - labelled, total)),
-        (f"low quality (overall < {LOW_QUALITY:g})", _share(low, labelled)),
+        (LOW, _share(low, labelled)),
     ]
     if labelled:
-        quality = _mean(ok["quality_overall"])
-        rows.append(("mean quality", "not known" if quality is None else f"{quality:.3f}"))
+        for what, name in (("expected Dice", "expected_dice"), ("quality", "overall")):
+            known = [score[name] for score in scores if name in score]
+            if known:
+                rows.append((f"mean {what}", f"{sum(known) / len(known):.3f}"))
+        if not any(scores):
+            rows.append(("mean quality", "not known"))
         means = {stage: _mean(ok[f"seconds_{stage}"]) for stage in STAGES}
         known = {stage: 1000 * seconds for stage, seconds in means.items() if seconds is not None}
         rows += [(f"{stage}, mean", f"{ms:.2f} ms a label") for stage, ms in known.items()]
@@ -121,7 +130,7 @@ def print_demo(store: LabelStore, path: Path) -> None:
 
 
 def write_sheets(store: LabelStore, out: Path, rows: int = 12) -> list[Path]:
-    """Contact sheets `best.png`, `median.png` and `worst.png` by overall quality.
+    """Contact sheets `best.png`, `median.png` and `worst.png` by expected Dice (masks: quality).
 
     Parameters
     ----------
@@ -136,8 +145,8 @@ def write_sheets(store: LabelStore, out: Path, rows: int = 12) -> list[Path]:
     list of Path
         The sheets; none where no row is labelled.
     """
-    table = store.table(["key", "status", "quality_overall"]).to_pylist()
-    scored = [(_known(r["quality_overall"]), r["key"]) for r in table if r["status"] == "ok"]
+    table = store.table(["key", "status", *_RANKED_BY]).to_pylist()
+    scored = [(ranking(_scores(r)) or 0.0, r["key"]) for r in table if r["status"] == "ok"]
     ranked = [key for _, key in sorted(scored)]
     if not ranked:
         return []
@@ -150,14 +159,21 @@ def write_sheets(store: LabelStore, out: Path, rows: int = 12) -> list[Path]:
     paths = []
     for name, keys in chosen.items():
         if records := list(_sound(store, keys)):
-            heading = f"{name} {len(records)} of {len(ranked)} labels by overall quality"
+            heading = f"{name} {len(records)} of {len(ranked)} by expected Dice or quality"
             paths.append(write_sheet(records, out / f"{name}.png", heading))
     return paths
 
 
-def _known(score: float | None) -> float:
-    """A score to rank by: 0 where none is known."""
-    return score if score is not None and math.isfinite(score) else 0.0
+def _scores(row: dict) -> dict[str, float]:
+    """Of a row of `_RANKED_BY`, those that are known."""
+    scores = {name.removeprefix("quality_"): row[name] for name in _RANKED_BY}
+    return {name: s for name, s in scores.items() if s is not None and math.isfinite(s)}
+
+
+def _is_low(scores: dict[str, float]) -> bool:
+    if "expected_dice" in scores:
+        return scores["expected_dice"] < LOW_DICE
+    return scores.get("overall", 0.0) < LOW_QUALITY
 
 
 def _sound(store: LabelStore, keys: list[str]) -> Iterator[LabelRecord]:
@@ -175,7 +191,7 @@ def write_sheet(records: list[LabelRecord], path: Path, heading: str) -> Path:
     """A contact sheet of labelled records, their quality beside their keys."""
     rows = [
         (
-            f"{record.quality.get('overall', float('nan')):.2f}  {record.key}",
+            f"{ranking(record.quality) or math.nan:.2f}  {record.key}",
             record.image,
             record.mark,
             record.trimap,

@@ -8,6 +8,7 @@ geometric mean, so that one score of zero puts it at the bottom of the pile.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import numpy as np
@@ -43,10 +44,13 @@ QUALITY_SCORES = {
 def ranking(quality: Mapping[str, float | None]) -> float | None:
     """What labels are sorted and left out by: the expected Dice, or else the overall score.
 
-    None where a label has neither.
+    None where neither is known.
     """
-    expected = quality.get("expected_dice")
-    return quality.get("overall") if expected is None else expected
+    for name in ("expected_dice", "overall"):
+        score = quality.get(name)
+        if score is not None and math.isfinite(score):
+            return score
+    return None
 
 
 def recist_scores(

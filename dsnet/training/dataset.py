@@ -29,6 +29,7 @@ import torch
 
 from dsnet.data.phantom import make_phantoms
 from dsnet.data.store.reader import open_store
+from dsnet.labeling.quality import ranking
 from dsnet.models.grid import resized
 
 # Paper, "Comparison on LIDC": training, validation and test nodules of 986.
@@ -85,7 +86,7 @@ class DeviceDataset:
             Pixels a side; other crops are brought to it, images and soft masks bilinear, and
             binary masks by the half. By default the first row's size, which then all must have.
         min_quality : float, optional
-            Leaves out labels whose overall quality is lower or absent.
+            Leaves out labels whose expected Dice (of masks: overall quality) is lower or absent.
 
         Raises
         ------
@@ -99,9 +100,8 @@ class DeviceDataset:
         shape = None if size is None else (size, size)
         for record in open_store(path).records("ok"):
             label = record.labelled()
-            if min_quality is not None and not (
-                record.quality.get("overall", float("-inf")) >= min_quality
-            ):
+            score = ranking(record.quality)
+            if min_quality is not None and (score is None or score < min_quality):
                 continue
             shape = label.image.shape if shape is None else shape
             if label.image.shape != shape and size is None:

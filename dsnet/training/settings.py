@@ -51,7 +51,9 @@ class Settings:
     data: str = _option("", "data", "label store, as dsnet.label writes it")
     size: int = _option(0, "data", "pixels a side of the crops; 0: as they are, phantoms 64")
     phantoms: int = _option(96, "data", "number of phantoms without --data")
-    min_quality: float = _option(0.0, "data", "leave out labels of lower quality; 0: none")
+    min_quality: float = _option(
+        0.0, "data", "leave out labels of lower expected Dice (of masks: quality); 0: none"
+    )
     shares: tuple = _option(
         (387.0, 55.0, 544.0), "data", "shares of train, val and test, by patients", nargs=3
     )

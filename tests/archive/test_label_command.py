@@ -7,7 +7,7 @@ import pytest
 
 from dsnet import label
 from dsnet.archive import ProcessExecutor
-from dsnet.archive.report import LOW_QUALITY, failure_reasons, summary_rows
+from dsnet.archive.report import LOW_DICE, LOW_QUALITY, failure_reasons, summary_rows
 from dsnet.console import Stop
 from dsnet.data.store import StoreWriter, open_store, validate_store
 from dsnet.data.store.record import LabelRecord
@@ -103,29 +103,34 @@ def test_a_stop_ends_the_run_between_jobs():
 def test_summary_counts_rows_and_reasons(tmp_path):
     pixels = np.full((4, 4), 0.25, np.float32)
 
-    def ok(key, overall):
+    def ok(key, **quality):
         return LabelRecord(
             key=key,
             image=pixels,
             alpha=pixels,
             binary=pixels >= 0.5,
             trimap=np.full((4, 4), 128, np.uint8),
-            quality={"overall": overall},
+            quality=quality,
             seconds={"cut": 0.002, "trimap": 0.001, "matting": 0.003},
         )
 
     with StoreWriter(tmp_path / "s", {}) as writer:
-        writer.append(ok("a", 0.9))
-        writer.append(ok("b", LOW_QUALITY - 0.1))
+        writer.append(ok("a", overall=0.9))
+        writer.append(ok("b", overall=LOW_QUALITY - 0.1))
+        # A label from a mark goes by its expected Dice.
+        writer.append(ok("f", overall=0.3, expected_dice=0.9))
+        writer.append(ok("g", overall=0.9, expected_dice=LOW_DICE - 0.1))
+        writer.append(ok("h"))
         writer.append(LabelRecord.from_error("c", "x", "/data/1.png: the PNG is cut short at 12"))
         writer.append(LabelRecord.from_error("d", "y", "/data/2 3.png: no such file"))
         writer.append(LabelRecord.from_error("e", "z", "/data/4.png: the PNG is cut short at 99"))
     store = open_store(tmp_path / "s")
     lines = dict(summary_rows(store))
-    assert lines["rows"] == "5"
-    assert lines["labelled"] == "2 (40.0 %)"
-    assert lines["failed"] == "3 (60.0 %)"
-    assert lines[f"low quality (overall < {LOW_QUALITY:g})"] == "1 (50.0 %)"
+    assert lines["rows"] == "8"
+    assert lines["labelled"] == "5 (62.5 %)"
+    assert lines["failed"] == "3 (37.5 %)"
+    assert lines["low (expected Dice < 0.8; of masks, quality < 0.6)"] == "3 (60.0 %)"
+    assert lines["mean expected Dice"] == "0.800" and lines["mean quality"] == "0.650"
     assert lines["all stages, mean"] == "6.00 ms a label"
     assert failure_reasons(store)[0] == ("FILE: the PNG is cut short at #", 2)
 

@@ -186,7 +186,7 @@ def test_quality_limit_and_nothing_to_export(tmp_path, exporter):
     store = store_of(tmp_path / "store", records)
     written = exporter(store, tmp_path / "good", min_quality=0.5)
     assert (sum(written.values()) if isinstance(written, dict) else written) == 1
-    with pytest.raises(ValueError, match=r"overall quality >= 0\.95"):
+    with pytest.raises(ValueError, match=r"quality >= 0\.95"):
         exporter(store, tmp_path / "best", min_quality=0.95)
     for empty in ([], [LabelRecord.from_error("e", "", "x")]):
         nothing = store_of(tmp_path / f"failed{len(empty)}", empty)

@@ -20,6 +20,7 @@ import numpy as np
 from dsnet.data.store.reader import LabelStore
 from dsnet.data.store.record import LabelRecord, quantise
 from dsnet.files import build_folder, encode_png, table_cell
+from dsnet.labeling.quality import ranking
 
 # The paper's random split of the 1,500 images of LNSM (section IV-A).
 SPLIT = (1000, 400, 100)
@@ -46,7 +47,7 @@ def export_png(
     alpha_bits : {8, 16}, optional
         By default as in the store.
     min_quality : float, optional
-        Leaves out labels whose `quality["overall"]` is lower or absent.
+        Leaves out labels whose expected Dice (of masks: overall quality) is lower or absent.
 
     Returns
     -------
@@ -238,11 +239,11 @@ def _chosen(store: LabelStore, min_quality: float | None) -> list[str]:
     keys = []
     # Each row is read whole: counts, names and parts are of those that are sound.
     for record in store.records("ok"):
-        # A missing score and NaN both compare false: such a label is left out.
-        if min_quality is None or record.quality.get("overall", float("nan")) >= min_quality:
+        score = ranking(record.quality)
+        if min_quality is None or (score is not None and score >= min_quality):
             keys.append(record.key)
     if not keys:
-        limit = "" if min_quality is None else f" with an overall quality >= {min_quality}"
+        limit = "" if min_quality is None else f" with a quality >= {min_quality}"
         raise ValueError(f"the store {store.path} has no label of status 'ok'{limit}")
     return keys
 
