@@ -10,9 +10,10 @@
 //
 // any(), sum() and least() of what body(t) returns are the same for all threads, and syncs too.
 // Between two syncs no thread may read what another one writes, so that the order of the threads
-// does not matter. Variables that are the same for all threads live outside of `each`, a thread's
-// own ones inside. So a plain loop over the threads gives the same bits without a GPU, as long as
-// whatever a thread computes is in a DSNET_HOST_DEVICE function.
+// does not matter; but several may add() to the same number. Variables that are the same for all
+// threads live outside of `each`, a thread's own ones inside. So a plain loop over the threads
+// gives the same bits without a GPU, as long as whatever a thread computes is in a
+// DSNET_HOST_DEVICE function.
 #pragma once
 
 // Of a GPU's threads, and of either side. Without a GPU's compiler all are plain functions.
@@ -30,6 +31,8 @@
 
 #if defined(__CUDACC__)
 
+#include <cstdint>
+
 namespace dsnet {
 
 template <int kThreads_>
@@ -41,6 +44,7 @@ struct Threads {
         body(static_cast<int>(threadIdx.x));
     }
     DSNET_DEVICE void sync() { __syncthreads(); }
+    DSNET_DEVICE void add(std::int32_t& sum, std::int32_t value) { atomicAdd(&sum, value); }
     template <class Body>
     DSNET_DEVICE bool any(Body body) {
         return __syncthreads_or(body(static_cast<int>(threadIdx.x))) != 0;

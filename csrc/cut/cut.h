@@ -28,7 +28,8 @@ struct CutOutcome {
     CutFallback fallback = CutFallback::kNone;
     // The contrast, or the share of the ellipse's area, that was not good enough.
     double value = 0.0;
-    double expected_dice = 0.0;  // of the mask, by the evidence alone
+    // Of the cut, by the evidence alone; 0 without contrast.
+    double expected_dice = 0.0;
 };
 
 // Writes both images whole: 1 where lesion, and the evidence within +-kCertain. Where the cut

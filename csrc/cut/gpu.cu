@@ -1,5 +1,5 @@
 // Batched cuts of RECIST marks: a block of threads an image, which goes through device memory that
-// the caches hold; the mark's frame and the graph of what has to be searched lie in shared memory.
+// the caches hold; the mark's frame lies in shared memory.
 #include "cut/gpu.h"
 
 #include <cuda_runtime.h>
@@ -22,11 +22,11 @@ constexpr std::size_t kMostWorkspace = std::size_t{1} << 30;
 
 __global__ void __launch_bounds__(kThreads, kLeastBlocks)
     cut_images(const __grid_constant__ CutBatch batch, std::size_t share) {
-    __shared__ CutScratch scratch;
+    __shared__ FrameScratch frame;
     Threads<kThreads> block;
     void* const memory = static_cast<char*>(batch.workspace) + share * blockIdx.x;
     for (std::int64_t index = blockIdx.x; index < batch.count; index += gridDim.x)
-        cut_image(block, batch, index, memory, scratch);
+        cut_image(block, batch, index, memory, frame);
 }
 
 std::int64_t resident_blocks() {

@@ -17,11 +17,10 @@ struct CutBatch {
     // marks.
     const std::uint64_t* seeds;
     const EdgeNetwork* network;  // aligned to 64 bytes
-    CutConstants constants;
-    std::uint8_t* masks;    // [count, rows, cols], 1 where lesion
-    std::uint8_t* trimaps;  // [count, rows, cols]
-    float* priors;          // [count, rows, cols], 0 where the trimap is sure
-    CutResult* results;     // [count]; where one is unwanted, the rest is 0
+    std::uint8_t* masks;         // [count, rows, cols], 1 where lesion
+    std::uint8_t* trimaps;       // [count, rows, cols]
+    float* priors;               // [count, rows, cols], 0 where the trimap is sure
+    CutResult* results;          // [count]; where one is unwanted, the rest is 0
     std::int64_t count;
     std::int32_t rows, cols;  // at least 1 each
     void* workspace;          // aligned to 16 bytes

@@ -14,7 +14,7 @@ class CutOfMark : public CutTrimap<Block> {
     using CutTrimap<Block>::CutTrimap;
 
     DSNET_DEVICE void run() {
-        CutResult result = {0.0, kCutUnwanted, 0};
+        CutResult result = {0.0, 0.0, kCutUnwanted, 0};
         if (plan_.edge.rows > 0) {
             result = cut();
             fell_back_ = result.fallback != int(CutFallback::kNone);
@@ -38,6 +38,7 @@ class CutOfMark : public CutTrimap<Block> {
     using CutTrimap<Block>::each_word;
     using CutTrimap<Block>::fell_back_;
     using CutTrimap<Block>::flood;
+    using CutTrimap<Block>::frame_;
     using CutTrimap<Block>::in_ellipse;
     using CutTrimap<Block>::in_quadrilateral;
     using CutTrimap<Block>::holds_pixels;
@@ -48,7 +49,6 @@ class CutOfMark : public CutTrimap<Block> {
     using CutTrimap<Block>::plan_;
     using CutTrimap<Block>::rows_;
     using CutTrimap<Block>::rows_of;
-    using CutTrimap<Block>::scratch_;
     using CutTrimap<Block>::stride_;
     using CutTrimap<Block>::valid;
     using CutTrimap<Block>::split;
@@ -80,36 +80,33 @@ class CutOfMark : public CutTrimap<Block> {
         const std::int64_t pixels = rows_ * std::int64_t(cols_);
         edge_device::Evidence<Block> evidence(block_, plan_.edge, *batch_.network,
                                               {batch_.images + index_ * pixels, rows_, cols_},
-                                              scratch_.frame);
-        const double contrast = evidence.run(plan_.top, plan_.left, memory_.log_odds);
-        if (contrast < kLeastContrast) return {contrast, int(CutFallback::kContrast), 0};
-        if (!plan_.seeded) return {0.0, int(CutFallback::kNoSeeds), 0};
-        BorderCutBlock<Block> border(
-            block_, plan_.edge.rows, plan_.edge.cols,
-            {memory_.log_odds, memory_.state, memory_.next_state, memory_.numbers},
-            rows_of(seeds(), plan_.top, window_end()), plan_.left, batch_.constants.side,
-            batch_.constants.across);
-        border.run(scratch_.graph, kSmallNodes, memory_.large, scratch_.first_of_thread);
+                                              frame_);
+        const EdgeOutcome outcome = evidence.run(plan_.top, plan_.left, memory_.log_odds);
+        const EdgeThreshold threshold = outcome.threshold;
+        const auto told = [&](CutFallback fallback, double value) {
+            return CutResult{value, threshold.expected_dice, int(fallback), 0};
+        };
+        if (fabs(outcome.contrast) < kLeastContrast)
+            return told(CutFallback::kContrast, fabs(outcome.contrast));
+        if (!plan_.seeded) return told(CutFallback::kNoSeeds, 0.0);
         Word* const lesion = memory_.bits(0);
-        const std::uint8_t* const found = border.state();
         each_word(0, rows_, [&](int i, int y, int w) {
             const int row = y - plan_.top;
-            lesion[i] = row < 0 || row >= plan_.edge.rows
-                            ? 0
-                            : chosen(
-                                  window_word(w), w,
-                                  [&](int x) {
-                                      return found[row * plan_.edge.cols + x - plan_.left] ==
-                                             kLesion;
-                                  });
+            if (row < 0 || row >= plan_.edge.rows) {
+                lesion[i] = 0;
+                return;
+            }
+            const float* const odds = memory_.log_odds + row * plan_.edge.cols;
+            lesion[i] = seeds()[i] | chosen(window_word(w), w, [&](int x) {
+                            return odds[x - plan_.left] >= threshold.log_odds;
+                        });
         });
         keep_seeded_part();
         fill_holes();
         const double share = double(count(memory_.bits(0), memory_.bits(0))) /
                              double(plan_.area > 1 ? plan_.area : 1);
-        if (!(share >= kLeastArea && share <= kMostArea))
-            return {share, int(CutFallback::kArea), 0};
-        return {0.0, int(CutFallback::kNone), 0};
+        if (!(share >= kLeastArea && share <= kMostArea)) return told(CutFallback::kArea, share);
+        return told(CutFallback::kNone, 0.0);
     }
 
     // Leaves the axes' ellipse in plane 0, or else their quadrilateral.
@@ -193,9 +190,7 @@ class CutOfMark : public CutTrimap<Block> {
                 const bool sure = inner[word] >> bit & 1;
                 const bool open = !sure && (unknown[word] >> bit & 1);
                 batch_.masks[begin + i] = std::uint8_t(lesion[word] >> bit & 1);
-                batch_.trimaps[begin + i] = sure   ? kForeground
-                                            : open ? kUnknown
-                                                   : dsnet::kBackground;
+                batch_.trimaps[begin + i] = sure ? kForeground : open ? kUnknown : kBackground;
                 batch_.priors[begin + i] = open ? float(1.0 / (1.0 + exp(-double(odds_at(y, x)))))
                                                 : 0.0f;
             }
@@ -206,8 +201,8 @@ class CutOfMark : public CutTrimap<Block> {
 
 template <class Block>
 DSNET_DEVICE void cut_image(Block& block, const cuda::CutBatch& batch, std::int64_t index,
-                            void* memory, CutScratch& scratch) {
-    CutOfMark<Block>(block, batch, index, memory, scratch).run();
+                            void* memory, FrameScratch& frame) {
+    CutOfMark<Block>(block, batch, index, memory, frame).run();
 }
 
 }  // namespace dsnet::cut_device

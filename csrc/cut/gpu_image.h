@@ -2,7 +2,6 @@
 #pragma once
 
 #include "cut/gpu.h"
-#include "cut/gpu_border.h"
 #include "cut/numbers.h"
 #include "edge/gpu_block.h"
 #include "masks/gpu_bits.h"
@@ -14,47 +13,27 @@ using morphology_device::BitRows, morphology_device::Word;
 using morphology_device::kWordBits, morphology_device::words_of;
 
 constexpr int kThreads = 128;
-// Of a graph in shared memory; few images leave more pixels undecided.
-constexpr int kSmallNodes = 512;
 constexpr int kBitPlanes = 6;
-
-// What a block shares besides an image's own memory: first the mark's frame, then the graph.
-struct CutScratch {
-    union {
-        FrameScratch frame;
-        alignas(8) unsigned char graph[kSmallNodes * (5 * 4 + 2 * kDirections * 2)];
-    };
-    std::int32_t first_of_thread[kThreads + 1];
-};
 
 // An image's memory.
 struct CutMemory {
     Word* first_bits;
     std::int64_t words;
     int* chords;
-    float* log_odds;        // of the window's pixels
-    std::int32_t* numbers;  // of the pixels' nodes
-    char* large;            // the graph, where it is large
-    std::uint8_t *state, *next_state;
+    float* log_odds;  // of the window's pixels
 
     DSNET_HOST_DEVICE Word* bits(int plane) const { return first_bits + plane * words; }
     DSNET_HOST_DEVICE static std::size_t bytes(int rows, int cols) {
         const std::size_t pixels = rows * std::size_t(cols);
-        const std::size_t all =
-            kBitPlanes * sizeof(Word) * rows * std::size_t(words_of(cols)) + sizeof(int) * rows +
-            (sizeof(float) + sizeof(std::int32_t) + 2) * pixels + CutGraph::bytes(int(pixels));
+        const std::size_t all = kBitPlanes * sizeof(Word) * rows * std::size_t(words_of(cols)) +
+                                sizeof(int) * rows + sizeof(float) * pixels;
         return morphology_device::aligned(all);
     }
     DSNET_HOST_DEVICE CutMemory(void* memory, int rows, int cols) {
         first_bits = static_cast<Word*>(memory);
         words = rows * std::int64_t(words_of(cols));
-        const std::int64_t pixels = rows * std::int64_t(cols);
         chords = reinterpret_cast<int*>(bits(kBitPlanes));
         log_odds = reinterpret_cast<float*>(chords + rows);
-        numbers = reinterpret_cast<std::int32_t*>(log_odds + pixels);
-        large = reinterpret_cast<char*>(numbers + pixels);
-        state = reinterpret_cast<std::uint8_t*>(large + CutGraph::bytes(int(pixels)));
-        next_state = state + pixels;
     }
 };
 
@@ -62,12 +41,12 @@ template <class Block>
 class CutImage {
   public:
     DSNET_DEVICE CutImage(Block& block, const cuda::CutBatch& batch, std::int64_t index,
-                          void* memory, CutScratch& scratch)
+                          void* memory, FrameScratch& frame)
         : block_(block),
           batch_(batch),
           plan_(batch.plans[index]),
           memory_(memory, batch.rows, batch.cols),
-          scratch_(scratch),
+          frame_(frame),
           index_(index),
           rows_(batch.rows),
           cols_(batch.cols),
@@ -207,7 +186,7 @@ class CutImage {
     const cuda::CutBatch& batch_;
     const CutPlan& plan_;
     const CutMemory memory_;
-    CutScratch& scratch_;
+    FrameScratch& frame_;
     const std::int64_t index_;
     const int rows_, cols_, stride_;
     bool fell_back_ = false;

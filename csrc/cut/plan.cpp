@@ -3,8 +3,6 @@
 #include <algorithm>
 #include <vector>
 
-#include "cut/border.h"
-#include "cut/numbers.h"
 #include "edge/model.h"
 #include "mark/recist.h"
 
@@ -36,11 +34,6 @@ std::ptrdiff_t marked_area(const RecistMark& mark, std::ptrdiff_t rows, std::ptr
         area = add_quadrilateral(mark, 0, 0, {drawn.data(), rows, cols});
     }
     return std::max<std::ptrdiff_t>(area, 1);
-}
-
-CutConstants cut_constants() {
-    const BorderCut::Costs costs = BorderCut::costs(kBorderCost);
-    return {costs.side, costs.across};
 }
 
 CutPlan plan_cut(const RecistMark& mark, std::ptrdiff_t rows, std::ptrdiff_t cols,

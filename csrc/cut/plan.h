@@ -31,23 +31,17 @@ struct CutPlan {
 
 // What a cut came to, as CutOutcome.
 struct CutResult {
-    double value;
+    double value, expected_dice;
     std::int32_t fallback;  // CutFallback, or kCutUnwanted by a plan without rows
     std::int32_t unused;
 };
 inline constexpr std::int32_t kCutUnwanted = -1;
-
-struct CutConstants {
-    std::int32_t side, across;  // cost of the border between two neighbours, in the cut's units
-};
 
 // The inner part of the axes, which is sure lesion.
 RecistMark inner_axes(const RecistMark& mark);
 // Pixels of the axes' ellipse, or else of their quadrilateral, with which the cut's area is
 // compared; at least 1.
 std::ptrdiff_t marked_area(const RecistMark& mark, std::ptrdiff_t rows, std::ptrdiff_t cols);
-
-CutConstants cut_constants();
 
 // Of a usable mark that touches an image of at least 3 x 3. Writes its seeds whole: rows of
 // (cols + 63) / 64 words.

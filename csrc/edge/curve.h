@@ -11,7 +11,7 @@ namespace dsnet {
 // Log-odds are cut off here: certain, and yet a number.
 inline constexpr float kCertain = 8.0f;
 static_assert(kSteps == 2 * kCertain * kStepsPerLogOdd, "the steps cover all log-odds");
-// Contrast below this, in the image's 0..1, is taken as this: grey values say nothing then.
+// Contrast below this, in the image's 0..1, is none: grey values say nothing then.
 inline constexpr double kLeastContrast = 0.02;
 // The lesion's grey value is that of the cells within this share of the curve's radius, of so many
 // at least; the surroundings' that of the cells from so many pixels outside the curve on.
@@ -50,6 +50,17 @@ struct EdgePlan {
     EdgeCurve curve;
     // What is the same for all cells, but for the surroundings' spread, which grey values tell.
     double constants[kConstants];
+};
+
+// From where on log-odds are lesion, and what Dice that may have.
+struct EdgeThreshold {
+    float log_odds;
+    double expected_dice;
+};
+
+struct EdgeOutcome {
+    double contrast;  // the lesion's grey value less the surroundings'
+    EdgeThreshold threshold;
 };
 
 }  // namespace dsnet

@@ -16,13 +16,15 @@ namespace dsnet::edge_device {
 using pixel::Place, pixel::Point;
 
 // What the block's threads share of the mark's frame. Its activations' memory holds the keys of the
-// search for quantiles before.
+// search for quantiles before, and how many cells there are of each step of log-odds after.
 struct FrameScratch {
     float cells[kCells];  // grey values, then log-odds
     FrameActivations activations;
+    EdgeThreshold threshold;
 
-    static_assert(kCells <= FrameActivations::kFineWords);
+    static_assert(kCells <= FrameActivations::kFineWords && kSteps <= FrameActivations::kFineWords);
     DSNET_HOST_DEVICE std::int32_t* keys() { return activations.fine; }
+    DSNET_HOST_DEVICE std::int32_t* counts() { return activations.fine; }
 };
 
 // A whole image, row by row.
@@ -61,20 +63,20 @@ class Evidence {
           frame_(frame),
           keys_(frame.keys()) {}
 
-    // Writes the log-odds of the plan's window, which begins at (`top`, `left`), row by row, and
-    // returns how strong the contrast is. Below kLeastContrast the grey values say nothing, and
-    // nothing is written.
-    DSNET_DEVICE double run(int top, int left, float* log_odds) {
+    // Writes the log-odds of the plan's window, which begins at (`top`, `left`), row by row. Below
+    // kLeastContrast the grey values say nothing: nothing is written, and there is no threshold.
+    DSNET_DEVICE EdgeOutcome run(int top, int left, float* log_odds) {
         sample();
         const Levels levels = measure_levels();
         const double contrast = levels.lesion - levels.surroundings;
-        if (fabs(contrast) < kLeastContrast) return fabs(contrast);
+        if (fabs(contrast) < kLeastContrast) return {contrast, {}};
         const double spread = levels.spread / fabs(contrast);
         enter(float(levels.surroundings), float(contrast),
               spread < kMostSpread ? spread : kMostSpread);
         NetworkOfFrame<Block>(block_, network_, frame_.activations).run(frame_.cells);
+        settle();
         spread_out(top, left, log_odds);
-        return fabs(contrast);
+        return {contrast, frame_.threshold};
     }
 
   private:
@@ -256,6 +258,26 @@ class Evidence {
         told[0] = std::int32_t(pixel::told_grey(frame_.cells[cell], surroundings, scale));
         told[1] = std::int32_t(pixel::told_pixels(outside));
         told[2] = std::int32_t(pixel::told_share(outside, plan_.curve.half_short));
+    }
+
+    // Leaves the threshold.
+    DSNET_DEVICE void settle() {
+        std::int32_t* const counts = frame_.counts();
+        block_.each([&](int t) {
+            for (int k = t; k < kSteps; k += Block::kThreads) counts[k] = 0;
+        });
+        block_.sync();
+        block_.each([&](int t) {
+            for (int cell = t; cell < kCells; cell += Block::kThreads)
+                if (pixel::in_image(plan_.curve, cell / kGrid, cell % kGrid, image_.rows,
+                                    image_.cols))
+                    block_.add(counts[pixel::step_of(frame_.cells[cell])], 1);
+        });
+        block_.sync();
+        block_.each([&](int t) {
+            if (t == 0) frame_.threshold = pixel::best_threshold(counts, network_.probability);
+        });
+        block_.sync();
     }
 
     // The window's log-odds from those of the cells around.

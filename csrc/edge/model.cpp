@@ -74,8 +74,7 @@ double frame_half(const MarkFrame& frame) {
 }  // namespace
 
 Box lesion_window(const MarkFrame& frame, std::ptrdiff_t rows, std::ptrdiff_t cols) {
-    const double reach =
-        frame_half(frame) * (std::abs(frame.along.x) + std::abs(frame.along.y));
+    const double reach = frame_half(frame) * (std::abs(frame.along.x) + std::abs(frame.along.y));
     const auto side = [reach](double centre, std::ptrdiff_t size) {
         const auto last = static_cast<double>(size - 1);
         const double low = std::clamp(std::floor(centre - reach), 0.0, last);
@@ -123,7 +122,8 @@ EdgePlan plan_edge(const RecistMark& mark, const MarkFrame& frame, const Box& wi
     const double long_diameter = std::max(frame.long_diameter, 1.0);
     const double short_diameter = std::max(frame.short_diameter, 1.0);
     curve.half_short = static_cast<float>(short_diameter / 2);
-    curve.ring = std::nextafter(static_cast<float>(2.0 + std::max(3.0, 0.35 * long_diameter)), 0.0f);
+    curve.ring =
+        std::nextafter(static_cast<float>(2.0 + std::max(3.0, 0.35 * long_diameter)), 0.0f);
     plan.constants[0] = std::log(std::clamp(short_diameter, 2.0, 40.0));
     plan.constants[1] = short_diameter / long_diameter;
     plan.constants[3] = std::log(std::clamp(long_diameter, 2.0, 80.0));
@@ -132,20 +132,20 @@ EdgePlan plan_edge(const RecistMark& mark, const MarkFrame& frame, const Box& wi
 }
 
 EdgeOutcome weigh_evidence(Image<const float> image, const RecistMark& mark, const Box& window,
-                      const EdgeNetwork& network, EdgeWorkspace& workspace, Image<float> log_odds) {
+                           const EdgeNetwork& network, EdgeWorkspace& workspace,
+                           Image<float> log_odds) {
     const EdgeSimd& simd = edge_simd();
     const EdgePlan plan = plan_edge(mark, MarkFrame(mark), window);
-    float(*planes)[kCells + kLanes] = workspace.cells;
+    float (*planes)[kCells + kLanes] = workspace.cells;
     const EdgeCells cells = {planes[0], planes[1], planes[2], planes[3]};
     simd.sample(plan.curve, image, cells);
     const Levels levels = measure_levels(cells, plan.curve.ring, workspace.keys);
     const double contrast = levels.lesion - levels.surroundings;
-    const double scale = std::copysign(std::max(std::abs(contrast), kLeastContrast), contrast);
-    const EdgeLevels told = {static_cast<float>(levels.surroundings), static_cast<float>(scale),
-                             std::min(levels.spread / std::abs(scale), kMostSpread)};
+    if (std::abs(contrast) < kLeastContrast) return {contrast, {}};
+    const EdgeLevels told = {static_cast<float>(levels.surroundings), static_cast<float>(contrast),
+                             std::min(levels.spread / std::abs(contrast), kMostSpread)};
     simd.weigh(plan, network, told, workspace.layers, cells);
-    const EdgeThreshold threshold =
-        simd.settle(plan.curve, network, cells, image.rows, image.cols);
+    const EdgeThreshold threshold = simd.settle(plan.curve, network, cells, image.rows, image.cols);
     simd.spread(plan.curve, cells, window.top, window.left, log_odds);
     return {contrast, threshold};
 }

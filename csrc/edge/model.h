@@ -24,14 +24,11 @@ Box lesion_window(const MarkFrame& frame, std::ptrdiff_t rows, std::ptrdiff_t co
 
 EdgePlan plan_edge(const RecistMark& mark, const MarkFrame& frame, const Box& window);
 
-struct EdgeOutcome {
-    double contrast;  // the lesion's grey value less the surroundings'
-    EdgeThreshold threshold;
-};
-
 // Writes the log-odds of the window's pixels, within +-kCertain, to `log_odds`, which has the
-// window's shape.
+// window's shape. Below kLeastContrast the grey values say nothing: nothing is written, and there
+// is no threshold.
 EdgeOutcome weigh_evidence(Image<const float> image, const RecistMark& mark, const Box& window,
-                      const EdgeNetwork& network, EdgeWorkspace& workspace, Image<float> log_odds);
+                           const EdgeNetwork& network, EdgeWorkspace& workspace,
+                           Image<float> log_odds);
 
 }  // namespace dsnet

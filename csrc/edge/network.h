@@ -23,7 +23,7 @@ inline constexpr int kConstants = 5, kSpreadConstant = 2;
 // The threshold is sought in steps of log-odds from -kCertain to kCertain.
 inline constexpr int kSteps = 256;
 inline constexpr float kStepsPerLogOdd = 16.0f;
-inline constexpr double kProbabilityUnits = 65536.0;
+inline constexpr std::int32_t kProbabilityUnits = 65536;
 
 // A square convolution; `side` is the output's.
 struct EdgeLayer {

@@ -147,24 +147,22 @@ DSNET_EDGE_INLINE bool in_image(const EdgeCurve& curve, int row, int column, int
 // What is lesion: the cells from a threshold on, the one with the greatest expected Dice. With
 // calibrated probabilities p that is 2 sum(p of the lesion) / (lesion's cells + sum(p of all)).
 // `counts`: cells by `step_of`; `probability`: of a step, in kProbabilityUnits.
-struct Threshold {
-    float log_odds;
-    double expected_dice;
-};
-DSNET_EDGE_INLINE Threshold best_threshold(const std::int32_t* counts,
-                                           const std::int32_t* probability) {
-    double all = 0.0;
-    for (int k = 0; k < kSteps; ++k) all += double(counts[k]) * double(probability[k]);
-    Threshold best = {0.0f, 0.0};
-    double sum = 0.0;
-    std::int32_t cells = 0;
+DSNET_EDGE_INLINE EdgeThreshold best_threshold(const std::int32_t* counts,
+                                               const std::int32_t* probability) {
+    static_assert(kCells * kProbabilityUnits <= (1 << 26), "sums are whole numbers of 32 bits");
+    std::int32_t all = 0;
+    for (int k = 0; k < kSteps; ++k) all += counts[k] * probability[k];
+    EdgeThreshold best = {0.0f, 0.0};
+    std::int32_t sum = 0, whole = all, best_sum = 0, best_whole = 1;
     for (int k = kSteps - 1; k >= 0; --k) {
-        cells += counts[k];
-        sum += double(counts[k]) * double(probability[k]);
-        const double expected = 2.0 * sum / (double(cells) * kProbabilityUnits + all);
-        if (!(expected > best.expected_dice)) continue;
-        best = {float(k) / kStepsPerLogOdd - kCertain, expected};
+        sum += counts[k] * probability[k];
+        whole += counts[k] * kProbabilityUnits;
+        if (std::int64_t(sum) * best_whole <= std::int64_t(best_sum) * whole) continue;
+        best_sum = sum;
+        best_whole = whole;
+        best.log_odds = float(k) / kStepsPerLogOdd - kCertain;
     }
+    best.expected_dice = 2.0 * double(best_sum) / double(best_whole);
     return best;
 }
 

@@ -225,8 +225,7 @@ EdgeThreshold settle(const EdgeCurve& curve, const EdgeNetwork& network, const E
             counts[step] += whole || in_image(curve, i, j, int(rows), int(cols));
         }
     }
-    const Threshold best = best_threshold(counts, network.probability);
-    return {best.log_odds, best.expected_dice};
+    return best_threshold(counts, network.probability);
 }
 
 void spread(const EdgeCurve& curve, const EdgeCells& cells, std::ptrdiff_t top, std::ptrdiff_t left,

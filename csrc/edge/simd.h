@@ -45,12 +45,6 @@ struct EdgeLevels {
     double spread;
 };
 
-// From where on cells are lesion, and what Dice that may have.
-struct EdgeThreshold {
-    float log_odds;
-    double expected_dice;
-};
-
 struct EdgeSimd {
     // Grey values of the cells, and where they lie against the curve.
     void (*sample)(const EdgeCurve& curve, const Image<const float>& image, const EdgeCells& cells);

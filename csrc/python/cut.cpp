@@ -31,7 +31,7 @@ py::tuple cut_recist_binding(const py::object& image_value, const py::object& co
         outcome = cut_recist(view(image), mark, network, workspace, found, evidence);
     }
     return py::make_tuple(std::move(mask), std::move(log_odds), static_cast<int>(outcome.fallback),
-                          outcome.value);
+                          outcome.value, outcome.expected_dice);
 }
 
 py::tuple plan_cuts(const Array<double>& coordinates, py::ssize_t rows, py::ssize_t cols) {
@@ -60,7 +60,7 @@ py::tuple plan_cuts(const Array<double>& coordinates, py::ssize_t rows, py::ssiz
 void bind_cut(py::module_& module) {
     using namespace pybind11::literals;
     bind_edge_network(module);
-    PYBIND11_NUMPY_DTYPE(CutResult, value, fallback, unused);
+    PYBIND11_NUMPY_DTYPE(CutResult, value, expected_dice, fallback, unused);
     module.attr("CUT_RESULT") = py::dtype::of<CutResult>();
     module.attr("CUT_PLAN_BYTES") = sizeof(CutPlan);
     module.attr("EDGE_NETWORK_BYTES") = sizeof(EdgeNetwork);
@@ -83,6 +83,8 @@ fallback : int
     0 where the cut worked; 1 no contrast, 2 no seed in the image, 3 an area gone astray.
 value : float
     The contrast or the share of the ellipse's area that was not good enough.
+expected_dice : float
+    Of the cut, by the evidence alone; 0 without contrast.
 
 Raises
 ------

@@ -63,7 +63,7 @@ inline EdgeNetwork make_network(const py::sequence& weights, const py::sequence&
     for (int k = 0; k < kSteps; ++k) {
         const double middle = (k + 0.5) / double{kStepsPerLogOdd} - double{kCertain};
         network.probability[k] =
-            static_cast<std::int32_t>(std::lround(kProbabilityUnits / (1.0 + std::exp(-middle))));
+            static_cast<std::int32_t>(std::lround(double{kProbabilityUnits} / (1.0 + std::exp(-middle))));
     }
     return network;
 }

@@ -63,7 +63,6 @@ CutHeld make_cut(const Shape& shape, const py::object& images, const py::object&
     held.take(batch.seeds, seeds, "seeds", batch.count * batch.rows * ((batch.cols + 63) / 64),
               {"uint64", "uint8"});
     held.take(batch.network, network, "network", 1, {"uint8"});
-    batch.constants = cut_constants();
     held.take(batch.masks, masks, "masks", held.pixels(), {"bool", "uint8"});
     held.take(batch.trimaps, trimaps, "trimaps", held.pixels(), {"uint8"});
     held.take(batch.priors, priors, "priors", held.pixels(), {"float32"});
@@ -226,10 +225,6 @@ TypeError, ValueError
     read(cut, "results", &CutBatch::results);
     read(cut, "workspace", &CutBatch::workspace);
     read(cut, "workspace_bytes", &CutBatch::workspace_bytes);
-    cut.def_property_readonly("constants", [](const CutHeld& self) {
-        const CutConstants& constants = self.batch.constants;
-        return py::bytes(reinterpret_cast<const char*>(&constants), sizeof(constants));
-    });
 
     py::class_<MorphologyHeld> morphology(module, "MorphologyBatch",
                                           R"(Erosion, dilation or trimaps of a batch of masks.

@@ -137,6 +137,7 @@ py::tuple finish_labels(Begun& begun, const py::object& images_value, const py::
             std::copy_n(trimaps.data() + at, size, trimap_to + at);
             outcome.cut.fallback = static_cast<CutFallback>(cuts.data()[i].fallback);
             outcome.cut.value = cuts.data()[i].value;
+            outcome.cut.expected_dice = cuts.data()[i].expected_dice;
             outcome.matting.iterations = result.iterations;
             outcome.matting.residual = result.residual;
             outcome.matting.converged = true;

@@ -1,21 +1,18 @@
-"""The native cut beside its NumPy reference, its minimum cut beside PyMaxflow's."""
+"""The native cut beside its NumPy reference."""
 
 import csv
-import itertools
-from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from dsnet import _C
 from dsnet.data.ct_image import apply_window, read_ct_png
 from dsnet.data.phantom import KINDS, make_phantom
 from dsnet.labeling import RecistMark
-from dsnet.labeling.cut import BORDER_COST, CERTAIN, cut_recist
-from dsnet.labeling.edge_model import native_network
+from dsnet.labeling.cut import CERTAIN, cut_recist
+from dsnet.labeling.edge_model import compiled, edge_network, native_network
 from dsnet.labeling.recist import PROBLEMS
 from dsnet.labeling.reference.cut import cut_recist_reference
 from emulation_module import emulation
@@ -53,167 +50,6 @@ def test_rasterised_marks_are_those_of_numpy():
             assert np.array_equal(drawn["axes"], mark.axes_mask(shape))
             words = [word for bit, word in enumerate(PROBLEMS) if drawn["problems"] >> bit & 1]
             assert words == mark.problems(shape)
-
-
-def in_units(log_odds, seeds):
-    """Log-odds as the cut counts them; seeds above all that they could be asked to give up."""
-    return np.where(seeds, 2**22, np.rint(log_odds.astype(np.float64) * 4096)).astype(np.int64)
-
-
-def costs_of(border_cost):
-    """Of two neighbours side by side and of two across."""
-    return round(border_cost * 4096), round(border_cost * 4096 / np.sqrt(2))
-
-
-def energy(values, border_cost, mask):
-    """What a cut costs, but for a constant."""
-    side, across = costs_of(border_cost)
-    borders = side * (mask[:, 1:] != mask[:, :-1]).sum() + side * (mask[1:] != mask[:-1]).sum()
-    borders += across * (mask[1:, 1:] != mask[:-1, :-1]).sum()
-    borders += across * (mask[1:, :-1] != mask[:-1, 1:]).sum()
-    return int(borders) - int(values[mask].sum())
-
-
-def pymaxflow_cut(log_odds, seeds, border_cost):
-    """The minimum cut with the least lesion, by PyMaxflow on the whole grid."""
-    maxflow = pytest.importorskip("maxflow")
-    values = in_units(log_odds, seeds)
-    side, across = costs_of(border_cost)
-    graph = maxflow.GraphInt()
-    nodes = graph.add_grid_nodes(values.shape)
-    graph.add_grid_edges(nodes, side, np.array([[0, 0, 0], [0, 0, 1], [0, 1, 0]]), symmetric=True)
-    graph.add_grid_edges(nodes, across, np.array([[0, 0, 0], [0, 0, 0], [1, 0, 1]]), symmetric=True)
-    # Pixels that neither terminal reaches count as the source's: so lesion is the sink's side.
-    graph.add_grid_tedges(nodes, np.maximum(-values, 0), np.maximum(values, 0))
-    graph.maxflow()
-    return graph.get_grid_segments(nodes)
-
-
-def random_evidence(rng, shape):
-    spread = rng.choice([0.05, 0.5, 2.0, 6.0])
-    log_odds = np.clip(rng.normal(0, spread, shape), -CERTAIN, CERTAIN)
-    if rng.random() < 0.3:  # ties
-        log_odds = np.round(log_odds / BORDER_COST) * BORDER_COST
-    return log_odds.astype(np.float32), rng.random(shape) < 0.02
-
-
-@pytest.mark.parametrize("shape", [(1, 1), (1, 7), (6, 1), (2, 3), (3, 3), (2, 5)])
-def test_border_cut_is_the_smallest_of_all_minimum_cuts(shape):
-    rng = np.random.default_rng(5)
-    masks = [
-        np.reshape(bits, shape) for bits in itertools.product([False, True], repeat=np.prod(shape))
-    ]
-    ties = 0
-    for cost in (0.0, 0.25, 0.5, 1.5) * 5:
-        log_odds = rng.integers(-3, 4, shape).astype(np.float32) * np.float32(0.25)
-        seeds = rng.random(shape) < 0.1
-        values = in_units(log_odds, seeds)
-        energies = np.array([energy(values, cost, mask) for mask in masks])
-        minima = np.flatnonzero(energies == energies.min())
-        ties += len(minima) > 1
-        mask, _ = emulation.border_cut(log_odds, seeds, cost)
-        assert mask.dtype == bool and energy(values, cost, mask) == energies.min()
-        # Minimum cuts are closed under intersection, so this is one of them.
-        np.testing.assert_array_equal(mask, np.logical_and.reduce([masks[i] for i in minima]))
-    assert ties > 0
-
-
-def check_border_cuts(seed, count):
-    rng = np.random.default_rng(seed)
-    searched = pixels = 0
-    for _ in range(count):
-        log_odds, seeds = random_evidence(rng, tuple(rng.integers(1, 30, 2)))
-        cost = float(rng.choice([BORDER_COST, BORDER_COST, 0.0, 0.05, 2.0, 6.9]))
-        mask, count_searched = emulation.border_cut(log_odds, seeds, cost)
-        np.testing.assert_array_equal(mask, pymaxflow_cut(log_odds, seeds, cost))
-        searched, pixels = searched + count_searched, pixels + mask.size
-    assert 0 < searched < pixels
-
-
-def test_border_cut_is_pymaxflows():
-    check_border_cuts(seed=0, count=600)
-
-
-@pytest.mark.long
-def test_many_border_cuts():
-    check_border_cuts(seed=1, count=20_000)
-
-
-@pytest.mark.parametrize("size", [33, 96])
-@pytest.mark.parametrize("cost", [0.0, 0.3, 6.9])
-def test_border_cuts_of_pictures_are_pymaxflows(size, cost):
-    """Noisy discs, as a segmentation has them."""
-    for seed in range(3):
-        rng = np.random.default_rng(seed)
-        y, x = np.mgrid[:size, :size] / size - 0.5
-        bright = np.exp(-(x**2 + y**2) / 0.05) + 0.2 * rng.standard_normal((size, size))
-        log_odds, seeds = (6 * bright - 3).astype(np.float32), np.hypot(x, y) < 0.03
-        mask, _ = emulation.border_cut(log_odds, seeds, cost)
-        assert 0 < mask.sum() < mask.size
-        np.testing.assert_array_equal(mask, pymaxflow_cut(log_odds, seeds, cost))
-
-
-@given(
-    st.integers(0, 2**32 - 1),
-    st.integers(1, 9),
-    st.integers(1, 9),
-    st.sampled_from([0.0, 0.3, 1.0, 7.0]),
-)
-def test_border_cut_in_any_orientation(seed, rows, cols, cost):
-    log_odds, seeds = random_evidence(np.random.default_rng(seed), (rows, cols))
-    mask, _ = emulation.border_cut(log_odds, seeds, cost)
-    for turn in (np.transpose, np.flipud, np.fliplr):
-        turned, _ = emulation.border_cut(turn(log_odds), turn(seeds), cost)
-        np.testing.assert_array_equal(turned, turn(mask))
-
-
-def test_the_largest_log_odds_do_not_overflow():
-    log_odds = np.full((64, 64), -1000, np.float32)
-    log_odds[:, ::2] = 1000
-    none = np.zeros(log_odds.shape, bool)
-    mask, _ = emulation.border_cut(log_odds, none, 1.0)
-    np.testing.assert_array_equal(mask, log_odds > 0)
-    mask, _ = emulation.border_cut(log_odds, none, 1000.0)
-    np.testing.assert_array_equal(mask, pymaxflow_cut(log_odds, none, 1000.0))
-    mask, _ = emulation.border_cut(log_odds[:, 1:], log_odds[:, 1:] < 0, 0.3)
-    assert mask.all()  # seeds outweigh everything
-
-
-def test_border_cut_without_borders_or_pixels():
-    log_odds = np.array([[0.5, -0.5, 0.0, 0.0]], np.float32)
-    mask, _ = emulation.border_cut(log_odds, np.array([[0, 0, 0, 9]], np.uint8), 0.0)
-    assert mask.tolist() == [[True, False, False, True]]  # ties are background
-    for shape in ((0, 0), (0, 4), (4, 0)):
-        mask, searched = emulation.border_cut(
-            np.zeros(shape, np.float32), np.zeros(shape, bool), 0.3
-        )
-        assert (mask.shape, searched) == (shape, 0)
-
-
-def test_border_cut_gives_the_same_bits_from_any_thread_and_strides():
-    cases = [random_evidence(np.random.default_rng(k), (40 + k, 50)) for k in range(16)]
-    expected = [emulation.border_cut(*case, BORDER_COST)[0] for case in cases]
-    wide = [[np.repeat(array, 2, axis=1)[:, ::2] for array in case] for case in cases]
-    assert not wide[0][0].flags.c_contiguous
-    with ThreadPoolExecutor(4) as pool:
-        found = list(pool.map(lambda case: emulation.border_cut(*case, BORDER_COST)[0], wide))
-    np.testing.assert_array_equal(np.hstack([m.ravel() for m in found]),
-                                  np.hstack([m.ravel() for m in expected]))  # fmt: skip
-
-
-def test_arguments_of_border_cut_are_named():
-    log_odds, seeds = np.zeros((3, 4), np.float32), np.zeros((3, 4), bool)
-    for bad, error, words in (
-        ((log_odds.astype(np.float64), seeds), TypeError, "log_odds must have dtype float32, got"),
-        ((log_odds.astype(">f4"), seeds), TypeError, "log_odds must have dtype float32, got"),
-        (([[1.0]], seeds), TypeError, "log_odds must be a NumPy array of float32, got list"),
-        ((log_odds[0], seeds), ValueError, "log_odds must have two dimensions"),
-        ((log_odds, seeds.astype(int)), TypeError, "seeds must have dtype bool or uint8, got"),
-        ((log_odds, None), TypeError, "seeds must be a NumPy array of bool or uint8, got NoneType"),
-        ((log_odds, seeds.T), ValueError, r"seeds must have the log_odds's shape \(3, 4\), got"),
-    ):
-        with pytest.raises(error, match=f"^{words}"):
-            emulation.border_cut(*bad, 0.3)
 
 
 def check_against_reference(image, mark):
@@ -297,11 +133,14 @@ def test_same_bits_on_every_vector_unit():
 
 
 def test_network_of_another_shape():
-    arrays = [np.zeros(shape, np.float32) for shape in ((20, 18), 20, (20, 20), 20, (1, 20), 1)]
-    _C.EdgeNetwork(*arrays)
-    arrays[2] = np.zeros((20, 19), np.float32)
-    with pytest.raises(ValueError, match=r"weight2 must have shape \(20, 20\), got \(20, 19\)"):
-        _C.EdgeNetwork(*arrays)
+    network = edge_network()
+    weights = network.weights | {"enter": np.zeros((16, 12, 3, 2), np.int16)}
+    with pytest.raises(
+        ValueError, match=r"weights\[0\] must have shape \(16, 12, 3, 3\), got \(16, 12, 3, 2\)"
+    ):
+        compiled(replace(network, weights=weights))
+    with pytest.raises(ValueError, match="shifts must be within 0 and 20, got 21"):
+        compiled(replace(network, shifts=network.shifts | {"coarse": 21}))
 
 
 def test_bad_coordinates():

@@ -7,7 +7,6 @@
 #include <vector>
 
 #include "base/order_simd.h"
-#include "cut/border.h"
 #include "mark/recist.h"
 #include "masks/components.h"
 #include "python/arguments.h"
@@ -45,22 +44,6 @@ Array<bool> keep_seeded_part_binding(const py::object& mask_value, const py::obj
     py::gil_scoped_release release;
     keep_seeded_part(result, view(seeds), workspace());
     return out;
-}
-
-py::tuple border_cut(const py::object& log_odds_value, const py::object& seeds_value,
-                     double border_cost) {
-    const auto log_odds = image_argument<float>(log_odds_value, "log_odds", "f", "float32");
-    const auto seeds = image_argument<std::uint8_t>(seeds_value, "seeds", "bu", "bool or uint8");
-    check_shape(seeds, log_odds, "seeds", "log_odds");
-    Array<bool> mask({log_odds.shape(0), log_odds.shape(1)});
-    const Image<std::uint8_t> found = writable(mask);
-    std::ptrdiff_t searched = 0;
-    {
-        py::gil_scoped_release release;
-        thread_local BorderCut cut;
-        searched = cut.solve(view(log_odds), view(seeds), border_cost, found);
-    }
-    return py::make_tuple(std::move(mask), searched);
 }
 
 py::dict rasterise_recist(const py::object& coordinates, py::ssize_t rows, py::ssize_t cols,
@@ -126,23 +109,6 @@ shapes differ.)");
         "rank"_a,
         R"(How many pixels are measured above `above` and not above `highest`; of their values
 the one that `rank` others precede and the one after it, None where there is none.)");
-    module.def("border_cut", &border_cut, "log_odds"_a, "seeds"_a, "border_cost"_a,
-               R"(Minimum cut of log-odds against the length of the border.
-
-Parameters
-----------
-log_odds : float32 [H, W]
-    Within +-1000.
-seeds : bool or uint8 [H, W]
-    Lesion for certain.
-border_cost : float
-    Of two neighbours side by side; those across cost 1 / sqrt(2) of it.
-
-Returns
--------
-mask : bool [H, W]
-searched : int
-    Pixels that had to be searched; the others were decided by their neighbours.)");
     module.def("rasterise_recist", &rasterise_recist, "coordinates"_a, "rows"_a, "cols"_a,
                "scale"_a = 1.0,
                R"(A mark's masks, bool [rows, cols]: ellipse (its diameters times `scale`),

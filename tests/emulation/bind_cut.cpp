@@ -10,7 +10,6 @@
 #include <vector>
 
 #include "cut.h"
-#include "cut/border.h"
 #include "cut/plan.h"
 #include "python/arguments.h"
 
@@ -35,7 +34,6 @@ py::tuple cut_block(const py::object& images_value, const py::object& plans_valu
     batch.plans = reinterpret_cast<const CutPlan*>(plans.data());
     batch.seeds = seeds.data();
     batch.network = &network;
-    batch.constants = cut_constants();
     batch.masks = masks.mutable_data();
     batch.trimaps = trimaps.mutable_data();
     batch.priors = priors.mutable_data();
@@ -60,48 +58,19 @@ py::tuple evidence_block(const py::object& image_value, const py::object& plan_v
     std::memcpy(&plan, given.data(), sizeof(plan));
     Array<float> log_odds({plan.edge.rows, plan.edge.cols});
     std::fill_n(log_odds.mutable_data(), log_odds.size(), std::nanf(""));
-    double contrast = 0;
+    EdgeOutcome outcome = {};
     {
         py::gil_scoped_release release;
-        contrast = evidence_on_host(view(image), plan, network, backwards, log_odds.mutable_data());
+        outcome = evidence_on_host(view(image), plan, network, backwards, log_odds.mutable_data());
     }
-    return py::make_tuple(std::move(log_odds), contrast);
-}
-
-py::tuple border_cut_block(const py::object& log_odds_value, const py::object& seeds_value,
-                           double border_cost, int small_nodes, bool backwards) {
-    const auto log_odds = image_argument<float>(log_odds_value, "log_odds", "f", "float32");
-    const auto seeds = image_argument<std::uint8_t>(seeds_value, "seeds", "bu", "bool or uint8");
-    check_shape(seeds, log_odds, "seeds", "log_odds");
-    if (!(border_cost >= 0 && border_cost < 7))
-        throw py::value_error("border_cost must be within 0 and 7, got " +
-                              std::to_string(border_cost));
-    if (small_nodes < 0)
-        throw py::value_error("small_nodes must not be negative, got " +
-                              std::to_string(small_nodes));
-    Array<bool> mask({log_odds.shape(0), log_odds.shape(1)});
-    const Image<std::uint8_t> found = writable(mask);
-    const BorderCut::Costs costs = BorderCut::costs(border_cost);
-    std::int64_t searched = 0;
-    {
-        py::gil_scoped_release release;
-        searched = border_cut_on_host(view(log_odds), view(seeds), costs.side, costs.across,
-                                      small_nodes, backwards, found);
-    }
-    return py::make_tuple(std::move(mask), searched);
+    return py::make_tuple(std::move(log_odds), outcome.contrast, outcome.threshold.log_odds,
+                          outcome.threshold.expected_dice);
 }
 
 }  // namespace
 
 void bind_cut(py::module_& module) {
     using namespace pybind11::literals;
-    module.def(
-        "cut_constants",
-        [] {
-            const CutConstants constants = cut_constants();
-            return py::bytes(reinterpret_cast<const char*>(&constants), sizeof(constants));
-        },
-        "What is the same for all marks, as bytes.");
     module.def("cut_block", &cut_block, "images"_a, "plans"_a, "seeds"_a, "network"_a,
                "backwards"_a = false,
                R"(The GPU's cuts, run by the CPU a thread at a time.
@@ -122,7 +91,7 @@ masks, trimaps : uint8 [N, H, W]
 priors : float32 [N, H, W]
     The cut's probabilities where the trimap is unknown.
 results : CUT_RESULT [N]
-    `fallback` and `value` as cut_recist's; -1 where a plan without rows did not want a cut, the
+    `fallback`, `value` and `expected_dice` as cut_recist's; -1 where a plan without rows did not want a cut, the
     rest is 0 then.)");
     module.def("evidence_block", &evidence_block, "image"_a, "plan"_a, "network"_a,
                "backwards"_a = false,
@@ -142,24 +111,10 @@ Returns
 log_odds : float32 [h, w]
     Of the mark's window; not a number where the contrast is too small.
 contrast : float
-    How strong it is, without its sign.)");
-    module.def("border_cut_block", &border_cut_block, "log_odds"_a, "seeds"_a, "border_cost"_a,
-               "small_nodes"_a = 512, "backwards"_a = false,
-               R"(The GPU's minimum cut, run by the CPU a thread at a time.
-
-Parameters
-----------
-log_odds, seeds, border_cost
-    As border_cut's; the cost below 7.
-small_nodes : int
-    Graphs of more nodes lie in other memory.
-backwards : bool
-    Run the threads from the last to the first, which gives the same bits.
-
-Returns
--------
-mask : bool [H, W]
-searched : int)");
+threshold : float
+    From where on log-odds are lesion.
+expected_dice : float
+    What Dice that may have; 0 where the contrast is too small, as the threshold then is.)");
 }
 
 }  // namespace dsnet

@@ -50,10 +50,10 @@ raters_device::RatersMemory* votes;
 void* memory;
 
 void cut() {
-    __shared__ cut_device::CutScratch scratch;
+    __shared__ cut_device::FrameScratch frame;
     Threads<cut_device::kThreads> block;
     for (std::int64_t index = 0; index < cuts.count; ++index)
-        cut_device::cut_image(block, cuts, index, memory, scratch);
+        cut_device::cut_image(block, cuts, index, memory, frame);
 }
 
 void trimap() {
@@ -110,7 +110,6 @@ int main(int, char** arguments) {
         // Where it lies in the input it is not aligned as it must be.
         std::memcpy(&network, input.take<char>(sizeof(network)), sizeof(network));
         cuts.network = &network;
-        cuts.constants = *input.take<CutConstants>(1);
         cuts.masks = masks.data();
         cuts.trimaps = trimaps.data();
         cuts.priors = priors.data();

@@ -41,6 +41,13 @@ inline unsigned __ballot_sync(unsigned, bool vote) {
     return ballot;
 }
 
+// Fibers take turns at barriers alone.
+inline int atomicAdd(int* sum, int value) {
+    const int before = *sum;
+    *sum += value;
+    return before;
+}
+
 inline int __popc(unsigned bits) { return __builtin_popcount(bits); }
 
 // Of all threads of a block.

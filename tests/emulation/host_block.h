@@ -1,6 +1,8 @@
 // A block of threads as a loop on the CPU, in place of base/gpu_block.h's Threads.
 #pragma once
 
+#include <cstdint>
+
 namespace dsnet {
 
 // `backwards`: another order of the threads gives the same bits, unless a sync is missing.
@@ -14,6 +16,7 @@ struct HostBlock {
         for (int t = 0; t < kThreads; ++t) body(backwards ? kThreads - 1 - t : t);
     }
     void sync() {}
+    void add(std::int32_t& sum, std::int32_t value) { sum += value; }
     template <class Body>
     bool any(Body body) {
         bool found = false;

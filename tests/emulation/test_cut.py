@@ -50,8 +50,9 @@ def assert_same(images, coordinates, network=None):
     trimaps = _C.label_batch(images, coordinates, of_cpu, PRIOR_WEIGHT, DEFAULT_RTOL, 1)[2]
     found = emulation.cut_block(images, plans, seeds, of_gpu)
     for i, (mask, trimap, prior, told) in enumerate(zip(*found, strict=True)):
-        cut, odds, fallback, value = _C.cut_recist(images[i], coordinates[i], of_cpu)
-        assert (told["fallback"], told["value"]) == (fallback, value)
+        cut, odds, fallback, value, dice = _C.cut_recist(images[i], coordinates[i], of_cpu)
+        assert told.item()[:3] == (value, dice, fallback)
+        assert 0 < dice < 1 or (fallback == 1 and dice == 0)
         assert np.array_equal(mask, cut) and np.array_equal(trimap, trimaps[i])
         expected = np.where(trimap == 128, 1 / (1 + np.exp(-odds.astype(np.float64))), 0)
         assert np.abs(prior - expected.astype(np.float32)).max() <= 2**-23
@@ -155,38 +156,7 @@ def test_no_plan_no_cut():
     assert results["fallback"].tolist() == [-1, -1] and not any(array.any() for array in found)
 
 
-def random_odds(rng):
-    shape = rng.integers(1, 3, 2) if rng.random() < 0.1 else rng.integers(1, 40, 2)
-    odds = rng.normal(size=shape) * rng.choice([0.1, 0.5, 1, 3])
-    if rng.random() < 0.3:  # smooth, so that much has to be searched
-        odds = np.cumsum(np.cumsum(odds, 0), 1) / 8
-    if rng.random() < 0.3:  # ties
-        odds = np.round(odds * 2) / 2
-    return np.clip(odds, -900, 900).astype(np.float32)
-
-
-def test_minimum_cuts():
-    rng = np.random.default_rng(3)
-    searched = []
-    for _ in range(150):
-        odds = random_odds(rng)
-        seeds = rng.random(odds.shape) < 0.01
-        cost = float(rng.choice([0.0, 0.05, 0.3, 1.0, 6.9]))
-        expected = emulation.border_cut(odds, seeds, cost)
-        searched.append(expected[1])
-        for small_nodes in (512, 3):
-            for backwards in (False, True):
-                mask, count = emulation.border_cut_block(odds, seeds, cost, small_nodes, backwards)
-                assert np.array_equal(mask, expected[0]) and count == expected[1]
-    assert max(searched) > 512 and min(searched) == 0
-
-
 def test_arguments_are_checked():
-    odds, seeds = np.zeros((4, 5), np.float32), np.zeros((4, 5), bool)
-    with pytest.raises(ValueError, match="border_cost must be within 0 and 7"):
-        emulation.border_cut_block(odds, seeds, 7.5)
-    with pytest.raises(ValueError, match="seeds must have the log_odds's shape"):
-        emulation.border_cut_block(odds, seeds[1:], 0.3)
     with pytest.raises(ValueError, match="mark 0 must be finite and touch the image"):
         _C.plan_cuts(np.full((1, 8), 99.0), 10, 10)
     images = np.zeros((1, 5, 6), np.float32)

@@ -51,16 +51,18 @@ def check(image, coordinates, network, of_cpu, of_gpu):
     mark = RecistMark.from_coordinates(coordinates)
     evidence = lesion_evidence(image, mark, network)
     plans, _ = _C.plan_cuts(mark.coordinates[None], *image.shape)
-    found, contrast = emulation.evidence_block(image, plans[0], of_gpu)
+    found, contrast, *settled = emulation.evidence_block(image, plans[0], of_gpu)
     backwards = emulation.evidence_block(image, plans[0], of_gpu, True)
-    assert found.tobytes() == backwards[0].tobytes() and contrast == backwards[1]
-    assert contrast == abs(evidence.contrast) and found.shape == evidence.log_odds.shape
-    if contrast < LEAST_CONTRAST:
-        assert np.isnan(found).all()
+    assert found.tobytes() == backwards[0].tobytes() and [contrast, *settled] == [*backwards[1:]]
+    assert contrast == evidence.contrast and found.shape == evidence.log_odds.shape
+    _, of_image, fallback, _, dice = _C.cut_recist(image, mark.coordinates, of_cpu)
+    assert dice == settled[1]
+    if abs(contrast) < LEAST_CONTRAST:
+        assert np.isnan(found).all() and settled == [0, 0] and fallback == 1
         return np.zeros(0)
+    assert settled == [evidence.threshold, evidence.expected_dice]
     expected = np.clip(evidence.log_odds, -CERTAIN, CERTAIN).astype(np.float32)
     assert found.tobytes() == expected.tobytes()
-    _, of_image, fallback, _ = _C.cut_recist(image, mark.coordinates, of_cpu)
     assert fallback or of_image[evidence.window].tobytes() == found.tobytes()
     return expected[evidence.reachable]
 

@@ -41,6 +41,8 @@ def assert_same(rows, expected):
         assert np.array_equal(row[1], want[1]) and np.array_equal(row[2], want[2])
         state, wanted = row[3], list(want[3])
         assert state[:4] + state[5:] == wanted[:4] + wanted[5:]  # all but the iterations
+        # The expected Dice goes by the cut alone.
+        assert np.array_equal(row[5][:2], want[5][:2])
         assert np.allclose(row[5], want[5], atol=2e-3)
 
 
@@ -95,6 +97,7 @@ def test_a_bad_row_costs_itself_alone(on_host):
             assert np.array_equal(label.binary, want.binary) and label.notes == want.notes
             assert np.abs(label.alpha - want.alpha).max() < 1e-3
             assert label.quality.keys() == want.quality.keys()
+            assert label.quality["expected_dice"] == want.quality["expected_dice"]
             assert all(seconds >= 0 for seconds in label.seconds.values())
     assert sum(isinstance(label, SoftLabel) for label in found) == 3
 

@@ -70,16 +70,15 @@ def test_cuts(block_threads, order, rows, cols):
     marks = np.stack([p.mark.coordinates for p in phantoms])
     marks = marks.reshape(-1, 4, 2) - [35 - cols // 2, 35 - rows // 2]
     images = np.ascontiguousarray(images[:, :rows, :cols])
-    images[1] = rng.random((rows, cols)) / 2 + images[1] / 2  # much to search
+    images[1] = rng.random((rows, cols)) / 2 + images[1] / 2  # many parts
     images[2] = 0.5  # no contrast
     plans, seeds = _C.plan_cuts(marks.reshape(-1, 8), rows, cols)
     plans[3] = 0  # no cut wanted
     network = emulated_network()
     expected = emulation.cut_block(images, plans, seeds, network)
     assert expected[3]["fallback"].tolist()[1:4] == [0, 1, -1]
-    constants = np.frombuffer(emulation.cut_constants(), np.uint8)
     header = (0, order, len(images), 0, rows, cols)
-    found = block_threads(header, (images, plans, seeds, network.bytes, constants), expected)
+    found = block_threads(header, (images, plans, seeds, network.bytes), expected)
     for array, want in zip(found, expected, strict=True):
         assert array.tobytes() == want.tobytes()
 

@@ -45,6 +45,7 @@ def assert_close(labels, expected):
         assert np.array_equal(label.binary, want.binary)
         assert np.array_equal(label.trimap, want.trimap)
         assert label.quality["overall"] == pytest.approx(want.quality["overall"], abs=2e-3)
+        assert label.quality["expected_dice"] == want.quality["expected_dice"]
 
 
 @pytest.mark.parametrize(("size", "count"), [(16, 40), (64, 600), (128, 40), (256, 6)])

@@ -262,8 +262,10 @@ def best_threshold(log_odds: np.ndarray) -> tuple[float, float]:
     """The threshold with the greatest expected Dice, and that Dice.
 
     With calibrated probabilities p of the cells it is 2 sum(p of the lesion's) / (lesion's cells +
-    sum(p of all)). Log-odds count in steps of 1/16 within +-8.
+    sum(p of all)). Log-odds count in steps of 1/16 within +-8. Without cells both are 0.
     """
+    if log_odds.size == 0:
+        return 0.0, 0.0
     step = np.clip(((log_odds + _F(8)) * _F(16)).astype(np.int64), 0, 255)
     counts = np.bincount(step, minlength=256)
     middle = (np.arange(256) + 0.5) / 16 - 8
