@@ -153,7 +153,7 @@ def test_no_plan_no_cut():
     plans = np.zeros((2, _C.CUT_PLAN_BYTES), np.uint8)
     seeds = np.zeros((2, 5, 1), np.uint64)
     *found, results = emulation.cut_block(images, plans, seeds, emulated_network())
-    assert results["fallback"].tolist() == [-1, -1] and not any(array.any() for array in found)
+    assert results.tolist() == [(0, 0, -1, 0)] * 2 and not any(array.any() for array in found)
 
 
 def test_arguments_are_checked():
