@@ -1,4 +1,4 @@
-"""Fit `dsnet/labeling/edge_model.npz`: `python -m bench.fits.edge_model`, twenty minutes on one core.
+"""Fit `dsnet/labeling/edge_model.npz`: `python -m bench.fits.edge_model`, in twenty minutes.
 
 All slices of half of LIDC's patients, the consensus and each reader's mask, and phantoms of lung
 and soft tissue; over each mask marks as people draw them, and one derived from it. Images get
