@@ -15,9 +15,12 @@ from itertools import islice
 from pathlib import Path
 
 from dsnet import devices
-from dsnet.console import Stop, UserError, above_zero, complain
+from dsnet.console import Range, Stop, UserError, above_zero, complain
 
 _positive = above_zero(int)
+_seed = Range(int, 0, 2**63 - 1)
+_side = Range(int, 8, 65536)
+_millimetres = Range(float, above=0, most=10**4)
 
 EXAMPLES = {
     None: """\
@@ -272,8 +275,8 @@ def _parser() -> argparse.ArgumentParser:
     demo = command("demo", _demo, "Label synthetic nodules of every kind; write a picture.")
     _label_options(demo, "folder for sheet.png and store/")
     demo.add_argument("--count", type=_positive, default=18, help="nodules (default 18)")
-    demo.add_argument("--size", type=_positive, default=64, help="pixels a side (default 64)")
-    demo.add_argument("--seed", type=int, default=0, help="of the first nodules (default 0)")
+    demo.add_argument("--size", type=_side, default=64, help="pixels a side (default 64)")
+    demo.add_argument("--seed", type=_seed, default=0, help="of the first nodules (default 0)")
 
     recist = command("recist", _recist, "Label the RECIST marks of a DeepLesion-like table.")
     recist.add_argument("--annotations", required=True, metavar="CSV", help="DL_info.csv")
@@ -282,14 +285,14 @@ def _parser() -> argparse.ArgumentParser:
     )
     _label_options(recist, "folder of the store")
     _device_option(recist, "labels are within 0.001 of the CPU's, with the same binary masks")
-    recist.add_argument("--crop", type=_positive, default=64, help="pixels a side (default 64)")
+    recist.add_argument("--crop", type=_side, default=64, help="pixels a side (default 64)")
     recist.add_argument(
         "--type", nargs="+", metavar="TYPE", help="only these: lung, liver, bone, ..."
     )
     recist.add_argument("--split", nargs="+", metavar="PART", help="only these: train, val, test")
     recist.add_argument("--no-noisy", action="store_true", help="leave out Possibly_noisy rows")
-    recist.add_argument("--min-mm", type=float, metavar="MM", help="shortest long axis")
-    recist.add_argument("--max-mm", type=float, metavar="MM", help="longest long axis")
+    recist.add_argument("--min-mm", type=_millimetres, metavar="MM", help="shortest long axis")
+    recist.add_argument("--max-mm", type=_millimetres, metavar="MM", help="longest long axis")
     recist.add_argument("--limit", type=_positive, help="only the first LIMIT rows")
     shown = recist.add_mutually_exclusive_group()
     shown.add_argument(
@@ -299,13 +302,16 @@ def _parser() -> argparse.ArgumentParser:
     )
     shown.add_argument(
         "--window",
-        type=float,
+        type=Range(float),
         nargs=2,
         metavar=("LOW", "HIGH"),
         help="HU shown as 0..1 (default: the row's own window, or by what is around the mark)",
     )
     recist.add_argument(
-        "--isotropic", type=float, metavar="MM", help="resample to MM a pixel (default: native)"
+        "--isotropic",
+        type=_millimetres,
+        metavar="MM",
+        help="resample to MM a pixel (default: native)",
     )
 
     masks = command("masks", _masks, "Label a folder of images with a folder of binary masks.")
@@ -333,16 +339,18 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument("store", metavar="STORE")
     export.add_argument("--format", required=True, choices=("png", "npz", "nnunet"))
     export.add_argument("--out", required=True, metavar="DIR", help="new or empty folder")
-    export.add_argument("--min-quality", type=float, help="leave out labels of lower quality")
+    export.add_argument(
+        "--min-quality", type=Range(float, 0, 1), help="leave out labels of lower quality"
+    )
     export.add_argument(
         "--split",
-        type=int,
+        type=Range(int, 0, 10**9),
         nargs=3,
         default=(1000, 400, 100),
         metavar=("TRAIN", "TEST", "VAL"),
         help="npz: shares (default 1000 400 100)",
     )
-    export.add_argument("--seed", type=int, default=0, help="npz: of the split (default 0)")
+    export.add_argument("--seed", type=_seed, default=0, help="npz: of the split (default 0)")
     return parser
 
 
@@ -359,7 +367,9 @@ def _described(make, name: str | None, text: str) -> argparse.ArgumentParser:
 
 def _label_options(parser: argparse.ArgumentParser, out: str) -> None:
     parser.add_argument("--out", required=True, metavar="DIR", help=out)
-    parser.add_argument("--workers", type=_positive, default=1, help="processes (default 1)")
+    parser.add_argument(
+        "--workers", type=Range(int, 1, 4096), default=1, help="processes (default 1)"
+    )
     parser.add_argument("--resume", action="store_true", help="go on with the store at --out")
     parser.add_argument(
         "--retry-failed", action="store_true", help="go on, and try failed rows again"
