@@ -104,15 +104,21 @@ def _run(options: argparse.Namespace) -> int:
 def _export(options: argparse.Namespace) -> int:
     with needed("export", "exporting"):
         from dsnet.models import export_onnx, export_program
+        from dsnet.models.export import multiple_of
 
     file = Path(options.export)
     write = {".onnx": export_onnx, ".pt2": export_program}.get(file.suffix)
     if write is None:
         raise ValueError(f"--export must be a file NAME.onnx or NAME.pt2, got {file}")
     crop = _crop_settings(options)
-    side = crop.network_size or crop.size
-    write(_network(options.model), file, (side, side))
-    print(f"wrote {file}; it takes images of {side} x {side} pixels, any number of them")
+    side, model = crop.network_size or crop.size, _network(options.model)
+    write(model, file, (side, side), crop=crop.to_dict())
+    step = multiple_of(model)
+    other = f" or other multiples of {step}, from {2 * step} on" if side % step == 0 else ""
+    print(
+        f"wrote {file}; it takes images of {side} x {side} pixels{other}, any number of them; "
+        f"it learnt from {crop}"
+    )
     return 0
 
 

@@ -144,18 +144,19 @@ def runs_kernels(*tensors: torch.Tensor) -> bool:
     """Whether these tensors go to the Triton kernels; if not, the reference takes them."""
     if any(t.dtype not in KERNEL_DTYPES for t in tensors):
         return False
+    # Before the sizes, which a graph that is exported does not know.
+    if not (tensors[0].is_cuda or (INTERPRETED and tensors[0].device.type == "cpu")):
+        return False
     if tensors[0].dim() == 4:
         _, c, h, w = tensors[0].shape
         if c > MOST_CHANNELS or h * w > MOST_PIXELS:
             return False
-    if tensors[0].is_cuda:
-        if not HAS_TRITON:
-            raise RuntimeError(
-                "the fused operations need Triton on CUDA tensors: pip install triton, or call "
-                "the reference function instead"
-            )
-        return True
-    return INTERPRETED and tensors[0].device.type == "cpu"
+    if tensors[0].is_cuda and not HAS_TRITON:
+        raise RuntimeError(
+            "the fused operations need Triton on CUDA tensors: pip install triton, or call "
+            "the reference function instead"
+        )
+    return True
 
 
 def is_channels_last(x: torch.Tensor) -> bool:
@@ -340,7 +341,8 @@ def warm_up(
 def no_autocast(x: torch.Tensor):
     """A context in which autocast leaves x's device alone."""
     kind = x.device.type
-    if torch.amp.is_autocast_available(kind):
+    # torch.compile of torch 2.6 knows no is_autocast_available.
+    if kind in ("cpu", "cuda") or torch.amp.is_autocast_available(kind):
         return torch.autocast(kind, enabled=False)
     return contextlib.nullcontext()
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 
+from fresh_interpreter import printed
 from hosts import ConvCBAM, LinearCBAM, randomised
 
 FOLDER = Path(__file__).parents[2] / "kernels"
@@ -172,3 +173,16 @@ def test_a_selecting_host_is_checked_too(loaded, device):
         swapped(SkHost(activation=nn.GELU()))(u, v)
     with pytest.raises(ValueError, match="must have the layer conv_fc1, got none in ReLU"):
         swapped(nn.ReLU())(u, v)
+
+
+@pytest.mark.parametrize("interpret", ["0", "1"])
+def test_triton_before_its_knobs_is_read_by_its_variable(interpret):
+    code = """
+import os
+os.environ["TRITON_INTERPRET"] = "{}"
+import triton
+vars(triton).pop("knobs", None)
+from dsnet_kernels import launch
+print(launch.INTERPRETED)
+"""
+    assert printed(code.format(interpret)) == str(interpret == "1")

@@ -6,7 +6,7 @@ and the authors' code differ, this follows the code: the maximum map comes befor
 """
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, List
 
 import torch
 
@@ -54,12 +54,12 @@ def _(x, *rest):
 
 @torch.library.custom_op(f"{NAMESPACE}::cbam_backward", mutates_args=())
 def cbam_backward_op(
-    dy: torch.Tensor, x: torch.Tensor, y: torch.Tensor, saved: list[torch.Tensor],
+    dy: torch.Tensor, x: torch.Tensor, y: torch.Tensor, saved: List[torch.Tensor],
     w1: torch.Tensor, b1: OptionalTensor, w2: torch.Tensor, b2: OptionalTensor,
     conv_weight: torch.Tensor, conv_bias: OptionalTensor, norm_weight: OptionalTensor,
     batch_stats: bool, residual_dtype: torch.dtype | None, scale: OptionalTensor,
     shift: OptionalTensor,
-) -> list[torch.Tensor]:  # fmt: skip
+) -> List[torch.Tensor]:  # fmt: skip
     """dx, dresidual, dscale, dshift and the eight parameters' gradients."""
     return list(
         launch_cbam_backward(

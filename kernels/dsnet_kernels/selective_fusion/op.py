@@ -5,7 +5,7 @@ the context u and the detail v are weighed against each other, a channel at a ti
 """
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, List
 
 import torch
 
@@ -51,12 +51,12 @@ def _(u, v, fc_weight, fc_bias, a_weight, a_bias, b_weight, b_bias, norm_weight,
 
 @torch.library.custom_op(f"{NAMESPACE}::selective_fusion_backward", mutates_args=())
 def selective_fusion_backward_op(
-    dout: torch.Tensor, u: torch.Tensor, v: torch.Tensor, saved: list[torch.Tensor],
+    dout: torch.Tensor, u: torch.Tensor, v: torch.Tensor, saved: List[torch.Tensor],
     fc_weight: torch.Tensor, a_weight: torch.Tensor, b_weight: torch.Tensor,
     norm_weight: OptionalTensor, norm_bias: OptionalTensor, batch_stats: bool,
     u_scale: OptionalTensor, u_shift: OptionalTensor, v_scale: OptionalTensor,
     v_shift: OptionalTensor, negative_slope: float,
-) -> list[torch.Tensor]:  # fmt: skip
+) -> List[torch.Tensor]:  # fmt: skip
     """du, dv, the prologues' four gradients and the eight parameters'."""
     return list(
         launch_fusion_backward(
