@@ -10,20 +10,20 @@ Public
 ``UserError``, ``complain(command, error) -> 2``, ``warn(text)``: one line on standard error
 ``require_folder(path, name)``, ``require_file``: what an option names is there
 ``printable(text)``: what of a file's name may go to a terminal
-``above_zero(kind)``, ``finite``: types of argparse's options
+``Range(kind, least, most, above)``: which numbers an option takes; ``above_zero(kind)``
 """
 
 from __future__ import annotations
 
 import logging
-import math
 import signal
 import sys
 import threading
 import time
 import unicodedata
 from argparse import ArgumentTypeError
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -79,31 +79,80 @@ def _escaped(character: str) -> str:
     return character.encode("unicode_escape", "surrogatepass").decode("ascii")
 
 
-def above_zero(kind: type) -> Callable[[str], Any]:
-    """What turns an option's text into an int or a float above 0, or complains."""
+@dataclass(frozen=True)
+class Range:
+    """Which numbers an option takes: finite ones of a type, within its bounds.
 
-    def parse(text: str):
+    Called with an option's text it is a type of argparse's options.
+
+    Attributes
+    ----------
+    kind : type
+        int or float.
+    least, most : number, optional
+        The bounds, which belong to the range.
+    above : number, optional
+        A lower bound that does not.
+    """
+
+    kind: type = int
+    least: float | None = None
+    most: float | None = None
+    above: float | None = None
+
+    def __contains__(self, value: Any) -> bool:
+        # A bool is an int for Python; not float(value), which an int may be too large for.
+        if isinstance(value, bool) or not isinstance(value, (int, self.kind)):
+            return False
+        return (
+            -float("inf") < value < float("inf")
+            and (self.least is None or value >= self.least)
+            and (self.most is None or value <= self.most)
+            and (self.above is None or value > self.above)
+        )
+
+    def __str__(self) -> str:
+        words = "a whole number" if self.kind is int else "a number"
+        if self == Range(float):
+            return "a finite number"
+        bounds = []
+        if self.above is not None:
+            bounds.append(f"above {self.above:g}")
+        if self.least is not None and self.most is None:
+            bounds.append(f"of at least {self.least:g}")
+        elif self.least is not None:
+            return f"{words} in {self.least:g}..{self.most}"
+        if self.most is not None:
+            bounds.append(f"of at most {self.most}")
+        return " ".join([words, " and ".join(bounds)]).rstrip()
+
+    def __call__(self, text: str) -> Any:
         try:
-            value = kind(text)
+            value = self.kind(text)
         except ValueError:
-            value = 0
-        if not 0 < value < float("inf"):
-            words = "a whole number" if kind is int else "a number"
-            raise ArgumentTypeError(f"must be {words} above 0, got {text}")
+            value = None
+        if value not in self:
+            raise ArgumentTypeError(f"must be {self}, got {text}")
         return value
 
-    return parse
+    def check(self, name: str, value: object) -> None:
+        """Raise ValueError for a value that is not among these, by its name."""
+        if value not in self:
+            raise ValueError(f"{name} must be {self}, got {brief(value)}")
 
 
-def finite(text: str) -> float:
-    """An option's text as a finite number; complains of any other."""
+def brief(value: object) -> str:
+    """A value as an error tells it, shortened; of a huge int how long it is."""
     try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
-        raise ArgumentTypeError(f"must be a finite number, got {text}")
-    return value
+        text = repr(value)
+    except ValueError:  # Python writes no int of more than some thousand digits.
+        return "one of thousands of digits"
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def above_zero(kind: type) -> Range:
+    """The numbers above 0."""
+    return Range(kind, above=0)
 
 
 class Stop:

@@ -5,6 +5,9 @@ Public
 ``device_index(device) -> int or None``: the GPU that labels, None for the CPU; needs no torch
 ``labelling_device(device) -> str``: the same without "auto", for processes to share the GPUs
 ``torch_device(device) -> torch.device``: where a network works
+``memory_of(device) -> int``: its bytes
+``usable_cores() -> int``: CPU cores that this process may run on
+``use_threads(count)``: threads of torch's operations
 ``NoDevice``
 
 "cuda" is the first GPU, "auto" the first GPU where there is one, otherwise the CPU.
@@ -12,6 +15,7 @@ Public
 
 from __future__ import annotations
 
+import os
 import re
 from typing import TYPE_CHECKING
 
@@ -78,6 +82,33 @@ def torch_device(device: str) -> torch.device:
             "no CUDA device was found: see nvidia-smi and CUDA_VISIBLE_DEVICES, or use device='cpu'"
         )
     return torch.device("cuda", _among(wanted, torch.cuda.device_count(), device))
+
+
+def memory_of(device: torch.device) -> int:
+    """Bytes of memory that a device has, in use or not."""
+    if device.type == "cuda":
+        import torch
+
+        return torch.cuda.get_device_properties(device).total_memory
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def usable_cores() -> int:
+    """CPU cores that this process may run on: of a container or a batch job, often fewer."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def use_threads(count: int | None) -> None:
+    """Let torch work with so many CPU threads, but with no more than there are cores.
+
+    0 and None leave it as it is.
+    """
+    if count:
+        import torch
+
+        torch.set_num_threads(min(count, usable_cores()))
 
 
 def _parsed(device: str) -> int | None:

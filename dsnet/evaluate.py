@@ -11,9 +11,16 @@ import sys
 from pathlib import Path
 
 from dsnet import devices
-from dsnet.console import Bar, UserError, complain, printable
+from dsnet.console import Bar, Range, UserError, complain, printable
 from dsnet.dependencies import needed
 from dsnet.streams import command
+
+NUMBERS = {
+    "cases": Range(int, 1, 1000),
+    "threads": Range(int, 0, 65536),
+    "batch": Range(int, 0, 65536),
+    "tolerance": Range(float, 0, 10**6),
+}
 
 
 @command
@@ -30,13 +37,11 @@ def main(argv: list[str] | None = None) -> int:
     options = _parser().parse_args(argv)
     out = Path(options.out) if options.out else _folder(Path(options.runs[0])) / "evaluation"
     try:
-        for name, least in (("cases", 1), ("threads", 0)):
-            if getattr(options, name) < least:
-                raise ValueError(f"--{name} must be at least {least}, got {getattr(options, name)}")
+        for name, allowed in NUMBERS.items():
+            allowed.check(f"--{name}", getattr(options, name))
         if out.exists() and not out.is_dir():
             raise ValueError(f"--out must be a folder, {out} is a file")
-        if options.threads:
-            torch.set_num_threads(options.threads)
+        devices.use_threads(options.threads)
         with Bar(on_stderr=True) as bar:
             rows = evaluate(
                 options.runs,

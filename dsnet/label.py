@@ -15,11 +15,11 @@ from pathlib import Path
 
 from dsnet import devices
 from dsnet.console import (
+    Range,
     Stop,
     UserError,
     above_zero,
     complain,
-    finite,
     printable,
     require_file,
     require_folder,
@@ -27,6 +27,9 @@ from dsnet.console import (
 from dsnet.streams import command
 
 _positive = above_zero(int)
+_seed = Range(int, 0, 2**63 - 1)
+_side = Range(int, 8, 65536)
+_millimetres = Range(float, above=0, most=10**4)
 
 EXAMPLES = {
     None: """\
@@ -216,7 +219,7 @@ def _export(options, arguments) -> int:
 def _run(options, arguments, jobs, total: int, settings: dict, out: Path) -> int:
     """Label into a store, told on the way; the exit code."""
     from dsnet.archive import label_archive
-    from dsnet.archive.report import TerminalProgress, print_summary
+    from dsnet.archive.report import TerminalProgress, print_stages, print_summary
     from dsnet.archive.run import is_in_use
     from dsnet.data.store.reader import open_store
 
@@ -240,7 +243,7 @@ def _run(options, arguments, jobs, total: int, settings: dict, out: Path) -> int
         )
     print(f"{progress.rate}, {progress.rate.seconds:.1f} s, workers: {options.workers}")
     if not on_cpu and options.verbose:
-        _print_stages(device, options.workers)
+        print_stages(device, options.workers)
     print_summary(open_store(out))
     if summary.stopped:
         again = arguments if options.resume else [*arguments, "--resume"]
@@ -252,15 +255,6 @@ def _run(options, arguments, jobs, total: int, settings: dict, out: Path) -> int
         )
         return 128 + summary.signal
     return 1 if options.strict and summary.failed else 0
-
-
-def _print_stages(device: str, workers: int) -> None:
-    from dsnet.archive.gpu import stages
-
-    if workers > 1:
-        print("stages: told with --workers 1 alone, each process has its own")
-    for name, seconds in stages(device):
-        print(f"{name}: {seconds:.3f} s")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -275,8 +269,8 @@ def _parser() -> argparse.ArgumentParser:
     demo = sub("demo", _demo, "Label synthetic nodules of every kind; write a picture.")
     _label_options(demo, "folder for sheet.png and store/")
     demo.add_argument("--count", type=_positive, default=18, help="nodules (default 18)")
-    demo.add_argument("--size", type=_positive, default=64, help="pixels a side (default 64)")
-    demo.add_argument("--seed", type=int, default=0, help="of the first nodules (default 0)")
+    demo.add_argument("--size", type=_side, default=64, help="pixels a side (default 64)")
+    demo.add_argument("--seed", type=_seed, default=0, help="of the first nodules (default 0)")
 
     recist = sub("recist", _recist, "Label the RECIST marks of a DeepLesion-like table.")
     recist.add_argument("--annotations", required=True, metavar="CSV", help="DL_info.csv")
@@ -285,21 +279,21 @@ def _parser() -> argparse.ArgumentParser:
     )
     recist.add_argument(
         "--origin",
-        type=float,
+        type=Range(float),
         metavar="PIXELS",
         help="taken off the table's coordinates to get pixel centres at integers: 0.5 (default) "
         "as DeepLesion counts, from the first pixel's corner; 0 where centres are integers",
     )
     _label_options(recist, "folder of the store")
     _device_option(recist, "labels are within 0.001 of the CPU's, with the same binary masks")
-    recist.add_argument("--crop", type=_positive, default=64, help="pixels a side (default 64)")
+    recist.add_argument("--crop", type=_side, default=64, help="pixels a side (default 64)")
     recist.add_argument(
         "--type", nargs="+", metavar="TYPE", help="only these: lung, liver, bone, ..."
     )
     recist.add_argument("--split", nargs="+", metavar="PART", help="only these: train, val, test")
     recist.add_argument("--no-noisy", action="store_true", help="leave out Possibly_noisy rows")
-    recist.add_argument("--min-mm", type=finite, metavar="MM", help="shortest long axis")
-    recist.add_argument("--max-mm", type=finite, metavar="MM", help="longest long axis")
+    recist.add_argument("--min-mm", type=_millimetres, metavar="MM", help="shortest long axis")
+    recist.add_argument("--max-mm", type=_millimetres, metavar="MM", help="longest long axis")
     recist.add_argument("--limit", type=_positive, help="only the first LIMIT rows")
     shown = recist.add_mutually_exclusive_group()
     shown.add_argument(
@@ -309,14 +303,14 @@ def _parser() -> argparse.ArgumentParser:
     )
     shown.add_argument(
         "--window",
-        type=finite,
+        type=Range(float),
         nargs=2,
         metavar=("LOW", "HIGH"),
         help="HU shown as 0..1 (default: the row's own window, or by what is around the mark)",
     )
     recist.add_argument(
         "--isotropic",
-        type=above_zero(float),
+        type=_millimetres,
         metavar="MM",
         help="resample to MM a pixel (default: native)",
     )
@@ -349,18 +343,18 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument("--out", required=True, metavar="DIR", help="new or empty folder")
     export.add_argument(
         "--min-quality",
-        type=finite,
+        type=Range(float, 0, 1),
         help="leave out labels of lower expected Dice (of masks: quality)",
     )
     export.add_argument(
         "--split",
-        type=int,
+        type=Range(int, 0, 10**9),
         nargs=3,
         default=(1000, 400, 100),
         metavar=("TRAIN", "TEST", "VAL"),
         help="npz: shares (default 1000 400 100)",
     )
-    export.add_argument("--seed", type=int, default=0, help="npz: of the split (default 0)")
+    export.add_argument("--seed", type=_seed, default=0, help="npz: of the split (default 0)")
     return parser
 
 
@@ -377,7 +371,9 @@ def _described(make, name: str | None, text: str) -> argparse.ArgumentParser:
 
 def _label_options(parser: argparse.ArgumentParser, out: str) -> None:
     parser.add_argument("--out", required=True, metavar="DIR", help=out)
-    parser.add_argument("--workers", type=_positive, default=1, help="processes (default 1)")
+    parser.add_argument(
+        "--workers", type=Range(int, 1, 4096), default=1, help="processes (default 1)"
+    )
     parser.add_argument("--resume", action="store_true", help="go on with the store at --out")
     parser.add_argument(
         "--retry-failed", action="store_true", help="go on, and try failed rows again"

@@ -1,22 +1,21 @@
 """``python -m dsnet.predict MODEL``: soft masks of whole slices, from RECIST marks or boxes.
 
-Crops are cut as those that the model learnt from (``settings.json`` beside the model, and the
-manifest of the label store that it names); options outrank that. What is written is told in
-`dsnet.inference.slices`.
+Crops are cut as those that the model learnt from, which its file says; options outrank that. What
+is written is told in `dsnet.inference.slices`.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dsnet import devices
-from dsnet.console import above_zero, complain, printable
+from dsnet.console import Range, above_zero, complain, printable
 from dsnet.dependencies import needed
+from dsnet.devices import use_threads
 from dsnet.streams import command
 
 if TYPE_CHECKING:
@@ -67,8 +66,6 @@ def _run(options: argparse.Namespace) -> int:
     from dsnet.data.datasets.deeplesion import find_image, read_annotations
 
     with needed("train", "segmenting"):
-        import torch
-
         from dsnet.inference.slices import in_folder, segment_files
 
     images, out = Path(options.images), Path(options.out)
@@ -88,14 +85,10 @@ def _run(options: argparse.Namespace) -> int:
     if out.is_dir() and any(out.iterdir()) and not options.overwrite:
         raise ValueError(f"{out} is not empty: add --overwrite, or give another --out")
     crop = _crop_settings(options)
-    if options.threads:
-        torch.set_num_threads(options.threads)
+    use_threads(options.threads)
     device = devices.torch_device(options.device)
     model = _network(options.model, device)
-    print(
-        f"{model.config.variant} on {device}; crops of {crop.size} pixels, window "
-        f"{crop.window}, {crop.isotropic_mm or 'native'} mm a pixel ({crop.source})"
-    )
+    print(f"{model.config.variant} on {device}; {crop} ({crop.source})")
     slices = len({a.file_name for a in annotations})
     counts = {"ok": 0, "failed": 0}
     found = segment_files(
@@ -118,15 +111,21 @@ def _run(options: argparse.Namespace) -> int:
 def _export(options: argparse.Namespace) -> int:
     with needed("export", "exporting"):
         from dsnet.models import export_onnx, export_program
+        from dsnet.models.export import multiple_of
 
     file = Path(options.export)
     write = {".onnx": export_onnx, ".pt2": export_program}.get(file.suffix)
     if write is None:
         raise ValueError(f"--export must be a file NAME.onnx or NAME.pt2, got {file}")
     crop = _crop_settings(options)
-    side = crop.network_size or crop.size
-    write(_network(options.model), file, (side, side))
-    print(f"wrote {file}; it takes images of {side} x {side} pixels, any number of them")
+    side, model = crop.network_size or crop.size, _network(options.model)
+    write(model, file, (side, side), crop=crop.to_dict())
+    step = multiple_of(model)
+    other = f" or other multiples of {step}, from {2 * step} on" if side % step == 0 else ""
+    print(
+        f"wrote {file}; it takes images of {side} x {side} pixels{other}, any number of them; "
+        f"it learnt from {crop}"
+    )
     return 0
 
 
@@ -134,12 +133,12 @@ def _crop_settings(options: argparse.Namespace):
     """As the model learnt, but for what the options say."""
     from dsnet.inference import crop_settings
 
-    settings = crop_settings(options.model)
-    given = {"size": options.size, "isotropic_mm": options.isotropic}
-    given["window"] = "none" if options.pictures else options.window and tuple(options.window)
-    settings = replace(settings, **{name: value for name, value in given.items() if value})
-    # Whose size is given is the network's, too.
-    return replace(settings, network_size=None) if options.size else settings
+    window = options.window and tuple(options.window)
+    if options.pictures or options.auto_window:
+        window = "none" if options.pictures else "auto"
+    return crop_settings(
+        options.model, size=options.size, window=window, isotropic_mm=options.isotropic
+    )
 
 
 def _network(path: str, device: torch.device | str = "cpu") -> DSNet:
@@ -159,7 +158,7 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("model", metavar="MODEL", help="best.pt or last.pt of dsnet.train")
-    whole, real = above_zero(int), above_zero(float)
+    whole, millimetres = above_zero(int), Range(float, above=0, most=1000)
     data = parser.add_argument_group("what to segment")
     data.add_argument("--images", metavar="DIR", help="16-bit PNG (HU + 32768) or DICOM slices")
     prompts = data.add_mutually_exclusive_group(required=True)
@@ -169,29 +168,42 @@ def _parser() -> argparse.ArgumentParser:
         "--export", metavar="FILE", help="nothing: write MODEL for other runtimes, .onnx or .pt2"
     )
     data.add_argument(
-        "--origin", type=float, metavar="PIXELS",
+        "--origin", type=Range(float), metavar="PIXELS",
         help="taken off the coordinates of --annotations to get pixel centres at integers: 0.5 "
         "(default) as DeepLesion counts, from the first pixel's corner; 0 where centres are "
         "integers",
     )  # fmt: skip
     data.add_argument("--limit", type=whole, metavar="N", help="only the first N rows")
-    cut = parser.add_argument_group("how it was trained (by default as found beside MODEL)")
-    cut.add_argument("--size", type=whole, metavar="N", help="pixels a side of the crops")
+    cut = parser.add_argument_group("how it was trained (by default as MODEL says)")
+    cut.add_argument(
+        "--size", type=Range(int, 8, 65536), metavar="N", help="pixels a side of the crops"
+    )
     shown = cut.add_mutually_exclusive_group()
     shown.add_argument(
-        "--window", type=float, nargs=2, metavar=("LOW", "HIGH"), help="HU shown as 0..1"
+        "--window", type=Range(float), nargs=2, metavar=("LOW", "HIGH"), help="HU shown as 0..1"
+    )
+    shown.add_argument(
+        "--auto-window", action="store_true", help="the row's own, or by what is around the mark"
     )
     shown.add_argument("--pictures", action="store_true", help="windowed 8- or 16-bit pictures")
-    cut.add_argument("--isotropic", type=real, metavar="MM", help="resample to MM a pixel")
     cut.add_argument(
-        "--spacing", type=real, nargs=2, metavar=("ROW", "COLUMN"),
+        "--isotropic", type=lambda text: text if text == "native" else millimetres(text),
+        metavar="MM", help="resample to MM a pixel, or not: native",
+    )  # fmt: skip
+    cut.add_argument(
+        "--spacing", type=millimetres, nargs=2, metavar=("ROW", "COLUMN"),
         help="mm a pixel of slices whose table and file do not say",
     )  # fmt: skip
     run = parser.add_argument_group("run")
     run.add_argument("--out", metavar="DIR", help="new or empty folder")
     run.add_argument("--overwrite", action="store_true", help="write into a folder with files")
-    run.add_argument("--threshold", type=real, default=0.5, help="of the binary mask (0.5)")
-    run.add_argument("--batch", type=whole, default=16, metavar="N", help="crops at once (16)")
+    run.add_argument(
+        "--threshold", type=Range(float, above=0, most=1), default=0.5,
+        help="of the binary mask (0.5)",
+    )  # fmt: skip
+    run.add_argument(
+        "--batch", type=Range(int, 1, 65536), default=16, metavar="N", help="crops at once (16)"
+    )
     run.add_argument("--device", default="auto", help=f"{devices.HELP} (auto)")
     run.add_argument("--threads", type=whole, metavar="N", help="CPU threads")
     run.add_argument("--strict", action="store_true", help="exit with 1 when a row failed")

@@ -189,7 +189,7 @@ def test_a_terminal_that_is_gone_stops_but_under_nohup(hangup):
 
 
 def test_a_number_must_be_finite():
-    assert console.finite("-1.5e3") == -1500
+    assert console.Range(float)("-1.5e3") == -1500
     for text in ("nan", "inf", "-inf", "x", ""):
         with pytest.raises(argparse.ArgumentTypeError, match=f"finite number, got {text}"):
-            console.finite(text)
+            console.Range(float)(text)

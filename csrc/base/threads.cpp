@@ -8,7 +8,36 @@
 #include <thread>
 #include <vector>
 
+#ifdef __linux__
+#include <sched.h>
+#endif
+
 namespace dsnet {
+namespace {
+
+// Of a container or a batch job often fewer than the machine has.
+std::ptrdiff_t usable_cores() {
+#ifdef __linux__
+    // The system has a mask of its own size, and refuses a smaller one.
+    for (std::size_t size = 1024; size <= (1U << 20); size *= 4) {
+        cpu_set_t* const cores = CPU_ALLOC(size);
+        if (cores == nullptr) break;
+        const std::size_t bytes = CPU_ALLOC_SIZE(size);
+        const int count = sched_getaffinity(0, bytes, cores) == 0 ? CPU_COUNT_S(bytes, cores) : 0;
+        CPU_FREE(cores);
+        if (count > 0) return count;
+    }
+#endif
+    return std::max(std::thread::hardware_concurrency(), 1U);
+}
+
+}  // namespace
+
+int batch_threads(std::ptrdiff_t count, int threads) {
+    const std::ptrdiff_t most = std::min<std::ptrdiff_t>(count, threads);
+    if (most <= 1) return 1;
+    return static_cast<int>(std::min(most, usable_cores()));
+}
 
 void run_batch(std::ptrdiff_t count, int threads,
                const std::function<void(std::ptrdiff_t, int)>& work) {
@@ -25,10 +54,10 @@ void run_batch(std::ptrdiff_t count, int threads,
         }
     };
     std::vector<std::thread> others;
-    const auto helpers = std::min<std::ptrdiff_t>(threads, count) - 1;
-    for (std::ptrdiff_t k = 0; k < helpers; ++k) {
+    const int helpers = batch_threads(count, threads) - 1;
+    for (int k = 0; k < helpers; ++k) {
         try {
-            others.emplace_back(serve, static_cast<int>(k + 1));
+            others.emplace_back(serve, k + 1);
         } catch (const std::system_error&) {
             break;  // the system gives no more threads: those that run do the work
         }

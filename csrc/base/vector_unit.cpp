@@ -11,10 +11,8 @@ VectorUnit widest() {
     return VectorUnit::kBaseline;
 }
 
-std::atomic<VectorUnit>& chosen() {
-    static std::atomic<VectorUnit> unit{widest()};
-    return unit;
-}
+// Not a static in a function, whose lock a forked process would find held for ever.
+std::atomic<VectorUnit> chosen{widest()};
 
 }  // namespace
 
@@ -40,8 +38,8 @@ bool has_vector_unit(VectorUnit unit) {
 #endif
 }
 
-VectorUnit vector_unit() { return chosen().load(std::memory_order_relaxed); }
+VectorUnit vector_unit() { return chosen.load(std::memory_order_relaxed); }
 
-void use_vector_unit(VectorUnit unit) { chosen().store(unit, std::memory_order_relaxed); }
+void use_vector_unit(VectorUnit unit) { chosen.store(unit, std::memory_order_relaxed); }
 
 }  // namespace dsnet

@@ -24,6 +24,7 @@ struct LabelWorkspace {
     QualityWorkspace quality;
     std::vector<std::uint8_t> mask;
     std::vector<float> log_odds, prior;
+    std::ptrdiff_t pixels = 0;  // of the largest image that it served
 };
 
 struct LabelOptions {
@@ -84,12 +85,13 @@ struct LabelTask {
 };
 
 // Labels all tasks on so many threads, which share them out one by one; what a task's label is
-// does not depend on the others. Workspaces are kept for the next batch.
+// does not depend on the others.
 void label_batch(std::vector<LabelTask>& tasks, const LabelOptions& options, int threads);
 
 // Calls work(index, workspace) for every index below `count` as run_batch does, with workspaces
-// that are kept for the next batch.
-void run_label_batch(std::ptrdiff_t count, int threads,
+// that are kept for the next batch, unless they are many or an image of more than kMostKeptPixels
+// used them; `pixels` are those of the largest image.
+void run_label_batch(std::ptrdiff_t count, int threads, std::ptrdiff_t pixels,
                      const std::function<void(std::ptrdiff_t, LabelWorkspace&)>& work);
 
 }  // namespace dsnet

@@ -5,6 +5,7 @@
 #include <string>
 #include <utility>
 
+#include "base/kept.h"
 #include "cut/cut.h"
 #include "cut/plan.h"
 #include "python/arguments.h"
@@ -28,7 +29,8 @@ py::tuple cut_recist_binding(const py::object& image_value, const py::object& co
     {
         py::gil_scoped_release release;
         thread_local CutWorkspace workspace;
-        outcome = cut_recist(view(image), mark, network, workspace, found, evidence);
+        const Lent lent(workspace, image.size());
+        outcome = cut_recist(view(image), mark, network, *lent, found, evidence);
     }
     return py::make_tuple(std::move(mask), std::move(log_odds), static_cast<int>(outcome.fallback),
                           outcome.value, outcome.expected_dice);

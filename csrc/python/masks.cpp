@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <string>
 
+#include "base/kept.h"
 #include "masks/distance.h"
 #include "masks/morphology.h"
 #include "python/arguments.h"
@@ -12,7 +13,7 @@
 namespace dsnet {
 namespace {
 
-// One of each for each thread that ever asks, kept: a second call of the same size allocates
+// One of each for each thread that ever asks: a second call of the same size allocates
 // nothing.
 struct Workspaces {
     MorphologyWorkspace morphology;
@@ -42,9 +43,9 @@ double inscribed_diameter_binding(const py::object& mask_value, double row_spaci
     const auto mask = mask_argument(mask_value);
     const Spacing spacing = spacing_argument(row_spacing, column_spacing);
     py::gil_scoped_release release;
-    Workspaces& kept = workspaces();
-    const Box box = pack_mask(view(mask), kept.morphology);
-    return inscribed_diameter(view(mask), box, spacing, kept.distance);
+    const Lent kept(workspaces(), mask.size());
+    const Box box = pack_mask(view(mask), kept->morphology);
+    return inscribed_diameter(view(mask), box, spacing, kept->distance);
 }
 
 template <bool kErode>
@@ -60,7 +61,8 @@ Array<bool> erode_or_dilate(const py::object& mask_value, double radius, double 
     const Image<std::uint8_t> result = writable(out);
     {
         py::gil_scoped_release release;
-        MorphologyWorkspace& workspace = workspaces().morphology;
+        const Lent kept(workspaces(), mask.size());
+        MorphologyWorkspace& workspace = kept->morphology;
         StructuringElement& element = kErode ? workspace.erosion : workspace.dilation;
         if (ellipse) {
             // Beyond 2**30 pixels no image tells elements apart.

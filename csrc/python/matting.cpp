@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "base/image_simd.h"
+#include "base/kept.h"
 #include "label/label.h"
 #include "matting/gpu.h"
 #include "matting/matting.h"
@@ -63,12 +64,11 @@ py::object matting(const py::object& image_value, const py::object& trimap_value
     bool usable = false;
     {
         py::gil_scoped_release release;
-        // One for each thread that ever asks, kept: a second call of the same size allocates
-        // nothing.
+        // One for each thread that ever asks: a second call of the same size allocates nothing.
         thread_local MattingWorkspace workspace;
+        const Lent lent(workspace, image.size());
         usable = is_solvable(view(image));
-        if (usable)
-            outcome = solve_matting(view(image), view(trimap), toward, options, workspace, out);
+        if (usable) outcome = solve_matting(view(image), view(trimap), toward, options, *lent, out);
     }
     if (!usable || !outcome.valid) return py::none();
     return py::make_tuple(std::move(alpha), solver_name(outcome.preconditioner), outcome.iterations,
@@ -98,18 +98,20 @@ py::tuple matting_batch(const py::object& images_value, const py::object& trimap
     bool* const done = converged.mutable_data();
     {
         py::gil_scoped_release release;
-        run_label_batch(count, threads, [&](std::ptrdiff_t i, LabelWorkspace& workspace) {
-            const std::ptrdiff_t size = rows * cols, at = i * size;
-            const Image<const float> image(from + at, rows, cols);
-            MattingOutcome outcome;
-            outcome.valid = is_solvable(image);
-            if (outcome.valid)
-                outcome = solve_matting(image, {split + at, rows, cols},
-                                        {toward == nullptr ? nullptr : toward + at, rows, cols},
-                                        options, workspace.matting, {to + at, rows, cols});
-            done[i] = outcome.converged;
-            if (!outcome.valid) std::fill_n(to + at, size, std::numeric_limits<float>::quiet_NaN());
-        });
+        run_label_batch(
+            count, threads, rows * cols, [&](std::ptrdiff_t i, LabelWorkspace& workspace) {
+                const std::ptrdiff_t size = rows * cols, at = i * size;
+                const Image<const float> image(from + at, rows, cols);
+                MattingOutcome outcome;
+                outcome.valid = is_solvable(image);
+                if (outcome.valid)
+                    outcome = solve_matting(image, {split + at, rows, cols},
+                                            {toward == nullptr ? nullptr : toward + at, rows, cols},
+                                            options, workspace.matting, {to + at, rows, cols});
+                done[i] = outcome.converged;
+                if (!outcome.valid)
+                    std::fill_n(to + at, size, std::numeric_limits<float>::quiet_NaN());
+            });
     }
     return py::make_tuple(std::move(alphas), std::move(converged));
 }

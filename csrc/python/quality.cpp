@@ -5,6 +5,7 @@
 #include <cmath>
 #include <cstdint>
 
+#include "base/kept.h"
 #include "python/arguments.h"
 #include "quality/quality.h"
 
@@ -46,7 +47,8 @@ py::dict quality(const py::object& image_value, const py::object& alpha_value,
     {
         py::gil_scoped_release release;
         thread_local QualityWorkspace workspace;
-        scores = score(view(image), view(alpha), view(trimap), context, workspace);
+        const Lent lent(workspace, image.size());
+        scores = score(view(image), view(alpha), view(trimap), context, *lent);
     }
     py::dict found;
     const auto put = [&found](const char* name, double value) {

@@ -65,7 +65,7 @@ std::unique_ptr<Begun> begin_labels(const py::object& images, const Array<double
     std::uint64_t* const seed = seeds.mutable_data();
     {
         py::gil_scoped_release release;
-        run_label_batch(count, threads, [&](std::ptrdiff_t i, LabelWorkspace&) {
+        run_label_batch(count, threads, 0, [&](std::ptrdiff_t i, LabelWorkspace&) {
             const std::ptrdiff_t size = rows * cols;
             const Image<const float> image(sources[static_cast<std::size_t>(i)], rows, cols);
             const double* const mark = begun->coordinates.data() + 8 * i;
@@ -115,39 +115,40 @@ py::tuple finish_labels(Begun& begun, const py::object& images_value, const py::
     std::vector<std::uint8_t> again(static_cast<std::size_t>(count), 0);
     {
         py::gil_scoped_release release;
-        run_label_batch(count, threads, [&](std::ptrdiff_t i, LabelWorkspace& workspace) {
-            const std::ptrdiff_t size = rows * cols, at = i * size;
-            const auto index = static_cast<std::size_t>(i);
-            LabelOutcome& outcome = begun.outcomes[index];
-            if (outcome.error != LabelError::kNone) return;
-            const Image<const float> image(images.data() + at, rows, cols);
-            const double* const mark = begun.coordinates.data() + 8 * i;
-            const Image<float> found(alpha_to + at, rows, cols);
-            const Image<std::uint8_t> sides(binary_to + at, rows, cols);
-            const cuda::MattingResult& result = results.data()[i];
-            // Conjugate gradients preconditioned by the diagonal may be too slow for a crop; the
-            // CPU's have multigrid.
-            again[index] = result.status != cuda::kMattingDone || result.converged == 0;
-            if (again[index] != 0) {
-                outcome = label_recist(image, mark, options, workspace, found, sides,
-                                       {trimap_to + at, rows, cols});
-                return;
-            }
-            std::copy_n(alphas.data() + at, size, found.data);
-            std::copy_n(trimaps.data() + at, size, trimap_to + at);
-            outcome.cut.fallback = static_cast<CutFallback>(cuts.data()[i].fallback);
-            outcome.cut.value = cuts.data()[i].value;
-            outcome.cut.expected_dice = cuts.data()[i].expected_dice;
-            outcome.matting.iterations = result.iterations;
-            outcome.matting.residual = result.residual;
-            outcome.matting.converged = true;
-            outcome.matting.unknowns = result.unknowns;
-            outcome.seconds[0] += seconds.first;
-            outcome.seconds[2] += seconds.second;
-            finish_label(image, mark, network, rtol, {masks.data() + at, rows, cols},
-                         {trimaps.data() + at, rows, cols}, workspace.quality, found, sides,
-                         outcome);
-        });
+        run_label_batch(
+            count, threads, rows * cols, [&](std::ptrdiff_t i, LabelWorkspace& workspace) {
+                const std::ptrdiff_t size = rows * cols, at = i * size;
+                const auto index = static_cast<std::size_t>(i);
+                LabelOutcome& outcome = begun.outcomes[index];
+                if (outcome.error != LabelError::kNone) return;
+                const Image<const float> image(images.data() + at, rows, cols);
+                const double* const mark = begun.coordinates.data() + 8 * i;
+                const Image<float> found(alpha_to + at, rows, cols);
+                const Image<std::uint8_t> sides(binary_to + at, rows, cols);
+                const cuda::MattingResult& result = results.data()[i];
+                // Conjugate gradients preconditioned by the diagonal may be too slow for a crop;
+                // the CPU's have multigrid.
+                again[index] = result.status != cuda::kMattingDone || result.converged == 0;
+                if (again[index] != 0) {
+                    outcome = label_recist(image, mark, options, workspace, found, sides,
+                                           {trimap_to + at, rows, cols});
+                    return;
+                }
+                std::copy_n(alphas.data() + at, size, found.data);
+                std::copy_n(trimaps.data() + at, size, trimap_to + at);
+                outcome.cut.fallback = static_cast<CutFallback>(cuts.data()[i].fallback);
+                outcome.cut.value = cuts.data()[i].value;
+                outcome.cut.expected_dice = cuts.data()[i].expected_dice;
+                outcome.matting.iterations = result.iterations;
+                outcome.matting.residual = result.residual;
+                outcome.matting.converged = true;
+                outcome.matting.unknowns = result.unknowns;
+                outcome.seconds[0] += seconds.first;
+                outcome.seconds[2] += seconds.second;
+                finish_label(image, mark, network, rtol, {masks.data() + at, rows, cols},
+                             {trimaps.data() + at, rows, cols}, workspace.quality, found, sides,
+                             outcome);
+            });
     }
     const py::tuple table = label_table(count, [&](py::ssize_t i) -> const LabelOutcome& {
         return begun.outcomes[static_cast<std::size_t>(i)];

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <string>
 
+#include "base/kept.h"
 #include "base/threads.h"
 #include "label/label.h"
 #include "python/arguments.h"
@@ -14,7 +15,7 @@
 namespace dsnet {
 namespace {
 
-// One for each thread that ever asks, kept: a second call of the same size allocates nothing.
+// One for each thread that ever asks: a second call of the same size allocates nothing.
 TrimapWorkspace& workspace() {
     thread_local TrimapWorkspace kept;
     return kept;
@@ -31,7 +32,8 @@ Array<std::uint8_t> split_trimap_binding(const py::object& mask_value, double er
     const Image<std::uint8_t> result = writable(out);
     {
         py::gil_scoped_release release;
-        split_trimap(view(mask), erosion, dilation, spacing, workspace().morphology, result);
+        const Lent lent(workspace(), mask.size());
+        split_trimap(view(mask), erosion, dilation, spacing, lent->morphology, result);
     }
     return out;
 }
@@ -53,8 +55,9 @@ Array<std::uint8_t> trimap_from_mask_binding(const py::object& mask_value,
     const Image<std::uint8_t> result = writable(out);
     {
         py::gil_scoped_release release;
+        const Lent lent(workspace(), mask.size());
         trimap_from_mask(view(mask), erosion, dilation, spacing,
-                         core_value.is_none() ? nullptr : core.data(), workspace(), result);
+                         core_value.is_none() ? nullptr : core.data(), *lent, result);
     }
     return out;
 }
@@ -71,11 +74,12 @@ Array<std::uint8_t> trimap_batch(const py::object& masks_value, const py::object
     const std::uint8_t* const from = masks.data();
     std::uint8_t* const to = out.mutable_data();
     py::gil_scoped_release release;
-    run_label_batch(out.shape(0), threads, [&](std::ptrdiff_t i, LabelWorkspace& kept) {
-        const std::ptrdiff_t at = i * rows * cols;
-        trimap_from_mask({from + at, rows, cols}, erosion, dilation, spacing, nullptr, kept.trimap,
-                         {to + at, rows, cols});
-    });
+    run_label_batch(out.shape(0), threads, rows * cols,
+                    [&](std::ptrdiff_t i, LabelWorkspace& kept) {
+                        const std::ptrdiff_t at = i * rows * cols;
+                        trimap_from_mask({from + at, rows, cols}, erosion, dilation, spacing,
+                                         nullptr, kept.trimap, {to + at, rows, cols});
+                    });
     return out;
 }
 
@@ -119,7 +123,8 @@ Array<std::uint8_t> trimap_from_cut_binding(const py::object& mask_value,
     const Image<std::uint8_t> result = writable(out);
     {
         py::gil_scoped_release release;
-        trimap_from_cut(view(mask), view(log_odds), mark, workspace(), result);
+        const Lent lent(workspace(), mask.size());
+        trimap_from_cut(view(mask), view(log_odds), mark, *lent, result);
     }
     return out;
 }

@@ -6,7 +6,6 @@ their number; groups of jobs are shared out as jobs are, so that a store's order
 
 from __future__ import annotations
 
-import os
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -16,6 +15,7 @@ from dsnet.archive.jobs import DeviceFailure, Job, describe, failed_rows
 from dsnet.archive.processes import ProcessExecutor, worker_number
 from dsnet.data.crop import Crop
 from dsnet.data.store.record import LabelRecord
+from dsnet.devices import usable_cores
 from dsnet.labeling import SoftLabel, label_batch, label_mask_batch, label_raters_batch
 from dsnet.labeling.gpu import engine, masks
 
@@ -60,7 +60,7 @@ class GpuExecutor:
 
     def _groups(self, jobs: Iterable[Job]) -> Iterator[DeviceJob]:
         """The jobs in groups; one process reads a group ahead."""
-        threads = max((os.cpu_count() or 1) // self.workers, 1)
+        threads = max(usable_cores() // self.workers, 1)
         groups = (DeviceJob(group, self.device, threads) for group in _gathered(jobs, self.rows))
         if self.workers > 1:
             yield from groups

@@ -187,6 +187,16 @@ def _sound(store: LabelStore, keys: list[str]) -> Iterator[LabelRecord]:
                 raise
 
 
+def print_stages(device: str, workers: int) -> None:
+    """Where a device's labelling in this process took its time, a line a stage."""
+    from dsnet.archive.gpu import stages
+
+    if workers > 1:
+        print("stages: told with --workers 1 alone, each process has its own")
+    for name, seconds in stages(device):
+        print(f"{name}: {seconds:.3f} s")
+
+
 def write_sheet(records: list[LabelRecord], path: Path, heading: str) -> Path:
     """A contact sheet of labelled records, their quality beside their keys."""
     rows = [

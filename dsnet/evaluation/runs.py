@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from dsnet.console import brief
+from dsnet.data.crop_settings import CropSettings, of_store
+from dsnet.models.checkpoint import model_crop
 from dsnet.training.checkpoint import read_checkpoint
 from dsnet.training.dataset import DeviceDataset, patient_of
-from dsnet.training.settings import Settings, read
+from dsnet.training.settings import Settings, check, read
 
 PARTS = ("train", "val", "test", "all")
 # Settings in which the folds of one cross-validation may differ.
@@ -70,6 +73,7 @@ def find_run(path: Path, model: str = "best", split: str | None = None) -> Run:
         return Run(path.stem, path, asdict(Settings()), found, file, None)
     try:
         settings = {**asdict(Settings()), **read(folder / "settings.json")}
+        check(Settings(**settings))
     except ValueError as error:
         raise ValueError(f"{folder / 'settings.json'} is damaged: {error}") from error
     file = folder / "split.json"
@@ -108,17 +112,20 @@ def cases_of(run: Run, data: str | None, part: str, loaded: dict) -> tuple[Devic
     source = data or run.settings["data"]
     cases = _load(source, run.settings, loaded)
     source = source or "the phantoms"
+    crops = _other_crops(run, data) if data else []
     if run.split is None:
-        return cases, ["nothing says which of these cases the network learnt from"]
+        return cases, [*crops, "nothing says which of these cases the network learnt from"]
     notes = {
         "train": ["part train: the network learnt from these cases"],
         "val": ["part val: the epoch was chosen on these cases"],
         "test": [],
         "all": ["part all: the network learnt from some of these cases"],
     }[part]
+    notes = [*crops, *notes]
     known = set().union(*run.split.values())
     if data and not known & set(cases.keys):
-        return _of_another_store(run, cases, source, part)
+        cases, more = _of_another_store(run, cases, source, part)
+        return cases, [*crops, *more]
     notes = [*notes, *_changes(run, cases, source, bool(data))]
     wanted = known if part == "all" else set(run.split[part])
     missing = wanted - set(cases.keys)
@@ -168,12 +175,15 @@ def name_of_folds(members: list[Run], complete: bool) -> tuple[str, list[str]]:
 
 def _split(path: Path) -> dict[str, list[str]]:
     try:
-        content = json.loads(path.read_text())
-    except ValueError as error:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"split must be one of dsnet.train, got {path}: {error}") from error
     parts = PARTS[:3]
     if not isinstance(content, dict) or not all(isinstance(content.get(p), list) for p in parts):
         raise ValueError(f"split must have lists {', '.join(parts)}, {path} has not")
+    for part in parts:
+        if odd := [key for key in content[part] if not isinstance(key, str)]:
+            raise ValueError(f"{part} in {path} must hold keys of cases, got {brief(odd[0])}")
     return {part: content[part] for part in parts}
 
 
@@ -204,6 +214,17 @@ def _changes(run: Run, cases: DeviceDataset, source: str, other: bool) -> list[s
         if run.settings["data"]
         else f"the phantoms changed since {run.folder} was trained"
     )
+
+
+def _other_crops(run: Run, data: str) -> list[str]:
+    """A note where a store's crops were made otherwise than those that the network learnt from."""
+    found, there = model_crop(run.model), of_store(data, run.settings["size"])
+    if found is None or there is None:
+        return []
+    learnt = CropSettings.from_dict(found, str(run.model))
+    if replace(learnt, source="") == replace(there, source=""):
+        return []
+    return [f"{data} has {there}; the network learnt from {learnt}"]
 
 
 def _of_another_store(run, cases, source, part) -> tuple[DeviceDataset, list[str]]:

@@ -4,12 +4,13 @@ Public
 ------
 ``segment_slice(model, image, prompts, *, size, window, ...) -> SliceSegmentation``
 ``as_mark(prompt) -> RecistMark``: of a mark, 8 coordinates or a box
-``crop_settings(path) -> CropSettings``: how the crops of a trained model were cut
+``crop_settings(path, ...) -> CropSettings``: how the crops of a trained model were cut
 """
 
 from __future__ import annotations
 
-from dsnet.inference.crop_settings import CropSettings, crop_settings
+from dsnet.data.crop_settings import CropSettings
+from dsnet.inference.crop_settings import crop_settings
 from dsnet.inference.segment import LesionMask, SliceSegmentation, segment_slice
 from dsnet.labeling.recist import as_mark
 

@@ -1,92 +1,84 @@
-"""How the crops that a network learnt from were made, as its training left it on disk."""
+"""How the crops that a network learnt from were made: its file says, or whoever uses it."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
-from dsnet.data.store.manifest import manifest_file, read_settings
+from dsnet.console import brief
+from dsnet.data.crop_settings import CropSettings, of_phantoms, of_store
+from dsnet.data.store.manifest import manifest_file
+from dsnet.models.checkpoint import model_crop
+
+NATIVE = "native"
 
 
-@dataclass(frozen=True)
-class CropSettings:
-    """How the crops that a network learnt from were made.
-
-    Attributes
-    ----------
-    size : int
-        Pixels a side, as cut.
-    network_size : int or None
-        Pixels a side that the network saw, where they were resized after the cut.
-    window : "auto", "none" or (low, high)
-        HU, as in `dsnet.data.datasets.deeplesion.read_crops`.
-    isotropic_mm : float or None
-        Millimetres a crop pixel; None: native.
-    source : str
-        Where that was read, in words; what is not said there has the defaults of `dsnet.label`.
-    """
-
-    size: int = 64
-    network_size: int | None = None
-    window: str | tuple[float, float] = "auto"
-    isotropic_mm: float | None = None
-    source: str = "the defaults of dsnet.label"
-
-
-def crop_settings(path: str | Path) -> CropSettings:
+def crop_settings(
+    path: str | Path,
+    *,
+    size: int | None = None,
+    window: str | tuple[float, float] | None = None,
+    isotropic_mm: float | str | None = None,
+) -> CropSettings:
     """How the crops were made that the model at `path` learnt from.
 
-    `dsnet.train` leaves ``settings.json`` beside its models, which names the label store, whose
-    manifest has the settings of `dsnet.label`. What is not there has that command's defaults.
+    The model's file says it. Of one that was written before they did, the folder of its training
+    is asked, where ``settings.json`` names a label store that is still there.
 
     Parameters
     ----------
     path : path
-        Of the model's file, in the folder of its training.
+        Of the model's file.
+    size, window, isotropic_mm : optional
+        In place of the file's, as `CropSettings` has them; "native" is no `isotropic_mm`. The
+        network then sees crops as they are cut, if `size` is given.
 
     Raises
     ------
+    FileNotFoundError
+        If there is no such file.
     ValueError
-        When ``settings.json`` is there and no JSON object.
+        When it is no model file, or neither it nor the arguments say all three.
     """
-    file = Path(path).parent / "settings.json"
-    if not file.is_file():
-        return CropSettings()
-    run = _json_object(file)
-    found = CropSettings(size=run.get("size") or 64, source=str(file))
-    manifest = manifest_file(Path(run["data"])) if run.get("data") else None
-    if manifest is None:
-        return found
-    made = read_settings(manifest.parent)
-    # Whole pictures, as `dsnet.label masks` and `raters` take them, have no size in the settings.
-    size = made.get("size") or _first_side(manifest.parent) or found.size
-    window = made.get("window") or "auto"
+    found = model_crop(path)
+    known = _beside(Path(path)) if found is None else CropSettings.from_dict(found, str(path))
+    if known is None:
+        if size is None or window is None or isotropic_mm is None:
+            raise ValueError(
+                f"{path} does not say how the crops were made that it learnt from: give --size, "
+                "--window (or --pictures) and --isotropic"
+            )
+        known = CropSettings(size, window)
+    mm = known.isotropic_mm if isotropic_mm is None else isotropic_mm
+    given = [name for name, value in (("size", size), ("window", window)) if value is not None]
+    given += ["isotropic_mm"] * (isotropic_mm is not None)
     return replace(
-        found,
-        size=int(size),
-        network_size=run["size"] if run.get("size") not in (0, None, size) else None,
-        window=window if isinstance(window, str) else (float(window[0]), float(window[1])),
-        isotropic_mm=made.get("isotropic_mm"),
-        source=f"{file} and {manifest}",
+        known,
+        size=known.size if size is None else size,
+        network_size=known.network_size if size is None else None,
+        window=known.window if window is None else window,
+        isotropic_mm=None if mm == NATIVE else mm,
+        source="; ".join(
+            filter(None, (known.source, f"{', '.join(given)} as given" if given else ""))
+        ),
     )
 
 
-def _first_side(store: Path) -> int | None:
-    from dsnet.data.store.reader import open_store
-
-    try:
-        record = next(iter(open_store(store).records("ok")), None)
-    except (ValueError, OSError):
+def _beside(path: Path) -> CropSettings | None:
+    """What the training's folder says, for model files of version 1."""
+    file = path.parent / "settings.json"
+    if not file.is_file():
         return None
-    return None if record is None else max(record.labelled().image.shape)
-
-
-def _json_object(path: Path) -> dict:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ValueError(f"{path}: {error}") from error
-    if not isinstance(content, dict):
-        raise ValueError(f"{path}: must be a JSON object, got {type(content).__name__}")
-    return content
+        run = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise ValueError(f"{file}: {error}") from error
+    if not isinstance(run, dict):
+        raise ValueError(f"{file}: must be a JSON object, got {type(run).__name__}")
+    size, data = run.get("size"), run.get("data")
+    if not isinstance(data, str) or type(size) is not int:
+        raise ValueError(f"{file}: must have data and size, got {brief(data)} and {brief(size)}")
+    if not data:
+        return of_phantoms(size or 64)
+    return of_store(data, size) if manifest_file(Path(data)) else None

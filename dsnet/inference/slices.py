@@ -21,12 +21,12 @@ from typing import Any
 import numpy as np
 from torch import nn
 
+from dsnet.data.crop_settings import CropSettings
 from dsnet.data.ct_image import apply_window, read_slice
 from dsnet.data.datasets.boxes import BOX_COLUMNS
 from dsnet.data.datasets.deeplesion import DeepLesionAnnotation, choose_window, group_by_file
 from dsnet.drawing.overlay import draw_overlay
 from dsnet.files import table_cell, write_png
-from dsnet.inference.crop_settings import CropSettings
 from dsnet.inference.segment import THRESHOLD, LesionMask, segment_slice
 
 COLUMNS = (

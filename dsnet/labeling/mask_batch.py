@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 
+from dsnet.devices import usable_cores
 from dsnet.labeling.arguments import as_radius, as_spacing
 from dsnet.labeling.gpu import engine
 from dsnet.labeling.gpu.pipeline import MattingSettings
@@ -46,7 +46,7 @@ def label_mask_batch(
     erosion, dilation : float, optional
         Of all, as in `trimap_from_mask`.
     threads : int
-        Of the CPU; 0 takes one a core.
+        Of the CPU, no more than the cores that this process may use; 0 takes all of them.
     device : str
         "cpu", or a CUDA device: "cuda" (the first) or "cuda:1" (the second). A batch that does not
         fit into its memory goes there in smaller parts.
@@ -127,7 +127,7 @@ def _label_all(
         for radius, name in zip(band, ("erosion", "dilation"), strict=True)
     )
     spacings = _spacings(spacing, len(images))
-    threads = threads or os.cpu_count() or 1
+    threads = min(threads or usable_cores(), usable_cores())
 
     def drawn(row: int) -> Outlined | ValueError:
         try:

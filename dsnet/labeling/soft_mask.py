@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from dsnet import _C
+from dsnet.devices import usable_cores
 from dsnet.labeling.arguments import (
     as_float32,
     as_image,
@@ -260,7 +260,7 @@ def label_batch(
     marks : sequence of N RecistMark or of 8 coordinates
         The last four coordinates NaN where the short axis is unknown.
     threads : int
-        Of the CPU; 0 takes one a core.
+        Of the CPU, no more than the cores that this process may use; 0 takes all of them.
     device : str
         "cpu", or a CUDA device: "cuda" (the first) or "cuda:1" (the second). A batch that does not
         fit into its memory goes there in smaller parts.
@@ -326,7 +326,7 @@ def label_batch(
     if len(usable) < len(labels):
         # A list of rows shares the block's memory.
         arrays, coordinates = [arrays[i] for i in usable], coordinates[usable]
-    threads = threads or os.cpu_count() or 1
+    threads = min(threads or usable_cores(), usable_cores())
     if index is None:
         found = _label_natively(arrays, coordinates, threads)
     else:

@@ -1,10 +1,10 @@
-"""Models in one file: configuration and weights, loaded with one call.
+"""Models in one file: configuration, weights and how its crops were cut, loaded with one call.
 
 Public
 ------
-``save_model(path, model)``: a `DSNet` or an `SRResNet`, compiled or wrapped ones included
+``save_model(path, model, crop=None)``: a `DSNet` or an `SRResNet`, compiled or wrapped ones, too
 ``load_model(path, device="cpu") -> DSNet or SRResNet`` in evaluation mode
-``save_tensors(path, content)``: `torch.save`, whole or not at all
+``model_crop(path) -> dict or None``: what `save_model` was given
 ``unwrap(model)``: the module inside `torch.compile` and data parallel wrappers
 ``state_of(model) -> dict``: its state without the wrappers' prefixes
 """
@@ -12,19 +12,21 @@ Public
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from dsnet.files import write_atomically
+from dsnet.console import brief
 from dsnet.models.dsnet import DSNet, DSNetConfig
 from dsnet.models.srgan import SRResNet
+from dsnet.models.tensor_file import load_tensors, save_tensors
 
 FORMAT = "dsnet-model"
-VERSION = 1
+VERSION = 2  # 1 had no `crop`
+WHAT = "a model file of dsnet"
 
 
 def unwrap(model: nn.Module) -> nn.Module:
@@ -46,7 +48,7 @@ def state_of(model: nn.Module) -> dict[str, torch.Tensor]:
     return {name.replace("_orig_mod.", ""): value for name, value in state.items()}
 
 
-def save_model(path: str | os.PathLike, model: nn.Module) -> None:
+def save_model(path: str | os.PathLike, model: nn.Module, crop: dict | None = None) -> None:
     """Write configuration and weights, all at once or not at all.
 
     Parameters
@@ -56,11 +58,15 @@ def save_model(path: str | os.PathLike, model: nn.Module) -> None:
     model : DSNet or SRResNet
         On any device, in any memory format, also compiled or wrapped for parallel training. A
         DSNet takes its teacher along.
+    crop : dict, optional
+        How the crops that it learnt from were made, as `dsnet.data.crop_settings` has it.
 
     Raises
     ------
     TypeError
         For another module.
+    OSError
+        When it cannot be written; an older file is kept.
     """
     inner = unwrap(model)
     if isinstance(inner, DSNet):
@@ -71,20 +77,10 @@ def save_model(path: str | os.PathLike, model: nn.Module) -> None:
         raise TypeError(f"model must be a DSNet or SRResNet, got {type(inner).__name__}")
     state = {k: v.detach().cpu().contiguous() for k, v in state_of(model).items()}
     content = {
-        "format": FORMAT, "version": VERSION, "kind": kind, "config": config, "state": state,
+        "format": FORMAT, "version": VERSION, "kind": kind, "config": config, "crop": crop,
+        "state": state,
     }  # fmt: skip
     save_tensors(path, content)
-
-
-def save_tensors(path: str | os.PathLike, content: dict) -> None:
-    """`torch.save` into a file that is there whole or not at all; equal content, equal bytes."""
-
-    def write(temporary: Path) -> None:
-        # Given a path, torch would keep the temporary name in the file.
-        with open(temporary, "wb") as file:
-            torch.save(content, file)
-
-    write_atomically(path, write)
 
 
 def load_model(path: str | os.PathLike, device: torch.device | str = "cpu") -> DSNet | SRResNet:
@@ -106,25 +102,76 @@ def load_model(path: str | os.PathLike, device: torch.device | str = "cpu") -> D
     FileNotFoundError
         If there is no such file.
     ValueError
-        If it is something else, or of a later version.
+        If it is something else, of a later version, or damaged.
     """
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"path must be a file, got {os.fspath(path)}")
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise ValueError(f"path must be a model file of dsnet, got {path}: {error}") from error
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise ValueError(f"path must be a model file, which save_model writes, got {path}")
-    if content["version"] > VERSION:
-        raise ValueError(
-            f"path must be of version {VERSION} at most, got {path} of {content['version']}"
-        )
-    if content["kind"] == "DSNet":
-        model = DSNet(DSNetConfig(**content["config"]))
-    elif content["kind"] == "SRResNet":
-        model = SRResNet(**content["config"])
-    else:
-        raise ValueError(f"{path} must hold a DSNet or SRResNet, got {content['kind']}")
-    model.load_state_dict(content["state"])
+    content = _read(path)
+    kind, config = content.get("kind"), content.get("config")
+    state: Any = content.get("state")
+    if kind not in ("DSNet", "SRResNet"):
+        raise ValueError(f"{path} must hold a DSNet or SRResNet, got {brief(kind)}")
+    make = _maker(path, kind, config)
+    # Without memory: what the file says is compared before anything of its size is made.
+    with torch.device("meta"):
+        wanted = make().state_dict()
+    _compare(path, wanted, state)
+    model = make()
+    model.load_state_dict(state)
     return model.to(device).eval()
+
+
+def model_crop(path: str | os.PathLike) -> dict | None:
+    """How the crops were made that the model learnt from; None where the file does not say.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        As `load_model`.
+    """
+    crop = _read(path).get("crop")
+    if crop is not None and not isinstance(crop, dict):
+        raise ValueError(f"{path} must have a dict as its crop, got {brief(crop)}")
+    return crop
+
+
+def _read(path: str | os.PathLike) -> dict:
+    return load_tensors(path, WHAT, FORMAT, VERSION)
+
+
+def _maker(path, kind: str, config: object) -> Callable[[], DSNet | SRResNet]:
+    if not isinstance(config, dict) or not all(isinstance(name, str) for name in config):
+        raise ValueError(f"{path} must have a dict as its config, got {brief(config)}")
+    try:
+        if kind == "DSNet":
+            known = DSNetConfig(**config)
+            return lambda: DSNet(known)
+        with torch.device("meta"):
+            SRResNet(**config)
+    except TypeError as error:
+        raise ValueError(f"{path} must have a {kind}'s config: {error}") from error
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+    return lambda: SRResNet(**config)
+
+
+def _compare(path, wanted: dict[str, torch.Tensor], state: Any) -> None:
+    """Raise unless the state has these tensors, dense, and no other."""
+    if not isinstance(state, dict) or wanted.keys() != state.keys():
+        got = state.keys() if isinstance(state, dict) else ()
+        odd = sorted(map(str, wanted.keys() ^ got))
+        raise ValueError(f"{path} must have the state that its config describes, not so {odd[0]}")
+    for name, tensor in wanted.items():
+        found = state[name]
+        if not isinstance(found, torch.Tensor):
+            raise ValueError(f"{path} must have a tensor as {name}, got {brief(found)}")
+        # Half precision is widened; a complex number would lose its half.
+        same = found.dtype == tensor.dtype or (
+            found.dtype.is_floating_point and tensor.dtype.is_floating_point
+        )
+        if found.shape != tensor.shape or not same:
+            raise ValueError(
+                f"{path} must have {name} as {list(tensor.shape)} of {tensor.dtype}, got "
+                f"{list(found.shape)} of {found.dtype}"
+            )
+        # A stride of 0 would make any size out of one number.
+        if found.layout != torch.strided or found.is_quantized or not found.is_contiguous():
+            raise ValueError(f"{path} must have {name} written out in full")

@@ -23,14 +23,16 @@ grid, so that their masks and figures compare. `grid.to_output_grid` brings a la
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import NamedTuple, cast
 
 import torch
 from torch import nn
 
+from dsnet.console import Range
 from dsnet.models.fusion import EDRFM, SDRFM
 from dsnet.models.grid import interpolate, to_input_grid
+from dsnet.models.srgan import RANGES as TEACHER_RANGES
 from dsnet.models.srgan import SCALE, SROutputs, SRResNet
 from dsnet.models.unet import Backbone, UNet
 
@@ -38,6 +40,15 @@ from dsnet.models.unet import Backbone, UNet
 # (Lin et al. 2017). The paper does not state it; from a half, the first steps are spent on the
 # background alone.
 FOREGROUND_PRIOR = 0.1
+# The upper bounds are far beyond what is of use, and far below what no machine could hold.
+RANGES = {
+    "width": Range(int, 1, 4096),
+    "depth": Range(int, 1, 10),
+    "reduction": Range(int, 1, 65536),
+    "image_channels": Range(int, 1, 1024),
+    "scale": Range(int, 1, 64),
+    **{f"teacher_{name}": allowed for name, allowed in TEACHER_RANGES.items()},
+}
 
 
 class Variant(NamedTuple):
@@ -91,12 +102,14 @@ class DSNetConfig:
     teacher_global_skip: bool = False
 
     def __post_init__(self):
-        if self.variant not in VARIANTS:
+        if not isinstance(self.variant, str) or self.variant not in VARIANTS:
             raise ValueError(f"variant must be one of {', '.join(VARIANTS)}, got {self.variant!r}")
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if field.type in (int, "int") and (not isinstance(value, int) or value < 1):
-                raise ValueError(f"{field.name} must be a positive integer, got {value!r}")
+        for name, allowed in RANGES.items():
+            allowed.check(name, getattr(self, name))
+        if not isinstance(self.teacher_global_skip, bool):
+            raise ValueError(
+                f"teacher_global_skip must be a bool, got {self.teacher_global_skip!r}"
+            )
         if self.uses_teacher and self.scale != SCALE:
             raise ValueError(
                 f"scale must be {SCALE}, the teacher's, for variant {self.variant!r}, got "

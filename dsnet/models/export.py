@@ -2,14 +2,18 @@
 
 Public
 ------
-``export_program(model, path=None, size=(64, 64)) -> torch.export.ExportedProgram``
-``export_onnx(model, path, size=(64, 64), opset=18) -> Path``
-Both take an image [N, 1, *size], any N, and give the soft mask; the height and width are fixed.
+``export_program(model, path=None, size=(64, 64), crop=None) -> torch.export.ExportedProgram``
+``export_onnx(model, path, size=(64, 64), opset=18, crop=None) -> Path``
+``multiple_of(model) -> int``: of height and width
+Both take an image [N, 1, H, W] and give the soft mask, of any N, and of any H and W that are twice
+`multiple_of` the network or more. Where `size` is no multiple, H and W are fixed to it.
 """
 
 from __future__ import annotations
 
 import copy
+import json
+import math
 import os
 from pathlib import Path
 from typing import Any
@@ -23,7 +27,10 @@ from dsnet.models.checkpoint import unwrap
 
 
 def export_program(
-    model: nn.Module, path: str | os.PathLike | None = None, size: tuple[int, int] = (64, 64)
+    model: nn.Module,
+    path: str | os.PathLike | None = None,
+    size: tuple[int, int] = (64, 64),
+    crop: dict | None = None,
 ) -> torch.export.ExportedProgram:
     """`torch.export` of a network in evaluation mode, on the CPU and in float32.
 
@@ -34,7 +41,9 @@ def export_program(
     path : path, optional
         Written with `torch.export.save` when given.
     size : (int, int)
-        Height and width of the input.
+        Height and width of the image that is traced, and the only ones where they are no multiple.
+    crop : dict, optional
+        How the crops were made that it learnt from; written as the extra file ``crop.json``.
 
     Returns
     -------
@@ -42,10 +51,9 @@ def export_program(
         ``.module()(image)`` gives what the model gives.
     """
     inner, image = _prepare(model, size)
-    batch = torch.export.Dim("batch", min=1, max=65535)
-    program = torch.export.export(inner, (image,), dynamic_shapes=({0: batch},))
+    program = torch.export.export(inner, (image,), dynamic_shapes=(_free(inner, size),))
     if path is not None:
-        write_atomically(path, lambda temporary: _save_program(program, temporary))
+        write_atomically(path, lambda temporary: _save_program(program, temporary, crop))
     return program
 
 
@@ -54,6 +62,7 @@ def export_onnx(
     path: str | os.PathLike,
     size: tuple[int, int] = (64, 64),
     opset: int = 18,
+    crop: dict | None = None,
 ) -> Path:
     """Write a network as ONNX, input ``image`` and output ``mask``.
 
@@ -64,9 +73,11 @@ def export_onnx(
         ``features``.
     path : path
     size : (int, int)
-        Height and width of the input; the batch stays free.
+        As in `export_program`.
     opset : int
         Version of the operators, 18 or more.
+    crop : dict, optional
+        As in `export_program`; JSON in the model's metadata, under ``crop``.
 
     Raises
     ------
@@ -74,7 +85,7 @@ def export_onnx(
         If the extra `export` is not installed.
     """
     with needed("export", "export_onnx"):
-        import onnx  # noqa: F401
+        import onnx
         import onnxscript  # noqa: F401
     inner, image = _prepare(model, size)
     outputs = ["image_4x", "features"] if hasattr(inner, "upsample") else ["mask"]
@@ -88,19 +99,45 @@ def export_onnx(
             output_names=outputs,
             opset_version=opset,
             dynamo=True,
-            dynamic_shapes=({0: torch.export.Dim("batch", min=1, max=65535)},),
+            dynamic_shapes=(_free(inner, size),),
             external_data=False,
             verbose=False,
         )
+        if crop is not None:
+            written = onnx.load(temporary)
+            written.metadata_props.add(key="crop", value=json.dumps(crop))
+            onnx.save(written, temporary)
 
     write_atomically(path, write)
     return Path(path)
 
 
-def _save_program(program: torch.export.ExportedProgram, path: Path) -> None:
+def multiple_of(model: nn.Module) -> int:
+    """What the height and width of an image must be multiples of, for no row to be filled up."""
+    config: Any = unwrap(model).config
+    if isinstance(config, dict):
+        return 1
+    halved = 2**config.depth
+    return halved // math.gcd(halved, config.scale)
+
+
+def _free(inner: nn.Module, size: tuple[int, int]) -> dict[int, Any]:
+    """The axes of an image that a graph leaves open."""
+    free: dict[int, Any] = {0: torch.export.Dim("batch", min=1, max=65535)}
+    step = multiple_of(inner)
+    if all(side % step == 0 and side >= 2 * step for side in size):
+        # Of one step alone a graph is another one: torch.export keeps 1 apart.
+        for axis, name in ((2, "height"), (3, "width")):
+            one = torch.export.Dim(name, min=2, max=65536 // step)
+            free[axis] = one if step == 1 else step * one
+    return free
+
+
+def _save_program(program: torch.export.ExportedProgram, path: Path, crop: dict | None) -> None:
     # Given a path, torch would ask for the ending .pt2.
     with open(path, "wb") as file:
-        torch.export.save(program, file)
+        extra = None if crop is None else {"crop.json": json.dumps(crop)}
+        torch.export.save(program, file, extra_files=extra)
 
 
 def _prepare(model: nn.Module, size: tuple[int, int]) -> tuple[nn.Module, torch.Tensor]:

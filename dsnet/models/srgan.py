@@ -21,9 +21,15 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from dsnet.console import Range
 from dsnet.models.grid import interpolate
 
 SCALE = 4
+RANGES = {
+    "channels": Range(int, 1, 1024),
+    "blocks": Range(int, 1, 1024),
+    "features": Range(int, 1, 4096),
+}
 DISCRIMINATOR_GRID = 6  # What SRGAN's 96x96 crops have become before the dense layers.
 
 
@@ -46,12 +52,21 @@ class SRResNet(nn.Module):
     global_skip : bool
         Learn the difference to the bicubic image instead of the image. Not in SRGAN but in VDSR
         (Kim et al. 2016); a short training gains from it. Off by default.
+
+    Raises
+    ------
+    ValueError
+        For a number out of `RANGES`.
     """
 
     def __init__(
         self, channels: int = 1, blocks: int = 16, features: int = 64, global_skip: bool = False
     ):
         super().__init__()
+        for name, value in (("channels", channels), ("blocks", blocks), ("features", features)):
+            RANGES[name].check(name, value)
+        if not isinstance(global_skip, bool):
+            raise ValueError(f"global_skip must be a bool, got {global_skip!r}")
         self.config = {
             "channels": channels, "blocks": blocks, "features": features,
             "global_skip": global_skip,

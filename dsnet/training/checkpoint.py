@@ -14,15 +14,21 @@ follow from seed and epoch (`dataset`, `augment`), the learning rate from the st
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 import torch
 
-from dsnet.models.checkpoint import save_tensors, state_of
+from dsnet.console import brief
+from dsnet.models.checkpoint import state_of
+from dsnet.models.tensor_file import load_tensors, save_tensors
 from dsnet.training.step import AdversarialStep
 
 FORMAT = "dsnet-training"
-VERSION = 1
+VERSION = 2  # 1 had no SHA-256
+# What is in it, and of which type.
+CONTENT: dict[str, type | tuple[type, ...]] = {
+    "network": dict, "discriminator": (dict, type(None)), "optimizers": list, "scaler": dict,
+    "random": dict, "progress": dict, "settings": dict,
+}  # fmt: skip
 
 
 def save_checkpoint(
@@ -75,29 +81,22 @@ def load_checkpoint(path: str | os.PathLike, step: AdversarialStep) -> tuple[dic
             step.discriminator.load_state_dict(content["discriminator"])
     except RuntimeError as error:
         raise ValueError(f"{path} is of another network: {error}") from error
-    for optimizer, state in zip(step.optimizers, content["optimizers"], strict=True):
-        optimizer.load_state_dict(state)
-    step.scaler.load_state_dict(content["scaler"])
-    set_random_states(content["random"])
+    try:
+        for optimizer, state in zip(step.optimizers, content["optimizers"], strict=True):
+            optimizer.load_state_dict(state)
+        step.scaler.load_state_dict(content["scaler"])
+        set_random_states(content["random"])
+    except Exception as error:  # torch has many for a state of another form
+        raise ValueError(f"{path} is of another training: {error!r}") from error
     return content["progress"], content["settings"]
 
 
 def read_checkpoint(path: str | os.PathLike) -> dict:
     """The content of a checkpoint, on the CPU; raises as `load_checkpoint`."""
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"path must be a checkpoint, there is none at {os.fspath(path)}")
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise ValueError(
-            f"path must be a checkpoint of dsnet.train, got {path}: {error}"
-        ) from error
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise ValueError(f"path must be a checkpoint of dsnet.train, got {path}")
-    if content["version"] > VERSION:
-        raise ValueError(
-            f"path must be of version {VERSION} at most, got {path} of {content['version']}"
-        )
+    content = load_tensors(path, "a checkpoint of dsnet.train", FORMAT, VERSION)
+    for name, kind in CONTENT.items():
+        if not isinstance(content.get(name), kind):
+            raise ValueError(f"{path} must have {name}, got {brief(content.get(name))}")
     return content
 
 

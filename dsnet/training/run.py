@@ -18,12 +18,14 @@ import sys
 import time
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.distributed as dist
 
-from dsnet.console import Stop
-from dsnet.devices import torch_device
+from dsnet.console import Range, Stop
+from dsnet.data.crop_settings import of_phantoms, of_store
+from dsnet.devices import torch_device, use_threads
 from dsnet.drawing.panel import write_panel
 from dsnet.files import write_json
 from dsnet.metrics import dice
@@ -39,8 +41,9 @@ from dsnet.models import (
 from dsnet.training.augment import Augmentation, apply, draw, symmetry
 from dsnet.training.checkpoint import load_checkpoint, read_checkpoint, save_checkpoint
 from dsnet.training.dataset import DeviceDataset, epoch_order, fold_split, split_by_patient
+from dsnet.training.memory import require_memory
 from dsnet.training.report import Log
-from dsnet.training.settings import Settings, write
+from dsnet.training.settings import Settings, check, write
 from dsnet.training.step import (
     AdversarialStep,
     Batch,
@@ -79,6 +82,7 @@ def train(settings: Settings) -> dict:
     ValueError
         For settings that do not fit the data, or a checkpoint of other settings.
     """
+    check(settings)
     joined = dist.is_initialized()
     try:
         with Stop() as stop:
@@ -95,14 +99,17 @@ def _train(settings: Settings, stop: Stop) -> dict:
 
     # Data: everything on the device, split by patients.
     if settings.data:
+        crop = of_store(settings.data, settings.size)
         quality = settings.min_quality or None
         data = DeviceDataset.from_store(settings.data, device, settings.size or None, quality)
     else:
+        crop = of_phantoms(settings.size or 64)
         data = DeviceDataset.phantoms(settings.phantoms, settings.size or 64, settings.seed, device)
     if settings.folds:
         split = fold_split(data.patients, settings.fold, settings.folds, settings.seed)
     else:
         split = split_by_patient(data.patients, settings.shares, settings.seed)
+    made = crop and crop.to_dict()
     digest = data.digest()
     training, validation = data.subset(split.train), data.subset(split.val or split.train)
 
@@ -112,11 +119,12 @@ def _train(settings: Settings, stop: Stop) -> dict:
         raise ValueError(
             f"teacher must be one of dsnet.train_sr, got a network, {settings.teacher}"
         )
-    network = build(
-        settings.variant, teacher=teacher, width=settings.width, depth=settings.depth,
-        reduction=settings.reduction, teacher_blocks=settings.teacher_blocks,
-        teacher_features=settings.teacher_features,
-    )  # fmt: skip
+    sizes: dict[str, Any] = {
+        "width": settings.width, "depth": settings.depth, "reduction": settings.reduction,
+        "teacher_blocks": settings.teacher_blocks, "teacher_features": settings.teacher_features,
+    }  # fmt: skip
+    require_memory(lambda: build(settings.variant, **sizes), device, "--width, --depth")
+    network = build(settings.variant, teacher=teacher, **sizes)
     discriminator = None
     if network.config.rung.gan_loss:
         discriminator = PixelDiscriminator(width=settings.judge_width)
@@ -135,13 +143,16 @@ def _train(settings: Settings, stop: Stop) -> dict:
     per_step = settings.batch * settings.accumulate * world
     epoch_steps = -(-len(training) // per_step)
     total = epoch_steps * settings.epochs
-    done, best = 0, -1.0
+    done: Any = 0
+    best: Any = -1.0
     if settings.resume:
         _require_same_course(settings, read_checkpoint(out / "checkpoint.pt")["settings"])
         progress, _ = load_checkpoint(out / "checkpoint.pt", step)
-        if progress["data"] != digest:
+        done, best, known = (progress.get(name) for name in ("step", "best", "data"))
+        Range(int, 0, total).check(f"step in {out / 'checkpoint.pt'}", done)
+        Range(float, -1, 1).check(f"best in {out / 'checkpoint.pt'}", best)
+        if known != digest:
             raise ValueError(f"{settings.data or 'the phantoms'} changed since the run began")
-        done, best = progress["step"], progress["best"]
     elif chief and (out / "checkpoint.pt").exists():
         raise ValueError(f"{out} holds a training already: --resume goes on, or take another --out")
     if chief:
@@ -198,9 +209,9 @@ def _train(settings: Settings, stop: Stop) -> dict:
             if score > best:
                 best = score
                 if chief:
-                    save_model(out / "best.pt", network)
+                    save_model(out / "best.pt", network, made)
             if chief:
-                save_model(out / "last.pt", network)
+                save_model(out / "last.pt", network, made)
             log.validated(done, epoch + 1, settings.epochs, score)
             save()
     if stopped:
@@ -224,8 +235,7 @@ def _train(settings: Settings, stop: Stop) -> dict:
 def _place(settings: Settings) -> tuple[int, int, torch.device]:
     """Rank, number of processes and device; joins the processes that torchrun started."""
     device = torch_device(settings.device)
-    if settings.threads:
-        torch.set_num_threads(settings.threads)
+    use_threads(settings.threads)
     rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
     on_cuda = device.type == "cuda"
     if on_cuda and world > 1 and settings.device in ("auto", "cuda"):
@@ -323,7 +333,7 @@ def _validate(network, data, settings, rank, world, out) -> float:
 
 def _require_same_course(settings: Settings, stored: dict) -> None:
     for name in COURSE:
-        now, then = getattr(settings, name), stored[name]
+        now, then = getattr(settings, name), stored.get(name)
         if (list(now) if isinstance(now, tuple) else now) != (
             list(then) if isinstance(then, tuple) else then
         ):

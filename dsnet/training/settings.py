@@ -5,6 +5,7 @@ Public
 ``Settings``: a dataclass, one field an option
 ``RECIPES``: name -> fields it sets
 ``parse(argv) -> Settings``: recipe, then ``--config`` file, then options, the later the stronger
+``check(settings)``: raises for a value that is not allowed, by the option's name
 ``write(path, settings)``, ``read(path) -> dict``
 """
 
@@ -17,8 +18,10 @@ from pathlib import Path
 from typing import Any
 
 from dsnet import devices
+from dsnet.console import Range, brief
 from dsnet.files import write_json
 from dsnet.models import VARIANTS
+from dsnet.models.dsnet import RANGES as NETWORK
 from dsnet.training.augment import MODES
 from dsnet.training.step import PRECISIONS
 
@@ -40,8 +43,13 @@ GROUPS = {
 }
 
 
-def _option(default, group, help, **keywords) -> Any:
-    return field(default=default, metadata={"group": group, "help": help, **keywords})
+SEEDS = Range(int, 0, 2**63 - 1)
+
+
+def _option(default, group, help, allowed: Range | None = None, **keywords) -> Any:
+    return field(
+        default=default, metadata={"group": group, "help": help, "allowed": allowed, **keywords}
+    )
 
 
 @dataclass
@@ -49,44 +57,62 @@ class Settings:
     """Every setting of `dsnet.train`; the metadata are the command line's help."""
 
     data: str = _option("", "data", "label store, as dsnet.label writes it")
-    size: int = _option(0, "data", "pixels a side of the crops; 0: as they are, phantoms 64")
-    phantoms: int = _option(96, "data", "number of phantoms without --data")
+    size: int = _option(
+        0, "data", "pixels a side of the crops; 0: as they are, phantoms 64", Range(int, 0, 4096)
+    )
+    phantoms: int = _option(96, "data", "number of phantoms without --data", Range(int, 1, 10**6))
     min_quality: float = _option(
-        0.0, "data", "leave out labels of lower expected Dice (of masks: quality); 0: none"
+        0.0,
+        "data",
+        "leave out labels of lower expected Dice (of masks: quality); 0: none",
+        Range(float, 0, 1),
     )
     shares: tuple = _option(
         (387.0, 55.0, 544.0), "data", "shares of train, val and test, by patients", nargs=3
     )
-    folds: int = _option(0, "data", "cross-validation by patients; 0: none")
-    fold: int = _option(0, "data", "which of the --folds is the test part")
+    folds: int = _option(0, "data", "cross-validation by patients; 0: none", Range(int, 0, 10**4))
+    fold: int = _option(0, "data", "which of the --folds is the test part", Range(int, 0, 10**4))
     augment: str = _option("full", "data", "variation of the crops", choices=MODES)
-    batch: int = _option(1, "recipe", "crops a step and process")
-    accumulate: int = _option(1, "recipe", "batches a step")
-    epochs: int = _option(60, "recipe", "passes over the training part")
-    lr: float = _option(2e-4, "recipe", "learning rate at the start")
-    warmup: int = _option(0, "recipe", "steps in which the rate grows")
+    batch: int = _option(1, "recipe", "crops a step and process", Range(int, 1, 4096))
+    accumulate: int = _option(1, "recipe", "batches a step", Range(int, 1, 4096))
+    epochs: int = _option(60, "recipe", "passes over the training part", Range(int, 1, 10**7))
+    lr: float = _option(
+        2e-4, "recipe", "learning rate at the start", Range(float, above=0, most=100)
+    )
+    warmup: int = _option(0, "recipe", "steps in which the rate grows", Range(int, 0, 10**9))
     precision: str = _option("fp32", "recipe", "autocast", choices=tuple(PRECISIONS))
-    seed: int = _option(0, "recipe", "of everything random")
+    seed: int = _option(0, "recipe", "of everything random", SEEDS)
     variant: str = _option("dsnet", "network", "rung of the ablation", choices=tuple(VARIANTS))
-    width: int = _option(64, "network", "channels of the first level")
-    depth: int = _option(4, "network", "down-samplings")
-    reduction: int = _option(16, "network", "of the channel attention")
-    judge_width: int = _option(64, "network", "channels of the discriminator")
+    width: int = _option(64, "network", "channels of the first level", NETWORK["width"])
+    depth: int = _option(4, "network", "down-samplings", NETWORK["depth"])
+    reduction: int = _option(16, "network", "of the channel attention", NETWORK["reduction"])
+    judge_width: int = _option(64, "network", "channels of the discriminator", NETWORK["width"])
     teacher: str = _option("", "network", "SR teacher that dsnet.train_sr saved")
-    teacher_blocks: int = _option(16, "network", "blocks of a teacher that was not trained")
-    teacher_features: int = _option(64, "network", "features of a teacher that was not trained")
+    teacher_blocks: int = _option(
+        16, "network", "blocks of a teacher that was not trained", NETWORK["teacher_blocks"]
+    )
+    teacher_features: int = _option(
+        64, "network", "features of a teacher that was not trained", NETWORK["teacher_features"]
+    )
     device: str = _option("auto", "speed", devices.HELP)
     compile: bool = _option(False, "speed", "the step as one compiled graph")
     cuda_graphs: bool = _option(False, "speed", "replay CUDA graphs; with --compile, on CUDA")
     channels_last: bool = _option(False, "speed", "memory format NHWC")
     teacher_cache_gb: float = _option(
-        4.0, "speed", "keep the teacher's outputs where --augment is none or symmetry"
+        4.0,
+        "speed",
+        "keep the teacher's outputs where --augment is none or symmetry",
+        Range(float, 0, 10**6),
     )
-    threads: int = _option(0, "speed", "CPU threads; 0: torch's default")
+    threads: int = _option(0, "speed", "CPU threads; 0: torch's default", Range(int, 0, 65536))
     out: str = _option("runs/dsnet", "run", "folder of the results")
     resume: bool = _option(False, "run", "go on with the checkpoint in --out")
-    save_every: int = _option(0, "run", "steps between checkpoints; 0: an epoch")
-    log_every: int = _option(20, "run", "steps between readings of the losses")
+    save_every: int = _option(
+        0, "run", "steps between checkpoints; 0: an epoch", Range(int, 0, 10**9)
+    )
+    log_every: int = _option(
+        20, "run", "steps between readings of the losses", Range(int, 1, 10**9)
+    )
 
 
 def parse(argv: list[str] | None = None) -> Settings:
@@ -103,14 +129,39 @@ def parse(argv: list[str] | None = None) -> Settings:
     # A recipe asked for on the command line outranks the file that a former run wrote.
     chosen = {**RECIPES["paper"], **stored, **(RECIPES[recipe] if recipe else {}), **given}
     settings = Settings(**chosen)
+    try:
+        check(settings)
+    except ValueError as error:
+        parser.error(str(error))
     settings.shares = tuple(settings.shares)
-    for name in ("batch", "accumulate", "epochs", "log_every", "phantoms", "judge_width"):
-        if getattr(settings, name) < 1:
-            option = f"--{name.replace('_', '-')}"
-            parser.error(f"{option} must be at least 1, got {getattr(settings, name)}")
-    if settings.lr <= 0:
-        parser.error(f"--lr must be more than 0, got {settings.lr}")
     return settings
+
+
+def check(settings: Settings) -> None:
+    """Raise ValueError for a value that is not allowed, by the option's name."""
+    for each in fields(settings):
+        value, option = getattr(settings, each.name), f"--{each.name.replace('_', '-')}"
+        if each.metadata["allowed"] is not None:
+            each.metadata["allowed"].check(option, value)
+        elif each.name == "shares":
+            _check_shares(option, value)
+        elif not isinstance(value, type(each.default)):
+            kind = {bool: "true or false", str: "text"}[type(each.default)]
+            raise ValueError(f"{option} must be {kind}, got {brief(value)}")
+        choices = each.metadata.get("choices")
+        if choices and value not in choices:
+            raise ValueError(f"{option} must be one of {', '.join(choices)}, got {brief(value)}")
+    if settings.fold and settings.fold >= settings.folds:
+        raise ValueError(f"--fold must be below --folds, got {settings.fold} and {settings.folds}")
+
+
+def _check_shares(option: str, value: Any) -> None:
+    allowed = Range(float, 0)
+    fits = isinstance(value, (tuple, list)) and len(value) == 3
+    if not fits or not all(share in allowed for share in value) or value[0] == 0:
+        raise ValueError(
+            f"{option} must be three numbers of at least 0, the first above 0, got {brief(value)}"
+        )
 
 
 def write(path: str | Path, settings: Settings) -> None:
@@ -126,11 +177,14 @@ def read(path: str | Path) -> dict:
     ValueError
         For a file that is no JSON object, or holds an unknown setting.
     """
-    content = json.loads(Path(path).read_text())
+    try:
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
+    except RecursionError as error:
+        raise ValueError(f"{path} is nested too deeply") from error
     known = {f.name for f in fields(Settings)}
     if not isinstance(content, dict) or set(content) - known:
         unknown = sorted(set(content) - known) if isinstance(content, dict) else content
-        raise ValueError(f"{path} must hold known settings, got {unknown}")
+        raise ValueError(f"{path} must hold known settings, got {brief(unknown)}")
     # What was done once is no wish of the next run.
     content.pop("resume", None)
     return content
@@ -154,13 +208,14 @@ def _parser() -> argparse.ArgumentParser:
     for each in fields(Settings):
         keywords = dict(each.metadata)
         group, text = groups[keywords.pop("group")], keywords.pop("help")
+        allowed = keywords.pop("allowed")
         assert each.default is not MISSING
         if isinstance(each.default, bool):
             keywords["action"] = argparse.BooleanOptionalAction
             shown = ""
         else:
             kind = float if isinstance(each.default, tuple) else type(each.default)
-            keywords["type"] = kind
+            keywords["type"] = allowed or kind
             values = each.default if isinstance(each.default, tuple) else (each.default,)
             shown = f" ({' '.join(f'{v:g}' if kind is float else str(v) for v in values)})"
             shown = "" if shown == " ()" else shown

@@ -19,11 +19,12 @@ from __future__ import annotations
 import math
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 
-from dsnet.console import Rate, print_table
+from dsnet.console import Range, Rate, brief, print_table
 from dsnet.devices import torch_device
 from dsnet.files import write_json
 from dsnet.losses import (
@@ -33,15 +34,30 @@ from dsnet.losses import (
     sr_pixel_loss,
 )
 from dsnet.models import PerceptualLoss, SRDiscriminator, SRResNet, interpolate, save_model
-from dsnet.models.checkpoint import save_tensors
-from dsnet.models.srgan import SCALE
+from dsnet.models.srgan import RANGES, SCALE
+from dsnet.models.tensor_file import load_tensors, save_tensors
 from dsnet.training.dataset import stream_seed
+from dsnet.training.memory import require_memory
 from dsnet.training.report import Table
 from dsnet.training.sr_data import held_out, load_slices, patches, shrink
 
 EDGE = 4  # Pixels left out of the figures at every border, as is usual at this scale.
 # Settings that do not decide the course of a training.
 FREE = ("out", "log_every", "resume", "device")
+NUMBERS = {
+    "limit": Range(int, 0, 10**9),
+    "held_out": Range(float, above=0, most=0.99),
+    "blocks": RANGES["blocks"],
+    "features": RANGES["features"],
+    "steps": Range(int, 1, 10**9),
+    "batch": Range(int, 1, 65536),
+    "patch": Range(int, SCALE, 65536),
+    "lr": Range(float, above=0, most=100),
+    "seed": Range(int, 0, 2**63 - 1),
+    "log_every": Range(int, 1, 10**9),
+}
+FORMAT = "dsnet-sr-training"
+VERSION = 2  # 1 had neither format nor SHA-256
 
 
 @dataclass
@@ -131,11 +147,15 @@ def train_sr(settings: SRSettings) -> dict:
     )
 
     # Network, losses, where the training stands.
+    require_memory(
+        lambda: SRResNet(1, settings.blocks, settings.features), device, "--blocks, --features"
+    )
     model = SRResNet(1, settings.blocks, settings.features, settings.global_skip).to(device)
     modules: dict[str, torch.nn.Module] = {"model": model}
     optimizers = {"model": torch.optim.Adam(model.parameters(), settings.lr)}
     judge = perceptual = None
     if settings.adversarial:
+        require_memory(lambda: SRDiscriminator(1, settings.features), device, "--features")
         judge = modules["judge"] = SRDiscriminator(1, settings.features).to(device)
         optimizers["judge"] = torch.optim.Adam(judge.parameters(), settings.lr)
     if settings.vgg:
@@ -201,19 +221,18 @@ def train_sr(settings: SRSettings) -> dict:
 
 
 def _check(settings: SRSettings) -> None:
-    for name in ("blocks", "features", "steps", "batch", "log_every"):
-        if getattr(settings, name) < 1:
-            raise ValueError(f"{name} must be at least 1, got {getattr(settings, name)}")
-    if settings.patch < SCALE or settings.patch % SCALE:
-        raise ValueError(f"patch must be a multiple of {SCALE}, got {settings.patch}")
-    if not 0 < settings.held_out < 1:
-        raise ValueError(f"held_out must be between 0 and 1, got {settings.held_out}")
+    for name, allowed in NUMBERS.items():
+        allowed.check(f"--{name.replace('_', '-')}", getattr(settings, name))
+    if settings.patch % SCALE:
+        raise ValueError(f"--patch must be a multiple of {SCALE}, got {settings.patch}")
     if Path(settings.out).suffix != ".pt":
-        raise ValueError(f"out must be a file NAME.pt, got {settings.out}")
+        raise ValueError(f"--out must be a file NAME.pt, got {settings.out}")
 
 
 def _save(path, course: dict, parts: dict, generator: torch.Generator, done: int) -> None:
     content = {
+        "format": FORMAT,
+        "version": VERSION,
         "course": course,
         "state": {name: part.state_dict() for name, part in parts.items()},
         "generator": generator.get_state(),
@@ -226,19 +245,26 @@ def _load(path, course: dict, parts: dict, generator: torch.Generator) -> int:
     """Put a checkpoint's state into the parts; returns the steps that are done."""
     if not path.is_file():
         raise ValueError(f"--resume needs {path}, which is not there")
-    content = torch.load(path, map_location="cpu", weights_only=True)
+    content = load_tensors(path, "a checkpoint of dsnet.train_sr, of this version", FORMAT, VERSION)
+    stored: Any = content.get("course")
+    done: Any = content.get("done")
+    if not isinstance(stored, dict) or done not in Range(int, 0):
+        raise ValueError(f"{path} must have a course and the steps done, got {brief(done)}")
     for name, value in course.items():
-        then = content["course"][name]
+        then = stored.get(name)
         if value != then:
             if name == "slices":
                 raise ValueError("the slices changed since the training began")
             raise ValueError(
                 f"{name} must be {then!r}, as in the training to resume, got {value!r}"
             )
-    for name, part in parts.items():
-        part.load_state_dict(content["state"][name])
-    generator.set_state(content["generator"])
-    return content["done"]
+    try:
+        for name, part in parts.items():
+            part.load_state_dict(content["state"][name])
+        generator.set_state(content["generator"])
+    except Exception as error:  # torch has many for a state of another form
+        raise ValueError(f"{path} is of another training: {error!r}") from error
+    return done
 
 
 @torch.no_grad()

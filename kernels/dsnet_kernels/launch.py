@@ -1,6 +1,7 @@
 """What every operation needs to launch: Triton where it is there, memory layouts, tile sizes."""
 
 import contextlib
+import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -29,7 +30,12 @@ else:
         triton = tl = _Absent()
 
 HAS_TRITON = hasattr(triton, "language")
-INTERPRETED = HAS_TRITON and bool(triton.knobs.runtime.interpret)
+# Triton before 3.4 has no knobs and reads the variable at every use.
+INTERPRETED = HAS_TRITON and (
+    bool(triton.knobs.runtime.interpret)
+    if hasattr(triton, "knobs")
+    else os.environ.get("TRITON_INTERPRET", "0") == "1"
+)
 OptionalTensor = torch.Tensor | None
 KERNEL_DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 MOST_SPLITS = 256
@@ -138,18 +144,19 @@ def runs_kernels(*tensors: torch.Tensor) -> bool:
     """Whether these tensors go to the Triton kernels; if not, the reference takes them."""
     if any(t.dtype not in KERNEL_DTYPES for t in tensors):
         return False
+    # Before the sizes, which a graph that is exported does not know.
+    if not (tensors[0].is_cuda or (INTERPRETED and tensors[0].device.type == "cpu")):
+        return False
     if tensors[0].dim() == 4:
         _, c, h, w = tensors[0].shape
         if c > MOST_CHANNELS or h * w > MOST_PIXELS:
             return False
-    if tensors[0].is_cuda:
-        if not HAS_TRITON:
-            raise RuntimeError(
-                "the fused operations need Triton on CUDA tensors: pip install triton, or call "
-                "the reference function instead"
-            )
-        return True
-    return INTERPRETED and tensors[0].device.type == "cpu"
+    if tensors[0].is_cuda and not HAS_TRITON:
+        raise RuntimeError(
+            "the fused operations need Triton on CUDA tensors: pip install triton, or call "
+            "the reference function instead"
+        )
+    return True
 
 
 def is_channels_last(x: torch.Tensor) -> bool:
@@ -334,7 +341,8 @@ def warm_up(
 def no_autocast(x: torch.Tensor):
     """A context in which autocast leaves x's device alone."""
     kind = x.device.type
-    if torch.amp.is_autocast_available(kind):
+    # torch.compile of torch 2.6 knows no is_autocast_available.
+    if kind in ("cpu", "cuda") or torch.amp.is_autocast_available(kind):
         return torch.autocast(kind, enabled=False)
     return contextlib.nullcontext()
 
@@ -348,8 +356,31 @@ def blend(running_mean, running_var, mean, var, count, momentum) -> None:
         running_var.lerp_((var * (count / (count - 1))).to(running_var.dtype), momentum)
 
 
+def require_local(norm: Any) -> None:
+    """Raise for a batch norm that is not PyTorch's own, or that needs other processes' statistics.
+
+    Raises
+    ------
+    TypeError
+        For a module of another forward.
+    ValueError
+        For a SyncBatchNorm in training, of several processes.
+    """
+    if isinstance(norm, torch.nn.SyncBatchNorm):
+        if norm.training and torch.distributed.is_initialized():
+            count = torch.distributed.get_world_size(norm.process_group)
+            if count > 1:
+                raise ValueError(
+                    "norm must take this process' statistics alone, got a SyncBatchNorm of "
+                    f"{count} processes: leave it out of convert_sync_batchnorm"
+                )
+    elif type(norm).forward is not torch.nn.modules.batchnorm._BatchNorm.forward:
+        raise TypeError(f"norm must be a batch norm of PyTorch, got a {type(norm).__name__}")
+
+
 def norm_arguments(norm: Any) -> dict[str, Any]:
     """What an operation needs of a batch norm module; counts the batch as that module would."""
+    require_local(norm)
     if norm.momentum is None:
         raise ValueError("norm.momentum must be a number, got None (a cumulative average)")
     if norm.training and norm.num_batches_tracked is not None:
@@ -363,14 +394,3 @@ def norm_arguments(norm: Any) -> dict[str, Any]:
         "momentum": norm.momentum,
         "eps": norm.eps,
     }
-
-
-def no_double_backward(operation: str):
-    """A backward for a backward operator: second derivatives are refused in so many words."""
-
-    def backward(ctx, *gradients):
-        raise NotImplementedError(
-            f"{operation} has no second derivative; take {operation}_reference where one is needed"
-        )
-
-    return backward

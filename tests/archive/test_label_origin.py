@@ -98,13 +98,24 @@ def test_a_store_from_before_origins_were_told_has_zero(phantom, tmp_path, capsy
         label_archive(jobs, out, settings={**settings, "origin": 0.25}, resume=True)
 
 
-@pytest.mark.parametrize("origin", ["nan", "inf", "-1", "1.01"])
+@pytest.mark.parametrize("origin", ["-1", "1.01", "1e300"])
 def test_an_origin_that_no_table_has_is_told_in_one_line(phantom, tmp_path, capsys, origin):
     arguments = table(tmp_path, phantom.mark.coordinates)
     out = tmp_path / "store"
     assert label.main([*arguments, "--out", str(out), f"--origin={origin}"]) == 2
     error = capsys.readouterr().err
     assert error.count("\n") == 1 and "origin must be within 0 and 1 pixels" in error
+    assert not out.exists()
+
+
+@pytest.mark.parametrize("origin", ["nan", "inf", "half"])
+def test_an_origin_that_is_no_number_is_told_by_its_option(phantom, tmp_path, capsys, origin):
+    arguments = table(tmp_path, phantom.mark.coordinates)
+    out = tmp_path / "store"
+    with pytest.raises(SystemExit) as stopped:
+        label.main([*arguments, "--out", str(out), f"--origin={origin}"])
+    assert stopped.value.code == 2
+    assert f"--origin: must be a finite number, got {origin}" in capsys.readouterr().err
     assert not out.exists()
 
 

@@ -12,13 +12,16 @@ import torch
 
 from dsnet import evaluate as command
 from dsnet import train
+from dsnet.data.crop_settings import CropSettings
 from dsnet.data.phantom import make_phantoms
 from dsnet.data.store import StoreWriter
+from dsnet.data.store.reader import open_store
 from dsnet.data.store.record import LabelRecord
 from dsnet.drawing.comparison import choose_cases
 from dsnet.evaluation import report
 from dsnet.evaluation.score import evaluate
 from dsnet.models import SRResNet, build, load_model, save_model
+from dsnet.models.tensor_file import save_tensors
 from dsnet.training import settings as run_settings
 from dsnet.training.dataset import DeviceDataset, fold_split
 
@@ -212,7 +215,7 @@ def test_what_a_broken_network_does_is_said(folds, tmp_path, value, says):
     content = torch.load(run / "best.pt", weights_only=True)
     last = [name for name in content["state"] if name.endswith("bias")][-1]
     content["state"][last] += value
-    torch.save(content, run / "best.pt")
+    save_tensors(run / "best.pt", content)
     (row,) = evaluate([run], **FAST)
     assert (row.values["dice"] == 0).all()
     assert any(says in note and f"in {len(row.keys)} of" in note for note in row.notes)
@@ -239,7 +242,7 @@ def test_bad_input_is_told_in_a_line(folds, whole, tmp_path, capsys):
     says("no settings.json", tmp_path)
     says("is given twice", whole, whole)
     says("no cross-validation", whole, "--folds")
-    says("--cases must be at least 1, got 0", whole, "--cases", "0")
+    says("--cases must be a whole number in 1..1000, got 0", whole, "--cases", "0")
     says("is a file", whole, "--out", whole / "best.pt")
     run = tmp_path / "moved"
     shutil.copytree(whole, run)
@@ -265,3 +268,21 @@ def test_bad_input_is_told_in_a_line(folds, whole, tmp_path, capsys):
     for name in ("settings.json", "split.json"):
         shutil.copy(whole / name, unfinished)
     says("has no best.pt", unfinished)
+    (run / "settings.json").write_text(json.dumps({**settings, "width": "4"}))
+    says("settings.json is damaged: --width must be", run)
+    (run / "settings.json").write_text(json.dumps(settings))
+    (run / "split.json").write_text('{"train": [[]], "val": [], "test": []}')
+    says("must hold keys of cases, got []", run)
+
+
+def test_a_store_of_other_crops_is_told(store, tmp_path):
+    with StoreWriter(tmp_path / "other", {"strategy": "recist", "size": SIDE}) as writer:
+        for record in open_store(store).records("ok"):
+            writer.append(record)
+    for crop, told in (
+        (CropSettings(SIDE, (-1350.0, 150.0)), True),
+        (CropSettings(SIDE, "auto"), False),
+    ):
+        save_model(tmp_path / "model.pt", build("unet", **SMALL), crop.to_dict())
+        (row,) = evaluate([tmp_path / "model.pt"], data=str(tmp_path / "other"), part="all", **FAST)
+        assert told == any("; the network learnt from crops of" in note for note in row.notes)

@@ -1,7 +1,6 @@
 """`dsnet.inference` and `dsnet.predict`: crops as in training, masks back where they came from."""
 
 import csv
-import json
 
 import cv2
 import numpy as np
@@ -10,14 +9,13 @@ import torch
 from torch import nn
 
 from dsnet import predict as command
-from dsnet.data.crop import Crop, cut_crop
+from dsnet.data.crop import cut_crop
+from dsnet.data.crop_settings import CropSettings
 from dsnet.data.ct_image import apply_window
 from dsnet.data.datasets.boxes import read_boxes
 from dsnet.data.datasets.deeplesion import read_annotations, read_crops
-from dsnet.data.store import StoreWriter
-from dsnet.data.store.record import LabelRecord
-from dsnet.inference import crop_settings, segment, segment_slice, slices
-from dsnet.labeling import RecistMark, label_mask
+from dsnet.inference import segment, segment_slice, slices
+from dsnet.labeling import RecistMark
 from dsnet.models import SRResNet, build, load_model, save_model
 from shared_data import shared
 
@@ -187,35 +185,11 @@ def test_bad_options_are_named(change, error, words):
         segment_slice(arguments.pop("model"), arguments.pop("image"), **arguments)
 
 
-def test_settings_are_found_beside_the_model(tmp_path):
-    assert crop_settings(tmp_path / "best.pt").size == 64
-    store = tmp_path / "store"
-    store.mkdir()
-    run = {"data": str(store), "size": 32}
-    (tmp_path / "settings.json").write_text(json.dumps(run))
-    made = {"strategy": "recist", "size": 96, "window": [-1350, 150], "isotropic_mm": 0.7}
-    (store / "manifest.json").write_text(json.dumps({"settings": made}))
-    found = crop_settings(tmp_path / "best.pt")
-    assert (found.size, found.network_size, found.isotropic_mm) == (96, 32, 0.7)
-    assert found.window == (-1350.0, 150.0) and "settings.json" in found.source
-    (tmp_path / "settings.json").write_text(json.dumps({"data": "", "size": 48}))
-    assert crop_settings(tmp_path / "best.pt").size == 48
-    # A store of whole pictures says no size; its rows do.
-    with StoreWriter(tmp_path / "whole", {"strategy": "masks"}) as writer:
-        image = noise(40, 40)
-        writer.append(LabelRecord.from_label(Crop(image, key="a"), label_mask(image, image > 0.9)))
-    (tmp_path / "settings.json").write_text(json.dumps({"data": str(tmp_path / "whole")}))
-    assert crop_settings(tmp_path / "best.pt").size == 40
-    (tmp_path / "settings.json").write_text("[]")
-    with pytest.raises(ValueError, match=r"settings.json: must be a JSON object, got list"):
-        crop_settings(tmp_path / "best.pt")
-
-
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
     path = tmp_path_factory.mktemp("run") / "best.pt"
     torch.manual_seed(1)
-    save_model(path, build("unet", width=4, depth=2))
+    save_model(path, build("unet", width=4, depth=2), CropSettings(64, "auto").to_dict())
     return str(path)
 
 

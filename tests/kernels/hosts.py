@@ -62,7 +62,7 @@ class ConvChannelAttention(nn.Module):
         self.fc2 = nn.Conv2d(hidden, channels, 1, bias=bias)
 
     def forward(self, x):
-        pooled = x.mean((2, 3), keepdim=True), x.amax((2, 3), keepdim=True)
+        pooled = x.mean((2, 3), keepdim=True), nn.functional.adaptive_max_pool2d(x, 1)
         return torch.sigmoid(sum(self.fc2(torch.relu(self.fc1(p))) for p in pooled))
 
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 
+from fresh_interpreter import printed
 from hosts import ConvCBAM, LinearCBAM, randomised
 
 FOLDER = Path(__file__).parents[2] / "kernels"
@@ -92,3 +93,96 @@ def test_a_host_that_is_no_cbam_says_so(loaded, device):
     kernelize(host, "CBAM", device, kernels.Mode.INFERENCE)
     with pytest.raises(ValueError, match="1 dense layers"):
         host.to(device)(image(1, 16, 5, 5).to(device))
+
+
+class Scaled(LinearCBAM):
+    """Computes something else in training alone."""
+
+    def forward(self, x):
+        return super().forward(x) * (1.001 if self.training else 1)
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+@pytest.mark.parametrize(
+    ("host", "layer", "words"),
+    [
+        (lambda: Scaled(16, 4), "CBAM", "another value as the output in training mode"),
+        (lambda: LinearCBAM(16, 4), "CBAMMeanFirst", "pooled maps mean first .*, got max first"),
+        (lambda: ConvCBAM(16, 4), "CBAM", "pooled maps max first .*, got mean first"),
+    ],
+)
+def test_a_host_that_computes_something_else_is_refused(
+    loaded, device, host, layer, words, compiled
+):
+    mode = kernels.Mode.TRAINING | kernels.Mode.TORCH_COMPILE
+    host = kernelize(host().to(device), layer, device, mode)
+    if compiled:
+        host = torch.compile(host, fullgraph=True, backend="aot_eager")
+    for _ in range(2):
+        # By the compiler as an error of its own, with this text.
+        with pytest.raises(Exception, match=words):
+            host(image(2, 16, 6, 7).to(device))
+
+
+class AmaxCBAM(LinearCBAM):
+    def forward(self, x):
+        x = self.ChannelGate(x)
+        maps = torch.cat([x.amax(1, keepdim=True), x.mean(1, keepdim=True)], 1)
+        return x * torch.sigmoid(self.SpatialGate.spatial(maps))
+
+
+def test_a_host_of_other_gradients_at_ties_is_for_inference_unless_it_says_so(loaded, device):
+    host = kernelize(AmaxCBAM(16, 4).to(device), "CBAM", device, kernels.Mode.TRAINING)
+    x = image(2, 16, 6, 7).to(device)
+    with torch.no_grad():
+        torch.testing.assert_close(host(x), AmaxCBAM.forward(host, x), rtol=1e-3, atol=1e-5)
+    with pytest.raises(ValueError, match="its attribute ties = 'first' accepts ours"):
+        host(x)
+    host.ties = "first"
+    host(x)
+
+
+class SkHost(nn.Module):
+    """The selecting part of implus/PytorchInsight's SK bottleneck."""
+
+    def __init__(self, channels=8, hidden=4, activation=None):
+        super().__init__()
+        self.conv_fc1 = nn.Conv2d(channels, hidden, 1, bias=False)
+        self.bn_fc1 = nn.BatchNorm2d(hidden)
+        self.conv_fc2 = nn.Conv2d(hidden, 2 * channels, 1, bias=False)
+        self.activation = activation or nn.ReLU()
+
+    def forward(self, u, v):
+        pooled = (u + v).mean((2, 3), keepdim=True)
+        logits = self.conv_fc2(self.activation(self.bn_fc1(self.conv_fc1(pooled))))
+        gate = logits.view(len(u), 2, -1, 1, 1).softmax(1)
+        return gate[:, 0] * u + gate[:, 1] * v
+
+
+def test_a_selecting_host_is_checked_too(loaded, device):
+    def swapped(host):
+        host = host.to(device)
+        host.forward = loaded.layers.SelectiveFusion.forward.__get__(host)
+        return host
+
+    u, v = (image(2, 8, 5, 6, seed=seed).to(device) for seed in (1, 2))
+    host = randomised(SkHost()).to(device)
+    want = copy.deepcopy(host)(u, v)
+    torch.testing.assert_close(swapped(host)(u, v), want, rtol=1e-3, atol=1e-5)
+    with pytest.raises(ValueError, match="another value as the output in evaluation mode"):
+        swapped(SkHost(activation=nn.GELU()))(u, v)
+    with pytest.raises(ValueError, match="must have the layer conv_fc1, got none in ReLU"):
+        swapped(nn.ReLU())(u, v)
+
+
+@pytest.mark.parametrize("interpret", ["0", "1"])
+def test_triton_before_its_knobs_is_read_by_its_variable(interpret):
+    code = """
+import os
+os.environ["TRITON_INTERPRET"] = "{}"
+import triton
+vars(triton).pop("knobs", None)
+from dsnet_kernels import launch
+print(launch.INTERPRETED)
+"""
+    assert printed(code.format(interpret)) == str(interpret == "1")

@@ -1,6 +1,11 @@
 """Saved models: one call loads them, whatever wrapped them when they were saved."""
 
+import io
 import os
+import random
+import resource
+import zipfile
+from multiprocessing import get_context
 
 import pytest
 import torch
@@ -16,6 +21,8 @@ from dsnet.models import (
     state_of,
     unwrap,
 )
+from dsnet.models.checkpoint import model_crop
+from dsnet.models.tensor_file import save_tensors
 
 
 def tiny(variant: str = "dsnet"):
@@ -94,17 +101,177 @@ def test_bad_files_are_named(tmp_path):
     with pytest.raises(ValueError, match=r"path must be a model file of dsnet, got .*text\.pt"):
         load_model(tmp_path / "text.pt")
     torch.save({"state": {}}, tmp_path / "other.pt")
-    with pytest.raises(
-        ValueError, match=r"must be a model file, which save_model writes, got .*other"
-    ):
+    with pytest.raises(ValueError, match=r"must be a model file of dsnet, got .*other"):
         load_model(tmp_path / "other.pt")
     save_model(tmp_path / "later.pt", tiny("unet"))
     content = torch.load(tmp_path / "later.pt", weights_only=True)
-    torch.save({**content, "version": 99}, tmp_path / "later.pt")
-    with pytest.raises(ValueError, match=r"path must be of version 1 at most, got .* of 99"):
+    save_tensors(tmp_path / "later.pt", {**content, "version": 99})
+    with pytest.raises(ValueError, match=r"path must be of version 2 at most, got .* of 99"):
         load_model(tmp_path / "later.pt")
-    torch.save({**content, "kind": "VGG"}, tmp_path / "kind.pt")
-    with pytest.raises(ValueError, match="must hold a DSNet or SRResNet, got VGG"):
+    save_tensors(tmp_path / "kind.pt", {**content, "kind": "VGG"})
+    with pytest.raises(ValueError, match="must hold a DSNet or SRResNet, got 'VGG'"):
         load_model(tmp_path / "kind.pt")
     with pytest.raises(TypeError, match="model must be a DSNet or SRResNet, got Linear"):
         save_model(tmp_path / "linear.pt", nn.Linear(1, 1))
+
+
+CROP = {"size": 48, "window": [-1000.0, 200.0], "isotropic_mm": 1.0, "network_size": None}
+
+
+def first_version(path, model, **more):
+    """A file as the first version of the format was written, without crop and SHA-256."""
+    save_model(path, model)
+    content = torch.load(path, weights_only=True)
+    del content["crop"]
+    with open(path, "wb") as file:
+        torch.save({**content, "version": 1, **more}, file)
+
+
+def test_a_file_says_how_its_crops_were_made(tmp_path):
+    save_model(tmp_path / "model.pt", tiny("unet"), CROP)
+    assert model_crop(tmp_path / "model.pt") == CROP
+    save_model(tmp_path / "model.pt", tiny("unet"))
+    assert model_crop(tmp_path / "model.pt") is None
+    first_version(tmp_path / "old.pt", tiny("unet"))
+    assert model_crop(tmp_path / "old.pt") is None
+    save_model(tmp_path / "odd.pt", tiny("unet"), "48 pixels")
+    with pytest.raises(ValueError, match="must have a dict as its crop, got '48 pixels'"):
+        model_crop(tmp_path / "odd.pt")
+
+
+def test_others_can_read_the_file_as_torch_has_it(tmp_path):
+    model = tiny("unet")
+    save_model(tmp_path / "model.pt", model)
+    for mapped in (False, True):
+        state = torch.load(tmp_path / "model.pt", weights_only=True, mmap=mapped)["state"]
+        assert all(torch.equal(state[name], value) for name, value in model.state_dict().items())
+    assert zipfile.ZipFile(tmp_path / "model.pt").comment.startswith(b"dsnet-sha256:")
+
+
+def test_every_flipped_bit_and_every_cut_is_told(tmp_path):
+    path = tmp_path / "model.pt"
+    save_model(path, SRResNet(blocks=1, features=4), CROP)
+    whole = path.read_bytes()
+    generator = random.Random(0)
+    ends = [*range(64), *range(len(whole) - 120, len(whole))]
+    for at in ends + generator.sample(range(len(whole)), 150):
+        damaged = bytearray(whole)
+        damaged[at] ^= 1 << generator.randrange(8)
+        path.write_bytes(damaged)
+        with pytest.raises(ValueError, match="model"):
+            load_model(path)
+    for length in generator.sample(range(len(whole)), 50):
+        path.write_bytes(whole[:length])
+        with pytest.raises(ValueError, match="model"):
+            load_model(path)
+    path.write_bytes(whole)
+    load_model(path)
+
+
+def test_files_of_the_first_version_are_read_and_their_own_checksums_compared(tmp_path):
+    path, model = tmp_path / "model.pt", tiny("unet")
+    first_version(path, model)
+    loaded = load_model(path)
+    for name, value in model.state_dict().items():
+        assert torch.equal(loaded.state_dict()[name], value)
+    whole = path.read_bytes()
+    needle = model.state_dict()["network.head.weight"].numpy().tobytes()
+    at = whole.index(needle)
+    path.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
+    with pytest.raises(ValueError, match=r"model\.pt is damaged: the checksum of .* is not right"):
+        load_model(path)
+    first_version(path, model, version=2)
+    with pytest.raises(ValueError, match="is damaged: the SHA-256 at its end is not there"):
+        load_model(path)
+
+
+def test_a_packed_archive_is_refused_before_it_is_unpacked(tmp_path):
+    save_model(tmp_path / "model.pt", tiny("unet"))
+    packed = io.BytesIO()
+    with (
+        zipfile.ZipFile(tmp_path / "model.pt") as source,
+        zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as target,
+    ):
+        for name in source.namelist():
+            target.writestr(name, source.read(name))
+    (tmp_path / "packed.pt").write_bytes(packed.getvalue())
+    with pytest.raises(ValueError, match="which is compressed"):
+        load_model(tmp_path / "packed.pt")
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"version": None}, "must have a version of at least 1, got None"),
+        ({"version": True}, "must have a version of at least 1, got True"),
+        ({"version": "2"}, "must have a version of at least 1, got '2'"),
+        ({"kind": None}, "must hold a DSNet or SRResNet, got None"),
+        ({"kind": ["DSNet"]}, "must hold a DSNet or SRResNet"),
+        ({"config": None}, "must have a dict as its config, got None"),
+        ({"config": {"width": 4, "colour": 1}}, "must have a DSNet's config: .*colour"),
+        ({"config": {1: 2}}, "must have a dict as its config"),
+        ({"config": {"variant": ["unet"]}}, "variant must be one of"),
+        ({"config": {"width": 10**9}}, r"width must be a whole number in 1\.\.4096"),
+        ({"config": {"width": 4096, "depth": 10}}, "must have the state that its config describes"),
+        ({"config": {"width": 10**200}}, r"width must be a whole number in .*, got 1000.*\.\.\."),
+        ({"config": {"width": 4.0}}, "width must be a whole number"),
+        ({"config": {"depth": True}}, "depth must be a whole number"),
+        ({"state": None}, "must have the state that its config describes"),
+        ({"state": {}}, "must have the state that its config describes"),
+    ],
+)
+def test_odd_content_is_told_in_words(tmp_path, change, words):
+    save_model(tmp_path / "model.pt", tiny("unet"))
+    content = torch.load(tmp_path / "model.pt", weights_only=True)
+    save_tensors(tmp_path / "model.pt", {**content, **change})
+    with pytest.raises(ValueError, match=words):
+        load_model(tmp_path / "model.pt")
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda t: None, "must have a tensor as network.head.weight, got None"),
+        (lambda t: t[:0], r"must have network.head.weight as \[1, 4, 1, 1\] of torch.float32"),
+        (lambda t: t.to(torch.complex64), "got .* of torch.complex64"),
+        (lambda t: torch.zeros(()).expand_as(t), "written out in full"),
+        (lambda t: t.to_sparse(), "written out in full"),
+    ],
+)
+def test_odd_tensors_are_told_by_name(tmp_path, make, words):
+    save_model(tmp_path / "model.pt", tiny("unet"))
+    content = torch.load(tmp_path / "model.pt", weights_only=True)
+    state = content["state"]
+    state["network.head.weight"] = make(state["network.head.weight"])
+    save_tensors(tmp_path / "model.pt", content)
+    with pytest.raises(ValueError, match=words):
+        load_model(tmp_path / "model.pt")
+
+
+def test_half_precision_is_widened(tmp_path):
+    model = tiny("unet")
+    save_model(tmp_path / "half.pt", tiny("unet").to(torch.bfloat16))
+    loaded = load_model(tmp_path / "half.pt").state_dict()
+    for name, value in model.state_dict().items():
+        assert torch.equal(loaded[name], value.to(torch.bfloat16).to(value.dtype))
+
+
+def save_on_a_full_disk(path, told):
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+    try:
+        save_model(path, tiny("backbone"))
+    except OSError as error:
+        told.put((error.errno, str(error), error.filename))
+
+
+def test_a_disk_that_is_full_is_told_with_the_file_and_the_old_one_stays(tmp_path):
+    path = tmp_path / "model.pt"
+    save_model(path, SRResNet(blocks=1, features=1))
+    before, context = path.read_bytes(), get_context("fork")
+    told = context.Queue()
+    process = context.Process(target=save_on_a_full_disk, args=(path, told))
+    process.start()
+    number, text, name = told.get(timeout=120)
+    process.join()
+    assert number and name == str(path) and "model.pt" in text and "unexpected pos" not in text
+    assert path.read_bytes() == before and os.listdir(tmp_path) == ["model.pt"]

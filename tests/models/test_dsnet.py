@@ -204,7 +204,7 @@ def test_grids_are_each_other_s_inverse_on_ramps():
 def test_bad_settings_are_named():
     with pytest.raises(ValueError, match=r"variant must be one of unet, .* got 'dnet'"):
         build("dnet")
-    with pytest.raises(ValueError, match="width must be a positive integer, got 0"):
+    with pytest.raises(ValueError, match=r"width must be a whole number in 1\.\.4096, got 0"):
         DSNetConfig(width=0)
     with pytest.raises(ValueError, match=r"scale must be 4, .* got 2"):
         DSNetConfig(scale=2)

@@ -1,5 +1,6 @@
 """Exported networks give what the network gives, for another batch size too."""
 
+import json
 import sys
 
 import pytest
@@ -36,6 +37,39 @@ def test_export_program(variant, tmp_path, settle):
             expected = model.eval()(image(n))
             assert expected.std() > 0.2
             assert torch.allclose(loaded(image(n)), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("variant", ["dsnet", "unet"])
+def test_a_program_takes_other_sizes(variant, tmp_path, settle):
+    """With two halvings on a grid four times as fine, of every size; a third asks for even ones."""
+    for depth, sizes in ((2, [(5, 9), (2, 3)]), (3, [(6, 10), (4, 4)])):
+        torch.manual_seed(0)
+        model = build(variant, width=4, depth=depth, teacher_blocks=1, teacher_features=8)
+        model = settle(model, image()).eval()
+        program = export_program(model, size=(10, 8)).module()
+        for n, size in enumerate(sizes, 1):
+            one = torch.rand(n, 1, *size)
+            with torch.no_grad():
+                assert torch.allclose(program(one), model(one), atol=1e-5)
+    fixed = export_program(model, size=(10, 7)).module()
+    assert fixed(torch.rand(1, 1, 10, 7)).shape == (1, 1, 40, 28)
+    with pytest.raises(Exception, match=r"size|shape"):
+        fixed(torch.rand(1, 1, 10, 9))
+
+
+def test_a_program_says_how_its_crops_are_made(tmp_path):
+    crop = {"size": 48, "window": [-1000.0, 200.0], "isotropic_mm": 1.0, "network_size": None}
+    export_program(tiny("unet"), tmp_path / "model.pt2", SIZE, crop)
+    extra = {"crop.json": ""}
+    torch.export.load(tmp_path / "model.pt2", extra_files=extra)
+    assert json.loads(extra["crop.json"]) == crop
+    onnx = pytest.importorskip("onnx", reason="onnx is not installed")
+    pytest.importorskip("onnxscript", reason="onnxscript is not installed")
+    path = export_onnx(tiny("unet"), tmp_path / "model.onnx", (8, 8), crop=crop)
+    written = onnx.load(path)
+    assert json.loads({p.key: p.value for p in written.metadata_props}["crop"]) == crop
+    (given,) = written.graph.input
+    assert all(axis.dim_param for axis in (given.type.tensor_type.shape.dim[k] for k in (0, 2, 3)))
 
 
 def test_exported_program_has_only_pytorch_s_operators():

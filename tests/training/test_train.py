@@ -1,6 +1,7 @@
 """`dsnet.train` as a command: a whole small run, resumed bit for bit, stopped, and gone wrong."""
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from dsnet import label
 from dsnet import train as command
 from dsnet.console import Stop
 from dsnet.models import load_model
+from dsnet.models.tensor_file import save_tensors
 from dsnet.training.dataset import DeviceDataset
 from dsnet.training.settings import parse
 
@@ -74,11 +76,75 @@ def test_nan_stops_and_keeps_the_last_good_checkpoint(tmp_path, capsys):
     content = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
     content["settings"]["epochs"] = 2
     next(iter(content["network"].values())).fill_(float("nan"))
-    torch.save(content, tmp_path / "checkpoint.pt")
+    save_tensors(tmp_path / "checkpoint.pt", content)
     good = (tmp_path / "checkpoint.pt").read_bytes()
     assert run(tmp_path, "--resume") == 3
     assert "not finite" in capsys.readouterr().err
     assert (tmp_path / "checkpoint.pt").read_bytes() == good
+
+
+UNET = ("--variant", "unet", "--epochs", "1")
+
+
+@pytest.fixture(scope="module")
+def trained_once(tmp_path_factory):
+    out = tmp_path_factory.mktemp("trained") / "run"
+    assert run(out, *UNET) == 0
+    return out
+
+
+@pytest.fixture
+def trained(trained_once, tmp_path, capsys):
+    """A folder of a finished training, to spoil."""
+    shutil.copytree(trained_once, tmp_path / "run")
+    capsys.readouterr()
+    return tmp_path / "run"
+
+
+def test_a_flipped_bit_in_a_checkpoint_is_told(trained, capsys):
+    path = trained / "checkpoint.pt"
+    whole, weights = path.read_bytes(), final(trained)[0]
+    needle = max((t.numpy().tobytes() for t in weights.values() if t.numel()), key=len)
+    for at in (whole.index(needle), whole.index(needle) + len(needle) // 2, len(whole) - 1):
+        path.write_bytes(whole[:at] + bytes([whole[at] ^ 16]) + whole[at + 1 :])
+        assert run(trained, *UNET, "--resume") == 2
+        error = capsys.readouterr().err
+        assert "checkpoint.pt is damaged" in error and error.count("\n") == 1
+    path.write_bytes(whole)
+    assert run(trained, *UNET, "--resume") == 0
+
+
+def test_a_checkpoint_of_the_first_version_goes_on(trained):
+    path = trained / "checkpoint.pt"
+    content = torch.load(path, weights_only=True)
+    with open(path, "wb") as file:
+        torch.save({**content, "version": 1}, file)
+    assert run(trained, *UNET, "--resume") == 0
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"optimizers": []},
+        {"optimizers": [{}]},
+        {"random": {}},
+        {"random": None},
+        {"network": {}},
+        {"scaler": None},
+        {"settings": {}},
+        {"progress": {}},
+        {"progress": {"step": -1, "best": 0.5, "data": ""}},
+        {"progress": {"step": 10**30, "best": 0.5, "data": ""}},
+        {"progress": {"step": 0, "best": float("nan"), "data": ""}},
+        {"version": None},
+    ],
+)
+def test_a_checkpoint_of_other_content_is_told_in_a_line(trained, capsys, change):
+    content = torch.load(trained / "checkpoint.pt", weights_only=True)
+    save_tensors(trained / "checkpoint.pt", {**content, **change})
+    capsys.readouterr()
+    assert run(trained, *UNET, "--resume") == 2
+    assert capsys.readouterr().err.count("\n") == 1
 
 
 def test_recipe_config_and_options_in_that_order(tmp_path):

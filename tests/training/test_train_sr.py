@@ -112,8 +112,8 @@ def test_masks_are_no_slices_and_patients_are_groups(tmp_path, capsys):
     ("arguments", "words"),
     [
         (["--patch", "34"], "multiple of 4"),
-        (["--steps", "0"], "steps must be at least 1, got 0"),
-        (["--held-out", "1"], "between 0 and 1"),
+        (["--steps", "0"], "--steps must be a whole number in 1..1000000000, got 0"),
+        (["--held-out", "1"], "--held-out must be a number above 0 and of at most 0.99, got 1.0"),
         (["--images", "nowhere"], "images must be folders, there is none at nowhere"),
         (["--resume"], "not there"),
     ],

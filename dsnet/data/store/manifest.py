@@ -74,19 +74,6 @@ def manifest_file(path: Path) -> Path | None:
     return next((p for n in (MANIFEST, OLD_MANIFEST) if (p := Path(path, n)).is_file()), None)
 
 
-def read_settings(path: Path) -> dict[str, Any]:
-    """What the labels of a store depend on; empty where the folder has no manifest, or it none.
-
-    Raises
-    ------
-    ValueError
-        When the manifest cannot be read.
-    """
-    file = manifest_file(path)
-    settings = _load(file).get("settings") if file else None
-    return settings if isinstance(settings, dict) else {}
-
-
 def shard_files(path: Path) -> list[str]:
     """Names of the shards in a folder, in order."""
     return sorted(name for name in os.listdir(path) if SHARD.fullmatch(name))

@@ -3,16 +3,23 @@
 Public copies agree on the arithmetic and differ in names, in the MLP (Linear or 1x1 convolution,
 with a bias or without), in the spatial gate's size, bias and batch norm, and in the order of the
 pooled maps. The parts are told apart by their shapes; whether the arithmetic is CBAM's, and in
-which order the maps come, is found by running the module once.
+which order the maps come, is found by running the module.
 """
 
 import copy
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
 from torch import nn
 
+from ..probe import HOOKS, cases, difference, randomised
 from .module import CBAM, gate
+
+TIES = (
+    "module must send the gradient of equal maxima to the first of them, as max(dim) and max "
+    "pooling do, got something else from {name} (amax shares it among them): {accept} accepts ours"
+)
 
 
 class Gates(NamedTuple):
@@ -46,7 +53,7 @@ def find_gates(module: nn.Module) -> Gates:
         raise ValueError(
             "module must have a CBAM's 2 dense layers, 1 convolution and at most 1 batch norm, got "
             f"{len(dense)} dense layers, {len(convolutions)} convolutions and {len(norms)} batch "
-            f"norms in {type(module).__name__}"
+            f"norms in {type(module).__name__}{_what_else(dense, convolutions)}"
         )
     fc1, fc2 = dense
     (conv,) = convolutions
@@ -58,11 +65,27 @@ def find_gates(module: nn.Module) -> Gates:
     return Gates(fc1, fc2, conv, norms[0] if norms else None)
 
 
-def from_module(module: nn.Module, order: str | None = None) -> CBAM:
+def _what_else(dense: list, convolutions: list) -> str:
+    """The operation that these parts may be of, for an error."""
+    if len(dense) == 1 and len(convolutions) == 1:
+        return (
+            ": a channel gate of one layer, over the mean alone (as ultralytics has it), is "
+            "another operation, which none of ours replaces"
+        )
+    pairs = [(a.weight.shape, b.weight.shape) for a, b in pairwise(dense)]
+    if any(a[0] == b[1] and b[0] == 2 * a[1] for a, b in pairs):
+        return (
+            ": its dense layers are a selective kernel unit's, whose two branches SelectiveFusion "
+            "weighs; copy fc_reduce, bn and fc_select to its conv_fc1, bn_fc1 and conv_fc2"
+        )
+    return ""
+
+
+def from_module(module: nn.Module, order: str | None = None, ties: str | None = None) -> CBAM:
     """A `CBAM` with the weights, device, dtype and mode of another implementation.
 
-    A copy of the module with random weights is run once, on the CPU in float64, and compared with
-    ours, so that nothing is converted that computes something else.
+    Copies of the module with random weights are run and compared with ours (`probe`), forward and
+    backward, in both modes, so that nothing is converted that computes something else.
 
     Parameters
     ----------
@@ -71,6 +94,9 @@ def from_module(module: nn.Module, order: str | None = None) -> CBAM:
         Conv2d layers; one spatial convolution; with or without biases and a batch norm.
     order : {"max", "mean"} or None
         Which pooled map comes first in the concatenation; None finds it out.
+    ties : {"first"} or None
+        "first" takes a module whose gradient of equal maxima goes elsewhere than to the first of
+        them, as that of `amax` does; the gradients then differ there.
 
     Returns
     -------
@@ -84,7 +110,11 @@ def from_module(module: nn.Module, order: str | None = None) -> CBAM:
     """
     if order not in (None, "max", "mean"):
         raise ValueError(f"order must be 'max', 'mean' or None, got {order!r}")
-    found = _found_order(module)
+    if ties not in (None, "first"):
+        raise ValueError(f"ties must be 'first' or None, got {ties!r}")
+    if any(getattr(module, hooks, None) for hooks in HOOKS):
+        raise ValueError(f"module must have no hooks, got some on {type(module).__name__}")
+    found = found_order(module, TIES.format(name="{name}", accept='ties="first"'), ties)
     if order not in (None, found):
         raise ValueError(
             f"order must be {found!r} or None for a module that concatenates {found} first, got "
@@ -112,14 +142,16 @@ def from_module(module: nn.Module, order: str | None = None) -> CBAM:
     return ours.train(module.training)
 
 
-def replace(model: nn.Module, kind: type[nn.Module], order: str | None = None) -> int:
+def replace(
+    model: nn.Module, kind: type[nn.Module], order: str | None = None, ties: str | None = None
+) -> int:
     """Replace every module of this class within the model by `from_module` of it; their number."""
     converted = {}
     for parent in list(model.modules()):
         for name, child in list(parent._modules.items()):
             if isinstance(child, kind):
                 if child not in converted:
-                    converted[child] = from_module(child, order)
+                    converted[child] = from_module(child, order, ties)
                 setattr(parent, name, converted[child])
     return len(converted)
 
@@ -133,47 +165,57 @@ def _copy(source, target, shaped) -> None:
             target.bias.requires_grad_(source.bias.requires_grad)
 
 
-def _found_order(module: nn.Module) -> str:
-    """'max' or 'mean', by running a copy with random weights."""
+def found_order(
+    module: nn.Module, on_ties: str, ties: str | None = None, gradients: bool = True
+) -> str:
+    """'max' or 'mean', by running copies with random weights.
+
+    Parameters
+    ----------
+    module : nn.Module
+    on_ties : str
+        The error where gradients differ only where values are equal; ``{name}`` is the module's.
+    ties : {"first"} or None
+        As in `from_module`.
+    gradients : bool
+        Whether these must be CBAM's.
+
+    Raises
+    ------
+    ValueError
+        Where the module computes something else.
+    """
     name = type(module).__name__
-    probe = copy.deepcopy(module).to("cpu", torch.float64).eval()
-    gates = find_gates(probe)
+    gates = find_gates(module)
     known = {id(p) for part in gates if part is not None for p in part.parameters()}
-    for key, parameter in probe.named_parameters():
+    for key, parameter in module.named_parameters():
         if id(parameter) not in known:
             raise ValueError(
                 f"module must have no parameter but those of a CBAM's parts, got {key} in {name}"
             )
     if gates.norm is not None and gates.norm.weight is None:
         raise ValueError(f"module must have a batch norm with a weight, got affine=False in {name}")
-    generator = torch.Generator().manual_seed(0)
-    with torch.no_grad():
-        for tensor in (*probe.parameters(), *probe.buffers()):
-            if tensor.is_floating_point():
-                if tensor.dim() > 1:
-                    fan_in = tensor[0].numel()
-                    tensor.copy_(torch.randn(tensor.shape, generator=generator) / fan_in**0.5)
-                else:  # a running variance may be among these
-                    tensor.copy_(torch.rand(tensor.shape, generator=generator) + 0.1)
-        size = max(gates.conv.kernel_size) + 2
-        shape = 2, gates.fc1.weight.shape[1], size, size + 1
-        x = torch.randn(shape, generator=generator, dtype=torch.float64)
-        try:
-            want = probe(x.clone())
-        except Exception as error:
+    probe = randomised(module)
+    plan = cases(gates.fc1.weight.shape[1], max(gates.conv.kernel_size) + 2)
+    runs = {
+        "max": lambda host, x: gate(x, *find_gates(host)),
+        "mean": lambda host, x: gate(x, *find_gates(host), mean_first=True),
+    }
+    first = {order: difference(probe, run, plan[0], gradients=False) for order, run in runs.items()}
+    order = next((order for order, what in first.items() if what is None), None)
+    if order is None:
+        raise ValueError(
+            "module must compute x' * sigmoid(conv(pooled x')) with x' = x * sigmoid(MLP(mean x) + "
+            f"MLP(max x)) and a ReLU in the MLP, got something else from {name}"
+        )
+    for case in plan:
+        what = difference(probe, runs[order], case, gradients=gradients)
+        if what == "a gradient" and case.ties:
+            if ties is None:
+                raise ValueError(on_ties.format(name=name))
+        elif what is not None:
             raise ValueError(
-                f"module must take one tensor {list(shape)}, got {error!r} from {name}"
-            ) from error
-        if not isinstance(want, torch.Tensor) or want.shape != x.shape:
-            got = list(want.shape) if isinstance(want, torch.Tensor) else type(want).__name__
-            raise ValueError(
-                f"module must return the gated x {list(shape)}, got {got} from {name} "
-                "(a module that returns the gate alone is one half of a CBAM)"
+                f"module must compute CBAM in both modes and at every size, got another value as "
+                f"{what} {case} from {name}"
             )
-        for order in ("max", "mean"):
-            if torch.allclose(gate(x, *gates, mean_first=order == "mean"), want):
-                return order
-    raise ValueError(
-        "module must compute x' * sigmoid(conv(pooled x')) with x' = x * sigmoid(MLP(mean x) + "
-        f"MLP(max x)) and a ReLU in the MLP, got something else from {name}"
-    )
+    return order

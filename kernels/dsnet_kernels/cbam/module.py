@@ -11,6 +11,9 @@ from torch import nn
 from ..launch import at_least_1, norm_arguments
 from .op import cbam
 
+# One node of a graph that torch.fx traces.
+torch.fx.wrap("cbam")
+
 
 class CBAM(nn.Module):
     """Convolutional block attention module (Woo et al., ECCV 2018): `dsnet_kernels.cbam`.

@@ -6,7 +6,7 @@ and the authors' code differ, this follows the code: the maximum map comes befor
 """
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, List
 
 import torch
 
@@ -16,11 +16,11 @@ from ..launch import (
     Tile,
     blend,
     check,
-    no_double_backward,
     random_tensors,
     runs_kernels,
     warm_up,
 )
+from ..transforms import each_of_batch, is_transformed, no_double_backward
 from .backward import allocate_cbam_gradients, launch_cbam_backward
 from .forward import CbamSaved, allocate_cbam, launch_cbam_forward
 from .reference import cbam_reference
@@ -54,12 +54,12 @@ def _(x, *rest):
 
 @torch.library.custom_op(f"{NAMESPACE}::cbam_backward", mutates_args=())
 def cbam_backward_op(
-    dy: torch.Tensor, x: torch.Tensor, y: torch.Tensor, saved: list[torch.Tensor],
+    dy: torch.Tensor, x: torch.Tensor, y: torch.Tensor, saved: List[torch.Tensor],
     w1: torch.Tensor, b1: OptionalTensor, w2: torch.Tensor, b2: OptionalTensor,
     conv_weight: torch.Tensor, conv_bias: OptionalTensor, norm_weight: OptionalTensor,
     batch_stats: bool, residual_dtype: torch.dtype | None, scale: OptionalTensor,
     shift: OptionalTensor,
-) -> list[torch.Tensor]:  # fmt: skip
+) -> List[torch.Tensor]:  # fmt: skip
     """dx, dresidual, dscale, dshift and the eight parameters' gradients."""
     return list(
         launch_cbam_backward(
@@ -118,6 +118,7 @@ def _backward_of_cbam(ctx, dy, *_):
 
 cbam_op.register_autograd(_backward_of_cbam, setup_context=_set_up_cbam)
 cbam_backward_op.register_autograd(no_double_backward("cbam"))
+cbam_backward_op.register_vmap(each_of_batch(cbam_backward_op))
 
 
 def cbam(
@@ -147,7 +148,7 @@ def cbam(
     residual is given. Sums and products are float32 whatever the dtype; the result has x's dtype
     and memory format. CUDA tensors in float32, float16 and bfloat16 run the Triton kernels,
     everything else, and more than 32767 channels or 2^30 pixels, runs
-    `cbam_reference`.
+    `cbam_reference`, which also answers under `torch.func` and forward-mode differentiation.
 
     Parameters
     ----------
@@ -211,7 +212,12 @@ def cbam(
     batch_stats = norm_weight is not None and (training or running_mean is None)
     if batch_stats and n * h * w == 1:
         raise ValueError("x must have more than one pixel for batch statistics, got one")
-    if not runs_kernels(x) or (residual is not None and not runs_kernels(residual)):
+    given = (
+        x, fc1_weight, fc1_bias, fc2_weight, fc2_bias, conv_weight, conv_bias, norm_weight,
+        norm_bias, running_mean, running_var, residual, scale, shift,
+    )  # fmt: skip
+    tensors = (x,) if residual is None else (x, residual)
+    if is_transformed(*given) or not all(map(runs_kernels, tensors)):
         return cbam_reference(
             x, fc1_weight, fc1_bias, fc2_weight, fc2_bias, conv_weight, conv_bias,
             norm_weight=norm_weight, norm_bias=norm_bias, running_mean=running_mean,

@@ -39,7 +39,7 @@ def cbam_reference(
         logit = F.conv2d(maps, wide(conv_weight), wide(conv_bias), padding=padding)
         if norm_weight is not None:
             mean, var = wide(running_mean), wide(running_var)
-            if logit.numel() > 0 and (training or running_mean is None):
+            if (training or running_mean is None) and logit.numel() > 0:
                 var, mean = torch.var_mean(logit, correction=0)
                 blend(running_mean, running_var, mean, var, logit.numel(), momentum)
             if mean is not None:

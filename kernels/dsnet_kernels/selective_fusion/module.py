@@ -9,8 +9,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..launch import at_least_1, norm_arguments
+from ..launch import OptionalTensor, at_least_1, norm_arguments
 from .op import selective_fusion
+
+# One node of a graph that torch.fx traces.
+torch.fx.wrap("selective_fusion")
 
 
 class SelectiveFusion(nn.Module):
@@ -68,21 +71,34 @@ class SelectiveFusion(nn.Module):
         if self.bn_fc1 is not None:
             self.bn_fc1.reset_parameters()
 
-    def forward(self, u: torch.Tensor, v: torch.Tensor, **prologue) -> torch.Tensor:
+    def forward(
+        self,
+        u: torch.Tensor,
+        v: torch.Tensor,
+        *,
+        u_scale: OptionalTensor = None,
+        u_shift: OptionalTensor = None,
+        v_scale: OptionalTensor = None,
+        v_shift: OptionalTensor = None,
+        negative_slope: float = 0.01,
+    ) -> torch.Tensor:
         """Fuse u and v, each [N, C, H, W].
 
         Parameters
         ----------
         u, v : Tensor [N, C, H, W]
             The context and the detail branch.
-        **prologue
-            u_scale, u_shift, v_scale, v_shift, negative_slope; see `selective_fusion`.
+        u_scale, u_shift, v_scale, v_shift, negative_slope
+            The prologues; see `selective_fusion`.
 
         Returns
         -------
         Tensor [N, C, H, W]
         """
-        return select(u, v, self.conv_fc1, self.bn_fc1, self.conv_fc2, **prologue)
+        return select(
+            u, v, self.conv_fc1, self.bn_fc1, self.conv_fc2, u_scale=u_scale, u_shift=u_shift,
+            v_scale=v_scale, v_shift=v_shift, negative_slope=negative_slope,
+        )  # fmt: skip
 
     def extra_repr(self) -> str:
         return f"{self.conv_fc1.in_channels}, hidden={self.conv_fc1.out_channels}"
@@ -100,17 +116,17 @@ def select(
 
     fc2 gives both branches' logits, u's first.
     """
-    (a_weight, b_weight), biases = fc2.weight.flatten(1).chunk(2), (None, None)
+    half, weight, biases = fc1.in_channels, fc2.weight.flatten(1), (None, None)
     if fc2.bias is not None:
-        biases = fc2.bias.chunk(2)
+        biases = fc2.bias[:half], fc2.bias[half:]
     return selective_fusion(
         u,
         v,
         fc1.weight.flatten(1),
         fc1.bias,
-        a_weight,
+        weight[:half],
         biases[0],
-        b_weight,
+        weight[half:],
         biases[1],
         **({} if norm is None else norm_arguments(norm)),
         **prologue,

@@ -5,7 +5,7 @@ the context u and the detail v are weighed against each other, a channel at a ti
 """
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, List
 
 import torch
 
@@ -15,11 +15,11 @@ from ..launch import (
     Tile,
     blend,
     check,
-    no_double_backward,
     random_tensors,
     runs_kernels,
     warm_up,
 )
+from ..transforms import each_of_batch, is_transformed, no_double_backward
 from .backward import allocate_fusion_gradients, launch_fusion_backward
 from .forward import FusionSaved, allocate_fusion, launch_fusion_forward
 from .reference import selective_fusion_reference
@@ -51,12 +51,12 @@ def _(u, v, fc_weight, fc_bias, a_weight, a_bias, b_weight, b_bias, norm_weight,
 
 @torch.library.custom_op(f"{NAMESPACE}::selective_fusion_backward", mutates_args=())
 def selective_fusion_backward_op(
-    dout: torch.Tensor, u: torch.Tensor, v: torch.Tensor, saved: list[torch.Tensor],
+    dout: torch.Tensor, u: torch.Tensor, v: torch.Tensor, saved: List[torch.Tensor],
     fc_weight: torch.Tensor, a_weight: torch.Tensor, b_weight: torch.Tensor,
     norm_weight: OptionalTensor, norm_bias: OptionalTensor, batch_stats: bool,
     u_scale: OptionalTensor, u_shift: OptionalTensor, v_scale: OptionalTensor,
     v_shift: OptionalTensor, negative_slope: float,
-) -> list[torch.Tensor]:  # fmt: skip
+) -> List[torch.Tensor]:  # fmt: skip
     """du, dv, the prologues' four gradients and the eight parameters'."""
     return list(
         launch_fusion_backward(
@@ -112,6 +112,7 @@ def _backward_of_fusion(ctx, dout, *_):
 
 selective_fusion_op.register_autograd(_backward_of_fusion, setup_context=_set_up_fusion)
 selective_fusion_backward_op.register_autograd(no_double_backward("selective_fusion"))
+selective_fusion_backward_op.register_vmap(each_of_batch(selective_fusion_backward_op))
 
 
 def selective_fusion(
@@ -143,7 +144,8 @@ def selective_fusion(
     ``fc_a(z)`` and ``fc_b(z)``, that is the sigmoid of their difference. Sums and products are
     float32 whatever the dtype; the result has u's dtype and memory format. CUDA tensors in
     float32, float16 and bfloat16 run the Triton kernels, everything else, and more than 32767
-    channels or 2^30 pixels, runs `selective_fusion_reference`.
+    channels or 2^30 pixels, runs `selective_fusion_reference`, which also answers under
+    `torch.func` and forward-mode differentiation.
 
     Parameters
     ----------
@@ -197,7 +199,11 @@ def selective_fusion(
     batch_stats = norm_weight is not None and (training or running_mean is None)
     if batch_stats and n == 1:
         raise ValueError("u must have more than one sample for batch statistics, got one")
-    if not runs_kernels(u) or not runs_kernels(v):
+    given = (
+        u, v, fc_weight, fc_bias, a_weight, a_bias, b_weight, b_bias, norm_weight, norm_bias,
+        running_mean, running_var, u_scale, u_shift, v_scale, v_shift,
+    )  # fmt: skip
+    if is_transformed(*given) or not (runs_kernels(u) and runs_kernels(v)):
         return selective_fusion_reference(
             u, v, fc_weight, fc_bias, a_weight, a_bias, b_weight, b_bias,
             norm_weight=norm_weight, norm_bias=norm_bias, running_mean=running_mean,

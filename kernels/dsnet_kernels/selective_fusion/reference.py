@@ -34,9 +34,10 @@ def selective_fusion_reference(
         hidden = F.linear((left + right).mean((2, 3)), wide(fc_weight), wide(fc_bias))
         if norm_weight is not None:
             mean, var = wide(running_mean), wide(running_var)
-            if len(hidden) > 0 and (training or running_mean is None):
+            # The batch is looked at where it must be: an exported one is of any size.
+            if (training or running_mean is None) and hidden.shape[0] > 0:
                 var, mean = torch.var_mean(hidden, 0, correction=0)
-                blend(running_mean, running_var, mean, var, len(hidden), momentum)
+                blend(running_mean, running_var, mean, var, hidden.shape[0], momentum)
             if mean is not None:
                 hidden = (hidden - mean) * torch.rsqrt(var + eps)
             hidden = hidden * wide(norm_weight) + wide(norm_bias)

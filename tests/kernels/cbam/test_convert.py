@@ -3,8 +3,9 @@
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils import parametrizations
 
-from dsnet_kernels import CBAM
+from dsnet_kernels import CBAM, SelectiveFusion
 from dsnet_kernels.cbam.convert import find_gates, from_module, replace
 from hosts import ConvCBAM, ConvChannelAttention, LinearCBAM, randomised
 
@@ -101,6 +102,169 @@ class SquashedCBAM(LinearCBAM):
 class TwoInputs(LinearCBAM):
     def forward(self, x, y):
         return super().forward(x + y)
+
+
+class AmaxGate(nn.Module):
+    """The authors' spatial gate with amax, which shares a gradient among equal maxima."""
+
+    def __init__(self, gate):
+        super().__init__()
+        self.spatial = gate.spatial
+
+    def forward(self, x):
+        maps = torch.cat([x.amax(1, keepdim=True), x.mean(1, keepdim=True)], 1)
+        return x * torch.sigmoid(self.spatial(maps))
+
+
+def amax_host():
+    host = LinearCBAM(8, 2)
+    host.SpatialGate = AmaxGate(host.SpatialGate)
+    return host
+
+
+class DropoutCBAM(LinearCBAM):
+    """Random in training, by a function that no module shows."""
+
+    def forward(self, x):
+        return super().forward(nn.functional.dropout(x, 1e-9, self.training))
+
+
+class OtherInTraining(LinearCBAM):
+    def forward(self, x):
+        return super().forward(x) * (1.001 if self.training else 1)
+
+
+class OtherWhenLarge(LinearCBAM):
+    def forward(self, x):
+        return super().forward(x) * (1.001 if x.shape[-1] > 64 else 1)
+
+
+class DetachedCBAM(LinearCBAM):
+    def forward(self, x):
+        gated = self.ChannelGate(x)
+        return gated * (self.SpatialGate(gated) / gated.where(gated != 0, 1)).detach()
+
+
+class CountsTwice(LinearCBAM):
+    """Counts every batch twice."""
+
+    def forward(self, x):
+        y = super().forward(x)
+        if self.training:
+            self.SpatialGate.spatial.bn.num_batches_tracked.add_(1)
+        return y
+
+
+class UltralyticsCBAM(nn.Module):
+    """ultralytics.nn.modules.conv.CBAM: a channel gate of one layer over the mean alone."""
+
+    def __init__(self, channels):
+        super().__init__()
+        self.fc = nn.Conv2d(channels, channels, 1, bias=True)
+        self.cv1 = nn.Conv2d(2, 1, 7, padding=3, bias=False)
+
+    def forward(self, x):
+        x = x * torch.sigmoid(self.fc(x.mean((2, 3), keepdim=True)))
+        maps = torch.cat([x.mean(1, keepdim=True), x.max(1, keepdim=True)[0]], 1)
+        return x * torch.sigmoid(self.cv1(maps))
+
+
+class TimmSelectiveKernel(nn.Module):
+    """timm.layers.SelectiveKernel of two paths."""
+
+    def __init__(self, channels, hidden=4):
+        super().__init__()
+        self.paths = nn.ModuleList(
+            nn.Conv2d(channels, channels, 3, padding=k, dilation=k) for k in (1, 2)
+        )
+        self.fc_reduce = nn.Conv2d(channels, hidden, 1, bias=False)
+        self.bn = nn.BatchNorm2d(hidden)
+        self.fc_select = nn.Conv2d(hidden, 2 * channels, 1, bias=False)
+
+    def forward(self, x):
+        split = torch.stack([path(x) for path in self.paths], 1)
+        pooled = split.sum(1).mean((2, 3), keepdim=True)
+        select = self.fc_select(torch.relu(self.bn(self.fc_reduce(pooled))))
+        attention = select.view(len(x), 2, -1, 1, 1).softmax(1)
+        return (split * attention).sum(1)
+
+
+def changed(host, change):
+    change(host)
+    return host
+
+
+def hooked(where):
+    def change(host):
+        where(host).register_forward_hook(lambda module, x, y: y)
+
+    return changed(LinearCBAM(8, 2), change)
+
+
+def with_dropout():
+    def change(host):
+        host.ChannelGate.mlp.insert(3, nn.Dropout(0.1))
+
+    return changed(LinearCBAM(8, 2), change)
+
+
+REFUSED = [
+    (DropoutCBAM(8, 2), "must draw no random numbers, got DropoutCBAM in training mode"),
+    (with_dropout(), r"must have no dropout, got Dropout\(p=0.1.*\) at ChannelGate.mlp.3"),
+    (OtherInTraining(8, 2), r"another value as the output in training mode, of \[2, 8, 9, 10\]"),
+    (OtherWhenLarge(8, 2), r"another value as the output in evaluation mode, of \[2, 8, 72, 136\]"),
+    (DetachedCBAM(8, 2), "another value as a gradient in evaluation mode"),
+    (CountsTwice(8, 2), "another value as the statistics in training mode"),
+    (amax_host(), 'equal maxima to the first .* \\(amax shares it among them\\): ties="first"'),
+    (UltralyticsCBAM(8), "one layer, over the mean alone .* is another operation"),
+    (TimmSelectiveKernel(8), "a selective kernel unit's, .* copy fc_reduce, bn and fc_select"),
+    (hooked(lambda host: host), "must have no hooks, got some on LinearCBAM"),
+    (hooked(lambda host: host.SpatialGate.spatial.conv), "no hooks in its parts, got some at Spat"),
+    (
+        changed(LinearCBAM(8, 2), lambda h: parametrizations.weight_norm(h.ChannelGate.mlp[1])),
+        "must not be parametrized, got ChannelGate.mlp.1 in LinearCBAM",
+    ),
+]
+
+
+@pytest.mark.parametrize(("module", "words"), REFUSED, ids=[words[:40] for _, words in REFUSED])
+def test_what_would_be_other_numbers_is_refused(module, words):
+    state = torch.get_rng_state()
+    with pytest.raises(ValueError, match=words):
+        from_module(module.eval())
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_equal_maxima_that_are_accepted_go_to_the_first():
+    host = randomised(amax_host()).double()
+    ours = from_module(host, ties="first")
+    x = image(8, dtype=torch.float64)
+    torch.testing.assert_close(ours(x), host(x))
+    with pytest.raises(ValueError, match="ties must be 'first' or None, got 'amax'"):
+        from_module(host, ties="amax")
+    model = nn.Sequential(host)
+    with pytest.raises(ValueError, match="equal maxima"):
+        replace(model, LinearCBAM)
+    assert replace(model, LinearCBAM, ties="first") == 1
+
+
+def test_timms_selecting_layers_load_into_ours_by_hand():
+    """As the error says."""
+    host = randomised(TimmSelectiveKernel(8)).double().eval()
+    ours = SelectiveFusion(8, hidden=4).double().eval()
+    ours.conv_fc1.load_state_dict(host.fc_reduce.state_dict())
+    ours.bn_fc1.load_state_dict(host.bn.state_dict())
+    ours.conv_fc2.load_state_dict(host.fc_select.state_dict())
+    x = image(8, dtype=torch.float64)
+    torch.testing.assert_close(ours(*(path(x) for path in host.paths)), host(x))
+
+
+def test_no_grad_and_inference_mode_do_not_change_what_is_found():
+    for context in (torch.no_grad(), torch.inference_mode()):
+        with context:
+            assert isinstance(from_module(ConvCBAM(8, 2)), CBAM)
+            with pytest.raises(ValueError, match="a gradient"):
+                from_module(DetachedCBAM(8, 2))
 
 
 @pytest.mark.parametrize(

@@ -191,3 +191,18 @@ def test_data_parallel_training(device, tmp_path):
         env=os.environ | {"PYTHONPATH": os.pathsep.join(path)}, capture_output=True, text=True,
     )  # fmt: skip
     assert done.stdout == "equal\n", done.stderr[-2000:]
+
+
+def test_torch_fx_traces_it_and_an_export_takes_any_size():
+    module = CBAM(8, 2).eval()
+    given = [torch.randn(3, 8, 5, 6) for _ in range(1)]
+    assert torch.equal(torch.fx.symbolic_trace(module)(*given), module(*given))
+    names = ("batch", "height", "width")
+    axes = {
+        axis: torch.export.Dim(name, min=1, max=4096)
+        for axis, name in zip((0, 2, 3), names, strict=True)
+    }
+    program = torch.export.export(module, tuple(given), dynamic_shapes=(axes,) * 1).module()
+    for shape in ((1, 8, 7, 4), (2, 8, 1, 9)):
+        other = [torch.randn(shape) for _ in range(1)]
+        torch.testing.assert_close(program(*other), module(*other))

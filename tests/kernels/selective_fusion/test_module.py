@@ -131,3 +131,18 @@ def test_kernelize_swaps_a_hosts_forward(device):
     u, v = branches(device=device)
     torch.testing.assert_close(swapped(u, v), host(u, v), rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(swapped.bn_fc1.running_var, host.bn_fc1.running_var)
+
+
+def test_torch_fx_traces_it_and_an_export_takes_any_size():
+    module = SelectiveFusion(8).eval()
+    given = [torch.randn(3, 8, 5, 6) for _ in range(2)]
+    assert torch.equal(torch.fx.symbolic_trace(module)(*given), module(*given))
+    names = ("batch", "height", "width")
+    axes = {
+        axis: torch.export.Dim(name, min=1, max=4096)
+        for axis, name in zip((0, 2, 3), names, strict=True)
+    }
+    program = torch.export.export(module, tuple(given), dynamic_shapes=(axes,) * 2).module()
+    for shape in ((1, 8, 7, 4), (2, 8, 1, 9)):
+        other = [torch.randn(shape) for _ in range(2)]
+        torch.testing.assert_close(program(*other), module(*other))

@@ -7,6 +7,7 @@ what is the operation's own.
 from suites.ahead_of_time import AheadOfTime
 from suites.compile import Compile
 from suites.layouts import Layouts, any_case
+from suites.transforms import Transforms
 from suites.values import Values
 
-__all__ = ["AheadOfTime", "Compile", "Layouts", "Values", "any_case"]
+__all__ = ["AheadOfTime", "Compile", "Layouts", "Transforms", "Values", "any_case"]
