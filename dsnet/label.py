@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 
 from dsnet import devices
+from dsnet.archive.examples import EXAMPLES
 from dsnet.console import (
     Range,
     Stop,
@@ -30,65 +31,6 @@ _positive = above_zero(int)
 _seed = Range(int, 0, 2**63 - 1)
 _side = Range(int, 8, 65536)
 _millimetres = Range(float, above=0, most=10**4)
-
-EXAMPLES = {
-    None: """\
-start here:
-  python -m dsnet.label demo --out demo            synthetic nodules; look at demo/sheet.png
-  python -m dsnet.label recist --annotations DL_info.csv --images Images_png --out store
-  python -m dsnet.label show store                 summary, best, median and worst labels
-  python -m dsnet.label export store --format png --out pictures
-  python -m dsnet.label check store                are its files whole?
-
-A row that cannot be labelled stays in the store with its reason, and the run goes on.
-Ctrl-C leaves a store that the same command with --resume completes.
-exit codes: 0 done, 1 rows failed (with --strict) or are damaged (check, export), 2 wrong use,
-129, 130 or 143 stopped.""",
-    "demo": """\
-examples:
-  python -m dsnet.label demo --out demo
-  python -m dsnet.label demo --out demo --count 60 --size 128 --seed 7""",
-    "recist": """\
-examples:
-  a hundred lung lesions, to look at first:
-    python -m dsnet.label recist --annotations DL_info.csv --images Images_png \\
-        --out trial --type lung --limit 100 && python -m dsnet.label show trial
-  all of it, on eight processes; again with --resume after a stop:
-    python -m dsnet.label recist --annotations DL_info.csv --images Images_png \\
-        --out store --workers 8 --resume
-  every slice at 0.7 mm a pixel, soft-tissue window:
-    python -m dsnet.label recist --annotations DL_info.csv --images Images_png \\
-        --out store --isotropic 0.7 --window -175 275
-  cuts and matting on the GPU (on two of them: --workers 2, a process each):
-    python -m dsnet.label recist --annotations DL_info.csv --images Images_png \\
-        --out store --device cuda""",
-    "masks": """\
-examples:
-  python -m dsnet.label masks --images images --masks masks --out store
-  python -m dsnet.label masks --images images --masks masks --out store --device cuda
-An image and its mask have the same name. A mask's non-zero pixels are the lesion.""",
-    "raters": """\
-examples:
-  python -m dsnet.label raters --data LIDC-IDRI-slices --out store
-  python -m dsnet.label raters --data LIDC-IDRI-slices --out store --device cuda
-Folders as ROOT/PATIENT/nodule-N/{images,mask-0..mask-3}/slice-K.png.""",
-    "show": """\
-examples:
-  python -m dsnet.label show store
-  python -m dsnet.label show store --out sheets --count 30""",
-    "check": """\
-examples:
-  python -m dsnet.label check store
-  python -m dsnet.label check store --repair
-Reads all of it: the shards' checksums, every row. A line for each fault; exit code 1 then.
---repair takes the damaged shards and rows out, keeps them in STORE-damaged, and says what was
-lost; the command that made the store labels it anew with --resume.""",
-    "export": """\
-examples:
-  python -m dsnet.label export store --format png --out pictures
-  python -m dsnet.label export store --format npz --out lnsm --split 1000 400 100 --seed 0
-  python -m dsnet.label export store --format nnunet --out Dataset501 --min-quality 0.7""",
-}
 
 
 @command
@@ -124,9 +66,12 @@ def _recist(options, arguments) -> int:
     from dsnet.archive.jobs import slice_jobs
     from dsnet.data.datasets.coordinates import CORNER, check_origin
     from dsnet.data.datasets.deeplesion import read_annotations, select
+    from dsnet.data.patients import with_patients
 
     origin = CORNER if options.origin is None else check_origin(options.origin)
     table = read_annotations(options.annotations, origin=origin)
+    if options.patients:
+        table = with_patients(table, options.patients)
     chosen = select(
         table,
         types=options.type,
@@ -143,8 +88,8 @@ def _recist(options, arguments) -> int:
         if low >= high:
             raise UserError(f"--window must be LOW below HIGH, got {low:g} {high:g}")
     crop = {"size": options.crop, "window": window, "isotropic_mm": options.isotropic}
-    jobs = slice_jobs(chosen, options.images, table=table, **crop)
-    settings = {"strategy": "recist", **crop, "origin": origin}
+    jobs = slice_jobs(chosen, options.images, table=table, max_pixels=options.max_pixels, **crop)
+    settings = {"strategy": "recist", **crop, "origin": origin, **_given(options, "patients")}
     return _run(options, arguments, jobs, len(chosen), settings, Path(options.out))
 
 
@@ -153,7 +98,7 @@ def _masks(options, arguments) -> int:
     require_folder(options.masks, "--masks")
     from dsnet.data.datasets.folders import find_image_mask_pictures
 
-    pictures = find_image_mask_pictures(options.images, options.masks)
+    pictures = find_image_mask_pictures(options.images, options.masks, **_reading(options))
     return _run_pictures(options, arguments, pictures, {"strategy": "masks"})
 
 
@@ -161,16 +106,31 @@ def _raters(options, arguments) -> int:
     require_folder(options.data, "--data")
     from dsnet.data.datasets.lidc import find_rater_pictures
 
-    pictures = find_rater_pictures(options.data)
+    pictures = find_rater_pictures(options.data, **_reading(options))
     return _run_pictures(options, arguments, pictures, {"strategy": "raters"})
 
 
-def _run_pictures(options, arguments, pictures: list, settings: dict) -> int:
-    from dsnet.archive.jobs import picture_jobs
+def _reading(options) -> dict:
+    """How pictures are read, from the options."""
+    window = options.window and tuple(options.window)
+    return {"window": window, "patients": options.patients, "max_pixels": options.max_pixels}
 
+
+def _run_pictures(options, arguments, pictures, settings: dict) -> int:
+    from dsnet.archive.jobs import picture_jobs
+    from dsnet.data.datasets.picture_files import tell_left_out
+
+    if told := tell_left_out(pictures.left_out):
+        print(f"left out: {told}", file=sys.stderr)
+    settings = {**settings, **_given(options, "window", "patients")}
     chosen = pictures[: options.limit]
     jobs = picture_jobs(chosen, listed=pictures)
     return _run(options, arguments, jobs, len(chosen), settings, Path(options.out))
+
+
+def _given(options, *names: str) -> dict:
+    """The settings of the store that are given: stores of before know none of them."""
+    return {name: getattr(options, name) for name in names if getattr(options, name)}
 
 
 def _show(options, arguments) -> int:
@@ -200,10 +160,15 @@ def _check(options, arguments) -> int:
 
 
 def _export(options, arguments) -> int:
+    from dsnet.archive.report import warnings_of
     from dsnet.data.store import export
     from dsnet.data.store.reader import open_store
 
     store = open_store(options.store)
+    if options.format != "png":
+        # Whoever takes these trains on them.
+        for warning in warnings_of(store):
+            print(f"warning: {warning}", file=sys.stderr)
     if options.format == "npz":
         parts = export.export_npz(
             store, options.out, tuple(options.split), options.seed, min_quality=options.min_quality
@@ -219,7 +184,7 @@ def _export(options, arguments) -> int:
 def _run(options, arguments, jobs, total: int, settings: dict, out: Path) -> int:
     """Label into a store, told on the way; the exit code."""
     from dsnet.archive import label_archive
-    from dsnet.archive.report import TerminalProgress, print_stages, print_summary
+    from dsnet.archive.report import TerminalProgress, print_stages, print_summary, warnings_of
     from dsnet.archive.run import is_in_use
     from dsnet.data.store.reader import open_store
 
@@ -245,6 +210,8 @@ def _run(options, arguments, jobs, total: int, settings: dict, out: Path) -> int
     if not on_cpu and options.verbose:
         print_stages(device, options.workers)
     print_summary(open_store(out))
+    for warning in warnings_of(open_store(out)):
+        print(f"warning: {warning}", file=sys.stderr)
     if summary.stopped:
         again = arguments if options.resume else [*arguments, "--resume"]
         again = [word for word in again if word != "--retry-failed"]
@@ -315,18 +282,20 @@ def _parser() -> argparse.ArgumentParser:
         help="resample to MM a pixel (default: native)",
     )
 
+    _archive_options(recist)
+
     masks = sub("masks", _masks, "Label a folder of images with a folder of binary masks.")
-    masks.add_argument("--images", required=True, metavar="DIR", help="8- or 16-bit grey PNGs")
+    masks.add_argument("--images", required=True, metavar="DIR", help="8- or 16-bit grey pictures")
     masks.add_argument("--masks", required=True, metavar="DIR", help="masks of the same names")
     _label_options(masks, "folder of the store")
     _device_option(masks, "labels are within 0.001 of the CPU's, from the same trimaps")
-    masks.add_argument("--limit", type=_positive, help="only the first LIMIT images")
+    _reading_options(masks)
 
     raters = sub("raters", _raters, "Label images that several raters have outlined.")
     raters.add_argument("--data", required=True, metavar="ROOT", help="LIDC-style folders")
     _label_options(raters, "folder of the store")
     _device_option(raters, "labels are within 0.001 of the CPU's, from the same trimaps")
-    raters.add_argument("--limit", type=_positive, help="only the first LIMIT images")
+    _reading_options(raters)
 
     show = sub("show", _show, "Summary of a store; its best, median and worst labels.")
     show.add_argument("store", metavar="STORE")
@@ -382,6 +351,35 @@ def _label_options(parser: argparse.ArgumentParser, out: str) -> None:
         "--alpha-bits", type=int, choices=(8, 16), default=16, help="of stored alpha (default 16)"
     )
     parser.add_argument("--strict", action="store_true", help="exit with 1 when a row failed")
+
+
+def _archive_options(parser: argparse.ArgumentParser) -> None:
+    from dsnet.data.picture_file import MAX_PIXELS
+
+    parser.add_argument(
+        "--patients",
+        metavar="REGEX|CSV",
+        help="whose a picture is: group 1 of REGEX in its path, or a table of file and patient",
+    )
+    parser.add_argument(
+        "--max-pixels",
+        type=_positive,
+        default=MAX_PIXELS,
+        metavar="N",
+        help=f"a picture of more fails, before it is decoded (default {MAX_PIXELS})",
+    )
+
+
+def _reading_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--limit", type=_positive, help="only the first LIMIT images")
+    parser.add_argument(
+        "--window",
+        type=float,
+        nargs=2,
+        metavar=("LOW", "HIGH"),
+        help="the images are HU + 32768: HU shown as 0..1 (default: windowed already)",
+    )
+    _archive_options(parser)
 
 
 def _device_option(parser: argparse.ArgumentParser, text: str) -> None:

@@ -94,7 +94,7 @@ def _run(options: argparse.Namespace) -> int:
     found = segment_files(
         model, annotations, find, out, crop, pictures=options.pictures,
         spacing=options.spacing and tuple(options.spacing), threshold=options.threshold,
-        batch=options.batch,
+        batch=options.batch, max_pixels=options.max_pixels,
     )  # fmt: skip
     for n, rows in enumerate(found, 1):
         for row in rows:
@@ -151,6 +151,8 @@ def _network(path: str, device: torch.device | str = "cpu") -> DSNet:
 
 
 def _parser() -> argparse.ArgumentParser:
+    from dsnet.data.picture_file import MAX_PIXELS
+
     parser = argparse.ArgumentParser(
         prog="python -m dsnet.predict",
         description=DESCRIPTION,
@@ -172,6 +174,10 @@ def _parser() -> argparse.ArgumentParser:
         help="taken off the coordinates of --annotations to get pixel centres at integers: 0.5 "
         "(default) as DeepLesion counts, from the first pixel's corner; 0 where centres are "
         "integers",
+    )  # fmt: skip
+    data.add_argument(
+        "--max-pixels", type=whole, default=MAX_PIXELS, metavar="N",
+        help=f"a slice of more fails, before it is decoded ({MAX_PIXELS})",
     )  # fmt: skip
     data.add_argument("--limit", type=whole, metavar="N", help="only the first N rows")
     cut = parser.add_argument_group("how it was trained (by default as MODEL says)")

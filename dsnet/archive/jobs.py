@@ -119,6 +119,7 @@ class PhantomJob:
             notes=label.notes,
             metadata={
                 "kind": self.kind,
+                "patient": key,
                 "seed": self.seed,
                 "dice": float(overlap),
                 "mean_absolute_error": float(np.abs(label.alpha - phantom.alpha).mean()),
@@ -241,7 +242,8 @@ def slice_jobs(
         All rows of the table that `annotations` were chosen of: what a resumed store is compared
         with. By default `annotations`.
     **options
-        How the crops are cut: `size`, `window`, `isotropic_mm`, as `read_crops` takes them.
+        How the crops are cut: `size`, `window`, `isotropic_mm`, `max_pixels`, as `read_crops`
+        takes them.
     """
     from dsnet.data.datasets.deeplesion import group_by_file
 

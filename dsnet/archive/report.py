@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import math
 import re
 from collections import Counter
@@ -13,6 +14,8 @@ from pathlib import Path
 import numpy as np
 
 from dsnet.console import Progress, Rate, print_table, printable
+from dsnet.data.datasets.pictures import LIKE_HU
+from dsnet.data.patients import known_patient, unknown_patients_note
 from dsnet.data.store.reader import LabelStore
 from dsnet.data.store.record import STAGES, LabelRecord
 from dsnet.drawing import sheet
@@ -127,6 +130,21 @@ def print_demo(store: LabelStore, path: Path) -> None:
         overlap = [record.metadata["dice"] for record in store.records("ok")]
         print(f"mean Dice with the known outline: {sum(overlap) / len(overlap):.3f}")
         print(printable(f"look at {sheet}"))
+
+
+def warnings_of(store: LabelStore) -> list[str]:
+    """What a user should know of a store before training on it: patients unknown, HU misread."""
+    table = store.table(["key", "status", "metadata", "notes"]).to_pylist()
+    ok = [row for row in table if row["status"] == "ok"]
+    unknown = sum(known_patient(row["key"], json.loads(row["metadata"])) is None for row in ok)
+    like_hu = sum(any(note.startswith(LIKE_HU) for note in row["notes"]) for row in ok)
+    told = [note] if (note := unknown_patients_note(unknown, len(ok))) else []
+    if like_hu:
+        told.append(
+            f"{like_hu} of {len(ok)} pictures look like HU + 32768 and were taken as windowed, "
+            "with a few per cent of their contrast: --window LOW HIGH reads HU"
+        )
+    return told
 
 
 def write_sheets(store: LabelStore, out: Path, rows: int = 12) -> list[Path]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from math import isqrt
 
 import numpy as np
 
@@ -11,6 +12,9 @@ from dsnet.labeling.recist import RecistMark
 # Surroundings that a label needs: the cut looks for background this far beyond the mark.
 LEAST_MARGIN = 8.0
 MARGIN_SHARE = 0.25
+# Of a crop, and of the weights that resample it: 134 MB of float64. A spacing of 1e-5 mm beside
+# pixels of 0.7 mm would ask for gigabytes.
+_MOST_PIXELS = 2**24
 
 
 @dataclass(eq=False)
@@ -38,6 +42,8 @@ class Crop:
         Crop pixels per source pixel.
     metadata : dict
         What else the data set tells.
+    notes : tuple of str
+        What its reader had to decide.
     """
 
     image: np.ndarray
@@ -49,6 +55,7 @@ class Crop:
     offset: tuple[float, float] = (0.0, 0.0)
     scale: tuple[float, float] = (1.0, 1.0)
     metadata: dict = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
 
 def cut_crop(
@@ -102,6 +109,8 @@ def cut_crop(
             raise ValueError(f"masks must be [R, *{image.shape}], got shape {masks.shape}")
     if size < 8:
         raise ValueError(f"size must be at least 8 pixels, got {size}")
+    if size**2 > _MOST_PIXELS:
+        raise ValueError(f"size must be at most {isqrt(_MOST_PIXELS)} pixels, got {size}")
     if isotropic_mm is not None and not (spacing is not None and 0 < isotropic_mm < np.inf):
         raise ValueError(f"isotropic_mm must be > 0 and needs spacing, got {isotropic_mm}")
     if "mark lies outside the image" in mark.problems(image.shape):
@@ -123,6 +132,13 @@ def cut_crop(
     margin = max(LEAST_MARGIN, MARGIN_SHARE * scaled.long_diameter)
     shrink = min(1.0, size / (max(x_max - x_min, y_max - y_min) + 2 * margin))
     scale = (scale[0] * shrink, scale[1] * shrink)
+    for length, along in zip(scale, "xy", strict=True):
+        # Neither a crop within one pixel nor one of a million: the spacing is not the image's.
+        if not 0 < length <= size or size * (size / length) > _MOST_PIXELS:
+            raise ValueError(
+                f"crop of {size} pixels would cover {size / length:g} pixels of the image along "
+                f"{along}: got spacing {spacing} and isotropic_mm {isotropic_mm}"
+            )
 
     low_x, low_y, high_x, high_y = mark.bounds()
     middle = (0.5 * (low_x + high_x + 1), 0.5 * (low_y + high_y + 1))
@@ -204,6 +220,8 @@ def _weights(
     Shrinking takes the mean over the area covered, enlarging interpolates linearly. Pixels
     past the source's border are its edge pixels, times `beyond`.
     """
+    if size * (size / scale) > 8 * _MOST_PIXELS:
+        raise ValueError(f"scale must not take {size / scale:g} pixels to {size}, got {scale:g}")
     edges = offset + np.arange(size + 1) / scale
     if scale <= 1.0:
         first, last = int(np.floor(edges[0])), int(np.ceil(edges[-1]))

@@ -1,21 +1,41 @@
-"""CT slices from PNG files, and the HU window that makes 0..1 of them."""
+"""CT slices from files, and the HU window that makes 0..1 of them."""
 
 from __future__ import annotations
 
-import zlib
 from pathlib import Path
 
 import numpy as np
 
+from dsnet.data.mask_values import binary_mask
+from dsnet.data.picture_file import MAX_PIXELS, read_pixels
+from dsnet.labeling.recist import RecistMark
+
 HU_OFFSET = 32768
 LUNG_WINDOW = (-1350.0, 150.0)
 SOFT_TISSUE_WINDOW = (-175.0, 275.0)
+# A wider window is the scanner's whole range, not a choice for looking at tissue.
+_WIDEST_WINDOW = 2200.0
+# A pixel below this many HU is lung; a lesion with this share of lung around it is seen
+# against lung, be it on the chest wall.
+_LUNG_BELOW = -500.0
+_LUNG_SHARE = 0.2
 
-_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+DICOM_ENDINGS = (".dcm", ".dicom")
+
+# HU + 32768 of any CT, padding and metal included. A windowed 16-bit picture that keeps within
+# would use a tenth of its range.
+_LOWEST_HU = -8192.0
+_HU_CODES = (HU_OFFSET - 3072, HU_OFFSET + 3584)
 
 
-def read_ct_png(path: str | Path) -> np.ndarray:
-    """HU of a DeepLesion PNG: uint16, HU = value - 32768.
+def read_ct_png(path: str | Path, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+    """HU of a DeepLesion PNG, or of a TIFF or PGM like it: uint16, HU = value - 32768.
+
+    Parameters
+    ----------
+    path : path
+    max_pixels : int
+        See `read_pixels`.
 
     Returns
     -------
@@ -24,34 +44,73 @@ def read_ct_png(path: str | Path) -> np.ndarray:
     Raises
     ------
     ValueError
-        When the file is missing, cut short, damaged, no PNG, in colour or not 16-bit; the
-        message names the file.
+        When the file is not 16-bit, or as `read_pixels`; the message names it.
     """
-    pixels = _read_png(Path(path))
+    pixels = read_pixels(path, max_pixels)
     if pixels.dtype != np.uint16:
         raise ValueError(f"{path}: must be a 16-bit PNG (HU + 32768), got {pixels.dtype}")
     return (pixels.astype(np.int32) - HU_OFFSET).astype(np.float32)
 
 
-def read_picture(path: str | Path) -> np.ndarray:
-    """An 8- or 16-bit grey PNG that was windowed already, as float32 [H, W] in 0..1.
+def require_hu(hu: np.ndarray) -> None:
+    """Check that a picture's values less 32768 can be HU.
+
+    Raises
+    ------
+    ValueError
+        When a share of them lies below what any scanner gives: it was windowed already.
+    """
+    image = hu[hu > -HU_OFFSET]  # 0 is what was outside of the scanner's circle
+    low = np.count_nonzero(image < _LOWEST_HU)
+    if low > 0.01 * image.size:
+        raise ValueError(
+            f"picture must hold HU + 32768, got {low / image.size:.0%} of its pixels below "
+            f"{_LOWEST_HU:g} HU: was it windowed already?"
+        )
+
+
+def read_picture(path: str | Path, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+    """An 8- or 16-bit grey picture that was windowed already, as float32 [H, W] in 0..1.
 
     Raises
     ------
     ValueError
         As `read_ct_png`; 8 and 16 bits are both fine.
     """
-    pixels = _read_png(Path(path))
+    return windowed(read_pixels(path, max_pixels))
+
+
+def windowed(pixels: np.ndarray) -> np.ndarray:
+    """Stored grey values as float32 in 0..1."""
     return pixels.astype(np.float32) / np.float32(np.iinfo(pixels.dtype).max)
 
 
-def read_mask(path: str | Path) -> np.ndarray:
-    """A grey PNG as bool [H, W]: non-zero is lesion. Raises ValueError as `read_picture`."""
-    return _read_png(Path(path)) != 0
+def looks_like_hu(pixels: np.ndarray) -> bool:
+    """Whether stored values are HU + 32768 rather than grey values that were windowed."""
+    if pixels.dtype != np.uint16 or pixels.min() == pixels.max():
+        return False
+    low, high = _HU_CODES
+    image = pixels[pixels > 0]  # 0 is what was outside of the scanner's circle
+    return bool(np.count_nonzero((image >= low) & (image <= high)) >= 0.99 * image.size)
+
+
+def read_mask(path: str | Path, max_pixels: int = MAX_PIXELS) -> tuple[np.ndarray, str]:
+    """The lesion of a grey picture, bool [H, W], and a note; see `binary_mask`.
+
+    Raises
+    ------
+    ValueError
+        As `read_picture`, and when its values do not tell the lesion.
+    """
+    pixels = read_pixels(path, max_pixels)
+    try:
+        return binary_mask(pixels)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
 
 
 def read_slice(
-    path: str | Path, pictures: bool = False
+    path: str | Path, pictures: bool = False, max_pixels: int = MAX_PIXELS
 ) -> tuple[np.ndarray, tuple[float, float] | None]:
     """A CT slice from a 16-bit PNG or a DICOM file, or a picture that was windowed already.
 
@@ -60,6 +119,8 @@ def read_slice(
     path : path
     pictures : bool
         Whether a PNG is windowed; otherwise it holds HU + 32768.
+    max_pixels : int
+        More are refused by the header.
 
     Returns
     -------
@@ -76,15 +137,53 @@ def read_slice(
     from dsnet.data.dicom.slices import read_dicom_slice
 
     path = Path(path)
-    if path.suffix.lower() in (".dcm", ".dicom"):
-        return read_dicom_slice(path)
+    if path.suffix.lower() in DICOM_ENDINGS:
+        if pictures:
+            raise ValueError(f"{path}: must be a picture that was windowed, got a DICOM file")
+        return read_dicom_slice(path, max_pixels)
     if pictures:
-        return read_picture(path), None
+        return read_picture(path, max_pixels), None
     try:
-        return read_ct_png(path), None
+        hu = read_ct_png(path, max_pixels)
+        require_hu(hu)
+        return hu, None
     except ValueError as error:
-        hint = "; --pictures takes windowed ones" if "16-bit PNG" in str(error) else ""
+        about_hu = "16-bit PNG" in str(error) or "must hold HU" in str(error)
+        hint = "; --pictures takes windowed ones" if about_hu else ""
         raise ValueError(f"{error}{hint}") from error
+
+
+def choose_window(
+    hu: np.ndarray, mark: RecistMark, window: tuple[float, float] | None
+) -> tuple[float, float]:
+    """The HU window to label in.
+
+    The row's own `window` where it is a window for looking at tissue (at most 2200 HU wide).
+    Else by what surrounds the lesion: the lung window -1350..150 where a fifth of the ring of
+    10 pixels around the mark's box is below -500 HU, the soft tissue window -175..275
+    elsewhere.
+    """
+    if window is not None and 0 < window[1] - window[0] <= _WIDEST_WINDOW:
+        return window
+    x_min, y_min, x_max, y_max = mark.bounds()
+
+    def box(margin: float) -> tuple[slice, slice]:
+        return (
+            slice(max(int(y_min - margin), 0), max(int(y_max + margin) + 1, 0)),
+            slice(max(int(x_min - margin), 0), max(int(x_max + margin) + 1, 0)),
+        )
+
+    ring = np.zeros(hu.shape, dtype=bool)
+    ring[box(10)] = True
+    ring[box(0)] = False
+    lung = np.count_nonzero(hu[ring] < _LUNG_BELOW)
+    return LUNG_WINDOW if lung > _LUNG_SHARE * np.count_nonzero(ring) else SOFT_TISSUE_WINDOW
+
+
+def check_window(window: tuple[float, float] | None) -> None:
+    """Raise ValueError where a window is not None and not two finite HU, the lower one first."""
+    if window is not None and not (len(window) == 2 and -np.inf < window[0] < window[1] < np.inf):
+        raise ValueError(f"window must have low < high in HU, got {tuple(window)}")
 
 
 def apply_window(hu: np.ndarray, low: float, high: float) -> np.ndarray:
@@ -95,48 +194,6 @@ def apply_window(hu: np.ndarray, low: float, high: float) -> np.ndarray:
     ValueError
         When `low` is not below `high`.
     """
-    if not low < high:
-        raise ValueError(f"window must have low < high in HU, got ({low}, {high})")
+    check_window((low, high))
     scaled = (np.asarray(hu, dtype=np.float64) - low) / (high - low)
     return np.clip(scaled, 0.0, 1.0).astype(np.float32)
-
-
-def _read_png(path: Path) -> np.ndarray:
-    import cv2
-
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise ValueError(f"{path}: {error.strerror or error}") from error
-    _check_png(data, path)
-    try:
-        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
-    except cv2.error as error:  # a header that states more pixels than OpenCV takes
-        raise ValueError(f"{path}: the PNG could not be decoded: {error.err}") from error
-    if pixels is None:
-        raise ValueError(f"{path}: the PNG could not be decoded")
-    if pixels.ndim == 3:
-        grey = pixels[..., 0]
-        if not all(np.array_equal(grey, pixels[..., c]) for c in range(1, min(pixels.shape[2], 3))):
-            raise ValueError(f"{path}: must be a grey image, got {pixels.shape[2]} channels")
-        pixels = np.ascontiguousarray(grey)
-    return pixels
-
-
-def _check_png(data: bytes, path: Path) -> None:
-    # OpenCV hands back the rows that it could decode of a damaged file, and black for the
-    # rest: a lesion could be lost in silence. So every chunk's length and checksum count.
-    if not data.startswith(_SIGNATURE):
-        raise ValueError(f"{path}: not a PNG file")
-    position = len(_SIGNATURE)
-    while True:
-        head = data[position : position + 8]
-        length = int.from_bytes(head[:4], "big")
-        end = position + 12 + length
-        if len(head) < 8 or end > len(data):
-            raise ValueError(f"{path}: the PNG is cut short after {len(data)} bytes")
-        if zlib.crc32(data[position + 4 : end - 4]) != int.from_bytes(data[end - 4 : end], "big"):
-            raise ValueError(f"{path}: the PNG is damaged at byte {position}")
-        if head[4:] == b"IEND":
-            return
-        position = end

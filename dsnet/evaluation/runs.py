@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from dsnet.console import brief
 from dsnet.data.crop_settings import CropSettings, of_store
+from dsnet.data.patients import patient_of, unknown_patients_note
 from dsnet.models.checkpoint import model_crop
 from dsnet.training.checkpoint import read_checkpoint
-from dsnet.training.dataset import DeviceDataset, patient_of
+from dsnet.training.dataset import DeviceDataset
 from dsnet.training.settings import Settings, check, read
 
 PARTS = ("train", "val", "test", "all")
@@ -33,6 +34,8 @@ class Run:
     split_file : Path, optional
     folder : Path or None
         What `dsnet.train` wrote; None for a model that stands alone.
+    patients : dict of str to str
+        Of the split's keys, where patients.json lies beside split.json.
     """
 
     name: str
@@ -41,6 +44,7 @@ class Run:
     split: dict[str, list[str]] | None
     split_file: Path | None
     folder: Path | None
+    patients: dict[str, str] = field(default_factory=dict)
 
 
 def find_run(path: Path, model: str = "best", split: str | None = None) -> Run:
@@ -70,7 +74,7 @@ def find_run(path: Path, model: str = "best", split: str | None = None) -> Run:
     if lacking:
         file = Path(split) if split else None
         found = _split(file) if file else None
-        return Run(path.stem, path, asdict(Settings()), found, file, None)
+        return Run(path.stem, path, asdict(Settings()), found, file, None, _patients(file))
     try:
         settings = {**asdict(Settings()), **read(folder / "settings.json")}
         check(Settings(**settings))
@@ -81,7 +85,7 @@ def find_run(path: Path, model: str = "best", split: str | None = None) -> Run:
     name = folder.resolve().name + ("" if path.is_dir() else f"/{path.stem}")
     if not chosen.is_file():
         raise ValueError(f"run {path} has no {chosen.name}: no epoch of it is finished")
-    return Run(name, chosen, settings, _split(file), file, folder)
+    return Run(name, chosen, settings, _split(file), file, folder, _patients(file))
 
 
 def cases_of(run: Run, data: str | None, part: str, loaded: dict) -> tuple[DeviceDataset, list]:
@@ -113,8 +117,10 @@ def cases_of(run: Run, data: str | None, part: str, loaded: dict) -> tuple[Devic
     cases = _load(source, run.settings, loaded)
     source = source or "the phantoms"
     crops = _other_crops(run, data) if data else []
+    unsure = [told] if (told := unknown_patients_note(cases.unknown, len(cases))) else []
     if run.split is None:
-        return cases, [*crops, "nothing says which of these cases the network learnt from"]
+        unsure = ["nothing says which of these cases the network learnt from", *unsure]
+        return cases, [*crops, *unsure]
     notes = {
         "train": ["part train: the network learnt from these cases"],
         "val": ["part val: the epoch was chosen on these cases"],
@@ -124,9 +130,9 @@ def cases_of(run: Run, data: str | None, part: str, loaded: dict) -> tuple[Devic
     notes = [*crops, *notes]
     known = set().union(*run.split.values())
     if data and not known & set(cases.keys):
-        cases, more = _of_another_store(run, cases, source, part)
-        return cases, [*crops, *more]
-    notes = [*notes, *_changes(run, cases, source, bool(data))]
+        fresh, told = _of_another_store(run, cases, source, part)
+        return fresh, [*crops, *told, *unsure]
+    notes = [*notes, *unsure, *_changes(run, cases, source, bool(data))]
     wanted = known if part == "all" else set(run.split[part])
     missing = wanted - set(cases.keys)
     if missing:
@@ -187,6 +193,18 @@ def _split(path: Path) -> dict[str, list[str]]:
     return {part: content[part] for part in parts}
 
 
+def _patients(split: Path | None) -> dict[str, str]:
+    """Of a split's keys; runs of before wrote none."""
+    path = split and split.with_name("patients.json")
+    if not path or not path.is_file():
+        return {}
+    try:
+        content = json.loads(path.read_text())
+        return {str(key): str(patient) for key, patient in content.items()}
+    except (ValueError, AttributeError) as error:
+        raise ValueError(f"{path} is damaged: {error}") from error
+
+
 def _load(source: str, settings: dict, loaded: dict) -> DeviceDataset:
     size, quality = settings["size"], settings["min_quality"]
     how = (source, size, quality) if source else (size, settings["phantoms"], settings["seed"])
@@ -231,7 +249,8 @@ def _of_another_store(run, cases, source, part) -> tuple[DeviceDataset, list[str
     """All of a store that the run does not know, but not the patients that it learnt from."""
     if part in ("train", "val"):
         raise ValueError(f"{source} shares no case with {run.split_file}: it has no part {part}")
-    learnt = {patient_of(key, {}) for name in ("train", "val") for key in run.split[name]}
+    keys = [key for name in ("train", "val") for key in run.split[name]]
+    learnt = {run.patients.get(key) or patient_of(key, {}) for key in keys}
     pairs = list(zip(cases.keys, cases.patients, strict=True))
     fresh = [i for i, (key, name) in enumerate(pairs) if not {name, patient_of(key, {})} & learnt]
     notes = [f"{source} shares no case with the run's data"]

@@ -16,8 +16,7 @@ import torch
 from torch import nn
 
 from dsnet.data.crop import Crop, cut_crop, paste_back
-from dsnet.data.ct_image import apply_window
-from dsnet.data.datasets.deeplesion import choose_window
+from dsnet.data.ct_image import apply_window, choose_window
 from dsnet.labeling.recist import RecistMark, as_mark
 from dsnet.models import SRResNet, to_input_grid, unwrap
 from dsnet.models.grid import resized

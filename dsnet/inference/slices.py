@@ -14,7 +14,9 @@ failed.
 from __future__ import annotations
 
 import csv
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +24,12 @@ import numpy as np
 from torch import nn
 
 from dsnet.data.crop_settings import CropSettings
-from dsnet.data.ct_image import apply_window, read_slice
+from dsnet.data.ct_image import apply_window, choose_window, read_slice
 from dsnet.data.datasets.boxes import BOX_COLUMNS
-from dsnet.data.datasets.deeplesion import DeepLesionAnnotation, choose_window, group_by_file
+from dsnet.data.datasets.deeplesion import DeepLesionAnnotation, group_by_file
+from dsnet.data.datasets.image_size import require_size
+from dsnet.data.datasets.picture_files import readable
+from dsnet.data.picture_file import MAX_PIXELS
 from dsnet.drawing.overlay import draw_overlay
 from dsnet.files import table_cell, write_png
 from dsnet.inference.segment import THRESHOLD, LesionMask, segment_slice
@@ -46,6 +51,7 @@ def segment_files(
     spacing: tuple[float, float] | None = None,
     threshold: float = THRESHOLD,
     batch: int = 16,
+    max_pixels: int = MAX_PIXELS,
 ) -> Iterator[list[dict]]:
     """Segment all marks of a table; yields each slice's rows when its files are written.
 
@@ -67,6 +73,8 @@ def segment_files(
         Millimetres per pixel of slices whose table and file do not say.
     threshold, batch
         As in `segment_slice`.
+    max_pixels : int
+        A slice of more fails its rows, by its header.
 
     Yields
     ------
@@ -74,12 +82,15 @@ def segment_files(
         A row for each mark of a slice, with some of `COLUMNS`; ``status`` is "ok" or "failed",
         with its ``reason``.
     """
+    names = _picture_names(annotations)
     out.mkdir(parents=True, exist_ok=True)
     with open(out / "lesions.csv", "w", newline="", encoding="utf-8") as file:
         table = csv.DictWriter(file, COLUMNS)
         table.writeheader()
         for group in group_by_file(annotations):
-            rows = _segment(model, group, find, out, crop, pictures, spacing, threshold, batch)
+            read = partial(_read, group, find, pictures, max_pixels)
+            name = names.get(group[0].file_name, Path())
+            rows = _segment(model, group, read, out, name, crop, spacing, threshold, batch)
             table.writerows({n: table_cell(v) for n, v in row.items()} for row in rows)
             file.flush()
             yield rows
@@ -90,15 +101,26 @@ def in_folder(images: Path, annotation: DeepLesionAnnotation) -> Path:
     return images / _relative(annotation)
 
 
-def _segment(model, group, find, out, crop, pictures, spacing, threshold, batch) -> list[dict]:
+def _read(group, find, pictures, max_pixels):
+    """The slice of a group's rows, and its spacing where the file tells; ValueError else."""
+    first = next(a for a in group if not a.error)
+    try:
+        _relative(first)
+        return read_slice(find(first), pictures, max_pixels)
+    except (ValueError, ImportError):
+        raise
+    except Exception as error:  # Whatever a file does, it costs its own rows.
+        raise ValueError(f"{first.file_name}: {type(error).__name__}: {error}") from error
+
+
+def _segment(model, group, read, out, name, crop, spacing, threshold, batch) -> list[dict]:
     """The table's rows of one slice; writes its pictures where a lesion was segmented."""
-    usable = [a for a in group if not a.error]
-    errors = {a.key: a.error for a in group if a.error}
+    usable, errors = [], {a.key: a.error for a in group if a.error}
     lesions: dict[str, LesionMask] = {}
-    if usable:
+    if len(errors) < len(group):
         try:
-            name = _relative(usable[0])
-            image, known = read_slice(find(usable[0]), pictures)
+            image, known = read()
+            usable = _of_this_size(group, image.shape, errors)
             window = None if crop.window == "none" else crop.window
             if window == "auto":
                 window = [choose_window(image, a.mark, a.window) for a in usable]
@@ -108,8 +130,9 @@ def _segment(model, group, find, out, crop, pictures, spacing, threshold, batch)
                 spacing=next((a.spacing for a in usable if a.spacing), known) or spacing,
                 isotropic_mm=crop.isotropic_mm, threshold=threshold, batch=batch,
             )  # fmt: skip
-        except ValueError as error:
-            errors.update({a.key: str(error) for a in usable})
+        except (ValueError, MemoryError) as error:
+            told = str(error) or type(error).__name__
+            errors.update({a.key: told for a in group if a.key not in errors})
         else:
             for a, lesion in zip(usable, found.lesions, strict=True):
                 if isinstance(lesion, ValueError):
@@ -126,14 +149,38 @@ def _segment(model, group, find, out, crop, pictures, spacing, threshold, batch)
             "overlay": draw_overlay(drawn, list(lesions.values()), titles),
         }
         for kind, picture in files.items():
-            write_png(out / kind / name.with_suffix(".png"), picture)
+            write_png(out / kind / name, picture)
     return [_row(a, lesions.get(a.key), errors.get(a.key, "")) for a in group]
+
+
+def _of_this_size(group, shape, errors: dict[str, str]) -> list:
+    """The rows without an error whose table states this size, or none; tells the others'."""
+    usable = []
+    for a in group:
+        if a.key in errors:
+            continue
+        try:
+            require_size(a.image_size, shape)
+            usable.append(a)
+        except ValueError as error:
+            errors[a.key] = str(error)
+    return usable
+
+
+def _picture_names(annotations) -> dict[str, Path]:
+    """By file, the name of its pictures; files that differ in their endings alone keep them."""
+    files = {a.file_name: Path(a.file_name) for a in annotations if Path(a.file_name).name}
+    stems = Counter(file.with_suffix("") for file in files.values())
+    return {
+        name: file.with_suffix(".png" if stems[file.with_suffix("")] == 1 else f"{file.suffix}.png")
+        for name, file in files.items()
+    }
 
 
 def _row(annotation: DeepLesionAnnotation, lesion: LesionMask | None, error: str) -> dict:
     row: dict[str, Any] = {"key": annotation.key, "file": annotation.file_name, "status": "failed"}
     if lesion is None:
-        return {**row, "reason": " ".join(error.split())}
+        return {**row, "reason": readable(" ".join(error.split()))}
     row.update(status="ok", area_px=lesion.area_pixels, notes="; ".join(lesion.notes))
     row.update(zip(BOX_COLUMNS, lesion.box or ("",) * 4, strict=True))
     row.update(soft_area_px=f"{lesion.soft.sum():.2f}")

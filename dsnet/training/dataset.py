@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -27,6 +26,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from dsnet.data.patients import known_patient, patient_of
 from dsnet.data.phantom import make_phantoms
 from dsnet.data.store.reader import open_store
 from dsnet.labeling.quality import ranking
@@ -34,10 +34,6 @@ from dsnet.models.grid import resized
 
 # Paper, "Comparison on LIDC": training, validation and test nodules of 986.
 PAPER_SHARES = (387, 55, 544)
-PATIENT_NAMES = ("patient", "patient_id", "PatientID", "Patient_index", "subject")
-# DeepLesion's keys start with the patient's number: 000001_03_01_088.
-DEEPLESION_KEY = re.compile(r"(\d{6})_\d{2}_\d{2}")
-LIDC_KEY = re.compile(r"LIDC-IDRI-\d{4}")
 
 
 class Split(NamedTuple):
@@ -59,6 +55,8 @@ class DeviceDataset:
     binary : Tensor [N, 1, H, W] bool
         The mask that people drew, where the store has it, otherwise the soft mask's.
     keys, patients : list of N str
+    unknown : int
+        Cases of all the store whose patient nothing tells: each counts as one of its own.
     """
 
     image: torch.Tensor
@@ -66,6 +64,7 @@ class DeviceDataset:
     binary: torch.Tensor
     keys: list[str]
     patients: list[str]
+    unknown: int = 0
 
     @classmethod
     def from_store(
@@ -97,6 +96,7 @@ class DeviceDataset:
             when `size` is not given.
         """
         images, softs, binaries, keys, patients = [], [], [], [], []
+        unknown = 0
         shape = None if size is None else (size, size)
         for record in open_store(path).records("ok"):
             label = record.labelled()
@@ -115,10 +115,11 @@ class DeviceDataset:
             binaries.append(resized(binary.astype(np.float32), shape) >= 0.5)
             keys.append(record.key)
             patients.append(patient_of(record.key, record.metadata))
+            unknown += known_patient(record.key, record.metadata) is None
         if not keys:
             raise ValueError(f"{path} has no label to train on (status ok, quality reached)")
         image, soft, binary = (torch.stack(p)[:, None] for p in (images, softs, binaries))
-        return cls(image, soft, binary, keys, patients).to(device)
+        return cls(image, soft, binary, keys, patients, unknown).to(device)
 
     @classmethod
     def phantoms(
@@ -145,7 +146,7 @@ class DeviceDataset:
     def to(self, device: torch.device | str) -> DeviceDataset:
         """The same on another device."""
         image, soft, binary = (t.to(device) for t in (self.image, self.soft, self.binary))
-        return DeviceDataset(image, soft, binary, self.keys, self.patients)
+        return DeviceDataset(image, soft, binary, self.keys, self.patients, self.unknown)
 
     def digest(self) -> str:
         """SHA-256 of keys, patients and pixels: equal for equal data, on any device."""
@@ -159,18 +160,7 @@ class DeviceDataset:
         index = torch.as_tensor(list(indices), dtype=torch.long, device=self.image.device)
         image, soft, binary = (t[index] for t in (self.image, self.soft, self.binary))
         keys, patients = ([names[i] for i in indices] for names in (self.keys, self.patients))
-        return DeviceDataset(image, soft, binary, keys, patients)
-
-
-def patient_of(key: str, metadata: dict) -> str:
-    """Whose image it is: from the metadata, else from a DeepLesion or LIDC key, else the key."""
-    for name in PATIENT_NAMES:
-        if metadata.get(name) not in (None, ""):
-            return str(metadata[name])
-    for pattern in (LIDC_KEY, DEEPLESION_KEY):
-        if found := pattern.search(key):
-            return found.group(1) if pattern.groups else found.group(0)
-    return key
+        return DeviceDataset(image, soft, binary, keys, patients, self.unknown)
 
 
 def split_by_patient(

@@ -7,8 +7,8 @@ Public
 
 Reads top to bottom: `train` sets up device, data, network and step, then runs the epochs. In the
 folder ``settings.out``: ``best.pt`` and ``last.pt`` (`dsnet.models.load_model` reads them),
-``checkpoint.pt`` (``resume``), ``settings.json``, ``split.json``, ``log.csv``, ``validation.csv``,
-``panel.png``. Without ``data`` it trains on phantoms.
+``checkpoint.pt`` (``resume``), ``settings.json``, ``split.json``, ``patients.json``, ``log.csv``,
+``validation.csv``, ``panel.png``. Without ``data`` it trains on phantoms.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ import torch.distributed as dist
 
 from dsnet.console import Range, Stop
 from dsnet.data.crop_settings import of_phantoms, of_store
+from dsnet.data.patients import unknown_patients_note
 from dsnet.devices import torch_device, use_threads
 from dsnet.drawing.panel import write_panel
 from dsnet.files import write_json
@@ -263,6 +264,8 @@ def _introduction(settings, device, world, network, data, split) -> str:
     parts = ", ".join(f"{len(p)} {n}" for n, p in zip(split._fields, split, strict=True))
     source = settings.data or "phantoms (no --data)"
     lines = f"{settings.variant}, {trained:,} parameters, on {world} x {device}; {source}: {parts}"
+    if told := unknown_patients_note(data.unknown, len(data)):
+        lines += f"\nwarning: {told}"
     if network.teacher is not None and not settings.teacher:
         lines += "\nthe SR teacher has random weights: train one with dsnet.train_sr, --teacher"
     return lines
@@ -343,6 +346,8 @@ def _require_same_course(settings: Settings, stored: dict) -> None:
 def _write_split(path, data, split) -> None:
     content = {name: [data.keys[i] for i in part] for name, part in split._asdict().items()}
     write_json(path, content)
+    # Keys do not tell the patients that folders, DICOM or --patients named.
+    write_json(path.with_name("patients.json"), dict(zip(data.keys, data.patients, strict=True)))
 
 
 def _peak_memory(device) -> float:

@@ -22,9 +22,10 @@ import torch
 import torch.nn.functional as F
 
 from dsnet.data.ct_image import LUNG_WINDOW, apply_window, read_ct_png, read_picture
+from dsnet.data.datasets.picture_files import find_picture_files
+from dsnet.data.patients import DEEPLESION_KEY, LIDC_KEY
 from dsnet.data.phantom import make_phantoms
 from dsnet.models.srgan import SCALE
-from dsnet.training.dataset import DEEPLESION_KEY, LIDC_KEY
 
 
 class Slices(NamedTuple):
@@ -82,7 +83,9 @@ def load_slices(folders: Sequence[str | Path], limit: int = 0, seed: int = 0) ->
         if not Path(folder).is_dir():
             raise ValueError(f"images must be folders, there is none at {folder}")
         found = []
-        for file in sorted(Path(folder).rglob("*.png")):
+        files_there, beside = find_picture_files(folder)
+        left_out.update(beside)
+        for file in files_there:
             parts = file.relative_to(folder).parts
             if any(part.lower().startswith("mask") for part in parts):
                 left_out["named mask*"] += 1

@@ -1,3 +1,5 @@
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -139,3 +141,28 @@ def test_nan_far_from_the_mark_does_not_matter():
     image = np.zeros((200, 200), np.float32)
     image[190, 190] = np.nan
     assert np.isfinite(cut_crop(image, mark_at(40, 40), 32).image).all()
+
+
+@pytest.mark.parametrize(
+    "options, told",
+    [
+        ({"spacing": (1e-5, 0.7), "isotropic_mm": 0.7}, "pixels of the image along y"),
+        ({"spacing": (0.7, 1e-12), "isotropic_mm": 0.7}, "pixels of the image along x"),
+        ({"size": 1_000_000}, "size must be at most 4096"),
+    ],
+)
+def test_crops_that_would_take_gigabytes_are_refused_before(options, told):
+    tracemalloc.start()
+    try:
+        with pytest.raises(ValueError, match=told):
+            cut_crop(ramp(64, 64), mark_at(30, 33), **{"size": 64, **options})
+        assert tracemalloc.get_traced_memory()[1] < 2**20
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_paste_that_would_take_gigabytes_is_refused_before():
+    crop = cut_crop(ramp(64, 64), mark_at(30, 33), 64)
+    crop.scale = (1e5, 1.0)
+    with pytest.raises(ValueError, match="scale must not take"):
+        paste_back(crop.image, crop, (4096, 4096))

@@ -208,7 +208,7 @@ def test_crops_keep_rows_together_and_decode_once(tmp_path, monkeypatch):
     import dsnet.data.datasets.deeplesion as module
 
     read = module.read_ct_png
-    monkeypatch.setattr(module, "read_ct_png", lambda p: decoded.append(p) or read(p))
+    monkeypatch.setattr(module, "read_ct_png", lambda p, *most: decoded.append(p) or read(p, *most))
     found = list(read_crops(rows, tmp_path, size=48, window=(-1000, 200)))
     assert [a.row for a, _ in found] == [2, 4, 5, 6, 3, 7] and len(decoded) == 2
     crops = {a.row: c for a, c in found}

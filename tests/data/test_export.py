@@ -177,6 +177,23 @@ def test_nnunet_learns_from_what_people_drew(tmp_path):
     assert np.array_equal(label, drawn) and not np.array_equal(drawn, store.read("a").binary)
 
 
+def test_nnunets_folds_share_no_patient(tmp_path):
+    records = [
+        replace(record(f"k{i}{j}"), metadata={"patient": f"P{i}"}) for i in range(7) for j in "ab"
+    ]
+    out = tmp_path / "Dataset501_Lesion"
+    export.export_nnunet(store_of(tmp_path / "store", records), out)
+    folds = json.loads((out / "splits_final.json").read_text())
+    cases = sorted(record.key for record in records)
+    assert len(folds) == 5 and sorted(c for fold in folds for c in fold["val"]) == cases
+    for fold in folds:
+        assert sorted(fold["train"] + fold["val"]) == cases
+        assert not {c[:2] for c in fold["train"]} & {c[:2] for c in fold["val"]}
+    alone = store_of(tmp_path / "alone", records[:2])
+    export.export_nnunet(alone, tmp_path / "one")
+    assert not (tmp_path / "one" / "splits_final.json").exists()
+
+
 EXPORTERS = [export.export_png, export.export_npz, export.export_nnunet]
 
 

@@ -37,7 +37,9 @@ def test_pictures_of_both_depths_span_0_to_1(tmp_path, dtype):
     write(tmp_path / "a.png", pixels)
     image = read_picture(tmp_path / "a.png")
     assert np.allclose(image, pixels / np.iinfo(dtype).max) and image.dtype == np.float32
-    assert np.array_equal(read_mask(tmp_path / "a.png"), pixels != 0)
+    write(tmp_path / "mask.png", np.where(pixels > 99, pixels.max(), 0).astype(dtype))
+    mask, note = read_mask(tmp_path / "mask.png")
+    assert np.array_equal(mask, pixels > 99) and note == ""
 
 
 def test_every_cut_of_a_png_is_noticed(tmp_path):

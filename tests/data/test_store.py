@@ -180,12 +180,15 @@ def test_records_of_crops_and_labels(tmp_path):
         offset=(4.0, 5.0),
         scale=(1.0, 1.0),
         metadata={"slice": np.int64(7)},
+        notes=("the mask was grey",),
     )
     record = LabelRecord.from_label(crop, full)
     error = LabelRecord.from_error("bad", "s.png", ValueError("flat"), crop=crop)
     store = write(tmp_path, [record, error])
     assert np.array_equal(store.read("crop").mark, mark.coordinates)
     assert store.read("crop").metadata == {"slice": 7}
+    assert store.read("crop").notes == ("the mask was grey", "axes do not cross")
+    assert store.read("bad").notes == ("the mask was grey",)
     assert store.read("bad").image.shape == (12, 10)
     assert store.read("bad").alpha is None
     assert LabelRecord.from_error("k", "s", KeyError()).error == "KeyError"

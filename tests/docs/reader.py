@@ -38,6 +38,7 @@ def write_archive(folder: Path) -> None:
         outline = (phantom.alpha >= 0.5).astype(np.uint8) * 255
         _write(folder / "Images_png" / series / f"{key}.png", hu)
         _write(folder / "slices" / f"{number}.png", hu)
+        _write(folder / "hu" / f"{number}.png", hu)
         _write(folder / "images" / f"{number}.png", grey)
         _write(folder / "masks" / f"{number}.png", outline)
         nodule = folder / "LIDC-IDRI-slices" / f"LIDC-{number:04d}" / "nodule-0"

@@ -208,6 +208,51 @@ def test_another_store_is_scored_without_the_patients_of_the_training(whole, sto
     assert any("1 cases of patients it learnt from are left out" in note for note in row.notes)
 
 
+def with_patients(path, patients, count=4):
+    """A store of phantoms whose keys tell no patient, with these or without any."""
+    with StoreWriter(path, {}) as writer:
+        for i, phantom in enumerate(make_phantoms(count, SIDE, 5)):
+            writer.append(
+                LabelRecord(
+                    key=f"{path.name}-{i}",
+                    image=phantom.image,
+                    alpha=phantom.alpha,
+                    binary=phantom.alpha >= 0.5,
+                    trimap=np.zeros((SIDE, SIDE), np.uint8),
+                    metadata={"patient": patients[i]} if patients else {},
+                )
+            )
+    return str(path)
+
+
+def test_patients_that_only_the_store_names_are_left_out_too(whole, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(whole, run)
+    write_split(run / "split.json", {"train": ["a"], "val": ["b"], "test": ["c"]})
+    write_split(run / "patients.json", {"a": "Ann", "b": "Ben", "c": "Cid"})
+    other = with_patients(tmp_path / "other", ["Ann", "Ben", "Cid", "Dan"])
+    (row,) = evaluate([run], data=other, **FAST)
+    assert sorted(row.patients) == ["Cid", "Dan"]
+    assert not any("nothing tells the patients" in note for note in row.notes)
+    write_split(run / "patients.json", [1])
+    with pytest.raises(ValueError, match=r"patients\.json is damaged"):
+        evaluate([run], data=other, **FAST)
+
+
+def test_unknown_patients_are_told_by_training_and_scoring(tmp_path, capsys):
+    store, run = with_patients(tmp_path / "store", None, 6), tmp_path / "run"
+    options = (
+        f"--data {store} --variant unet --width 2 --depth 1 --epochs 1 --batch 2 --device cpu "
+        f"--shares 2 2 2 --out {run}"
+    )
+    assert train.main(options.split()) == 0
+    told = "nothing tells the patients of 6 of 6 labels"
+    assert f"warning: {told}" in capsys.readouterr().out
+    (row,) = evaluate([run], **FAST)
+    assert sum(note.startswith(told) for note in row.notes) == 1
+    assert set(json.loads((run / "patients.json").read_text())) == {f"store-{i}" for i in range(6)}
+
+
 @pytest.mark.parametrize("value, says", [(-100.0, "nothing was found"), (np.nan, "not finite")])
 def test_what_a_broken_network_does_is_said(folds, tmp_path, value, says):
     run = tmp_path / "broken"

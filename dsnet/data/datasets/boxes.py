@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
 
 import numpy as np
 
 from dsnet.data.datasets.deeplesion import DeepLesionAnnotation
 from dsnet.data.datasets.keys import RowKeys
+from dsnet.data.tables import read_table
 from dsnet.labeling.recist import as_mark
 
 BOX_COLUMNS = ("x0", "y0", "x1", "y1")
@@ -27,36 +27,33 @@ def read_boxes(path: str | Path) -> list[DeepLesionAnnotation]:
     ValueError
         When the table cannot be read or lacks a column. A bad row tells in its `error`.
     """
-    try:
-        text = Path(path).read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: {getattr(error, 'strerror', None) or error}") from error
-    reader = csv.DictReader(text.splitlines())
-    names = {(name or "").strip().lower(): name for name in reader.fieldnames or []}
-    file_column = next((names[name] for name in FILE_COLUMNS if name in names), None)
+    table = read_table(path, lower=True)
+    names = table.columns
+    file_column = next((name for name in FILE_COLUMNS if name in names), None)
     missing = [name for name in BOX_COLUMNS if name not in names]
     if file_column is None or missing:
         raise ValueError(
             f"{path}: column {', '.join(missing) or 'file'} is missing; the table has "
-            f"{', '.join(reader.fieldnames or []) or 'nothing'}"
+            f"{', '.join(names) or 'nothing'}"
         )
-    try:
-        rows = [(reader.line_num, row) for row in reader]
-    except csv.Error as error:
-        raise ValueError(f"{path}: line {reader.line_num}: {error}") from error
     found, keys = [], RowKeys()
-    for line, row in rows:
-        name = (row[file_column] or "").strip()
+    for row in table.rows:
+        line, fields = row.line, row.fields
+        name = fields.get(file_column, "").strip()
         mark, error, spacing = None, "", None
         try:
+            if not fields:
+                raise ValueError(row.error)
             if not name:
                 raise ValueError("file is empty")
-            spacing = _spacing(row.get(names.get("spacing_mm", "")) or "")
-            mark = as_mark([row[names[column]] for column in BOX_COLUMNS])
+            spacing = _spacing(fields.get("spacing_mm", ""))
+            mark = as_mark([fields.get(column) for column in BOX_COLUMNS])
+            if row.error:
+                raise ValueError(row.error)
         except (TypeError, ValueError) as problem:
-            error = f"row {line}: {problem}"
-        box = ",".join(row[names[column]] or "" for column in BOX_COLUMNS)
-        key = (row.get(names.get("key", "")) or "").strip()
+            mark, error = None, f"row {line}: {problem}"
+        box = ",".join(fields.get(column) or "" for column in BOX_COLUMNS)
+        key = (fields.get("key") or "").strip()
         key = keys.unique(key) if key else keys.key(name.rsplit(".", 1)[0], box)
         found.append(DeepLesionAnnotation(key, name, line, mark, error, spacing=spacing))
     return found

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -12,14 +11,18 @@ import numpy as np
 
 from dsnet.data.crop import Crop, cut_crop
 from dsnet.data.ct_image import (
-    LUNG_WINDOW,
-    SOFT_TISSUE_WINDOW,
     apply_window,
+    choose_window,
     read_ct_png,
     read_picture,
+    require_hu,
 )
 from dsnet.data.datasets.coordinates import CORNER, check_origin, read_mark
+from dsnet.data.datasets.image_size import require_size, stated_size
 from dsnet.data.datasets.keys import RowKeys, row_content
+from dsnet.data.patients import SLICE
+from dsnet.data.picture_file import MAX_PIXELS
+from dsnet.data.tables import read_table
 from dsnet.labeling.recist import RecistMark
 
 LESION_TYPES = {
@@ -35,13 +38,6 @@ LESION_TYPES = {
 }
 SPLITS = {1: "train", 2: "val", 3: "test"}
 DEEPLESION_LUNG_WINDOW = (-1500.0, 500.0)
-
-# A wider window is the scanner's whole range, not a choice for looking at tissue.
-_WIDEST_WINDOW = 2200.0
-# A pixel below this many HU is lung; a lesion with this share of lung around it is seen
-# against lung, be it on the chest wall.
-_LUNG_BELOW = -500.0
-_LUNG_SHARE = 0.2
 
 _REQUIRED = ("File_name", "Measurement_coordinates")
 
@@ -73,7 +69,7 @@ class DeepLesionAnnotation:
     row: int
     mark: RecistMark | None
     error: str = ""
-    patient: int | None = None
+    patient: int | str | None = None
     study: int | None = None
     series: int | None = None
     key_slice: int | None = None
@@ -104,6 +100,7 @@ class DeepLesionAnnotation:
         return {
             "row": self.row,
             "content": row_content(self),
+            **({SLICE: self.file_name} if self.patient is None else {}),
             "patient": self.patient,
             "lesion_type": self.lesion_type,
             "possibly_noisy": self.possibly_noisy,
@@ -125,17 +122,8 @@ def read_annotations(path: str | Path, *, origin: float = CORNER) -> list[DeepLe
         tells in its `error`.
     """
     origin = check_origin(origin)
-    try:
-        text = Path(path).read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise ValueError(f"{path}: {error.strerror or error}") from error
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: not a text file in UTF-8: {error}") from error
-    reader = csv.DictReader(text.splitlines())
-    try:
-        columns, rows = reader.fieldnames or [], [(reader.line_num, row) for row in reader]
-    except csv.Error as error:
-        raise ValueError(f"{path}: line {reader.line_num}: {error}") from error
+    table = read_table(path)
+    columns = table.columns
     missing = [name for name in _REQUIRED if name not in columns]
     if missing:
         raise ValueError(
@@ -143,10 +131,15 @@ def read_annotations(path: str | Path, *, origin: float = CORNER) -> list[DeepLe
         )
     keys = RowKeys()
     annotations = []
-    for line, fields in rows:
+    for row in table.rows:
+        fields, line = row.fields, row.line
         name = (fields.get("File_name") or "").strip()
         key = keys.key(name.removesuffix(".png"), fields.get("Measurement_coordinates"))
-        annotations.append(_annotation(fields, key, name, line, origin))
+        if row.error:
+            reason = f"row {line}: {row.error}"
+            annotations.append(DeepLesionAnnotation(key, name, line, None, reason))
+        else:
+            annotations.append(_annotation(fields, key, name, line, origin))
     return annotations
 
 
@@ -225,33 +218,6 @@ def find_image(images_dir: str | Path, annotation: DeepLesionAnnotation) -> Path
     raise ValueError(f"no image {series}/{slice_name} or {name} in {images_dir}")
 
 
-def choose_window(
-    hu: np.ndarray, mark: RecistMark, window: tuple[float, float] | None
-) -> tuple[float, float]:
-    """The HU window to label in.
-
-    The row's own `window` where it is a window for looking at tissue (at most 2200 HU wide).
-    Else by what surrounds the lesion: the lung window -1350..150 where a fifth of the ring of
-    10 pixels around the mark's box is below -500 HU, the soft tissue window -175..275
-    elsewhere.
-    """
-    if window is not None and 0 < window[1] - window[0] <= _WIDEST_WINDOW:
-        return window
-    x_min, y_min, x_max, y_max = mark.bounds()
-
-    def box(margin: float) -> tuple[slice, slice]:
-        return (
-            slice(max(int(y_min - margin), 0), max(int(y_max + margin) + 1, 0)),
-            slice(max(int(x_min - margin), 0), max(int(x_max + margin) + 1, 0)),
-        )
-
-    ring = np.zeros(hu.shape, dtype=bool)
-    ring[box(10)] = True
-    ring[box(0)] = False
-    lung = np.count_nonzero(hu[ring] < _LUNG_BELOW)
-    return LUNG_WINDOW if lung > _LUNG_SHARE * np.count_nonzero(ring) else SOFT_TISSUE_WINDOW
-
-
 def read_crops(
     annotations: Iterable[DeepLesionAnnotation],
     images_dir: str | Path,
@@ -259,6 +225,7 @@ def read_crops(
     size: int = 64,
     window: str | tuple[float, float] = "auto",
     isotropic_mm: float | None = None,
+    max_pixels: int = MAX_PIXELS,
 ) -> Iterator[tuple[DeepLesionAnnotation, Crop | ValueError]]:
     """Each annotation with its crop, or with the error that it met; each slice is read once.
 
@@ -273,6 +240,8 @@ def read_crops(
     window : "auto", "none" or (low, high)
         HU; "auto" is `choose_window`; "none" reads 8- or 16-bit pictures that were windowed
         already.
+    max_pixels : int
+        A slice of more fails its rows, by its header.
 
     Raises
     ------
@@ -281,7 +250,7 @@ def read_crops(
     """
     _check_window(window)
     for group in group_by_file(annotations):
-        slice_or_error = _read_slice(images_dir, group, window)
+        slice_or_error = _read_slice(images_dir, group, window, max_pixels)
         for annotation in group:
             if annotation.error:
                 yield annotation, ValueError(annotation.error)
@@ -308,12 +277,16 @@ def _millimetres_along(annotation: DeepLesionAnnotation) -> float:
     return float(np.hypot(along[0] * annotation.spacing[1], along[1] * annotation.spacing[0]))
 
 
-def _read_slice(images_dir, group, window) -> tuple[np.ndarray, Path] | ValueError:
+def _read_slice(images_dir, group, window, max_pixels) -> tuple[np.ndarray, Path] | ValueError:
     if all(annotation.error for annotation in group):
         return ValueError("no usable mark")
     try:
         path = find_image(images_dir, group[0])
-        return (read_picture if window == "none" else read_ct_png)(path), path
+        if window == "none":
+            return read_picture(path, max_pixels), path
+        hu = read_ct_png(path, max_pixels)
+        require_hu(hu)
+        return hu, path
     except ValueError as error:
         return error
 
@@ -321,6 +294,7 @@ def _read_slice(images_dir, group, window) -> tuple[np.ndarray, Path] | ValueErr
 def _crop(slice_and_path, annotation, size, window, isotropic_mm) -> Crop | ValueError:
     hu, path = slice_and_path
     try:
+        require_size(annotation.image_size, hu.shape)
         if window == "auto":
             window = choose_window(hu, annotation.mark, annotation.window)
         shown = None if window == "none" else (window[0], window[1])
@@ -363,7 +337,7 @@ def _annotation(fields, key: str, name: str, line: int, origin: float) -> DeepLe
         row=line,
         mark=mark,
         error=error,
-        patient=_integer(fields, "Patient_index"),
+        patient=_patient(fields.get("Patient_index") or ""),
         study=_integer(fields, "Study_index"),
         series=_integer(fields, "Series_ID"),
         key_slice=_integer(fields, "Key_slice_index"),
@@ -375,7 +349,7 @@ def _annotation(fields, key: str, name: str, line: int, origin: float) -> DeepLe
         slice_range=_optional(fields, "Slice_range", 2),
         spacing=None if spacing is None else (spacing[1], spacing[0]),
         slice_spacing=None if spacing is None else spacing[2],
-        image_size=_optional(fields, "Image_size", 2),
+        image_size=stated_size(fields.get("Image_size")),
         window=None if window is None else (window[0], window[1]),
         gender=(fields.get("Patient_gender") or "").strip(),
         age=None if age is None else age[0],
@@ -391,6 +365,12 @@ def _optional(fields: dict, column: str, count: int) -> tuple[float, ...] | None
     except ValueError:
         return None
     return values if len(values) == count else None
+
+
+def _patient(text: str) -> int | str | None:
+    """DeepLesion's are numbers, other hospitals' any text."""
+    number = _integer({"": text}, "")
+    return text.strip() or None if number is None else number
 
 
 def _integer(fields: dict, column: str) -> int | None:

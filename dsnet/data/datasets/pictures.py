@@ -8,7 +8,19 @@ from pathlib import Path
 import numpy as np
 
 from dsnet.data.crop import Crop
-from dsnet.data.ct_image import read_mask, read_picture
+from dsnet.data.ct_image import (
+    DICOM_ENDINGS,
+    apply_window,
+    looks_like_hu,
+    read_ct_png,
+    read_mask,
+    require_hu,
+    windowed,
+)
+from dsnet.data.picture_file import MAX_PIXELS, read_pixels
+
+# How the note begins of a picture that may have been read wrongly.
+LIKE_HU = "the picture looks like HU + 32768 and was taken as windowed"
 
 
 @dataclass(frozen=True)
@@ -25,6 +37,16 @@ class OutlinedPicture:
     spacing : (row, column) or None
         Millimetres per pixel.
     metadata : dict
+    blank : int
+        Raters beside those of `masks` who have no file for this picture: they marked nothing.
+    window : (low, high) or None
+        HU; None for pictures that were windowed already.
+    max_pixels : int
+        A picture or mask of more is refused, by its header.
+    folder : str
+        The patient, where neither the metadata nor the file name one; empty where unknown.
+    fault : str
+        Why it cannot be used; empty where nothing is known.
     """
 
     key: str
@@ -32,6 +54,11 @@ class OutlinedPicture:
     masks: tuple[Path, ...]
     spacing: tuple[float, float] | None = None
     metadata: dict = field(default_factory=dict)
+    blank: int = 0
+    window: tuple[float, float] | None = None
+    max_pixels: int = MAX_PIXELS
+    folder: str = ""
+    fault: str = ""
 
     @property
     def source(self) -> str:
@@ -47,22 +74,72 @@ class OutlinedPicture:
             When there is no mask, a file cannot be used, or the sizes differ; the message
             names the file.
         """
+        if self.fault:
+            raise ValueError(self.fault)
         if not self.masks:
-            raise ValueError(f"{self.image}: no mask of that name")
-        image = read_picture(self.image)
+            where = f" in any of its {self.blank} readers' folders" if self.blank else ""
+            raise ValueError(f"{self.image}: no mask of that name{where}")
+        image, spacing, patient, notes = self._read_image()
         masks = []
         for path in self.masks:
-            mask = read_mask(path)
+            mask, note = read_mask(path, self.max_pixels)
             if mask.shape != image.shape:
                 raise ValueError(
                     f"{path}: mask must be like its picture {image.shape}, got {mask.shape}"
                 )
             masks.append(mask)
+            if note:
+                notes.append(note if len(self.masks) == 1 else f"{path.parent.name}: {note}")
+        if self.blank:
+            masks += [np.zeros(image.shape, dtype=bool)] * self.blank
+            notes.append(
+                f"{self.blank} of {len(masks)} readers have no mask of this slice: they count as "
+                "having marked nothing"
+            )
+        metadata = dict(self.metadata)
+        if patient and not metadata.get("patient"):
+            metadata["patient"] = patient
+        if self.window is not None:
+            metadata.update(window_low=self.window[0], window_high=self.window[1])
         return Crop(
             image=image,
             masks=np.stack(masks),
-            spacing=self.spacing,
+            spacing=spacing,
             key=self.key,
             source=self.source,
-            metadata=dict(self.metadata),
+            metadata=metadata,
+            notes=tuple(notes),
         )
+
+    def _read_image(self) -> tuple[np.ndarray, tuple[float, float] | None, str, list[str]]:
+        """Image in 0..1, spacing, patient, notes."""
+        if self.image.suffix.lower() in DICOM_ENDINGS:
+            from dsnet.data.dicom.slices import read_dicom
+
+            if self.window is None:
+                raise ValueError(f"{self.image}: a DICOM file needs a window in HU (--window)")
+            hu, spacing, patient = read_dicom(self.image, self.max_pixels)
+            image = apply_window(hu, *self.window)
+            return image, self.spacing or spacing, patient or self.folder, []
+        if self.window is not None:
+            hu = read_ct_png(self.image, self.max_pixels)
+            require_hu(hu)
+            image = apply_window(hu, *self.window)
+            return image, self.spacing, self.folder, []
+        pixels = read_pixels(self.image, self.max_pixels)
+        notes = [f"{LIKE_HU}: --window LOW HIGH reads HU"] if looks_like_hu(pixels) else []
+        return windowed(pixels), self.spacing, self.folder, notes
+
+
+class FoundPictures(list[OutlinedPicture]):
+    """The pictures of a data set, in the order of their names.
+
+    Attributes
+    ----------
+    left_out : dict of str to int
+        Why other files are not among them, and how many.
+    """
+
+    def __init__(self, pictures=(), left_out: dict[str, int] | None = None) -> None:
+        super().__init__(pictures)
+        self.left_out = dict(left_out or {})

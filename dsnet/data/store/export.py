@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
+from dsnet.data.patients import patient_of
 from dsnet.data.store.reader import LabelStore
 from dsnet.data.store.record import LabelRecord, quantise
 from dsnet.files import build_folder, encode_png, table_cell
@@ -26,6 +27,7 @@ from dsnet.labeling.quality import ranking
 SPLIT = (1000, 400, 100)
 SPLIT_NAMES = ("train", "test", "val")
 LONGEST_NAME = 100
+NNUNET_FOLDS = 5
 
 
 def export_png(
@@ -103,6 +105,9 @@ def export_npz(
 ) -> dict[str, int]:
     """Write `train.npz`, `test.npz` and `val.npz`, a random split like that of LNSM.
 
+    Whole patients are in one part (`dsnet.data.patients.patient_of`), so the parts come as near to
+    their shares as patients can.
+
     Each holds `images` and `alphas` (float32 [N, H, W]), `binaries` (bool), `trimaps` (uint8)
     and `keys` (text [N]); an empty part has N = 0.
 
@@ -125,7 +130,7 @@ def export_npz(
         As `export_png`; ValueError also when the labels are of several sizes.
     """
     keys = _chosen(store, min_quality)
-    parts = split_keys(keys, split, seed)
+    parts = split_keys(keys, split, seed, patients_of(store, keys))
     wanted = set(keys)
     records = {record.key: record.labelled() for record in _records(store, wanted)}
     sizes = sorted({record.image.shape for record in records.values()})
@@ -155,12 +160,13 @@ def export_npz(
 def export_nnunet(
     store: LabelStore, out: str | os.PathLike, *, min_quality: float | None = None
 ) -> int:
-    """Write nnU-Net version 2's raw layout: `dataset.json`, `imagesTr`, `labelsTr`.
+    """Write nnU-Net version 2's raw layout: `dataset.json`, `imagesTr`, `labelsTr`, folds.
 
     Cases are 2-D 16-bit PNGs `NAME_0000.png` with labels `NAME.png` of 0 and 1: what people
     drew, for marks the binarised soft mask. nnU-Net asks that the folder be called
     `DatasetXXX_Name`. The channel is called "CT", so its grey values are normalised by the
-    data set's and not by each image's.
+    data set's and not by each image's. nnU-Net would divide cases into folds at random:
+    `splits_final.json`, to be copied into its folder of preprocessed data, keeps patients together.
 
     Returns
     -------
@@ -190,13 +196,53 @@ def export_nnunet(
             "file_ending": ".png",
         }
         (folder / "dataset.json").write_text(json.dumps(description, indent=1) + "\n")
+        folds = _folds(dict(zip(map(names.get, keys), patients_of(store, keys), strict=True)))
+        if folds:
+            (folder / "splits_final.json").write_text(json.dumps(folds, indent=1) + "\n")
 
     build_folder(out, write)
     return len(keys)
 
 
-def split_keys(keys: list[str], split: tuple[int, int, int], seed: int) -> dict[str, list[str]]:
-    """Random parts of the keys in the proportions of `split`, by largest remainder."""
+def _folds(patients: dict) -> list[dict]:
+    """Up to five folds of cases by their patients; none where there is but one."""
+    order = sorted(set(patients.values()))
+    order = [order[i] for i in np.random.default_rng(0).permutation(len(order))]
+    count = min(NNUNET_FOLDS, len(order))
+    folds = []
+    for fold in range(count if count > 1 else 0):
+        held = set(order[fold::count])
+        parts: dict[str, list[str]] = {"train": [], "val": []}
+        for case in sorted(patients):
+            parts["val" if patients[case] in held else "train"].append(case)
+        folds.append(parts)
+    return folds
+
+
+def patients_of(store: LabelStore, keys: list[str]) -> list[str]:
+    """Whose label each key is."""
+    rows = store.table(["key", "metadata"]).to_pylist()
+    patients = {row["key"]: patient_of(row["key"], json.loads(row["metadata"])) for row in rows}
+    return [patients[key] for key in keys]
+
+
+def split_keys(
+    keys: list[str], split: tuple[int, int, int], seed: int, patients: list[str] | None = None
+) -> dict[str, list[str]]:
+    """Random parts of the keys in the proportions of `split`, no patient in two of them.
+
+    By largest remainder; of whole patients a boundary is off by at most half of one's labels.
+
+    Parameters
+    ----------
+    keys : list of N str
+    split : (train, test, val)
+        Shares.
+    seed : int
+        The order of the keys does not matter.
+    patients : list of N str, optional
+        By default each key's own.
+    """
     if len(split) != 3 or any(share < 0 for share in split) or sum(split) == 0:
         raise ValueError(f"split must be three shares >= 0 and not all 0, got {split!r}")
     exact = [len(keys) * share / sum(split) for share in split]
@@ -204,10 +250,21 @@ def split_keys(keys: list[str], split: tuple[int, int, int], seed: int) -> dict[
     by_remainder = sorted(range(3), key=lambda i: (counts[i] - exact[i], i))
     for index in by_remainder[: len(keys) - sum(counts)]:
         counts[index] += 1
-    ordered = sorted(keys)
-    shuffled = [ordered[i] for i in np.random.default_rng(seed).permutation(len(ordered))]
-    ends = np.cumsum([0, *counts]).tolist()
-    return {name: shuffled[ends[i] : ends[i + 1]] for i, name in enumerate(SPLIT_NAMES)}
+    of_patient: dict[str, list[str]] = {}
+    for key, patient in sorted(zip(keys, keys if patients is None else patients, strict=True)):
+        of_patient.setdefault(patient, []).append(key)
+    groups = [of_patient[patient] for patient in sorted(of_patient)]
+    parts: list[list[str]] = [[], [], []]
+    ends = np.cumsum(counts).tolist()
+    part = placed = 0
+    for index in np.random.default_rng(seed).permutation(len(groups)):
+        group = groups[index]
+        # The part in which most of this patient's labels would lie, were all labels in one row.
+        while part < 2 and placed + len(group) / 2 > ends[part]:
+            part += 1
+        parts[part] += group
+        placed += len(group)
+    return dict(zip(SPLIT_NAMES, parts, strict=True))
 
 
 def file_names(keys: list[str]) -> dict[str, str]:

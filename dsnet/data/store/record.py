@@ -106,7 +106,7 @@ class LabelRecord:
             trimap=label.trimap,
             quality=dict(label.quality),
             seconds=dict(label.seconds),
-            notes=tuple(label.notes),
+            notes=(*crop.notes, *label.notes),
         )
 
     @classmethod
@@ -123,6 +123,7 @@ class LabelRecord:
         if not (image.ndim == 2 and image.size and image.min() >= 0 and image.max() <= 1):
             known["image"] = None
         known.update(key=key, source=str(source), status="failed")
+        known["notes"] = () if crop is None else tuple(crop.notes)
         known["error"] = str(error) or type(error).__name__
         if metadata is not None:
             known["metadata"] = dict(metadata)

@@ -1,0 +1,69 @@
+"""How `python -m dsnet.label` is called, by sub-command: what its --help shows."""
+
+from __future__ import annotations
+
+EXAMPLES = {
+    None: """\
+start here:
+  python -m dsnet.label demo --out demo            synthetic nodules; look at demo/sheet.png
+  python -m dsnet.label recist --annotations DL_info.csv --images Images_png --out store
+  python -m dsnet.label show store                 summary, best, median and worst labels
+  python -m dsnet.label export store --format png --out pictures
+  python -m dsnet.label check store                are its files whole?
+
+A row that cannot be labelled stays in the store with its reason, and the run goes on.
+Ctrl-C leaves a store that the same command with --resume completes.
+exit codes: 0 done, 1 rows failed (with --strict) or are damaged (check, export), 2 wrong use,
+129, 130 or 143 stopped.""",
+    "demo": """\
+examples:
+  python -m dsnet.label demo --out demo
+  python -m dsnet.label demo --out demo --count 60 --size 128 --seed 7""",
+    "recist": """\
+examples:
+  a hundred lung lesions, to look at first:
+    python -m dsnet.label recist --annotations DL_info.csv --images Images_png \\
+        --out trial --type lung --limit 100 && python -m dsnet.label show trial
+  all of it, on eight processes; again with --resume after a stop:
+    python -m dsnet.label recist --annotations DL_info.csv --images Images_png \\
+        --out store --workers 8 --resume
+  every slice at 0.7 mm a pixel, soft-tissue window:
+    python -m dsnet.label recist --annotations DL_info.csv --images Images_png \\
+        --out store --isotropic 0.7 --window -175 275
+  cuts and matting on the GPU (on two of them: --workers 2, a process each):
+    python -m dsnet.label recist --annotations DL_info.csv --images Images_png \\
+        --out store --device cuda""",
+    "masks": """\
+examples:
+  python -m dsnet.label masks --images images --masks masks --out store
+  python -m dsnet.label masks --images images --masks masks --out store --device cuda
+  16-bit HU + 32768 (or DICOM, with the extra dicom), shown in the lung window:
+    python -m dsnet.label masks --images hu --masks masks --out store --window -1350 150
+  pictures called P12_slice3.png, with P12 the patient:
+    python -m dsnet.label masks --images images --masks masks --out store --patients '^[^_]+'
+An image and its mask have the same name, but for the ending: PNG, TIFF, BMP or PGM. A mask's
+non-zero pixels are the lesion; of one that JPEG or resizing made grey, what is half white.
+The patient is a number of LIDC or DeepLesion in the name, DICOM's PatientID (hashed), or the first
+folder below --images, unless --patients says otherwise: training splits by patients.""",
+    "raters": """\
+examples:
+  python -m dsnet.label raters --data LIDC-IDRI-slices --out store
+  python -m dsnet.label raters --data LIDC-IDRI-slices --out store --device cuda
+Folders as ROOT/PATIENT/nodule-N/{images,mask-0..mask-3}/slice-K.png.""",
+    "show": """\
+examples:
+  python -m dsnet.label show store
+  python -m dsnet.label show store --out sheets --count 30""",
+    "check": """\
+examples:
+  python -m dsnet.label check store
+  python -m dsnet.label check store --repair
+Reads all of it: the shards' checksums, every row. A line for each fault; exit code 1 then.
+--repair takes the damaged shards and rows out, keeps them in STORE-damaged, and says what was
+lost; the command that made the store labels it anew with --resume.""",
+    "export": """\
+examples:
+  python -m dsnet.label export store --format png --out pictures
+  python -m dsnet.label export store --format npz --out lnsm --split 1000 400 100 --seed 0
+  python -m dsnet.label export store --format nnunet --out Dataset501 --min-quality 0.7""",
+}

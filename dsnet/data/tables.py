@@ -1,0 +1,134 @@
+"""Tables of comma-separated values, of which no line is lost without a word."""
+
+from __future__ import annotations
+
+import csv
+import os
+import stat
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+# A whole archive's marks are some ten MB.
+_MOST_BYTES = 2**31
+# No column that is read needs more; a name or a reason of 100 kB helps nobody.
+LONGEST_FIELD = 4096
+LONGEST_NAME = 256  # of a column
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of a table.
+
+    Attributes
+    ----------
+    line : int
+        In the file, the header being line 1.
+    fields : dict of str to str
+        By column; empty where the line cannot be taken apart, the first ones where their number is
+        wrong.
+    error : str
+        Why the line cannot be used; empty where it can.
+    """
+
+    line: int
+    fields: dict[str, str] = field(default_factory=dict)
+    error: str = ""
+
+
+@dataclass(frozen=True)
+class Table:
+    """The columns and the rows of a table, empty lines left out."""
+
+    columns: list[str]
+    rows: list[Row]
+
+
+def read_table(path: str | Path, *, lower: bool = False) -> Table:
+    """Read a CSV file line by line: a line is a row, or has the reason why it is none.
+
+    A quote that is not closed on its line costs that line alone; it cannot swallow those after it.
+    So a field must not hold a line break. Lines end with LF, CRLF or CR and nothing else: other
+    separators of Unicode may stand in a name.
+
+    Parameters
+    ----------
+    path : path
+    lower : bool
+        Whether columns are told apart by their names in lower case.
+
+    Returns
+    -------
+    Table
+
+    Raises
+    ------
+    ValueError
+        When the file cannot be read, is no UTF-8, has a header that is none, or a column twice; the
+        message names the file.
+    """
+    lines = _lines(_text(Path(path)))
+    if not lines:
+        return Table([], [])
+    header, *others = lines
+    try:
+        columns = [name.strip() for name in _fields(header[1])]
+        if (longest := max(map(len, columns))) > LONGEST_NAME:
+            raise ValueError(f"names must be of at most {LONGEST_NAME} characters, got {longest}")
+    except ValueError as error:
+        raise ValueError(f"{path}: line {header[0]}, the header: {error}") from error
+    if lower:
+        columns = [name.lower() for name in columns]
+    twice = [name for name, count in Counter(filter(None, columns)).items() if count > 1]
+    if twice:
+        raise ValueError(f"{path}: column {', '.join(twice)} comes more than once")
+    return Table(columns, [_row(number, line, columns) for number, line in others])
+
+
+def _text(path: Path) -> str:
+    try:
+        with open(path, "rb") as file:
+            state = os.fstat(file.fileno())
+            # A shell's <(...) is a pipe.
+            if not (stat.S_ISREG(state.st_mode) or stat.S_ISFIFO(state.st_mode)):
+                raise ValueError(f"{path}: must be a regular file")
+            data = file.read(_MOST_BYTES + 1)
+    except OSError as error:
+        raise ValueError(f"{path}: {error.strerror or error}") from error
+    if len(data) > _MOST_BYTES:
+        raise ValueError(f"{path}: must be of at most {_MOST_BYTES} bytes")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: not a text file in UTF-8: {error}") from error
+
+
+def _lines(text: str) -> list[tuple[int, str]]:
+    lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+    return [(number, line) for number, line in enumerate(lines, 1) if line.strip()]
+
+
+def _row(number: int, line: str, columns: list[str]) -> Row:
+    try:
+        texts = _fields(line)
+    except ValueError as error:
+        return Row(number, error=str(error))
+    while len(texts) > len(columns) and not texts[-1].strip():
+        texts.pop()  # commas at the end, as spreadsheets write them
+    longest = max(map(len, texts))
+    if longest > LONGEST_FIELD:
+        told = f"fields must be of at most {LONGEST_FIELD} characters, got {longest}"
+        return Row(number, error=told)
+    fields = dict(zip(columns, texts, strict=False))
+    if len(texts) == len(columns):
+        return Row(number, fields)
+    told = f"must have {len(columns)} fields as the header, got {len(texts)}"
+    return Row(number, fields, told)
+
+
+def _fields(line: str) -> list[str]:
+    try:
+        (fields,) = csv.reader([line], strict=True)
+    except csv.Error as error:
+        raise ValueError(f"cannot be taken apart: {error}") from error
+    return fields
