@@ -154,7 +154,7 @@ def spoilt(drawn, value):
     if isinstance(value, torch.Tensor):
         return drawn.choice(
             [
-                value.reshape(-1)[:0], value.to(torch.complex64), value.to(torch.float64), value.bool(),
+                value.reshape(-1)[:0], value.to(torch.complex64), value.double(), value.bool(),
                 torch.zeros(()).expand(value.shape), value.unsqueeze(0), torch.full((3,), math.nan),
                 *ODD,
             ]
