@@ -8,6 +8,7 @@ Public
 ``memory_of(device) -> int``: its bytes
 ``usable_cores() -> int``: CPU cores that this process may run on
 ``use_threads(count)``: threads of torch's operations
+``out_of_memory(error) -> str``: what to tell of an error that is a device's full memory, else ""
 ``NoDevice``
 
 "cuda" is the first GPU, "auto" the first GPU where there is one, otherwise the CPU.
@@ -109,6 +110,16 @@ def use_threads(count: int | None) -> None:
         import torch
 
         torch.set_num_threads(min(count, usable_cores()))
+
+
+def out_of_memory(error: BaseException) -> str:
+    """What to tell of a device whose memory is full; empty for another error."""
+    text = str(error)
+    # torch has an error of its own for a GPU alone.
+    full = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+    if full or (isinstance(error, RuntimeError) and "DefaultCPUAllocator" in text):
+        return "the device's memory is full: take a smaller --batch, crops or network"
+    return ""
 
 
 def _parsed(device: str) -> int | None:

@@ -28,8 +28,6 @@ def main(argv: list[str] | None = None) -> int:
     """Run the command; returns its exit code."""
     try:
         with needed("evaluate", "scoring"):
-            import torch
-
             from dsnet.evaluation.report import show, write
             from dsnet.evaluation.score import evaluate
     except ImportError as error:
@@ -58,11 +56,12 @@ def main(argv: list[str] | None = None) -> int:
                 on_progress=bar.show,
             )
         write(rows, out, options.cases)
-    except torch.OutOfMemoryError:
-        full = "the device's memory is full; take a smaller --batch"
-        return complain("dsnet.evaluate", UserError(full))
     except (ValueError, OSError, ImportError, devices.NoDevice) as error:
         return complain("dsnet.evaluate", error)
+    except (RuntimeError, MemoryError) as error:
+        if full := devices.out_of_memory(error):
+            return complain("dsnet.evaluate", UserError(full))
+        raise
     show(rows)
     print(printable(f"table.md, table.csv, cases.csv and figure.png are in {out}"))
     return 0

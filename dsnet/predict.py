@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dsnet import devices
-from dsnet.console import Range, above_zero, complain, printable
+from dsnet.console import Range, UserError, above_zero, complain, printable
 from dsnet.dependencies import needed
 from dsnet.devices import use_threads
 from dsnet.streams import command
@@ -55,6 +55,10 @@ def main(argv: list[str] | None = None) -> int:
         return _export(options) if options.export else _run(options)
     except (ValueError, OSError, ImportError, devices.NoDevice) as error:
         return complain("dsnet.predict", error)
+    except (RuntimeError, MemoryError) as error:
+        if full := devices.out_of_memory(error):
+            return complain("dsnet.predict", UserError(full))
+        raise
     except KeyboardInterrupt:
         print("stopped; lesions.csv has what was done", file=sys.stderr)
         return 130

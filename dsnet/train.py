@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import sys
 
-from dsnet.console import complain
+from dsnet.console import UserError, complain
 from dsnet.dependencies import needed
-from dsnet.devices import NoDevice
+from dsnet.devices import NoDevice, out_of_memory
 from dsnet.streams import command
 
 
@@ -27,6 +27,10 @@ def main(argv: list[str] | None = None) -> int:
         return 3
     except (ValueError, OSError, NoDevice) as error:
         return complain("dsnet.train", error)
+    except (RuntimeError, MemoryError) as error:
+        if full := out_of_memory(error):
+            return complain("dsnet.train", UserError(full))
+        raise
     return 0
 
 

@@ -10,7 +10,7 @@ import argparse
 import sys
 
 from dsnet import devices
-from dsnet.console import complain
+from dsnet.console import UserError, complain
 from dsnet.dependencies import needed
 from dsnet.streams import command
 
@@ -26,6 +26,10 @@ def main(argv: list[str] | None = None) -> int:
         train_sr(SRSettings(**vars(options)))
     except (ValueError, OSError, ImportError, devices.NoDevice) as error:
         return complain("dsnet.train_sr", error)
+    except (RuntimeError, MemoryError) as error:
+        if full := devices.out_of_memory(error):
+            return complain("dsnet.train_sr", UserError(full))
+        raise
     return 0
 
 

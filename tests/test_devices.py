@@ -1,5 +1,7 @@
 """One chooser of devices, for labelling and for torch, and what it says of those that lack."""
 
+import os
+
 import pytest
 import torch
 
@@ -63,3 +65,28 @@ def test_a_torch_without_cuda(monkeypatch):
 def test_labelling_asks_no_torch():
     code = "import sys; from dsnet import devices; devices.device_index('auto');"
     assert printed(code + "print('torch' in sys.modules)") == "False"
+
+
+def test_full_memory_is_told_of_every_device():
+    def fill():
+        torch.empty(1 << 60)
+
+    with pytest.raises(RuntimeError) as full:
+        fill()
+    assert "memory is full" in devices.out_of_memory(full.value)
+    assert "memory is full" in devices.out_of_memory(torch.OutOfMemoryError("CUDA out of memory"))
+    assert "memory is full" in devices.out_of_memory(MemoryError())
+    assert not devices.out_of_memory(RuntimeError("a size does not fit"))
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="there is no affinity here")
+def test_threads_are_those_that_the_process_may_use():
+    before, threads = os.sched_getaffinity(0), torch.get_num_threads()
+    try:
+        os.sched_setaffinity(0, {min(before)})
+        assert devices.usable_cores() == 1
+        devices.use_threads(10**9)
+        assert torch.get_num_threads() == 1
+    finally:
+        os.sched_setaffinity(0, before)
+        torch.set_num_threads(threads)

@@ -75,7 +75,8 @@ class CropSettings:
         """Of what `to_dict` gave; raises ValueError, with the source, for what it cannot have."""
         known = {"size", "window", "isotropic_mm", "network_size"}
         if set(found) != known:
-            raise ValueError(f"{source} must have {sorted(known)}, got {brief(sorted(found))}")
+            got = brief(sorted(map(str, found)))
+            raise ValueError(f"{source} must have {sorted(known)}, got {got}")
         window: Any = found["window"]
         try:
             window = tuple(window) if isinstance(window, list) else window

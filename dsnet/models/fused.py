@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from dsnet_kernels import CBAM, SelectiveFusion
+from dsnet_kernels.launch import require_local
 
 __all__ = ["CBAM", "SelectiveFusion", "fold_batch_norm"]
 
@@ -36,7 +37,13 @@ def fold_batch_norm(norm: Any, x: torch.Tensor) -> tuple[torch.Tensor, torch.Ten
     -------
     tuple of Tensor [C] and Tensor [C]
         ``norm(x) == x * scale[:, None, None] + shift[:, None, None]``, at least float32.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For a norm of another forward, and for a SyncBatchNorm that several processes train.
     """
+    require_local(norm)
     if norm.training:
         wide = x.to(torch.promote_types(x.dtype, torch.float32))
         var, mean = torch.var_mean(wide, (0, 2, 3), correction=0)

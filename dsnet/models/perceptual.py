@@ -63,10 +63,22 @@ class PerceptualLoss(nn.Module):
         elif not Path(weights).is_file():
             raise FileNotFoundError(f"weights must be a file, got {os.fspath(weights)}")
         else:
-            state = torch.load(weights, map_location="cpu", weights_only=True)
+            try:
+                state = torch.load(weights, map_location="cpu", weights_only=True)
+            except Exception as error:  # torch has many for what is no file of its own
+                raise ValueError(
+                    f"weights must be VGG19's, got {weights}, which cannot be read "
+                    f"({type(error).__name__}): {ADVICE}"
+                ) from error
+            if not isinstance(state, dict):
+                raise ValueError(f"weights must be VGG19's, got a {type(state).__name__}: {ADVICE}")
         wanted = self.features.state_dict()
         found = {name: state.get(f"features.{name}") for name in wanted}
-        wrong = [n for n, v in found.items() if v is None or v.shape != wanted[n].shape]
+        wrong = [
+            n
+            for n, v in found.items()
+            if not isinstance(v, torch.Tensor) or v.shape != wanted[n].shape
+        ]
         if wrong:
             raise ValueError(f"weights must be VGG19's, got none for features.{wrong[0]}: {ADVICE}")
         self.features.load_state_dict(found)

@@ -12,6 +12,7 @@ the gradient of equal maxima elsewhere than to the first of them, unless its att
 """
 
 import weakref
+from typing import Any
 
 import torch
 from torch import nn
@@ -42,7 +43,7 @@ def _is_cbam(module: nn.Module, order: str, gradients: bool) -> bool:
 
 
 @torch.compiler.assume_constant_result
-def _is_fusion(module: nn.Module, gradients: bool) -> bool:
+def _is_fusion(module: Any, gradients: bool) -> bool:
     if _checked.get(module, False) >= gradients and module in _checked:
         return True
     name = type(module).__name__
@@ -51,7 +52,7 @@ def _is_fusion(module: nn.Module, gradients: bool) -> bool:
         raise ValueError(f"module must have the layer {missing[0]}, got none in {name}")
     probe = randomised(module)
 
-    def ours(host: nn.Module, u: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+    def ours(host: Any, u: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
         return select(u, v, host.conv_fc1, host.bn_fc1, host.conv_fc2)
 
     for case in cases(module.conv_fc1.weight.shape[1], 5):

@@ -43,6 +43,7 @@ def test_a_model_file_says_how_its_crops_are_cut(tmp_path):
         ({"isotropic_mm": 0.0}, "isotropic_mm must be a number above 0"),
         ({"isotropic_mm": "0.7"}, "isotropic_mm must be a number above 0"),
         ({"network_size": 1.5}, "network_size must be"),
+        ({1: 1}, r"best\.pt must have \[.*, got \["),
         ({"colour": 1}, r"best\.pt must have \[.*, got \["),
     ],
 )

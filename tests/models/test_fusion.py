@@ -5,6 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from dsnet.models import EDRFM, SDRFM
+from dsnet.models.fused import fold_batch_norm
 
 
 @pytest.mark.parametrize("make", [EDRFM, SDRFM])
@@ -84,3 +85,17 @@ def test_a_batch_of_one_trains(make):
     for name, parameter in fuse.named_parameters():
         assert parameter.grad is not None, name
         assert parameter.grad.isfinite().all(), name
+
+
+def test_a_norm_of_several_processes_is_not_folded(monkeypatch):
+    norm = torch.nn.SyncBatchNorm(4)
+    x = torch.rand(2, 4, 3, 5)
+    for got, want in zip(
+        fold_batch_norm(norm, x), fold_batch_norm(torch.nn.BatchNorm2d(4), x), strict=True
+    ):
+        assert torch.equal(got, want)
+    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.distributed, "get_world_size", lambda group=None: 2)
+    with pytest.raises(ValueError, match="got a SyncBatchNorm of 2 processes"):
+        fold_batch_norm(norm, x)
+    fold_batch_norm(norm.eval(), x)

@@ -61,3 +61,17 @@ def test_absent_weights_are_said(weights, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "torchvision.models", None)
     with pytest.raises(ImportError, match=r"vgg19-dcbd9e9d\.pth"):
         PerceptualLoss()
+
+
+def test_a_file_that_holds_no_weights_is_told_in_a_line(tmp_path):
+    path = tmp_path / "vgg.pth"
+    for content in (b"no weights", b"", b"PK\x03\x04"):
+        path.write_bytes(content)
+        with pytest.raises(
+            ValueError, match=r"weights must be VGG19's, got .*vgg\.pth, which cannot"
+        ):
+            PerceptualLoss(path)
+    for odd in ([1], {"features.0.weight": "x"}):
+        torch.save(odd, path)
+        with pytest.raises(ValueError, match="weights must be VGG19's, got"):
+            PerceptualLoss(path)

@@ -206,3 +206,41 @@ def test_torch_fx_traces_it_and_an_export_takes_any_size():
     for shape in ((1, 8, 7, 4), (2, 8, 1, 9)):
         other = [torch.randn(shape) for _ in range(1)]
         torch.testing.assert_close(program(*other), module(*other))
+
+
+@pytest.fixture
+def two_processes(monkeypatch):
+    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.distributed, "get_world_size", lambda group=None: 2)
+
+
+def test_statistics_of_several_processes_are_refused(two_processes):
+    module = torch.nn.SyncBatchNorm.convert_sync_batchnorm(randomised(CBAM(8, 2)))
+    plain = randomised(CBAM(8, 2))
+    x = image(2, 8, 5, 6)
+    words = "norm must take this process' statistics alone, got a SyncBatchNorm of 2 processes"
+    with pytest.raises(ValueError, match=words):
+        module(x)
+    assert module.SpatialGate.spatial.bn.num_batches_tracked == 0
+    # By the running statistics it is as any other.
+    assert torch.equal(module.eval()(x), plain.eval()(x))
+
+
+def test_a_synchronised_norm_of_one_process_is_a_local_one():
+    module = torch.nn.SyncBatchNorm.convert_sync_batchnorm(randomised(CBAM(8, 2)))
+    plain = randomised(CBAM(8, 2))
+    x = image(2, 8, 5, 6)
+    assert torch.equal(module(x), plain(x))
+    for key, value in plain.state_dict().items():
+        assert torch.equal(module.state_dict()[key], value)
+
+
+def test_a_norm_of_another_forward_is_refused():
+    class BatchNormAct(torch.nn.BatchNorm2d):
+        def forward(self, x):
+            return torch.relu(super().forward(x))
+
+    module = CBAM(8, 2)
+    module.SpatialGate.spatial.bn = BatchNormAct(1)
+    with pytest.raises(TypeError, match="norm must be a batch norm of PyTorch, got a BatchNormAct"):
+        module(image(2, 8, 5, 6))
