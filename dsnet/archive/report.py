@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import math
 import re
 from collections import Counter
@@ -17,7 +16,7 @@ from dsnet.console import Progress, Rate, print_table, printable
 from dsnet.data.datasets.pictures import LIKE_HU
 from dsnet.data.patients import known_patient, unknown_patients_note
 from dsnet.data.store.reader import LabelStore
-from dsnet.data.store.record import STAGES, LabelRecord
+from dsnet.data.store.record import STAGES, LabelRecord, metadata_of
 from dsnet.drawing import sheet
 from dsnet.labeling.quality import ranking
 
@@ -136,8 +135,10 @@ def warnings_of(store: LabelStore) -> list[str]:
     """What a user should know of a store before training on it: patients unknown, HU misread."""
     table = store.table(["key", "status", "metadata", "notes"]).to_pylist()
     ok = [row for row in table if row["status"] == "ok"]
-    unknown = sum(known_patient(row["key"], json.loads(row["metadata"])) is None for row in ok)
-    like_hu = sum(any(note.startswith(LIKE_HU) for note in row["notes"]) for row in ok)
+    unknown = sum(known_patient(row["key"], metadata_of(row["metadata"])) is None for row in ok)
+    like_hu = sum(
+        any((note or "").startswith(LIKE_HU) for note in row["notes"] or ()) for row in ok
+    )
     told = [note] if (note := unknown_patients_note(unknown, len(ok))) else []
     if like_hu:
         told.append(

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from dsnet.data.datasets.keys import NUMBERED, is_numbered, row_content
+from dsnet.data.store.record import metadata_of
 
 if TYPE_CHECKING:
     from dsnet.data.datasets.deeplesion import DeepLesionAnnotation
@@ -59,7 +59,7 @@ def review_rows(store: LabelStore, annotations: Sequence[DeepLesionAnnotation]) 
     told = _gone(store, now, "table")
     changed = []
     for row in store.table(["key", "metadata"]).to_pylist():
-        before = _content(row["metadata"])
+        before = metadata_of(row["metadata"]).get("content")
         if row["key"] in now and before is not None and before != now[row["key"]]:
             changed.append(row["key"])
     if changed:
@@ -88,14 +88,6 @@ def review_pictures(store: LabelStore, pictures: Sequence[OutlinedPicture]) -> l
 def _gone(store: LabelStore, now: dict[str, str], where: str) -> list[str]:
     gone = [key for key in store.keys if key not in now]
     return [f"{_count(gone)} in the store and not in the {where}: {_some(gone)}"] if gone else []
-
-
-def _content(metadata: str | None) -> str | None:
-    """What `keys.row_content` was; None of a row that does not say."""
-    try:
-        return json.loads(metadata or "{}").get("content")
-    except (ValueError, AttributeError):
-        return None
 
 
 def _count(rows: Sequence) -> str:

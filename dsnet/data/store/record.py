@@ -356,6 +356,15 @@ def _pair(name: str, values) -> list[float]:
     return numbers
 
 
+def metadata_of(text: str | None) -> dict[str, Any]:
+    """A row's metadata as its column has them; empty where that is not sound."""
+    try:
+        found = json.loads(text or "{}")
+    except (ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
 def storable_key(key: object) -> str:
     """A key as it is; for one that `encode` refuses, a text that says the same."""
     return _text(key) or "nameless"
