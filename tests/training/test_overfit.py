@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from dsnet.data.datasets.pictures import read_picture
+from dsnet.data.ct_image import read_picture
 from dsnet.labeling import RecistMark, label_recist
 from dsnet.metrics import dice
 from dsnet.models import VARIANTS, PixelDiscriminator, build, to_input_grid
