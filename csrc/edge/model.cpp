@@ -143,7 +143,7 @@ EdgeOutcome weigh_evidence(Image<const float> image, const RecistMark& mark, con
     const double contrast = levels.lesion - levels.surroundings;
     if (std::abs(contrast) < kLeastContrast) return {contrast, {}};
     const EdgeLevels told = {static_cast<float>(levels.surroundings), static_cast<float>(contrast),
-                             std::min(levels.spread / std::abs(contrast), kMostSpread)};
+                             std::min(kMostSpread, levels.spread / std::abs(contrast))};
     simd.weigh(plan, network, told, workspace.layers, cells);
     const EdgeThreshold threshold = simd.settle(plan.curve, network, cells, image.rows, image.cols);
     simd.spread(plan.curve, cells, window.top, window.left, log_odds);

@@ -52,6 +52,10 @@ namespace {
 void expect_dice(const EdgeNetwork& network, const MarkFrame& frame, std::ptrdiff_t pixels,
                  LabelOutcome& outcome) {
     QualityScores& scores = outcome.quality;
+    if (pixels == 0) {
+        scores.expected_dice = scores.expected_dice_low = 0.0;
+        return;
+    }
     if (outcome.cut.fallback != CutFallback::kNone) {
         scores.expected_dice = kEllipseDice;
         scores.expected_dice_low = kEllipseDiceLow;

@@ -83,13 +83,17 @@ void add_axes(const RecistMark& mark, std::ptrdiff_t top, std::ptrdiff_t left,
 template <class Body>
 void each_axis_pixel(const RecistMark& mark, std::ptrdiff_t rows, std::ptrdiff_t cols, Body body) {
     for (const Point* axis : {mark.long_axis, mark.short_axis}) {
-        const Point d = {axis[1].x - axis[0].x, axis[1].y - axis[0].y};
+        // The same pixels whichever end was drawn first.
+        const bool turned =
+            axis[1].x < axis[0].x || (axis[1].x == axis[0].x && axis[1].y < axis[0].y);
+        const Point from = axis[turned ? 1 : 0], to = axis[turned ? 0 : 1];
+        const Point d = {to.x - from.x, to.y - from.y};
         const double most = std::min(std::max(std::abs(d.x), std::abs(d.y)), 1e5);
         const int steps = 4 * static_cast<int>(std::ceil(most));
         for (int k = 0; k <= steps; ++k) {
             const double share = k == steps ? 1.0 : k * (1.0 / steps);
-            const double x = std::nearbyint(axis[0].x + d.x * share);
-            const double y = std::nearbyint(axis[0].y + d.y * share);
+            const double x = std::nearbyint(from.x + d.x * share);
+            const double y = std::nearbyint(from.y + d.y * share);
             if (y >= 0 && y < static_cast<double>(rows) && x >= 0 && x < static_cast<double>(cols))
                 body(static_cast<std::ptrdiff_t>(y), static_cast<std::ptrdiff_t>(x));
         }

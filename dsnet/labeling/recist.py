@@ -218,7 +218,9 @@ class RecistMark:
     def axes_mask(self, shape: tuple[int, int]) -> np.ndarray:
         """Pixels that the two axes run through. Returns a bool array of `shape` [H, W]."""
         mask = np.zeros(shape, dtype=bool)
-        for start, end in self.axes:
+        for axis in self.axes:
+            # The same pixels whichever end was drawn first.
+            start, end = sorted(axis, key=tuple)
             steps = 4 * int(np.ceil(min(np.abs(end - start).max(), 1e5))) + 1
             points = start + (end - start) * np.linspace(0.0, 1.0, steps)[:, None]
             column, row = np.rint(points).astype(np.int64).T

@@ -52,8 +52,11 @@ def assert_close(found, expected):
 LIMIT = 600
 
 # The command, telling each row as soon as it is stored.
+# Where the tests run under nohup, or behind a shell's &, signals are ignored, and stay so.
 TELLING = """
-import sys
+import signal, sys
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
+signal.signal(signal.SIGINT, signal.default_int_handler)
 from dsnet import label
 from dsnet.archive import report
 report.LINE_SECONDS = 0

@@ -287,3 +287,26 @@ def test_label_is_trimap_then_matting():
         phantom.image, label.trimap, prior=prior, prior_weight=MASK_PRIOR_WEIGHT
     )
     assert info.converged and alpha.tobytes() == label.alpha.tobytes()
+
+
+@pytest.mark.parametrize("line", [False, True])
+def test_an_empty_label_is_at_the_bottom_of_the_pile(line):
+    image = np.random.default_rng(0).random((32, 32))
+    # The end points' box touches the image, the ellipse does not.
+    mark = RecistMark.from_coordinates([-30, 10, -0.3, 10, -15, 0, -15, 20])
+    if line:
+        mark = RecistMark.from_long_axis([-20, -0.4, -0.4, -20])
+    label = label_recist(image, mark)
+    assert not label.binary.any()
+    assert label.quality["expected_dice"] == label.quality["expected_dice_low"] == 0
+
+
+def test_scores_do_not_depend_on_which_end_was_drawn_first():
+    y, x = np.mgrid[:57, :57]
+    image = np.where(np.hypot(x - 25, y - 22) < 14, 0.7, 0.2)
+    labels = [
+        label_recist(image, RecistMark.from_long_axis(ends))
+        for ends in ([45.0, 3, 6, 42], [6.0, 42, 45, 3])
+    ]
+    assert labels[0].quality == labels[1].quality
+    assert np.array_equal(labels[0].alpha, labels[1].alpha)

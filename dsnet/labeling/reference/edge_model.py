@@ -163,7 +163,7 @@ def lesion_evidence(
         [
             np.log(np.clip(frame.short, 2, 40)),
             frame.short / frame.long,
-            min(spread / abs(scale), 2.0),
+            min(2.0, spread / abs(scale)),
             np.log(np.clip(frame.long, 2, 80)),
             float(not frame.short_known),
         ]

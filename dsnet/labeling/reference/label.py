@@ -45,11 +45,13 @@ def label_recist_by_stages(image: np.ndarray, mark: RecistMark) -> SoftLabel:
     below_half = np.nextafter(np.float32(0.5), np.float32(0))
     alpha = np.where(cut.mask, np.maximum(alpha, 0.5), np.minimum(alpha, below_half))
     alpha = alpha.astype(np.float32)
-    if cut.fallback:
+    pixels = int(np.count_nonzero(cut.mask))
+    if pixels == 0:
+        expected = low = 0.0
+    elif cut.fallback:
         expected, low = ELLIPSE_DICE
     else:
         evidence = lesion_evidence(image.astype(np.float32), mark).expected_dice
-        pixels = int(np.count_nonzero(cut.mask))
         expected, low = expected_dice(edge_network(), mark, evidence, pixels)
     quality = {"expected_dice": expected, "expected_dice_low": low} | score(
         image,
