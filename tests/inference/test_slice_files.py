@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from dsnet import predict as command
+from dsnet.data.crop_settings import CropSettings
 from dsnet.models import build, save_model
 
 MARK = '"30, 40, 50, 40, 40, 32, 40, 48"'
@@ -18,7 +19,7 @@ MARK = '"30, 40, 50, 40, 40, 32, 40, 48"'
 def model(tmp_path_factory):
     path = tmp_path_factory.mktemp("model") / "best.pt"
     torch.manual_seed(1)
-    save_model(path, build("unet", width=2, depth=1))
+    save_model(path, build("unet", width=2, depth=1), CropSettings(64, "auto").to_dict())
     return str(path)
 
 
