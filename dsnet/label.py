@@ -374,7 +374,7 @@ def _reading_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--limit", type=_positive, help="only the first LIMIT images")
     parser.add_argument(
         "--window",
-        type=float,
+        type=Range(float),
         nargs=2,
         metavar=("LOW", "HIGH"),
         help="the images are HU + 32768: HU shown as 0..1 (default: windowed already)",

@@ -134,9 +134,13 @@ def test_hu_is_windowed_where_asked_and_told_where_not(tmp_path, capsys):
     expected = np.clip((np.rint(hu) + 1350) / 1500, 0, 1)
     assert np.allclose(record.image, expected, atol=1e-4) and record.notes == ()
     assert (record.metadata["window_low"], record.metadata["window_high"]) == (-1350, 150)
-    for bad in (["150", "-1350"], ["nan", "nan"], ["0", "inf"]):
-        assert label.main([*arguments, "--out", str(tmp_path / "u"), "--window", *bad]) == 2
-        assert "window must have low < high" in capsys.readouterr().err
+    out = [*arguments, "--out", str(tmp_path / "u"), "--window"]
+    assert label.main([*out, "150", "-1350"]) == 2
+    assert "window must have low < high" in capsys.readouterr().err
+    for bad in (["nan", "nan"], ["0", "inf"]):
+        with pytest.raises(SystemExit, match="2"):
+            label.main([*out, *bad])
+        assert "--window: must be a finite number" in capsys.readouterr().err
 
 
 def test_grey_masks_do_not_grow(tmp_path):
