@@ -121,7 +121,7 @@ def _run_pictures(options, arguments, pictures, settings: dict) -> int:
     from dsnet.data.datasets.picture_files import tell_left_out
 
     if told := tell_left_out(pictures.left_out):
-        print(f"left out: {told}", file=sys.stderr)
+        print(printable(f"left out: {told}"), file=sys.stderr)
     settings = {**settings, **_given(options, "window", "patients")}
     chosen = pictures[: options.limit]
     jobs = picture_jobs(chosen, listed=pictures)

@@ -145,7 +145,7 @@ class _Crew:
 
     def close(self) -> None:
         for worker in self._workers:
-            worker.close(wait=False)  # None begins another job while another one is waited for.
+            worker.cancel()  # None begins another job while another one is waited for.
         for worker in self._workers:
             worker.close()
 
@@ -235,9 +235,14 @@ class _Worker:
         self.close()
         self._pool = None
 
-    def close(self, wait: bool = True) -> None:
+    def cancel(self) -> None:
+        """Take back what it has not begun."""
+        for future in self.held.values():
+            future.cancel()
+
+    def close(self) -> None:
         if self._pool is not None:
-            self._pool.close(wait)
+            self._pool.close()
 
 
 class _Pool:
@@ -275,8 +280,9 @@ class _Pool:
                     os.environ[name] = value
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
-    def close(self, wait: bool = True) -> None:
-        self._pool.shutdown(wait=wait, cancel_futures=True)
+    def close(self) -> None:
+        # A process that is still starting when this one ends would find its locks gone.
+        self._pool.shutdown(wait=True, cancel_futures=True)
 
 
 # One core a worker: the processes are the parallelism.

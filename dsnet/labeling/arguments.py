@@ -126,3 +126,12 @@ def require_touching(mark: RecistMark, shape: tuple[int, int]) -> None:
             f"mark must touch the image of {shape[0]}x{shape[1]} pixels, "
             f"got end points within {tuple(round(v, 2) for v in mark.bounds())} (x, y, x, y)"
         )
+
+
+def as_value_error(error: Exception) -> ValueError:
+    """What a batch has in the place of a row's label: of whatever an array did, its words."""
+    if isinstance(error, ValueError):
+        return error
+    if isinstance(error, TypeError):
+        return ValueError(str(error))
+    return ValueError(f"{type(error).__name__}: {error}")

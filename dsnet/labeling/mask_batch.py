@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from dsnet.devices import usable_cores
-from dsnet.labeling.arguments import as_radius, as_spacing
+from dsnet.labeling.arguments import as_radius, as_spacing, as_value_error
 from dsnet.labeling.gpu import engine
 from dsnet.labeling.gpu.pipeline import MattingSettings
 from dsnet.labeling.matting.closed_form import DEFAULT_RTOL
-from dsnet.labeling.soft_mask import Outlined, SoftLabel, as_value_error
+from dsnet.labeling.soft_mask import Outlined, SoftLabel
 
 Spacing = tuple[float, float] | None
 

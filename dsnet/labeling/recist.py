@@ -313,9 +313,7 @@ def as_mark(prompt) -> RecistMark:
         raise TypeError(f"a prompt must be 8 or 4 numbers, got {_shown(prompt)}") from error
     if numbers.size != 4:
         if numbers.size != 8:
-            raise ValueError(
-                f"a prompt must be a mark of 8 coordinates or a box of 4, got {numbers.size}"
-            )
+            raise ValueError(f"a prompt must be 8 coordinates or a box of 4, got {numbers.size}")
         return RecistMark.from_coordinates(prompt)
     try:
         x0, y0, x1, y1 = (float(v) for v in numbers)

@@ -16,6 +16,7 @@ from dsnet.labeling.arguments import (
     as_image,
     as_mask,
     as_rater_masks,
+    as_value_error,
     require_touching,
 )
 from dsnet.labeling.cut import CutFallback
@@ -293,12 +294,9 @@ def label_batch(
     else:
         drawn = [mark for mark in marks if isinstance(mark, RecistMark)]
         if 0 < len(drawn) == len(marks):
-            axes = [
-                _UNKNOWN_AXIS if axis is None else axis
-                for mark in drawn
-                for axis in (mark.long_axis, mark.short_axis)
-            ]
-            coordinates = np.concatenate(axes).reshape(-1, 8)
+            axes = [axis for mark in drawn for axis in (mark.long_axis, mark.short_axis)]
+            known = [_UNKNOWN_AXIS if axis is None else axis for axis in axes]
+            coordinates = np.concatenate(known).reshape(-1, 8)
     for i in np.flatnonzero(np.isnan(coordinates[:, 0])).tolist():
         try:
             mark = marks[i]
@@ -373,15 +371,6 @@ def _as_labels(rows) -> list[SoftLabel | None]:
         seconds = {"cut": cut, "trimap": split, "matting": matting}
         labels.append(SoftLabel(alpha, binary, trimap, recist_scores(*row), seconds, notes))
     return labels
-
-
-def as_value_error(error: Exception) -> ValueError:
-    """What a batch has in the place of a row's label: of whatever an array did, its words."""
-    if isinstance(error, ValueError):
-        return error
-    if isinstance(error, TypeError):
-        return ValueError(str(error))
-    return ValueError(f"{type(error).__name__}: {error}")
 
 
 def _refusal(image: np.ndarray, coordinates: np.ndarray) -> ValueError:

@@ -158,7 +158,7 @@ def test_a_group_that_kills_its_process_costs_one_job(monkeypatch):
                 future.set_result([r for job in group.jobs for r in job.run()])
             return future
 
-        def close(self, wait=True):
+        def close(self):
             pass
 
     monkeypatch.setattr(processes, "_Pool", Pool)

@@ -56,7 +56,7 @@ class Pool:
         Pool.runs.append(job.number)
         return future
 
-    def close(self, wait=True):
+    def close(self):
         pass
 
 

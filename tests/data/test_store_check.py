@@ -138,6 +138,8 @@ def test_exports_leave_a_damaged_row_out(tmp_path):
     parts = export.export_npz(open_store(path), tmp_path / "npz", (2, 1, 1))
     assert parts == {"train": 2, "test": 1, "val": 1}
     assert set(open_store(path).arrays().keys) == good
+    rewrite(path, 0, lambda rows: rows[0].update(metadata="[" * 100_000))
+    assert sum(export.export_npz(open_store(path), tmp_path / "nested", (2, 1, 1)).values()) == 4
     assert store.damaged.keys() == {"k0", "k5"}
 
 

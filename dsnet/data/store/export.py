@@ -19,7 +19,7 @@ import numpy as np
 
 from dsnet.data.patients import patient_of
 from dsnet.data.store.reader import LabelStore
-from dsnet.data.store.record import LabelRecord, quantise
+from dsnet.data.store.record import LabelRecord, metadata_of, quantise
 from dsnet.files import build_folder, encode_png, table_cell
 from dsnet.labeling.quality import ranking
 
@@ -222,7 +222,7 @@ def _folds(patients: dict) -> list[dict]:
 def patients_of(store: LabelStore, keys: list[str]) -> list[str]:
     """Whose label each key is."""
     rows = store.table(["key", "metadata"]).to_pylist()
-    patients = {row["key"]: patient_of(row["key"], json.loads(row["metadata"])) for row in rows}
+    patients = {row["key"]: patient_of(row["key"], metadata_of(row["metadata"])) for row in rows}
     return [patients[key] for key in keys]
 
 
