@@ -6,6 +6,12 @@ import os
 import pytest
 from hypothesis import HealthCheck, settings
 
+if workers := os.environ.get("PYTEST_XDIST_WORKER_COUNT"):
+    # Before torch and OpenCV ask: the processes share the cores.
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    share = max(1, (cores or 1) // int(workers))
+    os.environ.setdefault("OMP_NUM_THREADS", str(share))
+
 # A fixed sequence of examples and no time limit: the machines that run this are slow and shared.
 settings.register_profile(
     "dsnet", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]

@@ -120,7 +120,15 @@ def environment(wheel, tmp_path_factory) -> Path:
     """The programs of an environment with the wheel, and what it depends on by itself."""
     folder = tmp_path_factory.mktemp("environment")
     run(sys.executable, "-m", "venv", folder)
-    run(folder / "bin" / "pip", "install", wheel, "pytest", "pytest-benchmark", "hypothesis")
+    run(
+        folder / "bin" / "pip",
+        "install",
+        wheel,
+        "pytest",
+        "pytest-benchmark",
+        "pytest-xdist",
+        "hypothesis",
+    )
     return folder / "bin"
 
 

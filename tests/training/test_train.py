@@ -183,8 +183,8 @@ def test_signal_handlers_come_back_also_after_an_error(tmp_path):
 
 def test_sigterm_saves_and_the_run_goes_on_from_there(tmp_path):
     arguments = [sys.executable, "-u", "-m", "dsnet.train", *TINY, "--out", str(tmp_path / "b")]
-    assert run(tmp_path / "a", "--epochs", "40") == 0
-    with subprocess.Popen([*arguments, "--epochs", "40"], stdout=subprocess.PIPE, text=True) as job:
+    assert run(tmp_path / "a", "--epochs", "20") == 0
+    with subprocess.Popen([*arguments, "--epochs", "20"], stdout=subprocess.PIPE, text=True) as job:
         for line in job.stdout:
             if line.startswith("epoch 2 "):
                 job.terminate()
@@ -192,9 +192,9 @@ def test_sigterm_saves_and_the_run_goes_on_from_there(tmp_path):
         rest = job.stdout.read()
     assert job.returncode == 0, rest
     stopped = final(tmp_path / "b")[2]
-    assert 4 <= stopped < 80
+    assert 4 <= stopped < 40
     assert f"stopped by a signal after step {stopped}" in rest
-    assert run(tmp_path / "b", "--epochs", "40", "--resume") == 0
+    assert run(tmp_path / "b", "--epochs", "20", "--resume") == 0
     a, b = final(tmp_path / "a"), final(tmp_path / "b")
     assert all(torch.equal(a[0][name], b[0][name]) for name in a[0])
 
