@@ -17,11 +17,11 @@ from dsnet.labeling.mark_model import MarkedMask
 SIZE = 128
 # Marks as drawn over each mask; of the consensus, of one reader, of a phantom.
 DRAWN = {"consensus": 12, "reader": 4, "lung": 4, "soft": 4}
-PHANTOMS = {"lung": 500, "soft": 1500}
+PHANTOMS = {"lung": 900, "soft": 1500}
 # A mask's share in what is learnt.
 WEIGHT = {"consensus": 1.0, "reader": 0.5, "lung": 0.5, "soft": 0.7}
 # Marks derived from the mask make up so much of it: exact marks must be told from drawn ones.
-DERIVED = 0.3
+DERIVED = 0.5
 # One of so many drawn marks is not steady, for what people do that the table does not know.
 UNSTEADY = 4
 LEAST_PIXELS = 4
@@ -102,7 +102,8 @@ def make_cases(half: int, rng: np.random.Generator, tell=print) -> Cases:
     tell(f"{len(images)} images, {len(masks)} masks, {len(rows)} marks")
 
     drawn = np.array([row["drawn"] for row in rows])
-    weight = np.array([WEIGHT[row["kind"]] / (DRAWN[row["kind"]] or 1) for row in rows])
+    weight = np.array([WEIGHT[row["kind"]] for row in rows])
+    weight[drawn] /= np.array([DRAWN[row["kind"]] for row in rows])[drawn]
     for chosen, share in ((drawn, 1 - DERIVED), (~drawn, DERIVED)):
         weight[chosen] *= share / weight[chosen].sum()
     return Cases(

@@ -27,6 +27,9 @@ inline constexpr float kMostOutside = 5.0f;
 inline constexpr float kLeastOutsideShare = -1.0f, kMostOutsideShare = 1.5f;
 // The frame reaches so far from its centre: a share of the longer axis, and pixels.
 inline constexpr double kFrameShare = 0.8, kFramePixels = 3.0;
+// What a pixel's grey value says beyond its cell's: log-odds for a whole contrast, less where the
+// surroundings' own spread is no smaller.
+inline constexpr float kDetail = 6.0f, kDetailSpread = 2.0f;
 // A cell is the mean of as many samples a side as it has pixels, at most of so many.
 inline constexpr int kMostSamples = 8;
 

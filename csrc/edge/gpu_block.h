@@ -18,9 +18,11 @@ using pixel::Place, pixel::Point;
 // What the block's threads share of the mark's frame. Its activations' memory holds the keys of the
 // search for quantiles before, and how many cells there are of each step of log-odds after.
 struct FrameScratch {
-    float cells[kCells];  // grey values, then log-odds
+    float grey[kCells];
+    float log_odds[kCells];  // of the cells, then less what their grey values say of pixels
     FrameActivations activations;
     EdgeThreshold threshold;
+    float detail;  // log-odds of a grey value
 
     static_assert(kCells <= FrameActivations::kFineWords && kSteps <= FrameActivations::kFineWords);
     DSNET_HOST_DEVICE std::int32_t* keys() { return activations.fine; }
@@ -70,10 +72,14 @@ class Evidence {
         const Levels levels = measure_levels();
         const double contrast = levels.lesion - levels.surroundings;
         if (fabs(contrast) < kLeastContrast) return {contrast, {}};
-        const double spread = levels.spread / fabs(contrast);
-        enter(float(levels.surroundings), float(contrast),
-              spread < kMostSpread ? spread : kMostSpread);
-        NetworkOfFrame<Block>(block_, network_, frame_.activations).run(frame_.cells);
+        const double beside = levels.spread / fabs(contrast);
+        const double spread = beside < kMostSpread ? beside : kMostSpread;
+        const float scale = float(contrast);
+        block_.each([&](int t) {
+            if (t == 0) frame_.detail = pixel::detail_of(scale, float(spread));
+        });
+        enter(float(levels.surroundings), scale, spread);
+        NetworkOfFrame<Block>(block_, network_, frame_.activations).run(frame_.log_odds);
         settle();
         spread_out(top, left, log_odds);
         return {contrast, frame_.threshold};
@@ -92,7 +98,7 @@ class Evidence {
     DSNET_DEVICE void sample() {
         block_.each([&](int t) {
             for (int cell = t; cell < kCells; cell += Block::kThreads)
-                frame_.cells[cell] = grey_of(cell / kGrid, cell % kGrid);
+                frame_.grey[cell] = grey_of(cell / kGrid, cell % kGrid);
         });
         block_.sync();
     }
@@ -198,7 +204,7 @@ class Evidence {
     DSNET_DEVICE Levels measure_levels() {
         const auto by_share = [&](float limit) {
             return choose([&](int cell, float& value) {
-                value = frame_.cells[cell];
+                value = frame_.grey[cell];
                 return place_of(cell).share <= limit;
             });
         };
@@ -216,12 +222,12 @@ class Evidence {
         levels.lesion = quantile(count, 0.5);
         count = choose([&](int cell, float& value) {
             const float outside = place_of(cell).outside;
-            value = frame_.cells[cell];
+            value = frame_.grey[cell];
             return outside > kRingBegin && outside <= plan_.curve.ring;
         });
         if (count < kLeastRing)
             count = choose([&](int cell, float& value) {
-                value = frame_.cells[cell];
+                value = frame_.grey[cell];
                 return true;
             });
         const double bright = quantile(count, 0.75), dark = quantile(count, 0.25);
@@ -255,12 +261,12 @@ class Evidence {
     DSNET_HOST_DEVICE void tell(int cell, float surroundings, float scale,
                                 std::int32_t (&told)[kCellInputs]) const {
         const float outside = place_of(cell).outside;
-        told[0] = std::int32_t(pixel::told_grey(frame_.cells[cell], surroundings, scale));
+        told[0] = std::int32_t(pixel::told_grey(frame_.grey[cell], surroundings, scale));
         told[1] = std::int32_t(pixel::told_pixels(outside));
         told[2] = std::int32_t(pixel::told_share(outside, plan_.curve.half_short));
     }
 
-    // Leaves the threshold.
+    // Leaves the threshold, and of the cells what is added to a pixel's own.
     DSNET_DEVICE void settle() {
         std::int32_t* const counts = frame_.counts();
         block_.each([&](int t) {
@@ -268,10 +274,13 @@ class Evidence {
         });
         block_.sync();
         block_.each([&](int t) {
-            for (int cell = t; cell < kCells; cell += Block::kThreads)
+            for (int cell = t; cell < kCells; cell += Block::kThreads) {
+                const float odds = frame_.log_odds[cell];
                 if (pixel::in_image(plan_.curve, cell / kGrid, cell % kGrid, image_.rows,
                                     image_.cols))
-                    block_.add(counts[pixel::step_of(frame_.cells[cell])], 1);
+                    block_.add(counts[pixel::step_of(odds)], 1);
+                frame_.log_odds[cell] = odds - frame_.grey[cell] * frame_.detail;
+            }
         });
         block_.sync();
         block_.each([&](int t) {
@@ -280,29 +289,31 @@ class Evidence {
         block_.sync();
     }
 
-    // The window's log-odds from those of the cells around.
+    // The window's log-odds from those of the cells around, and the pixels' own grey values.
     DSNET_DEVICE void spread_out(int top, int left, float* log_odds) {
         block_.each([&](int t) {
             for (int i = t; i < plan_.rows * plan_.cols; i += Block::kThreads) {
-                const int y = i / plan_.cols, x = i - y * plan_.cols;
-                log_odds[i] = odds_at(pixel::cell_of(plan_.curve, float(top + y), float(left + x)));
+                const int y = top + i / plan_.cols, x = left + i % plan_.cols;
+                log_odds[i] = odds_at(y, x, pixel::cell_of(plan_.curve, float(y), float(x)));
             }
         });
         block_.sync();
     }
 
     // Within +-kCertain; -kCertain outside the frame.
-    DSNET_HOST_DEVICE float odds_at(Point<float> cell) const {
+    DSNET_HOST_DEVICE float odds_at(int row, int column, Point<float> cell) const {
         if (!pixel::in_frame(cell)) return -kCertain;
         const float x = pixel::within(cell.x, 0.0f, float(kGrid - 1));
         const float y = pixel::within(cell.y, 0.0f, float(kGrid - 1));
         const int left = bounded(std::int32_t(x), 0, kGrid - 2);
         const int top = bounded(std::int32_t(y), 0, kGrid - 2);
-        const float* const from = frame_.cells + top * kGrid + left;
+        const float* const from = frame_.log_odds + top * kGrid + left;
         const float share = x - float(left);
         const float above = pixel::mixed(from[0], from[1], share);
         const float below = pixel::mixed(from[kGrid], from[kGrid + 1], share);
-        return pixel::within(pixel::mixed(above, below, y - float(top)), -kCertain, kCertain);
+        const float odds = pixel::mixed(above, below, y - float(top));
+        const float own = image_.first[std::int64_t(row) * image_.cols + column] * frame_.detail;
+        return pixel::within(odds + own, -kCertain, kCertain);
     }
 
     Block& block_;

@@ -146,7 +146,7 @@ EdgeOutcome weigh_evidence(Image<const float> image, const RecistMark& mark, con
                              std::min(kMostSpread, levels.spread / std::abs(contrast))};
     simd.weigh(plan, network, told, workspace.layers, cells);
     const EdgeThreshold threshold = simd.settle(plan.curve, network, cells, image.rows, image.cols);
-    simd.spread(plan.curve, cells, window.top, window.left, log_odds);
+    simd.spread(plan.curve, told, cells, image, window.top, window.left, log_odds);
     return {contrast, threshold};
 }
 

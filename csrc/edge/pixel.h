@@ -131,6 +131,13 @@ DSNET_EDGE_INLINE auto in_frame(Point<V> cell) {
            (cell.y <= kGrid - 0.5f);
 }
 
+// Log-odds for each grey value that a pixel is above the cells around it. `scale`: the contrast;
+// `spread`: the surroundings', beside it.
+DSNET_EDGE_INLINE float detail_of(float scale, float spread) {
+    const float noise = kDetailSpread * spread;
+    return kDetail / (scale * (1.0f + noise * noise));
+}
+
 // Log-odds in steps, for the threshold.
 DSNET_EDGE_INLINE int step_of(float log_odds) {
     const float at = (log_odds + kCertain) * kStepsPerLogOdd;

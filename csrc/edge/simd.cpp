@@ -228,11 +228,16 @@ EdgeThreshold settle(const EdgeCurve& curve, const EdgeNetwork& network, const E
     return best_threshold(counts, network.probability);
 }
 
-void spread(const EdgeCurve& curve, const EdgeCells& cells, std::ptrdiff_t top, std::ptrdiff_t left,
+void spread(const EdgeCurve& curve, const EdgeLevels& levels, const EdgeCells& cells,
+            const Image<const float>& image, std::ptrdiff_t top, std::ptrdiff_t left,
             const Image<float>& log_odds) {
+    const float detail = detail_of(levels.scale, float(levels.spread));
+    for (Index i = 0; i < kCells; i += kLanes)
+        store(cells.log_odds + i, load(cells.log_odds + i) - load(cells.grey + i) * detail);
     for (Index row = 0; row < log_odds.rows; ++row) {
         const float y = float(top + row);
         float* const out = log_odds.row(row);
+        const float* const seen = image.row(top + row) + left;
         for (Index begin = 0; begin < log_odds.cols; begin += kGrid) {
             // Whole lanes, some of them perhaps beyond the window.
             const auto first = std::int32_t(left + begin);
@@ -249,15 +254,18 @@ void spread(const EdgeCurve& curve, const EdgeCells& cells, std::ptrdiff_t top, 
                 any |= inside[k];
                 odds[k] = -kCertain;
             }
+            const Index size = log_odds.cols - begin < kGrid ? log_odds.cols - begin : kGrid;
             if (any != 0) {
+                alignas(64) float grey[kGrid] = {};
+                __builtin_memcpy(grey, seen + begin, sizeof(float) * std::size_t(size));
                 squares.find(kGrid, kGrid, kGrid);
                 DSNET_INDEPENDENT
                 for (Index k = 0; k < kGrid; ++k) {
-                    const float value = squares.value(cells.log_odds, k, 1, kGrid);
+                    const float value =
+                        squares.value(cells.log_odds, k, 1, kGrid) + grey[k] * detail;
                     odds[k] = inside[k] ? within(value, -kCertain, kCertain) : -kCertain;
                 }
             }
-            const Index size = log_odds.cols - begin < kGrid ? log_odds.cols - begin : kGrid;
             __builtin_memcpy(out + begin, odds, sizeof(float) * std::size_t(size));
         }
     }

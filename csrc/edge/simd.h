@@ -55,9 +55,10 @@ struct EdgeSimd {
     EdgeThreshold (*settle)(const EdgeCurve& curve, const EdgeNetwork& network,
                             const EdgeCells& cells, std::ptrdiff_t rows, std::ptrdiff_t cols);
     // Log-odds within +-kCertain of the pixels of a window that begins at (`top`, `left`);
-    // -kCertain outside the frame.
-    void (*spread)(const EdgeCurve& curve, const EdgeCells& cells, std::ptrdiff_t top,
-                   std::ptrdiff_t left, const Image<float>& log_odds);
+    // -kCertain outside the frame. The cells' are lost.
+    void (*spread)(const EdgeCurve& curve, const EdgeLevels& levels, const EdgeCells& cells,
+                   const Image<const float>& image, std::ptrdiff_t top, std::ptrdiff_t left,
+                   const Image<float>& log_odds);
 };
 
 DSNET_VECTOR_TABLE(EdgeSimd, edge_simd)

@@ -5,8 +5,9 @@ and its axes are askew. So it is taken as evidence beside the image's, not as th
 is seen in the mark's own frame: a square of 32 x 32 cells around the axes' centre, turned to the
 long axis, 0.8 of it and 3 pixels to either side. A small convolutional network looks at each
 cell's grey value beside the lesion's and the surroundings' own, and at where it lies against the
-curve through the four end points. What it says of the cells is interpolated at the pixels. Whatever
-the lesion's size, that takes the same time.
+curve through the four end points. What it says of the cells is interpolated at the pixels, and a
+pixel that is nearer to the lesion's grey value than the cells around it gains by that: detail finer
+than a cell, such as spicules. Whatever the lesion's size, that takes the same time.
 
 The network works in whole numbers, which are the same from every vector unit and every GPU. What
 runs is compiled (`csrc/edge/`) and takes its coefficients from here; in NumPy it is
@@ -33,6 +34,9 @@ LEAST_CONTRAST = 0.02
 # Cells a side of the frame; it reaches so far from its centre: a share of the longer axis, pixels.
 GRID = 32
 FRAME_SHARE, FRAME_PIXELS = 0.8, 3.0
+# What a pixel's grey value says beyond its cell's: log-odds for a whole contrast, less where the
+# surroundings' own spread is no smaller.
+DETAIL, DETAIL_SPREAD = 6.0, 2.0
 # Activations are whole numbers up to this one, weights within +- that.
 MOST_ACTIVE, MOST_WEIGHT = 2047, 1023
 LAYERS = (

@@ -164,13 +164,13 @@ def test_mirroring_and_transposing_the_image_do_so_to_the_cut(kind):
     mask = cut_recist(phantom.image, phantom.mark).mask
     ends = phantom.mark.coordinates.reshape(4, 2)
     mirrored = RecistMark.from_coordinates(([63, 0] + ends * [-1, 1]).ravel())
-    assert dice(mask[:, ::-1], cut_recist(phantom.image[:, ::-1], mirrored).mask) > 0.93
+    assert dice(mask[:, ::-1], cut_recist(phantom.image[:, ::-1], mirrored).mask) > 0.95
     transposed = RecistMark.from_coordinates(ends[:, ::-1].ravel())
-    assert dice(mask.T, cut_recist(phantom.image.T, transposed).mask) > 0.93
+    assert dice(mask.T, cut_recist(phantom.image.T, transposed).mask) > 0.95
 
 
 # Mean and 5th percentile of the Dice that cuts of LIDC's nodules exceed, by how marks come about.
-FLOORS = {"drawn": (0.91, 0.80), "derived": (0.915, 0.83)}
+FLOORS = {"drawn": (0.915, 0.83), "derived": (0.935, 0.86)}
 
 
 def test_lidc_nodules_of_patients_that_nothing_was_fitted_to():

@@ -55,8 +55,8 @@ def test_phantoms_of_every_kind(kind):
         from_mask = label_mask(phantom.image, truth)
         check(from_mask, phantom.image)
         assert dice(from_mask.binary, truth) > 0.8
-    # Over 30 other seeds 0.963 to 0.981; spiculated ones 0.888, spikes being finer than cells.
-    assert np.mean(figures) > (0.88 if kind == "spiculated" else 0.94) and min(figures) > 0.8
+    # Over 30 other seeds 0.968 to 0.982; spiculated ones 0.909: their spikes are finer than cells.
+    assert np.mean(figures) > (0.89 if kind == "spiculated" else 0.95) and min(figures) > 0.8
 
 
 @settings(deadline=None, max_examples=60)

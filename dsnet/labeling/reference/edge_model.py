@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from dsnet.labeling.edge_model import (
+    DETAIL,
+    DETAIL_SPREAD,
     FRAME_PIXELS,
     FRAME_SHARE,
     GRID,
@@ -171,7 +173,10 @@ def lesion_evidence(
     inputs = cell_inputs(cells, _F(surroundings), _F(scale), _F(frame.short / 2))
     odds = weigh_cells(network, inputs, constants)
     window = frame.window(image.shape)
-    log_odds, reachable = _at_pixels(odds, frame, window)
+    noise = _F(DETAIL_SPREAD) * _F(constants[2])
+    detail = _F(DETAIL) / (_F(scale) * (_F(1) + noise * noise))
+    log_odds, reachable = _at_pixels(odds - cells.grey * detail, frame, window)
+    log_odds = log_odds + np.asarray(image, _F)[window] * detail
     threshold, expected = best_threshold(odds[_in_image(frame, image.shape)])
     return Evidence(window, log_odds, reachable, float(contrast), threshold, expected)
 
