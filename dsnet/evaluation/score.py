@@ -193,10 +193,10 @@ def _kind(network: DSNet, given: float | None) -> str:
 
 
 def _drawn(run: Run, cases: DeviceDataset, data: str | None, known: dict[tuple, Drawn]) -> Drawn:
-    source, shape = data or run.settings["data"], tuple(cases.image.shape[2:])
-    how = (source, shape, *cases.keys)
+    source, (height, width) = data or run.settings["data"], cases.image.shape[2:]
+    how = (source, height, width, *cases.keys)
     if how not in known:
-        known[how] = what_people_drew(source, cases.keys, shape)
+        known[how] = what_people_drew(source, cases.keys, (height, width))
     return known[how]
 
 

@@ -81,7 +81,7 @@ def paired_difference(
     if not known.size:
         return Difference(np.nan, np.nan, np.nan, 0, 0)
     number: dict[Hashable, int] = {}
-    place = [number.setdefault(clusters[i], len(number)) for i in known]
+    place = [number.setdefault(clusters[i], len(number)) for i in known.tolist()]
     sums = np.bincount(place, difference[known])
     sizes = np.bincount(place).astype(np.float64)
     mean = float(difference[known].mean())

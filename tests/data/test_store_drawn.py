@@ -56,9 +56,9 @@ def test_the_readers_share_is_kept(tmp_path):
     assert back.dtype == np.float32 and np.abs(back - share).max() <= 0.5 / 65535 + 1e-7
     assert np.array_equal(back >= 0.5, share >= 0.5) and np.array_equal(back == 1, share == 1)
     assert store.validate() == []
-    for odd in (np.full((12, 10), 1.5), np.full((12, 10), np.nan)):
+    for name, odd in (("t", np.full((12, 10), 1.5)), ("v", np.full((12, 10), np.nan))):
         with pytest.raises(ValueError, match=r"readers must lie in 0\.\.1"):
-            write(tmp_path / "t", [make(readers=odd)])
+            write(tmp_path / name, [make(readers=odd)])
     with pytest.raises(ValueError, match="one shape"):
         write(tmp_path / "u", [make(readers=share[1:])])
 
