@@ -28,7 +28,7 @@ def main(argv: list[str] | None = None) -> int:
     """Run the command; returns its exit code."""
     try:
         with needed("evaluate", "scoring"):
-            from dsnet.evaluation.report import show, write
+            from dsnet.evaluation.report import FILES, show, write
             from dsnet.evaluation.score import evaluate
     except ImportError as error:
         return complain("dsnet.evaluate", error)
@@ -51,19 +51,21 @@ def main(argv: list[str] | None = None) -> int:
                 device=options.device,
                 precision=options.precision,
                 batch=options.batch,
+                threshold=options.threshold,
+                against=options.against,
                 surface=options.surface,
                 tolerance=options.tolerance,
                 on_progress=bar.show,
             )
-        write(rows, out, options.cases)
+        write(rows, out, options.cases, options.against)
     except (ValueError, OSError, ImportError, devices.NoDevice) as error:
         return complain("dsnet.evaluate", error)
     except (RuntimeError, MemoryError) as error:
         if full := devices.out_of_memory(error):
             return complain("dsnet.evaluate", UserError(full))
         raise
-    show(rows)
-    print(printable(f"table.md, table.csv, cases.csv and figure.png are in {out}"))
+    show(rows, options.against)
+    print(printable(f"{FILES} are in {out}"))
     return 0
 
 
@@ -84,11 +86,16 @@ def _parser() -> argparse.ArgumentParser:
         "  python -m dsnet.evaluate runs/unet runs/dsnet --out comparison\n"
         "  all folds of a cross-validation, pooled into one row:\n"
         "    python -m dsnet.evaluate --folds runs/fold-0 runs/fold-1 runs/fold-2 runs/fold-3\n"
+        "  three seeds of two networks, with the interval of their difference:\n"
+        "    python -m dsnet.evaluate runs/unet-0 runs/unet-1 runs/unet-2 "
+        "runs/dsnet-0 runs/dsnet-1 runs/dsnet-2\n"
         "  on another hospital's store:\n"
         "    python -m dsnet.evaluate runs/dsnet --data other --out other-hospital\n"
         "  a model file alone, on the cases that its training held out:\n"
         "    python -m dsnet.evaluate dsnet.pt --data store --split split.json\n\n"
-        "table.md and table.csv hold the means, cases.csv every case, figure.png a comparison.\n"
+        "Runs that differ in --seed alone are one row, and so are the folds of a "
+        "cross-validation.\nEvery other row is compared with the first one, case by case.\n"
+        "table.md, .csv and .json hold the means, cases.csv every case, figure.png a comparison.\n"
         "exit codes: 0 done, 2 wrong use.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -107,6 +114,11 @@ def _parser() -> argparse.ArgumentParser:
     what.add_argument(
         "--model", default="best", choices=("best", "last"), help="which file of a folder (best)"
     )
+    what.add_argument(
+        "--threshold", type=Range(float, above=0, most=1), metavar="X",
+        help="from where on a pixel is lesion (what each model's file says)",
+    )  # fmt: skip
+    what.add_argument("--against", metavar="NAME", help="row to compare with (the first)")
     what.add_argument(
         "--no-surface", dest="surface", action="store_false",
         help="leave out HD95 and surface Dice, which need MONAI",

@@ -7,7 +7,8 @@ Public
 ``gan_generator_loss(fake_logits)``                    equations 4, 5, DSNet's half
 ``gan_discriminator_loss(real_logits, fake_logits)``   equations 4, 5, the discriminator's half
 ``DICE_WEIGHT, SOFT_WEIGHT, GAN_WEIGHT = 0.5, 100.0, 1.0``   equation 6
-``segmentation_losses(prediction, soft, binary=None, fake_logits=None, *, use_soft=True)``
+``segmentation_losses(prediction, soft, binary=None, fake_logits=None, *, use_soft=True,
+    soft_weight=SOFT_WEIGHT, gan_weight=GAN_WEIGHT)``
     ``-> Losses(total, dice, soft, gan)``, all scalar tensors, gan 0 without `fake_logits`
 ``sr_pixel_loss``, ``sr_adversarial_loss``, ``SR_ADVERSARIAL_WEIGHT = 1e-3``
 
@@ -22,7 +23,8 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 
-# Paper, equation 6: lambda 1, 2, 3.
+# Paper, equation 6: lambda 1, 2, 3. Adam takes no notice of a common factor, so that the first one
+# is the unit of the others.
 DICE_WEIGHT = 0.5
 SOFT_WEIGHT = 100.0
 GAN_WEIGHT = 1.0
@@ -111,6 +113,8 @@ def segmentation_losses(
     fake_logits: torch.Tensor | None = None,
     *,
     use_soft: bool = True,
+    soft_weight: float = SOFT_WEIGHT,
+    gan_weight: float = GAN_WEIGHT,
 ) -> Losses:
     """Everything that the segmentation network minimises (paper, equation 6).
 
@@ -126,6 +130,8 @@ def segmentation_losses(
         The discriminator's verdict on `prediction`; without it there is no adversarial term.
     use_soft : bool
         Off for the rungs of the ablation before "soft-loss"; the value is still reported.
+    soft_weight, gan_weight : float
+        Of the soft mask loss and the adversarial one, beside `DICE_WEIGHT` of the Dice loss.
 
     Returns
     -------
@@ -136,11 +142,11 @@ def segmentation_losses(
     distance = soft_mask_loss(prediction, soft)
     total = DICE_WEIGHT * dice
     if use_soft:
-        total = total + SOFT_WEIGHT * distance
+        total = total + soft_weight * distance
     gan = torch.zeros_like(dice)
     if fake_logits is not None:
         gan = gan_generator_loss(fake_logits)
-        total = total + GAN_WEIGHT * gan
+        total = total + gan_weight * gan
     return Losses(total, dice, distance, gan)
 
 

@@ -93,6 +93,7 @@ def _run(options: argparse.Namespace) -> int:
     device = devices.torch_device(options.device)
     model = _network(options.model, device)
     print(f"{model.config.variant} on {device}; {crop} ({crop.source})")
+    print(_threshold(options, model))
     slices = len({a.file_name for a in annotations})
     counts = {"ok": 0, "failed": 0}
     found = segment_files(
@@ -130,6 +131,7 @@ def _export(options: argparse.Namespace) -> int:
         f"wrote {file}; it takes images of {side} x {side} pixels{other}, any number of them; "
         f"it learnt from {crop}"
     )
+    print(_threshold(options, model))
     return 0
 
 
@@ -143,6 +145,18 @@ def _crop_settings(options: argparse.Namespace):
     return crop_settings(
         options.model, size=options.size, window=window, isotropic_mm=options.isotropic
     )
+
+
+def _threshold(options: argparse.Namespace, model: DSNet) -> str:
+    """From where on a pixel is lesion, and who says so."""
+    from dsnet.models import threshold_of
+
+    if options.threshold is not None:
+        return f"a pixel is lesion from {options.threshold:g} on, as given"
+    chosen = f"a pixel is lesion from {threshold_of(model):g} on"
+    if model.threshold is None:
+        return f"{chosen}: {options.model} has no threshold of its own"
+    return f"{chosen}, as {options.model} says"
 
 
 def _network(path: str, device: torch.device | str = "cpu") -> DSNet:
@@ -208,8 +222,8 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--out", metavar="DIR", help="new or empty folder")
     run.add_argument("--overwrite", action="store_true", help="write into a folder with files")
     run.add_argument(
-        "--threshold", type=Range(float, above=0, most=1), default=0.5,
-        help="of the binary mask (0.5)",
+        "--threshold", type=Range(float, above=0, most=1), metavar="X",
+        help="of the binary mask (what was chosen on validation cases, as MODEL says)",
     )  # fmt: skip
     run.add_argument(
         "--batch", type=Range(int, 1, 65536), default=16, metavar="N", help="crops at once (16)"

@@ -68,6 +68,14 @@ def test_total_is_equation_6():
     assert torch.equal(own.dice, dice_loss(prediction, soft >= 0.9))
 
 
+def test_weights_are_arguments():
+    prediction, soft, fake = (torch.rand(2, 1, 8, 8) for _ in range(3))
+    out = segmentation_losses(prediction, soft, fake_logits=fake, soft_weight=10.0, gan_weight=0.25)
+    assert torch.allclose(out.total, 0.5 * out.dice + 10 * out.soft + 0.25 * out.gan)
+    none = segmentation_losses(prediction, soft, soft_weight=0.0)
+    assert torch.equal(none.total, 0.5 * out.dice) and torch.equal(none.soft, out.soft)
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("predicted", [0.0, 1.0, None])
 @pytest.mark.parametrize("true", [0.0, 1.0])

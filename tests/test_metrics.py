@@ -126,9 +126,32 @@ def test_evaluate_cases_takes_its_own_binary_truth():
     soft = torch.tensor([[[0.9, 0.2]]])
     out = evaluate_cases(soft, torch.tensor([[[0.7, 0.6]]]), torch.tensor([[[True, False]]]),
                          surface=False)  # fmt: skip
-    assert set(out) == {"dice", "sensitivity", "ppv", "soft_mask_mae"}
+    assert set(out) == {
+        "dice", "sensitivity", "ppv", "soft_mask_mae", "brier", "calibration_error",
+    }  # fmt: skip
     assert out["dice"].item() == 1
     assert out["soft_mask_mae"].item() == pytest.approx(0.3)
+    assert out["brier"].item() == pytest.approx((0.1**2 + 0.2**2) / 2)
+    assert out["calibration_error"].item() == pytest.approx((0.1 + 0.2) / 2)
+
+
+def test_evaluate_cases_takes_its_own_mask_and_chances():
+    soft, truth = torch.tensor([[[0.9, 0.2]]] * 2), torch.tensor([[[True, True]]] * 2)
+    soft[1, 0, 0] = math.nan
+    half = evaluate_cases(soft, truth.float(), truth, surface=False)
+    assert half["dice"].tolist() == pytest.approx([2 / 3, 0])
+    lower = evaluate_cases(soft, truth.float(), truth, found=soft >= 0.2, surface=False)
+    assert lower["dice"].tolist() == pytest.approx([1, 2 / 3])
+    assert lower["sensitivity"].tolist() == [1, 0.5] and lower["ppv"].tolist() == [1, 1]
+    share = torch.tensor([[[0.75, 0.25]]] * 2)
+    found = evaluate_cases(soft, truth.float(), truth, chance=share, surface=False)
+    assert found["brier"][0].item() == pytest.approx((0.15**2 + 0.05**2) / 2)
+    assert found["calibration_error"][0].item() == pytest.approx((0.15 + 0.05) / 2)
+    for name in ("brier", "calibration_error", "soft_mask_mae"):
+        assert math.isnan(found[name][1])
+    # A soft truth alone is cut for both.
+    alone = evaluate_cases(soft[:1], share[:1], surface=False)
+    assert alone["brier"].item() == pytest.approx((0.1**2 + 0.2**2) / 2)
 
 
 def test_layouts_agree():

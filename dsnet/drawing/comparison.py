@@ -22,7 +22,7 @@ ROOM, LEAST = 1.7, 0.4
 
 
 class Scored(Protocol):
-    """What is drawn of a network's cases; `dsnet.evaluation.score.Scored` has it.
+    """What is drawn of a network's cases; `dsnet.evaluation.rows.Scored` has it.
 
     Attributes
     ----------
@@ -30,6 +30,8 @@ class Scored(Protocol):
     keys : list of N str
     image, truth, soft : ndarray [N, H, W]
         Image and predicted soft mask float32 in 0..1, truth bool.
+    cut : ndarray [N], float32
+        From where on a case's soft mask is lesion.
     values : dict of str to ndarray [N]
         ``dice`` is among them.
     """
@@ -39,6 +41,7 @@ class Scored(Protocol):
     image: np.ndarray
     truth: np.ndarray
     soft: np.ndarray
+    cut: np.ndarray
     values: dict[str, np.ndarray]
 
 
@@ -55,7 +58,7 @@ def draw_comparison(rows: Sequence[Scored], count: int) -> np.ndarray:
     -------
     ndarray [h, w, 3], uint8
         Blue, green, red. The first column is the whole crop, the others the part of it in the
-        frame, enlarged. Truth is green, prediction red, drawn where the soft mask crosses a half.
+        frame, enlarged. Truth is green, prediction red, drawn where the soft mask crosses its cut.
     """
     import cv2
 
@@ -70,9 +73,9 @@ def draw_comparison(rows: Sequence[Scored], count: int) -> np.ndarray:
         found = [(row, row.keys.index(key)) for row in rows if key in row.keys]
         (first, at), places = found[0], {id(row): k for row, k in found}
         plain, truth = first.image[at], first.truth[at]
-        window = _window(truth, *(row.soft[k] >= 0.5 for row, k in found))
+        window = _window(truth, *(row.soft[k] >= row.cut[k] for row, k in found))
         part, true_part = plain[window], truth[window]
-        tiles = [_framed(plain, window), _outlined(part, (true_part, TRUTH))]
+        tiles = [_framed(plain, window), _outlined(part, (true_part, TRUTH, 0.5))]
         under = [key, f"{int(truth.sum())} px, rank {rank + 1} of {total}"]
         for row in rows:
             k = places.get(id(row))
@@ -80,9 +83,9 @@ def draw_comparison(rows: Sequence[Scored], count: int) -> np.ndarray:
                 tiles.append(paper(TILE, TILE, BESIDE))
                 under.append("not among its cases")
                 continue
-            masks = (true_part, TRUTH), (row.soft[k][window], FOUND)
+            masks = (true_part, TRUTH, 0.5), (row.soft[k][window], FOUND, float(row.cut[k]))
             tiles.append(_outlined(part, *masks))
-            nothing = "" if (row.soft[k] >= 0.5).any() else ", nothing found"
+            nothing = "" if (row.soft[k] >= row.cut[k]).any() else ", nothing found"
             under.append(f"DICE {100 * row.values['dice'][k]:.1f} %{nothing}")
         strip = paper(TILE + LINE, width)
         for i, (tile, words) in enumerate(zip(tiles, under, strict=True)):
@@ -141,10 +144,10 @@ def _framed(image: np.ndarray, window: tuple[slice, slice]) -> np.ndarray:
     return tile.picture()
 
 
-def _outlined(image: np.ndarray, *masks: tuple[np.ndarray, Colour]) -> np.ndarray:
+def _outlined(image: np.ndarray, *masks: tuple[np.ndarray, Colour, float]) -> np.ndarray:
     tile = _large(image)
-    for mask, colour in masks:
-        tile.outline(mask, colour, THICK)
+    for mask, colour, cut in masks:
+        tile.outline(mask, colour, THICK, at=cut)
     return tile.picture()
 
 

@@ -15,8 +15,6 @@ from dsnet.training.dataset import DeviceDataset
 from dsnet.training.settings import Settings, check, read
 
 PARTS = ("train", "val", "test", "all")
-# Settings in which the folds of one cross-validation may differ.
-OF_A_FOLD = ("fold", "out", "resume", "device", "threads", "log_every", "save_every")
 
 
 @dataclass
@@ -123,7 +121,7 @@ def cases_of(run: Run, data: str | None, part: str, loaded: dict) -> tuple[Devic
         return cases, [*crops, *unsure]
     notes = {
         "train": ["part train: the network learnt from these cases"],
-        "val": ["part val: the epoch was chosen on these cases"],
+        "val": ["part val: the epoch and the threshold were chosen on these cases"],
         "test": [],
         "all": ["part all: the network learnt from some of these cases"],
     }[part]
@@ -156,29 +154,6 @@ def cases_of(run: Run, data: str | None, part: str, loaded: dict) -> tuple[Devic
     return cases.subset(sorted(place[key] for key in wanted)), notes
 
 
-def name_of_folds(members: list[Run], complete: bool) -> tuple[str, list[str]]:
-    """Name of the row that pools the runs of one cross-validation, and notes to it.
-
-    Raises
-    ------
-    ValueError
-        When a fold comes twice, or when they must be `complete` and one lacks.
-    """
-    folds, variant = members[0].settings["folds"], members[0].settings["variant"]
-    found = sorted(run.settings["fold"] for run in members)
-    for fold in found:
-        if found.count(fold) > 1:
-            twice = ", ".join(str(run.model) for run in members if run.settings["fold"] == fold)
-            raise ValueError(f"fold {fold} of {folds} comes more than once: {twice}")
-    if len(found) == folds:
-        return f"{variant} ({folds} folds)", []
-    lacking = ", ".join(str(fold) for fold in range(folds) if fold not in found)
-    if complete:
-        raise ValueError(f"no run of fold {lacking} of {variant}'s {folds} is given; --folds asks")
-    note = f"no run of fold {lacking}: its cases are not in these figures"
-    return f"{variant} ({len(found)} of {folds} folds)", [note]
-
-
 def _split(path: Path) -> dict[str, list[str]]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -207,13 +182,13 @@ def _patients(split: Path | None) -> dict[str, str]:
 
 def _load(source: str, settings: dict, loaded: dict) -> DeviceDataset:
     size, quality = settings["size"], settings["min_quality"]
-    how = (source, size, quality) if source else (size, settings["phantoms"], settings["seed"])
+    seed = Settings(**settings).seed_of_data
+    how = (source, size, quality) if source else (size, settings["phantoms"], seed)
     if how not in loaded:
         if source:
             loaded[how] = DeviceDataset.from_store(source, "cpu", size or None, quality or None)
         else:
-            count, seed = settings["phantoms"], settings["seed"]
-            loaded[how] = DeviceDataset.phantoms(count, size or 64, seed)
+            loaded[how] = DeviceDataset.phantoms(settings["phantoms"], size or 64, seed)
     return loaded[how]
 
 

@@ -2,63 +2,38 @@
 
 Public
 ------
-``evaluate(runs, ...) -> list of Scored``
+``evaluate(runs, ...) -> list of Row``
 ``predict(network, image, batch, precision, device) -> Tensor [N, 1, H, W]``
-``Scored``: a network's cases with their scores
 
 A run is a folder that `dsnet.train` wrote; its own held-out part is scored, so that no case it
-learnt from counts. The folds of a cross-validation, given together, become one row.
+learnt from counts. The folds of a cross-validation, given together, become one row, and so do runs
+that differ in their seed alone.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
 
 from dsnet.dependencies import needed
 from dsnet.devices import torch_device
-from dsnet.evaluation.runs import OF_A_FOLD, PARTS, Run, cases_of, find_run, name_of_folds
-from dsnet.metrics import evaluate_cases
-from dsnet.models import DSNet, load_model, to_input_grid
+from dsnet.evaluation.drawn import Drawn, what_people_drew
+from dsnet.evaluation.groups import group_runs
+from dsnet.evaluation.rows import Protocol, Row, Scored, row_of
+from dsnet.evaluation.runs import PARTS, Run, cases_of, find_run
+from dsnet.evaluation.statistics import require_name
+from dsnet.metrics import calibration_error, dice, evaluate_cases, ppv, sensitivity
+from dsnet.models import DSNet, load_model, threshold_of, to_input_grid
+from dsnet.models.checkpoint import THRESHOLDS
 from dsnet.training.dataset import DeviceDataset
 from dsnet.training.step import autocast
 
 # Crops at once. On a CPU one is fastest: larger activations are mapped anew for every layer.
 BATCH = {"cpu": 1, "cuda": 64}
-
-
-@dataclass
-class Scored:
-    """A network's cases, or all folds' of a cross-validation.
-
-    Attributes
-    ----------
-    name : str
-    keys, patients : list of N str
-    image, truth, soft : ndarray [N, H, W]
-        Image and predicted soft mask float32, truth bool.
-    values : dict of str to ndarray [N] float64
-        `metrics.evaluate_cases`.
-    notes : list of str
-        What a reader of the figures must know.
-    tolerance : float
-        Of the surface Dice, in pixels.
-    """
-
-    name: str
-    keys: list[str]
-    patients: list[str]
-    image: np.ndarray
-    truth: np.ndarray
-    soft: np.ndarray
-    values: dict[str, np.ndarray]
-    notes: list[str] = field(default_factory=list)
-    tolerance: float = 1.0
 
 
 def evaluate(
@@ -72,10 +47,12 @@ def evaluate(
     device: str = "auto",
     precision: str = "fp32",
     batch: int = 0,
+    threshold: float | None = None,
+    against: str | None = None,
     surface: bool = True,
     tolerance: float = 1.0,
     on_progress: Callable[[str, int, int], None] | None = None,
-) -> list[Scored]:
+) -> list[Row]:
     """Score runs of `dsnet.train`, each on its own part of its own data.
 
     Parameters
@@ -99,6 +76,10 @@ def evaluate(
         One of `training.step.PRECISIONS`.
     batch : int
         Crops at once; 0: `BATCH` of the device.
+    threshold : float, optional
+        From where on a pixel is lesion; by default what each model's file says.
+    against : str, optional
+        Name of the row that others are to be compared with; told at once where there is none.
     surface : bool
         Whether to compute Hausdorff distance and surface Dice, which need MONAI.
     tolerance : float
@@ -108,8 +89,8 @@ def evaluate(
 
     Returns
     -------
-    list of Scored
-        In the order of the runs; folds of one cross-validation are one.
+    list of Row
+        In the order of the runs; folds of one cross-validation are one, and so are seeds.
 
     Raises
     ------
@@ -125,41 +106,46 @@ def evaluate(
         raise ValueError(f"batch must be 1 or more, or 0 for the device's, got {batch}")
     if not tolerance >= 0:
         raise ValueError(f"tolerance must be 0 or more, got {tolerance}")
+    if threshold is not None:
+        THRESHOLDS.check("threshold", threshold)
     place = torch_device(device)
     batch = batch or BATCH.get(place.type, 1)
-    groups: dict[str, list[Run]] = {}
-    for run in (find_run(Path(each), model, split) for each in runs):
-        folds = run.settings["folds"]
-        if complete and not folds:
-            raise ValueError(f"{run.model} is of no cross-validation; --folds asks for its folds")
-        course = {k: v for k, v in run.settings.items() if k not in OF_A_FOLD}
-        name = json.dumps(course, sort_keys=True) if folds else str(run.model.resolve())
-        members = groups.setdefault(name, [])
-        if not folds and members:
-            raise ValueError(f"{run.model} is given twice")
-        members.append(run)
+    groups = group_runs([find_run(Path(each), model, split) for each in runs], part, complete)
+    require_name([group.name for group in groups], against)
     # Everything that can be wrong is told before the first network works.
-    plans = [_plan(members, data, part, complete) for members in groups.values()]
     loaded: dict[tuple, DeviceDataset] = {}
-    chosen = [[cases_of(run, data, part, loaded) for run in members] for members, *_ in plans]
+    plans = [
+        [[(run, *cases_of(run, data, part, loaded)) for run in members] for members in group.seeds]
+        for group in groups
+    ]
     if surface:
         with needed("evaluate", "the surface distance"):
             import monai.metrics  # noqa: F401
+    drawn: dict[tuple, Drawn] = {}
     rows = []
-    for (members, name, notes), each in zip(plans, chosen, strict=True):
-        found = []
-        for run, (cases, more) in zip(members, each, strict=True):
-            network = load_model(run.model, place)
-            if not isinstance(network, DSNet):
-                raise ValueError(f"{run.model} must be a network of dsnet.train, got an SR teacher")
-            # The layout that convolutions are faster in.
-            # The stubs of `Module.to` know no memory format.
-            network = network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-            soft = predict(network, cases.image, batch, precision, place, run.name, on_progress)
-            found.append((cases, soft))
-            notes = [*notes, *(note for note in more if note not in notes)]
-        rows.append(_score(name, notes, found, surface, tolerance))
-    _tell_apart(rows, plans)
+    for group, seeds in zip(groups, plans, strict=True):
+        notes, scored = list(group.notes), []
+        truths, chances, kinds = set(), set(), set()
+        for members in seeds:
+            found = []
+            for run, cases, more in members:
+                network = _network(run, place)
+                soft = predict(network, cases.image, batch, precision, place, run.name, on_progress)
+                cut = threshold_of(network) if threshold is None else threshold
+                kinds.add(_kind(network, threshold))
+                people = _drawn(run, cases, data, drawn)
+                truths.add(people.truth)
+                found.append(_Part(cases, soft[:, 0], cut, people))
+                notes += [note for note in more if note not in notes]
+            one, told = _score(group.name, members[0][0], found, surface, tolerance)
+            scored.append(one)
+            chances.add("the truth" if _chance(found) is None else "the readers' mean")
+            which = f"seed {one.seed}: " if len(seeds) > 1 else ""
+            notes += [f"{which}{note}" for note in told]
+        said = (", ".join(sorted(each)) for each in (truths, chances, kinds))
+        protocol = Protocol(f"part {part}", *said)
+        rows.append(row_of(group.name, scored, protocol, notes, tolerance))
+    _tell_other_cases(rows, against)
     return rows
 
 
@@ -180,65 +166,119 @@ def predict(
     return torch.cat(soft)
 
 
-def _plan(members: list[Run], data, part: str, complete: bool):
-    run = members[0]
-    if run.folder is None or not run.settings["folds"]:
-        return members, run.name, []
-    if part == "all" and len(members) > 1:
-        raise ValueError("part all would pool every case once a fold; pool the folds' test parts")
-    return members, *name_of_folds(members, complete)
+class _Part(NamedTuple):
+    """Cases of one network: soft masks [N, H, W], its threshold, and what people drew."""
+
+    cases: DeviceDataset
+    soft: torch.Tensor
+    threshold: float
+    people: Drawn
 
 
-def _tell_apart(rows: list[Scored], plans) -> None:
-    names = [row.name for row in rows]
-    for row, (members, *_) in zip(rows, plans, strict=True):
-        if names.count(row.name) > 1:
-            row.name = str(members[0].folder or members[0].model)
-    first = rows[0]
-    for row in rows[1:]:
+def _network(run: Run, place: torch.device) -> DSNet:
+    network = load_model(run.model, place)
+    if not isinstance(network, DSNet):
+        raise ValueError(f"{run.model} must be a network of dsnet.train, got an SR teacher")
+    # The layout that convolutions are faster in.
+    # The stubs of `Module.to` know no memory format.
+    return network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+
+
+def _kind(network: DSNet, given: float | None) -> str:
+    if given is not None:
+        return "as given"
+    if network.threshold is None:
+        return "one half, where a model's file has none"
+    return "each model's own, chosen on its validation cases"
+
+
+def _drawn(run: Run, cases: DeviceDataset, data: str | None, known: dict[tuple, Drawn]) -> Drawn:
+    source, (height, width) = data or run.settings["data"], cases.image.shape[2:]
+    how = (source, height, width, *cases.keys)
+    if how not in known:
+        known[how] = what_people_drew(source, cases.keys, (height, width))
+    return known[how]
+
+
+def _chance(parts: list[_Part]) -> torch.Tensor | None:
+    """The readers' share [N, H, W], where it is known of all the cases."""
+    shares = [part.people.share for part in parts]
+    known = [share for share in shares if share is not None]
+    return torch.cat(known) if len(known) == len(shares) else None
+
+
+def _tell_other_cases(rows: list[Row], against: str | None) -> None:
+    first = rows[require_name([row.name for row in rows], against)]
+    for row in rows:
         if set(row.keys) != set(first.keys):
             shared = len(set(row.keys) & set(first.keys))
             row.notes.append(
                 f"scored on other cases than {first.name}, {shared} of {len(row.keys)} are in "
-                "both: the two do not compare"
+                "both: the two do not compare but on those"
             )
 
 
-def _score(name, notes, parts, surface: bool, tolerance: float) -> Scored:
-    shapes = {tuple(cases.image.shape[1:]) for cases, _ in parts}
+def _score(
+    name: str, run: Run, parts: list[_Part], surface: bool, tolerance: float
+) -> tuple[Scored, list[str]]:
+    """Figures of one seed, and what a reader of them must know."""
+    shapes = {tuple(part.cases.image.shape[1:]) for part in parts}
     if len(shapes) > 1:
         raise ValueError(f"folds of {name} have crops of several sizes: {sorted(shapes)}")
-    keys = [key for cases, _ in parts for key in cases.keys]
-    image, truth, true_soft = (
-        torch.cat([getattr(cases, plane)[:, 0] for cases, _ in parts])
-        for plane in ("image", "binary", "soft")
-    )
-    soft = torch.cat([found[:, 0] for _, found in parts])
-    values = evaluate_cases(soft, true_soft, truth, surface=surface, tolerance=tolerance)
+    keys = [key for part in parts for key in part.cases.keys]
     if len(set(keys)) < len(keys):
         twice = min(key for key in set(keys) if keys.count(key) > 1)
         raise ValueError(f"case {twice} is held out by more than one fold of {name}")
-    found, drawn = (plane.flatten(1).any(1) for plane in (soft >= 0.5, truth))
-    total, diagonal = len(keys), np.hypot(soft.shape[1], soft.shape[2])
+    image, truth, true_soft = (
+        torch.cat([getattr(part.cases, plane)[:, 0] for part in parts])
+        for plane in ("image", "binary", "soft")
+    )
+    soft = torch.cat([part.soft for part in parts])
+    cut = torch.cat([torch.full((len(part.cases),), part.threshold) for part in parts])
+    found = soft >= cut[:, None, None]
+    chance = _chance(parts)
+    values = evaluate_cases(
+        soft, true_soft, truth, found=found, chance=chance, surface=surface, tolerance=tolerance
+    )
+    overlaps = {"dice": dice, "sensitivity": sensitivity, "ppv": ppv}
+    values = {
+        **{metric: values[metric] for metric in overlaps},
+        **{f"{metric}_half": of(soft, truth) for metric, of in overlaps.items()},
+        **values,
+    }
+    pooled = float("nan")
+    if soft.isfinite().all():
+        held_to = truth if chance is None else chance
+        pooled = float(calibration_error(soft.flatten(0, 1), held_to.flatten(0, 1)))
+    scored = Scored(
+        name,
+        run.settings["seed"],
+        keys,
+        [patient for part in parts for patient in part.cases.patients],
+        image.numpy(),
+        truth.numpy(),
+        soft.numpy(),
+        cut.numpy(),
+        {metric: value.numpy() for metric, value in values.items()},
+        [part.threshold for part in parts],
+        pooled,
+    )
+    return scored, _odd(soft, found, truth, surface)
+
+
+def _odd(soft: torch.Tensor, found: torch.Tensor, truth: torch.Tensor, surface: bool) -> list[str]:
+    """Cases in which a figure is none of the usual kind, in words."""
+    there, drawn = (plane.flatten(1).any(1) for plane in (found, truth))
+    total, diagonal = len(soft), np.hypot(soft.shape[1], soft.shape[2])
     far = f", HD95 the diagonal, {diagonal:.1f} px" if surface else ""
     broken = int((~soft.isfinite()).flatten(1).any(1).sum())
-    notes = list(notes)
+    notes = []
     for count, what in (
-        (int((drawn & ~found).sum()), f"nothing was found: DICE is 0 there{far}"),
-        (int((~drawn & found).sum()), f"no lesion is there and one was found: DICE is 0{far}"),
-        (int((~drawn & ~found).sum()), "no lesion is there and none was found: DICE is 1"),
+        (int((drawn & ~there).sum()), f"nothing was found: DICE is 0 there{far}"),
+        (int((~drawn & there).sum()), f"no lesion is there and one was found: DICE is 0{far}"),
+        (int((~drawn & ~there).sum()), "no lesion is there and none was found: DICE is 1"),
         (broken, "the network's output is not finite: soft MAE is without a value there"),
     ):
         if count:
             notes.append(f"in {count} of {total} cases {what}")
-    return Scored(
-        name,
-        keys,
-        [patient for cases, _ in parts for patient in cases.patients],
-        image.numpy(),
-        truth.numpy(),
-        soft.numpy(),
-        {metric: value.numpy() for metric, value in values.items()},
-        notes,
-        tolerance,
-    )
+    return notes

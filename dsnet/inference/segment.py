@@ -18,10 +18,8 @@ from torch import nn
 from dsnet.data.crop import Crop, cut_crop, paste_back
 from dsnet.data.ct_image import apply_window, choose_window
 from dsnet.labeling.recist import RecistMark, as_mark
-from dsnet.models import SRResNet, to_input_grid, unwrap
+from dsnet.models import SRResNet, threshold_of, to_input_grid, unwrap
 from dsnet.models.grid import resized
-
-THRESHOLD = 0.5
 
 
 @dataclass(eq=False)
@@ -107,7 +105,7 @@ def segment_slice(
     window: str | Sequence | None = None,
     spacing: tuple[float, float] | None = None,
     isotropic_mm: float | None = None,
-    threshold: float = THRESHOLD,
+    threshold: float | None = None,
     batch: int = 16,
 ) -> SliceSegmentation:
     """Segment the marked lesions of a slice.
@@ -130,8 +128,9 @@ def segment_slice(
         In HU. "auto": by what surrounds each lesion (`choose_window`).
     spacing : (row, column), optional
         Millimetres per pixel of the slice.
-    threshold : float
-        Of the binary masks.
+    threshold : float, optional
+        Of the binary masks; by default what was chosen for the model on validation cases, and one
+        half for a model that says none.
     batch : int
         Crops at once.
 
@@ -147,6 +146,7 @@ def segment_slice(
     image = _as_slice(image, window)
     if isinstance(prompts, RecistMark) or any(np.isscalar(prompt) for prompt in prompts):
         raise TypeError("prompts must be a sequence of marks or boxes: put a single one in a list")
+    threshold = threshold_of(network) if threshold is None else threshold
     if not 0 < threshold <= 1:
         raise ValueError(f"threshold must be in 0..1 and more than 0, got {threshold}")
     for name, value in (("batch", batch), ("network_size", network_size)):

@@ -32,7 +32,7 @@ from dsnet.data.datasets.picture_files import readable
 from dsnet.data.picture_file import MAX_PIXELS
 from dsnet.drawing.overlay import draw_overlay
 from dsnet.files import table_cell, write_png
-from dsnet.inference.segment import THRESHOLD, LesionMask, segment_slice
+from dsnet.inference.segment import LesionMask, segment_slice
 
 COLUMNS = (
     "key", "file", "status", "reason", "x0", "y0", "x1", "y1", "area_px", "area_mm2",
@@ -49,7 +49,7 @@ def segment_files(
     *,
     pictures: bool = False,
     spacing: tuple[float, float] | None = None,
-    threshold: float = THRESHOLD,
+    threshold: float | None = None,
     batch: int = 16,
     max_pixels: int = MAX_PIXELS,
 ) -> Iterator[list[dict]]:

@@ -58,17 +58,17 @@ def overlap_counts(prediction: Mask, truth: Mask) -> Overlap:
 
 def dice(prediction: Mask, truth: Mask) -> torch.Tensor:
     """``2 TP / (2 TP + FP + FN)`` of every case (paper, "Metrics"); see `overlap_counts`."""
-    return _dice(overlap_counts(prediction, truth))
+    return dice_of(overlap_counts(prediction, truth))
 
 
 def sensitivity(prediction: Mask, truth: Mask) -> torch.Tensor:
     """SEN, ``TP / (TP + FN)`` of every case (paper, "Metrics"); see `overlap_counts`."""
-    return _sensitivity(overlap_counts(prediction, truth))
+    return sensitivity_of(overlap_counts(prediction, truth))
 
 
 def ppv(prediction: Mask, truth: Mask) -> torch.Tensor:
     """PPV, ``TP / (TP + FP)`` of every case (paper, "Metrics"); see `overlap_counts`."""
-    return _ppv(overlap_counts(prediction, truth))
+    return ppv_of(overlap_counts(prediction, truth))
 
 
 def soft_mask_mae(prediction: Mask, truth: Mask) -> torch.Tensor:
@@ -169,48 +169,6 @@ def surface_dice(
     return out
 
 
-def evaluate_cases(
-    soft: Mask,
-    soft_truth: Mask,
-    binary_truth: Mask | None = None,
-    *,
-    surface: bool = True,
-    tolerance: float = 1.0,
-    spacing: Sequence[float] | None = None,
-) -> dict[str, torch.Tensor]:
-    """All figures of every case.
-
-    Parameters
-    ----------
-    soft, soft_truth : array or Tensor [H, W], [N, H, W] or [N, 1, H, W]
-        Predicted and true soft mask.
-    binary_truth : array or Tensor, optional
-        `soft_truth` binarised when not given.
-    surface : bool
-        Whether to compute the figures that need MONAI.
-    tolerance, spacing
-        See `surface_dice`.
-
-    Returns
-    -------
-    dict of str to Tensor [N] float64
-        ``dice``, ``sensitivity``, ``ppv``, ``soft_mask_mae``, and with `surface`
-        ``hausdorff95`` and ``surface_dice``.
-    """
-    truth = soft_truth if binary_truth is None else binary_truth
-    counts = overlap_counts(soft, truth)
-    out = {
-        "dice": _dice(counts),
-        "sensitivity": _sensitivity(counts),
-        "ppv": _ppv(counts),
-        "soft_mask_mae": soft_mask_mae(soft, soft_truth),
-    }
-    if surface:
-        out["hausdorff95"] = hausdorff95(soft, truth, spacing)
-        out["surface_dice"] = surface_dice(soft, truth, tolerance, spacing)
-    return out
-
-
 def summarize(values: Mask | Sequence[float]) -> Summary:
     """Mean and standard deviation over cases; waits for the device.
 
@@ -225,15 +183,15 @@ def summarize(values: Mask | Sequence[float]) -> Summary:
     return Summary(float(array.mean()), float(array.std()), int(array.size))
 
 
-def _dice(counts: Overlap) -> torch.Tensor:
+def dice_of(counts: Overlap) -> torch.Tensor:
     return _ratio(2 * counts.tp, 2 * counts.tp + counts.fp + counts.fn, counts)
 
 
-def _sensitivity(counts: Overlap) -> torch.Tensor:
+def sensitivity_of(counts: Overlap) -> torch.Tensor:
     return _ratio(counts.tp, counts.tp + counts.fn, counts)
 
 
-def _ppv(counts: Overlap) -> torch.Tensor:
+def ppv_of(counts: Overlap) -> torch.Tensor:
     return _ratio(counts.tp, counts.tp + counts.fp, counts)
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dsnet.models.checkpoint import load_model, save_model, state_of, unwrap
 from dsnet.models.discriminator import PixelDiscriminator
-from dsnet.models.dsnet import VARIANTS, DSNet, DSNetConfig, Variant, build
+from dsnet.models.dsnet import VARIANTS, DSNet, DSNetConfig, Variant, build, threshold_of
 from dsnet.models.export import export_onnx, export_program
 from dsnet.models.fusion import EDRFM, SDRFM
 from dsnet.models.grid import interpolate, to_input_grid, to_output_grid
@@ -37,6 +37,7 @@ __all__ = [
     "load_model",
     "save_model",
     "state_of",
+    "threshold_of",
     "to_input_grid",
     "to_output_grid",
     "unwrap",

@@ -1,8 +1,9 @@
-"""Models in one file: configuration, weights and how its crops were cut, loaded with one call.
+"""Models in one file: configuration, weights, threshold and how the crops were cut.
 
 Public
 ------
-``save_model(path, model, crop=None)``: a `DSNet` or an `SRResNet`, compiled or wrapped ones, too
+``save_model(path, model, crop=None, threshold=None)``: a `DSNet` or an `SRResNet`, compiled or
+    wrapped ones, too
 ``load_model(path, device="cpu") -> DSNet or SRResNet`` in evaluation mode
 ``model_crop(path) -> dict or None``: what `save_model` was given
 ``unwrap(model)``: the module inside `torch.compile` and data parallel wrappers
@@ -19,13 +20,14 @@ from typing import Any
 import torch
 from torch import nn
 
-from dsnet.console import brief
+from dsnet.console import Range, brief
 from dsnet.models.dsnet import DSNet, DSNetConfig
 from dsnet.models.srgan import SRResNet
 from dsnet.models.tensor_file import load_tensors, save_tensors
 
 FORMAT = "dsnet-model"
-VERSION = 2  # 1 had no `crop`
+VERSION = 3  # 1 had no `crop`, 2 no `threshold`
+THRESHOLDS = Range(float, above=0, most=1)
 WHAT = "a model file of dsnet"
 
 
@@ -48,7 +50,12 @@ def state_of(model: nn.Module) -> dict[str, torch.Tensor]:
     return {name.replace("_orig_mod.", ""): value for name, value in state.items()}
 
 
-def save_model(path: str | os.PathLike, model: nn.Module, crop: dict | None = None) -> None:
+def save_model(
+    path: str | os.PathLike,
+    model: nn.Module,
+    crop: dict | None = None,
+    threshold: float | None = None,
+) -> None:
     """Write configuration and weights, all at once or not at all.
 
     Parameters
@@ -60,25 +67,32 @@ def save_model(path: str | os.PathLike, model: nn.Module, crop: dict | None = No
         DSNet takes its teacher along.
     crop : dict, optional
         How the crops that it learnt from were made, as `dsnet.data.crop_settings` has it.
+    threshold : float, optional
+        From where on a pixel of a DSNet's soft mask is lesion; by default what the model has.
 
     Raises
     ------
     TypeError
         For another module.
+    ValueError
+        For a threshold outside of 0..1, or 0.
     OSError
         When it cannot be written; an older file is kept.
     """
     inner = unwrap(model)
     if isinstance(inner, DSNet):
         kind, config = "DSNet", asdict(inner.config)
+        threshold = inner.threshold if threshold is None else threshold
     elif isinstance(inner, SRResNet):
         kind, config = "SRResNet", inner.config
     else:
         raise TypeError(f"model must be a DSNet or SRResNet, got {type(inner).__name__}")
+    if threshold is not None:
+        THRESHOLDS.check("threshold", threshold)
     state = {k: v.detach().cpu().contiguous() for k, v in state_of(model).items()}
     content = {
         "format": FORMAT, "version": VERSION, "kind": kind, "config": config, "crop": crop,
-        "state": state,
+        "threshold": threshold, "state": state,
     }  # fmt: skip
     save_tensors(path, content)
 
@@ -95,7 +109,8 @@ def load_model(path: str | os.PathLike, device: torch.device | str = "cpu") -> D
     Returns
     -------
     DSNet or SRResNet
-        In evaluation mode.
+        In evaluation mode. A DSNet has the threshold that the file has; None where that has none,
+        as one of an older version.
 
     Raises
     ------
@@ -109,13 +124,17 @@ def load_model(path: str | os.PathLike, device: torch.device | str = "cpu") -> D
     state: Any = content.get("state")
     if kind not in ("DSNet", "SRResNet"):
         raise ValueError(f"{path} must hold a DSNet or SRResNet, got {brief(kind)}")
-    make = _maker(path, kind, config)
+    make, threshold = _maker(path, kind, config), content.get("threshold")
+    if threshold is not None:
+        THRESHOLDS.check(f"{path}: threshold", threshold)
     # Without memory: what the file says is compared before anything of its size is made.
     with torch.device("meta"):
         wanted = make().state_dict()
     _compare(path, wanted, state)
     model = make()
     model.load_state_dict(state)
+    if isinstance(model, DSNet):
+        model.threshold = threshold
     return model.to(device).eval()
 
 

@@ -12,7 +12,9 @@ Public
     [N, 1 or image_channels, H, W] to [N, 1, scale * H, scale * W]
 ``DSNet.logits(image, teacher_outputs=None)``: the same before the sigmoid
 ``DSNet.teach(image) -> SROutputs(image, features) or None``: what `teacher_outputs` takes
-``DSNet.predict(image, threshold=0.5) -> (soft, binary)`` on the input's grid
+``DSNet.predict(image, threshold=None) -> (soft, binary)`` on the input's grid
+``DSNet.threshold``: where its binary masks begin, None where nobody chose; its file keeps it
+``threshold_of(model) -> float``: the same, one half where nobody chose
 ``DSNet.trainable_parameters() -> list``: all but the frozen teacher's
 
 The mask lies on the grid of the super-resolved image, where the fusion and the first level of the
@@ -36,6 +38,8 @@ from dsnet.models.srgan import RANGES as TEACHER_RANGES
 from dsnet.models.srgan import SCALE, SROutputs, SRResNet
 from dsnet.models.unet import Backbone, UNet
 
+# Where a soft mask becomes a binary one, of a network for which nobody chose.
+ONE_HALF = 0.5
 # Share of a crop that is lesion before anything is learnt: the head's bias starts at its logit
 # (Lin et al. 2017). The paper does not state it; from a half, the first steps are spent on the
 # background alone.
@@ -141,6 +145,12 @@ class DSNet(nn.Module):
     teacher : SRResNet, optional
         Trained; taken as it is and frozen. Without it the config's is made, with fresh weights.
 
+    Attributes
+    ----------
+    config : DSNetConfig
+    threshold : float or None
+        From where on a pixel of the soft mask is lesion, as chosen on validation cases.
+
     Raises
     ------
     ValueError
@@ -150,6 +160,7 @@ class DSNet(nn.Module):
     def __init__(self, config: DSNetConfig, teacher: SRResNet | None = None):
         super().__init__()
         self.config = config
+        self.threshold: float | None = None
         channels = config.image_channels
         self.teacher = None
         if config.uses_teacher:
@@ -246,14 +257,15 @@ class DSNet(nn.Module):
 
     @torch.no_grad()
     def predict(
-        self, image: torch.Tensor, threshold: float = 0.5
+        self, image: torch.Tensor, threshold: float | None = None
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Soft and binary mask on the input's grid, in evaluation mode.
 
         Returns
         -------
         tuple of Tensor [N, 1, H, W] float32 and Tensor [N, 1, H, W] bool
-            The soft mask, averaged over each input pixel, and where it is at least `threshold`.
+            The soft mask, averaged over each input pixel, and where it is at least `threshold`,
+            by default the network's own (`threshold_of`).
         """
         was_training = self.training
         self.eval()
@@ -261,7 +273,7 @@ class DSNet(nn.Module):
             soft = to_input_grid(self(image), self.config.scale)
         finally:
             self.train(was_training)
-        return soft, soft >= threshold
+        return soft, soft >= (threshold_of(self) if threshold is None else threshold)
 
     def _enlarged(self, image: torch.Tensor) -> torch.Tensor:
         return _with_channels(interpolate(image, self.config.scale), self.config.image_channels)
@@ -298,6 +310,12 @@ def build(
         own = {f"teacher_{name}": value for name, value in teacher.config.items()}
         config = replace(config, **own)
     return DSNet(config, teacher)
+
+
+def threshold_of(model: nn.Module) -> float:
+    """From where on a pixel of a network's soft mask is lesion: its own threshold, or one half."""
+    chosen = model.threshold if isinstance(model, DSNet) else None
+    return ONE_HALF if chosen is None else chosen
 
 
 def teacher_settings(config: DSNetConfig) -> dict:

@@ -24,6 +24,7 @@ from torch import nn
 from dsnet.dependencies import needed
 from dsnet.files import write_atomically
 from dsnet.models.checkpoint import unwrap
+from dsnet.models.dsnet import DSNet
 
 
 def export_program(
@@ -43,7 +44,8 @@ def export_program(
     size : (int, int)
         Height and width of the image that is traced, and the only ones where they are no multiple.
     crop : dict, optional
-        How the crops were made that it learnt from; written as the extra file ``crop.json``.
+        How the crops were made that it learnt from; written as the extra file ``crop.json``. So is
+        the threshold that the model has, as ``threshold.json``.
 
     Returns
     -------
@@ -53,7 +55,8 @@ def export_program(
     inner, image = _prepare(model, size)
     program = torch.export.export(inner, (image,), dynamic_shapes=(_free(inner, size),))
     if path is not None:
-        write_atomically(path, lambda temporary: _save_program(program, temporary, crop))
+        told = {f"{name}.json": text for name, text in _told(inner, crop).items()}
+        write_atomically(path, lambda temporary: _save_program(program, temporary, told))
     return program
 
 
@@ -77,7 +80,7 @@ def export_onnx(
     opset : int
         Version of the operators, 18 or more.
     crop : dict, optional
-        As in `export_program`; JSON in the model's metadata, under ``crop``.
+        As in `export_program`; JSON in the model's metadata, under ``crop`` and ``threshold``.
 
     Raises
     ------
@@ -103,9 +106,10 @@ def export_onnx(
             external_data=False,
             verbose=False,
         )
-        if crop is not None:
+        if told := _told(inner, crop):
             written = onnx.load(temporary)
-            written.metadata_props.add(key="crop", value=json.dumps(crop))
+            for name, text in told.items():
+                written.metadata_props.add(key=name, value=text)
             onnx.save(written, temporary)
 
     write_atomically(path, write)
@@ -133,11 +137,16 @@ def _free(inner: nn.Module, size: tuple[int, int]) -> dict[int, Any]:
     return free
 
 
-def _save_program(program: torch.export.ExportedProgram, path: Path, crop: dict | None) -> None:
+def _told(inner: nn.Module, crop: dict | None) -> dict[str, str]:
+    """As JSON what a user of the graph must know: how crops are made, where masks are cut."""
+    known = {"crop": crop, "threshold": inner.threshold if isinstance(inner, DSNet) else None}
+    return {name: json.dumps(value) for name, value in known.items() if value is not None}
+
+
+def _save_program(program: torch.export.ExportedProgram, path: Path, told: dict[str, str]) -> None:
     # Given a path, torch would ask for the ending .pt2.
     with open(path, "wb") as file:
-        extra = None if crop is None else {"crop.json": json.dumps(crop)}
-        torch.export.save(program, file, extra_files=extra)
+        torch.export.save(program, file, extra_files=told)
 
 
 def _prepare(model: nn.Module, size: tuple[int, int]) -> tuple[nn.Module, torch.Tensor]:

@@ -3,7 +3,7 @@
 Public
 ------
 ``Log(folder, total_steps, done, images_per_step, visible)``: ``.read(step, values)``,
-    ``.validated(step, epoch, epochs, dice)``, ``.say(text)``, ``.close()``
+    ``.validated(step, epoch, epochs, dice, threshold, dice_half)``, ``.say(text)``, ``.close()``
 ``Table(path, done)``: a CSV; ``.write(step, values)``, ``.close()``
 """
 
@@ -21,8 +21,8 @@ from dsnet.files import write_text
 class Log:
     """A bar on a terminal or plain lines, CSV, and TensorBoard where installed.
 
-    ``log.csv`` has the losses, ``validation.csv`` each epoch's Dice and the seconds since the run,
-    or what resumed it, began.
+    ``log.csv`` has the losses, ``validation.csv`` each epoch's Dice at its best threshold, the
+    seconds since the run, or what resumed it, began, that threshold, and the Dice at one half.
     """
 
     def __init__(self, folder, total_steps, done=0, images_per_step=1, visible=True):
@@ -59,14 +59,20 @@ class Log:
         else:
             print(f"step {step} of {self.rate.total}  {text}  {self.rate.left} left", flush=True)
 
-    def validated(self, step: int, epoch: int, epochs: int, dice: float) -> None:
+    def validated(
+        self, step: int, epoch: int, epochs: int, dice: float, threshold: float, dice_half: float
+    ) -> None:
         """Show and store the validation Dice after `epoch`, counted from 1."""
         if not self.visible:
             return
         values = {"epoch": epoch, "dice": dice, "seconds": self.rate.seconds}
-        self._tables["validation"].write(step, values)
-        self._add(step, {"validation_dice": dice})
-        self.say(f"epoch {epoch} of {epochs}: validation Dice {dice:.4f}")
+        cut = {"threshold": threshold, "dice_half": dice_half}
+        self._tables["validation"].write(step, {**values, **cut})
+        self._add(step, {f"validation_{name}": v for name, v in {"dice": dice, **cut}.items()})
+        self.say(
+            f"epoch {epoch} of {epochs}: validation Dice {dice:.4f} at threshold {threshold:g}, "
+            f"{dice_half:.4f} at 0.5"
+        )
 
     def _add(self, step: int, values: dict[str, float]) -> None:
         if self._board:
@@ -91,24 +97,26 @@ class Table:
     """A CSV that a run resumed after step `done` goes on with; 0 begins it anew."""
 
     def __init__(self, path: Path, done: int):
-        self._header = not _keep_rows(path, done)
+        self._columns = _keep_rows(path, done)
         self._file = open(path, "a", newline="")  # noqa: SIM115
         self._writer = csv.writer(self._file, lineterminator="\n")
 
     def write(self, step: int, values: dict[str, float]) -> None:
-        """Add a row; the first one's names are the header."""
-        if self._header:
-            self._writer.writerow(["step", *values])
-            self._header = False
-        self._writer.writerow([step, *(f"{v:.6g}" for v in values.values())])
+        """Add a row; the first one's names are the header, which later ones keep to."""
+        row = {"step": step, **{name: f"{value:.6g}" for name, value in values.items()}}
+        if not self._columns:
+            self._columns = list(row)
+            self._writer.writerow(self._columns)
+        # A table that an older version began has fewer columns.
+        self._writer.writerow([row.get(name, "") for name in self._columns])
         self._file.flush()
 
     def close(self) -> None:
         self._file.close()
 
 
-def _keep_rows(path: Path, done: int) -> bool:
-    """Drop the rows after step `done`, which are to come again; whether a header stays."""
+def _keep_rows(path: Path, done: int) -> list[str]:
+    """Drop the rows after step `done`, which are to come again; the header, if one stays."""
     lines = path.read_text().splitlines(keepends=True) if done and path.exists() else []
     kept = lines[:1]
     for line in lines[1:]:
@@ -117,4 +125,4 @@ def _keep_rows(path: Path, done: int) -> bool:
         if step.isdigit() and int(step) <= done and line.endswith("\n"):
             kept.append(line)
     write_text(path, "".join(kept))
-    return bool(kept)
+    return kept[0].strip().split(",") if kept else []

@@ -27,9 +27,7 @@ from dsnet.console import Range, Stop
 from dsnet.data.crop_settings import of_phantoms, of_store
 from dsnet.data.patients import unknown_patients_note
 from dsnet.devices import torch_device, use_threads
-from dsnet.drawing.panel import write_panel
 from dsnet.files import write_json
-from dsnet.metrics import dice
 from dsnet.models import (
     DSNet,
     PixelDiscriminator,
@@ -37,7 +35,6 @@ from dsnet.models import (
     build,
     load_model,
     save_model,
-    to_input_grid,
 )
 from dsnet.training.augment import Augmentation, apply, draw, symmetry
 from dsnet.training.checkpoint import load_checkpoint, read_checkpoint, save_checkpoint
@@ -53,15 +50,15 @@ from dsnet.training.step import (
     compiled_graphs,
     learning_rate,
 )
+from dsnet.training.validation import validate
 
 # Settings that decide the course of a run: a resumed one must have the same.
 COURSE = (
     "data", "size", "phantoms", "min_quality", "shares", "folds", "fold", "augment", "batch",
     "accumulate", "epochs", "lr", "warmup", "precision", "seed", "variant", "width", "depth",
-    "reduction", "judge_width", "teacher",
+    "reduction", "judge_width", "teacher", "data_seed", "soft_weight", "gan_weight",
 )  # fmt: skip
 WARM_UP_STEPS = 2
-PANEL_ROWS = 6
 
 
 class NotFinite(RuntimeError):
@@ -105,11 +102,12 @@ def _train(settings: Settings, stop: Stop) -> dict:
         data = DeviceDataset.from_store(settings.data, device, settings.size or None, quality)
     else:
         crop = of_phantoms(settings.size or 64)
-        data = DeviceDataset.phantoms(settings.phantoms, settings.size or 64, settings.seed, device)
+        side, count = settings.size or 64, settings.phantoms
+        data = DeviceDataset.phantoms(count, side, settings.seed_of_data, device)
     if settings.folds:
-        split = fold_split(data.patients, settings.fold, settings.folds, settings.seed)
+        split = fold_split(data.patients, settings.fold, settings.folds, settings.seed_of_data)
     else:
-        split = split_by_patient(data.patients, settings.shares, settings.seed)
+        split = split_by_patient(data.patients, settings.shares, settings.seed_of_data)
     made = crop and crop.to_dict()
     digest = data.digest()
     training, validation = data.subset(split.train), data.subset(split.val or split.train)
@@ -138,6 +136,7 @@ def _train(settings: Settings, stop: Stop) -> dict:
         network, discriminator, lr=settings.lr, precision=settings.precision,
         accumulate=settings.accumulate, compile=settings.compile,
         cuda_graphs=settings.cuda_graphs, distributed=world > 1,
+        soft_weight=settings.soft_weight, gan_weight=settings.gan_weight,
     )  # fmt: skip
 
     # Where the run stands.
@@ -206,14 +205,14 @@ def _train(settings: Settings, stop: Stop) -> dict:
             if saves and not last:
                 save()
         else:
-            score = _validate(network, validation, settings, rank, world, out)
-            if score > best:
-                best = score
+            found = validate(network, validation, settings, rank, world, out / "panel.png")
+            if found.dice > best:
+                best = found.dice
                 if chief:
-                    save_model(out / "best.pt", network, made)
+                    save_model(out / "best.pt", network, made, found.threshold)
             if chief:
-                save_model(out / "last.pt", network, made)
-            log.validated(done, epoch + 1, settings.epochs, score)
+                save_model(out / "last.pt", network, made, found.threshold)
+            log.validated(done, epoch + 1, settings.epochs, *found)
             save()
     if stopped:
         save()
@@ -266,6 +265,8 @@ def _introduction(settings, device, world, network, data, split) -> str:
     lines = f"{settings.variant}, {trained:,} parameters, on {world} x {device}; {source}: {parts}"
     if told := unknown_patients_note(data.unknown, len(data)):
         lines += f"\nwarning: {told}"
+    if not split.val:
+        lines += "\nwarning: no validation part: training cases choose the epoch and the threshold"
     if network.teacher is not None and not settings.teacher:
         lines += "\nthe SR teacher has random weights: train one with dsnet.train_sr, --teacher"
     return lines
@@ -315,26 +316,9 @@ def _read(means, done, lr, log, out, world) -> None:
     log.read(done, {**values, "lr": lr})
 
 
-@torch.no_grad()
-def _validate(network, data, settings, rank, world, out) -> float:
-    """Mean Dice on the input's grid, each process its share of the cases; writes the panel."""
-    network.eval()
-    part = data.subset(range(rank, len(data), world))
-    soft = [part.image[:0]]
-    for image in part.image.split(max(settings.batch, 8)):
-        with autocast(image, settings.precision):
-            soft.append(to_input_grid(network(image), network.config.scale))
-    soft = torch.cat(soft)
-    if rank == 0:
-        planes = (part.image, part.soft, soft)
-        write_panel(out / "panel.png", *(t[:PANEL_ROWS, 0].cpu().numpy() for t in planes))
-    total = dice(soft, part.binary).sum() if len(part) else soft.new_zeros((), dtype=torch.float64)
-    if world > 1:
-        dist.all_reduce(total)
-    return float(total) / len(data)
-
-
 def _require_same_course(settings: Settings, stored: dict) -> None:
+    # What a run from before an option was there did is the option's default.
+    stored = {**asdict(Settings()), **stored} if stored else {}
     for name in COURSE:
         now, then = getattr(settings, name), stored.get(name)
         if (list(now) if isinstance(now, tuple) else now) != (

@@ -5,7 +5,7 @@ Public
 ``learning_rate(step, total, base=2e-4, power=0.9, warmup=0) -> float``
 ``make_optimizer(parameters, lr, device) -> Adam``, fused where the device has it
 ``AdversarialStep(network, discriminator=None, *, lr=2e-4, precision="fp32", accumulate=1,
-    compile=False, cuda_graphs=False, distributed=False)``
+    compile=False, cuda_graphs=False, distributed=False, soft_weight=100, gan_weight=1)``
     ``.run(batches, lr) -> StepLosses(total, dice, soft, gan, discriminator, overlap)``
     ``.network``, ``.discriminator``, ``.optimizers``, ``.scaler``
 ``autocast(image, precision)``: the context in which the step computes
@@ -29,7 +29,12 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
-from dsnet.losses import gan_discriminator_loss, segmentation_losses
+from dsnet.losses import (
+    GAN_WEIGHT,
+    SOFT_WEIGHT,
+    gan_discriminator_loss,
+    segmentation_losses,
+)
 from dsnet.models import DSNet, PixelDiscriminator, SROutputs, interpolate, to_output_grid
 
 # Paper, "Implementation"; the power is not stated: 0.9 is DeepLab's (Chen et al. 2018).
@@ -115,6 +120,8 @@ class AdversarialStep:
         Let the compiled graph replay CUDA graphs; needs `compile` and CUDA.
     distributed : bool
         Average gradients over the processes of the default group.
+    soft_weight, gan_weight : float
+        As in `dsnet.losses.segmentation_losses`.
 
     Raises
     ------
@@ -133,6 +140,8 @@ class AdversarialStep:
         compile: bool | str = False,
         cuda_graphs: bool = False,
         distributed: bool = False,
+        soft_weight: float = SOFT_WEIGHT,
+        gan_weight: float = GAN_WEIGHT,
     ):
         self.device = next(network.parameters()).device
         if precision not in PRECISIONS:
@@ -149,7 +158,8 @@ class AdversarialStep:
         if discriminator is None and network.config.rung.gan_loss:
             discriminator = PixelDiscriminator().to(self.device)
         self.discriminator = discriminator if network.config.rung.gan_loss else None
-        self.objective = _Objective(network, self.discriminator, precision)
+        weights = {"soft_weight": soft_weight, "gan_weight": gan_weight}
+        self.objective = _Objective(network, self.discriminator, precision, weights)
         if compile:
             how: dict[str, Any] = {"options": compiler_options(network, cuda_graphs)}
             if isinstance(compile, str):
@@ -249,10 +259,16 @@ class _Objective(nn.Module):
     prediction, equal in all but what they pass on, become one.
     """
 
-    def __init__(self, network: DSNet, discriminator: PixelDiscriminator | None, precision: str):
+    def __init__(
+        self,
+        network: DSNet,
+        discriminator: PixelDiscriminator | None,
+        precision: str,
+        weights: dict[str, float],
+    ):
         super().__init__()
         self.network, self.discriminator = network, discriminator
-        self.precision = precision
+        self.precision, self.weights = precision, weights
         self.rung, self.scale = network.config.rung, network.config.scale
 
     def compute(self, image, soft, binary, teacher_outputs):
@@ -267,7 +283,7 @@ class _Objective(nn.Module):
                 real = self.discriminator(enlarged, soft)
                 fake = self.discriminator(enlarged, prediction.detach())
         losses = segmentation_losses(
-            prediction, soft, binary, verdict, use_soft=self.rung.soft_loss
+            prediction, soft, binary, verdict, use_soft=self.rung.soft_loss, **self.weights
         )
         both, judged = losses.total, torch.zeros_like(losses.total)
         if self.discriminator is not None:

@@ -5,6 +5,7 @@ import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 
 from dsnet.data.store.record import LabelRecord
 
@@ -72,5 +73,29 @@ def gradients_of_a_step(rank: int, world: int, meeting: str, out: str) -> None:
     if world > 1:
         # Taking the group down holds the GIL, for which gloo's thread may still wait: the process
         # ends without.
+        dist.barrier()
+        os._exit(0)
+
+
+def validation_of_a_network(rank: int, world: int, cases: int, meeting: str, out: str) -> None:
+    """Validate a network in one of several processes; what it says goes to `out`."""
+    import torch
+    import torch.distributed as dist
+
+    from dsnet.training.dataset import DeviceDataset
+    from dsnet.training.settings import Settings
+    from dsnet.training.validation import validate
+
+    torch.set_num_threads(1)
+    # The image itself is its answer: the same bits whatever else is in the batch.
+    network = torch.nn.Identity()
+    network.config = SimpleNamespace(scale=1)
+    data = DeviceDataset.phantoms(cases, 16)
+    if world > 1:
+        dist.init_process_group("gloo", f"file://{meeting}", rank=rank, world_size=world)
+    panel = Path(f"{out}.png")
+    found = validate(network, data, Settings(batch=1), rank, world, panel)
+    torch.save(tuple(found), out)
+    if world > 1:
         dist.barrier()
         os._exit(0)

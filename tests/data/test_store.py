@@ -10,16 +10,15 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
-import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from dsnet.data.store import LabelRecord, StoreWriter, open_store, validate_store
-from dsnet.data.store.manifest import MANIFEST, OLD_MANIFEST, write_manifest
-from dsnet.data.store.record import ARRAY_COLUMNS, dequantise, quantise, usual_score_columns
-from dsnet.data.store.shards import describe_shard
+from dsnet.data.store.codes import dequantise, quantise
+from dsnet.data.store.manifest import MANIFEST, OLD_MANIFEST
+from dsnet.data.store.record import ARRAY_COLUMNS
 from dsnet.labeling import RecistMark
 
 
@@ -255,31 +254,6 @@ def test_wrong_types_are_refused(tmp_path):
     with pytest.raises(ValueError, match="shard_rows"):
         StoreWriter(tmp_path / "t", {}, shard_rows=0)
     assert not (tmp_path / "t").exists()
-
-
-def test_truth_is_kept_beside_the_binarised_soft_mask(tmp_path):
-    truth = np.random.default_rng(3).random((12, 10)) < 0.5
-    store = write(tmp_path, [make("a"), make("b", truth=truth)])
-    assert store.read("a").truth is None
-    back = store.read("b").truth
-    assert back.dtype == bool
-    assert np.array_equal(back, truth)
-    with pytest.raises(ValueError, match="truth must be bool"):
-        write(tmp_path / "t", [make(truth=np.full((12, 10), 2))])
-    with pytest.raises(ValueError, match="one shape"):
-        write(tmp_path / "u", [make(truth=truth[1:])])
-
-
-def test_shards_without_the_truth_column_still_read(tmp_path):
-    store = write(tmp_path, [make("a")])
-    (shard,) = tmp_path.glob("shard-*.parquet")
-    table = pq.read_table(shard).drop_columns(["truth"])
-    pq.write_table(table, shard)
-    manifest = {**store.manifest, "shards": [describe_shard(shard, 1)]}
-    write_manifest(tmp_path, manifest, usual_score_columns())
-    store = open_store(tmp_path)
-    assert store.read("a").truth is None
-    assert store.table(["truth"])["truth"].to_pylist() == [None]
 
 
 def test_new_score_columns_are_null_in_older_shards(tmp_path):

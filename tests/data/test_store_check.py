@@ -80,6 +80,7 @@ DAMAGE = [
     ("binary", b"\x02" * 30, "binary must hold 0, 1 alone"),
     ("binary", b"\x00" * 30, "binary must be alpha >= 0.5"),
     ("truth", b"\x05" * 30, "truth must hold 0, 1 alone"),
+    ("readers", b"\x05" * 30, "readers must be 60 bytes"),
     ("spacing_row", None, "spacing must be 2 finite numbers above 0"),
     ("spacing_row", -0.7, "spacing must be 2 finite numbers above 0"),
     ("scale_x", float("inf"), "scale must be 2 finite numbers above 0"),

@@ -153,7 +153,8 @@ def test_the_comparison_has_a_column_for_each_network():
         keys=["x", "y"],
         image=random.random((2, 32, 32), dtype=np.float32) * 0.2,
         truth=truth,
-        soft=truth.astype(np.float32),
+        soft=truth.astype(np.float32) / 2,
+        cut=np.full(2, 0.25, np.float32),
         values={"dice": np.array([1.0, 0.5])},
     )
     other = SimpleNamespace(**{**vars(row), "name": "b", "keys": ["x", "z"]})

@@ -106,8 +106,13 @@ def test_one_run_is_scored_on_what_it_held_out(whole, phantoms, tmp_path, capsys
     model = load_model(whole / "best.pt")
     for case in cases:
         k = phantoms.keys.index(case["key"])
-        soft, _ = model.predict(phantoms.image[k : k + 1])
-        found, truth = soft[0, 0].numpy() >= 0.5, phantoms.binary[k, 0].numpy()
+        soft, binary = model.predict(phantoms.image[k : k + 1])
+        found, truth = binary[0, 0].numpy(), phantoms.binary[k, 0].numpy()
+        half = soft[0, 0].numpy() >= 0.5
+        overlap = 2 * (half & truth).sum() / (half.sum() + truth.sum())
+        assert float(case["dice_half"]) == pytest.approx(overlap, abs=1e-6)
+        brier = ((soft[0, 0].numpy() - truth) ** 2).mean()
+        assert float(case["brier"]) == pytest.approx(brier, abs=1e-5)
         both, sides = (found & truth).sum(), found.sum() + truth.sum()
         assert case["patient"] == phantoms.patients[k]
         assert float(case["dice"]) == pytest.approx(2 * both / sides, abs=1e-6)
@@ -122,6 +127,7 @@ def test_one_run_is_scored_on_what_it_held_out(whole, phantoms, tmp_path, capsys
     assert float(table["dice_std"]) == pytest.approx(np.std(values), abs=1e-5)
     assert float(table["dice_median"]) == pytest.approx(np.median(values), abs=1e-5)
     assert table["hausdorff95_count"] == table["cases"] == str(len(cases))
+    assert float(table["thresholds"]) == model.threshold and 0.05 <= model.threshold <= 0.95
     cell = f"{100 * np.mean(values):.2f} ± {100 * np.std(values):.2f}"
     assert cell in (tmp_path / "table.md").read_text(encoding="utf-8") and cell in shown
     figure = cv2.imread(str(tmp_path / "figure.png"))

@@ -45,6 +45,7 @@ def record(number, rng):
         alpha=alpha,
         binary=alpha >= 0.5,
         truth=alpha > 0.4 if rng.random() < 0.5 else None,
+        readers=np.rint(4 * alpha) / np.float32(4) if rng.random() < 0.5 else None,
         trimap=rng.choice(np.array([0, 128, 255], np.uint8), shape),
         mark=rng.random(8),
         spacing=(0.7, 0.8),

@@ -132,6 +132,21 @@ def test_overlapping_lesions_merge_by_the_maximum_and_batches_do_not_matter():
     assert outside.any() and not found.soft[outside].any()
 
 
+def test_masks_are_cut_at_the_models_own_threshold():
+    torch.manual_seed(0)
+    model, image = build("unet", width=4, depth=2).eval(), noise()
+    soft = segment_slice(model, image, [BOX]).soft
+    values = np.sort(soft[soft > 0])
+    model.threshold = float(values[len(values) // 2])
+    for given, at in ((None, model.threshold), (0.5, 0.5), (model.threshold / 2,) * 2):
+        found = segment_slice(model, image, [BOX], threshold=given)
+        assert np.array_equal(found.binary, soft >= np.float32(at))
+        assert np.array_equal(found.lesions[0].binary, found.binary)
+    assert segment_slice(nn.DataParallel(model), image, [BOX]).binary.any()
+    model.threshold = None
+    assert np.array_equal(segment_slice(model, image, [BOX]).binary, soft >= 0.5)
+
+
 def test_a_bad_prompt_costs_itself_alone():
     image = noise()
     image[:9, :9] = np.nan
@@ -259,6 +274,34 @@ def test_boxes_of_pictures_give_masks_an_overlay_and_a_row_each(tmp_path, model,
     # Without --pictures 8 bits are no HU: every row says so.
     assert command.main([*arguments, "--overwrite"]) == 1
     assert "--pictures" in lesions(out)["second"]["reason"]
+
+
+def test_predict_takes_the_threshold_that_the_model_has(tmp_path, model, capsys):
+    images = tmp_path / "images"
+    images.mkdir()
+    cv2.imwrite(str(images / "s.png"), (noise() * 255).astype(np.uint8))
+    boxes = table(tmp_path / "boxes.csv", "file,x0,y0,x1,y1", "s.png,40,30,52,46")
+    chosen = str(tmp_path / "chosen.pt")
+    crop = CropSettings(64, "auto").to_dict()
+    picture = (noise() * 255).astype(np.uint8) / np.float32(255)
+    soft = segment_slice(load_model(model), picture, [BOX]).soft
+    middle = round(float(np.median(soft[soft > 0])), 5)
+    save_model(chosen, load_model(model), crop, threshold=middle)
+    for file, options, at, says in (
+        (chosen, [], middle, f"from {middle:g} on, as "),
+        (chosen, ["--threshold", "0.05"], 0.05, "from 0.05 on, as given"),
+        (model, [], 0.5, "model has no threshold of its own"),
+    ):
+        out = tmp_path / f"out-{at}"
+        arguments = [file, "--images", str(images), "--boxes", boxes, "--out", str(out)]
+        assert command.main([*arguments, "--pictures", *options]) == 0
+        told = capsys.readouterr().out
+        assert says.replace("model has", f"{model} has") in told
+        soft, binary = (cv2.imread(str(out / kind / "s.png"), -1) for kind in ("soft", "binary"))
+        # The picture's soft mask is rounded.
+        sure = np.abs(soft / 65535 - at) > 1e-5
+        assert at != middle or 0 < (binary > 0).sum() < (soft > 0).sum()
+        assert np.array_equal((binary > 0)[sure], (soft / 65535 >= at)[sure])
 
 
 def test_deeplesions_marks_are_cut_as_for_training(tmp_path, model, monkeypatch):

@@ -19,6 +19,7 @@ from dsnet.models import (
     load_model,
     save_model,
     state_of,
+    threshold_of,
     unwrap,
 )
 from dsnet.models.checkpoint import model_crop
@@ -106,7 +107,7 @@ def test_bad_files_are_named(tmp_path):
     save_model(tmp_path / "later.pt", tiny("unet"))
     content = torch.load(tmp_path / "later.pt", weights_only=True)
     save_tensors(tmp_path / "later.pt", {**content, "version": 99})
-    with pytest.raises(ValueError, match=r"path must be of version 2 at most, got .* of 99"):
+    with pytest.raises(ValueError, match=r"path must be of version 3 at most, got .* of 99"):
         load_model(tmp_path / "later.pt")
     save_tensors(tmp_path / "kind.pt", {**content, "kind": "VGG"})
     with pytest.raises(ValueError, match="must hold a DSNet or SRResNet, got 'VGG'"):
@@ -216,6 +217,12 @@ def test_a_packed_archive_is_refused_before_it_is_unpacked(tmp_path):
         ({"config": {"width": 10**200}}, r"width must be a whole number in .*, got 1000.*\.\.\."),
         ({"config": {"width": 4.0}}, "width must be a whole number"),
         ({"config": {"depth": True}}, "depth must be a whole number"),
+        ({"threshold": 0}, "threshold must be a number above 0 and of at most 1, got 0"),
+        ({"threshold": 1.5}, "threshold must be a number above 0 and of at most 1, got 1.5"),
+        ({"threshold": float("nan")}, "threshold must be a number above 0 .*, got nan"),
+        ({"threshold": "0.5"}, "threshold must be a number above 0 .*, got '0.5'"),
+        ({"threshold": True}, "threshold must be a number above 0 .*, got True"),
+        ({"threshold": [0.5]}, "threshold must be a number above 0"),
         ({"state": None}, "must have the state that its config describes"),
         ({"state": {}}, "must have the state that its config describes"),
     ],
@@ -246,6 +253,39 @@ def test_odd_tensors_are_told_by_name(tmp_path, make, words):
     save_tensors(tmp_path / "model.pt", content)
     with pytest.raises(ValueError, match=words):
         load_model(tmp_path / "model.pt")
+
+
+def test_a_threshold_goes_with_the_model(tmp_path):
+    path, model = tmp_path / "model.pt", tiny("unet")
+    image = torch.rand(2, 1, 6, 5)
+    at = float(model.predict(image)[0].median())
+    save_model(path, model, threshold=at)
+    loaded = load_model(path)
+    assert loaded.threshold == threshold_of(loaded) == at
+    assert model.threshold is None and threshold_of(model) == 0.5
+    soft, binary = loaded.predict(image)
+    assert torch.equal(binary, soft >= at) and 0 < binary.sum() < binary.numel()
+    assert torch.equal(loaded.predict(image, 0.3)[1], soft >= 0.3)
+    # What a model has is saved without asking, whatever wraps it.
+    save_model(path, nn.DataParallel(loaded))
+    assert load_model(path).threshold == at
+    for bad in (0, -1, 1.01, float("nan"), True, "0.5"):
+        with pytest.raises(ValueError, match="threshold must be a number above 0"):
+            save_model(path, model, threshold=bad)
+    assert load_model(path).threshold == at
+
+
+def test_a_file_without_a_threshold_is_cut_at_one_half(tmp_path):
+    path = tmp_path / "model.pt"
+    save_model(path, tiny("unet"), threshold=0.25)
+    content = torch.load(path, weights_only=True)
+    del content["threshold"]
+    for version in (2, 3):
+        save_tensors(path, {**content, "version": version})
+        loaded = load_model(path)
+        assert loaded.threshold is None and threshold_of(loaded) == 0.5
+        soft, binary = loaded.predict(torch.rand(1, 1, 6, 5))
+        assert torch.equal(binary, soft >= 0.5)
 
 
 def test_half_precision_is_widened(tmp_path):

@@ -67,9 +67,23 @@ def test_a_program_says_how_its_crops_are_made(tmp_path):
     pytest.importorskip("onnxscript", reason="onnxscript is not installed")
     path = export_onnx(tiny("unet"), tmp_path / "model.onnx", (8, 8), crop=crop)
     written = onnx.load(path)
-    assert json.loads({p.key: p.value for p in written.metadata_props}["crop"]) == crop
+    told = {p.key: p.value for p in written.metadata_props}
+    assert json.loads(told["crop"]) == crop and "threshold" not in told
     (given,) = written.graph.input
     assert all(axis.dim_param for axis in (given.type.tensor_type.shape.dim[k] for k in (0, 2, 3)))
+
+
+def test_a_program_says_where_its_masks_are_cut(tmp_path):
+    model = tiny("unet")
+    model.threshold = 0.41
+    extra = {"threshold.json": ""}
+    export_program(model, tmp_path / "model.pt2", SIZE)
+    torch.export.load(tmp_path / "model.pt2", extra_files=extra)
+    assert json.loads(extra["threshold.json"]) == 0.41
+    onnx = pytest.importorskip("onnx", reason="onnx is not installed")
+    pytest.importorskip("onnxscript", reason="onnxscript is not installed")
+    written = onnx.load(export_onnx(model, tmp_path / "model.onnx", (8, 8)))
+    assert {p.key: p.value for p in written.metadata_props}["threshold"] == "0.41"
 
 
 def test_exported_program_has_only_pytorch_s_operators():

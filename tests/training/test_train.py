@@ -1,5 +1,6 @@
 """`dsnet.train` as a command: a whole small run, resumed bit for bit, stopped, and gone wrong."""
 
+import csv
 import json
 import shutil
 import signal
@@ -12,6 +13,7 @@ import torch
 from dsnet import label
 from dsnet import train as command
 from dsnet.console import Stop
+from dsnet.metrics import dice
 from dsnet.models import load_model
 from dsnet.models.tensor_file import save_tensors
 from dsnet.training.dataset import DeviceDataset
@@ -48,6 +50,63 @@ def test_a_run_leaves_models_log_panel_and_settings(tmp_path, capsys):
     split = json.loads((tmp_path / "split.json").read_text())
     assert sum(len(part) for part in split.values()) == 8
     assert run(tmp_path) == 2 and "--resume" in capsys.readouterr().err
+
+
+def test_saved_models_have_the_threshold_that_validated_best(tmp_path):
+    assert run(tmp_path, "--variant", "unet", "--epochs", "3") == 0
+    table = list(csv.DictReader((tmp_path / "validation.csv").read_text().splitlines()))
+    best = max(table, key=lambda row: float(row["dice"]))
+    data = DeviceDataset.phantoms(8, 16, 0)
+    held = json.loads((tmp_path / "split.json").read_text())["val"]
+    where = [data.keys.index(key) for key in held]
+    for name, row in (("best", best), ("last", table[-1])):
+        model = load_model(tmp_path / f"{name}.pt")
+        assert model.threshold == float(row["threshold"])
+        soft, binary = model.predict(data.image[where])
+        truth = data.binary[where]
+        assert float(dice(binary, truth).mean()) == pytest.approx(float(row["dice"]), abs=1e-5)
+        half = float(dice(soft, truth).mean())
+        assert half == pytest.approx(float(row["dice_half"]), abs=1e-5)
+        for at in (0.1, 0.3, 0.5, 0.7, 0.9):
+            assert dice(soft >= at, truth).mean() <= dice(binary, truth).mean() + 1e-9
+
+
+def test_the_weight_of_the_soft_loss_counts_where_the_loss_does(tmp_path):
+    def weights(name, *more):
+        assert run(tmp_path / name, "--epochs", "1", *more) == 0
+        return final(tmp_path / name)[0]
+
+    def same(a, b):
+        return all(torch.equal(a[name], b[name]) for name in a)
+
+    for variant, counts in (("unet", False), ("soft-loss", True)):
+        plain = weights(f"{variant}-a", "--variant", variant)
+        assert same(plain, weights(f"{variant}-b", "--variant", variant, "--soft-weight", "100"))
+        less = weights(f"{variant}-c", "--variant", variant, "--soft-weight", "1")
+        assert same(plain, less) != counts
+
+
+def test_seeds_may_hold_out_the_same_cases(tmp_path):
+    splits = []
+    for seed, more in ((0, []), (1, ["--data-seed", "0"]), (1, [])):
+        out = tmp_path / str(len(splits))
+        assert run(out, *UNET, "--seed", str(seed), *more) == 0
+        splits.append((out / "split.json").read_text())
+    assert splits[0] == splits[1] != splits[2]
+    a, b = (final(tmp_path / name)[0] for name in "01")
+    assert not all(torch.equal(a[name], b[name]) for name in a)
+
+
+def test_a_run_from_before_an_option_goes_on_at_its_default(tmp_path, capsys):
+    out = tmp_path / "run"
+    assert run(out, *UNET) == 0
+    content = torch.load(out / "checkpoint.pt", weights_only=True)
+    for name in ("soft_weight", "gan_weight", "data_seed"):
+        del content["settings"][name]
+    save_tensors(out / "checkpoint.pt", content)
+    assert run(out, *UNET, "--resume", "--soft-weight", "10") == 2
+    assert "soft_weight must be 100.0, as in the run to resume, got 10.0" in capsys.readouterr().err
+    assert run(out, *UNET, "--resume") == 0
 
 
 @pytest.mark.parametrize("augment", ["full", "symmetry"])
@@ -151,6 +210,10 @@ def test_recipe_config_and_options_in_that_order(tmp_path):
     assert (parse([]).batch, parse([]).epochs, parse([]).lr) == (1, 60, 2e-4)
     fast = parse(["--recipe", "fast", "--batch", "8"])
     assert fast.batch == 8 and fast.precision == "bf16" and fast.channels_last
+    # Equation 6, and a tenth of it.
+    assert (parse([]).soft_weight, fast.soft_weight) == (100, 10)
+    assert parse(["--recipe", "fast", "--soft-weight", "3"]).soft_weight == 3
+    assert (parse(["--seed", "4"]).seed_of_data, parse(["--data-seed", "0"]).seed_of_data) == (4, 0)
     file = tmp_path / "s.json"
     file.write_text(json.dumps({"batch": 4, "width": 16}))
     read = parse(["--config", str(file), "--width", "32"])

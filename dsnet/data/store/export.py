@@ -18,8 +18,9 @@ from pathlib import Path
 import numpy as np
 
 from dsnet.data.patients import patient_of
+from dsnet.data.store.codes import quantise
 from dsnet.data.store.reader import LabelStore
-from dsnet.data.store.record import LabelRecord, metadata_of, quantise
+from dsnet.data.store.record import LabelRecord, metadata_of
 from dsnet.files import build_folder, encode_png, table_cell
 from dsnet.labeling.quality import ranking
 

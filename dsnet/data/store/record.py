@@ -9,6 +9,7 @@ after the pixels.
     binary    1 (uint8)       0 or 1
     trimap    1 (uint8)       0, 128 or 255
     truth     1 (uint8)       0 or 1; null for a label from a mark
+    readers   2 (uint16)      share of the raters who marked it x 65535; null without several
 """
 
 from __future__ import annotations
@@ -20,11 +21,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from dsnet.data.store.codes import dequantise, quantise
 from dsnet.labeling.constants import BACKGROUND, FOREGROUND, UNKNOWN
 from dsnet.labeling.trimap import consensus
 
 LABEL_COLUMNS = ("image", "alpha", "binary", "trimap")
-ARRAY_COLUMNS = (*LABEL_COLUMNS, "truth")
+# What older shards have not.
+LATER_COLUMNS = ("truth", "readers")
+ARRAY_COLUMNS = (*LABEL_COLUMNS, *LATER_COLUMNS)
+SOFT_COLUMNS = ("image", "alpha", "readers")
 STATUSES = ("ok", "failed")
 STAGES = ("cut", "trimap", "matting")
 PAIRS = (("spacing", ("row", "column")), ("offset", ("x", "y")), ("scale", ("x", "y")))
@@ -61,6 +66,9 @@ class LabelRecord:
     trimap : ndarray [H, W], uint8, or None
     truth : ndarray [H, W], bool, or None
         The mask that people drew, or their 50 % consensus, which `binary` need not equal.
+    readers : ndarray [H, W], float32, or None
+        Share of the raters who marked each pixel, one who marked nothing counted; None where there
+        were not several.
     mark : ndarray [8], float64, or None
         The RECIST mark's coordinates in crop pixels, DeepLesion's order; the last four NaN where
         the short axis is unknown.
@@ -86,6 +94,7 @@ class LabelRecord:
     binary: np.ndarray | None = None
     trimap: np.ndarray | None = None
     truth: np.ndarray | None = None
+    readers: np.ndarray | None = None
     mark: np.ndarray | None = None
     spacing: tuple[float, float] | None = None
     offset: tuple[float, float] | None = None
@@ -101,6 +110,7 @@ class LabelRecord:
         return cls(
             **_of_crop(crop),
             truth=None if crop.masks is None else consensus(crop.masks),
+            readers=_share(crop.masks),
             alpha=label.alpha,
             binary=label.binary,
             trimap=label.trimap,
@@ -143,6 +153,13 @@ class LabelRecord:
         return LabelArrays(**arrays)
 
 
+def _share(masks: np.ndarray | None) -> np.ndarray | None:
+    """Of the raters, for each pixel."""
+    if masks is None or len(masks) < 2:
+        return None
+    return (np.asarray(masks) != 0).mean(axis=0, dtype=np.float64).astype(np.float32)
+
+
 def _of_crop(crop) -> dict[str, Any]:
     return {
         "key": crop.key,
@@ -154,32 +171,6 @@ def _of_crop(crop) -> dict[str, Any]:
         "scale": crop.scale,
         "metadata": dict(crop.metadata),
     }
-
-
-def quantise(values: np.ndarray, bits: int) -> np.ndarray:
-    """Round values in 0..1 to `bits`-bit integers without crossing one half.
-
-    `2**bits - 1` is odd, so one half lies midway between two codes and rounding half up in
-    float64 keeps `decoded >= 0.5` exactly where `values >= 0.5`. The error is at most half a
-    code, and float32's rounding when read back.
-
-    Parameters
-    ----------
-    values : ndarray, float32
-        In 0..1.
-    bits : {8, 16}
-
-    Returns
-    -------
-    ndarray of the same shape, little-endian uint8 or uint16
-    """
-    top = 2**bits - 1
-    return np.floor(values.astype(np.float64) * top + 0.5).astype(f"<u{bits // 8}")
-
-
-def dequantise(codes: np.ndarray, bits: int) -> np.ndarray:
-    """Float32 values in 0..1 of `bits`-bit codes."""
-    return (codes.astype(np.float64) / (2**bits - 1)).astype(np.float32)
 
 
 def encode(record: LabelRecord, alpha_bits: int) -> dict[str, Any]:
@@ -216,7 +207,7 @@ def encode(record: LabelRecord, alpha_bits: int) -> dict[str, Any]:
         "height": shape[0],
         "width": shape[1],
     }
-    for name, bits in (("image", 16), ("alpha", alpha_bits)):
+    for name, bits in (("image", 16), ("alpha", alpha_bits), ("readers", 16)):
         array = arrays[name]
         row[name] = None if array is None else quantise(array, bits).tobytes()
     for name in ("binary", "trimap", "truth"):
@@ -240,9 +231,10 @@ def decode(row: dict[str, Any], alpha_bits: int) -> LabelRecord:
     shape = (row["height"], row["width"])
 
     def array(name: str, dtype: str) -> np.ndarray | None:
-        data = row.get(name)  # Older shards have no truth.
+        data = row.get(name)  # Older shards lack some.
         return None if data is None else np.frombuffer(data, dtype).reshape(shape)
 
+    readers = array("readers", "<u2")
     image, alpha = array("image", "<u2"), array("alpha", f"<u{alpha_bits // 8}")
     binary, trimap, truth = (array(name, "u1") for name in ("binary", "trimap", "truth"))
     pairs = {}
@@ -256,6 +248,7 @@ def decode(row: dict[str, Any], alpha_bits: int) -> LabelRecord:
         binary=None if binary is None else binary.astype(bool),
         trimap=None if trimap is None else trimap.copy(),
         truth=None if truth is None else truth.astype(bool),
+        readers=None if readers is None else dequantise(readers, 16),
         mark=None if row["mark"] is None else np.array(row["mark"], dtype=np.float64),
         **pairs,
         quality=_prefixed(row, "quality_"),
@@ -310,7 +303,7 @@ def _checked_arrays(record: LabelRecord) -> dict[str, np.ndarray | None]:
             continue
         if value.ndim != 2 or 0 in value.shape:
             raise ValueError(f"{name} must be [H, W] and not empty, got shape {value.shape}")
-        if name in ("image", "alpha"):
+        if name in SOFT_COLUMNS:
             arrays[name] = value = value.astype(np.float32, copy=False)
             if not (value.min() >= 0 and value.max() <= 1):
                 raise ValueError(f"{name} must lie in 0..1, got {value.min()}..{value.max()}")

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from dsnet.data.store.manifest import sha256
-from dsnet.data.store.record import schema
+from dsnet.data.store.record import LATER_COLUMNS, schema
 from dsnet.files import write_atomically
 
 # A reader decompresses whole row groups; 64 crops of 64 x 64 are about 1.5 MB.
@@ -72,7 +72,7 @@ def checked_metadata(path: Path, listed: dict[str, Any] | None):
                 f" the manifest says {listed['rows']}"
             )
         found = {field.name: field.type for field in file.schema_arrow}
-        for field in (f for f in schema([]) if f.name != "truth" or f.name in found):
+        for field in (f for f in schema([]) if f.name not in LATER_COLUMNS or f.name in found):
             if found.get(field.name) != field.type:
                 raise ValueError(
                     f"shard {path} is damaged: it has no column {field.name!r} of {field.type}"
