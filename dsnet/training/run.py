@@ -57,9 +57,11 @@ from dsnet.training.step import (
 # Settings that decide the course of a run: a resumed one must have the same.
 COURSE = (
     "data", "size", "phantoms", "min_quality", "shares", "folds", "fold", "augment", "batch",
-    "accumulate", "epochs", "lr", "warmup", "precision", "seed", "variant", "width", "depth",
-    "reduction", "judge_width", "teacher",
+    "accumulate", "epochs", "lr", "warmup", "precision", "seed", "variant", "scale", "width",
+    "depth", "reduction", "judge_width", "teacher",
 )  # fmt: skip
+# What runs had before there was the option.
+BEFORE = {"scale": 4}
 WARM_UP_STEPS = 2
 PANEL_ROWS = 6
 
@@ -121,6 +123,7 @@ def _train(settings: Settings, stop: Stop) -> dict:
             f"teacher must be one of dsnet.train_sr, got a network, {settings.teacher}"
         )
     sizes: dict[str, Any] = {
+        "scale": settings.scale,
         "width": settings.width, "depth": settings.depth, "reduction": settings.reduction,
         "teacher_blocks": settings.teacher_blocks, "teacher_features": settings.teacher_features,
     }  # fmt: skip
@@ -336,7 +339,7 @@ def _validate(network, data, settings, rank, world, out) -> float:
 
 def _require_same_course(settings: Settings, stored: dict) -> None:
     for name in COURSE:
-        now, then = getattr(settings, name), stored.get(name)
+        now, then = getattr(settings, name), stored.get(name, BEFORE.get(name))
         if (list(now) if isinstance(now, tuple) else now) != (
             list(then) if isinstance(then, tuple) else then
         ):
