@@ -44,7 +44,7 @@ def store(tmp_path_factory):
 
 def test_it_runs_on_tiny_phantoms(study, store, tmp_path, capsys):
     out = tmp_path / "new" / "t.json"
-    arguments = [store, "--side", "24", "--dice", "0.02", "--seeds", "3", "5", "--epochs", "2"]
+    arguments = [store, "--side", "32", "--dice", "0.02", "--seeds", "3", "5", "--epochs", "2"]
     arguments += ["--every", "4", "--monai-width", "2", "--monai-batch", "2", "--threads", "1"]
     arguments += ["--out", str(out), "--width", "2", "--depth", "1", "--batch", "2"]
     assert study.main(arguments) == 0
@@ -146,13 +146,13 @@ def test_our_loop_trains_as_the_command_does(bench, tmp_path, recipe):
 def test_monais_loop_learns_and_a_seed_is_repeated(bench):
     loops = bench("bench.common.training_loops")
     data = DeviceDataset.phantoms(8, 32, 0)
-    found = []
+    truth, found = data.binary.float(), []
     for _ in range(2):
-        loop = loops.MonaiLoop(data, 4, 30, seed=1, width=4)
-        assert loop.steps == 60
+        loop = loops.MonaiLoop(data, 4, 10, seed=1, width=4)
+        assert loop.steps == 20
+        before = (loop.soft(data.image) - truth).abs().mean()
         for _ in range(loop.steps):
             loop.step()
         found.append(loop.soft(data.image))
+        assert (found[-1] - truth).abs().mean() < 0.95 * before
     assert torch.equal(*found)
-    truth = data.binary.float()
-    assert ((found[0] - truth).abs().mean()) < 0.5 * truth.mean()

@@ -88,7 +88,7 @@ def _dynunet(name: str, channels: int, width: int, depth: int) -> nn.Module:
 def _swin_unetr(name: str, channels: int, width: int, depth: int) -> nn.Module:
     # MONAI takes it where it is, and fails in the forward pass where it is not.
     with needed("peers", f"variant {name}"):
-        import einops  # noqa: F401
+        import einops  # noqa: F401 # pyright: ignore[reportMissingImports]
     nets = _monai(name)
     return nets.SwinUNETR(in_channels=channels, out_channels=1, feature_size=width, spatial_dims=2)
 
@@ -96,7 +96,7 @@ def _swin_unetr(name: str, channels: int, width: int, depth: int) -> nn.Module:
 def _smp(name: str) -> Any:
     try:
         with needed("smp", f"variant {name}"):
-            import segmentation_models_pytorch as smp
+            import segmentation_models_pytorch as smp  # pyright: ignore[reportMissingImports]
     except MissingDependency:
         raise
     except (ImportError, RuntimeError, OSError, AttributeError) as error:
