@@ -16,6 +16,8 @@ EXTRAS = {
     "dicom": ("pydicom",),
     "evaluate": (*TRAIN, "monai"),
     "export": (*TRAIN, "onnx", "onnxscript"),
+    "peers": (*TRAIN, "monai", "einops"),
+    "smp": (*TRAIN, "segmentation_models_pytorch"),
 }
 NAMES = {
     "monai": "MONAI",

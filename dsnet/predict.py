@@ -126,7 +126,9 @@ def _export(options: argparse.Namespace) -> int:
     side, model = crop.network_size or crop.size, _network(options.model)
     write(model, file, (side, side), crop=crop.to_dict())
     step = multiple_of(model)
-    other = f" or other multiples of {step}, from {2 * step} on" if side % step == 0 else ""
+    other = ""
+    if step is not None and side % step == 0:
+        other = f" or other multiples of {step}, from {2 * step} on"
     print(
         f"wrote {file}; it takes images of {side} x {side} pixels{other}, any number of them; "
         f"it learnt from {crop}"

@@ -25,7 +25,7 @@ def main(argv: list[str] | None = None) -> int:
     except NotFinite as error:
         complain("dsnet.train", error)
         return 3
-    except (ValueError, OSError, NoDevice) as error:
+    except (ValueError, OSError, ImportError, NoDevice) as error:
         return complain("dsnet.train", error)
     except (RuntimeError, MemoryError) as error:
         if full := out_of_memory(error):

@@ -45,12 +45,13 @@ def test_the_extras_are_those_of_the_project():
             if match := re.match(r"dsnet\[(.*)\]", line):
                 found.update(*(packages(other) for other in match[1].split(",")))
             else:
-                found.add(re.match(r"[\w-]+", line)[0])
+                found.add(re.match(r"[\w-]+", line)[0].replace("-", "_"))
         return found
 
     for extra, expected in EXTRAS.items():
         assert packages(extra) == set(expected)
-    assert packages("test") >= set(OPTIONAL)
+    # A torchvision that fits is not everywhere to be had, and a package of smp's demands it.
+    assert packages("test") >= set(OPTIONAL) - {"segmentation_models_pytorch"}
 
 
 @pytest.mark.parametrize("extra", EXTRAS)

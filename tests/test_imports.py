@@ -38,7 +38,10 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
     "metrics": (set(GROUND), {"numpy", "torch", "monai"}),
     "models": (
         {*GROUND, "losses", "dsnet_kernels"},
-        {"numpy", "torch", "torchvision", "onnx", "onnxscript"},
+        {
+            "numpy", "torch", "torchvision", "onnx", "onnxscript", "monai", "einops",
+            "segmentation_models_pytorch",
+        },
     ),
     "torch_ops": ({*GROUND, "labeling", "_C"}, {"torch"}),
     "data": ({*GROUND, "labeling"}, {"numpy", "scipy", "cv2", "pyarrow", "pydicom"}),

@@ -1,4 +1,4 @@
-"""The networks: DSNet with every rung of its ablation, its SR teacher and the discriminators.
+"""The networks: DSNet with every rung of its ablation, its peers, SR teacher and discriminators.
 
 Each module's docstring starts with its signatures. Images are [N, C, H, W] in 0..1.
 """
@@ -11,12 +11,14 @@ from dsnet.models.dsnet import VARIANTS, DSNet, DSNetConfig, Variant, build, thr
 from dsnet.models.export import export_onnx, export_program
 from dsnet.models.fusion import EDRFM, SDRFM
 from dsnet.models.grid import interpolate, to_input_grid, to_output_grid
+from dsnet.models.peers import PEERS
 from dsnet.models.perceptual import PerceptualLoss
 from dsnet.models.srgan import SRDiscriminator, SROutputs, SRResNet
 from dsnet.models.unet import Backbone, CBAMBlock, UNet
 
 __all__ = [
     "EDRFM",
+    "PEERS",
     "SDRFM",
     "VARIANTS",
     "Backbone",

@@ -3,10 +3,11 @@
 Public
 ------
 ``VARIANTS``: name -> ``Variant(network, fusion, soft_loss, gan_loss)``, in the order of table 3:
-    unet, backbone, sr-input, edrfm, sdrfm, soft-loss, dsnet
+    unet, backbone, sr-input, edrfm, sdrfm, soft-loss, dsnet; `dsnet.models.PEERS` has the networks
+    of other packages that may stand in their place, trained as "unet" is
 ``DSNetConfig(variant="dsnet", width=64, depth=4, reduction=16, image_channels=3, scale=4,
     teacher_channels=1, teacher_blocks=16, teacher_features=64, teacher_global_skip=False)``
-    ``.rung -> Variant``, ``.uses_teacher -> bool``
+    ``.rung -> Variant``, ``.peer -> Peer or None``, ``.uses_teacher -> bool``, ``.multiple -> int``
 ``build(config="dsnet", *, teacher=None, **settings) -> DSNet``
 ``DSNet.forward(image, teacher_outputs=None) -> soft mask, float32 in 0..1``
     [N, 1 or image_channels, H, W] to [N, 1, scale * H, scale * W]
@@ -34,6 +35,7 @@ from torch import nn
 from dsnet.console import Range
 from dsnet.models.fusion import EDRFM, SDRFM
 from dsnet.models.grid import interpolate, to_input_grid
+from dsnet.models.peers import PEERS, Peer, PeerNetwork
 from dsnet.models.srgan import RANGES as TEACHER_RANGES
 from dsnet.models.srgan import SCALE, SROutputs, SRResNet
 from dsnet.models.unet import Backbone, UNet
@@ -58,7 +60,7 @@ RANGES = {
 class Variant(NamedTuple):
     """One rung of the ablation (paper, table 3)."""
 
-    network: str  # "unet" or "backbone"
+    network: str  # "unet", "backbone" or "peer"
     fusion: str | None  # None, "sr", "edrfm" or "sdrfm"
     soft_loss: bool
     gan_loss: bool
@@ -73,6 +75,7 @@ VARIANTS = {
     "soft-loss": Variant("backbone", "sdrfm", True, False),
     "dsnet": Variant("backbone", "sdrfm", True, True),
 }
+PEERS_RUNG = Variant("peer", None, False, False)
 
 
 @dataclass(frozen=True)
@@ -82,9 +85,9 @@ class DSNetConfig:
     Attributes
     ----------
     variant : str
-        A name in `VARIANTS`.
+        A name in `VARIANTS` or in `PEERS`.
     width, depth, reduction : int
-        Of `Backbone`, or width and depth of `UNet`.
+        Of `Backbone`, or width and depth of `UNet` or of `PeerNetwork`.
     image_channels : int
         Channels in which interpolated and SR image enter the network. A grey image is repeated
         to them. 3 is the paper's (6 and 70 in figure 4); 1 spans the same functions for less.
@@ -106,13 +109,24 @@ class DSNetConfig:
     teacher_global_skip: bool = False
 
     def __post_init__(self):
-        if not isinstance(self.variant, str) or self.variant not in VARIANTS:
-            raise ValueError(f"variant must be one of {', '.join(VARIANTS)}, got {self.variant!r}")
+        names = (*VARIANTS, *PEERS)
+        if not isinstance(self.variant, str) or self.variant not in names:
+            raise ValueError(f"variant must be one of {', '.join(names)}, got {self.variant!r}")
         for name, allowed in RANGES.items():
             allowed.check(name, getattr(self, name))
         if not isinstance(self.teacher_global_skip, bool):
             raise ValueError(
                 f"teacher_global_skip must be a bool, got {self.teacher_global_skip!r}"
+            )
+        if self.peer and self.width % self.peer.width_step:
+            raise ValueError(
+                f"width must be a multiple of {self.peer.width_step} for variant "
+                f"{self.variant!r}, got {self.width}"
+            )
+        if self.peer and self.depth < self.peer.least_depth:
+            raise ValueError(
+                f"depth must be at least {self.peer.least_depth} for variant {self.variant!r}, "
+                f"got {self.depth}"
             )
         if self.uses_teacher and self.scale != SCALE:
             raise ValueError(
@@ -129,11 +143,20 @@ class DSNetConfig:
 
     @property
     def rung(self) -> Variant:
-        return VARIANTS[self.variant]
+        return VARIANTS.get(self.variant, PEERS_RUNG)
+
+    @property
+    def peer(self) -> Peer | None:
+        return PEERS.get(self.variant)
 
     @property
     def uses_teacher(self) -> bool:
         return self.rung.fusion is not None
+
+    @property
+    def multiple(self) -> int:
+        """What sides on the output grid are filled up to a multiple of."""
+        return 2**self.depth if self.peer is None else self.peer.multiple(self.depth)
 
 
 class DSNet(nn.Module):
@@ -177,7 +200,9 @@ class DSNet(nn.Module):
                 self.fusion = EDRFM(channels, config.teacher_features, fused)
             else:
                 self.fusion = SDRFM(channels, config.teacher_features, fused, config.reduction)
-        if config.rung.network == "unet":
+        if config.peer is not None:
+            self.network = PeerNetwork(config.variant, fused, config.width, config.depth)
+        elif config.rung.network == "unet":
             self.network = UNet(fused, 1, config.width, config.depth)
         else:
             self.network = Backbone(fused, 1, config.width, config.depth, config.reduction)

@@ -4,9 +4,10 @@ Public
 ------
 ``export_program(model, path=None, size=(64, 64), crop=None) -> torch.export.ExportedProgram``
 ``export_onnx(model, path, size=(64, 64), opset=18, crop=None) -> Path``
-``multiple_of(model) -> int``: of height and width
+``multiple_of(model) -> int or None``: of height and width
 Both take an image [N, 1, H, W] and give the soft mask, of any N, and of any H and W that are twice
-`multiple_of` the network or more. Where `size` is no multiple, H and W are fixed to it.
+`multiple_of` the network or more. Where `size` is no multiple, H and W are fixed to it, and so they
+are for the peers whose graph is one of a single size.
 """
 
 from __future__ import annotations
@@ -116,20 +117,24 @@ def export_onnx(
     return Path(path)
 
 
-def multiple_of(model: nn.Module) -> int:
-    """What the height and width of an image must be multiples of, for no row to be filled up."""
+def multiple_of(model: nn.Module) -> int | None:
+    """What the height and width of an image must be multiples of, for no row to be filled up.
+
+    None where a graph cannot leave them open.
+    """
     config: Any = unwrap(model).config
     if isinstance(config, dict):
         return 1
-    halved = 2**config.depth
-    return halved // math.gcd(halved, config.scale)
+    if config.peer is not None and not config.peer.open_sizes:
+        return None
+    return config.multiple // math.gcd(config.multiple, config.scale)
 
 
 def _free(inner: nn.Module, size: tuple[int, int]) -> dict[int, Any]:
     """The axes of an image that a graph leaves open."""
     free: dict[int, Any] = {0: torch.export.Dim("batch", min=1, max=65535)}
     step = multiple_of(inner)
-    if all(side % step == 0 and side >= 2 * step for side in size):
+    if step is not None and all(side % step == 0 and side >= 2 * step for side in size):
         # Of one step alone a graph is another one: torch.export keeps 1 apart.
         for axis, name in ((2, "height"), (3, "width")):
             one = torch.export.Dim(name, min=2, max=65536 // step)

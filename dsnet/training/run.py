@@ -55,7 +55,7 @@ from dsnet.training.validation import validate
 # Settings that decide the course of a run: a resumed one must have the same.
 COURSE = (
     "data", "size", "phantoms", "min_quality", "shares", "folds", "fold", "augment", "batch",
-    "accumulate", "epochs", "lr", "warmup", "precision", "seed", "variant", "width", "depth",
+    "accumulate", "epochs", "lr", "warmup", "precision", "seed", "variant", "scale", "width", "depth",
     "reduction", "judge_width", "teacher", "data_seed", "soft_weight", "gan_weight",
 )  # fmt: skip
 WARM_UP_STEPS = 2
@@ -119,6 +119,7 @@ def _train(settings: Settings, stop: Stop) -> dict:
             f"teacher must be one of dsnet.train_sr, got a network, {settings.teacher}"
         )
     sizes: dict[str, Any] = {
+        "scale": settings.scale,
         "width": settings.width, "depth": settings.depth, "reduction": settings.reduction,
         "teacher_blocks": settings.teacher_blocks, "teacher_features": settings.teacher_features,
     }  # fmt: skip

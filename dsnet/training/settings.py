@@ -21,8 +21,9 @@ from dsnet import devices
 from dsnet.console import Range, brief
 from dsnet.files import write_json
 from dsnet.losses import GAN_WEIGHT, SOFT_WEIGHT
-from dsnet.models import VARIANTS
+from dsnet.models import PEERS, VARIANTS
 from dsnet.models.dsnet import RANGES as NETWORK
+from dsnet.models.srgan import SCALE
 from dsnet.training.augment import MODES
 from dsnet.training.step import PRECISIONS
 
@@ -100,7 +101,19 @@ class Settings:
         SOFT_WEIGHT, "recipe", "of the soft mask loss, beside 0.5 of the Dice loss", WEIGHTS
     )
     gan_weight: float = _option(GAN_WEIGHT, "recipe", "of the adversarial loss", WEIGHTS)
-    variant: str = _option("dsnet", "network", "rung of the ablation", choices=tuple(VARIANTS))
+    variant: str = _option(
+        "dsnet",
+        "network",
+        "rung of the ablation, or a network of another package",
+        choices=(*VARIANTS, *PEERS),
+    )
+    scale: int = _option(
+        SCALE,
+        "network",
+        "pixels of the mask's grid per pixel of the crop, 1 or 4; 1 without a teacher only",
+        Range(int, 1, SCALE),
+        choices=(1, SCALE),
+    )
     width: int = _option(64, "network", "channels of the first level", NETWORK["width"])
     depth: int = _option(4, "network", "down-samplings", NETWORK["depth"])
     reduction: int = _option(16, "network", "of the channel attention", NETWORK["reduction"])
@@ -173,7 +186,19 @@ def check(settings: Settings) -> None:
             raise ValueError(f"{option} must be {kind}, got {brief(value)}")
         choices = each.metadata.get("choices")
         if choices and value not in choices:
-            raise ValueError(f"{option} must be one of {', '.join(choices)}, got {brief(value)}")
+            allowed = ", ".join(map(str, choices))
+            raise ValueError(f"{option} must be one of {allowed}, got {brief(value)}")
+    rung, peer = VARIANTS.get(settings.variant), PEERS.get(settings.variant)
+    if rung and rung.fusion and settings.scale != SCALE:
+        raise ValueError(
+            f"--scale must be {SCALE}, the teacher's, for --variant {settings.variant}, got "
+            f"{settings.scale}"
+        )
+    if peer and settings.batch < peer.least_batch:
+        raise ValueError(
+            f"--batch must be at least {peer.least_batch} for --variant {settings.variant}, got "
+            f"{settings.batch}"
+        )
     if settings.fold and settings.fold >= settings.folds:
         raise ValueError(f"--fold must be below --folds, got {settings.fold} and {settings.folds}")
 
