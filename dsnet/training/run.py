@@ -55,8 +55,8 @@ from dsnet.training.validation import validate
 # Settings that decide the course of a run: a resumed one must have the same.
 COURSE = (
     "data", "size", "phantoms", "min_quality", "shares", "folds", "fold", "augment", "batch",
-    "accumulate", "epochs", "lr", "warmup", "precision", "seed", "variant", "scale", "width", "depth",
-    "reduction", "judge_width", "teacher", "data_seed", "soft_weight", "gan_weight",
+    "accumulate", "epochs", "lr", "warmup", "precision", "seed", "variant", "scale", "width",
+    "depth", "reduction", "judge_width", "teacher", "data_seed", "soft_weight", "gan_weight",
 )  # fmt: skip
 WARM_UP_STEPS = 2
 
