@@ -4,8 +4,8 @@ Paper, "Comparison on LIDC": soft masks of strategy 2, the 50 % consensus as tru
 387 / 55 / 544 of 986 nodules. Here 514 nodules that all four readers marked (2,270 slices), split
 in the same proportions with whole patients.
 
-``prepare STORE`` labels every slice that has a consensus (2,174) and keeps 64x64 pixels around the
-centre of its nodule's RECIST mark. ``score STORE RUN ...`` writes DICE, SEN and PPV of each run of
+``prepare STORE`` labels every slice that has a consensus (2,174) and keeps 64x64 pixels (``--side``)
+around the centre of its nodule's RECIST mark. ``score STORE RUN ...`` writes DICE, SEN and PPV of each run of
 `dsnet.train` on its held-out patients, and the mean difference of its soft masks from strategy 2's
 (MAE), beside the readers' figures on the same slices, into ``bench/results/lidc.json`` and
 ``lidc.md``: once over each nodule's slice with the largest consensus, and once over all slices.
@@ -36,20 +36,26 @@ METRICS = ("DICE", "SEN", "PPV", "MAE")
 PAPER = {"U-Net, paper": (77.84, 21.74), "DSNet, paper": (83.35, 7.85)}
 
 
-def prepare(store: str) -> None:
-    """Label all slices with strategy 2 and store their 64x64 middles."""
+def prepare(store: str, side: int = SIDE) -> None:
+    """Label all slices with strategy 2 and store their middles of side x side pixels.
+
+    Of smaller middles than 64x64, slices are left out on which a reader marked more than that.
+    """
     root = Path(os.environ.get("DSNET_SHARED", "../shared"), "data", "lidc")
     with open(root / "nodules.csv") as file:
         nodules = {f"{row['patient']}/{row['nodule']}": row for row in csv.DictReader(file)}
-    settings = {"strategy": "raters", "side": SIDE}
+    settings = {"strategy": "raters", "side": side}
     with StoreWriter(store, settings) as writer:
         for picture in find_rater_pictures(root / "LIDC-IDRI-slices"):
             crop = picture.read()
             label = label_raters(crop.image, crop.masks, spacing=crop.spacing)
             row = nodules[picture.key.rsplit("/", 1)[0]]
-            window, offset = _window(row, crop.image.shape)
+            window, offset = _window(row, crop.image.shape, side)
             whole = consensus(crop.masks)
             if not whole.any():
+                continue
+            inside = np.count_nonzero(crop.masks[(slice(None), *window)])
+            if side < SIDE and np.count_nonzero(crop.masks) > inside:
                 continue
             truth = whole[window]
             readers = [_scores(mask[window], truth) for mask in crop.masks if mask.any()]
@@ -137,14 +143,14 @@ def write(result: dict, folder: Path) -> None:
     print(text)
 
 
-def _window(row: dict, shape: tuple[int, int]):
-    """Slices of SIDE pixels around the mark's centre, inside the picture, and its (x, y)."""
+def _window(row: dict, shape: tuple[int, int], side: int):
+    """Slices of `side` pixels around the mark's centre, inside the picture, and its (x, y)."""
     starts = []
-    for axis, side in zip("yx", shape, strict=True):
+    for axis, length in zip("yx", shape, strict=True):
         centre = np.mean([float(row[f"{axis}{end}"]) for end in range(1, 5)])
-        starts.append(int(np.clip(round(centre - (SIDE - 1) / 2), 0, side - SIDE)))
+        starts.append(int(np.clip(round(centre - (side - 1) / 2), 0, length - side)))
     top, left = starts
-    window = (slice(top, top + SIDE), slice(left, left + SIDE))
+    window = (slice(top, top + side), slice(left, left + side))
     return window, (float(left), float(top))
 
 
@@ -180,10 +186,11 @@ def main() -> int:
     parser.add_argument("job", choices=("prepare", "score"))
     parser.add_argument("store")
     parser.add_argument("runs", nargs="*", help="folders that dsnet.train wrote")
+    parser.add_argument("--side", type=int, default=SIDE, help="pixels a side, at most 128 (64)")
     parser.add_argument("--out", type=Path, default=Path("bench/results"))
     options = parser.parse_args()
     if options.job == "prepare":
-        prepare(options.store)
+        prepare(options.store, options.side)
     else:
         write(score(options.store, options.runs), options.out)
     return 0
