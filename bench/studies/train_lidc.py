@@ -4,11 +4,12 @@ Paper, "Comparison on LIDC": soft masks of strategy 2, the 50 % consensus as tru
 387 / 55 / 544 of 986 nodules. Here 514 nodules that all four readers marked (2,270 slices), split
 in the same proportions with whole patients.
 
-``prepare STORE`` labels every slice that has a consensus (2,174) and keeps 64x64 pixels (``--side``)
-around the centre of its nodule's RECIST mark. ``score STORE RUN ...`` writes DICE, SEN and PPV of each run of
-`dsnet.train` on its held-out patients, and the mean difference of its soft masks from strategy 2's
-(MAE), beside the readers' figures on the same slices, into ``bench/results/lidc.json`` and
-``lidc.md``: once over each nodule's slice with the largest consensus, and once over all slices.
+``prepare STORE`` labels every slice that has a consensus (2,174) and keeps 64x64 pixels
+(``--side``) around the centre of its nodule's RECIST mark. ``score STORE RUN ...`` writes DICE, SEN
+and PPV of each run of `dsnet.train` on its held-out patients, and the mean difference of its soft
+masks from strategy 2's (MAE), beside the readers' figures on the same slices, into
+``bench/results/lidc.json`` and ``lidc.md``: once over each nodule's slice with the largest
+consensus, and once over all slices.
 """
 
 from __future__ import annotations
