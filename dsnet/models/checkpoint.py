@@ -2,7 +2,8 @@
 
 Public
 ------
-``save_model(path, model, crop=None)``: a `DSNet` or an `SRResNet`, compiled or wrapped ones, too
+``save_model(path, model, crop=USUAL_CROP)``: a `DSNet` or an `SRResNet`, compiled or wrapped, too
+``USUAL_CROP``: how crops are made that nobody asked to be made otherwise
 ``load_model(path, device="cpu") -> DSNet or SRResNet`` in evaluation mode
 ``model_crop(path) -> dict or None``: what `save_model` was given
 ``unwrap(model)``: the module inside `torch.compile` and data parallel wrappers
@@ -12,8 +13,9 @@ Public
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -27,6 +29,11 @@ from dsnet.models.tensor_file import load_tensors, save_tensors
 FORMAT = "dsnet-model"
 VERSION = 2  # 1 had no `crop`
 WHAT = "a model file of dsnet"
+# What `dsnet.data.crop_settings.CropSettings` would be by the defaults of `dsnet.label recist` and
+# of `dsnet.inference.segment_slice`: 64 pixels a side, each lesion's own window, native pixels.
+USUAL_CROP: Mapping[str, Any] = MappingProxyType(
+    {"size": 64, "window": "auto", "isotropic_mm": None, "network_size": None}
+)
 
 
 def unwrap(model: nn.Module) -> nn.Module:
@@ -48,7 +55,9 @@ def state_of(model: nn.Module) -> dict[str, torch.Tensor]:
     return {name.replace("_orig_mod.", ""): value for name, value in state.items()}
 
 
-def save_model(path: str | os.PathLike, model: nn.Module, crop: dict | None = None) -> None:
+def save_model(
+    path: str | os.PathLike, model: nn.Module, crop: Mapping[str, Any] | None = USUAL_CROP
+) -> None:
     """Write configuration and weights, all at once or not at all.
 
     Parameters
@@ -58,8 +67,10 @@ def save_model(path: str | os.PathLike, model: nn.Module, crop: dict | None = No
     model : DSNet or SRResNet
         On any device, in any memory format, also compiled or wrapped for parallel training. A
         DSNet takes its teacher along.
-    crop : dict, optional
-        How the crops that it learnt from were made, as `dsnet.data.crop_settings` has it.
+    crop : dict or None
+        How the crops that a DSNet learnt from were made, as `CropSettings.to_dict` of
+        `dsnet.data.crop_settings` has it; by default as crops are made that nobody asked to be
+        made otherwise. None: not known; whoever predicts with the file must then say.
 
     Raises
     ------
@@ -73,12 +84,13 @@ def save_model(path: str | os.PathLike, model: nn.Module, crop: dict | None = No
         kind, config = "DSNet", asdict(inner.config)
     elif isinstance(inner, SRResNet):
         kind, config = "SRResNet", inner.config
+        crop = None if crop is USUAL_CROP else crop  # A teacher is given no crops of lesions.
     else:
         raise TypeError(f"model must be a DSNet or SRResNet, got {type(inner).__name__}")
     state = {k: v.detach().cpu().contiguous() for k, v in state_of(model).items()}
     content = {
-        "format": FORMAT, "version": VERSION, "kind": kind, "config": config, "crop": crop,
-        "state": state,
+        "format": FORMAT, "version": VERSION, "kind": kind, "config": config,
+        "crop": dict(crop) if isinstance(crop, Mapping) else crop, "state": state,
     }  # fmt: skip
     save_tensors(path, content)
 
@@ -121,6 +133,8 @@ def load_model(path: str | os.PathLike, device: torch.device | str = "cpu") -> D
 
 def model_crop(path: str | os.PathLike) -> dict | None:
     """How the crops were made that the model learnt from; None where the file does not say.
+
+    Files of version 1, of a teacher, and of a training on a store that does not say are silent.
 
     Raises
     ------
