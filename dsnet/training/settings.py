@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from dsnet import devices
-from dsnet.console import Range, brief
+from dsnet.console import LEARNING_RATES, SEEDS, Range, brief
 from dsnet.files import write_json
 from dsnet.models import VARIANTS
 from dsnet.models.dsnet import RANGES as NETWORK
@@ -41,9 +41,6 @@ GROUPS = {
     "speed": "how fast",
     "run": "where results go, and how a run goes on",
 }
-
-
-SEEDS = Range(int, 0, 2**63 - 1)
 
 
 def _option(default, group, help, allowed: Range | None = None, **keywords) -> Any:
@@ -76,9 +73,7 @@ class Settings:
     batch: int = _option(1, "recipe", "crops a step and process", Range(int, 1, 4096))
     accumulate: int = _option(1, "recipe", "batches a step", Range(int, 1, 4096))
     epochs: int = _option(60, "recipe", "passes over the training part", Range(int, 1, 10**7))
-    lr: float = _option(
-        2e-4, "recipe", "learning rate at the start", Range(float, above=0, most=100)
-    )
+    lr: float = _option(2e-4, "recipe", "learning rate at the start", LEARNING_RATES)
     warmup: int = _option(0, "recipe", "steps in which the rate grows", Range(int, 0, 10**9))
     precision: str = _option("fp32", "recipe", "autocast", choices=tuple(PRECISIONS))
     seed: int = _option(0, "recipe", "of everything random", SEEDS)
