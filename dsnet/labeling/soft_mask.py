@@ -252,7 +252,8 @@ def label_batch(
     On the CPU they have the same bits as `label_recist` gives one at a time. On a GPU cuts and
     matting run there, while the CPU's threads check the next crops and score the last ones: alpha
     is within 1e-3 of the CPU's, the binary masks are the same; `seconds` are a label's share of the
-    GPU's time, a trimap's being in its cut's.
+    GPU's time, a trimap's being in its cut's. A crop of more than 2**26 pixels is labelled by the
+    CPU.
 
     Parameters
     ----------
@@ -310,7 +311,7 @@ def label_batch(
         isinstance(images, np.ndarray)
         and images.ndim == 3
         and images.dtype.kind == "f"
-        and 0 not in images.shape[1:]
+        and 0 < images.shape[1] * images.shape[2] <= _C.MOST_PIXELS
     ):
         arrays = np.ascontiguousarray(images, dtype=np.float32)
     else:
@@ -349,6 +350,13 @@ def _label_on_device(images, coordinates, threads, index) -> list[SoftLabel | No
     """As `_label_natively`, with cuts and matting on a CUDA device."""
     if not len(images):
         return []
+    if large := [i for i, image in enumerate(images) if image.size > _C.MOST_MATTING_PIXELS]:
+        rest = sorted(set(range(len(images))) - set(large))
+        found = _label_natively([images[i] for i in large], coordinates[large], threads)
+        done = dict(zip(large, found, strict=True))
+        found = _label_on_device([images[i] for i in rest], coordinates[rest], threads, index)
+        done.update(zip(rest, found, strict=True))
+        return [done[i] for i in range(len(images))]
     pipeline = engine.pipeline(index, MattingSettings(PRIOR_WEIGHT, DEFAULT_RTOL))
     return pipeline.run(images, coordinates, threads, make=_as_labels)
 
