@@ -24,6 +24,7 @@ from dsnet.labeling.edge_model import native_network
 from dsnet.labeling.gpu import engine
 from dsnet.labeling.gpu.pipeline import MattingSettings
 from dsnet.labeling.matting.closed_form import DEFAULT_RTOL, MattingInfo, closed_form_matting
+from dsnet.labeling.notes import doubts
 from dsnet.labeling.prior import MASK_PRIOR_WEIGHT, VOTES_PRIOR_WEIGHT, mask_prior, votes_prior
 from dsnet.labeling.quality import recist_scores, score
 from dsnet.labeling.recist import PROBLEMS, RecistMark, ordered_coordinates
@@ -52,7 +53,7 @@ class SoftLabel:
     seconds : dict of str to float
         Wall time of the stages `cut`, `trimap`, `matting`.
     notes : tuple of str
-        What was odd, in words: a doubtful mark, a fall-back, an early stop.
+        What was odd, in words: a doubtful mark, a fall-back, an empty mask, an early stop.
     """
 
     alpha: np.ndarray
@@ -131,7 +132,8 @@ class Outlined:
     ) -> SoftLabel:
         """The label of a trimap and its matting."""
         constant = float(self.image.min()) == float(self.image.max())
-        told = doubts(constant, info.converged, info.iterations, info.residual)
+        binary = alpha >= 0.5
+        told = doubts(constant, not binary.any(), info.converged, info.iterations, info.residual)
         quality = score(
             self.image,
             alpha,
@@ -143,7 +145,7 @@ class Outlined:
             rtol=DEFAULT_RTOL,
         )
         seconds = {"cut": 0.0, "trimap": trimap_seconds, "matting": info.seconds}
-        return SoftLabel(alpha, alpha >= 0.5, trimap, quality, seconds, (*self.notes, *told))
+        return SoftLabel(alpha, binary, trimap, quality, seconds, (*self.notes, *told))
 
 
 def label_recist(image: np.ndarray, mark: RecistMark) -> SoftLabel:
@@ -369,13 +371,13 @@ def _as_labels(rows) -> list[SoftLabel | None]:
         if error:
             labels.append(None)
             continue
-        notes = ()
-        if problems or fallback or constant or not converged:
+        notes, empty = (), not binary.any()
+        if problems or fallback or constant or empty or not converged:
             notes = [word for bit, word in enumerate(PROBLEMS) if problems >> bit & 1]
             if fallback:
                 words = CutFallback(fallback).told(fallback_value)
                 notes.append(f"cut fell back on the axes' ellipse: {words}")
-            notes = tuple(notes + doubts(constant, converged, iterations, residual))
+            notes = tuple(notes + doubts(constant, empty, converged, iterations, residual))
         seconds = {"cut": cut, "trimap": split, "matting": matting}
         labels.append(SoftLabel(alpha, binary, trimap, recist_scores(*row), seconds, notes))
     return labels
@@ -389,16 +391,6 @@ def _refusal(image: np.ndarray, coordinates: np.ndarray) -> ValueError:
     except ValueError as error:
         return error
     return ValueError(f"image must have at least 3x3 pixels, got {image.shape[0]}x{image.shape[1]}")
-
-
-def doubts(constant: bool, converged: bool, iterations: int, residual: float) -> list[str]:
-    """Notes on an image of one grey value and on a solve that stopped early."""
-    notes = []
-    if constant:
-        notes.append("all-constant image: no edge to find")
-    if not converged:
-        notes.append(f"matting stopped after {iterations} iterations at {residual:.1e}")
-    return notes
 
 
 def _of_shape(mask: np.ndarray, image: np.ndarray, name: str) -> np.ndarray:
