@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from dsnet import label
 from dsnet import predict as command
 from dsnet.data.crop import Crop
 from dsnet.data.crop_settings import CropSettings, of_store
@@ -52,6 +53,18 @@ def test_what_a_file_cannot_have_as_its_crop_is_told(tmp_path, change, words):
     save_model(tmp_path / "best.pt", build("unet", width=4, depth=2), {**CROP.to_dict(), **change})
     with pytest.raises(ValueError, match=words):
         crop_settings(tmp_path / "best.pt")
+
+
+def test_a_store_may_be_made_with_what_a_model_file_may_say(capsys):
+    assert CropSettings(64, "auto", 1000).isotropic_mm == 1000
+    said = "must be a number above 0 and of at most 1000, got 1000.5"
+    with pytest.raises(ValueError, match=f"isotropic_mm {said}"):
+        CropSettings(64, "auto", 1000.5)
+    where = ["--images", "i", "--annotations", "t.csv", "--out", "o", "--isotropic", "1000.5"]
+    for main, first in ((label.main, "recist"), (command.main, "m.pt")):
+        with pytest.raises(SystemExit) as ended:
+            main([first, *where])
+        assert ended.value.code == 2 and said in capsys.readouterr().err
 
 
 def test_a_model_that_is_saved_with_nothing_more_has_the_usual_crops(tmp_path):
