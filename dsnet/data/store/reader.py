@@ -74,7 +74,7 @@ class LabelStore:
         try:
             self.manifest = read_manifest(self.path)
         except DamagedManifest as error:
-            raise DamagedManifest(f"{error}; {REMEDY}") from error
+            raise ValueError(f"{error}; {REMEDY}") from error
         self.alpha_bits: int = self.manifest["alpha_bits"]
         self.keys: list[str] = []
         self.damaged: dict[str, str] = {}
