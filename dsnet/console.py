@@ -11,6 +11,7 @@ Public
 ``require_folder(path, name)``, ``require_file``: what an option names is there
 ``printable(text)``: what of a file's name may go to a terminal
 ``Range(kind, least, most, above)``: which numbers an option takes; ``above_zero(kind)``
+``SEEDS``, ``CROP_SIDES``, ``MILLIMETRES_A_PIXEL``, ``LEARNING_RATES``: ranges that several share
 """
 
 from __future__ import annotations
@@ -153,6 +154,13 @@ def brief(value: object) -> str:
 def above_zero(kind: type) -> Range:
     """The numbers above 0."""
     return Range(kind, above=0)
+
+
+# What options, settings and files have in common.
+SEEDS = Range(int, 0, 2**63 - 1)
+CROP_SIDES = Range(int, 8, 65536)
+MILLIMETRES_A_PIXEL = Range(float, above=0, most=1000)
+LEARNING_RATES = Range(float, above=0, most=100)
 
 
 class Stop:

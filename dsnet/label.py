@@ -16,6 +16,9 @@ from pathlib import Path
 from dsnet import devices
 from dsnet.archive.examples import EXAMPLES
 from dsnet.console import (
+    CROP_SIDES,
+    MILLIMETRES_A_PIXEL,
+    SEEDS,
     Range,
     Stop,
     UserError,
@@ -28,9 +31,7 @@ from dsnet.console import (
 from dsnet.streams import command
 
 _positive = above_zero(int)
-_seed = Range(int, 0, 2**63 - 1)
-_side = Range(int, 8, 65536)
-_millimetres = Range(float, above=0, most=10**4)
+_diameter = Range(float, above=0, most=10**4)
 
 
 @command
@@ -236,8 +237,8 @@ def _parser() -> argparse.ArgumentParser:
     demo = sub("demo", _demo, "Label synthetic nodules of every kind; write a picture.")
     _label_options(demo, "folder for sheet.png and store/")
     demo.add_argument("--count", type=_positive, default=18, help="nodules (default 18)")
-    demo.add_argument("--size", type=_side, default=64, help="pixels a side (default 64)")
-    demo.add_argument("--seed", type=_seed, default=0, help="of the first nodules (default 0)")
+    demo.add_argument("--size", type=CROP_SIDES, default=64, help="pixels a side (default 64)")
+    demo.add_argument("--seed", type=SEEDS, default=0, help="of the first nodules (default 0)")
 
     recist = sub("recist", _recist, "Label the RECIST marks of a DeepLesion-like table.")
     recist.add_argument("--annotations", required=True, metavar="CSV", help="DL_info.csv")
@@ -253,14 +254,14 @@ def _parser() -> argparse.ArgumentParser:
     )
     _label_options(recist, "folder of the store")
     _device_option(recist, "labels are within 0.001 of the CPU's, with the same binary masks")
-    recist.add_argument("--crop", type=_side, default=64, help="pixels a side (default 64)")
+    recist.add_argument("--crop", type=CROP_SIDES, default=64, help="pixels a side (default 64)")
     recist.add_argument(
         "--type", nargs="+", metavar="TYPE", help="only these: lung, liver, bone, ..."
     )
     recist.add_argument("--split", nargs="+", metavar="PART", help="only these: train, val, test")
     recist.add_argument("--no-noisy", action="store_true", help="leave out Possibly_noisy rows")
-    recist.add_argument("--min-mm", type=_millimetres, metavar="MM", help="shortest long axis")
-    recist.add_argument("--max-mm", type=_millimetres, metavar="MM", help="longest long axis")
+    recist.add_argument("--min-mm", type=_diameter, metavar="MM", help="shortest long axis")
+    recist.add_argument("--max-mm", type=_diameter, metavar="MM", help="longest long axis")
     recist.add_argument("--limit", type=_positive, help="only the first LIMIT rows")
     shown = recist.add_mutually_exclusive_group()
     shown.add_argument(
@@ -277,7 +278,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     recist.add_argument(
         "--isotropic",
-        type=_millimetres,
+        type=MILLIMETRES_A_PIXEL,
         metavar="MM",
         help="resample to MM a pixel (default: native)",
     )
@@ -323,7 +324,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar=("TRAIN", "TEST", "VAL"),
         help="npz: shares (default 1000 400 100)",
     )
-    export.add_argument("--seed", type=_seed, default=0, help="npz: of the split (default 0)")
+    export.add_argument("--seed", type=SEEDS, default=0, help="npz: of the split (default 0)")
     return parser
 
 

@@ -13,7 +13,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dsnet import devices
-from dsnet.console import Range, UserError, above_zero, complain, printable
+from dsnet.console import (
+    CROP_SIDES,
+    MILLIMETRES_A_PIXEL,
+    Range,
+    UserError,
+    above_zero,
+    complain,
+    printable,
+)
 from dsnet.dependencies import needed
 from dsnet.devices import use_threads
 from dsnet.streams import command
@@ -180,7 +188,7 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("model", metavar="MODEL", help="best.pt or last.pt of dsnet.train")
-    whole, millimetres = above_zero(int), Range(float, above=0, most=1000)
+    whole = above_zero(int)
     data = parser.add_argument_group("what to segment")
     data.add_argument("--images", metavar="DIR", help="16-bit PNG (HU + 32768) or DICOM slices")
     prompts = data.add_mutually_exclusive_group(required=True)
@@ -201,9 +209,7 @@ def _parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     data.add_argument("--limit", type=whole, metavar="N", help="only the first N rows")
     cut = parser.add_argument_group("how it was trained (by default as MODEL says)")
-    cut.add_argument(
-        "--size", type=Range(int, 8, 65536), metavar="N", help="pixels a side of the crops"
-    )
+    cut.add_argument("--size", type=CROP_SIDES, metavar="N", help="pixels a side of the crops")
     shown = cut.add_mutually_exclusive_group()
     shown.add_argument(
         "--window", type=Range(float), nargs=2, metavar=("LOW", "HIGH"), help="HU shown as 0..1"
@@ -213,11 +219,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     shown.add_argument("--pictures", action="store_true", help="windowed 8- or 16-bit pictures")
     cut.add_argument(
-        "--isotropic", type=lambda text: text if text == "native" else millimetres(text),
+        "--isotropic", type=lambda text: text if text == "native" else MILLIMETRES_A_PIXEL(text),
         metavar="MM", help="resample to MM a pixel, or not: native",
     )  # fmt: skip
     cut.add_argument(
-        "--spacing", type=millimetres, nargs=2, metavar=("ROW", "COLUMN"),
+        "--spacing", type=MILLIMETRES_A_PIXEL, nargs=2, metavar=("ROW", "COLUMN"),
         help="mm a pixel of slices whose table and file do not say",
     )  # fmt: skip
     run = parser.add_argument_group("run")

@@ -2,8 +2,14 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 
 namespace dsnet {
+
+// Pixels that an image has at most: they are numbered in 32 bits.
+inline constexpr std::int64_t kMostPixels = 0x7fffffff;
+// On a GPU, whose threads step beyond the last one, and number two planes' words at once.
+inline constexpr std::int64_t kMostDevicePixels = std::int64_t{1} << 29;
 
 // Not the owner of what it shows; columns are contiguous.
 template <typename T>

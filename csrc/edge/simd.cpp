@@ -17,7 +17,8 @@ DSNET_INLINE Vector counting() {
 }
 
 // Where a row of places lies in a plane of `rows` x `cols`: the corner of a square of four values,
-// and the shares of its far sides. Plain lanes, which every unit packs as it is wide.
+// and the shares of its far sides. Plain lanes, which every unit packs as it is wide; 32 bits
+// number the values, of which there are at most kMostPixels.
 struct Squares {
     alignas(64) float x[kGrid], y[kGrid];
     alignas(64) float share_x[kGrid], share_y[kGrid];

@@ -19,7 +19,6 @@ namespace {
 using namespace matting_device;
 
 constexpr std::size_t kShareAlignment = 256;
-constexpr std::int64_t kMostPixels = std::int64_t{1} << 26;  // a window's list entry has 28 bits
 
 DSNET_DEVICE double* share_of(const MattingBatch& batch, std::size_t share, unsigned number) {
     return reinterpret_cast<double*>(static_cast<char*>(batch.workspace) + share * number);
@@ -193,8 +192,8 @@ void check_size(std::int64_t count, std::int32_t rows, std::int32_t cols) {
     if (count < 0) refuse("count must not be negative", count);
     if (rows < 1) refuse("rows must be at least 1", rows);
     if (cols < 1) refuse("cols must be at least 1", cols);
-    if (std::int64_t{rows} * cols > kMostPixels)
-        refuse("rows * cols must be at most " + std::to_string(kMostPixels),
+    if (std::int64_t{rows} * cols > kMostMattingPixels)
+        refuse("rows * cols must be at most " + std::to_string(kMostMattingPixels),
                std::int64_t{rows} * cols);
 }
 

@@ -7,6 +7,9 @@
 
 namespace dsnet::cuda {
 
+// Of an image: an entry of the list of windows has 28 bits.
+inline constexpr std::int64_t kMostMattingPixels = std::int64_t{1} << 26;
+
 enum MattingStatus : std::int32_t {
     kMattingDone = 0,
     kMattingPending = 1,    // left to the next kernel; never seen by a caller

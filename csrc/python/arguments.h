@@ -44,6 +44,15 @@ inline bool is_aligned(const py::object& array) {
            py::detail::npy_api::NPY_ARRAY_ALIGNED_;
 }
 
+// Of the last two axes, before anything is read or copied.
+inline void check_pixels(const py::array& array, const char* name) {
+    const std::int64_t rows = array.shape(array.ndim() - 2), cols = array.shape(array.ndim() - 1);
+    if (cols > 0 && rows > kMostPixels / cols)
+        throw py::value_error(std::string(name) + " must have at most " +
+                              std::to_string(kMostPixels) + " pixels, got shape " +
+                              shape_text(array));
+}
+
 // The argument as a C-contiguous two-dimensional array; its dtype must be one of `allowed`.
 template <typename T>
 Array<T> image_argument(const py::object& value, const char* name, const char* kinds,
@@ -62,6 +71,7 @@ Array<T> image_argument(const py::object& value, const char* name, const char* k
     if (array.ndim() != 2)
         throw py::value_error(std::string(name) + " must have two dimensions [H, W], got shape " +
                               shape_text(array));
+    check_pixels(array, name);
     if (dtype.kind() == 'b') array = array.attr("view")("uint8");
     // Code that was compiled to vectors may fault on floats at odd addresses.
     if (!is_aligned(array)) array = array.attr("copy")().cast<py::array>();
@@ -102,6 +112,7 @@ Array<T> batch_argument(const py::object& value, const char* name, const char* d
     if (array.ndim() != 3 || array.shape(1) < 1 || array.shape(2) < 1)
         throw py::value_error(std::string(name) + " must be [N, H, W] with H, W >= 1, got shape " +
                               shape_text(array));
+    check_pixels(array, name);
     for (int axis = 0; like != nullptr && axis < 3; ++axis)
         if (array.shape(axis) != like->shape(axis))
             throw py::value_error(std::string(name) + " must have shape " + shape_text(*like) +

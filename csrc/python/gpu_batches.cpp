@@ -21,10 +21,11 @@ using Shape = std::array<std::int64_t, 3>;
 template <typename Batch>
 void set_shape(Batch& batch, const Shape& shape) {
     const auto [count, rows, cols] = shape;
-    constexpr std::int64_t kMost = std::numeric_limits<std::int32_t>::max();
-    if (count < 0 || rows < 1 || cols < 1 || rows > kMost || cols > kMost)
+    if (count < 0 || rows < 1 || cols < 1 || rows > kMostDevicePixels / cols)
         throw py::value_error("shape must be (N, H, W) with H, W >= 1, got " +
-                              repr_text(py::make_tuple(count, rows, cols)));
+                              repr_text(py::make_tuple(count, rows, cols)) +
+                              " (an image has at most " + std::to_string(kMostDevicePixels) +
+                              " pixels)");
     batch.count = count;
     batch.rows = static_cast<std::int32_t>(rows);
     batch.cols = static_cast<std::int32_t>(cols);

@@ -61,6 +61,7 @@ py::tuple label_batch_binding(const py::object& images, const Array<double>& coo
         const py::ssize_t rows = block.shape(1), cols = block.shape(2);
         if (rows == 0 || cols == 0)
             throw py::value_error("images must have H, W >= 1, got shape " + shape_text(block));
+        check_pixels(block, "images");
         Outputs outputs = allocate({count, rows, cols});
         for (py::ssize_t i = 0; i < count; ++i)
             tasks.push_back(make_task(block.data() + i * rows * cols, coordinates_of(i), rows, cols,

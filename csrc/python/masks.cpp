@@ -86,6 +86,8 @@ Array<bool> erode_or_dilate(const py::object& mask_value, double radius, double 
 
 void bind_masks(py::module_& module) {
     using namespace pybind11::literals;
+    module.attr("MOST_PIXELS") = kMostPixels;
+    module.attr("MOST_DEVICE_PIXELS") = kMostDevicePixels;
     module.def("distance_squared", &distance_squared_binding, "mask"_a, "row_spacing"_a = 1.0,
                "column_spacing"_a = 1.0,
                R"(Squared Euclidean distance to the nearest pixel outside the mask.

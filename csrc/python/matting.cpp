@@ -122,6 +122,7 @@ void bind_matting(py::module_& module) {
     using namespace pybind11::literals;
     PYBIND11_NUMPY_DTYPE(cuda::MattingResult, residual, status, iterations, unknowns, converged,
                          solved, reserved);
+    module.attr("MOST_MATTING_PIXELS") = cuda::kMostMattingPixels;
     // A row of what a GPU tells of matting.
     module.attr("MATTING_RESULT") = py::dtype::of<cuda::MattingResult>();
     module.def("matting", &matting, "image"_a, "trimap"_a, "prior"_a = py::none(),

@@ -18,12 +18,14 @@ from dsnet.data.patients import known_patient, unknown_patients_note
 from dsnet.data.store.reader import LabelStore
 from dsnet.data.store.record import STAGES, LabelRecord, metadata_of
 from dsnet.drawing import sheet
+from dsnet.labeling.notes import EMPTY
 from dsnet.labeling.quality import ranking
 
 # Below these a person should look at a label: the expected Dice of one from a mark, and the overall
 # score of one from masks.
 LOW_DICE, LOW_QUALITY = 0.8, 0.6
 LOW = f"low (expected Dice < {LOW_DICE:g}; of masks, quality < {LOW_QUALITY:g})"
+EMPTY_LABELS = "empty (no pixel reaches one half)"
 _RANKED_BY = ["quality_expected_dice", "quality_overall"]
 LONGEST_SHEET = 24
 LINE_SECONDS = 10.0  # between the lines that tell progress where there is no terminal
@@ -72,19 +74,21 @@ class TerminalProgress:
 
 
 def summary_rows(store: LabelStore) -> list[tuple[str, str]]:
-    """(what, value) lines: rows, labelled, failed, low quality, mean time a label by stage."""
+    """(what, value) lines: rows, labelled, failed, empty, low quality, mean time by stage."""
     import pyarrow.compute as pc
 
-    columns = ["status", *_RANKED_BY, *(f"seconds_{stage}" for stage in STAGES)]
+    columns = ["status", "notes", *_RANKED_BY, *(f"seconds_{stage}" for stage in STAGES)]
     table = store.table(columns)
     ok = table.filter(pc.field("status") == "ok")
     total, labelled = len(table), len(ok)
     scores = [_scores(row) for row in ok.select(_RANKED_BY).to_pylist()]
     low = sum(_is_low(score) for score in scores)
+    empty = sum(EMPTY in (notes or ()) for notes in ok["notes"].to_pylist())
     rows = [
         ("rows", str(total)),
         ("labelled", _share(labelled, total)),
         ("failed", _share(total - labelled, total)),
+        (EMPTY_LABELS, _share(empty, labelled)),
         (LOW, _share(low, labelled)),
     ]
     if labelled:

@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dsnet.console import Range, brief
+from dsnet.console import MILLIMETRES_A_PIXEL, Range, brief
 from dsnet.data.ct_image import LUNG_WINDOW
 
 SIDE = Range(int, 1, 65536)
-NUMBERS = {"size": SIDE, "network_size": SIDE, "isotropic_mm": Range(float, above=0, most=1000)}
+NUMBERS = {"size": SIDE, "network_size": SIDE, "isotropic_mm": MILLIMETRES_A_PIXEL}
 
 
 @dataclass(frozen=True)

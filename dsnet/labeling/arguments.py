@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from dsnet import _C
 from dsnet.labeling.recist import RecistMark
 
 
@@ -27,6 +28,7 @@ def as_float32(image: np.ndarray) -> np.ndarray:
     array = np.asarray(image)
     if array.ndim != 2 or 0 in array.shape:
         raise ValueError(f"image must be [H, W] with H, W >= 1, got shape {array.shape}")
+    require_pixels(array.shape, "image")
     if array.dtype.kind != "f":
         raise TypeError(
             f"image must be floating point in 0..1 after the HU window, got dtype {array.dtype}"
@@ -70,11 +72,18 @@ def as_masks(mask: np.ndarray, name: str) -> np.ndarray:
 
 def as_bool(array: np.ndarray, name: str) -> np.ndarray:
     """Non-zero is True; ValueError or TypeError that names the argument."""
+    require_pixels(array.shape[-2:], name)
     if array.dtype.kind not in "biuf":
         raise TypeError(f"{name} must be boolean or numeric, got dtype {array.dtype}")
     if array.dtype.kind == "f" and np.isnan(array).any():
         raise ValueError(f"{name} must not hold NaN")
     return np.ascontiguousarray(array if array.dtype == bool else array != 0)
+
+
+def require_pixels(shape: tuple[int, ...], name: str, most: int = _C.MOST_PIXELS) -> None:
+    """Raise ValueError where an image of `shape` [H, W] has more pixels than can be numbered."""
+    if shape[0] * shape[1] > most:
+        raise ValueError(f"{name} must have at most {most} pixels, got {shape[0]}x{shape[1]}")
 
 
 def as_spacing(spacing: tuple[float, float] | None) -> tuple[float, float]:

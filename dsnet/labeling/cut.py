@@ -14,7 +14,7 @@ from enum import IntEnum
 import numpy as np
 
 from dsnet import _C
-from dsnet.labeling.arguments import require_touching
+from dsnet.labeling.arguments import require_pixels, require_touching
 from dsnet.labeling.edge_model import LEAST_CONTRAST, native_network
 from dsnet.labeling.recist import RecistMark
 
@@ -100,6 +100,7 @@ def check_image_and_mark(image: np.ndarray, mark: RecistMark) -> np.ndarray:
     image = np.asarray(image)
     if image.ndim != 2 or 0 in image.shape:
         raise ValueError(f"image must be [H, W] with H, W >= 1, got shape {image.shape}")
+    require_pixels(image.shape, "image")
     if image.dtype.kind != "f":
         raise TypeError(f"image must be floating point, got dtype {image.dtype}")
     image = np.ascontiguousarray(image, dtype=np.float32)

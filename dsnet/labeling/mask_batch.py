@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from dsnet import _C
 from dsnet.devices import usable_cores
 from dsnet.labeling.arguments import as_radius, as_spacing, as_value_error
 from dsnet.labeling.gpu import engine
@@ -33,7 +34,8 @@ def label_mask_batch(
     On the CPU they have the same bits as `label_mask` gives one at a time. On a GPU trimaps and
     matting run there, while the CPU's threads score the last ones: the trimaps are the same, alpha
     is within 1e-3 of the CPU's; `seconds` are a label's share of the GPU's time. A crop whose
-    matting does not converge there, and one below 3x3 pixels, is labelled by the CPU.
+    matting does not converge there, one below 3x3 pixels and one of more than 2**26 pixels is
+    labelled by the CPU.
 
     Parameters
     ----------
@@ -144,11 +146,13 @@ def _label_all(
     if index is None:
         return _on_threads(lambda row: solved(row, drawn(row)), range(len(images)), threads)
     rows = _on_threads(drawn, range(len(images)), threads)
-    # Smaller ones have no windows of 3x3 pixels.
+    # Smaller ones have no windows of 3x3 pixels; the pixels of larger ones cannot be numbered.
     there = [
         row
         for row, what in enumerate(rows)
-        if isinstance(what, Outlined) and min(what.image.shape) >= 3
+        if isinstance(what, Outlined)
+        and min(what.image.shape) >= 3
+        and what.image.size <= _C.MOST_MATTING_PIXELS
     ]
     labels = _on_device(
         index,

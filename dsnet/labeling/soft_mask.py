@@ -24,6 +24,7 @@ from dsnet.labeling.edge_model import native_network
 from dsnet.labeling.gpu import engine
 from dsnet.labeling.gpu.pipeline import MattingSettings
 from dsnet.labeling.matting.closed_form import DEFAULT_RTOL, MattingInfo, closed_form_matting
+from dsnet.labeling.notes import doubts
 from dsnet.labeling.prior import MASK_PRIOR_WEIGHT, VOTES_PRIOR_WEIGHT, mask_prior, votes_prior
 from dsnet.labeling.quality import recist_scores, score
 from dsnet.labeling.recist import PROBLEMS, RecistMark, ordered_coordinates
@@ -52,7 +53,7 @@ class SoftLabel:
     seconds : dict of str to float
         Wall time of the stages `cut`, `trimap`, `matting`.
     notes : tuple of str
-        What was odd, in words: a doubtful mark, a fall-back, an early stop.
+        What was odd, in words: a doubtful mark, a fall-back, an empty mask, an early stop.
     """
 
     alpha: np.ndarray
@@ -131,7 +132,8 @@ class Outlined:
     ) -> SoftLabel:
         """The label of a trimap and its matting."""
         constant = float(self.image.min()) == float(self.image.max())
-        told = doubts(constant, info.converged, info.iterations, info.residual)
+        binary = alpha >= 0.5
+        told = doubts(constant, not binary.any(), info.converged, info.iterations, info.residual)
         quality = score(
             self.image,
             alpha,
@@ -143,7 +145,7 @@ class Outlined:
             rtol=DEFAULT_RTOL,
         )
         seconds = {"cut": 0.0, "trimap": trimap_seconds, "matting": info.seconds}
-        return SoftLabel(alpha, alpha >= 0.5, trimap, quality, seconds, (*self.notes, *told))
+        return SoftLabel(alpha, binary, trimap, quality, seconds, (*self.notes, *told))
 
 
 def label_recist(image: np.ndarray, mark: RecistMark) -> SoftLabel:
@@ -252,7 +254,8 @@ def label_batch(
     On the CPU they have the same bits as `label_recist` gives one at a time. On a GPU cuts and
     matting run there, while the CPU's threads check the next crops and score the last ones: alpha
     is within 1e-3 of the CPU's, the binary masks are the same; `seconds` are a label's share of the
-    GPU's time, a trimap's being in its cut's.
+    GPU's time, a trimap's being in its cut's. A crop of more than 2**26 pixels is labelled by the
+    CPU.
 
     Parameters
     ----------
@@ -310,7 +313,7 @@ def label_batch(
         isinstance(images, np.ndarray)
         and images.ndim == 3
         and images.dtype.kind == "f"
-        and 0 not in images.shape[1:]
+        and 0 < images.shape[1] * images.shape[2] <= _C.MOST_PIXELS
     ):
         arrays = np.ascontiguousarray(images, dtype=np.float32)
     else:
@@ -349,6 +352,13 @@ def _label_on_device(images, coordinates, threads, index) -> list[SoftLabel | No
     """As `_label_natively`, with cuts and matting on a CUDA device."""
     if not len(images):
         return []
+    if large := [i for i, image in enumerate(images) if image.size > _C.MOST_MATTING_PIXELS]:
+        rest = sorted(set(range(len(images))) - set(large))
+        found = _label_natively([images[i] for i in large], coordinates[large], threads)
+        done = dict(zip(large, found, strict=True))
+        found = _label_on_device([images[i] for i in rest], coordinates[rest], threads, index)
+        done.update(zip(rest, found, strict=True))
+        return [done[i] for i in range(len(images))]
     pipeline = engine.pipeline(index, MattingSettings(PRIOR_WEIGHT, DEFAULT_RTOL))
     return pipeline.run(images, coordinates, threads, make=_as_labels)
 
@@ -361,13 +371,13 @@ def _as_labels(rows) -> list[SoftLabel | None]:
         if error:
             labels.append(None)
             continue
-        notes = ()
-        if problems or fallback or constant or not converged:
+        notes, empty = (), not binary.any()
+        if problems or fallback or constant or empty or not converged:
             notes = [word for bit, word in enumerate(PROBLEMS) if problems >> bit & 1]
             if fallback:
                 words = CutFallback(fallback).told(fallback_value)
                 notes.append(f"cut fell back on the axes' ellipse: {words}")
-            notes = tuple(notes + doubts(constant, converged, iterations, residual))
+            notes = tuple(notes + doubts(constant, empty, converged, iterations, residual))
         seconds = {"cut": cut, "trimap": split, "matting": matting}
         labels.append(SoftLabel(alpha, binary, trimap, recist_scores(*row), seconds, notes))
     return labels
@@ -381,16 +391,6 @@ def _refusal(image: np.ndarray, coordinates: np.ndarray) -> ValueError:
     except ValueError as error:
         return error
     return ValueError(f"image must have at least 3x3 pixels, got {image.shape[0]}x{image.shape[1]}")
-
-
-def doubts(constant: bool, converged: bool, iterations: int, residual: float) -> list[str]:
-    """Notes on an image of one grey value and on a solve that stopped early."""
-    notes = []
-    if constant:
-        notes.append("all-constant image: no edge to find")
-    if not converged:
-        notes.append(f"matting stopped after {iterations} iterations at {residual:.1e}")
-    return notes
 
 
 def _of_shape(mask: np.ndarray, image: np.ndarray, name: str) -> np.ndarray:

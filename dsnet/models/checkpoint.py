@@ -2,8 +2,9 @@
 
 Public
 ------
-``save_model(path, model, crop=None, threshold=None)``: a `DSNet` or an `SRResNet`, compiled or
-    wrapped ones, too
+``save_model(path, model, crop=USUAL_CROP, threshold=None)``: a `DSNet` or an `SRResNet`, compiled
+    or wrapped ones, too
+``USUAL_CROP``: how crops are made that nobody asked to be made otherwise
 ``load_model(path, device="cpu") -> DSNet or SRResNet`` in evaluation mode
 ``model_crop(path) -> dict or None``: what `save_model` was given
 ``unwrap(model)``: the module inside `torch.compile` and data parallel wrappers
@@ -13,8 +14,9 @@ Public
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -29,6 +31,11 @@ FORMAT = "dsnet-model"
 VERSION = 3  # 1 had no `crop`, 2 no `threshold`
 THRESHOLDS = Range(float, above=0, most=1)
 WHAT = "a model file of dsnet"
+# What `dsnet.data.crop_settings.CropSettings` would be by the defaults of `dsnet.label recist` and
+# of `dsnet.inference.segment_slice`: 64 pixels a side, each lesion's own window, native pixels.
+USUAL_CROP: Mapping[str, Any] = MappingProxyType(
+    {"size": 64, "window": "auto", "isotropic_mm": None, "network_size": None}
+)
 
 
 def unwrap(model: nn.Module) -> nn.Module:
@@ -53,7 +60,7 @@ def state_of(model: nn.Module) -> dict[str, torch.Tensor]:
 def save_model(
     path: str | os.PathLike,
     model: nn.Module,
-    crop: dict | None = None,
+    crop: Mapping[str, Any] | None = USUAL_CROP,
     threshold: float | None = None,
 ) -> None:
     """Write configuration and weights, all at once or not at all.
@@ -65,8 +72,10 @@ def save_model(
     model : DSNet or SRResNet
         On any device, in any memory format, also compiled or wrapped for parallel training. A
         DSNet takes its teacher along.
-    crop : dict, optional
-        How the crops that it learnt from were made, as `dsnet.data.crop_settings` has it.
+    crop : dict or None
+        How the crops that a DSNet learnt from were made, as `CropSettings.to_dict` of
+        `dsnet.data.crop_settings` has it; by default as crops are made that nobody asked to be
+        made otherwise. None: not known; whoever predicts with the file must then say.
     threshold : float, optional
         From where on a pixel of a DSNet's soft mask is lesion; by default what the model has.
 
@@ -85,14 +94,16 @@ def save_model(
         threshold = inner.threshold if threshold is None else threshold
     elif isinstance(inner, SRResNet):
         kind, config = "SRResNet", inner.config
+        crop = None if crop is USUAL_CROP else crop  # A teacher is given no crops of lesions.
     else:
         raise TypeError(f"model must be a DSNet or SRResNet, got {type(inner).__name__}")
     if threshold is not None:
         THRESHOLDS.check("threshold", threshold)
     state = {k: v.detach().cpu().contiguous() for k, v in state_of(model).items()}
     content = {
-        "format": FORMAT, "version": VERSION, "kind": kind, "config": config, "crop": crop,
-        "threshold": threshold, "state": state,
+        "format": FORMAT, "version": VERSION, "kind": kind, "config": config,
+        "crop": dict(crop) if isinstance(crop, Mapping) else crop, "threshold": threshold,
+        "state": state,
     }  # fmt: skip
     save_tensors(path, content)
 
@@ -140,6 +151,8 @@ def load_model(path: str | os.PathLike, device: torch.device | str = "cpu") -> D
 
 def model_crop(path: str | os.PathLike) -> dict | None:
     """How the crops were made that the model learnt from; None where the file does not say.
+
+    Files of version 1, of a teacher, and of a training on a store that does not say are silent.
 
     Raises
     ------

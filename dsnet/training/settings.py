@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from dsnet import devices
-from dsnet.console import Range, brief
+from dsnet.console import LEARNING_RATES, SEEDS, Range, brief
 from dsnet.files import write_json
 from dsnet.losses import GAN_WEIGHT, SOFT_WEIGHT
 from dsnet.models import PEERS, VARIANTS
@@ -50,7 +50,6 @@ GROUPS = {
 }
 
 
-SEEDS = Range(int, 0, 2**63 - 1)
 WEIGHTS = Range(float, 0, 10**6)
 
 
@@ -91,9 +90,7 @@ class Settings:
     batch: int = _option(1, "recipe", "crops a step and process", Range(int, 1, 4096))
     accumulate: int = _option(1, "recipe", "batches a step", Range(int, 1, 4096))
     epochs: int = _option(60, "recipe", "passes over the training part", Range(int, 1, 10**7))
-    lr: float = _option(
-        2e-4, "recipe", "learning rate at the start", Range(float, above=0, most=100)
-    )
+    lr: float = _option(2e-4, "recipe", "learning rate at the start", LEARNING_RATES)
     warmup: int = _option(0, "recipe", "steps in which the rate grows", Range(int, 0, 10**9))
     precision: str = _option("fp32", "recipe", "autocast", choices=tuple(PRECISIONS))
     seed: int = _option(0, "recipe", "of everything random", SEEDS)

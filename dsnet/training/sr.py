@@ -24,7 +24,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from dsnet.console import Range, Rate, brief, print_table
+from dsnet.console import LEARNING_RATES, SEEDS, Range, Rate, brief, print_table
 from dsnet.devices import torch_device
 from dsnet.files import write_json
 from dsnet.losses import (
@@ -52,8 +52,8 @@ NUMBERS = {
     "steps": Range(int, 1, 10**9),
     "batch": Range(int, 1, 65536),
     "patch": Range(int, SCALE, 65536),
-    "lr": Range(float, above=0, most=100),
-    "seed": Range(int, 0, 2**63 - 1),
+    "lr": LEARNING_RATES,
+    "seed": SEEDS,
     "log_every": Range(int, 1, 10**9),
 }
 FORMAT = "dsnet-sr-training"

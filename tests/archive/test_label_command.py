@@ -1,5 +1,6 @@
 import os
 import signal
+from dataclasses import replace
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -11,6 +12,7 @@ from dsnet.archive.report import LOW_DICE, LOW_QUALITY, failure_reasons, summary
 from dsnet.console import Stop
 from dsnet.data.store import StoreWriter, open_store, validate_store
 from dsnet.data.store.record import LabelRecord
+from dsnet.labeling.notes import EMPTY
 from label_command import LIMIT, content, outcomes, telling_command, wait_for_line
 from worker_jobs import Job
 
@@ -120,7 +122,7 @@ def test_summary_counts_rows_and_reasons(tmp_path):
         # A label from a mark goes by its expected Dice.
         writer.append(ok("f", overall=0.3, expected_dice=0.9))
         writer.append(ok("g", overall=0.9, expected_dice=LOW_DICE - 0.1))
-        writer.append(ok("h"))
+        writer.append(replace(ok("h"), notes=("odd", EMPTY)))
         writer.append(LabelRecord.from_error("c", "x", "/data/1.png: the PNG is cut short at 12"))
         writer.append(LabelRecord.from_error("d", "y", "/data/2 3.png: no such file"))
         writer.append(LabelRecord.from_error("e", "z", "/data/4.png: the PNG is cut short at 99"))
@@ -129,6 +131,7 @@ def test_summary_counts_rows_and_reasons(tmp_path):
     assert lines["rows"] == "8"
     assert lines["labelled"] == "5 (62.5 %)"
     assert lines["failed"] == "3 (37.5 %)"
+    assert lines["empty (no pixel reaches one half)"] == "1 (20.0 %)"
     assert lines["low (expected Dice < 0.8; of masks, quality < 0.6)"] == "3 (60.0 %)"
     assert lines["mean expected Dice"] == "0.800" and lines["mean quality"] == "0.650"
     assert lines["all stages, mean"] == "6.00 ms a label"

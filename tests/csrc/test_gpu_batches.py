@@ -102,7 +102,12 @@ def test_unusable_arguments_are_named(kind, name, value, error, words):
 
 
 def test_shapes_are_checked():
-    for kind, shape in (("cut", (2, 0, 7)), ("matting", (-1, 5, 7)), ("masks", (1, 1, 2**31))):
+    for kind, shape in (
+        ("cut", (2, 0, 7)),
+        ("matting", (-1, 5, 7)),
+        ("masks", (1, 1, 2**31)),
+        ("masks", (1, 2**15, 2**14 + 1)),
+    ):
         make, _, arguments = given()[kind]
         with pytest.raises(ValueError, match=r"shape must be \(N, H, W\) with H, W >= 1, got \("):
             make(shape, **arguments)

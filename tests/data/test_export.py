@@ -3,6 +3,11 @@
 import csv
 import json
 import os
+import signal
+import subprocess
+import sys
+import tracemalloc
+import zipfile
 from collections import Counter
 from dataclasses import replace
 
@@ -13,6 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dsnet.data.store import LabelRecord, StoreWriter, export, open_store
+from dsnet.data.store.npz import NpzRows
 
 
 def record(key, overall=0.5, shape=(6, 8)):
@@ -95,6 +101,75 @@ def test_npz_parts(tmp_path):
             assert np.array_equal(part["trimaps"][index], label.trimap)
             seen.append(key)
     assert sorted(seen) == [f"k{i:02d}" for i in range(30)]
+
+
+def test_npz_is_what_numpy_writes_of_the_same_arrays(tmp_path):
+    records = [record(f"k{i:02d}", shape=(5, 7)) for i in range(9)]
+    store = store_of(tmp_path / "store", records)
+    export.export_npz(store, tmp_path / "npz", (5, 0, 4), seed=3)
+    assert sorted(os.listdir(tmp_path / "npz")) == ["test.npz", "train.npz", "val.npz"]
+    for name in ("train", "test", "val"):
+        file = tmp_path / "npz" / f"{name}.npz"
+        keys = np.load(file)["keys"]
+        labels = [store.read(key).labelled() for key in keys.tolist()]
+        stacked = {
+            plural: np.array([label[i] for label in labels], dtype).reshape(-1, 5, 7)
+            for i, (plural, dtype) in enumerate(
+                [("images", "f4"), ("alphas", "f4"), ("binaries", bool), ("trimaps", "u1")]
+            )
+        }
+        np.savez_compressed(tmp_path / name, keys=keys, **stacked)
+        with zipfile.ZipFile(file) as got, zipfile.ZipFile(tmp_path / f"{name}.npz") as want:
+            assert got.testzip() is None and got.namelist() == want.namelist()
+            for member in want.namelist():
+                assert got.read(member) == want.read(member), member
+            assert {i.compress_type for i in got.infolist()} == {zipfile.ZIP_DEFLATED}
+
+
+def test_npz_takes_no_more_memory_for_more_labels(tmp_path):
+    def peak(count):
+        records = (record(f"k{i:04d}", shape=(48, 48)) for i in range(count))
+        store = store_of(tmp_path / f"s{count}", records)
+        tracemalloc.start()
+        try:
+            export.export_npz(store, tmp_path / f"npz{count}")
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    peak(1)  # what is loaded once
+    # Their pixels alone are 23 kB a label; a key, its patient and its place stay in memory.
+    assert peak(512) - peak(128) < 384 * 1500
+
+
+def test_a_killed_npz_export_leaves_no_file_and_the_next_one_clears(tmp_path):
+    store_of(tmp_path / "store", [record(f"k{i}") for i in range(6)])
+    program = """
+import os, signal, sys
+from dsnet.data.store import export, npz, open_store
+written = npz.NpzRows.save
+def killed(self, path, **small):
+    written(self, path, **small)
+    os.kill(os.getpid(), signal.SIGKILL)
+npz.NpzRows.save = killed
+export.export_npz(open_store(sys.argv[1]), sys.argv[2])
+"""
+    run = [sys.executable, "-c", program, str(tmp_path / "store"), str(tmp_path / "npz")]
+    assert subprocess.run(run).returncode == -signal.SIGKILL
+    left = set(os.listdir(tmp_path)) - {"store"}
+    assert len(left) == 1 and "npz" not in left
+    export.export_npz(open_store(tmp_path / "store"), tmp_path / "npz")
+    assert sorted(os.listdir(tmp_path)) == ["npz", "store"]
+    assert sorted(os.listdir(tmp_path / "npz")) == ["test.npz", "train.npz", "val.npz"]
+
+
+def test_rows_that_were_not_filled_are_told(tmp_path):
+    with NpzRows(tmp_path, 2, {"a": ((3,), np.float32)}) as rows:
+        rows.put(1, {"a": np.arange(3)})
+        with pytest.raises(ValueError, match=r"a must have shape \(3,\), got \(2,\)"):
+            rows.put(0, {"a": np.arange(2)})
+        with pytest.raises(ValueError, match="rows must all be filled, 1 are not"):
+            rows.save(tmp_path / "a.npz")
 
 
 def test_npz_needs_one_size(tmp_path):
@@ -228,7 +303,7 @@ def test_nothing_is_overwritten_and_nothing_half_written_stays(tmp_path, exporte
 
     with monkeypatch.context() as patch:
         patch.setattr(export, "encode_png", full_disk)
-        patch.setattr(np, "savez_compressed", full_disk)
+        patch.setattr(NpzRows, "save", full_disk)
         with pytest.raises(OSError, match="disk full"):
             exporter(store, out)
     assert sorted(os.listdir(tmp_path)) == ["out", "store"] and not os.listdir(out)

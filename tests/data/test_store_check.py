@@ -3,6 +3,7 @@
 import errno
 import logging
 import os
+import re
 import shutil
 
 import numpy as np
@@ -283,12 +284,25 @@ def test_a_system_that_cannot_open_files_damages_no_shard(tmp_path, monkeypatch)
 )
 def test_every_field_of_a_manifest_is_checked(tmp_path, field, value):
     path = write(tmp_path / "store")
-    manifest = {**open_store(path).manifest, field: value}
-    write_manifest(path, manifest, usual_score_columns())
-    for reading in (open_store, repair_store):
-        with pytest.raises(ValueError, match=rf"_manifest.parquet is damaged: {field} must be"):
-            reading(path)
-    assert validate_store(path)
+    whole = open_store(path).manifest
+    write_manifest(path, {**whole, field: value}, usual_score_columns())
+    damaged = rf"_manifest.parquet is damaged: {field} must be"
+    with pytest.raises(ValueError, match=rf"{damaged}.*; .*check STORE --repair"):
+        open_store(path)
+    assert re.search(damaged, validate_store(path)[0])
+    # The shards tell what the manifest has lost.
+    told = repair_store(path)
+    assert re.search(rf"{damaged}.*: made anew from the shards", told[0])
+    assert told[1:] == (
+        [
+            f"manifest of {path}: the checksums of 3 shards are made anew; whether the last ones"
+            " are missing is not known"
+        ]
+        if field == "shards"
+        else []
+    )
+    assert open_store(path).manifest == whole and validate_store(path) == []
+    assert os.listdir(tmp_path / "store-damaged") == ["_manifest.parquet"]
 
 
 def test_two_entries_of_one_shard_are_refused(tmp_path):

@@ -12,6 +12,7 @@ from dsnet.labeling.edge_model import native_network
 from dsnet.labeling.gpu import engine as gpu_engine
 from dsnet.labeling.gpu.pipeline import STAGES, MattingSettings, Pipeline
 from dsnet.labeling.matting.closed_form import DEFAULT_RTOL
+from dsnet.labeling.notes import EMPTY
 from dsnet.labeling.soft_mask import PRIOR_WEIGHT
 from host_engine import HostEngine
 
@@ -87,6 +88,9 @@ def test_a_bad_row_costs_itself_alone(on_host):
     images[1] = np.where(np.eye(20, dtype=bool), np.nan, images[1]).astype(np.float32)
     marks[2] = marks[2] + 1000
     marks[4] = [1, 2, 3]
+    # The end points' box touches the image, the ellipse does not.
+    images.append(images[0])
+    marks.append([-30, 10, -0.3, 10, -15, 0, -15, 20])
     expected, found = label_batch(images, marks, 1), label_batch(images, marks, 1, device="cuda")
     assert on_host.launched
     for label, want in zip(found, expected, strict=True):
@@ -99,7 +103,8 @@ def test_a_bad_row_costs_itself_alone(on_host):
             assert label.quality.keys() == want.quality.keys()
             assert label.quality["expected_dice"] == want.quality["expected_dice"]
             assert all(seconds >= 0 for seconds in label.seconds.values())
-    assert sum(isinstance(label, SoftLabel) for label in found) == 3
+    assert sum(isinstance(label, SoftLabel) for label in found) == 4
+    assert EMPTY in found[-1].notes
 
 
 def test_an_empty_batch_has_no_labels(on_host):

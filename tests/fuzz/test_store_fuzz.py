@@ -85,7 +85,8 @@ def use(path, out):
     store = attempt(open_store, path)
     if isinstance(store, Exception):
         return
-    for found in attempt(lambda: list(store.records())) or []:
+    records = attempt(lambda: list(store.records()))
+    for found in [] if isinstance(records, Exception) else records:
         encode(found, store.alpha_bits)  # Raises on what is not sound.
     for key in store.keys[:3]:
         attempt(store.read, key)
@@ -108,8 +109,8 @@ def bad_manifest(rng, path, text):
         holder = manifest
         if rng.random() < 0.3 and isinstance(manifest.get("counts"), dict):
             holder = manifest["counts"]
-        elif rng.random() < 0.4 and manifest.get("shards"):
-            holder = manifest["shards"][0]
+        elif rng.random() < 0.4 and isinstance(manifest.get("shards"), list):
+            holder = manifest["shards"][0] if manifest["shards"] else None
         if not isinstance(holder, dict) or not holder:
             continue
         name = pick(rng, sorted(holder))

@@ -1,17 +1,19 @@
 """How the crops were made that a network learnt from: of its file, its training's, or a store."""
 
+import inspect
 import json
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from dsnet import label
 from dsnet import predict as command
 from dsnet.data.crop import Crop
 from dsnet.data.crop_settings import CropSettings, of_store
 from dsnet.data.store import StoreWriter
 from dsnet.data.store.record import LabelRecord
-from dsnet.inference import crop_settings
+from dsnet.inference import crop_settings, segment_slice
 from dsnet.labeling import label_mask
 from dsnet.models import build, save_model
 
@@ -53,9 +55,33 @@ def test_what_a_file_cannot_have_as_its_crop_is_told(tmp_path, change, words):
         crop_settings(tmp_path / "best.pt")
 
 
-def test_a_model_file_that_does_not_say_is_asked_for_in_words(tmp_path, capsys):
+def test_a_store_may_be_made_with_what_a_model_file_may_say(capsys):
+    assert CropSettings(64, "auto", 1000).isotropic_mm == 1000
+    said = "must be a number above 0 and of at most 1000, got 1000.5"
+    with pytest.raises(ValueError, match=f"isotropic_mm {said}"):
+        CropSettings(64, "auto", 1000.5)
+    where = ["--images", "i", "--annotations", "t.csv", "--out", "o", "--isotropic", "1000.5"]
+    for main, first in ((label.main, "recist"), (command.main, "m.pt")):
+        with pytest.raises(SystemExit) as ended:
+            main([first, *where])
+        assert ended.value.code == 2 and said in capsys.readouterr().err
+
+
+def test_a_model_that_is_saved_with_nothing_more_has_the_usual_crops(tmp_path):
     file = tmp_path / "best.pt"
     save_model(file, build("unet", width=4, depth=2))
+    # What is read is what the defaults of the function that uses it are.
+    found = crop_settings(file)
+    assert replace(found, source="") == CropSettings(64, "auto", None)
+    defaults = inspect.signature(segment_slice).parameters
+    for name in ("size", "isotropic_mm", "network_size"):
+        assert getattr(found, name) == defaults[name].default
+    assert crop_settings(file, size=96).size == 96
+
+
+def test_a_model_file_that_does_not_say_is_asked_for_in_words(tmp_path, capsys):
+    file = tmp_path / "best.pt"
+    save_model(file, build("unet", width=4, depth=2), None)
     for given in ({}, {"size": 64}, {"size": 64, "window": "auto"}):
         with pytest.raises(ValueError, match=r"give --size, --window .* and --isotropic"):
             crop_settings(file, **given)
@@ -72,7 +98,7 @@ def test_a_model_file_that_does_not_say_is_asked_for_in_words(tmp_path, capsys):
 
 def test_of_an_older_file_the_store_is_asked_that_its_training_names(tmp_path):
     file = tmp_path / "best.pt"
-    save_model(file, build("unet", width=4, depth=2))
+    save_model(file, build("unet", width=4, depth=2), None)
     store = tmp_path / "store"
     made = {"strategy": "recist", "size": 96, "window": [-1350, 150], "isotropic_mm": 0.7}
     StoreWriter(store, made).close()

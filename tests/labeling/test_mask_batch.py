@@ -11,6 +11,7 @@ from dsnet.labeling import (
     label_raters,
     label_raters_batch,
 )
+from dsnet.labeling.notes import EMPTY
 
 
 def scene(count, size=40):
@@ -45,7 +46,7 @@ def test_masks_are_those_of_one_at_a_time(threads):
     ]
     found = label_mask_batch(images, masks, spacing=spacings, threads=threads, **band)
     assert_same(found, expected)
-    assert found[4].notes == ("empty mask",)
+    assert found[4].notes == ("empty mask", EMPTY)
 
 
 def test_raters_are_those_of_one_at_a_time():

@@ -17,6 +17,7 @@ from dsnet.labeling import (
     label_raters,
     label_recist,
 )
+from dsnet.labeling.notes import EMPTY
 from dsnet.labeling.prior import MASK_PRIOR_WEIGHT, mask_prior
 from dsnet.labeling.quality import QUALITY_SCORES
 from dsnet.labeling.reference.label import label_recist_by_stages
@@ -299,6 +300,9 @@ def test_an_empty_label_is_at_the_bottom_of_the_pile(line):
     label = label_recist(image, mark)
     assert not label.binary.any()
     assert label.quality["expected_dice"] == label.quality["expected_dice_low"] == 0
+    assert EMPTY in label.notes
+    assert EMPTY in label_recist_by_stages(image, mark).notes
+    assert EMPTY in label_batch(image[None], [mark])[0].notes
 
 
 def test_scores_do_not_depend_on_which_end_was_drawn_first():

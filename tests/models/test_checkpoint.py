@@ -132,7 +132,12 @@ def test_a_file_says_how_its_crops_were_made(tmp_path):
     save_model(tmp_path / "model.pt", tiny("unet"), CROP)
     assert model_crop(tmp_path / "model.pt") == CROP
     save_model(tmp_path / "model.pt", tiny("unet"))
+    usual = {"size": 64, "window": "auto", "isotropic_mm": None, "network_size": None}
+    assert model_crop(tmp_path / "model.pt") == usual
+    save_model(tmp_path / "model.pt", tiny("unet"), None)
     assert model_crop(tmp_path / "model.pt") is None
+    save_model(tmp_path / "sr.pt", SRResNet(blocks=1, features=1))
+    assert model_crop(tmp_path / "sr.pt") is None
     first_version(tmp_path / "old.pt", tiny("unet"))
     assert model_crop(tmp_path / "old.pt") is None
     save_model(tmp_path / "odd.pt", tiny("unet"), "48 pixels")

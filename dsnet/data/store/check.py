@@ -9,7 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from dsnet.data.store.lock import StoreLock
-from dsnet.data.store.manifest import read_manifest, sha256, shard_files, write_manifest
+from dsnet.data.store.manifest import (
+    DamagedManifest,
+    manifest_file,
+    read_manifest,
+    sha256,
+    shard_files,
+    write_manifest,
+)
+from dsnet.data.store.rebuild import rebuilt_manifest
 from dsnet.data.store.record import usual_score_columns
 from dsnet.data.store.shards import checked_metadata, describe_shard, opened, write_shard
 from dsnet.data.store.verify import verify_row
@@ -36,33 +44,45 @@ def repair_store(path: str | os.PathLike) -> list[str]:
     A shard that is missing, cannot be read or has another checksum than the manifest says goes as
     a whole, of others the rows that are not sound or whose key came before. Shards that are taken
     out or change are kept in the folder `NAME-damaged` beside the store. Rows that were lost are
-    labelled anew by a run that resumes the store.
+    labelled anew by a run that resumes the store. A manifest that is lost or damaged is made anew
+    from the shards (`dsnet.data.store.rebuild`); what was left of it is kept there, too.
 
     Raises
     ------
     FileNotFoundError, ValueError
-        When there is no store, or its manifest is damaged: what the labels depend on stands there.
+        When there is no store, it is of a later format, or no manifest can be made: no shard is
+        sound, or the shards are of several stores.
     RuntimeError
         When another process writes to the store.
     OSError
         When the system cannot read a shard: nothing is taken out then.
     """
     path = Path(path)
-    read_manifest(path)
+    _manifest_of(path)  # so that no foreign folder gets a lock file
     lock = StoreLock(path)
     try:
-        manifest = read_manifest(path)
+        manifest, told = _manifest_of(path)
         survey = _Survey(path, manifest)
         if survey.unreadable is not None:
             raise survey.unreadable
-        if survey.problems:
+        if told and (file := manifest_file(path)):
+            _put_aside(file, _aside(path), move=False)
+        if told or survey.problems:
             _rewrite(path, manifest, survey)
-        return [
+        return told + [
             text + (f" ({rows} row{'s' * (rows > 1)} lost)" if rows else "")
             for text, rows in survey.found
         ]
     finally:
         lock.release()
+
+
+def _manifest_of(path: Path) -> tuple[dict[str, Any], list[str]]:
+    """A store's manifest; where it had to be made anew, in words what that cost."""
+    try:
+        return read_manifest(path), []
+    except DamagedManifest as damage:
+        return rebuilt_manifest(path, damage)
 
 
 class _Survey:
@@ -91,7 +111,7 @@ class _Survey:
             found.update(self.counts.get(name, {}))
         found["rows"] = found["ok"] + found["failed"]
         # Of a store that lost rows the counts are wrong for that reason.
-        if whole and any(told[name] != found[name] for name in found):
+        if whole and told is not None and any(told[name] != found[name] for name in found):
             said = {name: told[name] for name in found}
             self.found.append(
                 (
@@ -134,8 +154,7 @@ class _Survey:
 def _rewrite(path: Path, manifest: dict[str, Any], survey: _Survey) -> None:
     import pyarrow as pa
 
-    resolved = path.resolve()
-    aside = resolved.with_name(f"{resolved.name}-damaged")
+    aside = _aside(path)
     shards, counts = [], Counter(ok=0, failed=0)
     for name in sorted({s["name"] for s in manifest["shards"]} | set(shard_files(path))):
         file, kept = path / name, survey.kept.get(name, [])
@@ -152,6 +171,11 @@ def _rewrite(path: Path, manifest: dict[str, Any], survey: _Survey) -> None:
     sync(path)
     manifest = {**manifest, "shards": shards, "counts": {"rows": counts.total(), **counts}}
     write_manifest(path, manifest, usual_score_columns())
+
+
+def _aside(path: Path) -> Path:
+    resolved = path.resolve()
+    return resolved.with_name(f"{resolved.name}-damaged")
 
 
 def _put_aside(file: Path, aside: Path, *, move: bool) -> None:

@@ -12,15 +12,20 @@ import hashlib
 import json
 import os
 import re
+import shutil
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from dsnet.data.patients import patient_of
 from dsnet.data.store.codes import quantise
+from dsnet.data.store.npz import NpzRows
 from dsnet.data.store.reader import LabelStore
 from dsnet.data.store.record import LabelRecord, metadata_of
+from dsnet.data.store.shards import ROW_GROUP_ROWS
 from dsnet.files import build_folder, encode_png, table_cell
 from dsnet.labeling.quality import ranking
 
@@ -67,7 +72,7 @@ def export_png(
     bits = store.alpha_bits if alpha_bits is None else alpha_bits
     if bits not in (8, 16):
         raise ValueError(f"alpha_bits must be 8 or 16, got {alpha_bits!r}")
-    keys = _chosen(store, min_quality)
+    keys = [label.key for label in _chosen(store, min_quality)]
     names = file_names(keys)
 
     def write(folder: Path) -> None:
@@ -82,15 +87,17 @@ def export_png(
             if record.truth is not None:
                 (folder / "truth").mkdir(exist_ok=True)
                 _picture(folder / "truth" / file, record.truth.astype(np.uint8) * 255)
-        rows = [row for row in store.table().to_pylist() if row["key"] in names]
-        for row in rows:
-            row["mark"] = row["mark"] and json.dumps(row["mark"])
+        columns = store.table()
         with open(folder / "labels.csv", "w", newline="", encoding="utf-8") as file:
-            table = csv.DictWriter(file, ["file", *rows[0]])
+            table = csv.DictWriter(file, ["file", *columns.column_names])
             table.writeheader()
-            for row in rows:
-                cells = {"file": f"{names[row['key']]}.png", **row}
-                table.writerow({name: table_cell(value) for name, value in cells.items()})
+            for batch in columns.to_batches(max_chunksize=ROW_GROUP_ROWS):
+                for row in batch.to_pylist():
+                    if row["key"] not in names:
+                        continue
+                    row["mark"] = row["mark"] and json.dumps(row["mark"])
+                    cells = {"file": f"{names[row['key']]}.png", **row}
+                    table.writerow({name: table_cell(value) for name, value in cells.items()})
 
     build_folder(out, write)
     return len(keys)
@@ -110,7 +117,8 @@ def export_npz(
     their shares as patients can.
 
     Each holds `images` and `alphas` (float32 [N, H, W]), `binaries` (bool), `trimaps` (uint8)
-    and `keys` (text [N]); an empty part has N = 0.
+    and `keys` (text [N]); an empty part has N = 0. Memory does not grow with N, but for the keys;
+    while they are written, 10 bytes a pixel lie beside the files.
 
     Parameters
     ----------
@@ -130,29 +138,33 @@ def export_npz(
     FileExistsError, ValueError
         As `export_png`; ValueError also when the labels are of several sizes.
     """
-    keys = _chosen(store, min_quality)
-    parts = split_keys(keys, split, seed, patients_of(store, keys))
-    wanted = set(keys)
-    records = {record.key: record.labelled() for record in _records(store, wanted)}
-    sizes = sorted({record.image.shape for record in records.values()})
+    chosen = _chosen(store, min_quality)
+    keys = [label.key for label in chosen]
+    parts = split_keys(keys, split, seed, [label.patient for label in chosen])
+    sizes = sorted({label.shape for label in chosen})
     if len(sizes) > 1:
         raise ValueError(f"labels must be of one size, {store.path} has {sizes}")
-    height, width = sizes[0]
+    arrays = {
+        "images": (sizes[0], np.float32),
+        "alphas": (sizes[0], np.float32),
+        "binaries": (sizes[0], np.bool_),
+        "trimaps": (sizes[0], np.uint8),
+    }
+    places = {key: (name, i) for name, part in parts.items() for i, key in enumerate(part)}
 
     def write(folder: Path) -> None:
-        for name, part in parts.items():
-            stacked = {}
-            for field, dtype in (
-                ("image", np.float32),
-                ("alpha", np.float32),
-                ("binary", np.bool_),
-                ("trimap", np.uint8),
-            ):
-                plural = "binaries" if field == "binary" else f"{field}s"
-                stacked[plural] = np.empty((len(part), height, width), dtype)
-                for index, key in enumerate(part):
-                    stacked[plural][index] = getattr(records[key], field)
-            np.savez_compressed(folder / f"{name}.npz", keys=np.array(part, dtype=str), **stacked)
+        with ExitStack() as open_parts:
+            filled = {}
+            for name, part in parts.items():
+                spool = folder / f"{name}-rows"
+                spool.mkdir()
+                open_parts.callback(shutil.rmtree, spool)
+                filled[name] = open_parts.enter_context(NpzRows(spool, len(part), arrays))
+            for record in _records(store, places):
+                name, index = places[record.key]
+                filled[name].put(index, dict(zip(arrays, record.labelled(), strict=True)))
+            for name, part in parts.items():
+                filled[name].save(folder / f"{name}.npz", keys=np.array(part, dtype=str))
 
     build_folder(out, write)
     return {name: len(part) for name, part in parts.items()}
@@ -179,7 +191,8 @@ def export_nnunet(
     FileExistsError, ValueError
         As `export_png`.
     """
-    keys = _chosen(store, min_quality)
+    chosen = _chosen(store, min_quality)
+    keys = [label.key for label in chosen]
     names = file_names(keys)
 
     def write(folder: Path) -> None:
@@ -197,7 +210,7 @@ def export_nnunet(
             "file_ending": ".png",
         }
         (folder / "dataset.json").write_text(json.dumps(description, indent=1) + "\n")
-        folds = _folds(dict(zip(map(names.get, keys), patients_of(store, keys), strict=True)))
+        folds = _folds({names[label.key]: label.patient for label in chosen})
         if folds:
             (folder / "splits_final.json").write_text(json.dumps(folds, indent=1) + "\n")
 
@@ -218,13 +231,6 @@ def _folds(patients: dict) -> list[dict]:
             parts["val" if patients[case] in held else "train"].append(case)
         folds.append(parts)
     return folds
-
-
-def patients_of(store: LabelStore, keys: list[str]) -> list[str]:
-    """Whose label each key is."""
-    rows = store.table(["key", "metadata"]).to_pylist()
-    patients = {row["key"]: patient_of(row["key"], metadata_of(row["metadata"])) for row in rows}
-    return [patients[key] for key in keys]
 
 
 def split_keys(
@@ -293,17 +299,26 @@ def file_names(keys: list[str]) -> dict[str, str]:
     return names
 
 
-def _chosen(store: LabelStore, min_quality: float | None) -> list[str]:
-    keys = []
+class _Chosen(NamedTuple):
+    """What is kept in memory of a label that is exported."""
+
+    key: str
+    patient: str
+    shape: tuple[int, ...]
+
+
+def _chosen(store: LabelStore, min_quality: float | None) -> list[_Chosen]:
+    found = []
     # Each row is read whole: counts, names and parts are of those that are sound.
     for record in store.records("ok"):
         score = ranking(record.quality)
         if min_quality is None or (score is not None and score >= min_quality):
-            keys.append(record.key)
-    if not keys:
+            patient = patient_of(record.key, record.metadata)
+            found.append(_Chosen(record.key, patient, record.labelled().image.shape))
+    if not found:
         limit = "" if min_quality is None else f" with a quality >= {min_quality}"
         raise ValueError(f"the store {store.path} has no label of status 'ok'{limit}")
-    return keys
+    return found
 
 
 def _records(store: LabelStore, wanted) -> Iterator[LabelRecord]:

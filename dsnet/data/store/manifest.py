@@ -4,7 +4,8 @@
     STORE/manifest.json         the same JSON, as older versions wrote it
 
 A Parquet file, so that whatever reads the folder as a data set finds nothing but Parquet there;
-the underscore makes most tools pass over it, and to the others it has no rows.
+the underscore makes most tools pass over it, and to the others it has no rows. What the shards
+cannot tell, `origin_of`, stands in every shard's footer, too: `dsnet.data.store.rebuild`.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import hashlib
 import json
 import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +26,12 @@ MANIFEST = "_manifest.parquet"
 OLD_MANIFEST = "manifest.json"
 SHARD = re.compile(r"shard-\d{5,}\.parquet")
 COUNTS = ("rows", "ok", "failed")
-_KEY = b"dsnet"
+ORIGIN = ("alpha_bits", "settings", "created")
+KEY = b"dsnet"  # in the footer of the manifest and of every shard
+
+
+class DamagedManifest(ValueError):
+    """A store whose manifest is lost or damaged; `check.repair_store` makes it anew."""
 
 
 def read_manifest(path: Path) -> dict[str, Any]:
@@ -35,21 +42,22 @@ def read_manifest(path: Path) -> dict[str, Any]:
     FileNotFoundError
         When there is no store.
     ValueError
-        When it is damaged, of another format, or the folder holds something else.
+        When it is of another format, or the folder holds something else; `DamagedManifest` when
+        it is lost or damaged.
     """
     path = Path(path)
     if path.is_file():
         raise ValueError(f"path must be a folder, {path} is a file")
     file = manifest_file(path)
     if file is None:
+        if path.is_dir() and shard_files(path):
+            raise DamagedManifest(f"manifest {path / MANIFEST} is missing")
         if path.is_dir() and os.listdir(path):
             raise ValueError(f"{path} is not a label store: it has no {MANIFEST}")
         raise FileNotFoundError(f"no label store at {path}")
-    manifest = _load(file)
-    if (found := manifest.get("format")) != FORMAT or type(found) is not int:
-        raise ValueError(f"manifest {file} must be of format {FORMAT}, got {found!r}")
-    for name, wrong in _faults(manifest):
-        raise ValueError(f"manifest {file} is damaged: {name} must be {wrong}")
+    manifest = load_manifest(file)
+    for name, wrong in faults(manifest):
+        raise DamagedManifest(f"manifest {file} is damaged: {name} must be {wrong}")
     return manifest
 
 
@@ -59,7 +67,7 @@ def write_manifest(path: Path, manifest: dict[str, Any], score_columns: list[str
     import pyarrow.parquet as pq
 
     text = json.dumps(manifest, indent=1).encode("utf-8")
-    columns = schema(score_columns).with_metadata({_KEY: text})
+    columns = schema(score_columns).with_metadata({KEY: text})
 
     def write(temporary: Path) -> None:
         with pa.OSFile(os.fsencode(temporary), "wb") as file:
@@ -88,14 +96,24 @@ def sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _load(file: Path) -> dict[str, Any]:
+def load_manifest(file: Path) -> dict[str, Any]:
+    """A manifest whose fields need not be sound; of another format it is a ValueError."""
     try:
         manifest = json.loads(_text(file))
         if not isinstance(manifest, dict):
             raise ValueError(f"it must be a JSON object, got {type(manifest).__name__}")
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"manifest {file} is damaged: {error}") from error
+        raise DamagedManifest(f"manifest {file} is damaged: {error}") from error
+    found = manifest.get("format")
+    if type(found) is int and found != FORMAT:
+        raise ValueError(f"manifest {file} must be of format {FORMAT}, got {found!r}")
     return manifest
+
+
+def origin_of(manifest: dict[str, Any]) -> bytes:
+    """What of a manifest stands in its shards' footers: how the labels were made, and when."""
+    told = {name: manifest[name] for name in ("format", *ORIGIN)}
+    return json.dumps(told, indent=1).encode("utf-8")
 
 
 def _text(file: Path) -> str:
@@ -111,17 +129,19 @@ def _text(file: Path) -> str:
         if error.errno is not None:
             raise
         raise ValueError(str(error)) from error
-    if _KEY not in metadata:
+    if KEY not in metadata:
         raise ValueError("it has no text of dsnet's")
-    return metadata[_KEY].decode("utf-8")
+    return metadata[KEY].decode("utf-8")
 
 
-def _faults(manifest: dict[str, Any]):
+def faults(manifest: dict[str, Any]) -> Iterator[tuple[str, str]]:
     """(field, what it must be) of each field that is not."""
 
     def count(value: Any) -> bool:
         return type(value) is int and value >= 0
 
+    if manifest.get("format") != FORMAT or type(manifest["format"]) is not int:
+        yield "format", f"{FORMAT}, got {manifest.get('format')!r}"
     if manifest.get("alpha_bits") not in (8, 16) or type(manifest["alpha_bits"]) is not int:
         yield "alpha_bits", f"8 or 16, got {manifest.get('alpha_bits')!r}"
     if not isinstance(manifest.get("settings"), dict):

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from dsnet.console import warn
-from dsnet.data.store.manifest import read_manifest, sha256, shard_files
+from dsnet.data.store.manifest import DamagedManifest, read_manifest, sha256, shard_files
 from dsnet.data.store.record import (
     ARRAY_COLUMNS,
     STATUSES,
@@ -71,7 +71,10 @@ class LabelStore:
 
     def __init__(self, path: str | os.PathLike) -> None:
         self.path = Path(path)
-        self.manifest = read_manifest(self.path)
+        try:
+            self.manifest = read_manifest(self.path)
+        except DamagedManifest as error:
+            raise ValueError(f"{error}; {REMEDY}") from error
         self.alpha_bits: int = self.manifest["alpha_bits"]
         self.keys: list[str] = []
         self.damaged: dict[str, str] = {}

@@ -86,7 +86,10 @@ def checked_metadata(path: Path, listed: dict[str, Any] | None):
 
 
 def write_shard(path: Path, table) -> None:
-    """Put a shard with a table's rows in the place of `path`, whole or not at all."""
+    """Put a shard with a table's rows in the place of `path`, whole or not at all.
+
+    The metadata of the table's schema go into its footer: `manifest.origin_of`.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 

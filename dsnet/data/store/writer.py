@@ -21,7 +21,7 @@ from typing import Any
 
 from dsnet import __version__
 from dsnet.data.store.lock import LOCK, StoreLock
-from dsnet.data.store.manifest import FORMAT, shard_files, write_manifest
+from dsnet.data.store.manifest import FORMAT, KEY, origin_of, shard_files, write_manifest
 from dsnet.data.store.reader import LabelStore, open_store
 from dsnet.data.store.record import LabelRecord, encode, json_ready, schema, usual_score_columns
 from dsnet.data.store.shards import describe_shard, write_shard
@@ -232,7 +232,16 @@ class StoreWriter:
             for name in row:
                 if name.startswith(("quality_", "seconds_")) and name not in self._score_columns:
                     self._score_columns.append(name)
-        return pa.Table.from_pylist(rows, schema=schema(self._score_columns))
+        told = schema(self._score_columns).with_metadata({KEY: origin_of(self._origin())})
+        return pa.Table.from_pylist(rows, schema=told)
+
+    def _origin(self) -> dict[str, Any]:
+        return {
+            "format": FORMAT,
+            "alpha_bits": self.alpha_bits,
+            "settings": self._settings,
+            "created": self._created,
+        }
 
     def _write_shard(self, name: str, table) -> None:
         write_shard(self.path / name, table)
@@ -244,12 +253,9 @@ class StoreWriter:
         for shard in self._counts.values():
             counts.update(shard)
         manifest = {
-            "format": FORMAT,
+            **self._origin(),
             "dsnet_version": __version__,
-            "created": self._created,
             "updated": _now(),
-            "alpha_bits": self.alpha_bits,
-            "settings": self._settings,
             "counts": {"rows": counts.total(), **counts},
             "shards": [self._shards[name] for name in sorted(self._shards)],
         }

@@ -13,6 +13,7 @@ from typing import Any, cast
 import numpy as np
 
 from dsnet import _C
+from dsnet.labeling.arguments import require_pixels
 
 # The stream that waits for all others and that all others wait for, as CUDA numbers it.
 LEGACY_STREAM = 1
@@ -85,7 +86,7 @@ def read(
     TypeError
         When it is elsewhere, or of another dtype.
     ValueError
-        When it has other axes, or is not C-contiguous.
+        When it has other axes or too many pixels, or is not C-contiguous.
     """
     if not is_on_device(value):
         raise TypeError(
@@ -104,6 +105,7 @@ def read(
         raise ValueError(
             f"{name} must be [{named}] or [N, {named}] with {named} >= 1, got shape {shape}"
         )
+    require_pixels(shape[-2:], name, _C.MOST_DEVICE_PIXELS)
     if strides is not None and not _is_contiguous(shape, strides, dtype.itemsize):
         raise ValueError(
             f"{name} must be C-contiguous, got strides {strides} (bytes) for shape {shape}"

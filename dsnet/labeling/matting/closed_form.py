@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dsnet import _C
+from dsnet.labeling.arguments import require_pixels
 from dsnet.labeling.constants import BACKGROUND, FOREGROUND, UNKNOWN
 from dsnet.labeling.gpu import arrays
 from dsnet.labeling.matting import solvers
@@ -232,6 +233,7 @@ def _solve_natively(problem: MattingProblem, solver: str) -> _Solution | None:
     )
     if not applies:
         return None
+    require_pixels(image.shape, "image")
     prior = _check_prior(problem.prior, problem.prior_weight, trimap.shape)
     with np.errstate(over="ignore"):
         image = np.ascontiguousarray(image, np.float32)

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from dsnet.labeling.arguments import require_pixels
+
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
@@ -132,6 +134,7 @@ def check_image(image: Any) -> np.ndarray:
         raise TypeError(f"image must be floating, intensities about 0..1, got {image.dtype}")
     if image.ndim not in (2, 3) or 0 in image.shape:
         raise ValueError(f"image must be a non-empty [H, W] or [H, W, C], got {image.shape}")
+    require_pixels(image.shape, "image")
     if not np.isfinite(image).all():
         bad = image.size - np.count_nonzero(np.isfinite(image))
         raise ValueError(f"image must be finite, got {bad} NaN or infinite values")

@@ -10,11 +10,12 @@ from dsnet.labeling.arguments import as_image, require_touching
 from dsnet.labeling.cut import cut_recist
 from dsnet.labeling.edge_model import edge_network
 from dsnet.labeling.matting.closed_form import DEFAULT_RTOL, closed_form_matting
+from dsnet.labeling.notes import doubts
 from dsnet.labeling.quality import score
 from dsnet.labeling.recist import RecistMark
 from dsnet.labeling.reference.edge_model import lesion_evidence
 from dsnet.labeling.reference.expected_dice import ELLIPSE_DICE, expected_dice
-from dsnet.labeling.soft_mask import PRIOR_WEIGHT, SoftLabel, doubts
+from dsnet.labeling.soft_mask import PRIOR_WEIGHT, SoftLabel
 from dsnet.labeling.trimap import trimap_from_cut
 
 
@@ -39,12 +40,13 @@ def label_recist_by_stages(image: np.ndarray, mark: RecistMark) -> SoftLabel:
     alpha, info = closed_form_matting(image, trimap, prior=prior, prior_weight=PRIOR_WEIGHT)
     seconds["matting"] = info.seconds
     constant = float(image.min()) == float(image.max())
-    notes += doubts(constant, info.converged, info.iterations, info.residual)
 
     # Each pixel keeps the cut's side of one half.
     below_half = np.nextafter(np.float32(0.5), np.float32(0))
     alpha = np.where(cut.mask, np.maximum(alpha, 0.5), np.minimum(alpha, below_half))
     alpha = alpha.astype(np.float32)
+    empty = not cut.mask.any()
+    notes += doubts(constant, empty, info.converged, info.iterations, info.residual)
     pixels = int(np.count_nonzero(cut.mask))
     if pixels == 0:
         expected = low = 0.0
