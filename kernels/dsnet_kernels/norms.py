@@ -14,6 +14,11 @@ def blend(running_mean, running_var, mean, var, count, momentum) -> None:
         running_var.lerp_((var * (count / (count - 1))).to(running_var.dtype), momentum)
 
 
+def in_kernels_reach(*running: Any) -> bool:
+    """Whether a kernel can write these running statistics where they lie."""
+    return all(t.dtype == torch.float32 and t.is_contiguous() for t in running)
+
+
 def settle(running_mean, running_var, mean, var, new_mean, new_var, count, momentum) -> None:
     """Take over running statistics that a kernel blended in float32, if they are of that dtype.
 

@@ -134,9 +134,9 @@ class Plan:
         """The output, and one buffer of what else the backward needs."""
         call = self.call
         out, buffer = self.run("forward", tensors, call.forward)
-        if call.updated:
+        for i in call.updated:
             # Autograd shall know of it, as of any change in place.
-            torch.autograd.graph.increment_version([tensors[i] for i in call.updated])
+            torch.autograd.graph.increment_version(tensors[i])  # type: ignore[arg-type]
         call.settle(buffer, tensors)
         return [out, buffer]
 
@@ -151,7 +151,7 @@ class Plan:
     def __call__(self, tensors: Sequence[OptionalTensor]) -> torch.Tensor:
         """The output for these tensors, with a gradient."""
         if torch.is_grad_enabled():
-            return _Fused.apply(self, *tensors)  # type: ignore[no-any-return]
+            return _Fused.apply(self, *tensors)
         return self.forward(tensors)[0]
 
 

@@ -22,7 +22,7 @@ from ..launch import (
     warm_up,
 )
 from ..launches import Launches
-from ..norms import settle
+from ..norms import in_kernels_reach, settle
 from ..plans import Call, alone, dtypes_of, plan_of, typed
 from ..transforms import each_of_batch, is_transformed, no_double_backward
 from .backward import allocate_cbam_gradients, launch_cbam_backward
@@ -51,7 +51,7 @@ def cbam_op(
 
 
 @cbam_op.register_fake
-def _(x, w1, b1, w2, b2, conv_weight, conv_bias, norm_weight, *rest, **momentum):
+def _(x, w1, b1, w2, b2, conv_weight, conv_bias, norm_weight, *rest):
     y, saved = allocate_cbam(x, norm_weight is not None)
     return y, *saved
 
@@ -129,7 +129,7 @@ cbam_backward_op.register_vmap(each_of_batch(cbam_backward_op))
 
 def _checked(
     x, fc1_weight, fc1_bias, fc2_weight, fc2_bias, conv_weight, conv_bias, norm_weight, norm_bias,
-    running_mean, running_var, residual, scale, shift, training,
+    running_mean, running_var, residual, scale, shift, *, training,
 ) -> bool:  # fmt: skip
     """Raise for arguments that do not fit; whether the batch's statistics are taken."""
     check("x", x, (-1, -1, -1, -1), x)
@@ -170,7 +170,7 @@ class _CbamCall(Call):
 
     kept = (True,) * 8 + (False,) * 4 + (True,) * 2
 
-    def __init__(self, tensors, batch_stats: bool, momentum: float, eps: float):
+    def __init__(self, tensors: Any, batch_stats: bool, momentum: float, eps: float):
         x, *parameters, running_mean, running_var, residual, scale, shift = tensors
         self.batch_stats, self.momentum, self.eps = batch_stats, momentum, eps
         self.norm = parameters[6] is not None
@@ -178,19 +178,17 @@ class _CbamCall(Call):
         self.parameters, self.prologue = dtypes_of(parameters), dtypes_of((scale, shift))
         self.residual_dtype = None if residual is None else residual.dtype
         self.blended = batch_stats and running_mean is not None and x.shape[0] > 0
-        if self.blended and {running_mean.dtype, running_var.dtype} == {torch.float32}:
+        if self.blended and in_kernels_reach(running_mean, running_var):
             self.updated = (9, 10)
 
     def forward(self, launches, *tensors):
-        x, *parameters, residual, scale, shift = tensors
+        x = tensors[0]
         y = launches.result(empty_like_shape(x, is_channels_last(x)))
         layout = pieces_of_cbam(x, self.norm)
         buffer = launches.result(torch.empty(layout.size, device=x.device))
         saved = CbamSaved(*launches.split(buffer, layout))
-        launch_cbam_forward(
-            x, *parameters, self.batch_stats, self.eps, residual, scale, shift, self.momentum,
-            into=(y, saved), launches=launches, update=bool(self.updated),
-        )  # fmt: skip
+        given = [*tensors[:11], self.batch_stats, self.eps, *tensors[11:], self.momentum]
+        launch_cbam_forward(*given, into=(y, saved), launches=launches, update=bool(self.updated))
         return [y, buffer]
 
     def settle(self, buffer, tensors):
@@ -199,12 +197,12 @@ class _CbamCall(Call):
             stats = CbamSaved(*pieces_of_cbam(x, self.norm).views(buffer)).stats
             _settle(running_mean, running_var, stats, x, self.momentum)
 
-    def _given(self, launches, dy, y, buffer, x, *kept):
+    def _given(self, launches, dy, y, buffer, x, *kept) -> list[Any]:
         """What the backward is given, as both ways to it take it."""
         saved = CbamSaved(*launches.split(buffer, pieces_of_cbam(x, self.norm)))
         *parameters, _, _, _, _, scale, shift = kept
-        head = (dy, x, x if y is None else y, saved, *parameters)
-        return *head, self.batch_stats, self.residual_dtype, scale, shift
+        head = [dy, x, x if y is None else y, saved, *parameters]
+        return [*head, self.batch_stats, self.residual_dtype, scale, shift]
 
     def backward(self, launches, *given):
         _, _, _, x, w1, _, _, _, conv_weight, *_, scale, _ = given
@@ -226,7 +224,7 @@ class _CbamCall(Call):
 
 
 def _call_of_cbam(tensors, training: bool, momentum: float, eps: float) -> Call | None:
-    batch_stats = _checked(*tensors, training)
+    batch_stats = _checked(*tensors, training=training)
     if not _kernels(tensors[0], tensors[11]):
         return None
     return _CbamCall(tensors, batch_stats, momentum, eps)
@@ -315,7 +313,7 @@ def cbam(
             return plan(given)
         kernels = None if plan is None else False
     if kernels is None:
-        batch_stats = _checked(*given, training)
+        batch_stats = _checked(*given, training=training)
         kernels = not is_transformed(*given) and _kernels(x, residual)
         if kernels:
             y, *saved = cbam_op(*given[:11], batch_stats, eps, residual, scale, shift, momentum)

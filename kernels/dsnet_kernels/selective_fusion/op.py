@@ -21,7 +21,7 @@ from ..launch import (
     warm_up,
 )
 from ..launches import Launches
-from ..norms import settle
+from ..norms import in_kernels_reach, settle
 from ..plans import Call, alone, dtypes_of, plan_of, typed
 from ..transforms import each_of_batch, is_transformed, no_double_backward
 from .backward import allocate_fusion_gradients, launch_fusion_backward
@@ -48,7 +48,7 @@ def selective_fusion_op(
 
 
 @selective_fusion_op.register_fake
-def _(u, v, fc_weight, fc_bias, a_weight, a_bias, b_weight, b_bias, norm_weight, *rest, **momentum):
+def _(u, v, fc_weight, fc_bias, a_weight, a_bias, b_weight, b_bias, norm_weight, *rest):
     out, saved = allocate_fusion(u, fc_weight, norm_weight is not None)
     return out, *saved
 
@@ -120,7 +120,7 @@ selective_fusion_backward_op.register_vmap(each_of_batch(selective_fusion_backwa
 
 def _checked(
     u, v, fc_weight, fc_bias, a_weight, a_bias, b_weight, b_bias, norm_weight, norm_bias,
-    running_mean, running_var, u_scale, u_shift, v_scale, v_shift, training,
+    running_mean, running_var, u_scale, u_shift, v_scale, v_shift, *, training,
 ) -> bool:  # fmt: skip
     """Raise for arguments that do not fit; whether the batch's statistics are taken."""
     check("u", u, (-1, -1, -1, -1), u)
@@ -153,17 +153,14 @@ class _FusionCall(Call):
     # All but the biases of the layers and the running statistics.
     kept = (True,) * 3 + (False, True) * 2 + (False,) + (True,) * 2 + (False,) * 2 + (True,) * 4
 
-    def __init__(self, tensors, batch_stats: bool, momentum: float, eps: float, slope: float):
+    def __init__(self, tensors: Any, batch_stats: bool, momentum: float, eps: float, slope: float):
         u, _, *parameters = tensors[:10]
         running_mean, running_var, *prologue = tensors[10:]
         self.batch_stats, self.momentum, self.eps, self.slope = batch_stats, momentum, eps, slope
         self.norm = parameters[6] is not None
         self.parameters, self.prologue = dtypes_of(parameters), dtypes_of(prologue)
         self.blended = batch_stats and running_mean is not None and u.shape[0] > 0
-        # A kernel writes where it reads: to no copy without gaps.
-        if self.blended and all(
-            t.dtype == torch.float32 and t.is_contiguous() for t in (running_mean, running_var)
-        ):
+        if self.blended and in_kernels_reach(running_mean, running_var):
             self.updated = (10, 11)
 
     def forward(self, launches, *tensors):
@@ -172,24 +169,25 @@ class _FusionCall(Call):
         layout = pieces_of_fusion(u, fc_weight, self.norm)
         buffer = launches.result(torch.empty(layout.size, device=u.device))
         saved = FusionSaved(*launches.split(buffer, layout))
+        scalars = self.slope, self.momentum
+        given = [*tensors[:12], self.batch_stats, self.eps, *tensors[12:], *scalars]
         launch_fusion_forward(
-            *tensors[:12], self.batch_stats, self.eps, *tensors[12:], self.slope, self.momentum,
-            into=(out, saved), launches=launches, update=bool(self.updated),
-        )  # fmt: skip
+            *given, into=(out, saved), launches=launches, update=bool(self.updated)
+        )
         return [out, buffer]
 
     def settle(self, buffer, tensors):
         if self.blended and not self.updated:
             u, _, fc_weight, *_ = tensors
             saved = FusionSaved(*pieces_of_fusion(u, fc_weight, self.norm).views(buffer))
-            _settle(*tensors[10:12], saved.stats, u, self.momentum)
+            _settle(tensors[10], tensors[11], saved.stats, u, self.momentum)
 
-    def _given(self, launches, dout, _, buffer, u, v, fc_weight, *kept):
+    def _given(self, launches, dout, _, buffer, u, v, fc_weight, *kept) -> list[Any]:
         """What the backward is given, as both ways to it take it."""
         saved = FusionSaved(*launches.split(buffer, pieces_of_fusion(u, fc_weight, self.norm)))
         _, a_weight, _, b_weight, _, norm_weight, norm_bias, _, _, *prologue = kept
         weights = fc_weight, a_weight, b_weight, norm_weight, norm_bias
-        return dout, u, v, saved, *weights, self.batch_stats, *prologue, self.slope
+        return [dout, u, v, saved, *weights, self.batch_stats, *prologue, self.slope]
 
     def backward(self, launches, *given):
         _, _, _, u, v, fc_weight, *_ = given
@@ -210,7 +208,7 @@ class _FusionCall(Call):
 
 
 def _call_of_fusion(tensors, training: bool, momentum: float, eps: float, slope: float):
-    batch_stats = _checked(*tensors, training)
+    batch_stats = _checked(*tensors, training=training)
     if not (runs_kernels(tensors[0]) and runs_kernels(tensors[1])):
         return None
     return _FusionCall(tensors, batch_stats, momentum, eps, slope)
@@ -296,7 +294,7 @@ def selective_fusion(
             return plan(given)
         kernels = None if plan is None else False
     if kernels is None:
-        batch_stats = _checked(*given, training)
+        batch_stats = _checked(*given, training=training)
         kernels = not is_transformed(*given) and runs_kernels(u) and runs_kernels(v)
         if kernels:
             out, *saved = selective_fusion_op(
