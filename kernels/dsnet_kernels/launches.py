@@ -1,6 +1,5 @@
 """Launches of kernels, one after the other; recorded, they are repeated with other tensors."""
 
-import functools
 import operator
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -27,7 +26,6 @@ class Pieces(NamedTuple):
         ]
 
 
-@functools.lru_cache(maxsize=1024)
 def pieces(*parts: tuple[tuple[int, ...], torch.dtype]) -> Pieces:
     """One buffer for tensors of these shapes and dtypes, of at most four bytes a number."""
     first, found = 0, []

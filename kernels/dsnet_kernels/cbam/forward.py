@@ -27,7 +27,7 @@ from ..launch import (
     walk,
     walk_across,
 )
-from ..launches import Launches, Pieces, pieces
+from ..launches import Launches
 from ..tiles import (
     chunk_of,
     load_tile,
@@ -184,11 +184,6 @@ def saved_by_cbam(x: torch.Tensor, norm: bool) -> tuple:
         ((2, n, c), single), ((n, c), torch.int32), ((n, c), single), ((n, 2, h, w), single),
         ((n, h, w), torch.int16), ((n, h, w), single), ((7 if norm else 0,), single),
     )  # fmt: skip
-
-
-def pieces_of_cbam(x: torch.Tensor, norm: bool) -> Pieces:
-    """`CbamSaved` in one buffer."""
-    return pieces(*saved_by_cbam(x, norm))
 
 
 def allocate_cbam(x: torch.Tensor, norm: bool) -> tuple[torch.Tensor, CbamSaved]:

@@ -21,12 +21,12 @@ from ..launch import (
     runs_kernels,
     warm_up,
 )
-from ..launches import Launches
+from ..launches import Launches, pieces
 from ..norms import in_kernels_reach, settle
 from ..plans import Call, alone, dtypes_of, plan_of, typed
 from ..transforms import each_of_batch, is_transformed, no_double_backward
 from .backward import allocate_cbam_gradients, launch_cbam_backward
-from .forward import CbamSaved, allocate_cbam, launch_cbam_forward, pieces_of_cbam
+from .forward import CbamSaved, allocate_cbam, launch_cbam_forward, saved_by_cbam
 from .reference import cbam_reference
 
 
@@ -174,6 +174,7 @@ class _CbamCall(Call):
         x, *parameters, running_mean, running_var, residual, scale, shift = tensors
         self.batch_stats, self.momentum, self.eps = batch_stats, momentum, eps
         self.norm = parameters[6] is not None
+        self.layout = pieces(*saved_by_cbam(x, self.norm))
         self.keeps_output = residual is not None
         self.parameters, self.prologue = dtypes_of(parameters), dtypes_of((scale, shift))
         self.residual_dtype = None if residual is None else residual.dtype
@@ -184,9 +185,8 @@ class _CbamCall(Call):
     def forward(self, launches, *tensors):
         x = tensors[0]
         y = launches.result(empty_like_shape(x, is_channels_last(x)))
-        layout = pieces_of_cbam(x, self.norm)
-        buffer = launches.result(torch.empty(layout.size, device=x.device))
-        saved = CbamSaved(*launches.split(buffer, layout))
+        buffer = launches.result(torch.empty(self.layout.size, device=x.device))
+        saved = CbamSaved(*launches.split(buffer, self.layout))
         given = [*tensors[:11], self.batch_stats, self.eps, *tensors[11:], self.momentum]
         launch_cbam_forward(*given, into=(y, saved), launches=launches, update=bool(self.updated))
         return [y, buffer]
@@ -194,12 +194,12 @@ class _CbamCall(Call):
     def settle(self, buffer, tensors):
         if self.blended and not self.updated:
             x, running_mean, running_var = tensors[0], *tensors[9:11]
-            stats = CbamSaved(*pieces_of_cbam(x, self.norm).views(buffer)).stats
+            stats = CbamSaved(*self.layout.views(buffer)).stats
             _settle(running_mean, running_var, stats, x, self.momentum)
 
     def _given(self, launches, dy, y, buffer, x, *kept) -> list[Any]:
         """What the backward is given, as both ways to it take it."""
-        saved = CbamSaved(*launches.split(buffer, pieces_of_cbam(x, self.norm)))
+        saved = CbamSaved(*launches.split(buffer, self.layout))
         *parameters, _, _, _, _, scale, shift = kept
         head = [dy, x, x if y is None else y, saved, *parameters]
         return [*head, self.batch_stats, self.residual_dtype, scale, shift]

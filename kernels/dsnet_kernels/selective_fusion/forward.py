@@ -27,7 +27,7 @@ from ..launch import (
     triton,
     walk,
 )
-from ..launches import Launches, Pieces, pieces
+from ..launches import Launches
 from ..tiles import chunk_of, load_tile, pointers_to, prologue_of, store_tile
 from .gate import fusion_gate_kernel, fusion_hidden_kernel, fusion_norm_kernel
 
@@ -121,11 +121,6 @@ def saved_by_fusion(u: torch.Tensor, fc_weight: torch.Tensor, norm: bool) -> tup
     n, c, d = u.shape[0], u.shape[1], fc_weight.shape[0]
     sizes = (n, c), (n, d), (n, c), (5 if norm else 0, d)
     return tuple((size, torch.float32) for size in sizes)
-
-
-def pieces_of_fusion(u: torch.Tensor, fc_weight: torch.Tensor, norm: bool) -> Pieces:
-    """`FusionSaved` in one buffer."""
-    return pieces(*saved_by_fusion(u, fc_weight, norm))
 
 
 def allocate_fusion(u, fc_weight, norm: bool) -> tuple[torch.Tensor, FusionSaved]:

@@ -20,12 +20,12 @@ from ..launch import (
     runs_kernels,
     warm_up,
 )
-from ..launches import Launches
+from ..launches import Launches, pieces
 from ..norms import in_kernels_reach, settle
 from ..plans import Call, alone, dtypes_of, plan_of, typed
 from ..transforms import each_of_batch, is_transformed, no_double_backward
 from .backward import allocate_fusion_gradients, launch_fusion_backward
-from .forward import FusionSaved, allocate_fusion, launch_fusion_forward, pieces_of_fusion
+from .forward import FusionSaved, allocate_fusion, launch_fusion_forward, saved_by_fusion
 from .reference import selective_fusion_reference
 
 
@@ -158,17 +158,17 @@ class _FusionCall(Call):
         running_mean, running_var, *prologue = tensors[10:]
         self.batch_stats, self.momentum, self.eps, self.slope = batch_stats, momentum, eps, slope
         self.norm = parameters[6] is not None
+        self.layout = pieces(*saved_by_fusion(u, parameters[0], self.norm))
         self.parameters, self.prologue = dtypes_of(parameters), dtypes_of(prologue)
         self.blended = batch_stats and running_mean is not None and u.shape[0] > 0
         if self.blended and in_kernels_reach(running_mean, running_var):
             self.updated = (10, 11)
 
     def forward(self, launches, *tensors):
-        u, _, fc_weight, *_ = tensors
+        u = tensors[0]
         out = launches.result(empty_like_shape(u, is_channels_last(u)))
-        layout = pieces_of_fusion(u, fc_weight, self.norm)
-        buffer = launches.result(torch.empty(layout.size, device=u.device))
-        saved = FusionSaved(*launches.split(buffer, layout))
+        buffer = launches.result(torch.empty(self.layout.size, device=u.device))
+        saved = FusionSaved(*launches.split(buffer, self.layout))
         scalars = self.slope, self.momentum
         given = [*tensors[:12], self.batch_stats, self.eps, *tensors[12:], *scalars]
         launch_fusion_forward(
@@ -178,13 +178,12 @@ class _FusionCall(Call):
 
     def settle(self, buffer, tensors):
         if self.blended and not self.updated:
-            u, _, fc_weight, *_ = tensors
-            saved = FusionSaved(*pieces_of_fusion(u, fc_weight, self.norm).views(buffer))
-            _settle(tensors[10], tensors[11], saved.stats, u, self.momentum)
+            stats = FusionSaved(*self.layout.views(buffer)).stats
+            _settle(tensors[10], tensors[11], stats, tensors[0], self.momentum)
 
     def _given(self, launches, dout, _, buffer, u, v, fc_weight, *kept) -> list[Any]:
         """What the backward is given, as both ways to it take it."""
-        saved = FusionSaved(*launches.split(buffer, pieces_of_fusion(u, fc_weight, self.norm)))
+        saved = FusionSaved(*launches.split(buffer, self.layout))
         _, a_weight, _, b_weight, _, norm_weight, norm_bias, _, _, *prologue = kept
         weights = fc_weight, a_weight, b_weight, norm_weight, norm_bias
         return [dout, u, v, saved, *weights, self.batch_stats, *prologue, self.slope]
