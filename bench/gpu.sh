@@ -42,6 +42,7 @@ for tool in memcheck racecheck; do
 done
 step label 90 "$python" -m bench.speed.label --device cuda --seconds 70 --out "$out/label_gpu.json"
 step kernel_bench 70 "$python" -m bench.speed.kernels --seconds 50 --out "$out/kernels.json"
+step kernel_host 30 "$python" -m bench.speed.kernels --host --out "$out/kernels_host.json"
 step kernel_tests 60 "$python" -m pytest -q -x tests/kernels
 # A row that is begun takes a minute or more: that of compiling it.
 step train 590 "$python" -m bench.speed.train --device cuda --seconds $(($(left) - 60)) --out "$out/train.json"

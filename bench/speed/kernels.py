@@ -12,7 +12,8 @@ inputs, of which all together are larger than the L2 cache. The launches are que
 so that the time is the device's and not Python's. GB/s counts the bytes of the passes that the
 kernels make over the input (the docstrings of the operations state them), for every peer the
 same; the share is that over the bandwidth of a large copy, above 100 % where L2 answers. Without
-CUDA there are no times; `--small` checks parity on the CPU.
+CUDA there are no times; `--small` checks parity on the CPU. `--host` measures what a call costs the
+CPU (`kernels_host`).
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ from dsnet_kernels import (
     selective_fusion_reference,
 )
 
+RESULTS = Path("bench/results")
 SHAPES = ((64, 256, 256), (128, 128, 128), (256, 64, 64), (512, 32, 32))
 SMALL_SHAPES = ((32, 12, 10), (64, 5, 7))
 BATCHES = (4, 16, 1)
@@ -69,9 +71,18 @@ def main() -> None:
     parser.add_argument(
         "--small", action="store_true", help="small shapes; on the CPU, parity only"
     )
+    parser.add_argument(
+        "--host", action="store_true", help="what they cost the CPU, launches aside; needs no GPU"
+    )
+    parser.add_argument("--repeats", type=int, default=400, help="calls that --host times")
     parser.add_argument("--seconds", type=float, default=float("inf"), help="stop after this time")
-    parser.add_argument("--out", type=Path, default=Path("bench/results/kernels.json"))
+    parser.add_argument("--out", type=Path, help="default bench/results/kernels[_host].json")
     options = parser.parse_args()
+    if options.host:
+        from bench.speed import kernels_host
+
+        kernels_host.main(options.out or RESULTS / "kernels_host.json", options.repeats)
+        return
     cuda = torch.cuda.is_available()
     if not cuda and not options.small:
         print("bench.speed.kernels: not measured, no CUDA device; --small checks parity on the CPU")
@@ -94,8 +105,9 @@ def main() -> None:
         print(f"{skipped} cases not measured: {options.seconds:.0f} s were over")
     if not options.small:
         result = {"machine": machine, "copy_gb_s": copy_gbs, "not_measured": skipped, "rows": rows}
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        options.out.write_text(json.dumps(result, indent=1) + "\n")
+        out = options.out or RESULTS / "kernels.json"
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_text(json.dumps(result, indent=1) + "\n")
     if not all(row["parity"] for row in rows):
         raise SystemExit("parity FAILS")
 

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from dsnet_kernels import CBAM, SelectiveFusion
-from dsnet_kernels.launch import require_local
+from dsnet_kernels.norms import require_local
 
 __all__ = ["CBAM", "SelectiveFusion", "fold_batch_norm"]
 

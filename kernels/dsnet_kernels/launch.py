@@ -131,6 +131,11 @@ def choose_tile(operation: str, channels_last: bool, tile: Tile | None) -> None:
         _chosen[operation, channels_last] = Tile(*tile)
 
 
+def tile_choices() -> tuple:
+    """What `walk` goes by besides its arguments."""
+    return PROGRAMS, *_chosen.items()
+
+
 def ceil_div(a: int, b: int) -> int:
     return -(-a // b)
 
@@ -212,7 +217,9 @@ def empty_like_shape(x: torch.Tensor, channels_last: bool, dtype=None) -> torch.
 
 def on_device_of(x: torch.Tensor):
     """Triton launches on the current device: make it x's."""
-    return torch.cuda.device(x.device) if x.is_cuda else contextlib.nullcontext()
+    if not x.is_cuda or x.device.index == torch.cuda.current_device():
+        return contextlib.nullcontext()
+    return torch.cuda.device(x.device)
 
 
 def check(
@@ -345,52 +352,3 @@ def no_autocast(x: torch.Tensor):
     if kind in ("cpu", "cuda") or torch.amp.is_autocast_available(kind):
         return torch.autocast(kind, enabled=False)
     return contextlib.nullcontext()
-
-
-def blend(running_mean, running_var, mean, var, count, momentum) -> None:
-    """Blend a batch's mean and (biased) variance into the running ones, if there are any."""
-    if running_mean is None:
-        return
-    with torch.no_grad():
-        running_mean.lerp_(mean.to(running_mean.dtype), momentum)
-        running_var.lerp_((var * (count / (count - 1))).to(running_var.dtype), momentum)
-
-
-def require_local(norm: Any) -> None:
-    """Raise for a batch norm that is not PyTorch's own, or that needs other processes' statistics.
-
-    Raises
-    ------
-    TypeError
-        For a module of another forward.
-    ValueError
-        For a SyncBatchNorm in training, of several processes.
-    """
-    if isinstance(norm, torch.nn.SyncBatchNorm):
-        if norm.training and torch.distributed.is_initialized():
-            count = torch.distributed.get_world_size(norm.process_group)
-            if count > 1:
-                raise ValueError(
-                    "norm must take this process' statistics alone, got a SyncBatchNorm of "
-                    f"{count} processes: leave it out of convert_sync_batchnorm"
-                )
-    elif type(norm).forward is not torch.nn.modules.batchnorm._BatchNorm.forward:
-        raise TypeError(f"norm must be a batch norm of PyTorch, got a {type(norm).__name__}")
-
-
-def norm_arguments(norm: Any) -> dict[str, Any]:
-    """What an operation needs of a batch norm module; counts the batch as that module would."""
-    require_local(norm)
-    if norm.momentum is None:
-        raise ValueError("norm.momentum must be a number, got None (a cumulative average)")
-    if norm.training and norm.num_batches_tracked is not None:
-        norm.num_batches_tracked.add_(1)
-    return {
-        "norm_weight": norm.weight,
-        "norm_bias": norm.bias,
-        "running_mean": norm.running_mean,
-        "running_var": norm.running_var,
-        "training": norm.training,
-        "momentum": norm.momentum,
-        "eps": norm.eps,
-    }

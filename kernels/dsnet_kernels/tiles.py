@@ -77,3 +77,16 @@ def joined(part, i_n, c, m_c, C, SPLITS, BLOCK_S: tl.constexpr, BLOCK_C: tl.cons
         m_part = (s < SPLITS)[:, None] & m_c[None, :]
         b_sum += tl.sum(tl.load(part + o_part, m_part, other=0), 0)
     return b_sum
+
+
+@triton.jit
+def prologue_join_kernel(part, out, C, ROWS, BLOCK_S: tl.constexpr, BLOCK_C: tl.constexpr):
+    """Gradients of prologues, out [K, C]: sums of part [K, ROWS, C] over its rows, in order.
+
+    One program a (block of channels, k). Reads 4 ROWS C bytes a k.
+    """
+    i_k = tl.program_id(1).to(tl.int64)
+    c = tl.program_id(0) * BLOCK_C + tl.arange(0, BLOCK_C)
+    m_c = c < C
+    b_sum = joined(part, i_k, c, m_c, C, ROWS, BLOCK_S, BLOCK_C)
+    tl.store(out + i_k * C + c, b_sum, m_c)

@@ -211,7 +211,7 @@ CBAM = Operation(
         "gate_gradient_kernel": ((1, 1), (False, False)),
         "input_gradient_kernel": ((2, 1), (True, True)),
     },
-    kernels=15,
+    kernels=16,
 )
 
 
@@ -330,5 +330,5 @@ FUSION = Operation(
         "fusion_gate_gradient_kernel": ((3, 3), (False, False)),
         "fusion_branch_gradient_kernel": ((3, 1), (True, True)),
     },
-    kernels=11,
+    kernels=12,
 )

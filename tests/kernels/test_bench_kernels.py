@@ -1,6 +1,7 @@
 """The kernel bench: parity on the CPU, no ratio without it, and its clock."""
 
 import importlib.util
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -45,6 +46,23 @@ def test_small_checks_every_operation():
     assert done.returncode == 0, done.stdout + done.stderr
     for operation in bench.OPERATIONS:
         assert done.stdout.count(f"{operation} ") >= len(bench.SMALL_SHAPES)
+
+
+def test_host_counts_launches_and_times_both_ways(tmp_path):
+    out = tmp_path / "host.json"
+    done = run("--host", "--repeats", "2", "--out", str(out))
+    assert done.returncode == 0, done.stderr
+    rows = json.loads(out.read_text())["rows"]
+    launches = {(row["operation"], row["batch"], row["way"]): row["launches"] for row in rows}
+    for way in ("plan", "operator"):
+        names = "cbam", "CBAM module", "selective_fusion", "SelectiveFusion module"
+        assert [launches[name, 0, way] for name in names] == [0] * 4
+        # One more joins the sums of the prologues.
+        assert [launches[name, 4, way] for name in names] == [15, 15, 12, 11]
+    for row in rows:
+        least, median = row["least_us"], row["median_us"]
+        assert 0 < max(least["forward"], least["backward"]) < least["both"] <= median["both"]
+        assert all(least[phase] <= median[phase] for phase in least)
 
 
 @pytest.mark.parametrize("name", bench.OPERATIONS)

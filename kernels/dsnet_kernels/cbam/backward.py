@@ -36,11 +36,13 @@ from ..launch import (
     walk,
     walk_across,
 )
+from ..launches import Launches
 from ..tiles import (
     chunk_of,
     load_tile,
     pixels_of,
     pointers_to,
+    prologue_join_kernel,
     prologue_of,
     scaled,
     store_tile,
@@ -214,7 +216,7 @@ def input_gradient_kernel(
         tl.store(part + o_part, tl.sum(d_shift, 1), m_c)
 
 
-def allocate_cbam_gradients(x, w1, conv_weight, residual_dtype, scale) -> tuple:
+def allocate_cbam_gradients(x, w1, conv_weight, norm, residual_dtype, scale) -> tuple:
     """What `launch_cbam_backward` returns, unwritten; fakes and real calls share it."""
 
     def empty(*sizes):
@@ -222,37 +224,38 @@ def allocate_cbam_gradients(x, w1, conv_weight, residual_dtype, scale) -> tuple:
 
     channels_last = is_channels_last(x)
     c, r = x.shape[1], w1.shape[0]
-    folded = 0 if scale is None else c
     dresidual = empty(0)
     if residual_dtype is not None:
         dresidual = empty_like_shape(x, channels_last, residual_dtype)
     return (
-        empty_like_shape(x, channels_last), dresidual, empty(folded), empty(folded),
+        empty_like_shape(x, channels_last), dresidual, empty(0 if scale is None else 2, c),
         empty(r, c), empty(r), empty(c, r), empty(c), empty(*conv_weight.shape), empty(1),
-        empty(1), empty(1),
+        empty(1 if norm else 0), empty(1 if norm else 0),
     )  # fmt: skip
 
 
 def launch_cbam_backward(
     dy, x, y, saved: CbamSaved, w1, b1, w2, b2, conv_weight, conv_bias, norm_weight, batch_stats,
-    residual_dtype, scale, shift,
+    residual_dtype, scale, shift, *, into=None, launches=None,
 ) -> tuple[torch.Tensor, ...]:  # fmt: skip
     """Launch the backward kernels.
 
-    Returns dx, dresidual (empty without one), dscale and dshift (empty without a prologue) and
-    float32 gradients of w1, b1, w2, b2, conv_weight, conv_bias, norm_weight, norm_bias.
+    Returns dx, dresidual (empty without one), the gradients of scale and shift [2, C] (empty
+    without a prologue) and float32 gradients of w1, b1, w2, b2, conv_weight, conv_bias,
+    norm_weight, norm_bias (empty without a norm). `into` and `launches` as in
+    `launch_cbam_forward`.
     """
+    launch = launches or Launches()
     channels_last = is_channels_last(x)
-    gradients = allocate_cbam_gradients(x, w1, conv_weight, residual_dtype, scale)
-    dx, dresidual, dscale, dshift, dw1, db1, dw2, db2, dconv, dbias, dnorm, dnorm_bias = gradients
+    has_residual, prologue = residual_dtype is not None, scale is not None
+    has_norm = norm_weight is not None
+    gradients = into or allocate_cbam_gradients(x, w1, conv_weight, has_norm, residual_dtype, scale)
+    dx, dresidual, dprologue, dw1, db1, dw2, db2, dconv, dbias, dnorm, dnorm_bias = gradients
     if x.numel() == 0:
-        for tensor in gradients:
-            tensor.zero_()
+        launch.zero(*gradients)
         return gradients
     n, c, h, w = x.shape
     p, r, kernel = h * w, w1.shape[0], conv_weight.shape[-1]
-    has_residual, prologue = residual_dtype is not None, scale is not None
-    has_norm = norm_weight is not None
     x, dy = dense(x, channels_last), dense(dy, channels_last)
     w1, b1, w2, conv_weight, scale, shift = packed(w1, b1, w2, conv_weight, scale, shift)
     at = walk("cbam", channels_last, c, p)
@@ -265,25 +268,25 @@ def launch_cbam_backward(
     streams = n * at.c_blocks * at.splits
     wide = power_of_two(c)
     rows = max(1, 4096 // wide)
-
-    def empty(*sizes):
-        return torch.empty(sizes, dtype=torch.float32, device=x.device)
-
     masked = None
     if has_residual:
         # The later passes read dy from here: a narrower dresidual would not do.
         same = residual_dtype == dy.dtype
         masked = dresidual if same else empty_like_shape(x, channels_last, dy.dtype)
-    dz, dmaps = empty(n, p), torch.empty_like(saved.maps)
-    sums, coefficients = empty(2, n * across.p_blocks), empty(3)
-    part_gate, part = empty(n, across.p_blocks, c), empty(n, at.splits, c)
-    part_taps = empty(n * chunks, taps)
-    part_prologue = empty(2, n, at.splits, c) if prologue else None
-    dlogit, dpooled, hidden = empty(n, c), empty(2, n, c), empty(3, n, r)
+    sizes = (
+        (n, p), (n, 2, h, w), (2, n * across.p_blocks), (3,), (n, across.p_blocks, c),
+        (n, at.splits, c), (n * chunks, taps), (2 if prologue else 0, n, at.splits, c), (n, c),
+        (2, n, c), (3, n, r),
+    )  # fmt: skip
+    (
+        dz, dmaps, sums, coefficients, part_gate, part, part_taps, part_prologue, dlogit, dpooled,
+        hidden,
+    ) = launch.scratch(x, *((size, torch.float32) for size in sizes))  # fmt: skip
     with on_device_of(x):
-        spatial_gradient_kernel[(n * across.p_blocks,)](
-            dy, x, scale, shift, y, masked, saved.gate, saved.logit, saved.stats, dz, sums,
-            part_gate, c, p, across.p_blocks, *strides(dy, channels_last), *x_strides,
+        launch(
+            spatial_gradient_kernel, (n * across.p_blocks,), dy, x, scale, shift, y, masked,
+            saved.gate, saved.logit, saved.stats, dz, sums, part_gate, c, p, across.p_blocks,
+            *strides(dy, channels_last), *x_strides,
             *(strides(y, channels_last) if has_residual else (0, 0, 0)),
             *(strides(masked, channels_last) if masked is not None else (0, 0, 0)),
             PROLOGUE=prologue, NORM=has_norm, RESIDUAL=has_residual, BLOCK_C=across.block_c,
@@ -294,44 +297,47 @@ def launch_cbam_backward(
             if masked is not dresidual:
                 dresidual.copy_(masked)
         if has_norm:
-            norm_gradient_kernel[(1,)](
-                sums, norm_weight, saved.stats, coefficients, dnorm, dnorm_bias,
-                n * across.p_blocks, n * p, BATCH_STATS=batch_stats, BLOCK=1024,
+            launch(
+                norm_gradient_kernel, (1,), sums, norm_weight, saved.stats, coefficients, dnorm,
+                dnorm_bias, n * across.p_blocks, n * p, BATCH_STATS=batch_stats, BLOCK=1024,
             )  # fmt: skip
-        else:
-            dnorm.zero_()
-            dnorm_bias.zero_()
-        maps_gradient_kernel[(n * blocks,)](
-            dz, saved.logit, saved.stats, coefficients, conv_weight, dmaps,
-            c, h, w, p, blocks, KERNEL=kernel, NORM=has_norm, BLOCK_P=block,
+        launch(
+            maps_gradient_kernel, (n * blocks,), dz, saved.logit, saved.stats, coefficients,
+            conv_weight, dmaps, c, h, w, p, blocks, KERNEL=kernel, NORM=has_norm, BLOCK_P=block,
         )  # fmt: skip
-        conv_weight_gradient_kernel[(n * chunks,)](
-            dz, saved.logit, saved.stats, coefficients, saved.maps, part_taps,
-            h, w, p, chunks, KERNEL=kernel, NORM=has_norm, BLOCK_P=chunk, num_warps=1,
+        launch(
+            conv_weight_gradient_kernel, (n * chunks,), dz, saved.logit, saved.stats,
+            coefficients, saved.maps, part_taps, h, w, p, chunks, KERNEL=kernel, NORM=has_norm,
+            BLOCK_P=chunk, num_warps=1,
         )  # fmt: skip
-        conv_weight_join_kernel[(ceil_div(taps, 16),)](
-            part_taps, dconv, dbias, n * chunks, KERNEL=kernel, BLOCK=256
-        )
-        gate_gradient_kernel[(streams,)](
-            x, scale, shift, dmaps, saved.top, part_gate, part,
+        launch(
+            conv_weight_join_kernel, (ceil_div(taps, 16),), part_taps, dconv, dbias, n * chunks,
+            KERNEL=kernel, BLOCK=256,
+        )  # fmt: skip
+        launch(
+            gate_gradient_kernel, (streams,), x, scale, shift, dmaps, saved.top, part_gate, part,
             c, p, across.p_blocks, at.c_blocks, at.chunk, at.splits, *x_strides,
             PROLOGUE=prologue, BLOCK_S=16, num_warps=at.warps, **tile,
         )  # fmt: skip
-        mlp_gradient_kernel[(n,)](
-            part, saved.gate, saved.pooled, w1, b1, w2, dlogit, hidden, dpooled,
-            c, r, p, n, at.splits, HAS_B1=b1 is not None,
+        launch(
+            mlp_gradient_kernel, (n,), part, saved.gate, saved.pooled, w1, b1, w2, dlogit, hidden,
+            dpooled, c, r, p, n, at.splits, HAS_B1=b1 is not None,
             BLOCK_S=min(power_of_two(at.splits), rows), BLOCK_R=rows, BLOCK_C=wide, num_warps=8,
         )  # fmt: skip
-        mlp_weight_gradient_kernel[(ceil_div(c, 64), ceil_div(r, 16))](
-            dlogit, hidden, saved.pooled, dw1, db1, dw2, db2, c, r, n, BLOCK_C=64, BLOCK_R=16
-        )
-        input_gradient_kernel[(streams,)](
-            dy, x, scale, saved.gate, saved.logit, saved.stats, dmaps, saved.top, dpooled,
-            saved.peak_index, dx, part_prologue, c, p, n, at.c_blocks, at.chunk, at.splits,
-            *strides(dy, channels_last), *x_strides, *strides(dx, channels_last),
+        launch(
+            mlp_weight_gradient_kernel, (ceil_div(c, 64), ceil_div(r, 16)), dlogit, hidden,
+            saved.pooled, dw1, db1, dw2, db2, c, r, n, BLOCK_C=64, BLOCK_R=16,
+        )  # fmt: skip
+        launch(
+            input_gradient_kernel, (streams,), dy, x, scale, saved.gate, saved.logit, saved.stats,
+            dmaps, saved.top, dpooled, saved.peak_index, dx, part_prologue if prologue else None,
+            c, p, n, at.c_blocks, at.chunk, at.splits, *strides(dy, channels_last), *x_strides,
+            *strides(dx, channels_last),
             PROLOGUE=prologue, NORM=has_norm, num_warps=at.warps, **tile,
         )  # fmt: skip
-        if part_prologue is not None:
-            torch.sum(part_prologue[0], (0, 1), out=dscale)
-            torch.sum(part_prologue[1], (0, 1), out=dshift)
+        if prologue:
+            launch(
+                prologue_join_kernel, (ceil_div(c, 16), 2), part_prologue, dprologue, c,
+                n * at.splits, BLOCK_S=128, BLOCK_C=16,
+            )  # fmt: skip
     return gradients

@@ -27,6 +27,7 @@ from ..launch import (
     walk,
     walk_across,
 )
+from ..launches import Launches
 from ..tiles import (
     chunk_of,
     load_tile,
@@ -163,7 +164,7 @@ class CbamSaved(NamedTuple):
 
     pooled [2, N, C] average and maximum; peak_index int32 [N, C] pixel of the maximum; gate
     [N, C]; maps [N, 2, H, W]; top int16 [N, H, W] channel of the maximum; logit
-    [N, H, W]; stats [5] of the spatial batch norm.
+    [N, H, W]; stats [7] of the spatial batch norm, [0] without one.
     """
 
     pooled: torch.Tensor
@@ -175,86 +176,101 @@ class CbamSaved(NamedTuple):
     stats: torch.Tensor
 
 
-def allocate_cbam(x: torch.Tensor) -> tuple[torch.Tensor, CbamSaved]:
-    """The output and what is saved, unwritten; fakes and real calls share it."""
+def saved_by_cbam(x: torch.Tensor, norm: bool) -> tuple:
+    """Shapes and dtypes of `CbamSaved`."""
     n, c, h, w = x.shape
-    empty = torch.empty
-    options = {"dtype": torch.float32, "device": x.device}
-    return empty_like_shape(x, is_channels_last(x)), CbamSaved(
-        empty(2, n, c, **options),
-        empty(n, c, dtype=torch.int32, device=x.device),
-        empty(n, c, **options),
-        empty(n, 2, h, w, **options),
-        empty(n, h, w, dtype=torch.int16, device=x.device),
-        empty(n, h, w, **options),
-        empty(5, **options),
+    single = torch.float32
+    return (
+        ((2, n, c), single), ((n, c), torch.int32), ((n, c), single), ((n, 2, h, w), single),
+        ((n, h, w), torch.int16), ((n, h, w), single), ((7 if norm else 0,), single),
+    )  # fmt: skip
+
+
+def allocate_cbam(x: torch.Tensor, norm: bool) -> tuple[torch.Tensor, CbamSaved]:
+    """The output and what is saved, unwritten; fakes and real calls of the operator share it."""
+    saved = (
+        torch.empty(shape, dtype=dtype, device=x.device) for shape, dtype in saved_by_cbam(x, norm)
     )
+    return empty_like_shape(x, is_channels_last(x)), CbamSaved(*saved)
 
 
 def launch_cbam_forward(
     x, w1, b1, w2, b2, conv_weight, conv_bias, norm_weight, norm_bias, running_mean, running_var,
-    batch_stats, eps, residual, scale, shift,
+    batch_stats, eps, residual, scale, shift, momentum=0.0, *, into=None, launches=None,
+    update=False,
 ) -> tuple[torch.Tensor, CbamSaved]:  # fmt: skip
-    """Launch the forward kernels; arguments as in `cbam`."""
+    """Launch the forward kernels; arguments as in `cbam`.
+
+    Parameters
+    ----------
+    into : pair or None
+        What `allocate_cbam` returns.
+    launches : Launches or None
+        Launches the kernels.
+    update : bool
+        Write the running statistics; without it their new values are in `CbamSaved.stats` alone.
+    """
+    launch = launches or Launches()
+    has_norm = norm_weight is not None
     channels_last = is_channels_last(x)
-    y, saved = allocate_cbam(x)
+    y, saved = into or allocate_cbam(x, has_norm)
     if x.numel() == 0:
-        for tensor in saved:
-            tensor.zero_()
+        launch.zero(*saved)
         return y, saved
     n, c, h, w = x.shape
     p, r, kernel = h * w, w1.shape[0], conv_weight.shape[-1]
     x = dense(x, channels_last)
     w1, b1, w2, b2, conv_weight, scale, shift = packed(w1, b1, w2, b2, conv_weight, scale, shift)
     at = walk("cbam", channels_last, c, p)
-    part_sum, part_max = torch.empty(2, n, at.splits, c, device=x.device).unbind()
-    part_index = torch.empty(n, at.splits, c, dtype=torch.int32, device=x.device)
+    across = walk_across("cbam", channels_last, c, p)
+    block = map_block(p)
+    blocks = ceil_div(p, block)
+    streams = n * at.c_blocks * at.splits
     tile = {"BLOCK_C": at.block_c, "BLOCK_P": at.block_p, "STAGES": at.stages}
     prologue = scale is not None
-    has_norm = norm_weight is not None
     wide = power_of_two(c)
     rows = max(1, 4096 // wide)
+    chunks = (n, at.splits, c)
+    part_sum, part_max, part_index, part = launch.scratch(
+        x, (chunks, torch.float32), (chunks, torch.float32), (chunks, torch.int32),
+        ((3, n * blocks), torch.float32),
+    )  # fmt: skip
     with on_device_of(x):
-        streams = n * at.c_blocks * at.splits
-        channel_pool_kernel[(streams,)](
-            x, scale, shift, part_sum, part_max, part_index,
+        launch(
+            channel_pool_kernel, (streams,), x, scale, shift, part_sum, part_max, part_index,
             c, p, at.c_blocks, at.chunk, at.splits, *strides(x, channels_last),
             PROLOGUE=prologue, num_warps=at.warps, **tile,
         )  # fmt: skip
-        channel_gate_kernel[(n,)](
-            part_sum, part_max, part_index, w1, b1, w2, b2,
+        launch(
+            channel_gate_kernel, (n,), part_sum, part_max, part_index, w1, b1, w2, b2,
             saved.pooled, saved.peak_index, saved.gate, c, r, p, n, at.splits,
             HAS_B1=b1 is not None, HAS_B2=b2 is not None,
             BLOCK_S=min(power_of_two(at.splits), rows), BLOCK_R=rows, BLOCK_C=wide, num_warps=8,
             **SPARE_REGISTERS,
         )  # fmt: skip
-        across = walk_across("cbam", channels_last, c, p)
-        spatial_pool_kernel[(n * across.p_blocks,)](
-            x, scale, shift, saved.gate, saved.maps, saved.top,
-            c, p, across.p_blocks, *strides(x, channels_last), PROLOGUE=prologue,
+        launch(
+            spatial_pool_kernel, (n * across.p_blocks,), x, scale, shift, saved.gate, saved.maps,
+            saved.top, c, p, across.p_blocks, *strides(x, channels_last), PROLOGUE=prologue,
             EVEN=c % across.block_c == 0, BLOCK_C=across.block_c, BLOCK_P=across.block_p,
             num_warps=across.warps, **SPARE_REGISTERS,
         )  # fmt: skip
-        block = map_block(p)
-        blocks = ceil_div(p, block)
-        part = torch.empty(3, n * blocks, device=x.device)
-        spatial_logit_kernel[(n * blocks,)](
-            saved.maps, conv_weight, conv_bias, saved.logit, part, h, w, p, blocks,
-            KERNEL=kernel, HAS_BIAS=conv_bias is not None, MOMENTS=has_norm and batch_stats,
-            BLOCK_P=block,
+        launch(
+            spatial_logit_kernel, (n * blocks,), saved.maps, conv_weight, conv_bias, saved.logit,
+            part, h, w, p, blocks, KERNEL=kernel, HAS_BIAS=conv_bias is not None,
+            MOMENTS=has_norm and batch_stats, BLOCK_P=block,
         )  # fmt: skip
         if has_norm:
-            logit_norm_kernel[(1,)](
-                part, running_mean, running_var, norm_weight, norm_bias, saved.stats,
-                n * blocks, eps, BATCH_STATS=batch_stats, BLOCK=1024,
+            blended = batch_stats and running_mean is not None
+            launch(
+                logit_norm_kernel, (1,), part, running_mean, running_var, norm_weight, norm_bias,
+                saved.stats, n * blocks, eps, momentum, BATCH_STATS=batch_stats, BLEND=blended,
+                UPDATE=blended and update, BLOCK=1024,
             )  # fmt: skip
-        else:
-            saved.stats.zero_()
         if residual is not None:
             residual = dense(residual, channels_last)
-        apply_kernel[(streams,)](
-            x, scale, shift, saved.gate, saved.logit, saved.stats, residual, y,
-            c, p, at.c_blocks, at.chunk, at.splits, *strides(x, channels_last),
+        launch(
+            apply_kernel, (streams,), x, scale, shift, saved.gate, saved.logit, saved.stats,
+            residual, y, c, p, at.c_blocks, at.chunk, at.splits, *strides(x, channels_last),
             *(strides(residual, channels_last) if residual is not None else (0, 0, 0)),
             *strides(y, channels_last),
             PROLOGUE=prologue, NORM=has_norm, RESIDUAL=residual is not None,

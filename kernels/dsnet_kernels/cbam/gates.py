@@ -200,13 +200,14 @@ def spatial_logit_kernel(
 
 @triton.jit
 def logit_norm_kernel(
-    part, running_mean, running_var, weight, bias, stats, PARTS, eps,
-    BATCH_STATS: tl.constexpr, BLOCK: tl.constexpr,
+    part, running_mean, running_var, weight, bias, stats, PARTS, eps, momentum,
+    BATCH_STATS: tl.constexpr, BLEND: tl.constexpr, UPDATE: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     """Batch norm of the one-channel logits: stats = scale, shift, mean, 1 / deviation, variance.
 
-    Partial moments are joined by Chan's formula: no difference of large squares. One program.
-    Reads 20 PARTS bytes, writes 20.
+    With BLEND two more: the running mean and variance with the batch's blended in; with UPDATE
+    these are also written where they were read. Partial moments are joined by Chan's formula: no
+    difference of large squares. One program. Reads 20 PARTS bytes, writes 28.
     """
     if BATCH_STATS:
         lane = tl.arange(0, BLOCK)
@@ -226,7 +227,18 @@ def logit_norm_kernel(
             off = tl.load(part + PARTS + i + lane, mask, other=0) - mean
             squares += tl.load(part + 2 * PARTS + i + lane, mask, other=0)
             squares += tl.where(mask, b_count * off * off, 0.0)
-        var = tl.sum(squares) / n
+        square = tl.sum(squares)
+        var = square / n
+        if BLEND:
+            r_mean = tl.load(running_mean).to(tl.float32)
+            r_var = tl.load(running_var).to(tl.float32)
+            r_mean += momentum * (mean - r_mean)
+            r_var += momentum * (square / (n - 1) - r_var)
+            tl.store(stats + 5, r_mean)
+            tl.store(stats + 6, r_var)
+            if UPDATE:
+                tl.store(running_mean, r_mean)
+                tl.store(running_var, r_var)
     else:
         mean = tl.load(running_mean).to(tl.float32)
         var = tl.load(running_var).to(tl.float32)

@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..launch import at_least_1, norm_arguments
+from ..launch import at_least_1
+from ..norms import norm_arguments
 from .op import cbam
 
 # One node of a graph that torch.fx traces.

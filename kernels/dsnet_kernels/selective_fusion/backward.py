@@ -29,7 +29,15 @@ from ..launch import (
     triton,
     walk,
 )
-from ..tiles import chunk_of, load_tile, pointers_to, prologue_of, store_tile
+from ..launches import Launches
+from ..tiles import (
+    chunk_of,
+    load_tile,
+    pointers_to,
+    prologue_join_kernel,
+    prologue_of,
+    store_tile,
+)
 from .forward import FusionSaved, folded
 from .gate import (
     fusion_hidden_gradient_kernel,
@@ -160,22 +168,23 @@ def allocate_fusion_gradients(u, v, fc_weight, norm: bool, prologue: bool) -> tu
 
 def launch_fusion_backward(
     dout, u, v, saved: FusionSaved, fc_weight, a_weight, b_weight, norm_weight, norm_bias,
-    batch_stats, u_scale, u_shift, v_scale, v_shift, slope,
+    batch_stats, u_scale, u_shift, v_scale, v_shift, slope, *, into=None, launches=None,
 ) -> tuple[torch.Tensor, ...]:  # fmt: skip
     """Launch the backward kernels.
 
     Returns du, dv, the four gradients [4, C] of the prologues (0 of one that is absent, [0, C]
     without any) and float32 gradients of fc_weight, fc_bias, a_weight, a_bias, b_weight, b_bias,
-    norm_weight, norm_bias (empty without a norm).
+    norm_weight, norm_bias (empty without a norm). `into` and `launches` as in
+    `launch_fusion_forward`.
     """
+    launch = launches or Launches()
     channels_last = is_channels_last(u)
     has_norm = norm_weight is not None
     prologue = u_scale is not None or v_scale is not None
-    gradients = allocate_fusion_gradients(u, v, fc_weight, has_norm, prologue)
+    gradients = into or allocate_fusion_gradients(u, v, fc_weight, has_norm, prologue)
     du, dv, dprologue, dfc, dfc_bias, da, da_bias, db, db_bias, dnorm, dnorm_bias = gradients
     if u.numel() == 0:
-        for tensor in gradients:
-            tensor.zero_()
+        launch.zero(*gradients)
         return gradients
     n, c, h, w = u.shape
     p, d = h * w, fc_weight.shape[0]
@@ -198,39 +207,49 @@ def launch_fusion_backward(
     rows = max(1, 4096 // wide)
     block_d = min(power_of_two(d), rows)
     streams = n * at.c_blocks * at.splits
-
-    def empty(*sizes):
-        return torch.empty(sizes, dtype=torch.float32, device=u.device)
-
-    part, dlogit, dpooled = empty(n, at.splits, c), empty(n, c), empty(n, c)
-    part_prologue = empty(4, n, at.splits, c) if prologue else None
-    units, dnormed = empty(n, d), empty(n, d)
-    dhidden = empty(n, d) if has_norm else dnormed
+    sizes = (
+        (n, at.splits, c), (n, c), (n, c), (4 if prologue else 0, n, at.splits, c), (n, d), (n, d),
+        (n if has_norm else 0, d),
+    )  # fmt: skip
+    part, dlogit, dpooled, part_prologue, units, dnormed, dhidden = launch.scratch(
+        u, *((size, torch.float32) for size in sizes)
+    )
+    if not has_norm:
+        dhidden = dnormed
     with on_device_of(u):
-        fusion_gate_gradient_kernel[(streams,)](
-            dout, u, v, *folds, part, slope, *walked, *inputs, **options, **SPARE_REGISTERS
-        )
-        fusion_hidden_gradient_kernel[(n,)](
-            part, saved.gate, saved.hidden, saved.stats, norm_weight, norm_bias, a_weight, b_weight,
-            dlogit, units, dnormed, c, d, at.splits, NORM=has_norm,
-            BLOCK_S=min(power_of_two(at.splits), rows), BLOCK_D=block_d, BLOCK_C=wide, num_warps=8,
+        launch(
+            fusion_gate_gradient_kernel, (streams,), dout, u, v, *folds, part, slope, *walked,
+            *inputs, **options, **SPARE_REGISTERS,
+        )  # fmt: skip
+        launch(
+            fusion_hidden_gradient_kernel, (n,), part, saved.gate, saved.hidden, saved.stats,
+            norm_weight, norm_bias, a_weight, b_weight, dlogit, units, dnormed, c, d, at.splits,
+            NORM=has_norm, BLOCK_S=min(power_of_two(at.splits), rows), BLOCK_D=block_d,
+            BLOCK_C=wide, num_warps=8,
         )  # fmt: skip
         if has_norm:
-            fusion_norm_gradient_kernel[(ceil_div(d, 32),)](
-                dnormed, saved.hidden, saved.stats, norm_weight, dhidden, dnorm, dnorm_bias, n, d,
+            launch(
+                fusion_norm_gradient_kernel, (ceil_div(d, 32),), dnormed, saved.hidden,
+                saved.stats, norm_weight, dhidden, dnorm, dnorm_bias, n, d,
                 BATCH_STATS=batch_stats, BLOCK_N=16, BLOCK_D=32,
             )  # fmt: skip
-        fusion_pooled_gradient_kernel[(n,)](
-            dhidden, fc_weight, dpooled, c, d, p, BLOCK_D=block_d, BLOCK_C=wide, num_warps=8
-        )
-        fusion_weight_gradient_kernel[(ceil_div(c, 64), ceil_div(d, 16))](
-            dlogit, units, dhidden, saved.pooled, dfc, dfc_bias, da, da_bias, db, db_bias, c, d, n,
-            BLOCK_C=64, BLOCK_D=16,
+        launch(
+            fusion_pooled_gradient_kernel, (n,), dhidden, fc_weight, dpooled, c, d, p,
+            BLOCK_D=block_d, BLOCK_C=wide, num_warps=8,
         )  # fmt: skip
-        fusion_branch_gradient_kernel[(streams,)](
-            dout, u, v, *folds, saved.gate, dpooled, du, dv, part_prologue, slope, *walked,
-            *inputs, *strides(du, channels_last), *strides(dv, channels_last), **options,
+        launch(
+            fusion_weight_gradient_kernel, (ceil_div(c, 64), ceil_div(d, 16)), dlogit, units,
+            dhidden, saved.pooled, dfc, dfc_bias, da, da_bias, db, db_bias, c, d, n, BLOCK_C=64,
+            BLOCK_D=16,
         )  # fmt: skip
-        if part_prologue is not None:
-            torch.sum(part_prologue, (1, 2), out=dprologue)
+        launch(
+            fusion_branch_gradient_kernel, (streams,), dout, u, v, *folds, saved.gate, dpooled, du,
+            dv, part_prologue if prologue else None, slope, *walked, *inputs,
+            *strides(du, channels_last), *strides(dv, channels_last), **options,
+        )  # fmt: skip
+        if prologue:
+            launch(
+                prologue_join_kernel, (ceil_div(c, 16), 4), part_prologue, dprologue, c,
+                n * at.splits, BLOCK_S=128, BLOCK_C=16,
+            )  # fmt: skip
     return gradients

@@ -27,6 +27,7 @@ from ..launch import (
     triton,
     walk,
 )
+from ..launches import Launches
 from ..tiles import chunk_of, load_tile, pointers_to, prologue_of, store_tile
 from .gate import fusion_gate_kernel, fusion_hidden_kernel, fusion_norm_kernel
 
@@ -105,7 +106,7 @@ def fusion_mix_kernel(
 class FusionSaved(NamedTuple):
     """What the backward needs, in float32.
 
-    pooled [N, C]; hidden [N, D] before its norm; gate [N, C]; stats [3, D] of the norm, [0, D]
+    pooled [N, C]; hidden [N, D] before its norm; gate [N, C]; stats [5, D] of the norm, [0, D]
     without one.
     """
 
@@ -115,28 +116,44 @@ class FusionSaved(NamedTuple):
     stats: torch.Tensor
 
 
-def allocate_fusion(u, fc_weight, norm: bool) -> tuple[torch.Tensor, FusionSaved]:
-    """The output and what is saved, unwritten; fakes and real calls share it."""
+def saved_by_fusion(u: torch.Tensor, fc_weight: torch.Tensor, norm: bool) -> tuple:
+    """Shapes and dtypes of `FusionSaved`."""
     n, c, d = u.shape[0], u.shape[1], fc_weight.shape[0]
-    options = {"dtype": torch.float32, "device": u.device}
-    return empty_like_shape(u, is_channels_last(u)), FusionSaved(
-        torch.empty(n, c, **options),
-        torch.empty(n, d, **options),
-        torch.empty(n, c, **options),
-        torch.empty(3 if norm else 0, d, **options),
+    sizes = (n, c), (n, d), (n, c), (5 if norm else 0, d)
+    return tuple((size, torch.float32) for size in sizes)
+
+
+def allocate_fusion(u, fc_weight, norm: bool) -> tuple[torch.Tensor, FusionSaved]:
+    """The output and what is saved, unwritten; fakes and real calls of the operator share it."""
+    saved = (
+        torch.empty(shape, dtype=dtype, device=u.device)
+        for shape, dtype in saved_by_fusion(u, fc_weight, norm)
     )
+    return empty_like_shape(u, is_channels_last(u)), FusionSaved(*saved)
 
 
 def launch_fusion_forward(
     u, v, fc_weight, fc_bias, a_weight, a_bias, b_weight, b_bias, norm_weight, norm_bias,
     running_mean, running_var, batch_stats, eps, u_scale, u_shift, v_scale, v_shift, slope,
+    momentum=0.0, *, into=None, launches=None, update=False,
 ) -> tuple[torch.Tensor, FusionSaved]:  # fmt: skip
-    """Launch the forward kernels; arguments as in `selective_fusion`."""
+    """Launch the forward kernels; arguments as in `selective_fusion`.
+
+    Parameters
+    ----------
+    into : pair or None
+        What `allocate_fusion` returns.
+    launches : Launches or None
+        Launches the kernels.
+    update : bool
+        Write the running statistics; without it their new values are in `FusionSaved.stats` alone.
+    """
+    launch = launches or Launches()
     channels_last = is_channels_last(u)
-    out, saved = allocate_fusion(u, fc_weight, norm_weight is not None)
+    has_norm = norm_weight is not None
+    out, saved = into or allocate_fusion(u, fc_weight, has_norm)
     if u.numel() == 0:
-        for tensor in saved:
-            tensor.zero_()
+        launch.zero(*saved)
         return out, saved
     n, c, h, w = u.shape
     p, d = h * w, fc_weight.shape[0]
@@ -149,7 +166,7 @@ def launch_fusion_forward(
     )
     prologue = packed(u_scale, u_shift, v_scale, v_shift)
     at = walk("selective_fusion", channels_last, c, p)
-    part = torch.empty(n, at.splits, c, dtype=torch.float32, device=u.device)
+    (part,) = launch.scratch(u, ((n, at.splits, c), torch.float32))
     options = {
         "FOLD_U": u_scale is not None, "FOLD_V": v_scale is not None, "BLOCK_C": at.block_c,
         "BLOCK_P": at.block_p, "STAGES": at.stages, "num_warps": at.warps,
@@ -161,24 +178,30 @@ def launch_fusion_forward(
     block_d = min(power_of_two(d), rows)
     streams = n * at.c_blocks * at.splits
     with on_device_of(u):
-        fusion_pool_kernel[(streams,)](u, v, *prologue, part, slope, *walked, *branches, **options)
-        fusion_hidden_kernel[(n,)](
-            part, fc_weight, fc_bias, saved.pooled, saved.hidden, c, d, p, at.splits,
-            HAS_BIAS=fc_bias is not None, BLOCK_S=min(power_of_two(at.splits), rows),
-            BLOCK_D=block_d, BLOCK_C=wide, num_warps=8,
+        launch(
+            fusion_pool_kernel, (streams,), u, v, *prologue, part, slope, *walked, *branches,
+            **options,
         )  # fmt: skip
-        if norm_weight is not None:
-            fusion_norm_kernel[(ceil_div(d, 32),)](
-                saved.hidden, running_mean, running_var, saved.stats, n, d, eps,
-                BATCH_STATS=batch_stats, BLOCK_N=16, BLOCK_D=32,
+        launch(
+            fusion_hidden_kernel, (n,), part, fc_weight, fc_bias, saved.pooled, saved.hidden, c, d,
+            p, at.splits, HAS_BIAS=fc_bias is not None,
+            BLOCK_S=min(power_of_two(at.splits), rows), BLOCK_D=block_d, BLOCK_C=wide, num_warps=8,
+        )  # fmt: skip
+        if has_norm:
+            blended = batch_stats and running_mean is not None
+            launch(
+                fusion_norm_kernel, (ceil_div(d, 32),), saved.hidden, running_mean, running_var,
+                saved.stats, n, d, eps, momentum, BATCH_STATS=batch_stats, BLEND=blended,
+                UPDATE=blended and update, BLOCK_N=16, BLOCK_D=32,
             )  # fmt: skip
-        fusion_gate_kernel[(n,)](
-            saved.hidden, saved.stats, norm_weight, norm_bias, a_weight, a_bias, b_weight, b_bias,
-            saved.gate, c, d, NORM=norm_weight is not None, HAS_A=a_bias is not None,
-            HAS_B=b_bias is not None, BLOCK_D=block_d, BLOCK_C=wide, num_warps=8, **SPARE_REGISTERS,
+        launch(
+            fusion_gate_kernel, (n,), saved.hidden, saved.stats, norm_weight, norm_bias, a_weight,
+            a_bias, b_weight, b_bias, saved.gate, c, d, NORM=has_norm, HAS_A=a_bias is not None,
+            HAS_B=b_bias is not None, BLOCK_D=block_d, BLOCK_C=wide, num_warps=8,
+            **SPARE_REGISTERS,
         )  # fmt: skip
-        fusion_mix_kernel[(streams,)](
-            u, v, *prologue, saved.gate, out, slope, *walked, *branches,
-            *strides(out, channels_last), **options,
+        launch(
+            fusion_mix_kernel, (streams,), u, v, *prologue, saved.gate, out, slope, *walked,
+            *branches, *strides(out, channels_last), **options,
         )  # fmt: skip
     return out, saved

@@ -35,12 +35,15 @@ def fusion_hidden_kernel(
 
 @triton.jit
 def fusion_norm_kernel(
-    hidden, running_mean, running_var, stats, N, D, eps,
-    BATCH_STATS: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr,
+    hidden, running_mean, running_var, stats, N, D, eps, momentum,
+    BATCH_STATS: tl.constexpr, BLEND: tl.constexpr, UPDATE: tl.constexpr,
+    BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr,
 ):  # fmt: skip
-    """Batch norm's stats [3, D]: mean, 1 / deviation, variance of the hidden units.
+    """Batch norm's stats [5, D]: mean, 1 / deviation, variance of the hidden units, two more.
 
-    One program a block of units. Reads 8 N bytes a unit, writes 12.
+    With BLEND those are the running mean and variance with the batch's blended in; with UPDATE
+    they are also written where they were read. One program a block of units. Reads 8 N bytes a
+    unit, writes 20.
     """
     d = tl.program_id(0) * BLOCK_D + tl.arange(0, BLOCK_D)
     m_d = d < D
@@ -58,6 +61,16 @@ def fusion_norm_kernel(
             off = tl.load(hidden + i[:, None] * D + d[None, :], mask, other=0) - mean[None, :]
             squares += tl.sum(tl.where(mask, off * off, 0.0), 0)
         var = squares / N
+        if BLEND:
+            r_mean = tl.load(running_mean + d, m_d, other=0).to(tl.float32)
+            r_var = tl.load(running_var + d, m_d, other=0).to(tl.float32)
+            r_mean += momentum * (mean - r_mean)
+            r_var += momentum * (squares / (N - 1) - r_var)
+            tl.store(stats + 3 * D + d, r_mean, m_d)
+            tl.store(stats + 4 * D + d, r_var, m_d)
+            if UPDATE:
+                tl.store(running_mean + d, r_mean, m_d)
+                tl.store(running_var + d, r_var, m_d)
     else:
         mean = tl.load(running_mean + d, m_d, other=0).to(tl.float32)
         var = tl.load(running_var + d, m_d, other=0).to(tl.float32)

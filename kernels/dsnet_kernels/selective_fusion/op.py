@@ -13,15 +13,19 @@ from ..launch import (
     NAMESPACE,
     OptionalTensor,
     Tile,
-    blend,
     check,
+    empty_like_shape,
+    is_channels_last,
     random_tensors,
     runs_kernels,
     warm_up,
 )
+from ..launches import Launches, pieces
+from ..norms import in_kernels_reach, settle
+from ..plans import Call, alone, dtypes_of, plan_of, typed
 from ..transforms import each_of_batch, is_transformed, no_double_backward
 from .backward import allocate_fusion_gradients, launch_fusion_backward
-from .forward import FusionSaved, allocate_fusion, launch_fusion_forward
+from .forward import FusionSaved, allocate_fusion, launch_fusion_forward, saved_by_fusion
 from .reference import selective_fusion_reference
 
 
@@ -32,13 +36,13 @@ def selective_fusion_op(
     norm_weight: OptionalTensor, norm_bias: OptionalTensor, running_mean: OptionalTensor,
     running_var: OptionalTensor, batch_stats: bool, eps: float, u_scale: OptionalTensor,
     u_shift: OptionalTensor, v_scale: OptionalTensor, v_shift: OptionalTensor,
-    negative_slope: float,
+    negative_slope: float, momentum: float = 0.0,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:  # fmt: skip
     """out and the four tensors of `FusionSaved`."""
     out, saved = launch_fusion_forward(
         u, v, fc_weight, fc_bias, a_weight, a_bias, b_weight, b_bias, norm_weight, norm_bias,
         running_mean, running_var, batch_stats, eps, u_scale, u_shift, v_scale, v_shift,
-        negative_slope,
+        negative_slope, momentum,
     )  # fmt: skip
     return out, saved.pooled, saved.hidden, saved.gate, saved.stats
 
@@ -75,44 +79,143 @@ def _(
     return list(allocate_fusion_gradients(u, v, fc_weight, norm_weight is not None, prologue))
 
 
+def _sorted(gradients, parameters, prologue) -> tuple:
+    """Gradients in the order of u, v, the eight parameters, the prologues."""
+    du, dv, dprologue, *rest = gradients
+    folds = (None,) * 4
+    if any(dtype is not None for dtype in prologue):
+        folds = typed(dprologue.unbind(), prologue)
+    return du, dv, typed(rest, parameters), folds
+
+
 def _set_up_fusion(ctx, inputs, output):
     u, v, *parameters = inputs[:10]
-    batch_stats, _, *prologue, slope = inputs[12:]
+    batch_stats, _, *prologue, slope, _ = inputs[12:]
     fc_weight, _, a_weight, _, b_weight, _, norm_weight, norm_bias = parameters
     _, *saved = output
     weights = (fc_weight, a_weight, b_weight, norm_weight, norm_bias)
     ctx.save_for_backward(u, v, *saved, *weights, *prologue)
     ctx.batch_stats, ctx.negative_slope = batch_stats, slope
-    ctx.parameters = [None if t is None else t.dtype for t in parameters]
-    ctx.prologue = [None if t is None else t.dtype for t in prologue]
+    ctx.parameters, ctx.prologue = dtypes_of(parameters), dtypes_of(prologue)
     ctx.mark_non_differentiable(*saved)
     ctx.set_materialize_grads(False)
 
 
 def _backward_of_fusion(ctx, dout, *_):
     if dout is None:
-        return (None,) * 19
+        return (None,) * 20
     u, v, *rest = ctx.saved_tensors
     saved, weights, prologue = rest[:4], rest[4:9], rest[9:]
-    du, dv, dprologue, *parameters = selective_fusion_backward_op(
+    found = selective_fusion_backward_op(
         dout, u, v, saved, *weights, ctx.batch_stats, *prologue, ctx.negative_slope
     )
-
-    def typed(gradients, dtypes):
-        pairs = zip(gradients, dtypes, strict=True)
-        return [None if dtype is None else gradient.to(dtype) for gradient, dtype in pairs]
-
-    folds = (None,) * 4
-    if any(dtype is not None for dtype in ctx.prologue):
-        folds = typed(dprologue.unbind(), ctx.prologue)
-    return (
-        du, dv, *typed(parameters, ctx.parameters), None, None, None, None, *folds, None,
-    )  # fmt: skip
+    du, dv, parameters, folds = _sorted(found, ctx.parameters, ctx.prologue)
+    return (du, dv, *parameters, None, None, None, None, *folds, None, None)
 
 
 selective_fusion_op.register_autograd(_backward_of_fusion, setup_context=_set_up_fusion)
 selective_fusion_backward_op.register_autograd(no_double_backward("selective_fusion"))
 selective_fusion_backward_op.register_vmap(each_of_batch(selective_fusion_backward_op))
+
+
+def _checked(
+    u, v, fc_weight, fc_bias, a_weight, a_bias, b_weight, b_bias, norm_weight, norm_bias,
+    running_mean, running_var, u_scale, u_shift, v_scale, v_shift, *, training,
+) -> bool:  # fmt: skip
+    """Raise for arguments that do not fit; whether the batch's statistics are taken."""
+    check("u", u, (-1, -1, -1, -1), u)
+    n, c, h, w = u.shape
+    if c * h * w == 0:
+        raise ValueError(f"u must be empty in its batch alone, got shape {list(u.shape)}")
+    check("v", v, (n, c, h, w), u)
+    check("fc_weight", fc_weight, (-1, c), u)
+    d = fc_weight.shape[0]
+    check("fc_bias", fc_bias, (d,), u, optional=True)
+    for name, weight, bias in (("a", a_weight, a_bias), ("b", b_weight, b_bias)):
+        check(f"{name}_weight", weight, (c, d), u)
+        check(f"{name}_bias", bias, (c,), u, optional=True)
+    check("norm_weight", norm_weight, (d,), u, optional=True)
+    check("norm_bias", norm_bias, (d,), u, optional=norm_weight is None)
+    check("running_mean", running_mean, (d,), u, optional=True)
+    check("running_var", running_var, (d,), u, optional=running_mean is None)
+    for name, scale, shift in (("u", u_scale, u_shift), ("v", v_scale, v_shift)):
+        check(f"{name}_scale", scale, (c,), u, optional=True)
+        check(f"{name}_shift", shift, (c,), u, optional=scale is None)
+    batch_stats = norm_weight is not None and (training or running_mean is None)
+    if batch_stats and n == 1:
+        raise ValueError("u must have more than one sample for batch statistics, got one")
+    return batch_stats
+
+
+class _FusionCall(Call):
+    """Calls of `selective_fusion` by plans."""
+
+    # All but the biases of the layers and the running statistics.
+    kept = (True,) * 3 + (False, True) * 2 + (False,) + (True,) * 2 + (False,) * 2 + (True,) * 4
+
+    def __init__(self, tensors: Any, batch_stats: bool, momentum: float, eps: float, slope: float):
+        u, _, *parameters = tensors[:10]
+        running_mean, running_var, *prologue = tensors[10:]
+        self.batch_stats, self.momentum, self.eps, self.slope = batch_stats, momentum, eps, slope
+        self.norm = parameters[6] is not None
+        self.layout = pieces(*saved_by_fusion(u, parameters[0], self.norm))
+        self.parameters, self.prologue = dtypes_of(parameters), dtypes_of(prologue)
+        self.blended = batch_stats and running_mean is not None and u.shape[0] > 0
+        if self.blended and in_kernels_reach(running_mean, running_var):
+            self.updated = (10, 11)
+
+    def forward(self, launches, *tensors):
+        u = tensors[0]
+        out = launches.result(empty_like_shape(u, is_channels_last(u)))
+        buffer = launches.result(torch.empty(self.layout.size, device=u.device))
+        saved = FusionSaved(*launches.split(buffer, self.layout))
+        scalars = self.slope, self.momentum
+        given = [*tensors[:12], self.batch_stats, self.eps, *tensors[12:], *scalars]
+        launch_fusion_forward(
+            *given, into=(out, saved), launches=launches, update=bool(self.updated)
+        )
+        return [out, buffer]
+
+    def settle(self, buffer, tensors):
+        if self.blended and not self.updated:
+            stats = FusionSaved(*self.layout.views(buffer)).stats
+            _settle(tensors[10], tensors[11], stats, tensors[0], self.momentum)
+
+    def _given(self, launches, dout, _, buffer, u, v, fc_weight, *kept) -> list[Any]:
+        """What the backward is given, as both ways to it take it."""
+        saved = FusionSaved(*launches.split(buffer, self.layout))
+        _, a_weight, _, b_weight, _, norm_weight, norm_bias, _, _, *prologue = kept
+        weights = fc_weight, a_weight, b_weight, norm_weight, norm_bias
+        return [dout, u, v, saved, *weights, self.batch_stats, *prologue, self.slope]
+
+    def backward(self, launches, *given):
+        _, _, _, u, v, fc_weight, *_ = given
+        prologue = any(dtype is not None for dtype in self.prologue)
+        into = allocate_fusion_gradients(u, v, fc_weight, self.norm, prologue)
+        for tensor in into:
+            launches.result(tensor)
+        arguments = self._given(launches, *given)
+        return list(launch_fusion_backward(*arguments, into=into, launches=launches))
+
+    def operator(self, *given):
+        dout, u, v, saved, *rest = self._given(Launches(), *given)
+        return selective_fusion_backward_op(dout, u, v, list(saved), *rest)
+
+    def sorted(self, gradients):
+        du, dv, parameters, folds = _sorted(gradients, self.parameters, self.prologue)
+        return du, dv, *parameters, None, None, *folds
+
+
+def _call_of_fusion(tensors, training: bool, momentum: float, eps: float, slope: float):
+    batch_stats = _checked(*tensors, training=training)
+    if not (runs_kernels(tensors[0]) and runs_kernels(tensors[1])):
+        return None
+    return _FusionCall(tensors, batch_stats, momentum, eps, slope)
+
+
+def _settle(running_mean, running_var, stats, u, momentum) -> None:
+    mean, _, var, new_mean, new_var = stats.unbind()
+    settle(running_mean, running_var, mean, var, new_mean, new_var, u.shape[0], momentum)
 
 
 def selective_fusion(
@@ -178,48 +281,34 @@ def selective_fusion(
     NotImplementedError
         From the kernels' second derivative.
     """
-    check("u", u, (-1, -1, -1, -1), u)
-    n, c, h, w = u.shape
-    if c * h * w == 0:
-        raise ValueError(f"u must be empty in its batch alone, got shape {list(u.shape)}")
-    check("v", v, (n, c, h, w), u)
-    check("fc_weight", fc_weight, (-1, c), u)
-    d = fc_weight.shape[0]
-    check("fc_bias", fc_bias, (d,), u, optional=True)
-    for name, weight, bias in (("a", a_weight, a_bias), ("b", b_weight, b_bias)):
-        check(f"{name}_weight", weight, (c, d), u)
-        check(f"{name}_bias", bias, (c,), u, optional=True)
-    check("norm_weight", norm_weight, (d,), u, optional=True)
-    check("norm_bias", norm_bias, (d,), u, optional=norm_weight is None)
-    check("running_mean", running_mean, (d,), u, optional=True)
-    check("running_var", running_var, (d,), u, optional=running_mean is None)
-    for name, scale, shift in (("u", u_scale, u_shift), ("v", v_scale, v_shift)):
-        check(f"{name}_scale", scale, (c,), u, optional=True)
-        check(f"{name}_shift", shift, (c,), u, optional=scale is None)
-    batch_stats = norm_weight is not None and (training or running_mean is None)
-    if batch_stats and n == 1:
-        raise ValueError("u must have more than one sample for batch statistics, got one")
     given = (
         u, v, fc_weight, fc_bias, a_weight, a_bias, b_weight, b_bias, norm_weight, norm_bias,
         running_mean, running_var, u_scale, u_shift, v_scale, v_shift,
     )  # fmt: skip
-    if is_transformed(*given) or not (runs_kernels(u) and runs_kernels(v)):
-        return selective_fusion_reference(
-            u, v, fc_weight, fc_bias, a_weight, a_bias, b_weight, b_bias,
-            norm_weight=norm_weight, norm_bias=norm_bias, running_mean=running_mean,
-            running_var=running_var, training=training, momentum=momentum, eps=eps,
-            u_scale=u_scale, u_shift=u_shift, v_scale=v_scale, v_shift=v_shift,
-            negative_slope=negative_slope,
-        )  # fmt: skip
-    out, *saved = selective_fusion_op(
-        u, v, fc_weight, fc_bias, a_weight, a_bias, b_weight, b_bias, norm_weight, norm_bias,
-        running_mean, running_var, batch_stats, eps, u_scale, u_shift, v_scale, v_shift,
-        negative_slope,
+    kernels = None
+    if alone():
+        options = bool(training), float(momentum), float(eps), float(negative_slope)
+        plan = plan_of("selective_fusion", given, options, _call_of_fusion)
+        if plan is not None and plan.call is not None:
+            return plan(given)
+        kernels = None if plan is None else False
+    if kernels is None:
+        batch_stats = _checked(*given, training=training)
+        kernels = not is_transformed(*given) and runs_kernels(u) and runs_kernels(v)
+        if kernels:
+            out, *saved = selective_fusion_op(
+                *given[:12], batch_stats, eps, *given[12:], negative_slope, momentum
+            )
+            if batch_stats and running_mean is not None and u.shape[0] > 0:
+                _settle(running_mean, running_var, saved[-1], u, momentum)
+            return out
+    return selective_fusion_reference(
+        u, v, fc_weight, fc_bias, a_weight, a_bias, b_weight, b_bias,
+        norm_weight=norm_weight, norm_bias=norm_bias, running_mean=running_mean,
+        running_var=running_var, training=training, momentum=momentum, eps=eps,
+        u_scale=u_scale, u_shift=u_shift, v_scale=v_scale, v_shift=v_shift,
+        negative_slope=negative_slope,
     )  # fmt: skip
-    if batch_stats and running_mean is not None and n > 0:
-        stats = saved[-1]
-        blend(running_mean, running_var, stats[0], stats[2], n, momentum)
-    return out
 
 
 def warmup_selective_fusion(

@@ -5,7 +5,8 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from ..launch import OptionalTensor, blend, no_autocast
+from ..launch import OptionalTensor, no_autocast
+from ..norms import blend
 
 
 def selective_fusion_reference(
