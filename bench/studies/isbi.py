@@ -98,8 +98,8 @@ def score(store: str, runs: list[str], out: Path) -> dict:
     about = (
         "Windows of ISBI 2012's pictures, ten a picture, split by picture in the paper's "
         "proportions 210 : 60 : 30 or in its four folds; soft masks of strategy 1. Mean and "
-        "standard deviation over samples, in %; samples of one picture are no independent cases. The paper's figures "
-        "are of other pictures, sizes and augmentation."
+        "standard deviation over samples, in %; samples of one picture are no independent cases. "
+        "The paper's figures are of other pictures, sizes and augmentation."
     )
     write("isbi", result, markdown("ISBI 2012, held-out pictures", about, result, PAPER), out)
     return result

@@ -127,9 +127,9 @@ def score(folder: str | Path, runs: list[str], out: Path) -> dict:
     about = (
         "Trained on strategy 3's labels of **replayed marks** over LIDC's training patients, never "
         "on a reader's mask; scored on other patients, truth: the 50 % consensus. Mean and "
-        "standard deviation over cases, in %; MAE: of the soft mask against strategy 3's of a mark replayed "
-        "there. The paper's figures are of 400 nodules of DeepLesion, with strategy 3's own labels "
-        "of them for truth."
+        "standard deviation over cases, in %; MAE: of the soft mask against strategy 3's of a "
+        "mark replayed there. The paper's figures are of 400 nodules of DeepLesion, with strategy "
+        "3's own labels of them for truth."
     )
     text = markdown("Trained on replayed marks, LIDC's held-out patients", about, result, PAPER)
     write("lnsm", result, text, out)

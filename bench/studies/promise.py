@@ -3,8 +3,8 @@
 Paper, "Accurate other medical images segmentation": strategy 1's soft masks; 460, 65 and 130
 samples for training, validation and test after augmentation, which it does not describe; four
 folds. Here a case is a slice that shows prostate, a patient a volume, and `dsnet.train` splits by
-patients and augments what it trains on. Each slice is resampled around its own centre, never around the mask, to
-square pixels: 128 mm in 64 pixels by default, in 256 with ``--full``.
+patients and augments what it trains on. Each slice is resampled around its own centre, never around
+the mask, to square pixels: 128 mm in 64 pixels by default, in 256 with ``--full``.
 
     python -m bench.studies.promise prepare promise --data PROMISE12
     python -m dsnet.train --data promise --shares 460 65 130 --out runs/promise
