@@ -15,6 +15,13 @@ from pathlib import Path
 
 from dsnet import devices
 from dsnet.archive.examples import EXAMPLES
+from dsnet.archive.options import (
+    archive_options,
+    device_option,
+    label_options,
+    positive,
+    reading_options,
+)
 from dsnet.console import (
     CROP_SIDES,
     MILLIMETRES_A_PIXEL,
@@ -22,7 +29,6 @@ from dsnet.console import (
     Range,
     Stop,
     UserError,
-    above_zero,
     complain,
     printable,
     require_file,
@@ -30,8 +36,7 @@ from dsnet.console import (
 )
 from dsnet.streams import command
 
-_positive = above_zero(int)
-_diameter = Range(float, above=0, most=10**4)
+_millimetres = Range(float, above=0, most=10**4)
 
 
 @command
@@ -111,13 +116,24 @@ def _raters(options, arguments) -> int:
     return _run_pictures(options, arguments, pictures, {"strategy": "raters"})
 
 
+def _volumes(options, arguments) -> int:
+    require_folder(options.data, "--data")
+    from dsnet.archive.jobs import volume_jobs
+    from dsnet.data.datasets.promise import find_promise_slices
+
+    found = find_promise_slices(
+        options.data, patients=options.patients, max_pixels=options.max_pixels
+    )
+    return _run_pictures(options, arguments, found, {"strategy": "masks"}, volume_jobs)
+
+
 def _reading(options) -> dict:
     """How pictures are read, from the options."""
     window = options.window and tuple(options.window)
     return {"window": window, "patients": options.patients, "max_pixels": options.max_pixels}
 
 
-def _run_pictures(options, arguments, pictures, settings: dict) -> int:
+def _run_pictures(options, arguments, pictures, settings: dict, jobs_of=None) -> int:
     from dsnet.archive.jobs import picture_jobs
     from dsnet.data.datasets.picture_files import tell_left_out
 
@@ -125,13 +141,13 @@ def _run_pictures(options, arguments, pictures, settings: dict) -> int:
         print(printable(f"left out: {told}"), file=sys.stderr)
     settings = {**settings, **_given(options, "window", "patients")}
     chosen = pictures[: options.limit]
-    jobs = picture_jobs(chosen, listed=pictures)
+    jobs = (jobs_of or picture_jobs)(chosen, listed=pictures)
     return _run(options, arguments, jobs, len(chosen), settings, Path(options.out))
 
 
 def _given(options, *names: str) -> dict:
     """The settings of the store that are given: stores of before know none of them."""
-    return {name: getattr(options, name) for name in names if getattr(options, name)}
+    return {name: getattr(options, name) for name in names if getattr(options, name, None)}
 
 
 def _show(options, arguments) -> int:
@@ -235,8 +251,8 @@ def _parser() -> argparse.ArgumentParser:
         return made
 
     demo = sub("demo", _demo, "Label synthetic nodules of every kind; write a picture.")
-    _label_options(demo, "folder for sheet.png and store/")
-    demo.add_argument("--count", type=_positive, default=18, help="nodules (default 18)")
+    label_options(demo, "folder for sheet.png and store/")
+    demo.add_argument("--count", type=positive, default=18, help="nodules (default 18)")
     demo.add_argument("--size", type=CROP_SIDES, default=64, help="pixels a side (default 64)")
     demo.add_argument("--seed", type=SEEDS, default=0, help="of the first nodules (default 0)")
 
@@ -252,17 +268,17 @@ def _parser() -> argparse.ArgumentParser:
         help="taken off the table's coordinates to get pixel centres at integers: 0.5 (default) "
         "as DeepLesion counts, from the first pixel's corner; 0 where centres are integers",
     )
-    _label_options(recist, "folder of the store")
-    _device_option(recist, "labels are within 0.001 of the CPU's, with the same binary masks")
+    label_options(recist, "folder of the store")
+    device_option(recist, "labels are within 0.001 of the CPU's, with the same binary masks")
     recist.add_argument("--crop", type=CROP_SIDES, default=64, help="pixels a side (default 64)")
     recist.add_argument(
         "--type", nargs="+", metavar="TYPE", help="only these: lung, liver, bone, ..."
     )
     recist.add_argument("--split", nargs="+", metavar="PART", help="only these: train, val, test")
     recist.add_argument("--no-noisy", action="store_true", help="leave out Possibly_noisy rows")
-    recist.add_argument("--min-mm", type=_diameter, metavar="MM", help="shortest long axis")
-    recist.add_argument("--max-mm", type=_diameter, metavar="MM", help="longest long axis")
-    recist.add_argument("--limit", type=_positive, help="only the first LIMIT rows")
+    recist.add_argument("--min-mm", type=_millimetres, metavar="MM", help="shortest long axis")
+    recist.add_argument("--max-mm", type=_millimetres, metavar="MM", help="longest long axis")
+    recist.add_argument("--limit", type=positive, help="only the first LIMIT rows")
     shown = recist.add_mutually_exclusive_group()
     shown.add_argument(
         "--pictures",
@@ -283,25 +299,32 @@ def _parser() -> argparse.ArgumentParser:
         help="resample to MM a pixel (default: native)",
     )
 
-    _archive_options(recist)
+    archive_options(recist)
 
     masks = sub("masks", _masks, "Label a folder of images with a folder of binary masks.")
     masks.add_argument("--images", required=True, metavar="DIR", help="8- or 16-bit grey pictures")
     masks.add_argument("--masks", required=True, metavar="DIR", help="masks of the same names")
-    _label_options(masks, "folder of the store")
-    _device_option(masks, "labels are within 0.001 of the CPU's, from the same trimaps")
-    _reading_options(masks)
+    label_options(masks, "folder of the store")
+    device_option(masks, "labels are within 0.001 of the CPU's, from the same trimaps")
+    reading_options(masks)
 
     raters = sub("raters", _raters, "Label images that several raters have outlined.")
     raters.add_argument("--data", required=True, metavar="ROOT", help="LIDC-style folders")
-    _label_options(raters, "folder of the store")
-    _device_option(raters, "labels are within 0.001 of the CPU's, from the same trimaps")
-    _reading_options(raters)
+    label_options(raters, "folder of the store")
+    device_option(raters, "labels are within 0.001 of the CPU's, from the same trimaps")
+    reading_options(raters)
+
+    volumes = sub("volumes", _volumes, "Label the slices of MR volumes with segmentations.")
+    volumes.add_argument("--data", required=True, metavar="ROOT", help="PROMISE12's folders")
+    label_options(volumes, "folder of the store")
+    device_option(volumes, "labels are within 0.001 of the CPU's, from the same trimaps")
+    volumes.add_argument("--limit", type=positive, help="only the first LIMIT slices")
+    archive_options(volumes)
 
     show = sub("show", _show, "Summary of a store; its best, median and worst labels.")
     show.add_argument("store", metavar="STORE")
     show.add_argument("--out", metavar="DIR", help="for the sheets (default STORE-sheets)")
-    show.add_argument("--count", type=_positive, default=12, help="labels a sheet (default 12)")
+    show.add_argument("--count", type=positive, default=12, help="labels a sheet (default 12)")
 
     check = sub("check", _check, "Say what is wrong with a store.")
     check.add_argument("store", metavar="STORE")
@@ -337,62 +360,6 @@ def _described(make, name: str | None, text: str) -> argparse.ArgumentParser:
     if name is None:
         return make(prog="python -m dsnet.label", **options)
     return make(name, help=text, **options)
-
-
-def _label_options(parser: argparse.ArgumentParser, out: str) -> None:
-    parser.add_argument("--out", required=True, metavar="DIR", help=out)
-    parser.add_argument(
-        "--workers", type=Range(int, 1, 4096), default=1, help="processes (default 1)"
-    )
-    parser.add_argument("--resume", action="store_true", help="go on with the store at --out")
-    parser.add_argument(
-        "--retry-failed", action="store_true", help="go on, and try failed rows again"
-    )
-    parser.add_argument(
-        "--alpha-bits", type=int, choices=(8, 16), default=16, help="of stored alpha (default 16)"
-    )
-    parser.add_argument("--strict", action="store_true", help="exit with 1 when a row failed")
-
-
-def _archive_options(parser: argparse.ArgumentParser) -> None:
-    from dsnet.data.picture_file import MAX_PIXELS
-
-    parser.add_argument(
-        "--patients",
-        metavar="REGEX|CSV",
-        help="whose a picture is: group 1 of REGEX in its path, or a table of file and patient",
-    )
-    parser.add_argument(
-        "--max-pixels",
-        type=_positive,
-        default=MAX_PIXELS,
-        metavar="N",
-        help=f"a picture of more fails, before it is decoded (default {MAX_PIXELS})",
-    )
-
-
-def _reading_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--limit", type=_positive, help="only the first LIMIT images")
-    parser.add_argument(
-        "--window",
-        type=Range(float),
-        nargs=2,
-        metavar=("LOW", "HIGH"),
-        help="the images are HU + 32768: HU shown as 0..1 (default: windowed already)",
-    )
-    _archive_options(parser)
-
-
-def _device_option(parser: argparse.ArgumentParser, text: str) -> None:
-    parser.add_argument(
-        "--device",
-        default="cpu",
-        metavar="DEVICE",
-        help=f"{devices.HELP} (cpu); of cuda worker i takes GPU i modulo their number; {text}",
-    )
-    parser.add_argument(
-        "--verbose", action="store_true", help="with a GPU: tell the seconds of each stage, too"
-    )
 
 
 if __name__ == "__main__":

@@ -25,12 +25,22 @@ class Nodule:
     mark: RecistMark
 
 
+def nodule_rows(root: Path) -> list[dict[str, str]]:
+    """The lines of nodules.csv."""
+    with open(root / "nodules.csv") as file:
+        return list(csv.DictReader(file))
+
+
+def patient_halves(rows: list[dict[str, str]]) -> dict[str, int]:
+    """The half of each patient, as `Nodule` has it."""
+    patients = sorted({row["patient"] for row in rows})
+    return {patient: number % 2 for number, patient in enumerate(patients)}
+
+
 def read_nodules() -> list[Nodule]:
     root = Path(os.environ.get("DSNET_SHARED", "../shared"), "data", "lidc")
-    with open(root / "nodules.csv") as file:
-        rows = list(csv.DictReader(file))
-    patients = sorted({row["patient"] for row in rows})
-    half = {patient: number % 2 for number, patient in enumerate(patients)}
+    rows = nodule_rows(root)
+    half = patient_halves(rows)
     nodules = []
     for row in rows:
         folder = root / "LIDC-IDRI-slices" / row["patient"] / row["nodule"]
@@ -64,8 +74,7 @@ class NoduleSlice:
 def read_slices() -> list[NoduleSlice]:
     """All slices of the nodules."""
     root = Path(os.environ.get("DSNET_SHARED", "../shared"), "data", "lidc")
-    with open(root / "nodules.csv") as file:
-        rows = list(csv.DictReader(file))
+    rows = nodule_rows(root)
     numbers = {name: n for n, name in enumerate(sorted({row["patient"] for row in rows}))}
     slices = []
     for row in rows:

@@ -15,25 +15,22 @@ consensus, and once over all slices.
 from __future__ import annotations
 
 import argparse
-import csv
 import json
-import os
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from bench.common.lidc import nodule_rows
 from bench.common.machine import machine
+from bench.common.study import METRICS, cell, overlap, shared_data, summary, window_record
 from dsnet.data.datasets.lidc import find_rater_pictures
 from dsnet.data.store import StoreWriter, open_store
-from dsnet.data.store.record import LabelRecord
 from dsnet.labeling import consensus, label_raters
 from dsnet.models import load_model
 
 SIDE = 64
-METRICS = ("DICE", "SEN", "PPV", "MAE")
 PAPER = {"U-Net, paper": (77.84, 21.74), "DSNet, paper": (83.35, 7.85)}
 
 
@@ -42,16 +39,15 @@ def prepare(store: str, side: int = SIDE) -> None:
 
     Of smaller middles than 64x64, slices are left out on which a reader marked more than that.
     """
-    root = Path(os.environ.get("DSNET_SHARED", "../shared"), "data", "lidc")
-    with open(root / "nodules.csv") as file:
-        nodules = {f"{row['patient']}/{row['nodule']}": row for row in csv.DictReader(file)}
+    root = shared_data("lidc")
+    nodules = {f"{row['patient']}/{row['nodule']}": row for row in nodule_rows(root)}
     settings = {"strategy": "raters", "side": side}
     with StoreWriter(store, settings) as writer:
         for picture in find_rater_pictures(root / "LIDC-IDRI-slices"):
             crop = picture.read()
             label = label_raters(crop.image, crop.masks, spacing=crop.spacing)
             row = nodules[picture.key.rsplit("/", 1)[0]]
-            window, offset = _window(row, crop.image.shape, side)
+            corner, window = _window(row, crop.image.shape, side)
             whole = consensus(crop.masks)
             if not whole.any():
                 continue
@@ -59,27 +55,15 @@ def prepare(store: str, side: int = SIDE) -> None:
             if side < SIDE and np.count_nonzero(crop.masks) > inside:
                 continue
             truth = whole[window]
-            readers = [_scores(mask[window], truth) for mask in crop.masks if mask.any()]
-            metadata = {
-                **crop.metadata,
-                "largest": Path(picture.image).name == row["largest_slice"],
-                "readers": readers,
-                "cut_off": int(whole.sum() - truth.sum()),
-            }
-            record = LabelRecord.from_label(
-                replace(
-                    crop,
-                    image=crop.image[window],
-                    masks=crop.masks[(slice(None), *window)],
-                    offset=offset,
-                    metadata=metadata,
-                ),
-                replace(
-                    label,
-                    alpha=label.alpha[window],
-                    binary=label.binary[window],
-                    trimap=label.trimap[window],
-                ),
+            readers = [overlap(mask[window], truth) for mask in crop.masks if mask.any()]
+            record = window_record(
+                crop,
+                label,
+                corner,
+                side,
+                largest=Path(picture.image).name == row["largest_slice"],
+                readers=readers,
+                cut_off=int(whole.sum() - truth.sum()),
             )
             writer.append(record)
 
@@ -101,19 +85,19 @@ def score(store: str, runs: list[str]) -> dict:
         for run in runs:
             settings = json.loads(Path(run, "settings.json").read_text())
             each = [
-                [*_scores(found[run][k] >= 0.5, held[k].truth), _mae(found[run][k], held[k].alpha)]
+                [*overlap(found[run][k] >= 0.5, held[k].truth), _mae(found[run][k], held[k].alpha)]
                 for k in cases
             ]
             rows[Path(run).name] = {
-                **_summary(each),
+                **summary(each),
                 "variant": settings["variant"],
                 "width": settings["width"],
                 "parameters": sum(p.numel() for p in models[run].trainable_parameters()),
             }
         readers = [each for k in cases for each in held[k].metadata["readers"]]
-        rows["one reader"] = _summary(readers)
-        label = [_scores(held[k].binary, held[k].truth) for k in cases]
-        rows["soft mask of strategy 2"] = _summary(label)
+        rows["one reader"] = summary(readers)
+        label = [overlap(held[k].binary, held[k].truth) for k in cases]
+        rows["soft mask of strategy 2"] = summary(label)
         result[part] = {"cases": len(cases), "rows": rows}
     return result
 
@@ -133,10 +117,10 @@ def write(result: dict, folder: Path) -> None:
         lines += ["", f"## {title}: {result[part]['cases']} cases", ""]
         lines += [f"| | {' | '.join(METRICS)} |", "|---" * (1 + len(METRICS)) + "|"]
         for name, row in result[part]["rows"].items():
-            cells = [_cell(row[m]) if m in row else "" for m in METRICS]
+            cells = [cell(row[m]) if m in row else "" for m in METRICS]
             lines.append(f"| {name} | {' | '.join(cells)} |")
         for name, pair in PAPER.items():
-            lines.append(f"| {name} | {_cell(pair)} | | | |")
+            lines.append(f"| {name} | {cell(pair)} | | | |")
     text = "\n".join(lines) + "\n"
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "lidc.md").write_text(text)
@@ -145,36 +129,18 @@ def write(result: dict, folder: Path) -> None:
 
 
 def _window(row: dict, shape: tuple[int, int], side: int):
-    """Slices of `side` pixels around the mark's centre, inside the picture, and its (x, y)."""
+    """The corner (x, y) and slices of `side` pixels around the mark's centre, in the picture."""
     starts = []
     for axis, length in zip("yx", shape, strict=True):
         centre = np.mean([float(row[f"{axis}{end}"]) for end in range(1, 5)])
         starts.append(int(np.clip(round(centre - (side - 1) / 2), 0, length - side)))
     top, left = starts
     window = (slice(top, top + side), slice(left, left + side))
-    return window, (float(left), float(top))
-
-
-def _scores(mask: np.ndarray, truth: np.ndarray) -> list[float]:
-    """DICE, SEN, PPV of one case (paper, "Metrics"), by numbers of pixels."""
-    both = np.count_nonzero(mask & truth)
-    sides = np.count_nonzero(mask) + np.count_nonzero(truth), np.count_nonzero(truth)
-    sides += (np.count_nonzero(mask),)
-    parts = (2 * both, both, both)
-    return [part / side if side else 0.0 for part, side in zip(parts, sides, strict=True)]
+    return (left, top), window
 
 
 def _mae(soft: np.ndarray, alpha: np.ndarray) -> float:
     return float(np.abs(soft - alpha).mean())
-
-
-def _summary(scores: list[list[float]]) -> dict[str, tuple[float, float]]:
-    columns = 100 * np.array(scores).T
-    return {m: (float(c.mean()), float(c.std())) for m, c in zip(METRICS, columns, strict=False)}
-
-
-def _cell(pair: tuple[float, float]) -> str:
-    return f"{pair[0]:.2f} ± {pair[1]:.2f}"
 
 
 def _predict(model, records) -> list[np.ndarray]:

@@ -24,9 +24,11 @@ if TYPE_CHECKING:
         PictureJob,
         ReadableJob,
         SliceJob,
+        VolumeJob,
         phantom_jobs,
         picture_jobs,
         slice_jobs,
+        volume_jobs,
     )
     from dsnet.archive.processes import ProcessExecutor
     from dsnet.archive.run import ArchiveSummary, Executor, Observer, label_archive
@@ -43,10 +45,12 @@ __all__ = [
     "ProcessExecutor",
     "ReadableJob",
     "SliceJob",
+    "VolumeJob",
     "label_archive",
     "phantom_jobs",
     "picture_jobs",
     "slice_jobs",
+    "volume_jobs",
 ]
 
 _HOMES = {

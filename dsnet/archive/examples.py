@@ -50,6 +50,13 @@ examples:
   python -m dsnet.label raters --data LIDC-IDRI-slices --out store
   python -m dsnet.label raters --data LIDC-IDRI-slices --out store --device cuda
 Folders as ROOT/PATIENT/nodule-N/{images,mask-0..mask-3}/slice-K.png.""",
+    "volumes": """\
+examples:
+  python -m dsnet.label volumes --data PROMISE12 --out store
+  python -m dsnet.label volumes --data PROMISE12 --out store --device cuda
+MetaImage files: ROOT/.../CaseNN.mhd with CaseNN_segmentation.mhd (.raw, .zraw or .mha). Each slice
+is labelled; the 1st to the 99th percentile of a volume's grey values is shown as 0..1. A case is a
+patient, unless --patients says otherwise.""",
     "show": """\
 examples:
   python -m dsnet.label show store

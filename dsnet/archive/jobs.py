@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from dsnet.data.crop import Crop
     from dsnet.data.datasets.deeplesion import DeepLesionAnnotation
     from dsnet.data.datasets.pictures import OutlinedPicture
+    from dsnet.data.datasets.promise import VolumeSlice
 
 
 # The reason of a row whose worker died: `resume` tries it again.
@@ -150,6 +151,36 @@ class PictureJob:
 
 
 @dataclass(frozen=True)
+class VolumeJob:
+    """The slices of one volume: read once, each labelled."""
+
+    slices: tuple[VolumeSlice, ...]
+    weight: ClassVar[int] = 25  # MR of 320x320
+
+    @property
+    def rows(self) -> list[tuple[str, str]]:
+        """(key, source) of each slice."""
+        return [(one.key, one.source) for one in self.slices]
+
+    def read(self) -> list[Crop | LabelRecord]:
+        """Read it; a slice that fails is a record already."""
+        from dsnet.data.datasets.promise import read_slices
+
+        found: list[Crop | LabelRecord] = []
+        for one, crop in read_slices(self.slices):
+            if isinstance(crop, ValueError):
+                crop = LabelRecord.from_error(
+                    one.key, one.source, describe(crop), metadata=one.metadata
+                )
+            found.append(crop)
+        return found
+
+    def run(self) -> list[LabelRecord]:
+        """Read and label."""
+        return [part if isinstance(part, LabelRecord) else label_crop(part) for part in self.read()]
+
+
+@dataclass(frozen=True)
 class SliceJob:
     """The annotations of one slice: decoded once, every mark labelled."""
 
@@ -221,6 +252,29 @@ def picture_jobs(
         return (PictureJob(picture) for picture in pictures if picture.key not in done)
 
     whole = pictures if listed is None else listed
+    return ReviewedJobs(jobs, lambda store: review_pictures(store, whole))
+
+
+def volume_jobs(
+    slices: Sequence[VolumeSlice], *, listed: Sequence[VolumeSlice] | None = None
+) -> ReviewedJobs:
+    """A job for each volume that has slices left, for `label_archive`.
+
+    Parameters
+    ----------
+    slices : sequence of VolumeSlice
+    listed : sequence of VolumeSlice, optional
+        As `picture_jobs` takes it.
+    """
+
+    def jobs(done: set[str]) -> Iterator[VolumeJob]:
+        groups: dict[Path, list[VolumeSlice]] = {}
+        for one in slices:
+            if one.key not in done:
+                groups.setdefault(one.image, []).append(one)
+        return (VolumeJob(tuple(group)) for group in groups.values())
+
+    whole = slices if listed is None else listed
     return ReviewedJobs(jobs, lambda store: review_pictures(store, whole))
 
 

@@ -12,6 +12,7 @@ from dsnet.data.store.record import metadata_of
 if TYPE_CHECKING:
     from dsnet.data.datasets.deeplesion import DeepLesionAnnotation
     from dsnet.data.datasets.pictures import OutlinedPicture
+    from dsnet.data.datasets.promise import VolumeSlice
     from dsnet.data.store.reader import LabelStore
 
 # Keys that a line names, of those that it counts.
@@ -70,7 +71,9 @@ def review_rows(store: LabelStore, annotations: Sequence[DeepLesionAnnotation]) 
     return told
 
 
-def review_pictures(store: LabelStore, pictures: Sequence[OutlinedPicture]) -> list[str]:
+def review_pictures(
+    store: LabelStore, pictures: Sequence[OutlinedPicture | VolumeSlice]
+) -> list[str]:
     """Compare a store with the pictures that it is labelled from; see `ReviewedJobs.review`."""
     now = {picture.key: picture.source for picture in pictures}
     told = _gone(store, now, "folders")

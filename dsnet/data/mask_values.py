@@ -9,7 +9,7 @@ _EDGE = 5
 # Their share; of noise between black and white half of the pixels are grey.
 _EDGE_SHARE = 0.4
 # More labels than this in one picture are no labels.
-_MOST_LABELS = 15
+MOST_LABELS = 15
 
 
 def binary_mask(pixels: np.ndarray) -> tuple[np.ndarray, str]:
@@ -41,7 +41,7 @@ def binary_mask(pixels: np.ndarray) -> tuple[np.ndarray, str]:
     told = f"{len(values)} values in {low}..{high}"
     if len(values) == 2:
         raise ValueError(f"mask must be 0 outside of the lesion, got values {low} and {high}")
-    if low == 0 and high <= _MOST_LABELS:
+    if low == 0 and high <= MOST_LABELS:
         return pixels != 0, f"mask has {told}: all but 0 are the lesion"
     white = 255 if high <= 255 else 65535
     if not _is_softened(pixels, white):

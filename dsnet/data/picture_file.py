@@ -20,8 +20,8 @@ _BYTES_A_PIXEL = 8
 _BYTES_BESIDE = 2**24
 
 
-def read_regular_file(path: str | Path, most: int) -> bytes:
-    """All bytes of a regular file of at most `most` bytes.
+def read_regular_file(path: str | Path, most: int, first: int | None = None) -> bytes:
+    """All bytes of a regular file of at most `most` bytes, or its `first` ones alone.
 
     Raises
     ------
@@ -39,7 +39,7 @@ def read_regular_file(path: str | Path, most: int) -> bytes:
                 raise ValueError(f"{path}: must be a regular file")
             if state.st_size > most:
                 raise ValueError(f"{path}: must be of at most {most} bytes, got {state.st_size}")
-            return file.read(most)
+            return file.read(most if first is None else first)
     except OSError as error:
         raise ValueError(f"{path}: {error.strerror or error}") from error
     except ValueError as error:  # A name with a NUL; its message names no file.

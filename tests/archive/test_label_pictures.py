@@ -15,6 +15,7 @@ from dsnet.data.phantom import make_phantom
 from dsnet.data.store import open_store, validate_store
 from host_engine import has_device, stand_in
 from label_command import assert_close, content
+from meta_images import prostate, write_meta
 
 
 @pytest.fixture
@@ -40,6 +41,46 @@ def drawn(tmp_path):
         "masks": ["--images", str(tmp_path / "images"), "--masks", str(tmp_path / "mask-0")],
         "raters": ["--data", str(tmp_path / "data")],
     }
+
+
+@pytest.fixture
+def volumes(tmp_path):
+    """Arguments of `volumes`: two cases, a third without a segmentation."""
+    for case in range(3):
+        image, outline = prostate(3, 40, 32, seed=case)
+        write_meta(tmp_path / "mr" / f"Case{case:02d}.mhd", image, compressed=case == 1)
+        if case < 2:
+            write_meta(tmp_path / "mr" / f"Case{case:02d}_segmentation.mhd", outline)
+    return ["volumes", "--data", str(tmp_path / "mr"), "--out"]
+
+
+def test_volumes_are_labelled_slice_by_slice(volumes, tmp_path, capsys):
+    out = tmp_path / "store"
+    assert label.main([*volumes, str(out), "--workers", "2"]) == 0
+    store = open_store(out)
+    assert len(store) == 9 and store.manifest["settings"] == {"strategy": "masks"}
+    for case in range(2):
+        _, outline = prostate(3, 40, 32, seed=case)
+        for k in range(3):
+            record = store.read(f"Case{case:02d}/slice-{k:03d}")
+            assert record.status == "ok" and np.array_equal(record.truth, outline[k] == 1)
+            assert record.spacing == (0.625, 0.625) and record.metadata["patient"][-1] == str(case)
+            # As good as what was drawn, and soft at the edge.
+            assert (record.binary == record.truth).mean() > 0.95
+            assert ((record.alpha > 0) & (record.alpha < 1)).any()
+    failed = list(store.records("failed"))
+    assert [r.key for r in failed] == [f"Case02/slice-{k:03d}" for k in range(3)]
+    assert all("no segmentation Case02_segmentation" in r.error for r in failed)
+    # One process gives the same, and what is resumed is not labelled twice.
+    again = tmp_path / "again"
+    assert label.main([*volumes, str(again), "--limit", "4"]) == 0
+    assert label.main([*volumes, str(again), "--resume"]) == 0
+    by_key = [{row[0]: row for row in content(path)} for path in (out, again)]
+    assert by_key[0] == by_key[1]
+    assert label.main([*volumes, str(tmp_path / "s"), "--strict"]) == 1
+    capsys.readouterr()
+    assert label.main(["volumes", "--data", str(tmp_path / "none"), "--out", "x"]) == 2
+    assert "--data" in capsys.readouterr().err
 
 
 def test_masks_and_raters(drawn, tmp_path):

@@ -233,6 +233,7 @@ def test_nnunet_layout(tmp_path):
         "labels": {"background": 0, "lesion": 1},
         "numTraining": 3,
         "file_ending": ".png",
+        "soft_labels": {"folder": "softTr", "file_ending": ".png", "label": 1, "one": 65535},
     }
     cases = sorted(os.listdir(out / "labelsTr"))
     assert sorted(os.listdir(out / "imagesTr")) == sorted(
@@ -241,6 +242,20 @@ def test_nnunet_layout(tmp_path):
     assert read(out / "imagesTr" / "a_0000.png").dtype == np.uint16
     label = read(out / "labelsTr" / "a.png")
     assert label.dtype == np.uint8 and np.array_equal(label, store.read("a").binary)
+    assert sorted(os.listdir(out / "softTr")) == cases
+
+
+@pytest.mark.parametrize("alpha_bits", [8, 16])
+def test_nnunet_has_the_soft_masks_beside_the_labels(tmp_path, alpha_bits):
+    store = store_of(tmp_path / "store", [record("a"), record("b", shape=(1, 5))], alpha_bits)
+    out = tmp_path / "Dataset501_Lesion"
+    export.export_nnunet(store, out)
+    for key in "ab":
+        soft, label = (read(out / part / f"{key}.png") for part in ("softTr", "labelsTr"))
+        assert soft.dtype == np.uint16
+        # Nothing is lost, and one half is where the label is cut.
+        assert np.array_equal((soft / 65535).astype(np.float32), store.read(key).alpha)
+        assert np.array_equal(soft >= 32768, label == 1)
 
 
 def test_nnunet_learns_from_what_people_drew(tmp_path):

@@ -9,6 +9,7 @@ import numpy as np
 
 from dsnet.data.ct_image import HU_OFFSET
 from dsnet.data.phantom import KINDS, make_phantom
+from meta_images import prostate, write_meta
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -71,6 +72,10 @@ def write_archive(folder: Path) -> None:
                 "Train_Val_Test": 1 + number % 3,
             }
         )
+    for case in range(2):
+        image, outline = prostate(seed=case)
+        write_meta(folder / "PROMISE12" / f"Case{case:02d}.mhd", image)
+        write_meta(folder / "PROMISE12" / f"Case{case:02d}_segmentation.mhd", outline)
     with open(folder / "DL_info.csv", "w", newline="") as file:
         table = csv.DictWriter(file, COLUMNS, restval="")
         table.writeheader()

@@ -24,7 +24,7 @@ from dsnet.data.patients import patient_of
 from dsnet.data.store.codes import quantise
 from dsnet.data.store.npz import NpzRows
 from dsnet.data.store.reader import LabelStore
-from dsnet.data.store.record import LabelRecord, metadata_of
+from dsnet.data.store.record import LabelRecord
 from dsnet.data.store.shards import ROW_GROUP_ROWS
 from dsnet.files import build_folder, encode_png, table_cell
 from dsnet.labeling.quality import ranking
@@ -34,6 +34,8 @@ SPLIT = (1000, 400, 100)
 SPLIT_NAMES = ("train", "test", "val")
 LONGEST_NAME = 100
 NNUNET_FOLDS = 5
+# Of nnU-Net's layout: the soft mask of label 1, as its value times `one`.
+SOFT_LABELS = {"folder": "softTr", "file_ending": ".png", "label": 1, "one": 65535}
 
 
 def export_png(
@@ -173,13 +175,18 @@ def export_npz(
 def export_nnunet(
     store: LabelStore, out: str | os.PathLike, *, min_quality: float | None = None
 ) -> int:
-    """Write nnU-Net version 2's raw layout: `dataset.json`, `imagesTr`, `labelsTr`, folds.
+    """Write nnU-Net version 2's raw layout: pictures, labels, soft masks, folds.
 
     Cases are 2-D 16-bit PNGs `NAME_0000.png` with labels `NAME.png` of 0 and 1: what people
     drew, for marks the binarised soft mask. nnU-Net asks that the folder be called
     `DatasetXXX_Name`. The channel is called "CT", so its grey values are normalised by the
     data set's and not by each image's. nnU-Net would divide cases into folds at random:
     `splits_final.json`, to be copied into its folder of preprocessed data, keeps patients together.
+
+    nnU-Net's labels are whole numbers. The soft masks lie beside them, as `softTr/NAME.png` of the
+    same grid: 16-bit, the lesion's alpha x 65535, cut at one half by `labelsTr` where that is no
+    person's. `dataset.json` names them under `soft_labels`, which nnU-Net itself passes over; how
+    to train on them is in docs/how-to/nnunet.md.
 
     Returns
     -------
@@ -196,18 +203,20 @@ def export_nnunet(
     names = file_names(keys)
 
     def write(folder: Path) -> None:
-        for part in ("imagesTr", "labelsTr"):
+        for part in ("imagesTr", "labelsTr", SOFT_LABELS["folder"]):
             (folder / part).mkdir()
         for record in _records(store, names):
             name, label = names[record.key], record.labelled()
             _picture(folder / "imagesTr" / f"{name}_0000.png", quantise(label.image, 16))
             mask = label.binary if record.truth is None else record.truth
             _picture(folder / "labelsTr" / f"{name}.png", mask.astype(np.uint8))
+            _picture(folder / SOFT_LABELS["folder"] / f"{name}.png", quantise(label.alpha, 16))
         description = {
             "channel_names": {"0": "CT"},
             "labels": {"background": 0, "lesion": 1},
             "numTraining": len(keys),
             "file_ending": ".png",
+            "soft_labels": SOFT_LABELS,
         }
         (folder / "dataset.json").write_text(json.dumps(description, indent=1) + "\n")
         folds = _folds({names[label.key]: label.patient for label in chosen})
