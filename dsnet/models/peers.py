@@ -151,6 +151,8 @@ class Peer(NamedTuple):
         one.
     open_sizes : bool
         Whether `torch.export` can leave height and width open.
+    one_graph : bool
+        Whether `torch.compile` makes one graph of it, as `dsnet.train --compile` asks.
     """
 
     make: MAKE
@@ -160,6 +162,7 @@ class Peer(NamedTuple):
     least_depth: int = 1
     least_batch: int = 1
     open_sizes: bool = True
+    one_graph: bool = True
 
     def multiple(self, depth: int) -> int:
         """What sides must be a multiple of."""
@@ -167,12 +170,14 @@ class Peer(NamedTuple):
 
 
 PEERS = {
-    "monai-basic-unet": Peer(_basic_unet, "final_conv", 4),
-    "monai-basic-unet++": Peer(_basic_unet_plus_plus, "final_conv_0_4", 4),
+    "monai-basic-unet": Peer(_basic_unet, "final_conv", 4, one_graph=False),
+    "monai-basic-unet++": Peer(_basic_unet_plus_plus, "final_conv_0_4", 4, one_graph=False),
     "monai-attention-unet": Peer(_attention_unet, "model.2", width_step=2),
     "monai-segresnet": Peer(_segresnet, "conv_final", 3, width_step=8),
     "monai-dynunet": Peer(_dynunet, "output_block", least_depth=2),
-    "monai-swin-unetr": Peer(_swin_unetr, "out", 5, width_step=12, open_sizes=False),
+    "monai-swin-unetr": Peer(
+        _swin_unetr, "out", 5, width_step=12, open_sizes=False, one_graph=False
+    ),
     "smp-unet": Peer(_smp_unet("Unet"), "segmentation_head", 5),
     "smp-unet++": Peer(_smp_unet("UnetPlusPlus"), "segmentation_head", 5),
     "smp-deeplabv3+": Peer(_smp_deeplab, "segmentation_head", 4, least_batch=2),

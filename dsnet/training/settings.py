@@ -196,6 +196,10 @@ def check(settings: Settings) -> None:
             f"--batch must be at least {peer.least_batch} for --variant {settings.variant}, got "
             f"{settings.batch}"
         )
+    if peer and settings.compile and not peer.one_graph:
+        raise ValueError(
+            f"--compile must be left out for --variant {settings.variant}, which is not one graph"
+        )
     if settings.fold and settings.fold >= settings.folds:
         raise ValueError(f"--fold must be below --folds, got {settings.fold} and {settings.folds}")
 

@@ -231,8 +231,15 @@ def test_it_compiles_to_one_graph(name):
     data = DeviceDataset.phantoms(2, 32, 0)
     batch = Batch(data.image, data.soft, data.binary)
     eager, step = AdversarialStep(tiny(name)), AdversarialStep(tiny(name), compile="eager")
-    x, y = torch.stack(eager.run([batch], 1e-3)), torch.stack(step.run([batch], 1e-3))
-    torch.testing.assert_close(x, y, atol=1e-4, rtol=1e-4)
+    if not PEERS[name].one_graph:
+        with pytest.raises(torch._dynamo.exc.Unsupported):
+            step.run([batch], 1e-3)
+        return
+    found = []
+    for each_way in (eager, step):
+        torch.manual_seed(1)  # the same dropout in both
+        found.append(torch.stack(each_way.run([batch], 1e-3)))
+    torch.testing.assert_close(*found, atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize(

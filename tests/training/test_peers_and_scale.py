@@ -100,6 +100,10 @@ def test_a_run_from_before_there_was_a_scale_goes_on(tmp_path, capsys):
             "--scale must be 4, the teacher's, for --variant sr-input, got 1",
         ),
         (
+            ["--variant", "monai-basic-unet", "--compile"],
+            "--compile must be left out for --variant monai-basic-unet, which is not one graph",
+        ),
+        (
             ["--variant", "smp-deeplabv3+", "--batch", "1"],
             "--batch must be at least 2 for --variant smp-deeplabv3+, got 1",
         ),
