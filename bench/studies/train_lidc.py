@@ -36,14 +36,16 @@ METRICS = ("DICE", "SEN", "PPV", "MAE")
 PAPER = {"U-Net, paper": (77.84, 21.74), "DSNet, paper": (83.35, 7.85)}
 
 
-def prepare(store: str) -> None:
-    """Label all slices with strategy 2 and store their 64x64 middles."""
+def prepare(store: str, neighbours: int = 0) -> None:
+    """Label all slices with strategy 2 and store their 64x64 middles, and their neighbours'."""
     root = Path(os.environ.get("DSNET_SHARED", "../shared"), "data", "lidc")
     with open(root / "nodules.csv") as file:
         nodules = {f"{row['patient']}/{row['nodule']}": row for row in csv.DictReader(file)}
     settings = {"strategy": "raters", "side": SIDE}
+    if neighbours:
+        settings["neighbours"] = neighbours
     with StoreWriter(store, settings) as writer:
-        for picture in find_rater_pictures(root / "LIDC-IDRI-slices"):
+        for picture in find_rater_pictures(root / "LIDC-IDRI-slices", neighbours=neighbours):
             crop = picture.read()
             label = label_raters(crop.image, crop.masks, spacing=crop.spacing)
             row = nodules[picture.key.rsplit("/", 1)[0]]
@@ -52,6 +54,7 @@ def prepare(store: str) -> None:
             if not whole.any():
                 continue
             truth = whole[window]
+            beside = crop.neighbours
             readers = [_scores(mask[window], truth) for mask in crop.masks if mask.any()]
             metadata = {
                 **crop.metadata,
@@ -64,6 +67,7 @@ def prepare(store: str) -> None:
                     crop,
                     image=crop.image[window],
                     masks=crop.masks[(slice(None), *window)],
+                    neighbours=None if beside is None else beside[(slice(None), *window)],
                     offset=offset,
                     metadata=metadata,
                 ),
@@ -180,10 +184,11 @@ def main() -> int:
     parser.add_argument("job", choices=("prepare", "score"))
     parser.add_argument("store")
     parser.add_argument("runs", nargs="*", help="folders that dsnet.train wrote")
+    parser.add_argument("--neighbours", type=int, default=0, help="prepare: slices on either side")
     parser.add_argument("--out", type=Path, default=Path("bench/results"))
     options = parser.parse_args()
     if options.job == "prepare":
-        prepare(options.store)
+        prepare(options.store, options.neighbours)
     else:
         write(score(options.store, options.runs), options.out)
     return 0

@@ -9,6 +9,8 @@ after the pixels.
     binary    1 (uint8)       0 or 1
     trimap    1 (uint8)       0, 128 or 255
     truth     1 (uint8)       0 or 1; null for a label from a mark
+    neighbours 2 (uint16)     as the image, one plane after the other: the slices one below, one
+                              above, two below, ...; null where nobody asked for them
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ from dsnet.labeling.constants import BACKGROUND, FOREGROUND, UNKNOWN
 from dsnet.labeling.trimap import consensus
 
 LABEL_COLUMNS = ("image", "alpha", "binary", "trimap")
-ARRAY_COLUMNS = (*LABEL_COLUMNS, "truth")
+ARRAY_COLUMNS = (*LABEL_COLUMNS, "truth", "neighbours")
 STATUSES = ("ok", "failed")
 STAGES = ("cut", "trimap", "matting")
 PAIRS = (("spacing", ("row", "column")), ("offset", ("x", "y")), ("scale", ("x", "y")))
@@ -61,6 +63,8 @@ class LabelRecord:
     trimap : ndarray [H, W], uint8, or None
     truth : ndarray [H, W], bool, or None
         The mask that people drew, or their 50 % consensus, which `binary` need not equal.
+    neighbours : ndarray [2 * count, H, W], float32, or None
+        The image of the slices one below, one above, two below, ..., values in 0..1.
     mark : ndarray [8], float64, or None
         The RECIST mark's coordinates in crop pixels, DeepLesion's order; the last four NaN where
         the short axis is unknown.
@@ -86,6 +90,7 @@ class LabelRecord:
     binary: np.ndarray | None = None
     trimap: np.ndarray | None = None
     truth: np.ndarray | None = None
+    neighbours: np.ndarray | None = None
     mark: np.ndarray | None = None
     spacing: tuple[float, float] | None = None
     offset: tuple[float, float] | None = None
@@ -101,6 +106,7 @@ class LabelRecord:
         return cls(
             **_of_crop(crop),
             truth=None if crop.masks is None else consensus(crop.masks),
+            neighbours=crop.neighbours,
             alpha=label.alpha,
             binary=label.binary,
             trimap=label.trimap,
@@ -207,7 +213,7 @@ def encode(record: LabelRecord, alpha_bits: int) -> dict[str, Any]:
     missing = [name for name in LABEL_COLUMNS if arrays[name] is None]
     if record.status == "ok" and missing:
         raise ValueError(f"{missing[0]} must be given for status 'ok' (key {record.key!r})")
-    shape = next((a.shape for a in arrays.values() if a is not None), (None, None))
+    shape = next((a.shape[-2:] for a in arrays.values() if a is not None), (None, None))
     row: dict[str, Any] = {
         "key": record.key,
         "source": _text(record.source),
@@ -216,7 +222,7 @@ def encode(record: LabelRecord, alpha_bits: int) -> dict[str, Any]:
         "height": shape[0],
         "width": shape[1],
     }
-    for name, bits in (("image", 16), ("alpha", alpha_bits)):
+    for name, bits in (("image", 16), ("alpha", alpha_bits), ("neighbours", 16)):
         array = arrays[name]
         row[name] = None if array is None else quantise(array, bits).tobytes()
     for name in ("binary", "trimap", "truth"):
@@ -243,6 +249,9 @@ def decode(row: dict[str, Any], alpha_bits: int) -> LabelRecord:
         data = row.get(name)  # Older shards have no truth.
         return None if data is None else np.frombuffer(data, dtype).reshape(shape)
 
+    beside = row.get("neighbours")
+    if beside is not None:
+        beside = dequantise(np.frombuffer(beside, "<u2").reshape(-1, *shape), 16)
     image, alpha = array("image", "<u2"), array("alpha", f"<u{alpha_bits // 8}")
     binary, trimap, truth = (array(name, "u1") for name in ("binary", "trimap", "truth"))
     pairs = {}
@@ -256,6 +265,7 @@ def decode(row: dict[str, Any], alpha_bits: int) -> LabelRecord:
         binary=None if binary is None else binary.astype(bool),
         trimap=None if trimap is None else trimap.copy(),
         truth=None if truth is None else truth.astype(bool),
+        neighbours=beside,
         mark=None if row["mark"] is None else np.array(row["mark"], dtype=np.float64),
         **pairs,
         quality=_prefixed(row, "quality_"),
@@ -308,13 +318,15 @@ def _checked_arrays(record: LabelRecord) -> dict[str, np.ndarray | None]:
         arrays[name] = value = None if value is None else np.asarray(value)
         if value is None:
             continue
-        if value.ndim != 2 or 0 in value.shape:
+        if name == "neighbours" and (value.ndim != 3 or 0 in value.shape or len(value) % 2):
+            raise ValueError(f"{name} must be [2 * count, H, W], got shape {value.shape}")
+        if name != "neighbours" and (value.ndim != 2 or 0 in value.shape):
             raise ValueError(f"{name} must be [H, W] and not empty, got shape {value.shape}")
-        if name in ("image", "alpha"):
+        if name in ("image", "alpha", "neighbours"):
             arrays[name] = value = value.astype(np.float32, copy=False)
             if not (value.min() >= 0 and value.max() <= 1):
                 raise ValueError(f"{name} must lie in 0..1, got {value.min()}..{value.max()}")
-    shapes = {name: a.shape for name, a in arrays.items() if a is not None}
+    shapes = {name: a.shape[-2:] for name, a in arrays.items() if a is not None}
     if len(set(shapes.values())) > 1:
         raise ValueError(f"arrays of one row must have one shape, got {shapes}")
     trimap, alpha, binary = arrays["trimap"], arrays["alpha"], arrays["binary"]
