@@ -3,7 +3,7 @@
 Public
 ------
 ``evaluate(runs, ...) -> list of Scored``
-``predict(network, image, batch, precision, device) -> Tensor [N, 1, H, W]``
+``predict(network, image, batch, precision, device, flips=False) -> Tensor [N, 1, H, W]``
 ``Scored``: a network's cases with their scores
 
 A run is a folder that `dsnet.train` wrote; its own held-out part is scored, so that no case it
@@ -24,7 +24,7 @@ from dsnet.dependencies import needed
 from dsnet.devices import torch_device
 from dsnet.evaluation.runs import OF_A_FOLD, PARTS, Run, cases_of, find_run, name_of_folds
 from dsnet.metrics import evaluate_cases
-from dsnet.models import DSNet, load_model, to_input_grid
+from dsnet.models import DSNet, load_model, mean_over_views, to_input_grid
 from dsnet.training.dataset import DeviceDataset
 from dsnet.training.step import autocast
 
@@ -74,6 +74,7 @@ def evaluate(
     batch: int = 0,
     surface: bool = True,
     tolerance: float = 1.0,
+    flips: bool = False,
     on_progress: Callable[[str, int, int], None] | None = None,
 ) -> list[Scored]:
     """Score runs of `dsnet.train`, each on its own part of its own data.
@@ -103,6 +104,8 @@ def evaluate(
         Whether to compute Hausdorff distance and surface Dice, which need MONAI.
     tolerance : float
         Of the surface Dice, in pixels.
+    flips : bool
+        Whether the mean over each crop's mirror images is scored.
     on_progress : callable, optional
         Takes a run's name, the number of its cases that are done, and of all its cases.
 
@@ -155,7 +158,9 @@ def evaluate(
             # The layout that convolutions are faster in.
             # The stubs of `Module.to` know no memory format.
             network = network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-            soft = predict(network, cases.image, batch, precision, place, run.name, on_progress)
+            soft = predict(
+                network, cases.inputs(), batch, precision, place, flips, run.name, on_progress
+            )
             found.append((cases, soft))
             notes = [*notes, *(note for note in more if note not in notes)]
         rows.append(_score(name, notes, found, surface, tolerance))
@@ -165,15 +170,27 @@ def evaluate(
 
 @torch.no_grad()
 def predict(
-    network, image: torch.Tensor, batch: int, precision: str, device, name="", on_progress=None
+    network,
+    image: torch.Tensor,
+    batch: int,
+    precision: str,
+    device,
+    flips=False,
+    name="",
+    on_progress=None,
 ) -> torch.Tensor:
-    """Soft masks [N, 1, H, W] float32 on the CPU, of images like them in 0..1."""
+    """Soft masks [N, 1, H, W] float32 on the CPU, of images [N, C, H, W] as the network sees."""
     network.eval()
     soft, done = [], 0
+
+    def answer(x: torch.Tensor) -> torch.Tensor:
+        return to_input_grid(network(x), network.config.scale)
+
     for chunk in image.split(batch):
         chunk = chunk.to(device, memory_format=torch.channels_last)
         with autocast(chunk, precision):
-            soft.append(to_input_grid(network(chunk), network.config.scale).float().cpu())
+            found = mean_over_views(answer, chunk) if flips else answer(chunk)
+        soft.append(found.float().cpu())
         done += len(chunk)
         if on_progress:
             on_progress(name, done, len(image))

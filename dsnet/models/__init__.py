@@ -11,9 +11,11 @@ from dsnet.models.dsnet import VARIANTS, DSNet, DSNetConfig, Variant, build
 from dsnet.models.export import export_onnx, export_program
 from dsnet.models.fusion import EDRFM, SDRFM
 from dsnet.models.grid import interpolate, to_input_grid, to_output_grid
+from dsnet.models.mark_plane import mark_plane
 from dsnet.models.perceptual import PerceptualLoss
 from dsnet.models.srgan import SRDiscriminator, SROutputs, SRResNet
 from dsnet.models.unet import Backbone, CBAMBlock, UNet
+from dsnet.models.views import mean_over_views
 
 __all__ = [
     "EDRFM",
@@ -35,6 +37,8 @@ __all__ = [
     "export_program",
     "interpolate",
     "load_model",
+    "mark_plane",
+    "mean_over_views",
     "save_model",
     "state_of",
     "to_input_grid",

@@ -5,14 +5,16 @@ Public
 ``VARIANTS``: name -> ``Variant(network, fusion, soft_loss, gan_loss)``, in the order of table 3:
     unet, backbone, sr-input, edrfm, sdrfm, soft-loss, dsnet
 ``DSNetConfig(variant="dsnet", width=64, depth=4, reduction=16, image_channels=3, scale=4,
-    teacher_channels=1, teacher_blocks=16, teacher_features=64, teacher_global_skip=False)``
-    ``.rung -> Variant``, ``.uses_teacher -> bool``
+    teacher_channels=1, teacher_blocks=16, teacher_features=64, teacher_global_skip=False,
+    neighbours=0, mark_input=False)``
+    ``.rung -> Variant``, ``.uses_teacher -> bool``, ``.extra_channels -> int``
 ``build(config="dsnet", *, teacher=None, **settings) -> DSNet``
 ``DSNet.forward(image, teacher_outputs=None) -> soft mask, float32 in 0..1``
-    [N, 1 or image_channels, H, W] to [N, 1, scale * H, scale * W]
+    [N, 1 or image_channels, H, W] to [N, 1, scale * H, scale * W]; of a network that sees more than
+    the slice [N, 1 + extra_channels, H, W]: slice, neighbours (below, above, two below, ...), mark
 ``DSNet.logits(image, teacher_outputs=None)``: the same before the sigmoid
 ``DSNet.teach(image) -> SROutputs(image, features) or None``: what `teacher_outputs` takes
-``DSNet.predict(image, threshold=0.5) -> (soft, binary)`` on the input's grid
+``DSNet.predict(image, threshold=0.5, flips=False) -> (soft, binary)`` on the input's grid
 ``DSNet.trainable_parameters() -> list``: all but the frozen teacher's
 
 The mask lies on the grid of the super-resolved image, where the fusion and the first level of the
@@ -35,6 +37,7 @@ from dsnet.models.grid import interpolate, to_input_grid
 from dsnet.models.srgan import RANGES as TEACHER_RANGES
 from dsnet.models.srgan import SCALE, SROutputs, SRResNet
 from dsnet.models.unet import Backbone, UNet
+from dsnet.models.views import mean_over_views
 
 # Share of a crop that is lesion before anything is learnt: the head's bias starts at its logit
 # (Lin et al. 2017). The paper does not state it; from a half, the first steps are spent on the
@@ -48,6 +51,7 @@ RANGES = {
     "image_channels": Range(int, 1, 1024),
     "scale": Range(int, 1, 64),
     **{f"teacher_{name}": allowed for name, allowed in TEACHER_RANGES.items()},
+    "neighbours": Range(int, 0, 8),
 }
 
 
@@ -88,6 +92,10 @@ class DSNetConfig:
         Output grid per input grid; 4 wherever there is a teacher.
     teacher_channels, teacher_blocks, teacher_features, teacher_global_skip
         Of `SRResNet`.
+    neighbours : int
+        Slices on either side that the network sees beside its own.
+    mark_input : bool
+        Whether the network sees the mark, as `mark_plane` draws it.
     """
 
     variant: str = "dsnet"
@@ -100,16 +108,17 @@ class DSNetConfig:
     teacher_blocks: int = 16
     teacher_features: int = 64
     teacher_global_skip: bool = False
+    neighbours: int = 0
+    mark_input: bool = False
 
     def __post_init__(self):
         if not isinstance(self.variant, str) or self.variant not in VARIANTS:
             raise ValueError(f"variant must be one of {', '.join(VARIANTS)}, got {self.variant!r}")
         for name, allowed in RANGES.items():
             allowed.check(name, getattr(self, name))
-        if not isinstance(self.teacher_global_skip, bool):
-            raise ValueError(
-                f"teacher_global_skip must be a bool, got {self.teacher_global_skip!r}"
-            )
+        for name in ("teacher_global_skip", "mark_input"):
+            if not isinstance(getattr(self, name), bool):
+                raise ValueError(f"{name} must be a bool, got {getattr(self, name)!r}")
         if self.uses_teacher and self.scale != SCALE:
             raise ValueError(
                 f"scale must be {SCALE}, the teacher's, for variant {self.variant!r}, got "
@@ -130,6 +139,21 @@ class DSNetConfig:
     @property
     def uses_teacher(self) -> bool:
         return self.rung.fusion is not None
+
+    @property
+    def extra_channels(self) -> int:
+        """Planes of an input beside the slice itself."""
+        return 2 * self.neighbours + self.mark_input
+
+    @property
+    def inputs(self) -> str:
+        """The planes of an input, in words."""
+        words = ["the slice"]
+        if self.neighbours:
+            words.append(f"its {2 * self.neighbours} neighbours")
+        if self.mark_input:
+            words.append("the mark's plane")
+        return ", ".join(words)
 
 
 class DSNet(nn.Module):
@@ -166,6 +190,8 @@ class DSNet(nn.Module):
                 self.fusion = EDRFM(channels, config.teacher_features, fused)
             else:
                 self.fusion = SDRFM(channels, config.teacher_features, fused, config.reduction)
+        # What the network sees beside the slice enters its first convolution.
+        fused += config.extra_channels
         if config.rung.network == "unet":
             self.network = UNet(fused, 1, config.width, config.depth)
         else:
@@ -192,20 +218,30 @@ class DSNet(nn.Module):
         if self.teacher is None:
             return None
         with torch.no_grad():
-            return self.teacher(_with_channels(image, self.config.teacher_channels))
+            return self.teacher(_with_channels(self.slice_of(image), self.config.teacher_channels))
+
+    def slice_of(self, image: torch.Tensor) -> torch.Tensor:
+        """The slice itself of an input [N, C, H, W], without what else the network sees."""
+        return image[:, :1] if self.config.extra_channels else image
 
     def logits(self, image: torch.Tensor, teacher_outputs: SROutputs | None = None) -> torch.Tensor:
         """`forward` before the sigmoid, in the network's own precision."""
         config = self.config
-        if image.ndim != 4 or image.shape[1] not in (1, config.image_channels):
+        extra = config.extra_channels
+        if extra and (image.ndim != 4 or image.shape[1] != 1 + extra):
+            raise ValueError(
+                f"image must be [N, {1 + extra}, H, W], {config.inputs}, got {list(image.shape)}"
+            )
+        if image.ndim != 4 or (not extra and image.shape[1] not in (1, config.image_channels)):
             raise ValueError(
                 f"image must be [N, 1 or {config.image_channels}, H, W], got {list(image.shape)}"
             )
+        beside, image = image[:, 1:] if extra else None, self.slice_of(image)
         sr = None
         if config.uses_teacher:
             sr = self.teach(image) if teacher_outputs is None else SROutputs(*teacher_outputs)
         if sr is None:
-            return self.network(self._enlarged(image))
+            return self._network(self._enlarged(image), beside)
         expected = tuple(config.scale * side for side in image.shape[2:])
         if sr.image.shape[2:] != expected:
             raise ValueError(
@@ -214,9 +250,9 @@ class DSNet(nn.Module):
             )
         sr_image = _with_channels(_like(sr.image, image), config.image_channels)
         if self.fusion is None:
-            return self.network(sr_image)
+            return self._network(sr_image, beside)
         fused = self.fusion(self._enlarged(image), sr_image, _like(sr.features, image))
-        return self.network(fused)
+        return self._network(fused, beside)
 
     def forward(
         self, image: torch.Tensor, teacher_outputs: SROutputs | None = None
@@ -225,8 +261,10 @@ class DSNet(nn.Module):
 
         Parameters
         ----------
-        image : Tensor [N, 1 or image_channels, H, W]
-            In 0..1 after the HU window.
+        image : Tensor [N, 1 or image_channels, H, W], or [N, 1 + extra_channels, H, W]
+            In 0..1 after the HU window: the slice, and what else the config says that the network
+            sees. Then the slice comes first, its neighbours second (one below, one above, two
+            below, ...), and last `mark_plane`.
         teacher_outputs : SROutputs, optional
             What `teach` said of this very image, to save its computation.
 
@@ -246,9 +284,11 @@ class DSNet(nn.Module):
 
     @torch.no_grad()
     def predict(
-        self, image: torch.Tensor, threshold: float = 0.5
+        self, image: torch.Tensor, threshold: float = 0.5, flips: bool = False
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Soft and binary mask on the input's grid, in evaluation mode.
+
+        With `flips` the mean over an image's mirror images, see `mean_over_views`.
 
         Returns
         -------
@@ -258,10 +298,20 @@ class DSNet(nn.Module):
         was_training = self.training
         self.eval()
         try:
-            soft = to_input_grid(self(image), self.config.scale)
+            soft = mean_over_views(self._coarse, image) if flips else self._coarse(image)
         finally:
             self.train(was_training)
         return soft, soft >= threshold
+
+    def _network(self, first: torch.Tensor, beside: torch.Tensor | None) -> torch.Tensor:
+        """Logits of what the fusion gives and the planes beside the slice."""
+        if beside is None:
+            return self.network(first)
+        beside = interpolate(beside, self.config.scale).to(first.dtype)
+        return self.network(torch.cat([first, beside], 1))
+
+    def _coarse(self, image: torch.Tensor) -> torch.Tensor:
+        return to_input_grid(self(image), self.config.scale)
 
     def _enlarged(self, image: torch.Tensor) -> torch.Tensor:
         return _with_channels(interpolate(image, self.config.scale), self.config.image_channels)

@@ -16,7 +16,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +42,7 @@ from dsnet.models import (
 from dsnet.training.augment import Augmentation, apply, draw, symmetry
 from dsnet.training.checkpoint import load_checkpoint, read_checkpoint, save_checkpoint
 from dsnet.training.dataset import DeviceDataset, epoch_order, fold_split, split_by_patient
+from dsnet.training.marks import DRAWS
 from dsnet.training.memory import require_memory
 from dsnet.training.report import Log
 from dsnet.training.settings import Settings, check, write
@@ -58,8 +59,9 @@ from dsnet.training.step import (
 COURSE = (
     "data", "size", "phantoms", "min_quality", "shares", "folds", "fold", "augment", "batch",
     "accumulate", "epochs", "lr", "warmup", "precision", "seed", "variant", "width", "depth",
-    "reduction", "judge_width", "teacher",
+    "reduction", "judge_width", "teacher", "average", "neighbours", "mark_input",
 )  # fmt: skip
+ADDED = ("average", "neighbours", "mark_input")
 WARM_UP_STEPS = 2
 PANEL_ROWS = 6
 
@@ -102,10 +104,14 @@ def _train(settings: Settings, stop: Stop) -> dict:
     if settings.data:
         crop = of_store(settings.data, settings.size)
         quality = settings.min_quality or None
-        data = DeviceDataset.from_store(settings.data, device, settings.size or None, quality)
+        data = DeviceDataset.from_store(
+            settings.data, device, settings.size or None, quality, settings.neighbours
+        )
     else:
         crop = of_phantoms(settings.size or 64)
         data = DeviceDataset.phantoms(settings.phantoms, settings.size or 64, settings.seed, device)
+    if settings.mark_input:
+        data = data.with_marks(DRAWS)
     if settings.folds:
         split = fold_split(data.patients, settings.fold, settings.folds, settings.seed)
     else:
@@ -123,6 +129,7 @@ def _train(settings: Settings, stop: Stop) -> dict:
     sizes: dict[str, Any] = {
         "width": settings.width, "depth": settings.depth, "reduction": settings.reduction,
         "teacher_blocks": settings.teacher_blocks, "teacher_features": settings.teacher_features,
+        "neighbours": settings.neighbours, "mark_input": settings.mark_input,
     }  # fmt: skip
     require_memory(lambda: build(settings.variant, **sizes), device, "--width, --depth")
     network = build(settings.variant, teacher=teacher, **sizes)
@@ -137,7 +144,7 @@ def _train(settings: Settings, stop: Stop) -> dict:
     step = AdversarialStep(
         network, discriminator, lr=settings.lr, precision=settings.precision,
         accumulate=settings.accumulate, compile=settings.compile,
-        cuda_graphs=settings.cuda_graphs, distributed=world > 1,
+        cuda_graphs=settings.cuda_graphs, distributed=world > 1, average=settings.average,
     )  # fmt: skip
 
     # Where the run stands.
@@ -162,7 +169,7 @@ def _train(settings: Settings, stop: Stop) -> dict:
         _write_split(out / "split.json", data, split)
     log = Log(out, total, done, per_step, chief)
     log.say(_introduction(settings, device, world, network, data, split))
-    augmentation = Augmentation(settings.augment)
+    augmentation, slices = Augmentation(settings.augment), 1 + 2 * settings.neighbours
     cache = _teach_all(network, training, augmentation, settings, log)
 
     def save() -> None:
@@ -183,9 +190,10 @@ def _train(settings: Settings, stop: Stop) -> dict:
                 begin = k * per_step + (part * world + rank) * settings.batch
                 chosen = slice(begin, begin + settings.batch)
                 index, drawn = order[chosen], draws.part(chosen)
-                planes = (training.image[index], training.soft[index], training.binary[index])
+                seen = training.inputs(index, drawn.mark)
+                planes = (seen, training.soft[index], training.binary[index])
                 known = _cached(cache, augmentation, index, drawn)
-                image, soft, binary = apply(augmentation, drawn, *planes)
+                image, soft, binary = apply(augmentation, drawn, *planes, grey=slices)
                 image = image.contiguous(memory_format=memory)
                 batches.append(Batch(image, soft, binary, known))
             lr = learning_rate(done, total, settings.lr, warmup=settings.warmup)
@@ -206,13 +214,13 @@ def _train(settings: Settings, stop: Stop) -> dict:
             if saves and not last:
                 save()
         else:
-            score = _validate(network, validation, settings, rank, world, out)
+            score = _validate(step.result, validation, settings, rank, world, out)
             if score > best:
                 best = score
                 if chief:
-                    save_model(out / "best.pt", network, made)
+                    save_model(out / "best.pt", step.result, made)
             if chief:
-                save_model(out / "last.pt", network, made)
+                save_model(out / "last.pt", step.result, made)
             log.validated(done, epoch + 1, settings.epochs, score)
             save()
     if stopped:
@@ -264,6 +272,10 @@ def _introduction(settings, device, world, network, data, split) -> str:
     parts = ", ".join(f"{len(p)} {n}" for n, p in zip(split._fields, split, strict=True))
     source = settings.data or "phantoms (no --data)"
     lines = f"{settings.variant}, {trained:,} parameters, on {world} x {device}; {source}: {parts}"
+    if network.config.extra_channels:
+        lines += f"\nit sees {network.config.inputs}"
+    if data.marks is not None:
+        lines += f"; {sum(data.replayed)} of {len(data)} cases have replayed marks"
     if told := unknown_patients_note(data.unknown, len(data)):
         lines += f"\nwarning: {told}"
     if network.teacher is not None and not settings.teacher:
@@ -319,9 +331,13 @@ def _read(means, done, lr, log, out, world) -> None:
 def _validate(network, data, settings, rank, world, out) -> float:
     """Mean Dice on the input's grid, each process its share of the cases; writes the panel."""
     network.eval()
+    if world > 1:
+        # Running statistics are each process's own; what is saved, and counts, is the first one's.
+        for buffer in network.buffers():
+            dist.broadcast(buffer, 0)
     part = data.subset(range(rank, len(data), world))
     soft = [part.image[:0]]
-    for image in part.image.split(max(settings.batch, 8)):
+    for image in part.inputs().split(max(settings.batch, 8)):
         with autocast(image, settings.precision):
             soft.append(to_input_grid(network(image), network.config.scale))
     soft = torch.cat(soft)
@@ -335,6 +351,8 @@ def _validate(network, data, settings, rank, world, out) -> float:
 
 
 def _require_same_course(settings: Settings, stored: dict) -> None:
+    # Runs of before know no newer settings: they went by what is the default now.
+    stored = {**{f.name: f.default for f in fields(Settings) if f.name in ADDED}, **stored}
     for name in COURSE:
         now, then = getattr(settings, name), stored.get(name)
         if (list(now) if isinstance(now, tuple) else now) != (

@@ -23,6 +23,7 @@ from dsnet.files import write_json
 from dsnet.models import VARIANTS
 from dsnet.models.dsnet import RANGES as NETWORK
 from dsnet.training.augment import MODES
+from dsnet.training.average import DECAY
 from dsnet.training.step import PRECISIONS
 
 # "paper" is the paper's "Implementation". "fast": the rate grows with the square root of the
@@ -80,12 +81,26 @@ class Settings:
         2e-4, "recipe", "learning rate at the start", Range(float, above=0, most=100)
     )
     warmup: int = _option(0, "recipe", "steps in which the rate grows", Range(int, 0, 10**9))
+    average: float = _option(
+        0.0,
+        "recipe",
+        "validate and save an exponential average of the weights that keeps this share a step, "
+        "0.99 for example; 0: the weights themselves",
+        DECAY,
+    )
     precision: str = _option("fp32", "recipe", "autocast", choices=tuple(PRECISIONS))
     seed: int = _option(0, "recipe", "of everything random", SEEDS)
     variant: str = _option("dsnet", "network", "rung of the ablation", choices=tuple(VARIANTS))
     width: int = _option(64, "network", "channels of the first level", NETWORK["width"])
     depth: int = _option(4, "network", "down-samplings", NETWORK["depth"])
     reduction: int = _option(16, "network", "of the channel attention", NETWORK["reduction"])
+    neighbours: int = _option(
+        0,
+        "network",
+        "slices on either side that it sees, too; the store must hold them",
+        NETWORK["neighbours"],
+    )
+    mark_input: bool = _option(False, "network", "it sees the RECIST mark, too: it refines a mark")
     judge_width: int = _option(64, "network", "channels of the discriminator", NETWORK["width"])
     teacher: str = _option("", "network", "SR teacher that dsnet.train_sr saved")
     teacher_blocks: int = _option(
@@ -151,6 +166,8 @@ def check(settings: Settings) -> None:
         choices = each.metadata.get("choices")
         if choices and value not in choices:
             raise ValueError(f"{option} must be one of {', '.join(choices)}, got {brief(value)}")
+    if settings.neighbours and not settings.data:
+        raise ValueError("--neighbours must come with --data: phantoms have no neighbouring slices")
     if settings.fold and settings.fold >= settings.folds:
         raise ValueError(f"--fold must be below --folds, got {settings.fold} and {settings.folds}")
 

@@ -5,9 +5,10 @@ Public
 ``learning_rate(step, total, base=2e-4, power=0.9, warmup=0) -> float``
 ``make_optimizer(parameters, lr, device) -> Adam``, fused where the device has it
 ``AdversarialStep(network, discriminator=None, *, lr=2e-4, precision="fp32", accumulate=1,
-    compile=False, cuda_graphs=False, distributed=False)``
+    compile=False, cuda_graphs=False, distributed=False, average=0.0)``
     ``.run(batches, lr) -> StepLosses(total, dice, soft, gan, discriminator, overlap)``
-    ``.network``, ``.discriminator``, ``.optimizers``, ``.scaler``
+    ``.network``, ``.discriminator``, ``.optimizers``, ``.scaler``, ``.average``
+    ``.result``: the network to validate and keep, the average of its weights where there is one
 ``autocast(image, precision)``: the context in which the step computes
 ``compiler_options(network, cuda_graphs=False) -> dict``
 ``compiled_graphs() -> int``
@@ -31,6 +32,7 @@ from torch import nn
 
 from dsnet.losses import gan_discriminator_loss, segmentation_losses
 from dsnet.models import DSNet, PixelDiscriminator, SROutputs, interpolate, to_output_grid
+from dsnet.training.average import Average
 
 # Paper, "Implementation"; the power is not stated: 0.9 is DeepLab's (Chen et al. 2018).
 LEARNING_RATE = 2e-4
@@ -41,7 +43,8 @@ PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class Batch(NamedTuple):
-    """image, soft [N, 1, H, W] float32, binary [N, 1, H, W] bool, on the input's grid."""
+    """On the input's grid: image [N, C, H, W], all that the network sees, and soft [N, 1, H, W],
+    float32; binary [N, 1, H, W] bool."""
 
     image: torch.Tensor
     soft: torch.Tensor
@@ -115,6 +118,8 @@ class AdversarialStep:
         Let the compiled graph replay CUDA graphs; needs `compile` and CUDA.
     distributed : bool
         Average gradients over the processes of the default group.
+    average : float
+        Decay of the exponential average of the network's weights; 0: none is made.
 
     Raises
     ------
@@ -133,6 +138,7 @@ class AdversarialStep:
         compile: bool | str = False,
         cuda_graphs: bool = False,
         distributed: bool = False,
+        average: float = 0.0,
     ):
         self.device = next(network.parameters()).device
         if precision not in PRECISIONS:
@@ -163,6 +169,12 @@ class AdversarialStep:
         if self.discriminator is not None:
             self.optimizers.append(make_optimizer(self.discriminator.parameters(), lr, self.device))
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=precision == "fp16")
+        self.average = Average(network, average) if average else None
+
+    @property
+    def result(self) -> DSNet:
+        """The network to validate and to keep."""
+        return self.network if self.average is None else self.average.network
 
     def run(self, batches: Sequence[Batch], lr: float | None = None) -> StepLosses:
         """Move both once.
@@ -208,6 +220,8 @@ class AdversarialStep:
         for optimizer in self.optimizers:
             self.scaler.step(optimizer)
         self.scaler.update()
+        if self.average is not None:
+            self.average.update()
         assert sums is not None
         return StepLosses(*(sums / self.accumulate).unbind())
 
@@ -262,7 +276,7 @@ class _Objective(nn.Module):
         with autocast(image, self.precision):
             prediction = self.network(image, teacher_outputs)
             if self.discriminator is not None:
-                enlarged = interpolate(image, self.scale)
+                enlarged = interpolate(self.network.slice_of(image), self.scale)
                 verdict = self.discriminator(enlarged, prediction, frozen=True)
                 real = self.discriminator(enlarged, soft)
                 fake = self.discriminator(enlarged, prediction.detach())
