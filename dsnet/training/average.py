@@ -61,7 +61,7 @@ class Average:
         """Take in the weights of now; never waits for the device."""
         kept = min(self.decay, (1 + self.updates) / (10 + self.updates))
         mean, now = (list(side) for side in zip(*self._floats, strict=True))
-        torch._foreach_lerp_(mean, now, 1 - kept)
+        torch._foreach_lerp_(mean, now, 1 - kept)  # pyright: ignore[reportPrivateImportUsage]
         # Numbers of batches have no mean.
         for count, counted in self._counts:
             count.copy_(counted)

@@ -203,7 +203,8 @@ class DeviceDataset:
         if self.marks is not None:
             marks = self.marks[index]
             each = torch.arange(len(marks), device=marks.device)
-            planes.append(mark_plane(marks[each, draw % marks.shape[1]], self.image.shape[2:]))
+            height, width = self.image.shape[2:]
+            planes.append(mark_plane(marks[each, draw % marks.shape[1]], (height, width)))
         return planes[0] if len(planes) == 1 else torch.cat(planes, 1)
 
     def digest(self) -> str:
