@@ -55,6 +55,7 @@ def main(argv: list[str] | None = None) -> int:
                 against=options.against,
                 surface=options.surface,
                 tolerance=options.tolerance,
+                flips=options.flips,
                 on_progress=bar.show,
             )
         write(rows, out, options.cases, options.against)
@@ -132,6 +133,10 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument(
         "--batch", type=int, default=0, metavar="N",
         help=f"crops at once ({BATCH['cpu']} on a CPU, {BATCH['cuda']} on a GPU)",
+    )  # fmt: skip
+    run.add_argument(
+        "--flips", action="store_true",
+        help="mean over each crop's eight mirror images: eight times as long",
     )  # fmt: skip
     run.add_argument("--device", default="auto", metavar="NAME", help=f"{devices.HELP} (auto)")
     run.add_argument(

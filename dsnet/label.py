@@ -19,6 +19,7 @@ from dsnet.archive.options import (
     archive_options,
     device_option,
     label_options,
+    neighbours_option,
     positive,
     reading_options,
 )
@@ -94,8 +95,10 @@ def _recist(options, arguments) -> int:
         if low >= high:
             raise UserError(f"--window must be LOW below HIGH, got {low:g} {high:g}")
     crop = {"size": options.crop, "window": window, "isotropic_mm": options.isotropic}
-    jobs = slice_jobs(chosen, options.images, table=table, max_pixels=options.max_pixels, **crop)
-    settings = {"strategy": "recist", **crop, "origin": origin, **_given(options, "patients")}
+    more = {"max_pixels": options.max_pixels, "neighbours": options.neighbours}
+    jobs = slice_jobs(chosen, options.images, table=table, **crop, **more)
+    given = _given(options, "patients", "neighbours")
+    settings = {"strategy": "recist", **crop, "origin": origin, **given}
     return _run(options, arguments, jobs, len(chosen), settings, Path(options.out))
 
 
@@ -112,8 +115,9 @@ def _raters(options, arguments) -> int:
     require_folder(options.data, "--data")
     from dsnet.data.datasets.lidc import find_rater_pictures
 
-    pictures = find_rater_pictures(options.data, **_reading(options))
-    return _run_pictures(options, arguments, pictures, {"strategy": "raters"})
+    reading = {**_reading(options), "neighbours": options.neighbours}
+    settings = {"strategy": "raters", **_given(options, "neighbours")}
+    return _run_pictures(options, arguments, find_rater_pictures(options.data, **reading), settings)
 
 
 def _volumes(options, arguments) -> int:
@@ -262,12 +266,10 @@ def _parser() -> argparse.ArgumentParser:
         "--images", required=True, metavar="DIR", help="Images_png, with SERIES/KEY.png"
     )
     recist.add_argument(
-        "--origin",
-        type=Range(float),
-        metavar="PIXELS",
+        "--origin", type=Range(float), metavar="PIXELS",
         help="taken off the table's coordinates to get pixel centres at integers: 0.5 (default) "
         "as DeepLesion counts, from the first pixel's corner; 0 where centres are integers",
-    )
+    )  # fmt: skip
     label_options(recist, "folder of the store")
     device_option(recist, "labels are within 0.001 of the CPU's, with the same binary masks")
     recist.add_argument("--crop", type=CROP_SIDES, default=64, help="pixels a side (default 64)")
@@ -281,25 +283,20 @@ def _parser() -> argparse.ArgumentParser:
     recist.add_argument("--limit", type=positive, help="only the first LIMIT rows")
     shown = recist.add_mutually_exclusive_group()
     shown.add_argument(
-        "--pictures",
-        action="store_true",
+        "--pictures", action="store_true",
         help="the images are windowed already: 8- or 16-bit pictures, not HU",
-    )
+    )  # fmt: skip
     shown.add_argument(
-        "--window",
-        type=Range(float),
-        nargs=2,
-        metavar=("LOW", "HIGH"),
+        "--window", type=Range(float), nargs=2, metavar=("LOW", "HIGH"),
         help="HU shown as 0..1 (default: the row's own window, or by what is around the mark)",
-    )
+    )  # fmt: skip
     recist.add_argument(
-        "--isotropic",
-        type=MILLIMETRES_A_PIXEL,
-        metavar="MM",
+        "--isotropic", type=MILLIMETRES_A_PIXEL, metavar="MM",
         help="resample to MM a pixel (default: native)",
-    )
+    )  # fmt: skip
 
     archive_options(recist)
+    neighbours_option(recist)
 
     masks = sub("masks", _masks, "Label a folder of images with a folder of binary masks.")
     masks.add_argument("--images", required=True, metavar="DIR", help="8- or 16-bit grey pictures")
@@ -313,6 +310,7 @@ def _parser() -> argparse.ArgumentParser:
     label_options(raters, "folder of the store")
     device_option(raters, "labels are within 0.001 of the CPU's, from the same trimaps")
     reading_options(raters)
+    neighbours_option(raters)
 
     volumes = sub("volumes", _volumes, "Label the slices of MR volumes with segmentations.")
     volumes.add_argument("--data", required=True, metavar="ROOT", help="PROMISE12's folders")

@@ -78,6 +78,7 @@ def _run(options: argparse.Namespace) -> int:
     from dsnet.data.datasets.deeplesion import find_image, read_annotations
 
     with needed("train", "segmenting"):
+        from dsnet.inference.inputs import BOX_NOTE
         from dsnet.inference.slices import in_folder, segment_files
 
     images, out = Path(options.images), Path(options.out)
@@ -102,12 +103,14 @@ def _run(options: argparse.Namespace) -> int:
     model = _network(options.model, device)
     print(f"{model.config.variant} on {device}; {crop} ({crop.source})")
     print(_threshold(options, model))
+    if model.config.mark_input and options.boxes:
+        print(f"warning: {BOX_NOTE}", file=sys.stderr)
     slices = len({a.file_name for a in annotations})
     counts = {"ok": 0, "failed": 0}
     found = segment_files(
         model, annotations, find, out, crop, pictures=options.pictures,
         spacing=options.spacing and tuple(options.spacing), threshold=options.threshold,
-        batch=options.batch, max_pixels=options.max_pixels,
+        batch=options.batch, max_pixels=options.max_pixels, flips=options.flips,
     )  # fmt: skip
     for n, rows in enumerate(found, 1):
         for row in rows:
@@ -236,6 +239,10 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument(
         "--batch", type=Range(int, 1, 65536), default=16, metavar="N", help="crops at once (16)"
     )
+    run.add_argument(
+        "--flips", action="store_true",
+        help="mean over each crop's eight mirror images: eight times as long",
+    )  # fmt: skip
     run.add_argument("--device", default="auto", help=f"{devices.HELP} (auto)")
     run.add_argument("--threads", type=whole, metavar="N", help="CPU threads")
     run.add_argument("--strict", action="store_true", help="exit with 1 when a row failed")

@@ -65,12 +65,14 @@ def window_record(
         return turned(plane[(..., *window)], turn)
 
     masks = None if crop.masks is None else cut(crop.masks)
+    beside = None if crop.neighbours is None else cut(crop.neighbours)
     return LabelRecord.from_label(
         replace(
             crop,
             key=key or crop.key,
             image=cut(crop.image),
             masks=masks,
+            neighbours=beside,
             spacing=crop.spacing and (crop.spacing if turn % 2 == 0 else crop.spacing[::-1]),
             offset=(float(left), float(top)),
             metadata={**crop.metadata, **metadata},

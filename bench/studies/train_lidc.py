@@ -34,16 +34,18 @@ SIDE = 64
 PAPER = {"U-Net, paper": (77.84, 21.74), "DSNet, paper": (83.35, 7.85)}
 
 
-def prepare(store: str, side: int = SIDE) -> None:
-    """Label all slices with strategy 2 and store their middles of side x side pixels.
+def prepare(store: str, side: int = SIDE, neighbours: int = 0) -> None:
+    """Label all slices with strategy 2; store their middles, side x side pixels, and neighbours'.
 
     Of smaller middles than 64x64, slices are left out on which a reader marked more than that.
     """
     root = shared_data("lidc")
     nodules = {f"{row['patient']}/{row['nodule']}": row for row in nodule_rows(root)}
     settings = {"strategy": "raters", "side": side}
+    if neighbours:
+        settings["neighbours"] = neighbours
     with StoreWriter(store, settings) as writer:
-        for picture in find_rater_pictures(root / "LIDC-IDRI-slices"):
+        for picture in find_rater_pictures(root / "LIDC-IDRI-slices", neighbours=neighbours):
             crop = picture.read()
             label = label_raters(crop.image, crop.masks, spacing=crop.spacing)
             row = nodules[picture.key.rsplit("/", 1)[0]]
@@ -154,10 +156,11 @@ def main() -> int:
     parser.add_argument("store")
     parser.add_argument("runs", nargs="*", help="folders that dsnet.train wrote")
     parser.add_argument("--side", type=int, default=SIDE, help="pixels a side, at most 128 (64)")
+    parser.add_argument("--neighbours", type=int, default=0, help="prepare: slices on either side")
     parser.add_argument("--out", type=Path, default=Path("bench/results"))
     options = parser.parse_args()
     if options.job == "prepare":
-        prepare(options.store, options.side)
+        prepare(options.store, options.side, options.neighbours)
     else:
         write(score(options.store, options.runs), options.out)
     return 0

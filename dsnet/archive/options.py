@@ -44,6 +44,17 @@ def archive_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def neighbours_option(parser: argparse.ArgumentParser) -> None:
+    """Slices beside a slice."""
+    parser.add_argument(
+        "--neighbours",
+        type=Range(int, 0, 8),
+        default=0,
+        metavar="N",
+        help="store N slices on either side, too: the files numbered before and after (default 0)",
+    )
+
+
 def reading_options(parser: argparse.ArgumentParser) -> None:
     """How outlined pictures are read."""
     parser.add_argument("--limit", type=positive, help="only the first LIMIT images")

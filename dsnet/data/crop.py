@@ -44,6 +44,8 @@ class Crop:
         What else the data set tells.
     notes : tuple of str
         What its reader had to decide.
+    neighbours : ndarray [2 * count, h, w], float32, or None
+        The same of the slices one below, one above, two below, ...
     """
 
     image: np.ndarray
@@ -56,6 +58,7 @@ class Crop:
     scale: tuple[float, float] = (1.0, 1.0)
     metadata: dict = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    neighbours: np.ndarray | None = None
 
 
 def cut_crop(

@@ -9,7 +9,7 @@ from pathlib import Path
 from dsnet.console import brief
 from dsnet.data.crop_settings import CropSettings, of_store
 from dsnet.data.patients import patient_of, unknown_patients_note
-from dsnet.models.checkpoint import model_crop
+from dsnet.models.checkpoint import model_crop, model_inputs
 from dsnet.training.checkpoint import read_checkpoint
 from dsnet.training.dataset import DeviceDataset
 from dsnet.training.settings import Settings, check, read
@@ -112,10 +112,14 @@ def cases_of(run: Run, data: str | None, part: str, loaded: dict) -> tuple[Devic
             "give --split FILE, the split.json of its training, or --part all"
         )
     source = data or run.settings["data"]
-    cases = _load(source, run.settings, loaded)
+    cases = _load(source, run.settings, model_inputs(run.model), loaded)
     source = source or "the phantoms"
     crops = _other_crops(run, data) if data else []
     unsure = [told] if (told := unknown_patients_note(cases.unknown, len(cases))) else []
+    if any(cases.replayed):
+        unsure.append(
+            "marks replayed: drawn over the truth as people draw them, the same for every network"
+        )
     if run.split is None:
         unsure = ["nothing says which of these cases the network learnt from", *unsure]
         return cases, [*crops, *unsure]
@@ -180,15 +184,22 @@ def _patients(split: Path | None) -> dict[str, str]:
         raise ValueError(f"{path} is damaged: {error}") from error
 
 
-def _load(source: str, settings: dict, loaded: dict) -> DeviceDataset:
+def _load(source: str, settings: dict, inputs: tuple[int, bool], loaded: dict) -> DeviceDataset:
+    """The data of a run, with what its network sees."""
     size, quality = settings["size"], settings["min_quality"]
     seed = Settings(**settings).seed_of_data
+    neighbours, marks = inputs
     how = (source, size, quality) if source else (size, settings["phantoms"], seed)
+    how = (*how, *inputs)
     if how not in loaded:
         if source:
-            loaded[how] = DeviceDataset.from_store(source, "cpu", size or None, quality or None)
+            sides = size or None
+            found = DeviceDataset.from_store(source, "cpu", sides, quality or None, neighbours)
+        elif neighbours:
+            raise ValueError("the phantoms have no neighbouring slices, which the network sees")
         else:
-            loaded[how] = DeviceDataset.phantoms(settings["phantoms"], size or 64, seed)
+            found = DeviceDataset.phantoms(settings["phantoms"], size or 64, seed)
+        loaded[how] = found.with_marks(1) if marks else found
     return loaded[how]
 
 

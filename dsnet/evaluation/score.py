@@ -3,7 +3,7 @@
 Public
 ------
 ``evaluate(runs, ...) -> list of Row``
-``predict(network, image, batch, precision, device) -> Tensor [N, 1, H, W]``
+``predict(network, image, batch, precision, device, flips=False) -> Tensor [N, 1, H, W]``
 
 A run is a folder that `dsnet.train` wrote; its own held-out part is scored, so that no case it
 learnt from counts. The folds of a cross-validation, given together, become one row, and so do runs
@@ -27,7 +27,7 @@ from dsnet.evaluation.rows import Protocol, Row, Scored, row_of
 from dsnet.evaluation.runs import PARTS, Run, cases_of, find_run
 from dsnet.evaluation.statistics import require_name
 from dsnet.metrics import calibration_error, dice, evaluate_cases, ppv, sensitivity
-from dsnet.models import DSNet, load_model, threshold_of, to_input_grid
+from dsnet.models import DSNet, load_model, mean_over_views, threshold_of, to_input_grid
 from dsnet.models.checkpoint import THRESHOLDS
 from dsnet.training.dataset import DeviceDataset
 from dsnet.training.step import autocast
@@ -51,6 +51,7 @@ def evaluate(
     against: str | None = None,
     surface: bool = True,
     tolerance: float = 1.0,
+    flips: bool = False,
     on_progress: Callable[[str, int, int], None] | None = None,
 ) -> list[Row]:
     """Score runs of `dsnet.train`, each on its own part of its own data.
@@ -84,6 +85,8 @@ def evaluate(
         Whether to compute Hausdorff distance and surface Dice, which need MONAI.
     tolerance : float
         Of the surface Dice, in pixels.
+    flips : bool
+        Whether the mean over each crop's mirror images is scored.
     on_progress : callable, optional
         Takes a run's name, the number of its cases that are done, and of all its cases.
 
@@ -130,7 +133,9 @@ def evaluate(
             found = []
             for run, cases, more in members:
                 network = _network(run, place)
-                soft = predict(network, cases.image, batch, precision, place, run.name, on_progress)
+                soft = predict(
+                    network, cases.inputs(), batch, precision, place, flips, run.name, on_progress
+                )
                 cut = threshold_of(network) if threshold is None else threshold
                 kinds.add(_kind(network, threshold))
                 people = _drawn(run, cases, data, drawn)
@@ -151,15 +156,27 @@ def evaluate(
 
 @torch.no_grad()
 def predict(
-    network, image: torch.Tensor, batch: int, precision: str, device, name="", on_progress=None
+    network,
+    image: torch.Tensor,
+    batch: int,
+    precision: str,
+    device,
+    flips=False,
+    name="",
+    on_progress=None,
 ) -> torch.Tensor:
-    """Soft masks [N, 1, H, W] float32 on the CPU, of images like them in 0..1."""
+    """Soft masks [N, 1, H, W] float32 on the CPU, of images [N, C, H, W] as the network sees."""
     network.eval()
     soft, done = [], 0
+
+    def answer(x: torch.Tensor) -> torch.Tensor:
+        return to_input_grid(network(x), network.config.scale)
+
     for chunk in image.split(batch):
         chunk = chunk.to(device, memory_format=torch.channels_last)
         with autocast(chunk, precision):
-            soft.append(to_input_grid(network(chunk), network.config.scale).float().cpu())
+            found = mean_over_views(answer, chunk) if flips else answer(chunk)
+        soft.append(found.float().cpu())
         done += len(chunk)
         if on_progress:
             on_progress(name, done, len(image))

@@ -16,10 +16,11 @@ import torch
 from torch import nn
 
 from dsnet.data.crop import Crop, cut_crop, paste_back
-from dsnet.data.ct_image import apply_window, choose_window
+from dsnet.data.ct_image import choose_window
+from dsnet.data.neighbours import cut_shown
+from dsnet.inference.inputs import BOX_NOTE, network_inputs, sees
 from dsnet.labeling.recist import RecistMark, as_mark
-from dsnet.models import SRResNet, threshold_of, to_input_grid, unwrap
-from dsnet.models.grid import resized
+from dsnet.models import SRResNet, mean_over_views, threshold_of, to_input_grid, unwrap
 
 
 @dataclass(eq=False)
@@ -107,19 +108,23 @@ def segment_slice(
     isotropic_mm: float | None = None,
     threshold: float | None = None,
     batch: int = 16,
+    flips: bool = False,
+    neighbours: Sequence[np.ndarray | ValueError | None] = (),
 ) -> SliceSegmentation:
     """Segment the marked lesions of a slice.
 
     Parameters
     ----------
     model : DSNet or module
-        From [N, 1, h, w] to a soft mask [N, 1, k h, k w] for a whole k, on any device; compiled or
-        wrapped ones, too. It is run in evaluation mode and left in the mode it was in.
+        From [N, 1, h, w], or what its config says, to a soft mask [N, 1, k h, k w] for a whole k,
+        on any device; compiled or wrapped ones, too. It is run in evaluation mode and left in the
+        mode it was in.
     image : ndarray [H, W]
         HU with a `window`; without one, grey values in 0..1.
     prompts : sequence of N
         Each a `RecistMark`, its 8 coordinates, or a box (x0, y0, x1, y1) around the lesion: the
-        pixel centres of its first and last column and row. They may reach beyond the border.
+        pixel centres of its first and last column and row. They may reach beyond the border. A
+        network that learnt from marks sees a box's middle lines as one, which a note tells.
     size, isotropic_mm
         As in `cut_crop`, and as the network was trained.
     network_size : int, optional
@@ -133,6 +138,12 @@ def segment_slice(
         half for a model that says none.
     batch : int
         Crops at once.
+    flips : bool
+        Give the mean over each crop's eight mirror images, which takes eight times as long.
+    neighbours : sequence of ndarray [H, W], ValueError or None
+        For a network that learnt from them: the slices one below, one above, two below, ..., in the
+        image's units. Where there is none, the error saying why, or nothing is given, the slice
+        itself stands in, which a note of each lesion tells.
 
     Raises
     ------
@@ -156,6 +167,8 @@ def segment_slice(
         raise ValueError(f"spacing must be (row, column) in mm, both > 0, got {spacing}")
     cut_crop(np.zeros((1, 1)), as_mark([0, 0, 1, 1]), size, spacing=spacing,
              isotropic_mm=isotropic_mm)  # fmt: skip
+    count, marks = sees(network)
+    beside = _neighbours(neighbours, count, image.shape, window)
     windows = _windows(window, len(prompts))
 
     lesions: list = [None] * len(prompts)
@@ -163,10 +176,12 @@ def segment_slice(
     for i, prompt in enumerate(prompts):
         try:
             mark = as_mark(prompt)
-            crop = cut_crop(image, mark, size, spacing=spacing, isotropic_mm=isotropic_mm)
             shown = choose_window(image, mark, None) if window == "auto" else windows[i]
-            if shown is not None:
-                crop.image = apply_window(crop.image, *shown)
+            crop = cut_shown(
+                image, mark, size, beside, shown, spacing=spacing, isotropic_mm=isotropic_mm
+            )
+            if marks and not isinstance(prompt, RecistMark) and np.size(prompt) == 4:
+                crop.notes = (*crop.notes, BOX_NOTE)
             wanted = 1.0
             if isotropic_mm is not None and spacing is not None:
                 wanted = spacing[1] / isotropic_mm
@@ -179,7 +194,8 @@ def segment_slice(
     side = network_size or size
     for begin in range(0, len(cut), batch):
         part = cut[begin : begin + batch]
-        answers = _answers(model, [crop for _, _, crop, _ in part], side)
+        inputs = network_inputs([crop for _, _, crop, _ in part], side, marks)
+        answers = _answers(model, inputs, flips)
         for (i, mark, crop, shown), soft in zip(part, answers, strict=True):
             if np.isfinite(soft).all():
                 lesions[i] = _lesion(soft, crop, mark, image.shape, shown, spacing, threshold)
@@ -204,6 +220,24 @@ def _as_slice(image, window) -> np.ndarray:
     return image
 
 
+def _neighbours(neighbours, count: int, shape, window) -> list:
+    if not len(neighbours):
+        return [None] * (2 * count)
+    if len(neighbours) != 2 * count:
+        raise ValueError(
+            f"neighbours must be {2 * count} slices, as the network sees {count} on either side, "
+            f"got {len(neighbours)}"
+        )
+    planes = []
+    for plane in neighbours:
+        if plane is not None and not isinstance(plane, ValueError):
+            plane = _as_slice(plane, window)
+            if plane.shape != shape:
+                raise ValueError(f"neighbours must be of the image's {shape}, got {plane.shape}")
+        planes.append(plane)
+    return planes
+
+
 def _windows(window, count: int) -> list:
     if window is None or (isinstance(window, str) and window == "auto"):
         return [None] * count
@@ -218,18 +252,19 @@ def _windows(window, count: int) -> list:
 
 
 @torch.no_grad()
-def _answers(model: nn.Module, crops: list[Crop], side: int) -> list[np.ndarray]:
-    """The network's soft masks of these crops, on its own grid, float32."""
-    planes = torch.stack([resized(crop.image, (side, side)) for crop in crops])[:, None]
+def _answers(model: nn.Module, planes: torch.Tensor, flips: bool) -> list[np.ndarray]:
+    """The network's soft masks of inputs [N, C, side, side], on its own grid, float32."""
+    count, side = len(planes), planes.shape[-1]
     known = next(model.parameters(), planes)
     was_training = model.training
     model.eval()
     try:
-        soft = model(planes.to(known.device, known.dtype))
+        planes = planes.to(known.device, known.dtype)
+        soft = mean_over_views(model, planes) if flips else model(planes)
     finally:
         model.train(was_training)
     scale = soft.shape[-1] // side
-    if soft.shape != (len(crops), 1, side * scale, side * scale) or scale < 1:
+    if soft.shape != (count, 1, side * scale, side * scale) or scale < 1:
         raise ValueError(
             "model must give a soft mask on a grid a whole number of times finer, got "
             f"{list(soft.shape)} for {list(planes.shape)}"
@@ -252,7 +287,7 @@ def _lesion(soft, crop: Crop, mark, shape, window, spacing, threshold) -> Lesion
     whole = np.zeros(shape, dtype=np.float32)
     whole[y0:y1, x0:x1] = paste_back(soft, piece, (y1 - y0, x1 - x0))
     binary = whole >= threshold
-    notes = mark.problems(shape)
+    notes = [*mark.problems(shape), *crop.notes]
     if crop.metadata["shrink"] < 1.0:
         notes.append(f"larger than the crop: shrunk to {crop.metadata['shrink']:.2f} of its size")
     rows, columns = np.flatnonzero(binary.any(1)), np.flatnonzero(binary.any(0))

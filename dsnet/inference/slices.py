@@ -29,10 +29,13 @@ from dsnet.data.datasets.boxes import BOX_COLUMNS
 from dsnet.data.datasets.deeplesion import DeepLesionAnnotation, group_by_file
 from dsnet.data.datasets.image_size import require_size
 from dsnet.data.datasets.picture_files import readable
+from dsnet.data.neighbours import read_neighbours
 from dsnet.data.picture_file import MAX_PIXELS
 from dsnet.drawing.overlay import draw_overlay
 from dsnet.files import table_cell, write_png
+from dsnet.inference.inputs import sees
 from dsnet.inference.segment import LesionMask, segment_slice
+from dsnet.models import unwrap
 
 COLUMNS = (
     "key", "file", "status", "reason", "x0", "y0", "x1", "y1", "area_px", "area_mm2",
@@ -52,6 +55,7 @@ def segment_files(
     threshold: float | None = None,
     batch: int = 16,
     max_pixels: int = MAX_PIXELS,
+    flips: bool = False,
 ) -> Iterator[list[dict]]:
     """Segment all marks of a table; yields each slice's rows when its files are written.
 
@@ -71,7 +75,7 @@ def segment_files(
         Whether the files are windowed pictures and not HU.
     spacing : (row, column), optional
         Millimetres per pixel of slices whose table and file do not say.
-    threshold, batch
+    threshold, batch, flips
         As in `segment_slice`.
     max_pixels : int
         A slice of more fails its rows, by its header.
@@ -88,9 +92,9 @@ def segment_files(
         table = csv.DictWriter(file, COLUMNS)
         table.writeheader()
         for group in group_by_file(annotations):
-            read = partial(_read, group, find, pictures, max_pixels)
+            read = partial(_read, group, find, pictures, max_pixels, sees(unwrap(model))[0])
             name = names.get(group[0].file_name, Path())
-            rows = _segment(model, group, read, out, name, crop, spacing, threshold, batch)
+            rows = _segment(model, group, read, out, name, crop, spacing, threshold, batch, flips)
             table.writerows({n: table_cell(v) for n, v in row.items()} for row in rows)
             file.flush()
             yield rows
@@ -101,25 +105,31 @@ def in_folder(images: Path, annotation: DeepLesionAnnotation) -> Path:
     return images / _relative(annotation)
 
 
-def _read(group, find, pictures, max_pixels):
-    """The slice of a group's rows, and its spacing where the file tells; ValueError else."""
+def _read(group, find, pictures, max_pixels, count):
+    """The slice of a group's rows, its spacing where the file tells, and its neighbours; ValueError
+    else."""
     first = next(a for a in group if not a.error)
     try:
         _relative(first)
-        return read_slice(find(first), pictures, max_pixels)
+        path = find(first)
+        image, spacing = read_slice(path, pictures, max_pixels)
+        beside = read_neighbours(
+            path, count, image.shape, lambda file: read_slice(file, pictures, max_pixels)[0]
+        )
+        return image, spacing, beside
     except (ValueError, ImportError):
         raise
     except Exception as error:  # Whatever a file does, it costs its own rows.
         raise ValueError(f"{first.file_name}: {type(error).__name__}: {error}") from error
 
 
-def _segment(model, group, read, out, name, crop, spacing, threshold, batch) -> list[dict]:
+def _segment(model, group, read, out, name, crop, spacing, threshold, batch, flips) -> list[dict]:
     """The table's rows of one slice; writes its pictures where a lesion was segmented."""
     usable, errors = [], {a.key: a.error for a in group if a.error}
     lesions: dict[str, LesionMask] = {}
     if len(errors) < len(group):
         try:
-            image, known = read()
+            image, known, beside = read()
             usable = _of_this_size(group, image.shape, errors)
             window = None if crop.window == "none" else crop.window
             if window == "auto":
@@ -128,7 +138,8 @@ def _segment(model, group, read, out, name, crop, spacing, threshold, batch) -> 
                 model, image, [a.mark for a in usable], size=crop.size,
                 network_size=crop.network_size, window=window,
                 spacing=next((a.spacing for a in usable if a.spacing), known) or spacing,
-                isotropic_mm=crop.isotropic_mm, threshold=threshold, batch=batch,
+                isotropic_mm=crop.isotropic_mm, threshold=threshold, batch=batch, flips=flips,
+                neighbours=beside,
             )  # fmt: skip
         except (ValueError, MemoryError) as error:
             told = str(error) or type(error).__name__

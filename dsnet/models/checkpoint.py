@@ -7,6 +7,7 @@ Public
 ``USUAL_CROP``: how crops are made that nobody asked to be made otherwise
 ``load_model(path, device="cpu") -> DSNet or SRResNet`` in evaluation mode
 ``model_crop(path) -> dict or None``: what `save_model` was given
+``model_inputs(path) -> (int, bool)``: neighbours and mark_input of its config
 ``unwrap(model)``: the module inside `torch.compile` and data parallel wrappers
 ``state_of(model) -> dict``: its state without the wrappers' prefixes
 """
@@ -23,7 +24,8 @@ import torch
 from torch import nn
 
 from dsnet.console import Range, brief
-from dsnet.models.dsnet import DSNet, DSNetConfig
+from dsnet.models.config import DSNetConfig
+from dsnet.models.dsnet import DSNet
 from dsnet.models.srgan import SRResNet
 from dsnet.models.tensor_file import load_tensors, save_tensors
 
@@ -163,6 +165,23 @@ def model_crop(path: str | os.PathLike) -> dict | None:
     if crop is not None and not isinstance(crop, dict):
         raise ValueError(f"{path} must have a dict as its crop, got {brief(crop)}")
     return crop
+
+
+def model_inputs(path: str | os.PathLike) -> tuple[int, bool]:
+    """Slices on either side, and whether the mark, that the network sees beside its own slice.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        As `load_model`.
+    """
+    content = _read(path)
+    config: Any = content.get("config")
+    if content.get("kind") != "DSNet":
+        return 0, False
+    _maker(path, "DSNet", config)
+    known = DSNetConfig(**config)
+    return known.neighbours, known.mark_input
 
 
 def _read(path: str | os.PathLike) -> dict:

@@ -6,14 +6,17 @@ Public
     unet, backbone, sr-input, edrfm, sdrfm, soft-loss, dsnet; `dsnet.models.PEERS` has the networks
     of other packages that may stand in their place, trained as "unet" is
 ``DSNetConfig(variant="dsnet", width=64, depth=4, reduction=16, image_channels=3, scale=4,
-    teacher_channels=1, teacher_blocks=16, teacher_features=64, teacher_global_skip=False)``
-    ``.rung -> Variant``, ``.peer -> Peer or None``, ``.uses_teacher -> bool``, ``.multiple -> int``
+    teacher_channels=1, teacher_blocks=16, teacher_features=64, teacher_global_skip=False,
+    neighbours=0, mark_input=False)``
+    ``.rung -> Variant``, ``.peer -> Peer or None``, ``.uses_teacher``, ``.multiple``,
+    ``.extra_channels``
 ``build(config="dsnet", *, teacher=None, **settings) -> DSNet``
 ``DSNet.forward(image, teacher_outputs=None) -> soft mask, float32 in 0..1``
-    [N, 1 or image_channels, H, W] to [N, 1, scale * H, scale * W]
+    [N, 1 or image_channels, H, W] to [N, 1, scale * H, scale * W]; of a network that sees more than
+    the slice [N, 1 + extra_channels, H, W]: slice, neighbours (below, above, two below, ...), mark
 ``DSNet.logits(image, teacher_outputs=None)``: the same before the sigmoid
 ``DSNet.teach(image) -> SROutputs(image, features) or None``: what `teacher_outputs` takes
-``DSNet.predict(image, threshold=None) -> (soft, binary)`` on the input's grid
+``DSNet.predict(image, threshold=None, flips=False) -> (soft, binary)`` on the input's grid
 ``DSNet.threshold``: where its binary masks begin, None where nobody chose; its file keeps it
 ``threshold_of(model) -> float``: the same, one half where nobody chose
 ``DSNet.trainable_parameters() -> list``: all but the frozen teacher's
@@ -26,19 +29,19 @@ grid, so that their masks and figures compare. `grid.to_output_grid` brings a la
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
-from typing import NamedTuple, cast
+from dataclasses import replace
+from typing import cast
 
 import torch
 from torch import nn
 
-from dsnet.console import Range
+from dsnet.models.config import DSNetConfig, teacher_settings
 from dsnet.models.fusion import EDRFM, SDRFM
 from dsnet.models.grid import interpolate, to_input_grid
-from dsnet.models.peers import PEERS, Peer, PeerNetwork
-from dsnet.models.srgan import RANGES as TEACHER_RANGES
-from dsnet.models.srgan import SCALE, SROutputs, SRResNet
+from dsnet.models.peers import PeerNetwork
+from dsnet.models.srgan import SROutputs, SRResNet
 from dsnet.models.unet import Backbone, UNet
+from dsnet.models.views import mean_over_views
 
 # Where a soft mask becomes a binary one, of a network for which nobody chose.
 ONE_HALF = 0.5
@@ -46,117 +49,6 @@ ONE_HALF = 0.5
 # (Lin et al. 2017). The paper does not state it; from a half, the first steps are spent on the
 # background alone.
 FOREGROUND_PRIOR = 0.1
-# The upper bounds are far beyond what is of use, and far below what no machine could hold.
-RANGES = {
-    "width": Range(int, 1, 4096),
-    "depth": Range(int, 1, 10),
-    "reduction": Range(int, 1, 65536),
-    "image_channels": Range(int, 1, 1024),
-    "scale": Range(int, 1, 64),
-    **{f"teacher_{name}": allowed for name, allowed in TEACHER_RANGES.items()},
-}
-
-
-class Variant(NamedTuple):
-    """One rung of the ablation (paper, table 3)."""
-
-    network: str  # "unet", "backbone" or "peer"
-    fusion: str | None  # None, "sr", "edrfm" or "sdrfm"
-    soft_loss: bool
-    gan_loss: bool
-
-
-VARIANTS = {
-    "unet": Variant("unet", None, False, False),
-    "backbone": Variant("backbone", None, False, False),
-    "sr-input": Variant("backbone", "sr", False, False),
-    "edrfm": Variant("backbone", "edrfm", False, False),
-    "sdrfm": Variant("backbone", "sdrfm", False, False),
-    "soft-loss": Variant("backbone", "sdrfm", True, False),
-    "dsnet": Variant("backbone", "sdrfm", True, True),
-}
-PEERS_RUNG = Variant("peer", None, False, False)
-
-
-@dataclass(frozen=True)
-class DSNetConfig:
-    """What a DSNet is made of; `save_model` keeps it with the weights.
-
-    Attributes
-    ----------
-    variant : str
-        A name in `VARIANTS` or in `PEERS`.
-    width, depth, reduction : int
-        Of `Backbone`, or width and depth of `UNet` or of `PeerNetwork`.
-    image_channels : int
-        Channels in which interpolated and SR image enter the network. A grey image is repeated
-        to them. 3 is the paper's (6 and 70 in figure 4); 1 spans the same functions for less.
-    scale : int
-        Output grid per input grid; 4 wherever there is a teacher.
-    teacher_channels, teacher_blocks, teacher_features, teacher_global_skip
-        Of `SRResNet`.
-    """
-
-    variant: str = "dsnet"
-    width: int = 64
-    depth: int = 4
-    reduction: int = 16
-    image_channels: int = 3
-    scale: int = SCALE
-    teacher_channels: int = 1
-    teacher_blocks: int = 16
-    teacher_features: int = 64
-    teacher_global_skip: bool = False
-
-    def __post_init__(self):
-        names = (*VARIANTS, *PEERS)
-        if not isinstance(self.variant, str) or self.variant not in names:
-            raise ValueError(f"variant must be one of {', '.join(names)}, got {self.variant!r}")
-        for name, allowed in RANGES.items():
-            allowed.check(name, getattr(self, name))
-        if not isinstance(self.teacher_global_skip, bool):
-            raise ValueError(
-                f"teacher_global_skip must be a bool, got {self.teacher_global_skip!r}"
-            )
-        if self.peer and self.width % self.peer.width_step:
-            raise ValueError(
-                f"width must be a multiple of {self.peer.width_step} for variant "
-                f"{self.variant!r}, got {self.width}"
-            )
-        if self.peer and self.depth < self.peer.least_depth:
-            raise ValueError(
-                f"depth must be at least {self.peer.least_depth} for variant {self.variant!r}, "
-                f"got {self.depth}"
-            )
-        if self.uses_teacher and self.scale != SCALE:
-            raise ValueError(
-                f"scale must be {SCALE}, the teacher's, for variant {self.variant!r}, got "
-                f"{self.scale}"
-            )
-        if 1 not in (self.image_channels, self.teacher_channels) and (
-            self.image_channels != self.teacher_channels
-        ):
-            raise ValueError(
-                "image_channels and teacher_channels must be equal, or one of them 1, got "
-                f"{self.image_channels} and {self.teacher_channels}"
-            )
-
-    @property
-    def rung(self) -> Variant:
-        return VARIANTS.get(self.variant, PEERS_RUNG)
-
-    @property
-    def peer(self) -> Peer | None:
-        return PEERS.get(self.variant)
-
-    @property
-    def uses_teacher(self) -> bool:
-        return self.rung.fusion is not None
-
-    @property
-    def multiple(self) -> int:
-        """What sides on the output grid are filled up to a multiple of."""
-        return 2**self.depth if self.peer is None else self.peer.multiple(self.depth)
 
 
 class DSNet(nn.Module):
@@ -200,6 +92,8 @@ class DSNet(nn.Module):
                 self.fusion = EDRFM(channels, config.teacher_features, fused)
             else:
                 self.fusion = SDRFM(channels, config.teacher_features, fused, config.reduction)
+        # What the network sees beside the slice enters its first convolution.
+        fused += config.extra_channels
         if config.peer is not None:
             self.network = PeerNetwork(config.variant, fused, config.width, config.depth)
         elif config.rung.network == "unet":
@@ -228,20 +122,30 @@ class DSNet(nn.Module):
         if self.teacher is None:
             return None
         with torch.no_grad():
-            return self.teacher(_with_channels(image, self.config.teacher_channels))
+            return self.teacher(_with_channels(self.slice_of(image), self.config.teacher_channels))
+
+    def slice_of(self, image: torch.Tensor) -> torch.Tensor:
+        """The slice itself of an input [N, C, H, W], without what else the network sees."""
+        return image[:, :1] if self.config.extra_channels else image
 
     def logits(self, image: torch.Tensor, teacher_outputs: SROutputs | None = None) -> torch.Tensor:
         """`forward` before the sigmoid, in the network's own precision."""
         config = self.config
-        if image.ndim != 4 or image.shape[1] not in (1, config.image_channels):
+        extra = config.extra_channels
+        if extra and (image.ndim != 4 or image.shape[1] != 1 + extra):
+            raise ValueError(
+                f"image must be [N, {1 + extra}, H, W], {config.inputs}, got {list(image.shape)}"
+            )
+        if image.ndim != 4 or (not extra and image.shape[1] not in (1, config.image_channels)):
             raise ValueError(
                 f"image must be [N, 1 or {config.image_channels}, H, W], got {list(image.shape)}"
             )
+        beside, image = image[:, 1:] if extra else None, self.slice_of(image)
         sr = None
         if config.uses_teacher:
             sr = self.teach(image) if teacher_outputs is None else SROutputs(*teacher_outputs)
         if sr is None:
-            return self.network(self._enlarged(image))
+            return self._network(self._enlarged(image), beside)
         expected = tuple(config.scale * side for side in image.shape[2:])
         if sr.image.shape[2:] != expected:
             raise ValueError(
@@ -250,9 +154,9 @@ class DSNet(nn.Module):
             )
         sr_image = _with_channels(_like(sr.image, image), config.image_channels)
         if self.fusion is None:
-            return self.network(sr_image)
+            return self._network(sr_image, beside)
         fused = self.fusion(self._enlarged(image), sr_image, _like(sr.features, image))
-        return self.network(fused)
+        return self._network(fused, beside)
 
     def forward(
         self, image: torch.Tensor, teacher_outputs: SROutputs | None = None
@@ -261,8 +165,10 @@ class DSNet(nn.Module):
 
         Parameters
         ----------
-        image : Tensor [N, 1 or image_channels, H, W]
-            In 0..1 after the HU window.
+        image : Tensor [N, 1 or image_channels, H, W], or [N, 1 + extra_channels, H, W]
+            In 0..1 after the HU window: the slice, and what else the config says that the network
+            sees. Then the slice comes first, its neighbours second (one below, one above, two
+            below, ...), and last `mark_plane`.
         teacher_outputs : SROutputs, optional
             What `teach` said of this very image, to save its computation.
 
@@ -282,9 +188,11 @@ class DSNet(nn.Module):
 
     @torch.no_grad()
     def predict(
-        self, image: torch.Tensor, threshold: float | None = None
+        self, image: torch.Tensor, threshold: float | None = None, flips: bool = False
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Soft and binary mask on the input's grid, in evaluation mode.
+
+        With `flips` the mean over an image's mirror images, see `mean_over_views`.
 
         Returns
         -------
@@ -295,10 +203,20 @@ class DSNet(nn.Module):
         was_training = self.training
         self.eval()
         try:
-            soft = to_input_grid(self(image), self.config.scale)
+            soft = mean_over_views(self._coarse, image) if flips else self._coarse(image)
         finally:
             self.train(was_training)
         return soft, soft >= (threshold_of(self) if threshold is None else threshold)
+
+    def _network(self, first: torch.Tensor, beside: torch.Tensor | None) -> torch.Tensor:
+        """Logits of what the fusion gives and the planes beside the slice."""
+        if beside is None:
+            return self.network(first)
+        beside = interpolate(beside, self.config.scale).to(first.dtype)
+        return self.network(torch.cat([first, beside], 1))
+
+    def _coarse(self, image: torch.Tensor) -> torch.Tensor:
+        return to_input_grid(self(image), self.config.scale)
 
     def _enlarged(self, image: torch.Tensor) -> torch.Tensor:
         return _with_channels(interpolate(image, self.config.scale), self.config.image_channels)
@@ -341,16 +259,6 @@ def threshold_of(model: nn.Module) -> float:
     """From where on a pixel of a network's soft mask is lesion: its own threshold, or one half."""
     chosen = model.threshold if isinstance(model, DSNet) else None
     return ONE_HALF if chosen is None else chosen
-
-
-def teacher_settings(config: DSNetConfig) -> dict:
-    """The arguments of `SRResNet` that a configuration describes."""
-    return {
-        "channels": config.teacher_channels,
-        "blocks": config.teacher_blocks,
-        "features": config.teacher_features,
-        "global_skip": config.teacher_global_skip,
-    }
 
 
 def _with_channels(image: torch.Tensor, channels: int) -> torch.Tensor:

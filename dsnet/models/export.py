@@ -5,9 +5,10 @@ Public
 ``export_program(model, path=None, size=(64, 64), crop=None) -> torch.export.ExportedProgram``
 ``export_onnx(model, path, size=(64, 64), opset=18, crop=None) -> Path``
 ``multiple_of(model) -> int or None``: of height and width
-Both take an image [N, 1, H, W] and give the soft mask, of any N, and of any H and W that are twice
-`multiple_of` the network or more. Where `size` is no multiple, H and W are fixed to it, and so they
-are for the peers whose graph is one of a single size.
+Both take an image [N, C, H, W], C as the network's config says (1, or 1 + extra_channels: slice,
+neighbours, mark's plane, see `DSNet.forward`), and give the soft mask, of any N, and of any H and W
+that are twice `multiple_of` the network or more. Where `size` is no multiple, H and W are fixed to
+it, and so they are for the peers whose graph is one of a single size.
 """
 
 from __future__ import annotations
@@ -157,6 +158,6 @@ def _save_program(program: torch.export.ExportedProgram, path: Path, told: dict[
 def _prepare(model: nn.Module, size: tuple[int, int]) -> tuple[nn.Module, torch.Tensor]:
     inner = copy.deepcopy(unwrap(model)).to("cpu", torch.float32).eval()
     config: Any = inner.config
-    channels = config["channels"] if isinstance(config, dict) else 1
+    channels = config["channels"] if isinstance(config, dict) else 1 + config.extra_channels
     # A batch of two: one would be taken for a constant.
     return inner, torch.zeros(2, channels, *size)

@@ -1,4 +1,4 @@
-"""Augmentation of a batch on its device: one resampling for image, soft and binary mask alike.
+"""Augmentation of a batch on its device: one resampling for inputs, soft and binary mask alike.
 
 Public
 ------
@@ -7,7 +7,7 @@ Public
     ``.cacheable``: whether the teacher's outputs can be computed once for all epochs
     ``.views``: how many versions of an image there are then, 1 or 8
 ``draw(augmentation, count, seed, epoch) -> Draws`` on the CPU; ``.to(device)``, ``draws[i:j]``
-``apply(augmentation, draws, image, soft, binary) -> (image, soft, binary)``
+``apply(augmentation, draws, image, soft, binary, grey=None) -> (image, soft, binary)``
 ``symmetry(tensor, view)``: one of the eight symmetries of the square, exactly
 
 All random numbers of an epoch are drawn on the CPU from (seed, epoch) and sent to the device at
@@ -82,6 +82,7 @@ class Draws(NamedTuple):
     offset: torch.Tensor  # [N] float32
     noise: torch.Tensor  # [N] float32, standard deviation
     seed: torch.Tensor  # [N] int64, of the noise
+    mark: torch.Tensor  # [N] int64, which of a case's marks is shown
 
     def to(self, device: torch.device | str) -> Draws:
         return Draws(*(t.to(device, non_blocking=True) for t in self))
@@ -115,6 +116,7 @@ def draw(augmentation: Augmentation, count: int, seed: int, epoch: int) -> Draws
         (a.brightness * sign[:, 6]).float(),
         (a.noise * unit[:, 7]).float(),
         noise_seed,
+        torch.randint(2**31, (count,), generator=generator),
     )
 
 
@@ -124,6 +126,7 @@ def apply(
     image: torch.Tensor,
     soft: torch.Tensor,
     binary: torch.Tensor,
+    grey: int | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Vary a batch; never waits for the device.
 
@@ -132,21 +135,28 @@ def apply(
     augmentation : Augmentation
     draws : Draws
         Of these samples, on their device.
-    image, soft : Tensor [N, 1, H, W] float32 in 0..1
+    image : Tensor [N, C, H, W] float32
+        What a network sees.
+    soft : Tensor [N, 1, H, W] float32 in 0..1
     binary : Tensor [N, 1, H, W], bool or float
+    grey : int, optional
+        How many of the image's channels, the first ones, are grey values in 0..1, by default all:
+        their intensity is varied. The others only move.
 
     Returns
     -------
-    tuple of Tensor [N, 1, H, W] float32, float32, bool
+    tuple of Tensor [N, C, H, W] float32, [N, 1, H, W] float32 and [N, 1, H, W] bool
 
     Raises
     ------
     ValueError
         If shapes or numbers of samples differ.
     """
-    if not (image.shape == soft.shape == binary.shape) or image.shape[0] != draws.view.shape[0]:
+    whole = (image.shape[0], 1, *image.shape[2:])
+    if not (whole == soft.shape == binary.shape) or image.shape[0] != draws.view.shape[0]:
         raise ValueError(
-            "image, soft and binary must have one shape, with as many samples as draws, got "
+            "image, soft and binary must have one shape but for the image's channels, with as many "
+            "samples as draws, got "
             f"{list(image.shape)}, {list(soft.shape)}, {list(binary.shape)} and "
             f"{draws.view.shape[0]} draws"
         )
@@ -155,16 +165,22 @@ def apply(
     planes = torch.cat([image, soft, binary.to(image.dtype)], 1)
     if augmentation.mode == "symmetry":
         planes = symmetry(planes, draws.view)
-        return planes[:, :1], planes[:, 1:2], planes[:, 2:] >= 0.5
+        return planes[:, :-2], planes[:, -2:-1], planes[:, -1:] >= 0.5
     grid = F.affine_grid(_in_pixels(draws.matrix, planes), list(planes.shape), align_corners=False)
     # reflection: no black corners for the network to learn.
     planes = F.grid_sample(
         planes, grid, mode="bilinear", padding_mode="reflection", align_corners=False
     )
-    image, soft, binary = planes[:, :1], planes[:, 1:2], planes[:, 2:] >= 0.5
+    image, soft, binary = planes[:, :-2], planes[:, -2:-1], planes[:, -1:] >= 0.5
     gain, offset, noise = (t[:, None, None, None] for t in (draws.gain, draws.offset, draws.noise))
-    image = (image - 0.5) * gain + 0.5 + offset + noise * _normal(draws.seed, image)
-    return image.clamp(0, 1), soft.clamp(0, 1), binary
+    shown, others = image[:, :grey], image[:, image.shape[1] if grey is None else grey :]
+    # Of each slice its own noise.
+    normal = [_normal(draws.seed + slice_number, image) for slice_number in range(shown.shape[1])]
+    shown = (shown - 0.5) * gain + 0.5 + offset + noise * torch.cat(normal, 1)
+    image = shown.clamp(0, 1)
+    if others.shape[1]:
+        image = torch.cat([image, others], 1)
+    return image, soft.clamp(0, 1), binary
 
 
 def symmetry(tensor: torch.Tensor, view: torch.Tensor) -> torch.Tensor:

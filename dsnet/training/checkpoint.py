@@ -6,9 +6,10 @@ Public
 ``load_checkpoint(path, step) -> (progress, settings)``
 ``random_states() -> dict``, ``set_random_states(states)``
 
-A checkpoint holds the weights of network and discriminator, both optimizers, the gradient scaler,
-torch's random states, and where the training is. The order of the data and its augmentation
-follow from seed and epoch (`dataset`, `augment`), the learning rate from the step, and need none.
+A checkpoint holds the weights of network and discriminator, the average of the network's, both
+optimizers, the gradient scaler, torch's random states, and where the training is. The order of the
+data and its augmentation follow from seed and epoch (`dataset`, `augment`), the learning rate from
+the step, and need none.
 """
 
 from __future__ import annotations
@@ -23,11 +24,11 @@ from dsnet.models.tensor_file import load_tensors, save_tensors
 from dsnet.training.step import AdversarialStep
 
 FORMAT = "dsnet-training"
-VERSION = 2  # 1 had no SHA-256
+VERSION = 3  # 1 had no SHA-256, 2 no average
 # What is in it, and of which type.
 CONTENT: dict[str, type | tuple[type, ...]] = {
     "network": dict, "discriminator": (dict, type(None)), "optimizers": list, "scaler": dict,
-    "random": dict, "progress": dict, "settings": dict,
+    "random": dict, "progress": dict, "settings": dict, "average": (dict, type(None)),
 }  # fmt: skip
 
 
@@ -50,6 +51,7 @@ def save_checkpoint(
         "discriminator": step.discriminator and state_of(step.discriminator),
         "optimizers": [optimizer.state_dict() for optimizer in step.optimizers],
         "scaler": step.scaler.state_dict(),
+        "average": step.average and step.average.state(),
         "random": random_states(),
         "progress": progress,
         "settings": settings,
@@ -75,11 +77,15 @@ def load_checkpoint(path: str | os.PathLike, step: AdversarialStep) -> tuple[dic
     content = read_checkpoint(path)
     if (content["discriminator"] is None) != (step.discriminator is None):
         raise ValueError(f"{path} is of a training with another discriminator")
+    if (content.get("average") is None) != (step.average is None):
+        raise ValueError(f"{path} is of a training with another average of its weights")
     try:
         step.network.load_state_dict(content["network"])
         if step.discriminator is not None:
             step.discriminator.load_state_dict(content["discriminator"])
-    except RuntimeError as error:
+        if step.average is not None:
+            step.average.load_state(content["average"])
+    except (RuntimeError, ValueError) as error:
         raise ValueError(f"{path} is of another network: {error}") from error
     try:
         for optimizer, state in zip(step.optimizers, content["optimizers"], strict=True):

@@ -2,11 +2,11 @@
 
 Public
 ------
-``DeviceDataset.from_store(path, device="cpu", size=None, min_quality=None)``
+``DeviceDataset.from_store(path, device="cpu", size=None, min_quality=None, neighbours=0)``
 ``DeviceDataset.phantoms(count, size=64, seed=0, device="cpu")``
     ``.image``, ``.soft`` float32 and ``.binary`` bool, all [N, 1, H, W] on the device;
     ``.keys``, ``.patients`` lists of N str; ``.subset(indices)``, ``.to(device)``, ``.digest()``,
-    ``len()``
+    ``len()``; ``.with_marks(draws)``, ``.inputs(index, draw) -> [B, C, H, W]``: what a network sees
 ``split_by_patient(patients, shares=(387, 55, 544), seed=0) -> Split(train, val, test)``
 ``fold_split(patients, fold, folds=4, seed=0, val_share=0.125) -> Split``
 ``epoch_order(count, seed, epoch, multiple=1) -> LongTensor``
@@ -20,7 +20,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -29,8 +29,12 @@ import torch
 from dsnet.data.patients import known_patient, patient_of
 from dsnet.data.phantom import make_phantoms
 from dsnet.data.store.reader import open_store
+from dsnet.data.store.record import LabelRecord
 from dsnet.labeling.quality import ranking
+from dsnet.labeling.recist import RecistMark
+from dsnet.models import mark_plane
 from dsnet.models.grid import resized
+from dsnet.training.marks import marks_of
 
 # Paper, "Comparison on LIDC": training, validation and test nodules of 986.
 PAPER_SHARES = (387, 55, 544)
@@ -57,6 +61,12 @@ class DeviceDataset:
     keys, patients : list of N str
     unknown : int
         Cases of all the store whose patient nothing tells: each counts as one of its own.
+    drawn : list of N RecistMark or None
+        The mark that a person drew, in pixels; empty: none was for any.
+    neighbours : Tensor [N, 2 * neighbours, H, W] float32, optional
+        The slices below and above, the nearest first.
+    marks : Tensor [N, draws, 8] float32, optional
+        Of `with_marks`; their number of draws that were not people's own is `replayed`.
     """
 
     image: torch.Tensor
@@ -65,6 +75,10 @@ class DeviceDataset:
     keys: list[str]
     patients: list[str]
     unknown: int = 0
+    drawn: list[RecistMark | None] = field(default_factory=list)
+    neighbours: torch.Tensor | None = None
+    marks: torch.Tensor | None = None
+    replayed: list[bool] = field(default_factory=list)
 
     @classmethod
     def from_store(
@@ -73,6 +87,7 @@ class DeviceDataset:
         device: torch.device | str = "cpu",
         size: int | None = None,
         min_quality: float | None = None,
+        neighbours: int = 0,
     ) -> DeviceDataset:
         """All rows of status "ok".
 
@@ -86,16 +101,18 @@ class DeviceDataset:
             binary masks by the half. By default the first row's size, which then all must have.
         min_quality : float, optional
             Leaves out labels whose expected Dice (of masks: overall quality) is lower or absent.
+        neighbours : int
+            Slices on either side that are read with each.
 
         Raises
         ------
         FileNotFoundError
             Without a store.
         ValueError
-            For a damaged store, for one without a label left, or for crops of several sizes
-            when `size` is not given.
+            For a damaged store, for one without a label left or without the neighbours, or for
+            crops of several sizes when `size` is not given.
         """
-        images, softs, binaries, keys, patients = [], [], [], [], []
+        images, softs, binaries, keys, patients, drawn, beside = [], [], [], [], [], [], []
         unknown = 0
         shape = None if size is None else (size, size)
         for record in open_store(path).records("ok"):
@@ -113,13 +130,17 @@ class DeviceDataset:
             softs.append(resized(label.alpha, shape))
             binary = label.binary if record.truth is None else record.truth
             binaries.append(resized(binary.astype(np.float32), shape) >= 0.5)
+            if neighbours:
+                beside.append(_neighbours(record, neighbours, shape, path))
+            drawn.append(_mark(record, shape))
             keys.append(record.key)
             patients.append(patient_of(record.key, record.metadata))
             unknown += known_patient(record.key, record.metadata) is None
         if not keys:
             raise ValueError(f"{path} has no label to train on (status ok, quality reached)")
         image, soft, binary = (torch.stack(p)[:, None] for p in (images, softs, binaries))
-        return cls(image, soft, binary, keys, patients, unknown).to(device)
+        planes = torch.stack(beside) if neighbours else None
+        return cls(image, soft, binary, keys, patients, unknown, drawn, planes).to(device)
 
     @classmethod
     def phantoms(
@@ -145,22 +166,70 @@ class DeviceDataset:
 
     def to(self, device: torch.device | str) -> DeviceDataset:
         """The same on another device."""
-        image, soft, binary = (t.to(device) for t in (self.image, self.soft, self.binary))
-        return DeviceDataset(image, soft, binary, self.keys, self.patients, self.unknown)
+        return replace(self, **{name: t.to(device) for name, t in self._tensors().items()})
+
+    def with_marks(self, draws: int) -> DeviceDataset:
+        """The same with `draws` marks a case, see `dsnet.training.marks`."""
+        truth, soft = self.binary[:, 0].cpu().numpy(), self.soft[:, 0].cpu().numpy()
+        people = self.drawn or [None] * len(self)
+        found = [
+            marks_of(people[i], truth[i], soft[i], self.keys[i], draws) for i in range(len(self))
+        ]
+        marks = torch.from_numpy(np.stack([each for each, _ in found])).float()
+        return replace(
+            self, marks=marks.to(self.image.device), replayed=[replayed for _, replayed in found]
+        )
+
+    def inputs(
+        self, index: torch.Tensor | slice = slice(None), draw: torch.Tensor | int = 0
+    ) -> torch.Tensor:
+        """What a network sees of some cases; never waits for the device.
+
+        Parameters
+        ----------
+        index : LongTensor [B] or slice
+            Of the cases.
+        draw : LongTensor [B] or int
+            Number of the mark that is shown of each, counted on beyond the last.
+
+        Returns
+        -------
+        Tensor [B, 1 + 2 * neighbours + marks, H, W], float32
+            Slice, neighbours and the mark's plane, as `DSNet.forward` takes them.
+        """
+        planes = [self.image[index]]
+        if self.neighbours is not None:
+            planes.append(self.neighbours[index])
+        if self.marks is not None:
+            marks = self.marks[index]
+            each = torch.arange(len(marks), device=marks.device)
+            height, width = self.image.shape[2:]
+            planes.append(mark_plane(marks[each, draw % marks.shape[1]], (height, width)))
+        return planes[0] if len(planes) == 1 else torch.cat(planes, 1)
 
     def digest(self) -> str:
         """SHA-256 of keys, patients and pixels: equal for equal data, on any device."""
         digest = hashlib.sha256(repr((self.keys, self.patients, self.image.shape)).encode())
         for tensor in (self.image, self.soft, self.binary):
             digest.update(tensor.cpu().contiguous().numpy().data)
+        # Of the marks the first: the others follow as it does, and scoring needs no more.
+        for beside in (self.neighbours, None if self.marks is None else self.marks[:, :1]):
+            if beside is not None:
+                digest.update(beside.cpu().contiguous().numpy().data)
         return digest.hexdigest()
 
     def subset(self, indices: Sequence[int]) -> DeviceDataset:
         """A copy of the cases at `indices`."""
         index = torch.as_tensor(list(indices), dtype=torch.long, device=self.image.device)
-        image, soft, binary = (t[index] for t in (self.image, self.soft, self.binary))
-        keys, patients = ([names[i] for i in indices] for names in (self.keys, self.patients))
-        return DeviceDataset(image, soft, binary, keys, patients, self.unknown)
+        lists = ("keys", "patients", "drawn", "replayed")
+        chosen = {
+            name: [getattr(self, name)[i] for i in indices] for name in lists if getattr(self, name)
+        }
+        return replace(self, **{name: t[index] for name, t in self._tensors().items()}, **chosen)
+
+    def _tensors(self) -> dict[str, torch.Tensor]:
+        names = ("image", "soft", "binary", "neighbours", "marks")
+        return {name: t for name in names if (t := getattr(self, name)) is not None}
 
 
 def split_by_patient(
@@ -259,6 +328,27 @@ def epoch_order(count: int, seed: int, epoch: int, multiple: int = 1) -> torch.T
 def stream_seed(*numbers: int) -> int:
     """A seed for a random stream that is told apart by several numbers."""
     return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> np.uint64(1))
+
+
+def _mark(record: LabelRecord, shape: tuple[int, int]) -> RecistMark | None:
+    """A record's mark on the grid that the network sees."""
+    if record.mark is None:
+        return None
+    height, width = record.labelled().image.shape
+    mark = RecistMark.from_coordinates(record.mark)
+    return mark if (height, width) == shape else mark.scaled(shape[1] / width, shape[0] / height)
+
+
+def _neighbours(record: LabelRecord, count: int, shape: tuple[int, int], path) -> torch.Tensor:
+    """The nearest slices [2 * count, H, W] of a record."""
+    beside = record.neighbours
+    there = 0 if beside is None else len(beside) // 2
+    if beside is None or there < count:
+        raise ValueError(
+            f"{path} must hold {count} neighbouring slices on either side, {record.key} has "
+            f"{there}: dsnet.label --neighbours writes them"
+        )
+    return torch.stack([resized(plane, shape) for plane in beside[: 2 * count]])
 
 
 def _by_patient(patients: Sequence[str]) -> dict[str, list[int]]:

@@ -39,6 +39,7 @@ from dsnet.models import (
 from dsnet.training.augment import Augmentation, apply, draw, symmetry
 from dsnet.training.checkpoint import load_checkpoint, read_checkpoint, save_checkpoint
 from dsnet.training.dataset import DeviceDataset, epoch_order, fold_split, split_by_patient
+from dsnet.training.marks import DRAWS
 from dsnet.training.memory import require_memory
 from dsnet.training.report import Log
 from dsnet.training.settings import Settings, check, write
@@ -57,6 +58,7 @@ COURSE = (
     "data", "size", "phantoms", "min_quality", "shares", "folds", "fold", "augment", "batch",
     "accumulate", "epochs", "lr", "warmup", "precision", "seed", "variant", "scale", "width",
     "depth", "reduction", "judge_width", "teacher", "data_seed", "soft_weight", "gan_weight",
+    "average", "neighbours", "mark_input",
 )  # fmt: skip
 WARM_UP_STEPS = 2
 
@@ -99,11 +101,15 @@ def _train(settings: Settings, stop: Stop) -> dict:
     if settings.data:
         crop = of_store(settings.data, settings.size)
         quality = settings.min_quality or None
-        data = DeviceDataset.from_store(settings.data, device, settings.size or None, quality)
+        data = DeviceDataset.from_store(
+            settings.data, device, settings.size or None, quality, settings.neighbours
+        )
     else:
         crop = of_phantoms(settings.size or 64)
         side, count = settings.size or 64, settings.phantoms
         data = DeviceDataset.phantoms(count, side, settings.seed_of_data, device)
+    if settings.mark_input:
+        data = data.with_marks(DRAWS)
     if settings.folds:
         split = fold_split(data.patients, settings.fold, settings.folds, settings.seed_of_data)
     else:
@@ -122,6 +128,7 @@ def _train(settings: Settings, stop: Stop) -> dict:
         "scale": settings.scale,
         "width": settings.width, "depth": settings.depth, "reduction": settings.reduction,
         "teacher_blocks": settings.teacher_blocks, "teacher_features": settings.teacher_features,
+        "neighbours": settings.neighbours, "mark_input": settings.mark_input,
     }  # fmt: skip
     require_memory(lambda: build(settings.variant, **sizes), device, "--width, --depth")
     network = build(settings.variant, teacher=teacher, **sizes)
@@ -136,7 +143,7 @@ def _train(settings: Settings, stop: Stop) -> dict:
     step = AdversarialStep(
         network, discriminator, lr=settings.lr, precision=settings.precision,
         accumulate=settings.accumulate, compile=settings.compile,
-        cuda_graphs=settings.cuda_graphs, distributed=world > 1,
+        cuda_graphs=settings.cuda_graphs, distributed=world > 1, average=settings.average,
         soft_weight=settings.soft_weight, gan_weight=settings.gan_weight,
     )  # fmt: skip
 
@@ -162,7 +169,7 @@ def _train(settings: Settings, stop: Stop) -> dict:
         _write_split(out / "split.json", data, split)
     log = Log(out, total, done, per_step, chief)
     log.say(_introduction(settings, device, world, network, data, split))
-    augmentation = Augmentation(settings.augment)
+    augmentation, slices = Augmentation(settings.augment), 1 + 2 * settings.neighbours
     cache = _teach_all(network, training, augmentation, settings, log)
 
     def save() -> None:
@@ -183,9 +190,10 @@ def _train(settings: Settings, stop: Stop) -> dict:
                 begin = k * per_step + (part * world + rank) * settings.batch
                 chosen = slice(begin, begin + settings.batch)
                 index, drawn = order[chosen], draws.part(chosen)
-                planes = (training.image[index], training.soft[index], training.binary[index])
+                seen = training.inputs(index, drawn.mark)
+                planes = (seen, training.soft[index], training.binary[index])
                 known = _cached(cache, augmentation, index, drawn)
-                image, soft, binary = apply(augmentation, drawn, *planes)
+                image, soft, binary = apply(augmentation, drawn, *planes, grey=slices)
                 image = image.contiguous(memory_format=memory)
                 batches.append(Batch(image, soft, binary, known))
             lr = learning_rate(done, total, settings.lr, warmup=settings.warmup)
@@ -206,13 +214,13 @@ def _train(settings: Settings, stop: Stop) -> dict:
             if saves and not last:
                 save()
         else:
-            found = validate(network, validation, settings, rank, world, out / "panel.png")
+            found = validate(step.result, validation, settings, rank, world, out / "panel.png")
             if found.dice > best:
                 best = found.dice
                 if chief:
-                    save_model(out / "best.pt", network, made, found.threshold)
+                    save_model(out / "best.pt", step.result, made, found.threshold)
             if chief:
-                save_model(out / "last.pt", network, made, found.threshold)
+                save_model(out / "last.pt", step.result, made, found.threshold)
             log.validated(done, epoch + 1, settings.epochs, *found)
             save()
     if stopped:
@@ -264,6 +272,10 @@ def _introduction(settings, device, world, network, data, split) -> str:
     parts = ", ".join(f"{len(p)} {n}" for n, p in zip(split._fields, split, strict=True))
     source = settings.data or "phantoms (no --data)"
     lines = f"{settings.variant}, {trained:,} parameters, on {world} x {device}; {source}: {parts}"
+    if network.config.extra_channels:
+        lines += f"\nit sees {network.config.inputs}"
+    if data.marks is not None:
+        lines += f"; {sum(data.replayed)} of {len(data)} cases have replayed marks"
     if told := unknown_patients_note(data.unknown, len(data)):
         lines += f"\nwarning: {told}"
     if not split.val:

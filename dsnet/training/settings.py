@@ -22,9 +22,10 @@ from dsnet.console import LEARNING_RATES, SEEDS, Range, brief
 from dsnet.files import write_json
 from dsnet.losses import GAN_WEIGHT, SOFT_WEIGHT
 from dsnet.models import PEERS, VARIANTS
-from dsnet.models.dsnet import RANGES as NETWORK
+from dsnet.models.config import RANGES as NETWORK
 from dsnet.models.srgan import SCALE
 from dsnet.training.augment import MODES
+from dsnet.training.average import DECAY
 from dsnet.training.step import PRECISIONS
 
 # "paper" is the paper's "Implementation" and equation 6. "fast": the rate grows with the square
@@ -92,6 +93,13 @@ class Settings:
     epochs: int = _option(60, "recipe", "passes over the training part", Range(int, 1, 10**7))
     lr: float = _option(2e-4, "recipe", "learning rate at the start", LEARNING_RATES)
     warmup: int = _option(0, "recipe", "steps in which the rate grows", Range(int, 0, 10**9))
+    average: float = _option(
+        0.0,
+        "recipe",
+        "validate and save an exponential average of the weights that keeps this share a step, "
+        "0.99 for example; 0: the weights themselves",
+        DECAY,
+    )
     precision: str = _option("fp32", "recipe", "autocast", choices=tuple(PRECISIONS))
     seed: int = _option(0, "recipe", "of everything random", SEEDS)
     soft_weight: float = _option(
@@ -114,6 +122,13 @@ class Settings:
     width: int = _option(64, "network", "channels of the first level", NETWORK["width"])
     depth: int = _option(4, "network", "down-samplings", NETWORK["depth"])
     reduction: int = _option(16, "network", "of the channel attention", NETWORK["reduction"])
+    neighbours: int = _option(
+        0,
+        "network",
+        "slices on either side that it sees, too; the store must hold them",
+        NETWORK["neighbours"],
+    )
+    mark_input: bool = _option(False, "network", "it sees the RECIST mark, too: it refines a mark")
     judge_width: int = _option(64, "network", "channels of the discriminator", NETWORK["width"])
     teacher: str = _option("", "network", "SR teacher that dsnet.train_sr saved")
     teacher_blocks: int = _option(
@@ -200,6 +215,8 @@ def check(settings: Settings) -> None:
         raise ValueError(
             f"--compile must be left out for --variant {settings.variant}, which is not one graph"
         )
+    if settings.neighbours and not settings.data:
+        raise ValueError("--neighbours must come with --data: phantoms have no neighbouring slices")
     if settings.fold and settings.fold >= settings.folds:
         raise ValueError(f"--fold must be below --folds, got {settings.fold} and {settings.folds}")
 

@@ -5,9 +5,11 @@ Public
 ``learning_rate(step, total, base=2e-4, power=0.9, warmup=0) -> float``
 ``make_optimizer(parameters, lr, device) -> Adam``, fused where the device has it
 ``AdversarialStep(network, discriminator=None, *, lr=2e-4, precision="fp32", accumulate=1,
-    compile=False, cuda_graphs=False, distributed=False, soft_weight=100, gan_weight=1)``
+    compile=False, cuda_graphs=False, distributed=False, soft_weight=100, gan_weight=1,
+    average=0.0)``
     ``.run(batches, lr) -> StepLosses(total, dice, soft, gan, discriminator, overlap)``
-    ``.network``, ``.discriminator``, ``.optimizers``, ``.scaler``
+    ``.network``, ``.discriminator``, ``.optimizers``, ``.scaler``, ``.average``
+    ``.result``: the network to validate and keep, the average of its weights where there is one
 ``autocast(image, precision)``: the context in which the step computes
 ``compiler_options(network, cuda_graphs=False) -> dict``
 ``compiled_graphs() -> int``
@@ -36,6 +38,7 @@ from dsnet.losses import (
     segmentation_losses,
 )
 from dsnet.models import DSNet, PixelDiscriminator, SROutputs, interpolate, to_output_grid
+from dsnet.training.average import Average
 
 # Paper, "Implementation"; the power is not stated: 0.9 is DeepLab's (Chen et al. 2018).
 LEARNING_RATE = 2e-4
@@ -46,7 +49,8 @@ PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class Batch(NamedTuple):
-    """image, soft [N, 1, H, W] float32, binary [N, 1, H, W] bool, on the input's grid."""
+    """On the input's grid: image [N, C, H, W], all that the network sees, and soft [N, 1, H, W],
+    float32; binary [N, 1, H, W] bool."""
 
     image: torch.Tensor
     soft: torch.Tensor
@@ -122,6 +126,8 @@ class AdversarialStep:
         Average gradients over the processes of the default group.
     soft_weight, gan_weight : float
         As in `dsnet.losses.segmentation_losses`.
+    average : float
+        Decay of the exponential average of the network's weights; 0: none is made.
 
     Raises
     ------
@@ -142,6 +148,7 @@ class AdversarialStep:
         distributed: bool = False,
         soft_weight: float = SOFT_WEIGHT,
         gan_weight: float = GAN_WEIGHT,
+        average: float = 0.0,
     ):
         self.device = next(network.parameters()).device
         if precision not in PRECISIONS:
@@ -173,6 +180,12 @@ class AdversarialStep:
         if self.discriminator is not None:
             self.optimizers.append(make_optimizer(self.discriminator.parameters(), lr, self.device))
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=precision == "fp16")
+        self.average = Average(network, average) if average else None
+
+    @property
+    def result(self) -> DSNet:
+        """The network to validate and to keep."""
+        return self.network if self.average is None else self.average.network
 
     def run(self, batches: Sequence[Batch], lr: float | None = None) -> StepLosses:
         """Move both once.
@@ -218,6 +231,8 @@ class AdversarialStep:
         for optimizer in self.optimizers:
             self.scaler.step(optimizer)
         self.scaler.update()
+        if self.average is not None:
+            self.average.update()
         assert sums is not None
         return StepLosses(*(sums / self.accumulate).unbind())
 
@@ -278,7 +293,7 @@ class _Objective(nn.Module):
         with autocast(image, self.precision):
             prediction = self.network(image, teacher_outputs)
             if self.discriminator is not None:
-                enlarged = interpolate(image, self.scale)
+                enlarged = interpolate(self.network.slice_of(image), self.scale)
                 verdict = self.discriminator(enlarged, prediction, frozen=True)
                 real = self.discriminator(enlarged, soft)
                 fake = self.discriminator(enlarged, prediction.detach())

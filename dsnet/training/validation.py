@@ -52,13 +52,17 @@ def validate(
         Picture of the first process's first cases.
     """
     network.eval()
+    if world > 1:
+        # Running statistics are each process's own; what is saved, and counts, is the first one's.
+        for buffer in network.buffers():
+            dist.broadcast(buffer, 0)
     part = data.subset(range(rank, len(data), world))
     size = max(settings.batch, 8)
     dice = torch.zeros(
         len(data), len(THRESHOLD_GRID), dtype=torch.float64, device=data.image.device
     )
     drawn, found = [], []
-    for image, binary in zip(part.image.split(size), part.binary.split(size), strict=True):
+    for image, binary in zip(part.inputs().split(size), part.binary.split(size), strict=True):
         if not len(image):
             continue
         with autocast(image, settings.precision):

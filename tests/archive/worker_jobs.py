@@ -63,13 +63,14 @@ def gradients_of_a_step(rank: int, world: int, meeting: str, out: str) -> None:
     pairs = [Batch(*(t[i : i + 2] for t in (data.image, data.soft, data.binary))) for i in (0, 2)]
     if world > 1:
         dist.init_process_group("gloo", f"file://{meeting}", rank=rank, world_size=world)
-        step = AdversarialStep(network, distributed=True)
+        step = AdversarialStep(network, distributed=True, average=0.9)
         step.run(pairs[rank : rank + 1])
     else:
-        step = AdversarialStep(network, accumulate=2)
+        step = AdversarialStep(network, accumulate=2, average=0.9)
         step.run(pairs)
     parameters = [*network.trainable_parameters(), *step.discriminator.parameters()]
-    torch.save([p.grad for p in parameters], out)
+    average = step.result.trainable_parameters()
+    torch.save(([p.grad for p in parameters], [p.detach() for p in average]), out)
     if world > 1:
         # Taking the group down holds the GIL, for which gloo's thread may still wait: the process
         # ends without.

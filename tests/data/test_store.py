@@ -180,6 +180,7 @@ def test_records_of_crops_and_labels(tmp_path):
         scale=(1.0, 1.0),
         metadata={"slice": np.int64(7)},
         notes=("the mask was grey",),
+        neighbours=np.stack([full.image, 1 - full.image]),
     )
     record = LabelRecord.from_label(crop, full)
     error = LabelRecord.from_error("bad", "s.png", ValueError("flat"), crop=crop)

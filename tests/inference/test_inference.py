@@ -16,7 +16,7 @@ from dsnet.data.datasets.boxes import read_boxes
 from dsnet.data.datasets.deeplesion import read_annotations, read_crops
 from dsnet.inference import segment, segment_slice, slices
 from dsnet.labeling import RecistMark
-from dsnet.models import SRResNet, build, load_model, save_model
+from dsnet.models import SRResNet, build, load_model, mark_plane, save_model
 from shared_data import shared
 
 BOX = (40, 30, 52, 46)
@@ -391,3 +391,63 @@ def test_what_is_needed_to_segment_is_asked_for(tmp_path, model, capsys):
         with pytest.raises(SystemExit) as exit:
             command.main([model, *given])
         assert exit.value.code == 2 and word in capsys.readouterr().err
+
+
+def test_flips_give_the_mean_over_the_crop_s_mirror_images():
+    torch.manual_seed(0)
+    model, image = build("unet", width=4, depth=2).eval(), noise()
+    (plain,) = segment_slice(model, image, [BOX]).lesions
+    (mean,) = segment_slice(model, image, [BOX], flips=True).lesions
+    x0, y0, x1, y1 = mean.crop_box
+    crop = torch.from_numpy(image[y0 : y1 + 1, x0 : x1 + 1])[None, None]
+    expected, _ = model.predict(crop, flips=True)
+    found = mean.soft[y0 : y1 + 1, x0 : x1 + 1]
+    np.testing.assert_allclose(found, expected[0, 0].numpy(), atol=1e-6)
+    assert not np.array_equal(mean.soft, plain.soft)
+
+
+def seen_by(model):
+    seen = []
+    model.register_forward_pre_hook(lambda _, given: seen.append(given[0].clone()))
+    return seen
+
+
+def test_a_network_of_marks_and_neighbours_sees_them_cut_like_the_slice():
+    torch.manual_seed(0)
+    model = build("unet", width=4, depth=1, neighbours=1, mark_input=True).eval()
+    seen, image = seen_by(model), noise()
+    below, above = np.roll(image, 3, 0), np.roll(image, 5, 1)
+    mark = RecistMark.from_coordinates([40, 30, 60, 36, 51, 24, 48, 42])
+    found = segment_slice(model, image, [mark, BOX], size=48, neighbours=[below, above])
+    for lesion, planes in zip(found.lesions, seen[0], strict=True):
+        crops = [cut_crop(one, lesion.mark, 48) for one in (image, below, above)]
+        for plane, crop in zip(planes, crops, strict=False):
+            assert np.array_equal(plane.numpy(), crop.image)
+        drawn = torch.tensor(crops[0].mark.coordinates).float()[None]
+        assert torch.equal(planes[3:], mark_plane(drawn, (48, 48))[0])
+    assert ["its middle lines" in str(lesion.notes) for lesion in found.lesions] == [False, True]
+    # Brought to another size, the mark is brought there too.
+    segment_slice(model, image, [mark], size=48, network_size=24, neighbours=[below, above])
+    drawn = torch.tensor(cut_crop(image, mark, 48).mark.scaled(0.5, 0.5).coordinates).float()
+    assert torch.equal(seen[1][0, 3:], mark_plane(drawn[None], (24, 24))[0])
+
+
+def test_a_neighbour_that_is_not_there_is_the_slice_itself_and_told():
+    torch.manual_seed(0)
+    model = build("unet", width=4, depth=1, neighbours=1).eval()
+    seen, image = seen_by(model), noise()
+    above = np.roll(image, 5, 1)
+    (lesion,) = segment_slice(model, image, [BOX], neighbours=[ValueError("torn"), above]).lesions
+    assert "no slice below (torn): the slice itself stands for it" in lesion.notes
+    middle, below, higher = seen[0][0]
+    assert torch.equal(below, middle) and not torch.equal(higher, middle)
+    (lesion,) = segment_slice(model, image, [BOX]).lesions
+    assert sum("no slice" in note for note in lesion.notes) == 2
+    for given, words in (
+        ([above], "neighbours must be 2 slices, .* got 1"),
+        ([above, above[1:]], r"neighbours must be of the image's \(96, 120\), got \(95, 120\)"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            segment_slice(model, image, [BOX], neighbours=given)
+    with pytest.raises(ValueError, match="neighbours must be 0 slices"):
+        segment_slice(Echo(), image, [BOX], neighbours=[above, above])

@@ -1,4 +1,4 @@
-"""Two processes over gloo have the gradients of one process with both batches."""
+"""Two processes over gloo have the gradients of one process with both batches, and one average."""
 
 import multiprocessing
 
@@ -22,8 +22,12 @@ def test_two_processes_have_the_gradients_of_one(tmp_path):
     for process in processes:
         process.join(600)
         assert process.exitcode == 0
-    alone, first, second = (torch.load(tmp_path / name) for _, _, name in runs)
+    loaded = [torch.load(tmp_path / name) for _, _, name in runs]
+    (alone, first, second), (average, mean, same) = zip(*loaded, strict=True)
     assert len(alone) == len(first) > 20 and any(g.abs().max() > 0 for g in alone)
     for one, a, b in zip(alone, first, second, strict=True):
         assert torch.equal(a, b)
         torch.testing.assert_close(a, one, atol=1e-5, rtol=1e-4)
+    for one, a, b in zip(average, mean, same, strict=True):
+        assert torch.equal(a, b)
+        torch.testing.assert_close(a, one, atol=5e-4, rtol=1e-3)

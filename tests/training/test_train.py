@@ -275,6 +275,26 @@ def test_two_processes_train_one_network(tmp_path):
     assert len((tmp_path / "log.csv").read_text().splitlines()) == 2
 
 
+def test_processes_validate_the_model_that_is_saved(tmp_path):
+    """Each has running statistics of its own crops; those of the first are in the file."""
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node"]
+    more = [
+        "--variant", "unet", "--epochs", "12", "--lr", "0.03", "--batch", "1",
+        "--out", str(tmp_path), "--phantoms", "16", "--size", "32", "--shares", "2", "12", "2",
+    ]  # fmt: skip
+    command = [*torchrun, "2", "-m", "dsnet.train", *TINY, *more]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    data = DeviceDataset.phantoms(16, 32)
+    split = json.loads((tmp_path / "split.json").read_text())
+    held = data.subset([data.keys.index(key) for key in split["val"]])
+    soft, _ = load_model(tmp_path / "last.pt").predict(held.image)
+    expected = float(dice(soft, held.binary).mean())
+    with open(tmp_path / "validation.csv") as file:
+        told = float(list(csv.DictReader(file))[-1]["dice"])
+    assert told == pytest.approx(expected, abs=1e-6) and expected > 0.05
+
+
 def test_folds_hold_out_every_case_once(tmp_path):
     held = []
     for fold in range(4):

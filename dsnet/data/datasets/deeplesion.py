@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from dsnet.data.crop import Crop, cut_crop
+from dsnet.data.crop import Crop
 from dsnet.data.ct_image import (
-    apply_window,
     choose_window,
     read_ct_png,
     read_picture,
@@ -20,6 +20,7 @@ from dsnet.data.ct_image import (
 from dsnet.data.datasets.coordinates import CORNER, check_origin, read_mark
 from dsnet.data.datasets.image_size import require_size, stated_size
 from dsnet.data.datasets.keys import RowKeys, row_content
+from dsnet.data.neighbours import cut_shown, read_neighbours
 from dsnet.data.patients import SLICE
 from dsnet.data.picture_file import MAX_PIXELS
 from dsnet.data.tables import read_table
@@ -226,6 +227,7 @@ def read_crops(
     window: str | tuple[float, float] = "auto",
     isotropic_mm: float | None = None,
     max_pixels: int = MAX_PIXELS,
+    neighbours: int = 0,
 ) -> Iterator[tuple[DeepLesionAnnotation, Crop | ValueError]]:
     """Each annotation with its crop, or with the error that it met; each slice is read once.
 
@@ -242,6 +244,9 @@ def read_crops(
         already.
     max_pixels : int
         A slice of more fails its rows, by its header.
+    neighbours : int
+        Slices on either side that are cut likewise, from the files beside (`KEY - 1`, `KEY + 1`).
+        Where there is none, the slice itself stands in, which a note tells.
 
     Raises
     ------
@@ -250,7 +255,7 @@ def read_crops(
     """
     _check_window(window)
     for group in group_by_file(annotations):
-        slice_or_error = _read_slice(images_dir, group, window, max_pixels)
+        slice_or_error = _read_slice(images_dir, group, window, max_pixels, neighbours)
         for annotation in group:
             if annotation.error:
                 yield annotation, ValueError(annotation.error)
@@ -277,41 +282,49 @@ def _millimetres_along(annotation: DeepLesionAnnotation) -> float:
     return float(np.hypot(along[0] * annotation.spacing[1], along[1] * annotation.spacing[0]))
 
 
-def _read_slice(images_dir, group, window, max_pixels) -> tuple[np.ndarray, Path] | ValueError:
+def _read_slice(
+    images_dir, group, window, max_pixels, neighbours
+) -> tuple[np.ndarray, Path, list] | ValueError:
     if all(annotation.error for annotation in group):
         return ValueError("no usable mark")
     try:
         path = find_image(images_dir, group[0])
-        if window == "none":
-            return read_picture(path, max_pixels), path
-        hu = read_ct_png(path, max_pixels)
-        require_hu(hu)
-        return hu, path
+        pictures = window == "none"
+        image = _read_image(path, pictures, max_pixels)
+        read = partial(_read_image, pictures=pictures, max_pixels=max_pixels)
+        return image, path, read_neighbours(path, neighbours, image.shape, read)
     except ValueError as error:
         return error
 
 
+def _read_image(path: Path, pictures: bool, max_pixels: int) -> np.ndarray:
+    if pictures:
+        return read_picture(path, max_pixels)
+    hu = read_ct_png(path, max_pixels)
+    require_hu(hu)
+    return hu
+
+
 def _crop(slice_and_path, annotation, size, window, isotropic_mm) -> Crop | ValueError:
-    hu, path = slice_and_path
+    hu, path, beside = slice_and_path
     try:
         require_size(annotation.image_size, hu.shape)
         if window == "auto":
             window = choose_window(hu, annotation.mark, annotation.window)
         shown = None if window == "none" else (window[0], window[1])
         levels = {} if shown is None else {"window_low": shown[0], "window_high": shown[1]}
-        crop = cut_crop(
+        return cut_shown(
             hu,
             annotation.mark,
             size,
+            beside,
+            shown,
             spacing=annotation.spacing,
             isotropic_mm=isotropic_mm,
             key=annotation.key,
             source=str(path),
             metadata={**annotation.metadata, **levels},
         )
-        if shown is not None:
-            crop.image = apply_window(crop.image, *shown)
-        return crop
     except ValueError as error:
         return error
 

@@ -30,6 +30,7 @@ def find_rater_pictures(
     window: tuple[float, float] | None = None,
     patients: str | None = None,
     max_pixels: int = MAX_PIXELS,
+    neighbours: int = 0,
 ) -> FoundPictures:
     """All slices below `root` in that layout, in the order of their names.
 
@@ -46,6 +47,9 @@ def find_rater_pictures(
         A rule of `patients_by`, for paths below `root`; by default the folder is the patient.
     max_pixels : int
         A file of more is refused.
+    neighbours : int
+        Slices on either side to read with each, `slice-(K - 1)` and `slice-(K + 1)`. Where there is
+        none, the slice itself stands in, which a note tells.
 
     Returns
     -------
@@ -106,6 +110,7 @@ def find_rater_pictures(
                     window=window,
                     max_pixels=max_pixels,
                     fault=fault,
+                    neighbours=neighbours,
                 )
             )
     if not pictures:

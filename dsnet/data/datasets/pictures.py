@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +17,7 @@ from dsnet.data.ct_image import (
     require_hu,
     windowed,
 )
+from dsnet.data.neighbours import missing_notes, read_neighbours, stand_in
 from dsnet.data.picture_file import MAX_PIXELS, read_pixels
 
 # How the note begins of a picture that may have been read wrongly.
@@ -47,6 +48,8 @@ class OutlinedPicture:
         The patient, where neither the metadata nor the file name one; empty where unknown.
     fault : str
         Why it cannot be used; empty where nothing is known.
+    neighbours : int
+        Slices on either side that are read from the files beside, see `read_neighbours`.
     """
 
     key: str
@@ -59,6 +62,7 @@ class OutlinedPicture:
     max_pixels: int = MAX_PIXELS
     folder: str = ""
     fault: str = ""
+    neighbours: int = 0
 
     @property
     def source(self) -> str:
@@ -80,6 +84,9 @@ class OutlinedPicture:
             where = f" in any of its {self.blank} readers' folders" if self.blank else ""
             raise ValueError(f"{self.image}: no mask of that name{where}")
         image, spacing, patient, notes = self._read_image()
+        read = lambda file: replace(self, image=file)._read_image()[0]  # noqa: E731
+        beside = read_neighbours(self.image, self.neighbours, image.shape, read)
+        notes += missing_notes(beside)
         masks = []
         for path in self.masks:
             mask, note = read_mask(path, self.max_pixels)
@@ -109,6 +116,7 @@ class OutlinedPicture:
             source=self.source,
             metadata=metadata,
             notes=tuple(notes),
+            neighbours=stand_in(image, beside),
         )
 
     def _read_image(self) -> tuple[np.ndarray, tuple[float, float] | None, str, list[str]]:

@@ -10,6 +10,8 @@ after the pixels.
     trimap    1 (uint8)       0, 128 or 255
     truth     1 (uint8)       0 or 1; null for a label from a mark
     readers   2 (uint16)      share of the raters who marked it x 65535; null without several
+    neighbours 2 (uint16)     as the image, one plane after the other: the slices one below, one
+                              above, two below, ...; null where nobody asked for them
 """
 
 from __future__ import annotations
@@ -27,9 +29,9 @@ from dsnet.labeling.trimap import consensus
 
 LABEL_COLUMNS = ("image", "alpha", "binary", "trimap")
 # What older shards have not.
-LATER_COLUMNS = ("truth", "readers")
+LATER_COLUMNS = ("truth", "readers", "neighbours")
 ARRAY_COLUMNS = (*LABEL_COLUMNS, *LATER_COLUMNS)
-SOFT_COLUMNS = ("image", "alpha", "readers")
+SOFT_COLUMNS = ("image", "alpha", "readers", "neighbours")
 STATUSES = ("ok", "failed")
 STAGES = ("cut", "trimap", "matting")
 PAIRS = (("spacing", ("row", "column")), ("offset", ("x", "y")), ("scale", ("x", "y")))
@@ -69,6 +71,8 @@ class LabelRecord:
     readers : ndarray [H, W], float32, or None
         Share of the raters who marked each pixel, one who marked nothing counted; None where there
         were not several.
+    neighbours : ndarray [2 * count, H, W], float32, or None
+        The image of the slices one below, one above, two below, ..., values in 0..1.
     mark : ndarray [8], float64, or None
         The RECIST mark's coordinates in crop pixels, DeepLesion's order; the last four NaN where
         the short axis is unknown.
@@ -95,6 +99,7 @@ class LabelRecord:
     trimap: np.ndarray | None = None
     truth: np.ndarray | None = None
     readers: np.ndarray | None = None
+    neighbours: np.ndarray | None = None
     mark: np.ndarray | None = None
     spacing: tuple[float, float] | None = None
     offset: tuple[float, float] | None = None
@@ -111,6 +116,7 @@ class LabelRecord:
             **_of_crop(crop),
             truth=None if crop.masks is None else consensus(crop.masks),
             readers=_share(crop.masks),
+            neighbours=crop.neighbours,
             alpha=label.alpha,
             binary=label.binary,
             trimap=label.trimap,
@@ -198,7 +204,7 @@ def encode(record: LabelRecord, alpha_bits: int) -> dict[str, Any]:
     missing = [name for name in LABEL_COLUMNS if arrays[name] is None]
     if record.status == "ok" and missing:
         raise ValueError(f"{missing[0]} must be given for status 'ok' (key {record.key!r})")
-    shape = next((a.shape for a in arrays.values() if a is not None), (None, None))
+    shape = next((a.shape[-2:] for a in arrays.values() if a is not None), (None, None))
     row: dict[str, Any] = {
         "key": record.key,
         "source": _text(record.source),
@@ -207,7 +213,9 @@ def encode(record: LabelRecord, alpha_bits: int) -> dict[str, Any]:
         "height": shape[0],
         "width": shape[1],
     }
-    for name, bits in (("image", 16), ("alpha", alpha_bits), ("readers", 16)):
+    for name, bits in (
+        ("image", 16), ("alpha", alpha_bits), ("readers", 16), ("neighbours", 16),
+    ):  # fmt: skip
         array = arrays[name]
         row[name] = None if array is None else quantise(array, bits).tobytes()
     for name in ("binary", "trimap", "truth"):
@@ -235,6 +243,9 @@ def decode(row: dict[str, Any], alpha_bits: int) -> LabelRecord:
         return None if data is None else np.frombuffer(data, dtype).reshape(shape)
 
     readers = array("readers", "<u2")
+    beside = row.get("neighbours")
+    if beside is not None:
+        beside = dequantise(np.frombuffer(beside, "<u2").reshape(-1, *shape), 16)
     image, alpha = array("image", "<u2"), array("alpha", f"<u{alpha_bits // 8}")
     binary, trimap, truth = (array(name, "u1") for name in ("binary", "trimap", "truth"))
     pairs = {}
@@ -249,6 +260,7 @@ def decode(row: dict[str, Any], alpha_bits: int) -> LabelRecord:
         trimap=None if trimap is None else trimap.copy(),
         truth=None if truth is None else truth.astype(bool),
         readers=None if readers is None else dequantise(readers, 16),
+        neighbours=beside,
         mark=None if row["mark"] is None else np.array(row["mark"], dtype=np.float64),
         **pairs,
         quality=_prefixed(row, "quality_"),
@@ -301,13 +313,15 @@ def _checked_arrays(record: LabelRecord) -> dict[str, np.ndarray | None]:
         arrays[name] = value = None if value is None else np.asarray(value)
         if value is None:
             continue
-        if value.ndim != 2 or 0 in value.shape:
+        if name == "neighbours" and (value.ndim != 3 or 0 in value.shape or len(value) % 2):
+            raise ValueError(f"{name} must be [2 * count, H, W], got shape {value.shape}")
+        if name != "neighbours" and (value.ndim != 2 or 0 in value.shape):
             raise ValueError(f"{name} must be [H, W] and not empty, got shape {value.shape}")
         if name in SOFT_COLUMNS:
             arrays[name] = value = value.astype(np.float32, copy=False)
             if not (value.min() >= 0 and value.max() <= 1):
                 raise ValueError(f"{name} must lie in 0..1, got {value.min()}..{value.max()}")
-    shapes = {name: a.shape for name, a in arrays.items() if a is not None}
+    shapes = {name: a.shape[-2:] for name, a in arrays.items() if a is not None}
     if len(set(shapes.values())) > 1:
         raise ValueError(f"arrays of one row must have one shape, got {shapes}")
     trimap, alpha, binary = arrays["trimap"], arrays["alpha"], arrays["binary"]

@@ -1,0 +1,162 @@
+"""The slices below and above a slice: where their files are, and crops of them.
+
+Public
+------
+``neighbour_files(path, count) -> list of Path or None``
+``read_neighbours(path, count, shape, read) -> list of ndarray or ValueError``
+``cut_shown(image, mark, size, planes, window, ...) -> Crop``: as `cut_crop`, all in one window
+``stand_in(middle, planes) -> ndarray [2 * count, h, w]``
+``missing_notes(planes) -> list of str``
+
+A stack that lies in a folder as numbered pictures has its neighbours beside it: `SERIES/109.png`
+and `110.png`, `images/slice-9.png` and `slice-10.png`. Nothing else tells of pictures whether they
+are neighbours, so nothing is looked for unless somebody asks, and what was not there is told.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from dsnet.data.crop import Crop, cut_crop
+from dsnet.data.ct_image import DICOM_ENDINGS, apply_window
+from dsnet.labeling.recist import RecistMark
+
+
+def neighbour_files(path: str | Path, count: int) -> list[Path | None]:
+    """Files whose names differ in their last number alone, by 1 to `count`.
+
+    Parameters
+    ----------
+    path : path
+        Of a slice, NAME109.png for example.
+    count : int
+        Slices on either side.
+
+    Returns
+    -------
+    list of 2 * count Path or None
+        One below, one above, two below, ...; None where there is no such file.
+    """
+    path = Path(path)
+    number = re.search(r"[0-9]{1,9}$", path.stem)
+    found: list[Path | None] = []
+    for step in range(1, count + 1):
+        for place in (-step, step):
+            found.append(None if number is None else _beside(path, number.group(), place))
+    return found
+
+
+def read_neighbours(
+    path: str | Path, count: int, shape: tuple[int, int], read: Callable[[Path], np.ndarray]
+) -> list[np.ndarray | ValueError]:
+    """The neighbours of a slice's file.
+
+    Parameters
+    ----------
+    path : path
+    count : int
+        Slices on either side.
+    shape : (H, W)
+        Of the slice itself.
+    read : callable
+        Gives the array [H, W] of a file; raises ValueError.
+
+    Returns
+    -------
+    list of 2 * count ndarray [H, W] or ValueError
+        In the order of `neighbour_files`; an error says why there is none.
+    """
+    if Path(path).suffix.lower() in DICOM_ENDINGS:
+        # Names of DICOM files are in no order that the patient knows of.
+        return [ValueError("not looked for beside a DICOM file")] * (2 * count)
+    return [_read(file, shape, read) for file in neighbour_files(path, count)]
+
+
+def missing_notes(planes: Sequence[np.ndarray | ValueError | None]) -> list[str]:
+    """What is told of neighbours that are not to be had."""
+    notes = []
+    for i, plane in enumerate(planes):
+        if plane is None or isinstance(plane, ValueError):
+            far = "" if i < 2 else f"{i // 2 + 1} "
+            where = f"{far}{'above' if i % 2 else 'below'}"
+            why = "" if plane is None else f" ({plane})"
+            notes.append(f"no slice {where}{why}: the slice itself stands for it")
+    return notes
+
+
+def stand_in(
+    middle: np.ndarray, planes: Sequence[np.ndarray | ValueError | None]
+) -> np.ndarray | None:
+    """The planes [K, h, w], `middle` [h, w] where there is none; None of no planes."""
+    there = [middle if p is None or isinstance(p, ValueError) else p for p in planes]
+    return np.stack(there) if there else None
+
+
+def cut_shown(
+    image: np.ndarray,
+    mark: RecistMark,
+    size: int,
+    planes: Sequence[np.ndarray | ValueError | None],
+    window: tuple[float, float] | None,
+    *,
+    spacing: tuple[float, float] | None = None,
+    isotropic_mm: float | None = None,
+    **kept,
+) -> Crop:
+    """A crop around a mark, as `cut_crop` makes it, with the same of the neighbours.
+
+    Parameters
+    ----------
+    image, mark, size, spacing, isotropic_mm, **kept
+        As `cut_crop` has them; the image in HU where there is a window.
+    planes : sequence of ndarray [H, W], ValueError or None
+        The neighbours, as `read_neighbours` gives them.
+    window : (low, high) or None
+        HU that become 0..1.
+
+    Raises
+    ------
+    ValueError
+        As `cut_crop`.
+    """
+    how = {"spacing": spacing, "isotropic_mm": isotropic_mm}
+    crop = cut_crop(image, mark, size, **how, **kept)
+    crop.neighbours = stand_in(
+        crop.image,
+        [cut_crop(p, mark, size, **how).image if isinstance(p, np.ndarray) else p for p in planes],
+    )
+    crop.notes = (*crop.notes, *missing_notes(planes))
+    if window is not None:
+        crop.image = apply_window(crop.image, *window)
+        if crop.neighbours is not None:
+            crop.neighbours = apply_window(crop.neighbours, *window)
+    return crop
+
+
+def _read(file: Path | None, shape, read) -> np.ndarray | ValueError:
+    if file is None:
+        return ValueError("there is no file of that number")
+    try:
+        plane = read(file)
+    except ValueError as error:
+        return error
+    except OSError as error:
+        return ValueError(f"{file.name}: {error}")
+    return plane if plane.shape == shape else ValueError(f"{file.name} has another size")
+
+
+def _beside(path: Path, number: str, place: int) -> Path | None:
+    wanted = int(number) + place
+    if wanted < 0:
+        return None
+    start = path.stem[: -len(number)]
+    # Numbers of one width, or plain ones.
+    for text in (f"{wanted:0{len(number)}d}", str(wanted)):
+        file = path.with_name(f"{start}{text}{path.suffix}")
+        if file.is_file():
+            return file
+    return None
