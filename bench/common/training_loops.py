@@ -31,7 +31,7 @@ class OurLoop:
     Parameters
     ----------
     settings : Settings
-        Without --accumulate and --compile; data and output are not looked at.
+        Without --accumulate, --compile, --neighbours and --mark-input; data and output are not looked at.
     data : DeviceDataset
         What to learn from.
     """
@@ -56,8 +56,10 @@ class OurLoop:
         self.network = network.to(memory_format=self.memory)
         self.parameters = sum(p.numel() for p in network.trainable_parameters())
         self.trainer = AdversarialStep(
-            self.network, judge, lr=settings.lr, precision=settings.precision
-        )
+            self.network, judge, lr=settings.lr, precision=settings.precision,
+            soft_weight=settings.soft_weight, gan_weight=settings.gan_weight,
+            average=settings.average,
+        )  # fmt: skip
         self.augmentation = Augmentation(settings.augment)
 
     def step(self) -> None:
@@ -77,12 +79,12 @@ class OurLoop:
 
     @torch.no_grad()
     def soft(self, image: torch.Tensor) -> torch.Tensor:
-        self.network.eval()
+        network = self.trainer.result.eval()
         found = []
         for part in image.split(CHUNK):
             part = part.contiguous(memory_format=self.memory)
             with autocast(part, self.settings.precision):
-                found.append(to_input_grid(self.network(part), self.network.config.scale))
+                found.append(to_input_grid(network(part), network.config.scale))
         return torch.cat(found)
 
 
