@@ -31,7 +31,8 @@ class OurLoop:
     Parameters
     ----------
     settings : Settings
-        Without --accumulate, --compile, --neighbours and --mark-input; data and output are not looked at.
+        Without --accumulate, --compile, --neighbours and --mark-input; data and output are not
+        looked at.
     data : DeviceDataset
         What to learn from.
     """
