@@ -113,6 +113,7 @@ def test_nnunet_plans_and_learns_from_the_export(tmp_path):
         label = cv2.imread(
             str(tmp_path / "raw/Dataset501_Lesion/labelsTr" / f"{record.key}.png"), -1
         )
-        greys.append(record.image[label == 1])
+        greys.append(record.image[label == 1].mean())
     measured = fingerprint["foreground_intensity_properties_per_channel"]["0"]
-    assert measured["mean"] == pytest.approx(65535 * np.concatenate(greys).mean(), rel=0.02)
+    # It draws as many pixels from every case, at random.
+    assert measured["mean"] == pytest.approx(65535 * np.mean(greys), rel=0.02)
