@@ -1,0 +1,250 @@
+"""DSNet's networks beside other packages', on LIDC: ``python -m bench.studies.lidc_networks``.
+
+    python -m bench.studies.train_lidc prepare lidc32 --side 32 --neighbours 1
+    python -m bench.studies.lidc_networks train lidc32 runs/networks
+    python -m bench.studies.lidc_networks score lidc32 runs/networks
+
+``train`` trains every row with every seed, on the same training patients, by `dsnet.train`'s fast
+recipe; what is there already is left. ``score`` scores the held-out patients (paper, table 2), the
+50 % consensus as truth: each network at the threshold that its validation chose, with one half
+beside it, means over seeds and cases, and differences to the plain U-Net paired by case, with
+95 % intervals by a bootstrap over patients. Then the network as one more reader beside the four
+(paper, table 4). ``--rows rungs`` is the ablation (paper, table 3) on the finer grid with a small
+teacher. ``--full`` takes the sizes for a GPU: 64 channels, 60 epochs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from bench.common.study import overlap, shared_data, write
+from dsnet.data.datasets.lidc import find_rater_pictures
+from dsnet.data.store import open_store
+from dsnet.evaluation.rows import Row
+from dsnet.evaluation.score import evaluate
+from dsnet.labeling import consensus
+from dsnet.metrics import paired_difference
+from dsnet.models import VARIANTS
+from dsnet.training.run import train
+from dsnet.training.settings import RECIPES, Settings
+
+OURS = {
+    "unet": {"variant": "unet"},
+    "unet, averaged": {"variant": "unet", "average": 0.99},
+    "backbone": {"variant": "backbone"},
+    "backbone, averaged": {"variant": "backbone", "average": 0.99},
+    "backbone, neighbours": {"variant": "backbone", "average": 0.99, "neighbours": 1},
+    "backbone, mark": {"variant": "backbone", "average": 0.99, "mark_input": True},
+}
+PEERS = {
+    name: {"variant": name}
+    for name in (
+        "monai-basic-unet", "monai-basic-unet++", "monai-attention-unet", "monai-segresnet",
+        "monai-dynunet", "monai-swin-unetr",
+    )
+}  # fmt: skip
+# Widths that a peer can have.
+WIDTHS = {"monai-swin-unetr": 12}
+GROUPS = {"networks": {**OURS, **PEERS}, "rungs": {name: {"variant": name} for name in VARIANTS}}
+# By `dsnet.metrics`' names, as tables head them, and how many of a unit are shown.
+COLUMNS = {
+    "dice": ("DICE", 100), "sensitivity": ("SEN", 100), "ppv": ("PPV", 100),
+    "dice_half": ("DICE at 0.5", 100), "brier": ("Brier x 1000", 1000),
+    "calibration_error": ("calibration error x 1000", 1000),
+}  # fmt: skip
+
+
+def settings_of(name: str, group: str, options: argparse.Namespace, seed: int) -> Settings:
+    """One training of a row."""
+    how = GROUPS[group][name]
+    rungs = group == "rungs"
+    width = 64 if options.full else WIDTHS.get(name, options.width)
+    made = Settings(
+        **{
+            **RECIPES["fast"], "data": options.store, "data_seed": options.data_seed, "seed": seed,
+            "precision": "bf16" if options.full else "fp32",
+            "epochs": 60 if options.full else options.epochs, "width": width,
+            "scale": 4 if rungs else 1, "threads": options.threads,
+            "out": str(folder_of(options.runs, name, seed)), **how,
+        }
+    )  # fmt: skip
+    if rungs:
+        made = replace(made, teacher=options.teacher, judge_width=16)
+        if not options.teacher and not options.full:
+            made = replace(made, teacher_blocks=4, teacher_features=16)
+    return made
+
+
+def folder_of(runs: str, name: str, seed: int) -> Path:
+    return Path(runs, f"{name.replace(', ', '-')}-{seed}")
+
+
+def train_all(options: argparse.Namespace) -> None:
+    for seed in range(options.seeds):
+        for name in GROUPS[options.rows]:
+            if options.only and name not in options.only:
+                continue
+            settings = settings_of(name, options.rows, options, seed)
+            done = Path(settings.out, "done")
+            if not done.exists():
+                print(f"{name}, seed {seed}")
+                resume = Path(settings.out, "checkpoint.pt").exists()
+                train(replace(settings, resume=resume))
+                done.touch()
+
+
+def score_all(options: argparse.Namespace) -> dict:
+    """Both tables; rows without a finished run are left out."""
+    records = {record.key: record for record in open_store(options.store).records("ok")}
+    rows: dict[str, Row] = {}
+    for name in GROUPS[options.rows]:
+        folders = [folder_of(options.runs, name, seed) for seed in range(options.seeds)]
+        found = [str(folder) for folder in folders if (folder / "done").exists()]
+        if found:
+            (rows[name],) = evaluate(found, data=options.store, surface=False)
+            print(f"{name}: {len(found)} seeds")
+    reference = next(iter(rows))
+    result: dict = {"reference": reference, "parts": {}}
+    for part, keep in (
+        ("one slice a nodule, the largest", lambda key: records[key].metadata["largest"]),
+        ("all slices", lambda key: True),
+    ):
+        result["parts"][part] = {
+            name: figures(row, rows[reference], keep) for name, row in rows.items()
+        }
+        kept = [records[key] for key in rows[reference].keys if keep(key)]
+        readers = np.array([each for r in kept for each in r.metadata["readers"]])
+        result["parts"][part]["one reader"] = {
+            metric: float(100 * column.mean())
+            for metric, column in zip(("dice", "sensitivity", "ppv"), readers.T, strict=True)
+        }
+    if options.rows == "networks":
+        result["readers"] = readers_table(options.store, records, rows)
+    return result
+
+
+def figures(row: Row, reference: Row, keep) -> dict:
+    """Means of a row over the cases that are kept, and its differences to another row's."""
+    kept = np.array([bool(keep(key)) for key in row.keys])
+    there = {key: i for i, key in enumerate(reference.keys)}
+    same = [there[key] for key, taken in zip(row.keys, kept, strict=True) if taken]
+    patients = [p for p, taken in zip(row.patients, kept, strict=True) if taken]
+    found: dict = {
+        "seeds": len(row.seeds), "cases": int(kept.sum()), "patients": len(set(patients)),
+        "thresholds": [t for scored in row.seeds for t in scored.thresholds], "notes": row.notes,
+        "chance": row.protocol.chance,
+    }  # fmt: skip
+    for metric, (_, unit) in COLUMNS.items():
+        values = row.values[metric][kept]
+        each = [float(unit * scored.values[metric][_places(scored, keep)].mean())
+                for scored in row.seeds]  # fmt: skip
+        mean, low, high, *_ = paired_difference(values, reference.values[metric][same], patients)
+        found[metric] = float(unit * values.mean())
+        found[f"{metric}_seeds"] = each
+        found[f"{metric}_difference"] = [unit * mean, unit * low, unit * high]
+    return found
+
+
+def _places(scored, keep) -> np.ndarray:
+    return np.array([bool(keep(key)) for key in scored.keys])
+
+
+def readers_table(store: str, records: dict, rows: dict[str, Row]) -> dict:
+    """Mean Dice of any two of the four readers, the consensus and the networks, on the largest
+    slices on which every reader marked something."""
+    root = shared_data("lidc")
+    pictures = {p.key: p for p in find_rater_pictures(root / "LIDC-IDRI-slices")}
+    names = [name for name in ("unet", "backbone, averaged", "backbone, mark") if name in rows]
+    columns = [*(f"reader {k}" for k in range(1, 5)), "consensus", *names]
+    sums, cases = np.zeros((len(columns), len(columns))), 0
+    found = {name: {k: i for i, k in enumerate(rows[name].seeds[0].keys)} for name in names}
+    for key in rows[next(iter(rows))].keys:
+        record = records[key]
+        if not record.metadata["largest"]:
+            continue
+        masks = pictures[key].read().masks
+        left, top = (int(v) for v in record.offset)
+        height, width = record.image.shape
+        cut = masks[:, top : top + height, left : left + width]
+        if len(cut) != 4 or not all(mask.any() for mask in cut):
+            continue
+        shown = [*cut, consensus(cut)]
+        for name in names:
+            soft = [s.soft[found[name][key]] >= s.cut[found[name][key]] for s in rows[name].seeds]
+            shown.append(np.mean(soft, 0) >= 0.5)
+        cases += 1
+        for i, one in enumerate(shown):
+            for j, other in enumerate(shown):
+                sums[i, j] += overlap(one, other)[0]
+    return {"columns": columns, "cases": cases, "dice": (100 * sums / max(cases, 1)).tolist()}
+
+
+def text_of(result: dict, options: argparse.Namespace) -> str:
+    lines = [
+        "# Networks on LIDC, held-out patients" if options.rows == "networks"
+        else "# The ablation on LIDC, held-out patients", "",
+        "Trained and scored by `python -m bench.studies.lidc_networks`: strategy 2's soft masks, "
+        "the 50 % consensus as truth, whole patients held out. Means over cases and seeds, in %; "
+        "differences to the first row in points, paired by case, with 95 % intervals by a "
+        "bootstrap over patients. Thresholds are those that validation chose. Marks are replayed "
+        "over the truth as people draw them (`draw_mark`), one a case, the same for all.",
+    ]  # fmt: skip
+    for part, rows in result["parts"].items():
+        first = rows[result["reference"]]
+        lines += [
+            "", f"## {part}: {first['cases']} cases of {first['patients']} patients", "",
+            f"| | seeds | {' | '.join(head for head, _ in COLUMNS.values())} | DICE, difference |",
+            "|---" * (3 + len(COLUMNS)) + "|",
+        ]  # fmt: skip
+        for name, row in rows.items():
+            cells = [f"{row[m]:.2f}" if m in row else "" for m in COLUMNS]
+            seeds = ", ".join(f"{value:.1f}" for value in row.get("dice_seeds", []))
+            difference = ""
+            if "dice_difference" in row and row is not first:
+                difference = "{:+.2f} [{:+.2f}, {:+.2f}]".format(*row["dice_difference"])
+            lines.append(f"| {name} | {seeds} | {' | '.join(cells)} | {difference} |")
+    if "readers" in result:
+        table = result["readers"]
+        lines += [
+            "", f"## Readers, consensus and networks: {table['cases']} largest slices", "",
+            "Mean Dice of any two, in %. A network's mask is the majority of its seeds'.", "",
+            f"| | {' | '.join(table['columns'])} |", "|---" * (1 + len(table["columns"])) + "|",
+        ]  # fmt: skip
+        for name, row in zip(table["columns"], table["dice"], strict=True):
+            lines.append(f"| {name} | {' | '.join(f'{value:.1f}' for value in row)} |")
+    return "\n".join(lines) + "\n"
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one job."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("job", choices=("train", "score"))
+    parser.add_argument("store", help="label store that bench.studies.train_lidc prepared")
+    parser.add_argument("runs", help="folder of the runs")
+    parser.add_argument("--rows", choices=tuple(GROUPS), default="networks")
+    parser.add_argument("--only", nargs="+", metavar="ROW", help="train: only these rows")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--epochs", type=int, default=30)
+    parser.add_argument("--width", type=int, default=8)
+    parser.add_argument("--data-seed", type=int, default=1, help="of the split by patients")
+    parser.add_argument("--teacher", default="", help="rungs: SR teacher's file")
+    parser.add_argument("--threads", type=int, default=0)
+    parser.add_argument("--full", action="store_true", help="the paper's width and epochs")
+    parser.add_argument("--out", type=Path, default=Path("bench/results"))
+    options = parser.parse_args(argv)
+    if options.job == "train":
+        train_all(options)
+        return 0
+    result = score_all(options)
+    name = "lidc_networks" if options.rows == "networks" else "lidc_rungs"
+    write(name, result, text_of(result, options), options.out)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
