@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from bench.common import study
-from bench.studies import isbi, lnsm, promise
+from bench.studies import isbi, lidc_networks, lnsm, promise, train_lidc
 from dsnet.data.phantom import KINDS, make_phantom
 from dsnet.data.store import open_store
+from dsnet.evaluation.score import evaluate
 from dsnet.labeling import consensus, label_mask
 from dsnet.training.dataset import DeviceDataset, split_by_patient
 from dsnet.training.run import train
@@ -137,8 +138,14 @@ def lidc(tmp_path):
             for reader in range(4):
                 drawn = np.roll(outline, reader % 2, 0) if (k, reader) != (1, 3) else 0 * outline
                 write(folder / f"mask-{reader}/slice-{k}.png", drawn)
+        mark = make_phantom(KINDS[number % len(KINDS)], 96, 10 * number, diameter_mm=14).mark
+        ends = {
+            f"{axis}{end + 1}": float(value)
+            for end, point in enumerate(mark.coordinates.reshape(4, 2))
+            for axis, value in zip("xy", point, strict=True)
+        }
         rows.append({"patient": patient, "nodule": "nodule-0", "largest_slice": "slice-0.png",
-                     "spacing_mm": 0.7})  # fmt: skip
+                     "spacing_mm": 0.7, **ends})  # fmt: skip
     with open(tmp_path / "lidc/nodules.csv", "w", newline="") as file:
         table = csv.DictWriter(file, rows[0])
         table.writeheader()
@@ -184,3 +191,35 @@ def test_lnsm_trains_on_marks_alone_and_holds_out_patients(lidc, tmp_path, capsy
     assert rows["one reader"]["DICE"][0] > 90 and rows[list(rows)[2]]["DICE"][0] > 70
     assert "| DSNet, paper | 91.90 ± 1.50 | 89.97 ± 1.30 | 94.29 ± 2.50 |  |" in text
     capsys.readouterr()
+
+
+def test_networks_are_compared_over_seeds_and_with_the_readers(lidc, tmp_path, monkeypatch, capsys):
+    for module in (train_lidc, lidc_networks):
+        monkeypatch.setattr(module, "shared_data", lambda name: lidc)
+    store, runs = str(tmp_path / "store"), str(tmp_path / "runs")
+    train_lidc.prepare(store, side=48)
+    sizes = ["--seeds", "2", "--epochs", "1", "--width", "2", "--threads", "1"]
+    only = ["--only", "unet", "backbone, mark"]
+    assert lidc_networks.main(["train", store, runs, *sizes, *only]) == 0
+    assert lidc_networks.main(["score", store, runs, *sizes, "--out", str(tmp_path)]) == 0
+    result = json.loads((tmp_path / "lidc_networks.json").read_text())
+    rows = result["parts"]["all slices"]
+    assert list(rows) == ["unet", "backbone, mark", "one reader"]
+    for name, row in list(rows.items())[:2]:
+        # Both slices of each patient held out; as evaluate has them.
+        assert row["cases"] == 2 * row["patients"] and row["seeds"] == 2
+        folders = [str(lidc_networks.folder_of(runs, name, seed)) for seed in range(2)]
+        (found,) = evaluate(folders, surface=False)
+        assert row["dice"] == pytest.approx(100 * found.values["dice"].mean())
+        assert row["dice"] == pytest.approx(np.mean(row["dice_seeds"]))
+    difference = rows["backbone, mark"]["dice"] - rows["unet"]["dice"]
+    assert rows["backbone, mark"]["dice_difference"][0] == pytest.approx(difference)
+    # Readers 1 and 3 drew the same, readers 2 and 4 too: a pixel lower; the consensus is both's.
+    table = result["readers"]
+    place = {name: k for k, name in enumerate(table["columns"])}
+    dice = np.array(table["dice"])
+    assert np.allclose(np.diag(dice), 100) and np.allclose(dice, dice.T)
+    assert dice[place["reader 1"], place["reader 3"]] == pytest.approx(100)
+    assert 60 < dice[place["reader 1"], place["reader 2"]] < 100
+    text = (tmp_path / "lidc_networks.md").read_text()
+    assert "| unet |" in text and "backbone, mark" in text and "reader 4" in text
