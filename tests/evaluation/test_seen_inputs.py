@@ -67,15 +67,17 @@ def test_it_is_scored_with_what_it_sees(run, store, tmp_path, capsys):
     model, data = load_model(run / "best.pt"), DeviceDataset.from_store(store, neighbours=1)
     seen = data.with_marks(1).inputs()
     assert seen.shape == (8, 4, SIDE, SIDE)
-    for key, soft in zip(row.keys, row.soft, strict=True):
+    for key, soft in zip(row.keys, row.seeds[0].soft, strict=True):
         k = data.keys.index(key)
         expected, _ = model.predict(seen[k : k + 1])
         np.testing.assert_allclose(soft, expected[0, 0], atol=1e-5)
     assert any("marks replayed" in note for note in row.notes)
-    assert np.array_equal(row.image, data.image[[data.keys.index(k) for k in row.keys], 0].numpy())
+    assert np.array_equal(
+        row.seeds[0].image, data.image[[data.keys.index(k) for k in row.keys], 0].numpy()
+    )
     # A model file alone says the same of itself.
     (alone,) = score([run / "best.pt"], data=str(store), device="cpu", surface=False)
-    assert np.array_equal(alone.soft, row.soft)
+    assert np.array_equal(alone.seeds[0].soft, row.seeds[0].soft)
 
 
 def test_a_store_without_the_slices_is_told_in_a_line(run, tmp_path, capsys):

@@ -288,8 +288,8 @@ def test_processes_validate_the_model_that_is_saved(tmp_path):
     data = DeviceDataset.phantoms(16, 32)
     split = json.loads((tmp_path / "split.json").read_text())
     held = data.subset([data.keys.index(key) for key in split["val"]])
-    soft, _ = load_model(tmp_path / "last.pt").predict(held.image)
-    expected = float(dice(soft, held.binary).mean())
+    _, found = load_model(tmp_path / "last.pt").predict(held.image)
+    expected = float(dice(found, held.binary).mean())
     with open(tmp_path / "validation.csv") as file:
         told = float(list(csv.DictReader(file))[-1]["dice"])
     assert told == pytest.approx(expected, abs=1e-6) and expected > 0.05
