@@ -18,7 +18,7 @@ from monai.utils import set_determinism
 from dsnet.models import PixelDiscriminator, build, load_model, to_input_grid
 from dsnet.training.augment import Augmentation, apply, draw
 from dsnet.training.dataset import DeviceDataset, epoch_order
-from dsnet.training.settings import Settings
+from dsnet.training.settings import SOFT_LOSS, Settings
 from dsnet.training.step import AdversarialStep, Batch, autocast, learning_rate
 
 # Crops at once where nothing is learnt.
@@ -59,6 +59,7 @@ class OurLoop:
         self.trainer = AdversarialStep(
             self.network, judge, lr=settings.lr, precision=settings.precision,
             soft_weight=settings.soft_weight, gan_weight=settings.gan_weight,
+            soft_loss=SOFT_LOSS[settings.soft_loss],
             average=settings.average,
         )  # fmt: skip
         self.augmentation = Augmentation(settings.augment)

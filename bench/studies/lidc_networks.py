@@ -37,6 +37,8 @@ OURS = {
     "unet": {"variant": "unet"},
     "unet, averaged": {"variant": "unet", "average": 0.99},
     "backbone": {"variant": "backbone"},
+    "backbone, soft loss": {"variant": "backbone", "soft_loss": "on"},
+    "backbone, soft loss 100": {"variant": "backbone", "soft_loss": "on", "soft_weight": 100.0},
     "backbone, averaged": {"variant": "backbone", "average": 0.99},
     "backbone, neighbours": {"variant": "backbone", "average": 0.99, "neighbours": 1},
     "backbone, mark": {"variant": "backbone", "average": 0.99, "mark_input": True},
@@ -81,7 +83,7 @@ def settings_of(name: str, group: str, options: argparse.Namespace, seed: int) -
 
 
 def folder_of(runs: str, name: str, seed: int) -> Path:
-    return Path(runs, f"{name.replace(', ', '-')}-{seed}")
+    return Path(runs, f"{name.replace(', ', '-').replace(' ', '-')}-{seed}")
 
 
 def train_all(options: argparse.Namespace) -> None:

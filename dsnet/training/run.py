@@ -42,7 +42,7 @@ from dsnet.training.dataset import DeviceDataset, epoch_order, fold_split, split
 from dsnet.training.marks import DRAWS
 from dsnet.training.memory import require_memory
 from dsnet.training.report import Log
-from dsnet.training.settings import Settings, check, write
+from dsnet.training.settings import SOFT_LOSS, Settings, check, write
 from dsnet.training.step import (
     AdversarialStep,
     Batch,
@@ -58,6 +58,7 @@ COURSE = (
     "data", "size", "phantoms", "min_quality", "shares", "folds", "fold", "augment", "batch",
     "accumulate", "epochs", "lr", "warmup", "precision", "seed", "variant", "scale", "width",
     "depth", "reduction", "judge_width", "teacher", "data_seed", "soft_weight", "gan_weight",
+    "soft_loss",
     "average", "neighbours", "mark_input",
 )  # fmt: skip
 WARM_UP_STEPS = 2
@@ -145,6 +146,7 @@ def _train(settings: Settings, stop: Stop) -> dict:
         accumulate=settings.accumulate, compile=settings.compile,
         cuda_graphs=settings.cuda_graphs, distributed=world > 1, average=settings.average,
         soft_weight=settings.soft_weight, gan_weight=settings.gan_weight,
+        soft_loss=SOFT_LOSS[settings.soft_loss],
     )  # fmt: skip
 
     # Where the run stands.

@@ -51,6 +51,8 @@ GROUPS = {
 }
 
 
+# Whether it counts; None: as the rung says.
+SOFT_LOSS = {"variant": None, "on": True, "off": False}
 WEIGHTS = Range(float, 0, 10**6)
 
 
@@ -102,6 +104,12 @@ class Settings:
     )
     precision: str = _option("fp32", "recipe", "autocast", choices=tuple(PRECISIONS))
     seed: int = _option(0, "recipe", "of everything random", SEEDS)
+    soft_loss: str = _option(
+        "variant",
+        "recipe",
+        "whether the soft mask loss counts: on, off, or as the variant has it",
+        choices=tuple(SOFT_LOSS),
+    )
     soft_weight: float = _option(
         SOFT_WEIGHT, "recipe", "of the soft mask loss, beside 0.5 of the Dice loss", WEIGHTS
     )

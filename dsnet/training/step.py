@@ -6,7 +6,7 @@ Public
 ``make_optimizer(parameters, lr, device) -> Adam``, fused where the device has it
 ``AdversarialStep(network, discriminator=None, *, lr=2e-4, precision="fp32", accumulate=1,
     compile=False, cuda_graphs=False, distributed=False, soft_weight=100, gan_weight=1,
-    average=0.0)``
+    soft_loss=None, average=0.0)``
     ``.run(batches, lr) -> StepLosses(total, dice, soft, gan, discriminator, overlap)``
     ``.network``, ``.discriminator``, ``.optimizers``, ``.scaler``, ``.average``
     ``.result``: the network to validate and keep, the average of its weights where there is one
@@ -124,6 +124,8 @@ class AdversarialStep:
         Let the compiled graph replay CUDA graphs; needs `compile` and CUDA.
     distributed : bool
         Average gradients over the processes of the default group.
+    soft_loss : bool, optional
+        Whether the soft mask loss counts; by default as the network's variant says.
     soft_weight, gan_weight : float
         As in `dsnet.losses.segmentation_losses`.
     average : float
@@ -148,6 +150,7 @@ class AdversarialStep:
         distributed: bool = False,
         soft_weight: float = SOFT_WEIGHT,
         gan_weight: float = GAN_WEIGHT,
+        soft_loss: bool | None = None,
         average: float = 0.0,
     ):
         self.device = next(network.parameters()).device
@@ -165,7 +168,8 @@ class AdversarialStep:
         if discriminator is None and network.config.rung.gan_loss:
             discriminator = PixelDiscriminator().to(self.device)
         self.discriminator = discriminator if network.config.rung.gan_loss else None
-        weights = {"soft_weight": soft_weight, "gan_weight": gan_weight}
+        use_soft = network.config.rung.soft_loss if soft_loss is None else soft_loss
+        weights = {"soft_weight": soft_weight, "gan_weight": gan_weight, "use_soft": use_soft}
         self.objective = _Objective(network, self.discriminator, precision, weights)
         if compile:
             how: dict[str, Any] = {"options": compiler_options(network, cuda_graphs)}
@@ -284,7 +288,7 @@ class _Objective(nn.Module):
         super().__init__()
         self.network, self.discriminator = network, discriminator
         self.precision, self.weights = precision, weights
-        self.rung, self.scale = network.config.rung, network.config.scale
+        self.scale = network.config.scale
 
     def compute(self, image, soft, binary, teacher_outputs):
         soft = to_output_grid(soft, self.scale)
@@ -297,9 +301,7 @@ class _Objective(nn.Module):
                 verdict = self.discriminator(enlarged, prediction, frozen=True)
                 real = self.discriminator(enlarged, soft)
                 fake = self.discriminator(enlarged, prediction.detach())
-        losses = segmentation_losses(
-            prediction, soft, binary, verdict, use_soft=self.rung.soft_loss, **self.weights
-        )
+        losses = segmentation_losses(prediction, soft, binary, verdict, **self.weights)
         both, judged = losses.total, torch.zeros_like(losses.total)
         if self.discriminator is not None:
             judged = gan_discriminator_loss(real, fake)

@@ -62,6 +62,15 @@ def test_every_variant_learns_by_its_own_losses(variant):
         assert torch.equal(value, step.network.teacher.state_dict()[name])
 
 
+@pytest.mark.parametrize("variant", ("unet", "soft-loss", "monai-basic-unet"))
+@pytest.mark.parametrize("counts", (True, False))
+def test_the_soft_loss_counts_as_asked_whatever_the_variant(variant, counts):
+    step = tiny(variant, soft_loss=counts, soft_weight=7.0)
+    losses = step.run([batch()], 1e-3)
+    expected = DICE_WEIGHT * losses.dice + 7.0 * counts * losses.soft
+    torch.testing.assert_close(losses.total, expected)
+
+
 def test_network_and_discriminator_train_alternately():
     step = tiny()
     before = copy.deepcopy(step.discriminator.state_dict())

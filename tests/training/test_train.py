@@ -84,6 +84,11 @@ def test_the_weight_of_the_soft_loss_counts_where_the_loss_does(tmp_path):
         assert same(plain, weights(f"{variant}-b", "--variant", variant, "--soft-weight", "100"))
         less = weights(f"{variant}-c", "--variant", variant, "--soft-weight", "1")
         assert same(plain, less) != counts
+    # Asked for, in any network; or left out.
+    on = weights("on", "--variant", "unet", "--soft-loss", "on")
+    assert not same(on, weights("unet", "--variant", "unet"))
+    off = weights("off", "--variant", "soft-loss", "--soft-loss", "off")
+    assert same(off, weights("sdrfm", "--variant", "sdrfm"))
 
 
 def test_seeds_may_hold_out_the_same_cases(tmp_path):
