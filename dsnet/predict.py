@@ -36,8 +36,8 @@ if TYPE_CHECKING:
 DESCRIPTION = "Segment the marked lesions of whole slices with a trained network."
 EXAMPLES = """\
 MODEL is best.pt or last.pt of dsnet.train, or the name of weights that come with dsnet: dsnet-lidc
-(lung nodules), dsnet-lidc-mark (lung nodules; it sees the mark), dsnet-lidc-sr (an SR teacher, to
---export). What lies at a path of that name comes first.
+(lung nodules) or dsnet-lidc-mark (lung nodules; it sees the mark). A file or folder that is called
+so comes first. dsnet-lidc-sr is a teacher, for dsnet.train --teacher.
 
 examples:
   with released weights:
