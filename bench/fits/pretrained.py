@@ -138,7 +138,8 @@ def card(text: str, found: dict[str, dict]) -> str:
             about.append(
                 f"- `{name}`: {size}, {how['steps']} steps; PSNR {held['teacher_psnr']:.2f} dB "
                 f"(bicubic {held['bicubic_psnr']:.2f}), SSIM {held['teacher_ssim']:.4f} (bicubic "
-                f"{held['bicubic_ssim']:.4f}), {held['slices']} slices of {held['patients']} patients."
+                f"{held['bicubic_ssim']:.4f}), {held['slices']} slices of {held['patients']} "
+                "patients."
             )
             continue
         marks = "; marks drawn over the truth as people draw" if NETWORKS[name] else ""
@@ -153,7 +154,7 @@ def card(text: str, found: dict[str, dict]) -> str:
             lines.append(f"| `{name}` | {part} | {count} | {' | '.join(cells)} |")
     lines += [
         "",
-        "DICE, SEN and PPV in %, mean and standard deviation over cases, at the file's own threshold;",
+        "DICE, SEN and PPV in %, mean and standard deviation over cases, at the file's threshold;",
         "Brier score and calibration error over the crop, against the readers' mean.",
         "",
         *about,
