@@ -80,7 +80,7 @@ def _figures(row: Row, store: str) -> dict:
     largest = {r.key for r in open_store(store).records("ok") if r.metadata.get("largest")}
     found = {}
     for part, keep in (("largest", largest.__contains__), ("all slices", lambda key: True)):
-        told = table(row.seeds, keep)
+        told = table([row], keep)
         (figures,) = told["rows"].values()
         kept = np.array([keep(key) for key in row.keys], bool)
         for metric in ("dice_half", "brier", "calibration_error"):

@@ -51,8 +51,8 @@ def place(tmp_path, monkeypatch):
 
 
 def segment(*given, out="out"):
-    more = ["--images", "images", "--boxes", "boxes.csv", "--out", out, "--device", "cpu"]
-    return predict.main([*given, *more, "--threads", "1"])
+    more = ["--images", "images", "--boxes", "boxes.csv", "--out", out, "--pictures"]
+    return predict.main([*given, *more, "--device", "cpu", "--threads", "1"])
 
 
 def test_predict_takes_a_name_in_either_place(place, capsys):
@@ -142,7 +142,7 @@ def test_evaluate_scores_a_name_on_a_store(place, capsys):
     (place / "split.json").write_text(json.dumps(split))
     assert evaluate.main(["dsnet-lidc", *given, "--split", "split.json"]) == 0
     with open(place / "scored" / "cases.csv") as file:
-        assert {row["case"] for row in csv.DictReader(file)} == {keys[2]}
+        assert {row["key"] for row in csv.DictReader(file)} == {keys[2]}
 
 
 def test_train_takes_the_released_teacher(place):
