@@ -10,7 +10,7 @@ import contextlib
 from collections.abc import Iterator
 
 # As pyproject.toml has them, by the names that they are imported by.
-TRAIN = ("torch", "triton", "tensorboard")
+TRAIN = ("torch", "triton", "tensorboard", "safetensors")
 EXTRAS = {
     "train": TRAIN,
     "dicom": ("pydicom",),

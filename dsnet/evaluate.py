@@ -93,7 +93,9 @@ def _parser() -> argparse.ArgumentParser:
         "  on another hospital's store:\n"
         "    python -m dsnet.evaluate runs/dsnet --data other --out other-hospital\n"
         "  a model file alone, on the cases that its training held out:\n"
-        "    python -m dsnet.evaluate dsnet.pt --data store --split split.json\n\n"
+        "    python -m dsnet.evaluate dsnet.pt --data store --split split.json\n"
+        "  released weights, on a store of patients that they did not learn from:\n"
+        "    python -m dsnet.evaluate dsnet-lidc --data store --part all\n\n"
         "Runs that differ in --seed alone are one row, and so are the folds of a "
         "cross-validation.\nEvery other row is compared with the first one, case by case.\n"
         "table.md, .csv and .json hold the means, cases.csv every case, figure.png a comparison.\n"
@@ -101,7 +103,10 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
-        "runs", nargs="+", metavar="RUN", help="folder that dsnet.train wrote, or a model file"
+        "runs",
+        nargs="+",
+        metavar="RUN",
+        help="folder that dsnet.train wrote, a model file, or a name of released weights",
     )
     what = parser.add_argument_group("what to score")
     what.add_argument(

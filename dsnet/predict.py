@@ -1,5 +1,7 @@
 """``python -m dsnet.predict MODEL``: soft masks of whole slices, from RECIST marks or boxes.
 
+MODEL is a file of dsnet.train, or a name of `dsnet.models.pretrained`.
+
 Crops are cut as those that the model learnt from, which its file says; options outrank that. What
 is written is told in `dsnet.inference.slices`.
 """
@@ -33,7 +35,13 @@ if TYPE_CHECKING:
 
 DESCRIPTION = "Segment the marked lesions of whole slices with a trained network."
 EXAMPLES = """\
+MODEL is best.pt or last.pt of dsnet.train, or the name of weights that come with dsnet: dsnet-lidc
+(lung nodules) or dsnet-lidc-mark (lung nodules; it sees the mark). A file or folder that is called
+so comes first. dsnet-lidc-sr is a teacher, for dsnet.train --teacher.
+
 examples:
+  with released weights:
+    python -m dsnet.predict dsnet-lidc --images Images_png --annotations DL_info.csv --out masks
   every mark of a DeepLesion table:
     python -m dsnet.predict runs/dsnet/best.pt --images Images_png \\
         --annotations DL_info.csv --out masks
@@ -59,6 +67,9 @@ def main(argv: list[str] | None = None) -> int:
         missing = [f"--{name}" for name in ("images", "out") if not getattr(options, name)]
         if missing:
             parser.error(f"the following arguments are required: {', '.join(missing)}")
+    if (options.model is None) == (options.named is None):
+        parser.error("the following arguments are required, once: MODEL or --model MODEL")
+    options.model = options.model or options.named
     try:
         return _export(options) if options.export else _run(options)
     except (ValueError, OSError, ImportError, devices.NoDevice) as error:
@@ -97,10 +108,10 @@ def _run(options: argparse.Namespace) -> int:
         raise ValueError(f"{options.annotations or options.boxes} has no row")
     if out.is_dir() and any(out.iterdir()) and not options.overwrite:
         raise ValueError(f"{out} is not empty: add --overwrite, or give another --out")
-    crop = _crop_settings(options)
     use_threads(options.threads)
     device = devices.torch_device(options.device)
     model = _network(options.model, device)
+    crop = _crop_settings(options)
     print(f"{model.config.variant} on {device}; {crop} ({crop.source})")
     print(_threshold(options, model))
     if model.config.mark_input and options.boxes:
@@ -133,8 +144,8 @@ def _export(options: argparse.Namespace) -> int:
     write = {".onnx": export_onnx, ".pt2": export_program}.get(file.suffix)
     if write is None:
         raise ValueError(f"--export must be a file NAME.onnx or NAME.pt2, got {file}")
-    crop = _crop_settings(options)
-    side, model = crop.network_size or crop.size, _network(options.model)
+    model, crop = _network(options.model), _crop_settings(options)
+    side = crop.network_size or crop.size
     write(model, file, (side, side), crop=crop.to_dict())
     step = multiple_of(model)
     other = ""
@@ -190,7 +201,8 @@ def _parser() -> argparse.ArgumentParser:
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("model", metavar="MODEL", help="best.pt or last.pt of dsnet.train")
+    parser.add_argument("model", nargs="?", metavar="MODEL", help="a file, or a name: see below")
+    parser.add_argument("--model", dest="named", metavar="MODEL", help="the same as an option")
     whole = above_zero(int)
     data = parser.add_argument_group("what to segment")
     data.add_argument("--images", metavar="DIR", help="16-bit PNG (HU + 32768) or DICOM slices")

@@ -40,7 +40,7 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
         {*GROUND, "losses", "dsnet_kernels"},
         {
             "numpy", "torch", "torchvision", "onnx", "onnxscript", "monai", "einops",
-            "segmentation_models_pytorch",
+            "safetensors", "segmentation_models_pytorch",
         },
     ),
     "torch_ops": ({*GROUND, "labeling", "_C"}, {"torch"}),

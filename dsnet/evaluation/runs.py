@@ -10,6 +10,7 @@ from dsnet.console import brief
 from dsnet.data.crop_settings import CropSettings, of_store
 from dsnet.data.patients import patient_of, unknown_patients_note
 from dsnet.models.checkpoint import model_crop, model_inputs
+from dsnet.models.released import installed, is_name, names
 from dsnet.training.checkpoint import read_checkpoint
 from dsnet.training.dataset import DeviceDataset
 from dsnet.training.settings import Settings, check, read
@@ -51,6 +52,7 @@ def find_run(path: Path, model: str = "best", split: str | None = None) -> Run:
     Parameters
     ----------
     path : Path
+        Or the name of released weights, which stand alone; what lies at the path outranks it.
     model : str
         "best" or "last": which one of a folder.
     split : path, optional
@@ -62,17 +64,18 @@ def find_run(path: Path, model: str = "best", split: str | None = None) -> Run:
         For a path that is neither, or a damaged file in the folder.
     """
     if not path.exists():
-        raise ValueError(
-            f"run must be a folder of dsnet.train or a model file, {path} is not there"
-        )
+        if not is_name(path):
+            raise ValueError(
+                f"run must be a folder of dsnet.train, a model file or one of "
+                f"{', '.join(names())}, {path} is not there"
+            )
+        return _alone(str(path), installed(str(path)), Path(split) if split else None)
     folder = path if path.is_dir() else path.parent
     lacking = [n for n in ("settings.json", "split.json") if not (folder / n).is_file()]
     if path.is_dir() and lacking:
         raise ValueError(f"run must be a folder of dsnet.train, {path} has no {lacking[0]}")
     if lacking:
-        file = Path(split) if split else None
-        found = _split(file) if file else None
-        return Run(path.stem, path, asdict(Settings()), found, file, None, _patients(file))
+        return _alone(path.stem, path, Path(split) if split else None)
     try:
         settings = {**asdict(Settings()), **read(folder / "settings.json")}
         check(Settings(**settings))
@@ -84,6 +87,12 @@ def find_run(path: Path, model: str = "best", split: str | None = None) -> Run:
     if not chosen.is_file():
         raise ValueError(f"run {path} has no {chosen.name}: no epoch of it is finished")
     return Run(name, chosen, settings, _split(file), file, folder, _patients(file))
+
+
+def _alone(name: str, model: Path, split: Path | None) -> Run:
+    """A model without the folder of its training."""
+    found = _split(split) if split else None
+    return Run(name, model, asdict(Settings()), found, split, None, _patients(split))
 
 
 def cases_of(run: Run, data: str | None, part: str, loaded: dict) -> tuple[DeviceDataset, list]:

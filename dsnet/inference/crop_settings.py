@@ -28,8 +28,8 @@ def crop_settings(
 
     Parameters
     ----------
-    path : path
-        Of the model's file.
+    path : path or str
+        Of the model's file, or the name of released weights.
     size, window, isotropic_mm : optional
         In place of the file's, as `CropSettings` has them; "native" is no `isotropic_mm`. The
         network then sees crops as they are cut, if `size` is given.

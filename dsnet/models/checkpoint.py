@@ -4,12 +4,16 @@ Public
 ------
 ``save_model(path, model, crop=USUAL_CROP, threshold=None)``: a `DSNet` or an `SRResNet`, compiled
     or wrapped ones, too
+``content_of(model, crop=USUAL_CROP, threshold=None) -> dict``: what it writes
 ``USUAL_CROP``: how crops are made that nobody asked to be made otherwise
 ``load_model(path, device="cpu") -> DSNet or SRResNet`` in evaluation mode
 ``model_crop(path) -> dict or None``: what `save_model` was given
 ``model_inputs(path) -> (int, bool)``: neighbours and mark_input of its config
 ``unwrap(model)``: the module inside `torch.compile` and data parallel wrappers
 ``state_of(model) -> dict``: its state without the wrappers' prefixes
+
+Whatever takes the path of a file takes one of `dsnet.models.pretrained.save_pretrained`, too, and
+the name of released weights; what lies at a path outranks a name.
 """
 
 from __future__ import annotations
@@ -26,8 +30,10 @@ from torch import nn
 from dsnet.console import Range, brief
 from dsnet.models.config import DSNetConfig
 from dsnet.models.dsnet import DSNet
+from dsnet.models.released import located
 from dsnet.models.srgan import SRResNet
 from dsnet.models.tensor_file import load_tensors, save_tensors
+from dsnet.models.weights_file import SUFFIX, load_weights
 
 FORMAT = "dsnet-model"
 VERSION = 3  # 1 had no `crop`, 2 no `threshold`
@@ -90,6 +96,15 @@ def save_model(
     OSError
         When it cannot be written; an older file is kept.
     """
+    save_tensors(path, content_of(model, crop, threshold))
+
+
+def content_of(
+    model: nn.Module,
+    crop: Mapping[str, Any] | None = USUAL_CROP,
+    threshold: float | None = None,
+) -> dict[str, Any]:
+    """What a model's file holds; takes and raises what `save_model` does, but for OSError."""
     inner = unwrap(model)
     if isinstance(inner, DSNet):
         kind, config = "DSNet", asdict(inner.config)
@@ -102,12 +117,11 @@ def save_model(
     if threshold is not None:
         THRESHOLDS.check("threshold", threshold)
     state = {k: v.detach().cpu().contiguous() for k, v in state_of(model).items()}
-    content = {
+    return {
         "format": FORMAT, "version": VERSION, "kind": kind, "config": config,
         "crop": dict(crop) if isinstance(crop, Mapping) else crop, "threshold": threshold,
         "state": state,
     }  # fmt: skip
-    save_tensors(path, content)
 
 
 def load_model(path: str | os.PathLike, device: torch.device | str = "cpu") -> DSNet | SRResNet:
@@ -115,7 +129,8 @@ def load_model(path: str | os.PathLike, device: torch.device | str = "cpu") -> D
 
     Parameters
     ----------
-    path : path
+    path : path or str
+        Of the file, or the name of released weights.
     device : device
         Where the model goes.
 
@@ -185,7 +200,9 @@ def model_inputs(path: str | os.PathLike) -> tuple[int, bool]:
 
 
 def _read(path: str | os.PathLike) -> dict:
-    return load_tensors(path, WHAT, FORMAT, VERSION)
+    file = located(path)
+    read = load_weights if file.suffix == SUFFIX else load_tensors
+    return read(file, WHAT, FORMAT, VERSION)
 
 
 def _maker(path, kind: str, config: object) -> Callable[[], DSNet | SRResNet]:

@@ -4,6 +4,7 @@ Public
 ------
 ``save_tensors(path, content)``: `torch.save`, whole or not at all
 ``load_tensors(path, what, form, version) -> dict``
+``require_format(path, content, what, form, version)``
 
 The file is `torch.save`'s, which anyone can read; the comment at its end, which every ZIP archive
 may have, is the SHA-256 of all that stands before it. Files of version 1 came without: of these
@@ -123,6 +124,14 @@ def load_tensors(path: str | os.PathLike, what: str, form: str, version: int) ->
         raise ValueError(
             f"path must be {what}, got {path}, which cannot be read ({type(error).__name__})"
         ) from error
+    require_format(path, content, what, form, version)
+    if digested is None and content["version"] >= DIGEST_SINCE:
+        raise ValueError(f"{path} is damaged: the SHA-256 at its end is not there")
+    return content
+
+
+def require_format(path: str | os.PathLike, content, what: str, form: str, version: int) -> None:
+    """Raise ValueError unless a file's content is a dict of this format and a known version."""
     if not isinstance(content, dict) or content.get("format") != form:
         raise ValueError(f"path must be {what}, got {path}")
     found = content.get("version")
@@ -130,9 +139,6 @@ def load_tensors(path: str | os.PathLike, what: str, form: str, version: int) ->
         raise ValueError(f"{path} must have a version of at least 1, got {brief(found)}")
     if found > version:
         raise ValueError(f"path must be of version {version} at most, got {path} of {found}")
-    if digested is None and found >= DIGEST_SINCE:
-        raise ValueError(f"{path} is damaged: the SHA-256 at its end is not there")
-    return content
 
 
 def _matches_digest(path: str | os.PathLike) -> bool | None:

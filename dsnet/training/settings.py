@@ -138,7 +138,7 @@ class Settings:
     )
     mark_input: bool = _option(False, "network", "it sees the RECIST mark, too: it refines a mark")
     judge_width: int = _option(64, "network", "channels of the discriminator", NETWORK["width"])
-    teacher: str = _option("", "network", "SR teacher that dsnet.train_sr saved")
+    teacher: str = _option("", "network", "SR teacher that dsnet.train_sr saved, or dsnet-lidc-sr")
     teacher_blocks: int = _option(
         16, "network", "blocks of a teacher that was not trained", NETWORK["teacher_blocks"]
     )
