@@ -199,7 +199,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("store", metavar="STORE")
     parser.add_argument("--only", choices=names(), help="one of them (all)")
-    parser.add_argument("--epochs", type=int, default=60, help="of the networks (60)")
+    parser.add_argument("--epochs", type=int, default=20, help="of the networks (20)")
     parser.add_argument("--width", type=int, default=12, help="of the networks (12)")
     parser.add_argument("--threads", type=int, default=0, help="CPU threads")
     parser.add_argument("--sr-steps", type=int, default=4000, help="of the teacher (4000)")
