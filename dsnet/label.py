@@ -73,10 +73,11 @@ def _recist(options, arguments) -> int:
     from dsnet.archive.jobs import slice_jobs
     from dsnet.data.datasets.coordinates import CORNER, check_origin
     from dsnet.data.datasets.deeplesion import read_annotations, select
-    from dsnet.data.patients import with_patients
+    from dsnet.data.patients import patients_by, with_patients
 
     origin = CORNER if options.origin is None else check_origin(options.origin)
     table = read_annotations(options.annotations, origin=origin)
+    rule = patients_by(options.patients) if options.patients else None
     if options.patients:
         table = with_patients(table, options.patients)
     chosen = select(
@@ -96,7 +97,7 @@ def _recist(options, arguments) -> int:
             raise UserError(f"--window must be LOW below HIGH, got {low:g} {high:g}")
     crop = {"size": options.crop, "window": window, "isotropic_mm": options.isotropic}
     more = {"max_pixels": options.max_pixels, "neighbours": options.neighbours}
-    jobs = slice_jobs(chosen, options.images, table=table, **crop, **more)
+    jobs = slice_jobs(chosen, options.images, table=table, patient=rule, **crop, **more)
     given = _given(options, "patients", "neighbours")
     settings = {"strategy": "recist", **crop, "origin": origin, **given}
     return _run(options, arguments, jobs, len(chosen), settings, Path(options.out))

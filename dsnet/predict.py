@@ -112,8 +112,8 @@ def _run(options: argparse.Namespace) -> int:
     device = devices.torch_device(options.device)
     model = _network(options.model, device)
     crop = _crop_settings(options)
-    print(f"{model.config.variant} on {device}; {crop} ({crop.source})")
-    print(_threshold(options, model))
+    print(printable(f"{model.config.variant} on {device}; {crop} ({crop.source})"))
+    print(printable(_threshold(options, model)))
     if model.config.mark_input and options.boxes:
         print(f"warning: {BOX_NOTE}", file=sys.stderr)
     slices = len({a.file_name for a in annotations})
@@ -151,11 +151,9 @@ def _export(options: argparse.Namespace) -> int:
     other = ""
     if step is not None and side % step == 0:
         other = f" or other multiples of {step}, from {2 * step} on"
-    print(
-        f"wrote {file}; it takes images of {side} x {side} pixels{other}, any number of them; "
-        f"it learnt from {crop}"
-    )
-    print(_threshold(options, model))
+    told = f"wrote {file}; it takes images of {side} x {side} pixels{other}, any number of them; "
+    print(printable(f"{told}it learnt from {crop}"))
+    print(printable(_threshold(options, model)))
     return 0
 
 

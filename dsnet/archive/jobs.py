@@ -283,6 +283,7 @@ def slice_jobs(
     images_dir: str | Path,
     *,
     table: Sequence[DeepLesionAnnotation] | None = None,
+    patient: Callable[[str], str] | None = None,
     **options,
 ) -> ReviewedJobs:
     """A job for each slice that has annotations, for `label_archive`.
@@ -294,20 +295,28 @@ def slice_jobs(
         Folder with SERIES/KEY.png.
     table : sequence of DeepLesionAnnotation, optional
         All rows of the table that `annotations` were chosen of: what a resumed store is compared
-        with. By default `annotations`.
+        with, and whose the files beside are. By default `annotations`.
+    patient : callable, optional
+        A rule of `patients_by`, for files beside that the table does not have.
     **options
-        How the crops are cut: `size`, `window`, `isotropic_mm`, `max_pixels`, as `read_crops`
-        takes them.
+        How the crops are cut: `size`, `window`, `isotropic_mm`, `max_pixels`, `neighbours`, as
+        `read_crops` takes them.
     """
     from dsnet.data.datasets.deeplesion import group_by_file
+    from dsnet.data.neighbours import foreign_steps
+    from dsnet.data.patients import owner_by_table
+
+    whole = annotations if table is None else table
+    owner, count = owner_by_table(whole, patient), options.get("neighbours", 0)
 
     def jobs(done: set[str]) -> Iterator[SliceJob]:
         for group in group_by_file(annotations):
             rows = tuple(a for a in group if a.key not in done)
             if rows:
-                yield SliceJob(rows, str(images_dir), options)
+                first = rows[0]
+                steps = foreign_steps(first.file_name, count, first.patient, owner)
+                yield SliceJob(rows, str(images_dir), {**options, "foreign": steps})
 
-    whole = annotations if table is None else table
     return ReviewedJobs(jobs, lambda store: review_rows(store, whole))
 
 

@@ -3,7 +3,8 @@
 Public
 ------
 ``neighbour_files(path, count) -> list of Path or None``
-``read_neighbours(path, count, shape, read) -> list of ndarray or ValueError``
+``read_neighbours(path, count, shape, read, foreign=()) -> list of ndarray or ValueError``
+``foreign_steps(name, count, patient, owner) -> frozenset of int``: which are another patient's
 ``cut_shown(image, mark, size, planes, window, ...) -> Crop``: as `cut_crop`, all in one window
 ``stand_in(middle, planes) -> ndarray [2 * count, h, w]``
 ``missing_notes(planes) -> list of str``
@@ -15,8 +16,9 @@ are neighbours, so nothing is looked for unless somebody asks, and what was not 
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -39,19 +41,52 @@ def neighbour_files(path: str | Path, count: int) -> list[Path | None]:
     Returns
     -------
     list of 2 * count Path or None
-        One below, one above, two below, ...; None where there is no such file.
+        One below, one above, two below, ...; None where there is no such file, or where there are
+        two: `10.png` may follow `09.png` or `9.png`.
     """
     path = Path(path)
-    number = re.search(r"[0-9]{1,9}$", path.stem)
     found: list[Path | None] = []
-    for step in range(1, count + 1):
-        for place in (-step, step):
-            found.append(None if number is None else _beside(path, number.group(), place))
+    for step in _steps(count):
+        there = [path.with_name(n) for n in _names(path.name, step)]
+        # Path's is_file raises where a name is too long.
+        there = [file for file in there if os.path.isfile(file)]
+        found.append(there[0] if len(there) == 1 else None)
     return found
 
 
+def foreign_steps(
+    name: str, count: int, patient: object, owner: Callable[[str], object]
+) -> frozenset[int]:
+    """Which neighbours of a file are of another patient, in slices up from it.
+
+    Parameters
+    ----------
+    name : str
+        Of the file, as `owner` knows it; a path with / is one, too.
+    count : int
+        Slices on either side.
+    patient : object
+        Whose the file is; None: not known.
+    owner : callable
+        From a file's name to its patient, or None. Where one of the two is not known nothing is
+        told of them.
+    """
+    return frozenset(
+        step
+        for step in _steps(count)
+        if any(
+            None not in (patient, found := owner(other)) and str(found) != str(patient)
+            for other in _names(name, step)
+        )
+    )
+
+
 def read_neighbours(
-    path: str | Path, count: int, shape: tuple[int, int], read: Callable[[Path], np.ndarray]
+    path: str | Path,
+    count: int,
+    shape: tuple[int, int],
+    read: Callable[[Path], np.ndarray],
+    foreign: Collection[int] = (),
 ) -> list[np.ndarray | ValueError]:
     """The neighbours of a slice's file.
 
@@ -64,6 +99,8 @@ def read_neighbours(
         Of the slice itself.
     read : callable
         Gives the array [H, W] of a file; raises ValueError.
+    foreign : collection of int
+        Which are another patient's, see `foreign_steps`: they are not read.
 
     Returns
     -------
@@ -73,7 +110,12 @@ def read_neighbours(
     if Path(path).suffix.lower() in DICOM_ENDINGS:
         # Names of DICOM files are in no order that the patient knows of.
         return [ValueError("not looked for beside a DICOM file")] * (2 * count)
-    return [_read(file, shape, read) for file in neighbour_files(path, count)]
+    return [
+        ValueError("the file of that number is another patient's")
+        if step in foreign
+        else _read(file, shape, read)
+        for step, file in zip(_steps(count), neighbour_files(path, count), strict=True)
+    ]
 
 
 def missing_notes(planes: Sequence[np.ndarray | ValueError | None]) -> list[str]:
@@ -139,7 +181,7 @@ def cut_shown(
 
 def _read(file: Path | None, shape, read) -> np.ndarray | ValueError:
     if file is None:
-        return ValueError("there is no file of that number")
+        return ValueError("there is no file of that number, or more than one")
     try:
         plane = read(file)
     except ValueError as error:
@@ -149,14 +191,21 @@ def _read(file: Path | None, shape, read) -> np.ndarray | ValueError:
     return plane if plane.shape == shape else ValueError(f"{file.name} has another size")
 
 
-def _beside(path: Path, number: str, place: int) -> Path | None:
-    wanted = int(number) + place
-    if wanted < 0:
-        return None
-    start = path.stem[: -len(number)]
-    # Numbers of one width, or plain ones.
-    for text in (f"{wanted:0{len(number)}d}", str(wanted)):
-        file = path.with_name(f"{start}{text}{path.suffix}")
-        if file.is_file():
-            return file
-    return None
+def _steps(count: int) -> list[int]:
+    """Slices up from a slice: -1, 1, -2, 2, ..."""
+    return [place for step in range(1, count + 1) for place in (-step, step)]
+
+
+def _names(name: str, step: int) -> list[str]:
+    """What a file may be called whose number is `step` more; none where a name has no number."""
+    ending = Path(name).suffix
+    stem = name[: len(name) - len(ending)]
+    number = re.search(r"[0-9]+\Z", stem)
+    if number is None or (wanted := int(number.group()) + step) < 0:
+        return []
+    digits = number.group()
+    # Numbers of one width, or plain ones; where the first is 0 they are of one width.
+    texts = [f"{wanted:0{len(digits)}d}"]
+    if digits[0] != "0" and str(wanted) not in texts:
+        texts.append(str(wanted))
+    return [f"{stem[: -len(digits)]}{text}{ending}" for text in texts]

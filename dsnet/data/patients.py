@@ -128,6 +128,23 @@ def _spellings(name: str) -> Sequence[str]:
     return name, stem
 
 
+def owner_by_table(
+    annotations: Iterable, rule: Callable[[str], str] | None = None
+) -> Callable[[str], str | None]:
+    """Whose a file is: as a table says, else as a rule of `patients_by` does; None: not known."""
+    known = {a.file_name: str(a.patient) for a in annotations if a.patient is not None}
+
+    def owner(name: str) -> str | None:
+        if name in known or rule is None:
+            return known.get(name)
+        try:
+            return rule(name)
+        except ValueError:
+            return None
+
+    return owner
+
+
 def with_patients(annotations: Iterable, rule: str) -> list:
     """A table's rows with the patients that a rule of `patients_by` names by their files.
 

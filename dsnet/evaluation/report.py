@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -42,10 +43,12 @@ def write(rows: list[Row], out: Path, cases: int = 6, against: str | None = None
     """table.md, .csv and .json, cases.csv and figure.png of rows in the folder `out`."""
     found = differences(rows, against)
     text = _markdown(*_table(rows)) + f"\n{SPREAD}.\n"
-    text += "".join(f"\n{line}.\n" for line in _protocol(rows))
+    text += "".join(f"\n{_plain(line)}.\n" for line in _protocol(rows))
     if found:
-        text += f"\n{_compared(rows, against)}:\n\n" + _markdown(*_difference_table(rows, found))
-    text += "".join(f"\n{row.name}: {note}.\n" for row in rows for note in row.notes)
+        text += f"\n{_plain(_compared(rows, against))}:\n\n" + _markdown(
+            *_difference_table(rows, found)
+        )
+    text += "".join(f"\n{_plain(f'{row.name}: {note}')}.\n" for row in rows for note in row.notes)
     write_text(out / "table.md", text)
     _write_csv(out / "table.csv", _figures(rows, found))
     write_json(out / "table.json", json_ready(_record(rows, found, against)))
@@ -217,7 +220,12 @@ def _statistics(values: np.ndarray) -> tuple[float, float, float, int]:
 
 def _markdown(heads: list[str], lines: list[list[str]]) -> str:
     text = "| " + " | ".join(heads) + " |\n" + "|---" * len(heads) + "|\n"
-    return text + "".join("| " + " | ".join(line) + " |\n" for line in lines)
+    return text + "".join("| " + " | ".join(map(_plain, line)) + " |\n" for line in lines)
+
+
+def _plain(text: str) -> str:
+    """A name or note that stays on its line and in its cell of a Markdown table."""
+    return re.sub(r"([\\`*<|])", r"\\\1", printable(text))
 
 
 def _print(heads: list[str], lines: list[list[str]]) -> None:

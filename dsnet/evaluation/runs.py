@@ -187,10 +187,15 @@ def _patients(split: Path | None) -> dict[str, str]:
     if not path or not path.is_file():
         return {}
     try:
-        content = json.loads(path.read_text())
-        return {str(key): str(patient) for key, patient in content.items()}
-    except (ValueError, AttributeError) as error:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is damaged: {error}") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} is damaged: it must be a JSON object, got {brief(content)}")
+    for key, patient in content.items():
+        if not isinstance(patient, str):
+            raise ValueError(f"{path} is damaged: {brief(key)} has patient {brief(patient)}")
+    return content
 
 
 def _load(source: str, settings: dict, inputs: tuple[int, bool], loaded: dict) -> DeviceDataset:

@@ -233,6 +233,21 @@ def _tell_other_cases(rows: list[Row], against: str | None) -> None:
                 f"scored on other cases than {first.name}, {shared} of {len(row.keys)} are in "
                 "both: the two do not compare but on those"
             )
+        # One key in two stores, or in crops of another size.
+        if others := _other_truths(row, first):
+            row.notes.append(
+                f"{others} cases have another truth than {first.name}'s of the same names: the "
+                "difference is the cases' doing, too"
+            )
+
+
+def _other_truths(row: Row, first: Row) -> int:
+    """In how many cases of both what is to be found differs."""
+    ours, theirs = (
+        {key: t for s in each.seeds for key, t in zip(s.keys, s.truth, strict=True)}
+        for each in (row, first)
+    )
+    return sum(not np.array_equal(ours[key], theirs[key]) for key in ours.keys() & theirs.keys())
 
 
 def _score(

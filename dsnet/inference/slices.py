@@ -14,6 +14,7 @@ failed.
 from __future__ import annotations
 
 import csv
+import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -29,7 +30,8 @@ from dsnet.data.datasets.boxes import BOX_COLUMNS
 from dsnet.data.datasets.deeplesion import DeepLesionAnnotation, group_by_file
 from dsnet.data.datasets.image_size import require_size
 from dsnet.data.datasets.picture_files import readable
-from dsnet.data.neighbours import read_neighbours
+from dsnet.data.neighbours import foreign_steps, read_neighbours
+from dsnet.data.patients import owner_by_table
 from dsnet.data.picture_file import MAX_PIXELS
 from dsnet.drawing.overlay import draw_overlay
 from dsnet.files import table_cell, write_png
@@ -41,6 +43,9 @@ COLUMNS = (
     "key", "file", "status", "reason", "x0", "y0", "x1", "y1", "area_px", "area_mm2",
     "soft_area_px", "mean_alpha", "window_low", "window_high", "notes",
 )  # fmt: skip
+
+
+KINDS = ("soft", "binary", "overlay")
 
 
 def segment_files(
@@ -86,13 +91,15 @@ def segment_files(
         A row for each mark of a slice, with some of `COLUMNS`; ``status`` is "ok" or "failed",
         with its ``reason``.
     """
-    names = _picture_names(annotations)
+    names, count = _picture_names(annotations), sees(unwrap(model))[0]
+    owner = owner_by_table(annotations)
     out.mkdir(parents=True, exist_ok=True)
     with open(out / "lesions.csv", "w", newline="", encoding="utf-8") as file:
         table = csv.DictWriter(file, COLUMNS)
         table.writeheader()
         for group in group_by_file(annotations):
-            read = partial(_read, group, find, pictures, max_pixels, sees(unwrap(model))[0])
+            foreign = foreign_steps(group[0].file_name, count, group[0].patient, owner)
+            read = partial(_read, group, find, pictures, max_pixels, count, foreign)
             name = names.get(group[0].file_name, Path())
             rows = _segment(model, group, read, out, name, crop, spacing, threshold, batch, flips)
             table.writerows({n: table_cell(v) for n, v in row.items()} for row in rows)
@@ -105,7 +112,7 @@ def in_folder(images: Path, annotation: DeepLesionAnnotation) -> Path:
     return images / _relative(annotation)
 
 
-def _read(group, find, pictures, max_pixels, count):
+def _read(group, find, pictures, max_pixels, count, foreign):
     """The slice of a group's rows, its spacing where the file tells, and its neighbours; ValueError
     else."""
     first = next(a for a in group if not a.error)
@@ -114,7 +121,11 @@ def _read(group, find, pictures, max_pixels, count):
         path = find(first)
         image, spacing = read_slice(path, pictures, max_pixels)
         beside = read_neighbours(
-            path, count, image.shape, lambda file: read_slice(file, pictures, max_pixels)[0]
+            path,
+            count,
+            image.shape,
+            lambda file: read_slice(file, pictures, max_pixels)[0],
+            foreign,
         )
         return image, spacing, beside
     except (ValueError, ImportError):
@@ -159,8 +170,13 @@ def _segment(model, group, read, out, name, crop, spacing, threshold, batch, fli
             "binary": found.binary.astype(np.uint8) * 255,
             "overlay": draw_overlay(drawn, list(lesions.values()), titles),
         }
-        for kind, picture in files.items():
-            write_png(out / kind / name, picture)
+        for kind in KINDS:
+            write_png(out / kind / name, files[kind])
+    elif all(_is_below(a) for a in group):
+        # What an earlier run left is not this one's answer.
+        for kind in KINDS:
+            if os.path.isfile(old := out / kind / name):  # Path's raises where a name is too long
+                old.unlink()
     return [_row(a, lesions.get(a.key), errors.get(a.key, "")) for a in group]
 
 
@@ -202,6 +218,13 @@ def _row(annotation: DeepLesionAnnotation, lesion: LesionMask | None, error: str
     if lesion.window is not None:
         row.update(window_low=lesion.window[0], window_high=lesion.window[1])
     return row
+
+
+def _is_below(annotation: DeepLesionAnnotation) -> bool:
+    try:
+        return bool(_relative(annotation))
+    except ValueError:
+        return False
 
 
 def _relative(annotation: DeepLesionAnnotation) -> Path:

@@ -16,6 +16,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -23,9 +24,10 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from dsnet.console import Range, Stop
+from dsnet.console import Range, Stop, printable
 from dsnet.data.crop_settings import of_phantoms, of_store
 from dsnet.data.patients import unknown_patients_note
+from dsnet.data.store.lock import StoreLock
 from dsnet.devices import torch_device, use_threads
 from dsnet.files import write_json
 from dsnet.models import (
@@ -86,14 +88,14 @@ def train(settings: Settings) -> dict:
     check(settings)
     joined = dist.is_initialized()
     try:
-        with Stop() as stop:
-            return _train(settings, stop)
+        with Stop() as stop, ExitStack() as held:
+            return _train(settings, stop, held)
     finally:
         if dist.is_initialized() and not joined:
             dist.destroy_process_group()
 
 
-def _train(settings: Settings, stop: Stop) -> dict:
+def _train(settings: Settings, stop: Stop, held: ExitStack) -> dict:
     rank, world, device = _place(settings)
     out, chief = Path(settings.out), rank == 0
     torch.manual_seed(settings.seed)
@@ -155,6 +157,8 @@ def _train(settings: Settings, stop: Stop) -> dict:
     total = epoch_steps * settings.epochs
     done: Any = 0
     best: Any = -1.0
+    if chief and not (settings.resume and not out.is_dir()):
+        _hold(out, held)
     if settings.resume:
         _require_same_course(settings, read_checkpoint(out / "checkpoint.pt")["settings"])
         progress, _ = load_checkpoint(out / "checkpoint.pt", step)
@@ -166,11 +170,11 @@ def _train(settings: Settings, stop: Stop) -> dict:
     elif chief and (out / "checkpoint.pt").exists():
         raise ValueError(f"{out} holds a training already: --resume goes on, or take another --out")
     if chief:
-        out.mkdir(parents=True, exist_ok=True)
         write(out / "settings.json", settings)
         _write_split(out / "split.json", data, split)
     log = Log(out, total, done, per_step, chief)
-    log.say(_introduction(settings, device, world, network, data, split))
+    for line in _introduction(settings, device, world, network, data, split):
+        log.say(line)
     augmentation, slices = Augmentation(settings.augment), 1 + 2 * settings.neighbours
     cache = _teach_all(network, training, augmentation, settings, log)
 
@@ -243,6 +247,16 @@ def _train(settings: Settings, stop: Stop) -> dict:
     return summary
 
 
+def _hold(out: Path, held: ExitStack) -> None:
+    """Make the folder, and keep other runs out of it: two would mix their models and tables."""
+    out.mkdir(parents=True, exist_ok=True)
+    try:
+        lock = StoreLock(out, "the run's folder")
+    except RuntimeError as error:
+        raise ValueError(str(error)) from error
+    held.callback(lock.release)
+
+
 def _place(settings: Settings) -> tuple[int, int, torch.device]:
     """Rank, number of processes and device; joins the processes that torchrun started."""
     device = torch_device(settings.device)
@@ -269,21 +283,25 @@ def _asked(stop: Stop, device: torch.device, world: int) -> bool:
     return bool(flag > 0)
 
 
-def _introduction(settings, device, world, network, data, split) -> str:
+def _introduction(settings, device, world, network, data, split) -> list[str]:
     trained = sum(p.numel() for p in network.trainable_parameters())
     parts = ", ".join(f"{len(p)} {n}" for n, p in zip(split._fields, split, strict=True))
     source = settings.data or "phantoms (no --data)"
-    lines = f"{settings.variant}, {trained:,} parameters, on {world} x {device}; {source}: {parts}"
+    lines = [
+        f"{settings.variant}, {trained:,} parameters, on {world} x {device}; {source}: {parts}"
+    ]
     if network.config.extra_channels:
-        lines += f"\nit sees {network.config.inputs}"
+        lines.append(f"it sees {network.config.inputs}")
     if data.marks is not None:
-        lines += f"; {sum(data.replayed)} of {len(data)} cases have replayed marks"
+        lines[-1] += f"; {sum(data.replayed)} of {len(data)} cases have replayed marks"
     if told := unknown_patients_note(data.unknown, len(data)):
-        lines += f"\nwarning: {told}"
+        lines.append(f"warning: {told}")
     if not split.val:
-        lines += "\nwarning: no validation part: training cases choose the epoch and the threshold"
+        lines.append(
+            "warning: no validation part: training cases choose the epoch and the threshold"
+        )
     if network.teacher is not None and not settings.teacher:
-        lines += "\nthe SR teacher has random weights: train one with dsnet.train_sr, --teacher"
+        lines.append("the SR teacher has random weights: train one with dsnet.train_sr, --teacher")
     return lines
 
 
@@ -363,7 +381,7 @@ def _print_summary(summary, settings, device, out) -> None:
     print(
         f"{name}: {summary['steps']} steps, {summary['images_per_s']:.1f} images/s with "
         f"validation, {summary['seconds']:.0f} s, peak memory {summary['peak_memory_gb']:.2f} GB\n"
-        f"best validation Dice {summary['best_dice']:.4f}; results in {out}"
+        f"best validation Dice {summary['best_dice']:.4f}; results in {printable(str(out))}"
     )
     if settings.compile:
         new = summary["new_graphs"]

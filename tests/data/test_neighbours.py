@@ -30,6 +30,12 @@ MARK = RecistMark.from_coordinates([40, 30, 60, 34, 49, 24, 51, 40])
         ("99.png", ["98.png", "100.png"], ["98.png", "100.png"]),
         ("none.png", ["none1.png"], [None, None]),
         ("5.png", ["4.jpg", "06.png"], [None, None]),
+        ("0010.png", ["9.png", "11.png"], [None, None]),
+        ("10.png", ["09.png", "9.png", "11.png"], [None, "11.png"]),
+        ("10.png", ["09.png"], ["09.png", None]),
+        ("0.png", ["1.png", "-1.png"], [None, "1.png"]),
+        ("1999999999.png", ["2000000000.png", "11000000000.png"], [None, "2000000000.png"]),
+        ("9" * 251 + ".png", ["9" * 250 + "8.png"], ["9" * 250 + "8.png", None]),
     ],
 )
 def test_neighbours_differ_in_their_last_number_alone(tmp_path, name, there, expected):
@@ -57,11 +63,12 @@ def test_what_cannot_be_had_says_why(tmp_path):
         return np.zeros((4, 5))
 
     planes = read_neighbours(tmp_path / "2.png", 2, (4, 4), read)
+    none = "(there is no file of that number, or more than one)"
     assert missing_notes(planes) == [
         "no slice below (1.png: broken): the slice itself stands for it",
         "no slice above (3.png has another size): the slice itself stands for it",
-        "no slice 2 below (there is no file of that number): the slice itself stands for it",
-        "no slice 2 above (there is no file of that number): the slice itself stands for it",
+        f"no slice 2 below {none}: the slice itself stands for it",
+        f"no slice 2 above {none}: the slice itself stands for it",
     ]
     beside = read_neighbours(tmp_path / "2.dcm", 1, (4, 5), read)
     assert all("DICOM" in str(plane) for plane in beside) and len(beside) == 2
@@ -139,6 +146,36 @@ def test_recist_labels_store_the_slices_beside(tmp_path):
     (plain,) = open_store(tmp_path / "plain").records("ok")
     assert plain.neighbours is None and np.array_equal(plain.alpha, row.alpha)
     assert "neighbours" not in open_store(tmp_path / "plain").manifest["settings"]
+
+
+@pytest.mark.parametrize("said", ["table", "rule"])
+def test_another_patients_slice_is_no_neighbour(tmp_path, said):
+    planes = slices(4).round()
+    write_slices(tmp_path / "images" / "s", planes, first=1)
+    numbers = ",".join(str(v + 0.5) for v in MARK.coordinates)
+    head, rows = "File_name,Measurement_coordinates", [("s_002.png", "A"), ("s_003.png", "B")]
+    if said == "table":
+        rows = [(f"s_00{n}.png", "AABB"[n - 1]) for n in (1, 2, 3, 4)]
+        lines = [f'{name},"{numbers}",{patient}\n' for name, patient in rows]
+        text, words = f"{head},Patient_index\n" + "".join(lines), []
+    else:
+        # 1 and 4 are in no table.
+        text = f"{head}\n" + "".join(f'{name},"{numbers}"\n' for name, _ in rows)
+        (tmp_path / "p.csv").write_text("file,patient\ns_001,A\ns_002,A\ns_003,B\ns_004,B\n")
+        words = ["--patients", str(tmp_path / "p.csv")]
+    (tmp_path / "t.csv").write_text(text)
+    assert label.main(
+        ["recist", "--annotations", str(tmp_path / "t.csv"), "--images", str(tmp_path / "images"),
+         "--out", str(tmp_path / "out"), "--neighbours", "1", "--window", "-600", "100", "--crop",
+         "32", *words]
+    ) == 0  # fmt: skip
+    found = {row.key[:5]: row for row in open_store(tmp_path / "out").records("ok")}
+    shown = [apply_window(cut_crop(plane, MARK, 32).image, -600, 100) for plane in planes]
+    for key, places in {"s_002": (0, 1), "s_003": (2, 3)}.items():
+        np.testing.assert_allclose(found[key].neighbours, [shown[i] for i in places], atol=1e-5)
+    told = "(the file of that number is another patient's)"
+    assert any(f"above {told}" in note for note in found["s_002"].notes)
+    assert any(f"below {told}" in note for note in found["s_003"].notes)
 
 
 def test_raters_pictures_have_the_slices_beside(tmp_path):

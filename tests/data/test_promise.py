@@ -113,7 +113,7 @@ def test_a_fault_costs_its_own_volume_and_is_told(tmp_path):
         "Case05": r"Case05_segmentation\.mhd: position must be like its volume's",
         "Case06": r"Case06_segmentation\.mhd: mask must be 0 outside of the lesion",
         "Case07": r"Case07_segmentation\.raw: No such file",
-        "Case08": r"Case08\.mhd: voxels must differ, got 5",
+        "Case08": r"Case08\.mhd: voxels must differ, by a finite number, got 5 and 5",
         "Case09": r"Case09\.mhd: voxels must be finite",
         "Case10": r"Case10\.mha: several volumes of that name: Case10\.mha, Case10\.mhd",
         "Case11": r"several segmentations of that name",
@@ -133,6 +133,30 @@ def test_a_fault_costs_its_own_volume_and_is_told(tmp_path):
     assert len({one.key for one in found}) == len(found)
     assert [one.key for one in found if one.key.startswith("Case13")] == ["Case13"]
     assert all(not isinstance(crop, ValueError) for crop in of_case(found, "Case00"))
+
+
+def test_names_that_differ_in_case_alone_share_no_segmentation(tmp_path):
+    image, outline = write_case(tmp_path, "Case01")
+    write_meta(tmp_path / "case01.mhd", image)
+    write_meta(tmp_path / "CASE02.mhd", image)  # alone of its name
+    write_meta(tmp_path / "Case02_segmentation.mhd", outline)
+    if len(list(tmp_path.glob("*01.mhd"))) < 2:
+        pytest.skip("the file system does not tell the names apart")
+    found = {one.key: crop for one, crop in read_slices(find_promise_slices(tmp_path))}
+    assert np.array_equal(found["Case01/slice-001"].masks[0], outline[1] == 1)
+    assert np.array_equal(found["CASE02/slice-001"].masks[0], outline[1] == 1)
+    assert "no segmentation case01_segmentation beside it" in str(found["case01/slice-001"])
+
+
+def test_voxels_too_far_apart_to_scale_are_refused(tmp_path):
+    image, outline = prostate(dtype=np.float64)
+    for name, most in (("Case00", 1e307), ("Case01", 1.7e308)):
+        write_meta(tmp_path / f"{name}.mhd", np.where(image > 400, most, -most))
+        write_meta(tmp_path / f"{name}_segmentation.mhd", outline)
+    found = find_promise_slices(tmp_path)
+    for k, crop in enumerate(of_case(found, "Case00")):
+        assert np.array_equal(crop.image, image[k] > 400)
+    assert all("by a finite number" in str(crop) for crop in of_case(found, "Case01"))
 
 
 def test_labels_of_several_parts_are_the_lesion_with_a_note(tmp_path):

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -124,6 +125,28 @@ def test_seeds_are_one_row_and_rows_are_compared_by_case(runs, tmp_path, capsys)
     mine = [c for c in cases if c["network"].startswith("backbone") and c["seed"] == "1"]
     of_one = {case["key"]: float(case["dice"]) for case in mine}
     assert of_one == pytest.approx(by_hand(runs[4]), abs=1e-6)
+
+
+def test_cases_of_one_name_and_another_truth_are_told(runs, tmp_path):
+    other = tmp_path / "other"
+    shutil.copytree(runs[3], other)
+    settings = json.loads((other / "settings.json").read_text())
+    (other / "settings.json").write_text(json.dumps({**settings, "size": SIDE + 8}))
+    same, larger = (evaluate([runs[0], run], **FAST)[1].notes for run in (runs[3], other))
+    told = "6 cases have another truth than unet-0's of the same names"
+    assert any(note.startswith(told) for note in larger)
+    assert not any("another truth" in note for note in same)
+
+
+def test_a_name_stays_in_its_cell_and_on_its_line(runs, tmp_path, capsys):
+    (row,) = evaluate(runs[:1], **FAST)
+    row.name = "a|b\n\x1b[1m*`<i>"
+    report.write([row], tmp_path / "out")
+    lines = (tmp_path / "out" / "table.md").read_text(encoding="utf-8").splitlines()
+    assert lines[2].startswith(r"| a\|b\\n\\x1b[1m\*\`\<i> | one seed | ")
+    assert lines[2].replace(r"\|", "").count("|") == lines[0].count("|")
+    report.show([row])
+    assert "\x1b" not in capsys.readouterr().out
 
 
 def test_another_row_may_be_the_one_to_compare_with(runs, tmp_path, capsys):

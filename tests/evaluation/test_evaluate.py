@@ -240,9 +240,10 @@ def test_patients_that_only_the_store_names_are_left_out_too(whole, tmp_path):
     (row,) = evaluate([run], data=other, **FAST)
     assert sorted(row.patients) == ["Cid", "Dan"]
     assert not any("nothing tells the patients" in note for note in row.notes)
-    write_split(run / "patients.json", [1])
-    with pytest.raises(ValueError, match=r"patients\.json is damaged"):
-        evaluate([run], data=other, **FAST)
+    for text in ("[1]", '{"a": null}', "[" * 200_000, "\xff"):
+        (run / "patients.json").write_bytes(text.encode("latin-1"))
+        with pytest.raises(ValueError, match=r"patients\.json is damaged"):
+            evaluate([run], data=other, **FAST)
 
 
 def test_unknown_patients_are_told_by_training_and_scoring(tmp_path, capsys):

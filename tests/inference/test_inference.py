@@ -272,8 +272,11 @@ def test_boxes_of_pictures_give_masks_an_overlay_and_a_row_each(tmp_path, model,
     assert "--overwrite" in capsys.readouterr().err
     assert command.main([*arguments, "--pictures", "--overwrite", "--strict"]) == 1
     # Without --pictures 8 bits are no HU: every row says so.
+    (out / "s.png").write_bytes(b"where ../s.png leads")
     assert command.main([*arguments, "--overwrite"]) == 1
     assert "--pictures" in lesions(out)["second"]["reason"]
+    # No mask of the run before stands for one that failed now.
+    assert [path.name for path in out.rglob("*.png")] == ["s.png"]
 
 
 def test_predict_takes_the_threshold_that_the_model_has(tmp_path, model, capsys):

@@ -13,6 +13,7 @@ import torch
 from dsnet import label
 from dsnet import train as command
 from dsnet.console import Stop
+from dsnet.data.store.lock import StoreLock
 from dsnet.metrics import dice
 from dsnet.models import load_model
 from dsnet.models.tensor_file import save_tensors
@@ -38,7 +39,8 @@ def final(out):
 def test_a_run_leaves_models_log_panel_and_settings(tmp_path, capsys):
     assert run(tmp_path) == 0
     text = capsys.readouterr().out
-    assert "images/s" in text and "peak memory" in text and "random weights" in text
+    assert "images/s" in text and "peak memory" in text and "\\n" not in text
+    assert any(line.startswith("the SR teacher has random weights") for line in text.splitlines())
     for name in ("best.pt", "last.pt"):
         assert load_model(tmp_path / name).config.variant == "dsnet"
     lines = (tmp_path / "log.csv").read_text().splitlines()
@@ -100,6 +102,18 @@ def test_seeds_may_hold_out_the_same_cases(tmp_path):
     assert splits[0] == splits[1] != splits[2]
     a, b = (final(tmp_path / name)[0] for name in "01")
     assert not all(torch.equal(a[name], b[name]) for name in a)
+
+
+def test_two_runs_do_not_write_to_one_folder(tmp_path, capsys):
+    held = StoreLock(tmp_path)
+    try:
+        assert run(tmp_path) == 2
+        error = capsys.readouterr().err
+        assert error.count("\n") == 1 and "another process is writing to the run's folder" in error
+        assert {path.name for path in tmp_path.iterdir()} == {".lock"}
+    finally:
+        held.release()
+    assert run(tmp_path) == 0 and not (tmp_path / ".lock").exists()
 
 
 def test_a_run_from_before_an_option_goes_on_at_its_default(tmp_path, capsys):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -228,6 +228,7 @@ def read_crops(
     isotropic_mm: float | None = None,
     max_pixels: int = MAX_PIXELS,
     neighbours: int = 0,
+    foreign: Collection[int] = (),
 ) -> Iterator[tuple[DeepLesionAnnotation, Crop | ValueError]]:
     """Each annotation with its crop, or with the error that it met; each slice is read once.
 
@@ -247,6 +248,8 @@ def read_crops(
     neighbours : int
         Slices on either side that are cut likewise, from the files beside (`KEY - 1`, `KEY + 1`).
         Where there is none, the slice itself stands in, which a note tells.
+    foreign : collection of int
+        Which of them are another patient's, see `dsnet.data.neighbours.foreign_steps`.
 
     Raises
     ------
@@ -255,7 +258,7 @@ def read_crops(
     """
     _check_window(window)
     for group in group_by_file(annotations):
-        slice_or_error = _read_slice(images_dir, group, window, max_pixels, neighbours)
+        slice_or_error = _read_slice(images_dir, group, window, max_pixels, neighbours, foreign)
         for annotation in group:
             if annotation.error:
                 yield annotation, ValueError(annotation.error)
@@ -283,7 +286,7 @@ def _millimetres_along(annotation: DeepLesionAnnotation) -> float:
 
 
 def _read_slice(
-    images_dir, group, window, max_pixels, neighbours
+    images_dir, group, window, max_pixels, neighbours, foreign
 ) -> tuple[np.ndarray, Path, list] | ValueError:
     if all(annotation.error for annotation in group):
         return ValueError("no usable mark")
@@ -292,7 +295,7 @@ def _read_slice(
         pictures = window == "none"
         image = _read_image(path, pictures, max_pixels)
         read = partial(_read_image, pictures=pictures, max_pixels=max_pixels)
-        return image, path, read_neighbours(path, neighbours, image.shape, read)
+        return image, path, read_neighbours(path, neighbours, image.shape, read, foreign)
     except ValueError as error:
         return error
 

@@ -17,6 +17,7 @@ glare beside an endorectal coil and what noise there is above the brightest tiss
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -141,12 +142,16 @@ def find_promise_slices(
     for mask in masks:
         outlines.setdefault(stem_of(mask.relative_to(root)).lower(), []).append(mask)
     stems = by_stem(volumes, root)
+    spelled = Counter(stem.lower() for stem in stems)
     slices = FoundSlices()
     for volume in volumes:
         place = volume.relative_to(root)
         stem = stem_of(place)
         alone = len(stems[stem]) == 1
         found = outlines.get(f"{stem}{SEGMENTATION}".lower(), [])
+        if spelled[stem.lower()] > 1:
+            # Case01 and case01: neither takes the other's.
+            found = [mask for mask in found if stem_of(mask.relative_to(root)).startswith(stem)]
         count, fault = 1, ""
         case, numbered = readable(stem if alone else place.as_posix()), False
         try:
@@ -226,9 +231,10 @@ def _read(one: VolumeSlice) -> _Volume:
     if not np.isfinite(image).all():
         raise ValueError(f"{one.image}: voxels must be finite, got NaN or infinite ones")
     low, high = (float(value) for value in np.percentile(image, PERCENTILES))
-    if not low < high:
+    if not 0 < high - low < np.inf:
         raise ValueError(
-            f"{one.image}: voxels must differ, got {low:g} for the 1st to the 99th percentile"
+            f"{one.image}: voxels must differ, by a finite number, got {low:g} and {high:g} for "
+            "the 1st and the 99th percentile"
         )
     voxels = read_meta_volume(outline)
     try:

@@ -1,4 +1,4 @@
-"""One writer at a time."""
+"""One writer of a folder at a time."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ LOCK = ".lock"
 
 
 class StoreLock:
-    """The right to write to a store; it ends with its process, however that dies.
+    """The right to write to a store or a run's folder; it ends with its process, however that dies.
 
     A file system without `flock` gives none: a warning tells that nobody watches, and the writer
     goes on.
@@ -24,7 +24,7 @@ class StoreLock:
         When another process holds it.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, what: str = "the store") -> None:
         self._file = path / LOCK
         self._descriptor: int | None = None
         while self._descriptor is None:
@@ -33,14 +33,14 @@ class StoreLock:
                 fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 self._close()
-                raise RuntimeError(f"another process is writing to the store {path}") from None
+                raise RuntimeError(f"another process is writing to {what} {path}") from None
             except OSError as error:
                 if error.errno not in CANNOT:
                     self._close()
                     raise
                 warn(
                     f"{path}: the file system has no locks ({error.strerror}): let no two runs"
-                    " write to this store at a time"
+                    f" write to {what} at a time"
                 )
                 return
             if not self._named():
