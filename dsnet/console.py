@@ -372,6 +372,7 @@ def print_table(
         Above the table on a terminal.
     """
     rows, title = [[printable(cell) for cell in row] for row in rows], printable(title)
+    heads = None if heads is None else [printable(head) for head in heads]
     if not sys.stdout.isatty():
         for line in _plain(rows, heads):
             print(line)

@@ -169,7 +169,9 @@ class AdversarialStep:
             discriminator = PixelDiscriminator().to(self.device)
         self.discriminator = discriminator if network.config.rung.gan_loss else None
         use_soft = network.config.rung.soft_loss if soft_loss is None else soft_loss
-        weights = {"soft_weight": soft_weight, "gan_weight": gan_weight, "use_soft": use_soft}
+        weights: dict[str, Any] = {
+            "soft_weight": soft_weight, "gan_weight": gan_weight, "use_soft": use_soft,
+        }  # fmt: skip
         self.objective = _Objective(network, self.discriminator, precision, weights)
         if compile:
             how: dict[str, Any] = {"options": compiler_options(network, cuda_graphs)}
@@ -283,7 +285,7 @@ class _Objective(nn.Module):
         network: DSNet,
         discriminator: PixelDiscriminator | None,
         precision: str,
-        weights: dict[str, float],
+        weights: dict[str, Any],
     ):
         super().__init__()
         self.network, self.discriminator = network, discriminator
