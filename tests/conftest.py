@@ -2,9 +2,14 @@
 
 import importlib.util
 import os
+import sys
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+# The benches; last, so that the installed dsnet is found before the source folder.
+sys.path.append(str(Path(__file__).resolve().parents[1]))
 
 if workers := os.environ.get("PYTEST_XDIST_WORKER_COUNT"):
     # Before torch and OpenCV ask: the processes share the cores.
