@@ -383,10 +383,8 @@ def print_table(
 
     # As Text: of a str rich would take what stands in brackets for its markup.
     table = Table(title=Text(title) if title else None, show_header=heads is not None)
-    for head in heads or ("", ""):
-        table.add_column(Text(head), justify="left" if heads else "right")
-    if not heads:
-        table.columns[0].justify = "left"
+    for at, head in enumerate(heads or ("", "")):
+        table.add_column(Text(head), justify="left" if heads or not at else "right")
     for row in rows:
         table.add_row(*map(Text, row))
     Console().print(table)
