@@ -43,7 +43,7 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from dsnet.dependencies import MissingDependency, needed
-from dsnet.models.unet import fill_up
+from dsnet.models.unet import fill_up, require_planes
 
 MAKE = Callable[[str, int, int, int], nn.Module]
 
@@ -234,10 +234,7 @@ class PeerNetwork(nn.Module):
         ValueError
             For another number of dimensions or channels, or an image without pixels.
         """
-        if x.ndim != 4 or x.shape[1] != self.in_channels or x.shape[2] * x.shape[3] == 0:
-            raise ValueError(
-                f"x must be [N, {self.in_channels}, H, W] with H, W >= 1, got {list(x.shape)}"
-            )
+        require_planes(x, self.in_channels)
         height, width = x.shape[2:]
         single = height <= self.multiple and width <= self.multiple
         x = fill_up(x, self.multiple)

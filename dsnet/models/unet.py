@@ -110,10 +110,7 @@ class _UShape(nn.Module):
         ValueError
             For another number of dimensions or channels, or an image without pixels.
         """
-        if x.ndim != 4 or x.shape[1] != self.in_channels or x.shape[2] * x.shape[3] == 0:
-            raise ValueError(
-                f"x must be [N, {self.in_channels}, H, W] with H, W >= 1, got {list(x.shape)}"
-            )
+        require_planes(x, self.in_channels)
         height, width = x.shape[2:]
         x = self.encoder[0](fill_up(x, 2**self.depth))
         skips = []
@@ -191,6 +188,12 @@ class UNet(_UShape):
 
     def up_step(self, a: int, b: int) -> nn.Module:
         return nn.ConvTranspose2d(a, b, 2, stride=2)
+
+
+def require_planes(x: torch.Tensor, channels: int) -> None:
+    """Raise ValueError unless `x` is [N, channels, H, W] and has pixels."""
+    if x.ndim != 4 or x.shape[1] != channels or x.shape[2] * x.shape[3] == 0:
+        raise ValueError(f"x must be [N, {channels}, H, W] with H, W >= 1, got {list(x.shape)}")
 
 
 def fill_up(x: torch.Tensor, multiple: int) -> torch.Tensor:
