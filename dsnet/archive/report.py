@@ -17,6 +17,7 @@ from dsnet.data.datasets.pictures import LIKE_HU
 from dsnet.data.patients import known_patient, unknown_patients_note
 from dsnet.data.store.reader import LabelStore
 from dsnet.data.store.record import STAGES, LabelRecord, metadata_of
+from dsnet.data.store.stage import StoredRow
 from dsnet.drawing import sheet
 from dsnet.labeling.notes import EMPTY
 from dsnet.labeling.quality import ranking
@@ -45,6 +46,8 @@ class TerminalProgress:
         Of this run.
     """
 
+    brief = True
+
     def __init__(self, total: int | None = None) -> None:
         self._total = total
         self._open = contextlib.ExitStack()
@@ -64,7 +67,7 @@ class TerminalProgress:
         self._progress = self._open.enter_context(Progress(left, LINE_SECONDS))
         self.rate = self._progress.rate
 
-    def add(self, record: LabelRecord) -> None:
+    def add(self, record: LabelRecord | StoredRow) -> None:
         """Count a row."""
         self._progress.add(record)
 

@@ -8,12 +8,12 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from dsnet.data.store.entries import sha256
 from dsnet.data.store.lock import StoreLock
 from dsnet.data.store.manifest import (
     DamagedManifest,
     manifest_file,
     read_manifest,
-    sha256,
     shard_files,
     write_manifest,
 )

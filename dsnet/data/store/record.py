@@ -36,6 +36,8 @@ STATUSES = ("ok", "failed")
 STAGES = ("cut", "trimap", "matting")
 PAIRS = (("spacing", ("row", "column")), ("offset", ("x", "y")), ("scale", ("x", "y")))
 POSITIVE = ("spacing", "scale")
+# What JSON says as it is.
+_PLAIN = {str, int, bool, type(None)}
 
 
 class LabelArrays(NamedTuple):
@@ -294,7 +296,10 @@ def usual_score_columns() -> list[str]:
 def json_ready(value: Any) -> Any:
     """Plain Python values for JSON; NaN and infinity become None, which JSON can say."""
     if isinstance(value, dict):
-        return {str(name): json_ready(item) for name, item in value.items()}
+        return {
+            str(name): item if type(item) in _PLAIN else json_ready(item)
+            for name, item in value.items()
+        }
     if isinstance(value, list | tuple):
         return [json_ready(item) for item in value]
     if isinstance(value, np.generic | np.ndarray):
@@ -319,23 +324,30 @@ def _checked_arrays(record: LabelRecord) -> dict[str, np.ndarray | None]:
             raise ValueError(f"{name} must be [H, W] and not empty, got shape {value.shape}")
         if name in SOFT_COLUMNS:
             arrays[name] = value = value.astype(np.float32, copy=False)
-            if not (value.min() >= 0 and value.max() <= 1):
+            if not (np.minimum.reduce(value, None) >= 0 and np.maximum.reduce(value, None) <= 1):
                 raise ValueError(f"{name} must lie in 0..1, got {value.min()}..{value.max()}")
     shapes = {name: a.shape[-2:] for name, a in arrays.items() if a is not None}
     if len(set(shapes.values())) > 1:
         raise ValueError(f"arrays of one row must have one shape, got {shapes}")
     trimap, alpha, binary = arrays["trimap"], arrays["alpha"], arrays["binary"]
-    if trimap is not None and not np.isin(trimap, (BACKGROUND, UNKNOWN, FOREGROUND)).all():
+    if trimap is not None and not _holds(trimap, (BACKGROUND, UNKNOWN, FOREGROUND)):
         raise ValueError(f"trimap must hold 0, 128 and 255, got {np.unique(trimap)[:8].tolist()}")
     for name in ("binary", "truth"):
         array = arrays[name]
-        if array is not None and not np.isin(array, (0, 1)).all():
+        if array is not None and array.dtype != bool and not _holds(array, (0, 1)):
             raise ValueError(f"{name} must be bool, or hold 0 and 1")
     if alpha is not None:
-        if binary is not None and not np.array_equal(binary.astype(bool), alpha >= 0.5):
+        arrays["binary"] = cut = alpha >= 0.5
+        if binary is not None and (binary.astype(bool, copy=False) != cut).any():
             raise ValueError(f"binary must be alpha >= 0.5 (key {record.key!r})")
-        arrays["binary"] = alpha >= 0.5
     return arrays
+
+
+def _holds(array: np.ndarray, values: tuple[int, ...]) -> bool:
+    """Whether an array has no other values."""
+    if array.dtype == np.uint8:
+        return not array.tobytes().translate(None, bytes(values))
+    return bool(np.isin(array, values).all())
 
 
 def _coordinates(mark) -> list[float | None]:
