@@ -159,7 +159,7 @@ class ProcessExecutor:
 class _Task:
     """A job on its way, or the parts that it was divided into."""
 
-    job: Job
+    job: Job | Block
     made: list[LabelRecord] | None = None
     done: BlockResult | None = None
     parts: list[_Task] = field(default_factory=list)
@@ -214,7 +214,7 @@ class _Crew:
         self._suspects: deque[_Task] = deque()
         self._stillborn = 0
 
-    def add(self, job: Job) -> _Task:
+    def add(self, job: Job | Block) -> _Task:
         task = _Task(job)
         self._waiting.append(task)
         return task
@@ -286,17 +286,19 @@ class _Crew:
             # Only the job that it was at is suspected.
             if task in self._suspects:
                 self._suspects.remove(task)
-            task.parts = [_Task(part) for part in parts]
-            self._suspects += [part for part in task.parts if part.job.suspect]
-            self._waiting.extendleft(part for part in reversed(task.parts) if not part.job.suspect)
+            self._divide(task, parts)
         elif task in self._suspects:
             self._judge(task)
         else:
             self._suspects.append(task)
 
-    def _divide(self, task: _Task, parts) -> None:
+    def _divide(self, task: _Task, parts: tuple[Block, ...]) -> None:
         task.parts = [_Task(part) for part in parts]
-        self._waiting.extendleft(reversed(task.parts))
+        for part, block in zip(reversed(task.parts), reversed(parts), strict=True):
+            if block.suspect:
+                self._suspects.append(part)
+            else:
+                self._waiting.appendleft(part)
 
     def halt(self) -> None:
         """Let no worker begin another job of its block."""

@@ -89,7 +89,7 @@ class Pool:
         """Whether the process is there and ready for jobs."""
         return bool(self._begun.value)
 
-    def submit(self, job: Job) -> Future:
+    def submit(self, job: Job | Block) -> Future:
         # The process starts here and inherits the mask: Ctrl-C at a terminal goes to all of its
         # processes, and only the parent shall answer.
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT, signal.SIGHUP])
@@ -118,7 +118,7 @@ class Pool:
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 
 
-def _run(job: Job):
+def _run(job: Job | Block):
     # What a block cannot do is told by what it raises.
     return job.run() if isinstance(job, Block) else run_job(job)
 

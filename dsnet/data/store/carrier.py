@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from dsnet.data.store.record import schema, usual_score_columns
+from dsnet.data.store.columns import table_of
+from dsnet.data.store.record import usual_score_columns
 
 MAGIC = b"PAR1"
 
@@ -20,6 +21,5 @@ def footer() -> bytes:
     import pyarrow.parquet as pq
 
     sink = pa.BufferOutputStream()
-    columns = schema(usual_score_columns()).empty_table()
-    pq.write_table(columns, sink, store_schema=False)
+    pq.write_table(table_of([], usual_score_columns(), {}), sink, store_schema=False)
     return sink.getvalue().to_pybytes()[len(MAGIC) :]

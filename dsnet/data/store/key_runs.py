@@ -151,7 +151,7 @@ def read_run(file: Path) -> KeyRun | None:
         told = json.loads(text)
         rows, begin = told["rows"], len(MAGIC) + len(line)
         arrays = data[begin : begin + 16 * rows]
-        if hashlib.sha256(arrays).hexdigest()[:_DIGITS] != told["sha256"]:
+        if hashlib.sha256(arrays.data).hexdigest()[:_DIGITS] != told["sha256"]:
             return None
         shards = [(name, digest) for name, digest in told["shards"]]
         values = np.frombuffer(arrays, "<u8")

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from dsnet.console import warn
+from dsnet.data.store.columns import table_of
 from dsnet.data.store.entries import SHARD, in_order, is_entry, shard_number
 from dsnet.data.store.journal import (
     JOURNAL,
@@ -28,7 +29,6 @@ from dsnet.data.store.journal import (
     read_journal,
     remove_journal,
 )
-from dsnet.data.store.record import schema
 from dsnet.files import write_atomically
 
 FORMAT = 1
@@ -135,7 +135,7 @@ def _take_in(path: Path, state: State, journal: Journal) -> None:
             entries.pop(name, None)
         if new is not None:
             entries[new["name"]] = new
-        if "staged" in line:
+        if new is not None and "staged" in line:
             state.moved[new["name"]] = line["staged"]
             state.gone.update(gone)
     state.manifest["counts"] = counts
@@ -165,11 +165,11 @@ def write_manifest(path: Path, manifest: dict[str, Any], score_columns: list[str
     import pyarrow.parquet as pq
 
     text = json.dumps(manifest, indent=1)
-    columns = schema(score_columns).with_metadata({KEY: text.encode("utf-8")})
+    columns = table_of([], score_columns, {KEY: text.encode("utf-8")})
 
     def write(temporary: Path) -> None:
         with pa.OSFile(os.fsencode(temporary), "wb") as file:
-            pq.write_table(columns.empty_table(), file)
+            pq.write_table(columns, file)
 
     write_atomically(path / MANIFEST, write)
     (path / OLD_MANIFEST).unlink(missing_ok=True)
