@@ -181,6 +181,15 @@ def _check(options, arguments) -> int:
     return 0
 
 
+def _compact(options, arguments) -> int:
+    require_folder(options.store, "STORE")
+    from dsnet.data.store import compact_store
+
+    before, after = compact_store(options.store, options.shard_rows)
+    print(f"{before} shards are now {after}")
+    return 0
+
+
 def _export(options, arguments) -> int:
     from dsnet.archive.report import warnings_of
     from dsnet.data.store import export
@@ -328,6 +337,12 @@ def _parser() -> argparse.ArgumentParser:
     check = sub("check", _check, "Say what is wrong with a store.")
     check.add_argument("store", metavar="STORE")
     check.add_argument("--repair", action="store_true", help="take out what is damaged")
+
+    compact = sub("compact", _compact, "Merge a store's small shards.")
+    compact.add_argument("store", metavar="STORE")
+    compact.add_argument(
+        "--shard-rows", type=positive, default=2048, metavar="N", help="of a shard (default 2048)"
+    )
 
     export = sub("export", _export, "Write a store's labels for other tools.")
     export.add_argument("store", metavar="STORE")

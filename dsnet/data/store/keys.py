@@ -138,6 +138,12 @@ class KeyIndex:
         self._digests.update((name, keys_digest(hashes)) for name, hashes in shards.items())
         self._runs.append(run_of(shards, self._digests))
 
+    def condense(self) -> None:
+        """Hold what was added as a run in memory, once it is much."""
+        if len(self._places) >= LEAST_RUN:
+            self._gather(self._fresh)
+            self._fresh, self._places = {}, {}
+
     def drop(self, name: str) -> None:
         """Forget a shard."""
         self._digests.pop(name, None)
@@ -146,11 +152,11 @@ class KeyIndex:
         for hashed in [] if hashes is None else set(hashes.tolist()):
             self._places[hashed] = [p for p in self._places[hashed] if p[0] != name]
 
-    def save(self, least: int = LEAST_RUN) -> None:
-        """Write what is in no file as a run, where that is so many keys at least; for a writer."""
+    def save(self, least: int | None = None) -> None:
+        """Write what is in no file as a run, where that is so many keys; for a writer."""
         kept = [run for run in self._runs if run.file is not None]
         new = [run for run in self._runs if run.file is None]
-        if sum(map(len, new)) + len(self._places) < least:
+        if sum(map(len, new)) + len(self._places) < (LEAST_RUN if least is None else least):
             return
         if self._fresh:
             new.append(run_of(self._fresh, self._digests))

@@ -10,9 +10,7 @@ from collections.abc import Iterator
 from functools import cached_property
 from itertools import accumulate
 from pathlib import Path
-from typing import Any, NamedTuple
-
-import numpy as np
+from typing import Any
 
 from dsnet.console import warn
 from dsnet.data.store.entries import in_order, is_full, sha256, tail_digest
@@ -27,6 +25,7 @@ from dsnet.data.store.record import (
     usual_score_columns,
 )
 from dsnet.data.store.shards import OpenShard, checked_metadata, opened
+from dsnet.data.store.stacked import StoreArrays, stacked
 from dsnet.data.store.verify import verify_row
 
 # What a person can do about a store that does not open.
@@ -35,17 +34,6 @@ REMEDY = "`python -m dsnet.label check STORE --repair` takes out what is damaged
 
 # Shards whose files stay open between two rows that are read.
 OPEN_SHARDS = 16
-
-
-class StoreArrays(NamedTuple):
-    """Stacked labels: `keys` list of N str, `images` and `alphas` float32 [N, H, W],
-    `binaries` bool [N, H, W], `trimaps` uint8 [N, H, W]."""
-
-    keys: list[str]
-    images: np.ndarray
-    alphas: np.ndarray
-    binaries: np.ndarray
-    trimaps: np.ndarray
 
 
 def open_store(path: str | os.PathLike) -> LabelStore:
@@ -243,28 +231,18 @@ class LabelStore:
         ValueError
             When they are of several sizes, or there is none.
         """
-        # The sizes of rows that nobody has read yet need not be sound, their number is.
-        count = sum(counts.get("ok", 0) for counts in self._counts.values())
-        keys: list[str] = []
-        stacked: list[np.ndarray] = []
-        for record in self.records("ok"):
-            label = record.labelled()
-            stacked = stacked or [np.empty((count, *a.shape), a.dtype) for a in label]
-            if label.image.shape != stacked[0].shape[1:]:
-                sizes = [label.image.shape, stacked[0].shape[1:]]
-                raise ValueError(f"labels must be of one size, {self.path} has {sorted(sizes)}")
-            for stack, array in zip(stacked, label, strict=True):
-                stack[len(keys)] = array
-            keys.append(record.key)
-        if not keys:
-            raise ValueError(f"labels must be of one size, {self.path} has no label")
-        return StoreArrays(keys, *(stack[: len(keys)] for stack in stacked))
+        return stacked(self, sum(counts.get("ok", 0) for counts in self._counts.values()))
 
     def validate(self) -> list[str]:
         """What is wrong with the store, in words; empty when it is sound."""
         from dsnet.data.store.check import validate_store
 
         return validate_store(self.path)
+
+    @property
+    def shards(self) -> list[str]:
+        """The names of the shards, in the order of their rows."""
+        return list(self._rows)
 
     def shard_rows(self, name: str) -> int:
         """Rows of a shard."""

@@ -36,8 +36,8 @@ STATUSES = ("ok", "failed")
 STAGES = ("cut", "trimap", "matting")
 PAIRS = (("spacing", ("row", "column")), ("offset", ("x", "y")), ("scale", ("x", "y")))
 POSITIVE = ("spacing", "scale")
-# What JSON says as it is.
 _PLAIN = {str, int, bool, type(None)}
+_JSON = json.JSONEncoder(ensure_ascii=False).encode
 
 
 class LabelArrays(NamedTuple):
@@ -215,21 +215,18 @@ def encode(record: LabelRecord, alpha_bits: int) -> dict[str, Any]:
         "height": shape[0],
         "width": shape[1],
     }
-    for name, bits in (
-        ("image", 16), ("alpha", alpha_bits), ("readers", 16), ("neighbours", 16),
-    ):  # fmt: skip
-        array = arrays[name]
+    for name in SOFT_COLUMNS:
+        array, bits = arrays[name], alpha_bits if name == "alpha" else 16
         row[name] = None if array is None else quantise(array, bits).tobytes()
     for name in ("binary", "trimap", "truth"):
-        array = arrays[name]
-        row[name] = None if array is None else array.astype(np.uint8).tobytes()
+        row[name] = None if (array := arrays[name]) is None else array.astype(np.uint8).tobytes()
     row["mark"] = None if record.mark is None else _coordinates(record.mark)
     for name, parts in PAIRS:
         pair = getattr(record, name)
         values = (None, None) if pair is None else _pair(name, pair)
         row.update({f"{name}_{part}": value for part, value in zip(parts, values, strict=True)})
     row["notes"] = [_text(note) for note in record.notes]
-    row["metadata"] = _text(json.dumps(json_ready(record.metadata), ensure_ascii=False))
+    row["metadata"] = _text(_JSON(json_ready(record.metadata)))
     for prefix in ("quality", "seconds"):
         for name, value in getattr(record, prefix).items():
             row[f"{prefix}_{name}"] = float(value)
@@ -300,6 +297,8 @@ def json_ready(value: Any) -> Any:
             str(name): item if type(item) in _PLAIN else json_ready(item)
             for name, item in value.items()
         }
+    if type(value) is float:
+        return value if math.isfinite(value) else None
     if isinstance(value, list | tuple):
         return [json_ready(item) for item in value]
     if isinstance(value, np.generic | np.ndarray):
@@ -344,7 +343,6 @@ def _checked_arrays(record: LabelRecord) -> dict[str, np.ndarray | None]:
 
 
 def _holds(array: np.ndarray, values: tuple[int, ...]) -> bool:
-    """Whether an array has no other values."""
     if array.dtype == np.uint8:
         return not array.tobytes().translate(None, bytes(values))
     return bool(np.isin(array, values).all())

@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 
 from dsnet import __version__
-from dsnet.data.store.compact import roll_forward
+from dsnet.data.store.compact import MERGE, roll_forward
 from dsnet.data.store.entries import describe, hash_keys, in_order, shard_name, shard_number
 from dsnet.data.store.journal import JournalWriter
 from dsnet.data.store.keys import FEW, KeyIndex, KeySet
@@ -32,6 +32,7 @@ from dsnet.data.store.lock import LOCK, StoreLock
 from dsnet.data.store.manifest import FORMAT, origin_of, shard_files, write_manifest
 from dsnet.data.store.reader import LabelStore, open_store
 from dsnet.data.store.record import LabelRecord, decode, json_ready, usual_score_columns
+from dsnet.data.store.settings import require_same
 from dsnet.data.store.shards import describe_shard, opened, write_shard
 from dsnet.data.store.stage import (
     STAGED,
@@ -47,8 +48,6 @@ from dsnet.files import TEMPORARY, sync
 # and the manifest takes it in when it is a sixteenth of it.
 FEW_SHARDS = 64
 JOURNAL_SHARE = 16
-# What older stores, which do not tell these settings, were made with.
-IMPLIED = {"origin": 0.0}
 # The first shard is written after this share of `shard_seconds`, the next ones after twice as long
 # each, until that is reached: a run that is killed again and again gets on all the same.
 FIRST_SHARE = 1 / 32
@@ -276,7 +275,7 @@ class StoreWriter:
     def _take_up(self, retry_failed) -> int:
         """Take in what is there; the number of the next shard."""
         store = open_store(self.path)
-        _require_same(self._settings, store.manifest["settings"])
+        require_same(self._settings, store.manifest["settings"])
         if store.alpha_bits != self.alpha_bits:
             raise ValueError(
                 f"alpha_bits differs from the store's: got {self.alpha_bits},"
@@ -391,24 +390,12 @@ class StoreWriter:
 
 
 def _contents(path: Path) -> list[str]:
-    passing = (TEMPORARY, STAGED)
+    passing = (TEMPORARY, STAGED, MERGE)
     return [n for n in os.listdir(path) if n != LOCK and not n.startswith(passing)]
 
 
 def _not_empty(path: Path) -> str:
     return f"the folder {path} is not empty: pass resume=True to go on with its store"
-
-
-def _require_same(settings: dict[str, Any], stored: dict[str, Any]) -> None:
-    for name, value in IMPLIED.items():
-        if name in settings or name in stored:
-            settings, stored = {name: value, **settings}, {name: value, **stored}
-    for name in sorted(settings.keys() | stored.keys()):
-        if name not in settings or name not in stored or settings[name] != stored[name]:
-            raise ValueError(
-                f"setting {name!r} differs from the store's: got"
-                f" {settings.get(name, 'none')!r}, the store has {stored.get(name, 'none')!r}"
-            )
 
 
 def _now() -> str:
