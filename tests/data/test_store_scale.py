@@ -97,7 +97,7 @@ def test_other_engines_pass_over_the_journal_and_the_keys(tmp_path, engine, monk
         writer.append(row(number))
     writer._index.save(1)
     names = os.listdir(tmp_path / "s")
-    assert JOURNAL in names and "_keys-00000.parquet" in names
+    assert JOURNAL in names and any(n.startswith("_keys-") for n in names)
     where = str(tmp_path / "s")
     if engine == "polars":
         found = module.read_parquet(where)["key"].to_list()
@@ -173,7 +173,7 @@ def test_a_journal_of_an_older_manifest_is_passed_over(tmp_path, monkeypatch):
 def test_a_full_disk_leaves_the_journal_as_it_was(tmp_path, monkeypatch):
     monkeypatch.setattr(writer_module, "FEW_SHARDS", 2)
     writer = StoreWriter(tmp_path, {}, shard_rows=1, shard_seconds=1e9)
-    for number in range(4):
+    for number in range(3):
         writer.append(row(number))
     before, real = (tmp_path / JOURNAL).read_bytes(), os.write
 
@@ -184,11 +184,11 @@ def test_a_full_disk_leaves_the_journal_as_it_was(tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(os, "write", full)
         with pytest.raises(OSError, match="No space"):
-            writer.append(row(4))
+            writer.append(row(3))
     assert (tmp_path / JOURNAL).read_bytes() == before
     writer.append(row(5))
     writer.close()
-    assert open_store(tmp_path).keys == keys_of(range(6)) and validate_store(tmp_path) == []
+    assert open_store(tmp_path).keys == keys_of([0, 1, 2, 3, 5]) and validate_store(tmp_path) == []
 
 
 def test_runs_of_keys_find_what_is_there(tmp_path):
@@ -232,6 +232,7 @@ def test_keys_that_share_a_hash_are_told_apart(tmp_path, monkeypatch):
 
 def test_a_writer_knows_its_keys_from_files_and_after_a_change(tmp_path, monkeypatch):
     monkeypatch.setattr(keys, "FEW", 10)
+    monkeypatch.setattr(writer_module, "FEW", 10)
     monkeypatch.setattr(keys, "LEAST_RUN", 32)
     write(tmp_path, range(100), shard_rows=8)
     assert key_runs.run_files(tmp_path)
