@@ -1,15 +1,21 @@
 """Stores of many shards: the journal, the keys in files, compaction, and kills in each of them."""
 
+import hashlib
+import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
+from collections import Counter
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from dsnet import label
+from dsnet.archive.report import failure_reasons, summary_rows
 from dsnet.data.store import (
     LabelRecord,
     StoreWriter,
@@ -362,3 +368,95 @@ def test_a_writer_killed_anywhere_has_every_row_once(tmp_path, seed):
                 writer.append(row(number))
     assert rows_of(tmp_path / "s") == rows_of(tmp_path / "t")
     assert validate_store(tmp_path / "s") == []
+
+
+def as_before(path):
+    """Make a store one of the versions before: zstd, row groups of 64, four fields an entry."""
+    manifest = open_store(path).manifest
+    for entry in manifest["shards"]:
+        file = path / entry["name"]
+        table = pq.read_table(file)
+        pq.write_table(table, file, compression="zstd", row_group_size=64, write_page_checksum=True)
+        data = file.read_bytes()
+        entry["bytes"], entry["sha256"] = len(data), hashlib.sha256(data).hexdigest()
+        for name in ("failed", "keys", "tail"):
+            del entry[name]
+    text = json.dumps(manifest, indent=1).encode()
+    columns = pq.read_schema(path / MANIFEST).with_metadata({b"dsnet": text})
+    pq.write_table(columns.empty_table(), path / MANIFEST)
+
+
+def test_a_store_of_the_versions_before_opens_and_goes_on(tmp_path):
+    write(tmp_path / "s", range(30), shard_rows=8)
+    before = rows_of(tmp_path / "s")
+    as_before(tmp_path / "s")
+    store = open_store(tmp_path / "s")
+    assert rows_of(tmp_path / "s") == before and store.validate() == []
+    assert store.read("k000017").key == store.read(17).key == "k000017"
+    assert set(store.manifest["shards"][0]) == {"name", "rows", "bytes", "sha256"}
+    with StoreWriter(tmp_path / "s", {}, resume=True, retry_failed=True) as writer:
+        assert len(writer.done) == 26 and "k000003" not in writer.done
+        writer.append(row(3))
+        writer.append(row(30))
+    assert open_store(tmp_path / "s").keys[-2:] == keys_of([3, 30])
+    as_before(tmp_path / "s")
+    sound = rows_of(tmp_path / "s")
+    assert compact_store(tmp_path / "s") == (5, 1)
+    assert rows_of(tmp_path / "s") == sound and validate_store(tmp_path / "s") == []
+    assert set(open_store(tmp_path / "s").manifest["shards"][0]) > {"failed", "keys", "tail"}
+    as_before(tmp_path / "s")
+    shutil.copy(tmp_path / "s" / "shard-00000.parquet", tmp_path / "s" / "shard-00009.parquet")
+    with pytest.raises(ValueError, match=r"must be unique, 28 are there again, first 'k000000'"):
+        open_store(tmp_path / "s")
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_a_row_of_a_flipped_shard_is_right_or_refused(tmp_path, seed):
+    """`read` takes the pages' checksums and the footer's for the file's."""
+    write(tmp_path / "s", range(40), shard_rows=40)
+    sound = {r.key: r for r in open_store(tmp_path / "s")}
+    file, draw = tmp_path / "s" / "shard-00000.parquet", random.Random(seed)
+    data = file.read_bytes()
+    refused = 0
+    for _ in range(400):
+        at, bit = draw.randrange(len(data)), 1 << draw.randrange(8)
+        file.write_bytes(data[:at] + bytes([data[at] ^ bit]) + data[at + 1 :])
+        key = f"k{draw.randrange(40):06d}"
+        try:
+            found = open_store(tmp_path / "s").read(key)
+        except (ValueError, OSError):
+            refused += 1
+            continue
+        want = sound[key]
+        assert (found.key, found.status, found.error) == (want.key, want.status, want.error), at
+        assert found.quality == want.quality and found.metadata == want.metadata, at
+        assert want.alpha is None or np.array_equal(found.alpha, want.alpha), at
+        assert want.alpha is None or np.array_equal(found.image, want.image), at
+    assert refused > 100
+
+
+@pytest.mark.long
+def test_a_hundred_thousand_rows(tmp_path, monkeypatch):
+    count = 100_000
+    chosen = {"shard_rows": 200, "shard_seconds": 1e9}
+    with StoreWriter(tmp_path, {}, **chosen) as writer:
+        for number in range(count):
+            writer.append(row(number))
+    store = open_store(tmp_path)
+    failed = len(range(3, count, 7))
+    assert len(store) == count and len(store.shards) == 500
+    assert store.manifest["counts"] == {"rows": count, "ok": count - failed, "failed": failed}
+    for number in (0, 99_999, 50_000, 12_345):
+        assert store.read(number).key == store.read(f"k{number:06d}").key == f"k{number:06d}"
+    rows = dict(summary_rows(store))
+    assert rows["rows"] == str(count)
+    assert rows["failed"] == f"{failed} ({100 * failed / count:.1f} %)"
+    quality = [n % 4 / 4 for n in range(count) if n % 7 != 3]
+    assert rows["mean quality"] == f"{sum(quality) / len(quality):.3f}"
+    reasons = Counter(f"broken {n % 5}" for n in range(3, count, 7))
+    assert failure_reasons(store) == [("broken #", sum(reasons.values()))]
+    with StoreWriter(tmp_path, {}, resume=True, **chosen) as writer:
+        assert all(f"k{n:06d}" in writer.done for n in range(0, count, 3))
+        assert f"k{count:06d}" not in writer.done
+    assert compact_store(tmp_path, 1000) == (500, 100) and validate_store(tmp_path) == []
+    assert open_store(tmp_path).keys == keys_of(range(count))
