@@ -221,10 +221,10 @@ def encode(record: LabelRecord, alpha_bits: int) -> dict[str, Any]:
     for name in ("binary", "trimap", "truth"):
         row[name] = None if (array := arrays[name]) is None else array.astype(np.uint8).tobytes()
     row["mark"] = None if record.mark is None else _coordinates(record.mark)
-    for name, parts in PAIRS:
+    for name, (first, second) in PAIRS:
         pair = getattr(record, name)
         values = (None, None) if pair is None else _pair(name, pair)
-        row.update({f"{name}_{part}": value for part, value in zip(parts, values, strict=True)})
+        row[f"{name}_{first}"], row[f"{name}_{second}"] = values
     row["notes"] = [_text(note) for note in record.notes]
     row["metadata"] = _text(_JSON(json_ready(record.metadata)))
     for prefix in ("quality", "seconds"):
@@ -297,14 +297,12 @@ def json_ready(value: Any) -> Any:
             str(name): item if type(item) in _PLAIN else json_ready(item)
             for name, item in value.items()
         }
-    if type(value) is float:
+    if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, list | tuple):
         return [json_ready(item) for item in value]
     if isinstance(value, np.generic | np.ndarray):
         return json_ready(value.tolist())
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
     if value is None or isinstance(value, str | int):
         return value
     raise TypeError(f"metadata and settings must hold JSON values, got {type(value).__name__}")
@@ -389,7 +387,8 @@ def storable_key(key: object) -> str:
 
 def _text(value) -> str:
     # A file name that is no UTF-8 holds lone surrogates, which Parquet cannot store.
-    return str(value).encode("utf-8", "backslashreplace").decode()
+    text = str(value)
+    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
 
 
 def _prefixed(row: dict[str, Any], prefix: str) -> dict[str, float]:

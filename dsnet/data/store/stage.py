@@ -12,6 +12,7 @@ import os
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,7 +21,7 @@ import numpy as np
 from dsnet.data.store.columns import table_of
 from dsnet.data.store.entries import describe, hash_keys
 from dsnet.data.store.manifest import KEY
-from dsnet.data.store.record import LabelRecord, encode, usual_score_columns
+from dsnet.data.store.record import ARRAY_COLUMNS, LabelRecord, encode, usual_score_columns
 from dsnet.data.store.shards import write_parquet
 from dsnet.files import sync
 
@@ -132,7 +133,7 @@ class ShardBuilder:
         row = encode(record, self._recipe.alpha_bits)
         self._rows.append(row)
         self._keys.add(record.key)
-        self.bytes += sum(len(value) for value in row.values() if type(value) is bytes)
+        self.bytes += sum(len(row[name] or b"") for name in ARRAY_COLUMNS)
 
     def take(self, record: LabelRecord) -> None:
         """Add a row; one that cannot be stored is added as failed, one that came before is not."""
@@ -151,12 +152,9 @@ class ShardBuilder:
 
     def new_scores(self, known: list[str]) -> list[str]:
         """Score columns of the rows that are not among those that are known."""
-        found: dict[str, None] = {}
-        for row in self._rows:
-            for name in row:
-                if name.startswith(("quality_", "seconds_")) and name not in known:
-                    found[name] = None
-        return list(found)
+        # Most rows have the same columns.
+        names = dict.fromkeys(chain.from_iterable(dict.fromkeys(map(tuple, self._rows))))
+        return [n for n in names if n.startswith(("quality_", "seconds_")) and n not in known]
 
     def stage(self) -> StagedShard | None:
         """Write the rows as one shard, and begin anew; None where there is none.

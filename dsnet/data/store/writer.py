@@ -66,8 +66,7 @@ class StoreWriter:
     shard_rows : int
         Rows of a shard.
     shard_seconds : float
-        A shard is written at the latest when a row comes this long after the last shard; the
-        first ones sooner, see `FIRST_SHARE`.
+        Longest time between two shards while rows come; the first ones sooner: `FIRST_SHARE`.
     resume : bool
         Go on with an existing store; `done` then holds its keys, failed rows included.
     retry_failed : bool or callable
@@ -76,8 +75,6 @@ class StoreWriter:
 
     Attributes
     ----------
-    done : set-like of str
-        Keys that are stored or waiting to be; read from the shards, not held.
     recipe : Recipe
         With which any process can make a shard of this store; see `stage`.
 
