@@ -250,15 +250,20 @@ def million(count):
     series = pa.DictionaryArray.from_arrays(
         (number // 400).astype(np.int32), [f"1.2.840.99.{n}" for n in range(-(-count // 400))]
     )
-    few = {"folder": "/data/ct", "status": "slice", "study_uid": "1.2", "modality": "CT"}
+    folders = pa.DictionaryArray.from_arrays(
+        series.indices, [f"/data/ct/{n}" for n in range(len(series.dictionary))]
+    )
+    few = {"status": "slice", "study_uid": "1.2", "modality": "CT"}
     texts = {
-        "name": [f"series/{n:08}.dcm" for n in number],
+        "name": [f"{n:08}.dcm" for n in number],
         "instance_uid": [f"1.2.840.113619.2.55.3.{n * 7919 % count}" for n in number],
     }
     columns = []
     for field in SCHEMA:
         if field.name in texts:
             columns.append(pa.array(texts[field.name]))
+        elif field.name == "folder":
+            columns.append(folders)
         elif field.name in ("series_uid", "frame_of_reference_uid"):
             columns.append(series)
         elif field.name in few:
@@ -281,8 +286,8 @@ def test_a_slice_of_an_archive_of_many(count):
     rng = np.random.default_rng(3)
     for number in [0, count - 1, *rng.integers(0, count, 50).tolist()]:
         found = index.slice(f"1.2.840.113619.2.55.3.{number * 7919 % count}")
-        assert found.source == f"/data/ct/series/{number:08}.dcm"
+        assert found.source == f"/data/ct/{number // 400}/{number:08}.dcm"
         assert found.position == (number,) * 3 and found.series_uid == f"1.2.840.99.{number // 400}"
-        assert index.file(f"series/{number:08}.dcm") == found
+        assert index.file(f"{number // 400}/{number:08}.dcm") == found
     assert index.slice("1.2.840.113619.2.55.3") is None
     assert len(index.series("1.2.840.99.7")) == 400
