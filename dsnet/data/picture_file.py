@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
@@ -29,17 +30,32 @@ def read_regular_file(path: str | Path, most: int, first: int | None = None) -> 
         When there is none, it cannot be read, is larger, or is a pipe, a device or a folder, which
         could hang or never end; the message names the file.
     """
+    with open_regular_file(path) as file:
+        try:
+            size = os.fstat(file.fileno()).st_size
+            if size > most:
+                raise ValueError(f"{path}: must be of at most {most} bytes, got {size}")
+            return file.read(most if first is None else first)
+        except OSError as error:
+            raise ValueError(f"{path}: {error.strerror or error}") from error
+
+
+def open_regular_file(path: str | Path) -> BinaryIO:
+    """A regular file, open for reading.
+
+    Raises
+    ------
+    ValueError
+        As `read_regular_file`, of any size.
+    """
     path = Path(path)
     try:
         # Opening a pipe waits for a writer, unless told not to.
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
-        with open(descriptor, "rb") as file:
-            state = os.fstat(descriptor)
-            if not stat.S_ISREG(state.st_mode):
-                raise ValueError(f"{path}: must be a regular file")
-            if state.st_size > most:
-                raise ValueError(f"{path}: must be of at most {most} bytes, got {state.st_size}")
-            return file.read(most if first is None else first)
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            os.close(descriptor)
+            raise ValueError(f"{path}: must be a regular file")
+        return open(descriptor, "rb")
     except OSError as error:
         raise ValueError(f"{path}: {error.strerror or error}") from error
     except ValueError as error:  # A name with a NUL; its message names no file.

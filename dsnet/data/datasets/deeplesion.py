@@ -109,11 +109,14 @@ class DeepLesionAnnotation:
         }
 
 
-def read_annotations(path: str | Path, *, origin: float = CORNER) -> list[DeepLesionAnnotation]:
+def read_annotations(
+    path: str | Path, *, origin: float = CORNER, data: bytes | None = None
+) -> list[DeepLesionAnnotation]:
     """All rows of a table in DeepLesion's layout, also those whose mark cannot be used.
 
     `Measurement_coordinates` are eight numbers, or four of a long axis alone. `origin` is taken off
     them and the boxes, which leaves pixel centres at integers: 0.5 for DeepLesion's own table.
+    `data` is what the file holds, where it was read already.
 
     Raises
     ------
@@ -123,7 +126,7 @@ def read_annotations(path: str | Path, *, origin: float = CORNER) -> list[DeepLe
         tells in its `error`.
     """
     origin = check_origin(origin)
-    table = read_table(path)
+    table = read_table(path, data=data)
     columns = table.columns
     missing = [name for name in _REQUIRED if name not in columns]
     if missing:

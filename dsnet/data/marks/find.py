@@ -1,0 +1,215 @@
+"""Finds the marks below a folder, in a file or in a zip, whatever formats they have."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from dsnet.data.datasets.coordinates import CORNER
+from dsnet.data.marks.aim import is_aim, read_aim
+from dsnet.data.marks.bounded import MOST_BYTES, told
+from dsnet.data.marks.cornerstone import is_cornerstone, read_cornerstone
+from dsnet.data.marks.dicom_json import is_dicom_json, read_dicom_json
+from dsnet.data.marks.gsps import is_gsps, read_gsps
+from dsnet.data.marks.npz import MOST_NPZ_BYTES, is_npz, read_npz
+from dsnet.data.marks.places import Load, files
+from dsnet.data.marks.record import FoundMark, FoundMarks, Refused
+from dsnet.data.marks.slicer import is_slicer, joined_lines, read_slicer
+from dsnet.data.marks.sr import is_sr, read_sr
+from dsnet.data.marks.tables import MOST_TABLE_BYTES, is_table, read_marks_table
+
+# The class of a DICOM object stands in its first hundreds of bytes, a table's columns in its first
+# line.
+_HEAD = 2**16
+# What an object without a preamble begins with.
+_FIRST_TAGS = (
+    b"\x02\x00\x00\x00", b"\x08\x00\x00\x00", b"\x08\x00\x01\x00", b"\x08\x00\x05\x00",
+    b"\x08\x00\x08\x00", b"\x08\x00\x12\x00", b"\x08\x00\x16\x00", b"\x00\x08\x00\x05",
+)  # fmt: skip
+_TEXTS = (".json", ".xml", ".aim", ".mrk.json")
+_TABLES = (".csv", ".parquet", ".pq")
+Reader = Callable[[str, bytes | None, Refused | None], list[FoundMark]]
+
+
+def find_marks(
+    place: str | os.PathLike[str],
+    *,
+    gsps_origin: float = CORNER,
+    table_origin: float | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> FoundMarks:
+    """All marks of a place.
+
+    A file is known by what it holds: DICOM by its class, the others by their ending and their
+    first bytes. Files of other kinds, pictures among them, are passed over. Nothing is written, and
+    a zip is not unpacked to disk.
+
+    Parameters
+    ----------
+    place : path
+        A file, a folder with all below it (links to folders are not followed), or a zip.
+    gsps_origin : float
+        See `gsps.read_gsps`.
+    table_origin : float, optional
+        See `tables.read_marks_table`.
+    progress : callable, optional
+        Told the number of files looked at after each.
+
+    Returns
+    -------
+    FoundMarks
+        Whatever is bad in the place is a row of its `refused`.
+
+    Raises
+    ------
+    ValueError
+        When there is no such place.
+    ImportError
+        When the place holds DICOM and pydicom is not installed.
+    """
+    found = FoundMarks()
+    for count, (source, name, load) in enumerate(files(Path(place), found.refused), 1):
+        _read(source, name, load, found, gsps_origin, table_origin)
+        if progress is not None:
+            progress(count)
+    found.marks = _told_twice(joined_lines(found.marks))
+    return found
+
+
+def read_marks(
+    source: str,
+    data: bytes,
+    *,
+    gsps_origin: float = CORNER,
+    table_origin: float | None = None,
+) -> FoundMarks:
+    """As `find_marks`, of one file's bytes: those of a DICOMweb server, say.
+
+    Parameters
+    ----------
+    source : str
+        What it is called; tables and JSON are known by its ending.
+    data : bytes
+    """
+    found = FoundMarks()
+
+    def load(most: int, first: int | None = None) -> bytes:
+        if len(data) > most:
+            raise ValueError(f"{source}: must be of at most {most} bytes, got {len(data)}")
+        return data[:first]
+
+    _read(source, source, load, found, gsps_origin, table_origin)
+    found.marks = _told_twice(joined_lines(found.marks))
+    return found
+
+
+def _read(
+    source: str,
+    name: str,
+    load: Load,
+    found: FoundMarks,
+    gsps_origin: float,
+    table_origin: float | None,
+) -> None:
+    """The marks of one file, what is bad in it, or that it has none, into `found`."""
+    refused: Refused = []
+    try:
+        head = load(MOST_NPZ_BYTES, _HEAD)
+        reader = _reader(name.lower(), head, load, gsps_origin, table_origin)
+        if reader is None:
+            return
+        marks = reader(source, load(_most(name.lower())), refused)
+    except ValueError as error:
+        found.refused.append((source, _without(source, str(error))))
+        return
+    except (RecursionError, MemoryError) as error:
+        found.refused.append((source, told(error)))
+        return
+    found.marks += marks
+    found.refused += refused
+    if not marks and not refused:
+        found.empty.append((source, "no line of two ends, nor two axes"))
+
+
+def _most(name: str) -> int:
+    if name.endswith(_TABLES):
+        return MOST_TABLE_BYTES
+    return MOST_NPZ_BYTES if name.endswith(".npz") else MOST_BYTES
+
+
+def _reader(
+    name: str,
+    head: bytes,
+    load: Load,
+    gsps_origin: float,
+    table_origin: float | None,
+) -> Reader | None:
+    """What reads a file; None where it is of no format of marks."""
+
+    def gsps(source: str, data: bytes | None, refused: Refused | None) -> list[FoundMark]:
+        return read_gsps(source, data, refused, origin=gsps_origin)
+
+    def table(source: str, data: bytes | None, refused: Refused | None) -> list[FoundMark]:
+        return read_marks_table(source, data, refused, origin=table_origin)
+
+    if name.endswith(_TABLES):
+        return table if is_table(head) else None
+    if name.endswith(".npz"):
+        return read_npz if is_npz(head) else None
+    if name.endswith(_TEXTS):
+        content = load(MOST_BYTES)
+        if is_aim(content):
+            return read_aim
+        if is_slicer(content):
+            return read_slicer
+        if is_dicom_json(content):
+            return read_dicom_json
+        return read_cornerstone if is_cornerstone(content) else None
+    kind = _dicom_kind(head)
+    if kind is None:
+        return None
+    return read_sr if is_sr(*kind) else gsps if is_gsps(*kind) else None
+
+
+def _dicom_kind(head: bytes) -> tuple[str, str] | None:
+    """Class and modality of a DICOM object; None where it is none."""
+    if head[128:132] == b"DICM":
+        # The header's first elements, of a fixed form (PS3.10, 7.1): most files are pictures, and
+        # are passed over by this.
+        at = head.find(b"\x02\x00\x02\x00UI")
+        if 0 < at < 512:
+            size = int.from_bytes(head[at + 6 : at + 8], "little")
+            return head[at + 8 : at + 8 + size].decode("ascii", "replace").strip("\0 "), ""
+    elif head[:4] not in _FIRST_TAGS:
+        return None
+    for at in (head.find(b"\x08\x00\x16\x00"), head.find(b"\x00\x08\x00\x16")):
+        if at >= 0:
+            value = head[at + 8 : at + 72].lstrip(b"\0").split(b"\0")[0]
+            uid = bytes(c for c in value if c in b"0123456789.").decode()
+            return uid, ""
+    return None
+
+
+def _told_twice(marks: list[FoundMark]) -> list[FoundMark]:
+    """The marks, a mark that another file tells too with a note: a report and the AIM it is of."""
+    first: dict[tuple, FoundMark] = {}
+    found = []
+    for mark in marks:
+        ends = mark.world if mark.long_axis is None else mark.long_axis
+        place = (mark.instance_uid, mark.file, mark.frame, mark.frame_of_reference_uid)
+        key = (place, np.round(np.asarray(ends), 1).tobytes(), mark.short_axis is None)
+        other = first.setdefault(key, mark)
+        if other is not mark and other.source != mark.source:
+            same = f"the same mark as {other.index} of {Path(other.source).name}"
+            mark = dataclasses.replace(mark, notes=(*mark.notes, same))
+        found.append(mark)
+    return found
+
+
+def _without(source: str, reason: str) -> str:
+    """The reason without the file's name, which stands beside it."""
+    return reason.removeprefix(f"{source}: ")
