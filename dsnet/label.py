@@ -18,14 +18,16 @@ from dsnet.archive.examples import EXAMPLES
 from dsnet.archive.options import (
     archive_options,
     device_option,
+    dicom_options,
+    export_options,
     label_options,
     neighbours_option,
     positive,
     reading_options,
+    recist_options,
 )
 from dsnet.console import (
     CROP_SIDES,
-    MILLIMETRES_A_PIXEL,
     SEEDS,
     Range,
     Stop,
@@ -92,15 +94,52 @@ def _recist(options, arguments) -> int:
         raise UserError("no annotation is left: check --type, --split, --min-mm and --max-mm")
     window = "none" if options.pictures else "auto"
     if options.window is not None:
-        window = low, high = tuple(options.window)
-        if low >= high:
-            raise UserError(f"--window must be LOW below HIGH, got {low:g} {high:g}")
+        window = _window(options)
     crop = {"size": options.crop, "window": window, "isotropic_mm": options.isotropic}
     more = {"max_pixels": options.max_pixels, "neighbours": options.neighbours}
     jobs = slice_jobs(chosen, options.images, table=table, patient=rule, **crop, **more)
     given = _given(options, "patients", "neighbours")
     settings = {"strategy": "recist", **crop, "origin": origin, **given}
     return _run(options, arguments, jobs, len(chosen), settings, Path(options.out))
+
+
+def _dicom(options, arguments) -> int:
+    from dsnet.archive import dicom
+    from dsnet.console import print_table
+    from dsnet.data.dicom.index import index_series
+    from dsnet.data.marks.find import find_marks
+    from dsnet.data.marks.match import match_marks
+
+    if not (options.out or options.dry_run):
+        raise UserError("--out must be the folder of the store; --dry-run needs none")
+    window = _window(options)
+    naming = dicom.Naming(dicom.hash_key(options.hash_key), options.keep_identifiers)
+    found = find_marks(options.marks, gsps_origin=options.gsps_origin)
+    index = index_series(options.images, options.index, workers=options.workers)
+    matched = match_marks(found.marks, index)
+    for title, heads, rows in dicom.found_tables(found, matched, index, naming):
+        if options.dry_run or not title[0].isdigit():
+            print(f"{title}:")
+            print_table(rows, heads)
+    if options.dry_run:
+        return 0
+    if not matched:
+        raise UserError(f"no mark was found at {options.marks}: --dry-run tells what was looked at")
+    crop = {"size": options.crop, "window": window, "isotropic_mm": options.isotropic}
+    more = {"neighbours": options.neighbours, "max_pixels": options.max_pixels}
+    jobs = dicom.dicom_jobs(matched, index, naming=naming, **crop, **more)
+    given = _given(options, "neighbours", "keep_identifiers")
+    settings = {"strategy": "recist", "dicom": True, **crop, **given, **naming.settings}
+    return _run(options, arguments, jobs, len(matched), settings, Path(options.out))
+
+
+def _window(options) -> tuple[float, float] | None:
+    if options.window is None:
+        return None
+    low, high = options.window
+    if low >= high:
+        raise UserError(f"--window must be LOW below HIGH, got {low:g} {high:g}")
+    return low, high
 
 
 def _masks(options, arguments) -> int:
@@ -262,42 +301,17 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument("--seed", type=SEEDS, default=0, help="of the first nodules (default 0)")
 
     recist = sub("recist", _recist, "Label the RECIST marks of a DeepLesion-like table.")
-    recist.add_argument("--annotations", required=True, metavar="CSV", help="DL_info.csv")
-    recist.add_argument(
-        "--images", required=True, metavar="DIR", help="Images_png, with SERIES/KEY.png"
-    )
-    recist.add_argument(
-        "--origin", type=Range(float), metavar="PIXELS",
-        help="taken off the table's coordinates to get pixel centres at integers: 0.5 (default) "
-        "as DeepLesion counts, from the first pixel's corner; 0 where centres are integers",
-    )  # fmt: skip
+    recist_options(recist)
     label_options(recist, "folder of the store")
     device_option(recist, "labels are within 0.001 of the CPU's, with the same binary masks")
-    recist.add_argument("--crop", type=CROP_SIDES, default=64, help="pixels a side (default 64)")
-    recist.add_argument(
-        "--type", nargs="+", metavar="TYPE", help="only these: lung, liver, bone, ..."
-    )
-    recist.add_argument("--split", nargs="+", metavar="PART", help="only these: train, val, test")
-    recist.add_argument("--no-noisy", action="store_true", help="leave out Possibly_noisy rows")
-    recist.add_argument("--min-mm", type=_millimetres, metavar="MM", help="shortest long axis")
-    recist.add_argument("--max-mm", type=_millimetres, metavar="MM", help="longest long axis")
-    recist.add_argument("--limit", type=positive, help="only the first LIMIT rows")
-    shown = recist.add_mutually_exclusive_group()
-    shown.add_argument(
-        "--pictures", action="store_true",
-        help="the images are windowed already: 8- or 16-bit pictures, not HU",
-    )  # fmt: skip
-    shown.add_argument(
-        "--window", type=Range(float), nargs=2, metavar=("LOW", "HIGH"),
-        help="HU shown as 0..1 (default: the row's own window, or by what is around the mark)",
-    )  # fmt: skip
-    recist.add_argument(
-        "--isotropic", type=MILLIMETRES_A_PIXEL, metavar="MM",
-        help="resample to MM a pixel (default: native)",
-    )  # fmt: skip
-
     archive_options(recist)
     neighbours_option(recist)
+
+    dicom = sub("dicom", _dicom, "Label the marks of reports and viewers on DICOM slices.")
+    dicom_options(dicom)
+    label_options(dicom, "folder of the store", required=False)
+    device_option(dicom, "labels are within 0.001 of the CPU's, with the same binary masks")
+    neighbours_option(dicom)
 
     masks = sub("masks", _masks, "Label a folder of images with a folder of binary masks.")
     masks.add_argument("--images", required=True, metavar="DIR", help="8- or 16-bit grey pictures")
@@ -330,23 +344,7 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument("--repair", action="store_true", help="take out what is damaged")
 
     export = sub("export", _export, "Write a store's labels for other tools.")
-    export.add_argument("store", metavar="STORE")
-    export.add_argument("--format", required=True, choices=("png", "npz", "nnunet"))
-    export.add_argument("--out", required=True, metavar="DIR", help="new or empty folder")
-    export.add_argument(
-        "--min-quality",
-        type=Range(float, 0, 1),
-        help="leave out labels of lower expected Dice (of masks: quality)",
-    )
-    export.add_argument(
-        "--split",
-        type=Range(int, 0, 10**9),
-        nargs=3,
-        default=(1000, 400, 100),
-        metavar=("TRAIN", "TEST", "VAL"),
-        help="npz: shares (default 1000 400 100)",
-    )
-    export.add_argument("--seed", type=SEEDS, default=0, help="npz: of the split (default 0)")
+    export_options(export)
     return parser
 
 

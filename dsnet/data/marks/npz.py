@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import zipfile
+from itertools import islice
 from typing import Any, cast
 
 import numpy as np
@@ -78,6 +79,50 @@ def read_npz(
     return marks
 
 
+def read_npz_slice(
+    source: str, number: int, max_pixels: int = MAX_PIXELS
+) -> tuple[np.ndarray, tuple[float, float] | None]:
+    """A slice of the array `imgs` of such a file, and its spacing.
+
+    Parameters
+    ----------
+    source : str
+    number : int
+        The first is 1.
+    max_pixels : int
+        Of a slice; more are refused.
+
+    Returns
+    -------
+    image : ndarray [H, W], float32
+        8-bit values, which these files hold windowed, as 0..1.
+    spacing : (row, column) or None
+
+    Raises
+    ------
+    ValueError
+        When there is no such slice, or its values are none of 8 bits; the message names the file.
+    """
+    try:
+        with zipfile.ZipFile(source) as archive:
+            if "imgs.npy" not in archive.namelist():
+                raise ValueError("must hold the array imgs")
+            spacing = _spacing(archive)
+            with archive.open("imgs.npy") as file:
+                image = next(islice(_slices(file, "imgs"), number - 1, None), None)
+        if image is None:
+            raise ValueError(f"imgs has no slice {number}")
+    except Exception as error:  # zipfile, its decoders and numpy raise many kinds
+        reason = told(error)
+        raise ValueError(reason if reason.startswith(source) else f"{source}: {reason}") from error
+    if image.size > max_pixels:
+        raise ValueError(f"{source}: a slice must be of at most {max_pixels} pixels")
+    values = image.astype(np.float32)
+    if image.dtype.kind == "b" or not (values.min() >= 0 and values.max() <= 255):
+        raise ValueError(f"{source}: imgs must be windowed to 0..255, got {image.dtype}")
+    return values / np.float32(255), spacing
+
+
 def _header(file: Any) -> tuple[tuple[int, ...], bool, np.dtype]:
     version = np.lib.format.read_magic(file)
     reader = {
@@ -89,22 +134,22 @@ def _header(file: Any) -> tuple[tuple[int, ...], bool, np.dtype]:
     return cast(Any, reader)(file)
 
 
-def _slices(file: Any):
+def _slices(file: Any, name: str = "recist"):
     """The slices of an array [slices, rows, columns], one at a time."""
     shape, fortran, dtype = _header(file)
     if len(shape) == 2:
         shape = (1, *shape)
     if len(shape) != 3 or dtype.kind not in "biuf" or fortran:
         raise ValueError(
-            f"recist must be numbers [slices, rows, columns] in C order, got {dtype} {shape}"
+            f"{name} must be numbers [slices, rows, columns] in C order, got {dtype} {shape}"
         )
     pixels = shape[1] * shape[2]
     if pixels > MAX_PIXELS or shape[0] * pixels * dtype.itemsize > _MOST_INFLATED:
-        raise ValueError(f"recist must be of at most {MAX_PIXELS} pixels a slice, got {shape}")
+        raise ValueError(f"{name} must be of at most {MAX_PIXELS} pixels a slice, got {shape}")
     for _ in range(shape[0]):
         content = file.read(pixels * dtype.itemsize)
         if len(content) != pixels * dtype.itemsize:
-            raise ValueError("recist is cut short")
+            raise ValueError(f"{name} is cut short")
         yield np.frombuffer(content, dtype).reshape(shape[1:])
 
 
