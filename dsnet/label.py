@@ -114,7 +114,9 @@ def _dicom(options, arguments) -> int:
         raise UserError("--out must be the folder of the store; --dry-run needs none")
     window = _window(options)
     naming = dicom.Naming(dicom.hash_key(options.hash_key), options.keep_identifiers)
-    found = find_marks(options.marks, gsps_origin=options.gsps_origin)
+    found = find_marks(
+        options.marks, gsps_origin=options.gsps_origin, table_origin=options.table_origin
+    )
     index = index_series(options.images, options.index, workers=options.workers)
     matched = match_marks(found.marks, index)
     for title, heads, rows in dicom.found_tables(found, matched, index, naming):

@@ -69,6 +69,10 @@ def dicom_options(parser: argparse.ArgumentParser) -> None:
         "integers: 0.5 (default), or 1 where a viewer counts the first pixel's centre as 1",
     )  # fmt: skip
     parser.add_argument(
+        "--table-origin", type=Range(float, 0, 1), metavar="PIXELS",
+        help="the same of tables without a column origin, which are refused without it",
+    )  # fmt: skip
+    parser.add_argument(
         "--hash-key", metavar="FILE",
         help="file with a secret: UIDs are stored as keyed hashes (HMAC-SHA-256)",
     )  # fmt: skip
