@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dsnet.archive.jobs import describe, label_crop
-from dsnet.archive.review import ReviewedJobs, review_pictures
+from dsnet.archive.review import ListedRow, ReviewedJobs, review_pictures
 from dsnet.data.ct_image import choose_window
 from dsnet.data.datasets.keys import RowKeys, content_digest
 from dsnet.data.neighbours import cut_shown
@@ -312,16 +312,8 @@ def dicom_jobs(
                 options,
             )
 
-    listed = [_Listed(k, naming.source(each)) for k, each in zip(keys, matched, strict=True)]
+    listed = [ListedRow(k, naming.source(each)) for k, each in zip(keys, matched, strict=True)]
     return ReviewedJobs(jobs, lambda store: review_pictures(store, listed))
-
-
-@dataclass(frozen=True)
-class _Listed:
-    """A row as a store would have it."""
-
-    key: str
-    source: str
 
 
 def keys_of(matched: Sequence[MatchedMark], naming: Naming) -> list[str]:
