@@ -256,12 +256,11 @@ def _calculation(node: Node) -> _Calculation:
             codes.append(Code(held.get("code", ""), held.get("codeSystemName", ""), shown))
     roles = [*map(measured, codes), measured_by_name(node.get("description"))]
     results = list(node.named("CalculationResult"))
-    values = [
-        number
-        for result in results
-        for each in result.named("CalculationData")
-        if (number := _number(each.get("value"))) is not None
+    # A compact result has its one value itself.
+    held = [
+        each for result in results for each in list(result.named("CalculationData")) or [result]
     ]
+    values = [n for each in held if (n := _number(each.get("value"))) is not None]
     return _Calculation(
         uid=_uid(node, "uniqueIdentifier") or node.attributes.get("uid", ""),
         role=next(filter(None, roles), ""),

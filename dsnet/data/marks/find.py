@@ -17,7 +17,7 @@ from dsnet.data.marks.dicom_json import is_dicom_json, read_dicom_json
 from dsnet.data.marks.gsps import is_gsps, read_gsps
 from dsnet.data.marks.npz import MOST_NPZ_BYTES, is_npz, read_npz
 from dsnet.data.marks.places import Load, files
-from dsnet.data.marks.record import FoundMark, FoundMarks, Refused
+from dsnet.data.marks.record import FoundMark, FoundMarks, Refused, file_name
 from dsnet.data.marks.slicer import is_slicer, joined_lines, read_slicer
 from dsnet.data.marks.sr import is_sr, read_sr
 from dsnet.data.marks.tables import MOST_TABLE_BYTES, is_table, read_marks_table
@@ -157,7 +157,8 @@ def _reader(
         return read_marks_table(source, data, refused, origin=table_origin)
 
     if name.endswith(_TABLES):
-        return table if is_table(head) else None
+        content = head if name.endswith(".csv") else load(MOST_TABLE_BYTES)
+        return table if is_table(content) else None
     if name.endswith(".npz"):
         return read_npz if is_npz(head) else None
     if name.endswith(_TEXTS):
@@ -200,11 +201,11 @@ def _told_twice(marks: list[FoundMark]) -> list[FoundMark]:
     found = []
     for mark in marks:
         ends = mark.world if mark.long_axis is None else mark.long_axis
-        place = (mark.instance_uid, mark.file, mark.frame, mark.frame_of_reference_uid)
+        place = (mark.instance_uid, mark.file, mark.frame or 1, mark.frame_of_reference_uid)
         key = (place, np.round(np.asarray(ends), 1).tobytes(), mark.short_axis is None)
         other = first.setdefault(key, mark)
         if other is not mark and other.source != mark.source:
-            same = f"the same mark as {other.index} of {Path(other.source).name}"
+            same = f"the same mark as {other.index} of {file_name(other.source)}"
             mark = dataclasses.replace(mark, notes=(*mark.notes, same))
         found.append(mark)
     return found

@@ -191,6 +191,8 @@ def paired(lines: Sequence[np.ndarray]) -> list[tuple[int, int | None]]:
     """
     if len(lines) > MOST_LINES:
         raise ValueError(f"a slice must have at most {MOST_LINES} lines, got {len(lines)}")
+    if not lines:
+        return []
     near = []
     # A line crosses only what its box meets; of many lines few do.
     low = np.array([line.min(0) for line in lines]).reshape(len(lines), -1)

@@ -26,8 +26,9 @@ _MOST_INFLATED = 2**33
 _MOST_LESIONS = 1000
 # Pixels of two lines across the largest slice, three thick.
 _MOST_DRAWN = 2**17
-# A line is drawn one to three pixels thick; its sides are no short axis.
-_THICK = 2.0
+# A line is drawn one to three pixels thick, of which a slanting one has up to five beside each
+# other; its sides are no short axis.
+_THICK, _THICKEST = 2.0, 5
 
 
 def is_npz(data: bytes) -> bool:
@@ -229,7 +230,7 @@ def drawn_axes(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
     length = float(np.hypot(*along))
     if length == 0:
         return long, None
-    if count > 2 * 3 * (length + 3):
+    if count > 2 * _THICKEST * (length + _THICKEST):
         raise ValueError(f"a mark must be drawn as lines, got {count} pixels {length:.0f} across")
     across = (pixels - long[0]) @ np.array([-along[1], along[0]]) / length
     low, high = int(np.argmin(across)), int(np.argmax(across))

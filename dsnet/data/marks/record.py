@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -162,6 +163,11 @@ def text(value: object) -> str:
     """A string of a file on one line, without control characters, cut at `LONGEST_TEXT`."""
     kept = "".join(c if c.isprintable() else " " for c in str(value or "")[: 4 * LONGEST_TEXT])
     return " ".join(kept.split())[:LONGEST_TEXT]
+
+
+def file_name(source: str) -> str:
+    """The last part of a path, of `ZIP!MEMBER` or of an address."""
+    return re.split(r"[/\\!]", source)[-1]
 
 
 def joined(parts: Iterable[object]) -> str:

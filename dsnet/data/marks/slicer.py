@@ -7,7 +7,6 @@ line, of one folder that cross near the middle of both are one mark.
 from __future__ import annotations
 
 import dataclasses
-from pathlib import PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -17,6 +16,7 @@ from dsnet.data.marks.geometry import MOST_LINES, paired
 from dsnet.data.marks.record import (
     FoundMark,
     Refused,
+    file_name,
     joined,
     millimetres,
     points,
@@ -105,7 +105,7 @@ def _both(long: FoundMark, short: FoundMark, first: FoundMark) -> FoundMark:
     """One mark of two lines, in the place of the first."""
     note = "two lines that cross, taken for the two axes"
     if long.source != short.source:
-        names = [PurePosixPath(mark.source).name for mark in (long, short)]
+        names = [file_name(mark.source) for mark in (long, short)]
         note = f"{note}: long of {names[0]}, short of {names[1]}"
     return dataclasses.replace(
         first,

@@ -85,8 +85,9 @@ def marks_of_report(source: str, dataset: Any, refused: Refused | None = None) -
     except ValueError as error:
         raise ValueError(f"{source}: {error}") from error
     lines: list[_Line] = []
+    referred = {id(item.refers) for item in root.walk()}
     for item in root.walk():
-        if item.kind not in ("SCOORD", "SCOORD3D"):
+        if item.kind not in ("SCOORD", "SCOORD3D") or id(item) in referred:
             continue
         try:
             lines += _lines(item)
@@ -136,8 +137,10 @@ def _lines(item: Item) -> list[_Line]:
     by_role = {measured(each.concept): each for each in reversed(numbers)}
     if len(ends) == 4:
         both = LONG in called or SHORT in called or bool(_BOTH_AXES.search(tracked))
-        if not both:
+        if not both or np.array_equal(ends[0], ends[3]):
             return []  # an outline of four corners
+        if crossing(ends[:2], ends[2:]) is None:
+            raise ValueError("four points must be two axes that cross, got an outline")
         long = _Line(item, ends[:2], LONG, by_role.get(LONG), group, image)
         return [long, _Line(item, ends[2:], SHORT, by_role.get(SHORT), group, image)]
     role = next((r for r in (LONG, SHORT, LENGTH) if r in called), "")

@@ -42,6 +42,8 @@ class Item:
         GraphicType of an SCOORD or SCOORD3D, whose numbers are `data`.
     image : (instance UID, frame) or None
         Of an IMAGE.
+    target, refers
+        The place that an item by reference names, and the item there.
     """
 
     relation: str = ""
@@ -56,6 +58,7 @@ class Item:
     frame_of_reference: str = ""
     image: tuple[str, int | None] | None = None
     target: list = field(default_factory=list)
+    refers: Item | None = None
     parent: Item | None = None
     children: list[Item] = field(default_factory=list)
 
@@ -115,6 +118,7 @@ def _resolve(root: Item) -> None:
             continue
         for name in ("kind", "concept", "code", "text", "number", "unit", "graphic", "data"):
             setattr(item, name, getattr(found, name))
+        item.refers = found
         item.frame_of_reference, item.image = found.frame_of_reference, found.image
         # Of an SCOORD the image below it; copies, so that the walk stays one of a tree.
         for below in found.children:

@@ -16,7 +16,7 @@ import numpy as np
 
 from dsnet.data.datasets.coordinates import CORNER, check_origin
 from dsnet.data.datasets.deeplesion import read_annotations
-from dsnet.data.marks.bounded import read_bytes
+from dsnet.data.marks.bounded import read_bytes, told
 from dsnet.data.marks.record import FoundMark, Refused, points, refuse, shown, text
 from dsnet.data.tables import LONGEST_FIELD, read_table
 
@@ -49,9 +49,12 @@ _PARQUET = b"PAR1"
 
 
 def is_table(data: bytes) -> bool:
-    """Whether the first bytes of a file may be those of a table of marks."""
+    """Whether a file is a table of marks: by the whole of a Parquet file, or a CSV's beginning."""
     if data[:4] == _PARQUET:
-        return True
+        try:
+            return _is_marks([name.lower() for name in _parquet("", data).schema_arrow.names])
+        except ValueError:
+            return True  # damaged: whoever reads it tells
     names = _header(data)
     return set(_DEEPLESION) <= set(names) or _is_marks([name.lower() for name in names])
 
@@ -153,15 +156,21 @@ def _csv_rows(
             yield row.line, row.fields
 
 
-def _parquet_rows(source: str, content: bytes) -> Iterator[tuple[int, dict[str, Any]]]:
+def _parquet(source: str, content: bytes) -> Any:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
-        file = pq.ParquetFile(io.BytesIO(content))
-        names = file.schema_arrow.names
+        return pq.ParquetFile(io.BytesIO(content))
     except (pa.ArrowException, OSError, ValueError) as error:
-        raise ValueError(f"{source}: no Parquet can be read: {error}") from error
+        raise ValueError(f"{source}: no Parquet can be read: {told(error)}") from error
+
+
+def _parquet_rows(source: str, content: bytes) -> Iterator[tuple[int, dict[str, Any]]]:
+    import pyarrow as pa
+
+    file = _parquet(source, content)
+    names = file.schema_arrow.names
     by_column = {name.lower(): name for name in names if name.lower() in COLUMNS}
     _require(source, list(by_column))
     if file.metadata.num_rows > MOST_ROWS:
@@ -173,7 +182,7 @@ def _parquet_rows(source: str, content: bytes) -> Iterator[tuple[int, dict[str, 
                 line += 1
                 yield line, {low: row.get(name) for low, name in by_column.items()}
     except (pa.ArrowException, OSError) as error:
-        raise ValueError(f"{source}: no Parquet can be read: {error}") from error
+        raise ValueError(f"{source}: no Parquet can be read: {told(error)}") from error
 
 
 def _require(source: str, names: list[str]) -> None:
