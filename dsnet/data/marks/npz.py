@@ -27,8 +27,8 @@ _MOST_LESIONS = 1000
 # Pixels of two lines across the largest slice, three thick.
 _MOST_DRAWN = 2**17
 # A line is drawn one to three pixels thick, of which a slanting one has up to five beside each
-# other; its sides are no short axis.
-_THICK, _THICKEST = 2.0, 5
+# other.
+_THICKEST = 5
 
 
 def is_npz(data: bytes) -> bool:
@@ -209,7 +209,7 @@ def drawn_axes(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
     long_axis : ndarray [2, 2], float64
         The two pixels farthest apart.
     short_axis : ndarray [2, 2] or None
-        Those farthest to either side of it; None where neither lies farther than a drawn line is
+        Those farthest to either side of it; None where they lie no farther apart than the line is
         thick.
 
     Raises
@@ -234,6 +234,7 @@ def drawn_axes(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
         raise ValueError(f"a mark must be drawn as lines, got {count} pixels {length:.0f} across")
     across = (pixels - long[0]) @ np.array([-along[1], along[0]]) / length
     low, high = int(np.argmin(across)), int(np.argmax(across))
-    if across[high] - across[low] <= 2 * _THICK or min(-across[low], across[high]) < _THICK:
+    # One line is as wide as its pixels are many for its length, a little more at its ends.
+    if across[high] - across[low] <= 1.5 * count / length + 1:
         return long, None
     return long, pixels[[low, high]]
