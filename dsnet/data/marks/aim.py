@@ -119,11 +119,12 @@ def _marks(annotation: Node, reader: str | None, source: str, first: int) -> lis
         shape = shapes[long]
         ends = shape.ends[:2]
         across = shapes[short].ends if short is not None else shape.ends[2:]
+        linked = [] if short is None else roles.get(shapes[short].uid, [])
+        alone = len(shapes) == 1
         lengths = [
-            _length(calculations, roles, shape, LONG, len(shapes), notes),
-            _length(calculations, roles, shapes[short] if short is not None else shape, SHORT,
-                    len(shapes), notes) if len(across) else None,
-        ]  # fmt: skip
+            _length(calculations, roles.get(shape.uid, []), LONG, alone, notes),
+            _length(calculations, linked, SHORT, False, notes),
+        ]
         flat = ends.shape[1] == 2
         found.append(
             FoundMark(
@@ -223,17 +224,19 @@ def _has(roles: dict[str, list[_Calculation]], shape: _Shape, role: str) -> bool
 
 def _length(
     calculations: list[_Calculation],
-    roles: dict[str, list[_Calculation]],
-    shape: _Shape,
+    linked: list[_Calculation],
     role: str,
-    count: int,
+    alone: bool,
     notes: list[str],
 ) -> float | None:
     """What is written of an axis: linked to it, called so, or the only length of an only line."""
-    linked = [c for c in roles.get(shape.uid, []) if c.role in (role, LENGTH)]
-    named = [c for c in calculations if c.role == role]
-    only = [c for c in calculations if c.role == LENGTH] if count == 1 and role == LONG else []
-    found = next((held for held in (linked, named, only) if len(held) == 1), [])
+    candidates = (
+        [c for c in linked if c.role == role],
+        [c for c in linked if c.role == LENGTH],
+        [c for c in calculations if c.role == role],
+        [c for c in calculations if c.role == LENGTH and alone],
+    )
+    found = next((held for held in candidates if len(held) == 1), [])
     if not found:
         return None
     length = millimetres(found[0].value, found[0].unit)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -22,14 +23,17 @@ from dsnet.data.marks.slicer import is_slicer, joined_lines, read_slicer
 from dsnet.data.marks.sr import is_sr, read_sr
 from dsnet.data.marks.tables import MOST_TABLE_BYTES, is_table, read_marks_table
 
-# The class of a DICOM object stands in its first hundreds of bytes, a table's columns in its first
-# line.
+# The class of a DICOM object stands in its first hundreds of bytes, so that an archive's pictures
+# cost a glance; without a header it may stand farther on, as the end of a table's first line does.
+_GLANCE = 2**10
 _HEAD = 2**16
 # What an object without a preamble begins with.
 _FIRST_TAGS = (
     b"\x02\x00\x00\x00", b"\x08\x00\x00\x00", b"\x08\x00\x01\x00", b"\x08\x00\x05\x00",
     b"\x08\x00\x08\x00", b"\x08\x00\x12\x00", b"\x08\x00\x16\x00", b"\x00\x08\x00\x05",
+    b"\x00\x08\x00\x08", b"\x00\x08\x00\x16",
 )  # fmt: skip
+_MODALITY = re.compile(rb"\x08\x00\x60\x00(?:CS\x02\x00|\x02\x00\x00\x00)(SR|PR)")
 _TEXTS = (".json", ".xml", ".aim", ".mrk.json")
 _TABLES = (".csv", ".parquet", ".pq")
 Reader = Callable[[str, bytes | None, Refused | None], list[FoundMark]]
@@ -118,8 +122,7 @@ def _read(
     """The marks of one file, what is bad in it, or that it has none, into `found`."""
     refused: Refused = []
     try:
-        head = load(MOST_NPZ_BYTES, _HEAD)
-        reader = _reader(name.lower(), head, load, gsps_origin, table_origin)
+        reader = _reader(name.lower(), load, gsps_origin, table_origin)
         if reader is None:
             return
         marks = reader(source, load(_most(name.lower())), refused)
@@ -141,13 +144,7 @@ def _most(name: str) -> int:
     return MOST_NPZ_BYTES if name.endswith(".npz") else MOST_BYTES
 
 
-def _reader(
-    name: str,
-    head: bytes,
-    load: Load,
-    gsps_origin: float,
-    table_origin: float | None,
-) -> Reader | None:
+def _reader(name: str, load: Load, gsps_origin: float, table_origin: float | None) -> Reader | None:
     """What reads a file; None where it is of no format of marks."""
 
     def gsps(source: str, data: bytes | None, refused: Refused | None) -> list[FoundMark]:
@@ -157,10 +154,10 @@ def _reader(
         return read_marks_table(source, data, refused, origin=table_origin)
 
     if name.endswith(_TABLES):
-        content = head if name.endswith(".csv") else load(MOST_TABLE_BYTES)
+        content = load(MOST_TABLE_BYTES, _HEAD if name.endswith(".csv") else None)
         return table if is_table(content) else None
     if name.endswith(".npz"):
-        return read_npz if is_npz(head) else None
+        return read_npz if is_npz(load(MOST_NPZ_BYTES, 4)) else None
     if name.endswith(_TEXTS):
         content = load(MOST_BYTES)
         if is_aim(content):
@@ -170,29 +167,32 @@ def _reader(
         if is_dicom_json(content):
             return read_dicom_json
         return read_cornerstone if is_cornerstone(content) else None
-    kind = _dicom_kind(head)
-    if kind is None:
-        return None
+    kind = _dicom_kind(load)
     return read_sr if is_sr(*kind) else gsps if is_gsps(*kind) else None
 
 
-def _dicom_kind(head: bytes) -> tuple[str, str] | None:
-    """Class and modality of a DICOM object; None where it is none."""
+def _dicom_kind(load: Load) -> tuple[str, str]:
+    """Class, or else modality, of a DICOM object; "" for what it does not tell, or for another."""
+    head = load(MOST_NPZ_BYTES, _GLANCE)
     if head[128:132] == b"DICM":
-        # The header's first elements, of a fixed form (PS3.10, 7.1): most files are pictures, and
-        # are passed over by this.
+        # The header's second or third element, of a fixed form (PS3.10, 7.1).
         at = head.find(b"\x02\x00\x02\x00UI")
-        if 0 < at < 512:
-            size = int.from_bytes(head[at + 6 : at + 8], "little")
-            return head[at + 8 : at + 8 + size].decode("ascii", "replace").strip("\0 "), ""
+        if 0 < at < _GLANCE - 72:
+            return _uid(head[at + 8 : at + 72]), ""
     elif head[:4] not in _FIRST_TAGS:
-        return None
+        return "", ""
+    head = load(MOST_NPZ_BYTES, _HEAD)
     for at in (head.find(b"\x08\x00\x16\x00"), head.find(b"\x00\x08\x00\x16")):
         if at >= 0:
-            value = head[at + 8 : at + 72].lstrip(b"\0").split(b"\0")[0]
-            uid = bytes(c for c in value if c in b"0123456789.").decode()
-            return uid, ""
-    return None
+            return _uid(head[at + 8 : at + 72]), ""
+    modality = _MODALITY.search(head)
+    return "", modality.group(1).decode() if modality else ""
+
+
+def _uid(value: bytes) -> str:
+    """The UID that a value begins with; behind it stand the next elements."""
+    match = re.match(rb"\0*([0-9.]+)", value)
+    return match.group(1).decode() if match else ""
 
 
 def _told_twice(marks: list[FoundMark]) -> list[FoundMark]:

@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -131,7 +132,7 @@ def refuse(refused: Refused | None, source: str, reason: str) -> None:
     refused.append((source, reason))
 
 
-def points(numbers: Iterable[object], dimensions: int, origin: float = 0.0) -> np.ndarray:
+def points(numbers: Any, dimensions: int, origin: float = 0.0) -> np.ndarray:
     """float64 [N, dimensions]: coordinates that are some, less `origin`.
 
     Raises
@@ -139,17 +140,16 @@ def points(numbers: Iterable[object], dimensions: int, origin: float = 0.0) -> n
     ValueError
         When one is no number, not finite or beyond +-1e9, or they are no whole points.
     """
-    given = list(numbers)
     try:
-        values = np.array([float(number) for number in given], np.float64)  # type: ignore[arg-type]
+        values = np.array([float(number) for number in numbers], np.float64)
     except (TypeError, ValueError, OverflowError) as error:
-        raise ValueError(f"coordinates must be numbers, got {shown(given)}") from error
+        raise ValueError(f"coordinates must be numbers, got {shown(numbers)}") from error
     if not values.size or values.size % dimensions:
         raise ValueError(
             f"coordinates must be points of {dimensions} numbers, got {values.size} numbers"
         )
     if not np.isfinite(values).all() or np.abs(values).max() > FARTHEST:
-        raise ValueError(f"coordinates must be finite and within +-1e9, got {shown(given)}")
+        raise ValueError(f"coordinates must be finite and within +-1e9, got {shown(numbers)}")
     return values.reshape(-1, dimensions) - origin
 
 

@@ -24,8 +24,9 @@ from dsnet.data.marks.record import (
     shown,
     text,
 )
+from dsnet.labeling.recist import FARTHEST
 
-# Slicer is RAS inside, its files since 5.0 LPS; version 4 wrote the number 0 for RAS and 1 for LPS.
+# Slicer is RAS inside, its files say which; the numbers are those of its older tables.
 _TO_LPS = {
     "LPS": (1.0, 1.0, 1.0), "1": (1.0, 1.0, 1.0),
     "RAS": (-1.0, -1.0, 1.0), "0": (-1.0, -1.0, 1.0),
@@ -135,7 +136,7 @@ def _line(markup: Any, source: str, number: int) -> FoundMark | None:
     units = str(markup.get("coordinateUnits") or "")
     if units not in _UNITS:
         raise ValueError(f"coordinateUnits must be mm, got {shown(units)}")
-    system = str(markup.get("coordinateSystem", "RAS"))
+    system = str(markup.get("coordinateSystem"))
     if system not in _TO_LPS:
         raise ValueError(f"coordinateSystem must be LPS or RAS, got {shown(system)}")
     ends = [points(each.get("position") or (), 3) for each in defined]
@@ -162,6 +163,6 @@ def _measured(markup: dict) -> tuple[float | None, str]:
     for each in held if isinstance(held, list) else ():
         if isinstance(each, dict) and each.get("name") == "length":
             value = each.get("value")
-            if isinstance(value, int | float) and not isinstance(value, bool):
+            if isinstance(value, float) or (type(value) is int and abs(value) < FARTHEST):
                 return float(value), str(each.get("units") or "mm")
     return None, ""

@@ -249,8 +249,8 @@ def _found(
     ends = [long.ends] if short is None else [long.ends, short.ends]
     image = long.image or (short.image if short is not None else None)
     lengths, units = [], ""
-    for name, line in (("long", long), ("short", short)):
-        item = line.number if line is not None else None
+    written = short.number if short is not None else _without_ends(long)
+    for name, item in (("long", long.number), ("short", written)):
         value = item.number if item is not None else None
         length = millimetres(value, item.unit) if item is not None else None
         if item is not None and value is not None:
@@ -281,6 +281,13 @@ def _found(
         index=number,
         notes=tuple(notes),
     )
+
+
+def _without_ends(long: _Line) -> Item | None:
+    """The short axis' measurement where it is a number alone, the only one of the group."""
+    found = [each for each in long.group.children if measured(each.concept) == SHORT]
+    drawn = {"SCOORD", "SCOORD3D"} & {below.kind for each in found for below in each.children}
+    return found[0] if len(found) == 1 and long.role == LONG and not drawn else None
 
 
 def _near(item: Item, code: str) -> str:

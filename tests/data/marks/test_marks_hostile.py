@@ -1,6 +1,7 @@
 """Files that were made to break a reader: one clear refusal, bounded memory, nothing written."""
 
 import io
+import json
 import os
 import subprocess
 import sys
@@ -90,6 +91,43 @@ def test_random_bytes(name):
     for count in (1, 10, 1000, 100_000):
         data = starts[name] + random.integers(0, 256, count, dtype=np.uint8).tobytes()
         assert read_marks(name, data).marks == []
+
+
+BAD = (
+    None, 1, -1, True, "", "x", [], {}, [[]], [None], {"value": None}, "9" * 400, 10**400,
+    "x" * 9000, float("nan"), float("inf"), -1e308,
+)  # fmt: skip
+
+
+def places(value, path=()):
+    """The paths to all values inside of one."""
+    if path:
+        yield path
+    inner = enumerate(value) if isinstance(value, list) else ()
+    for key, held in value.items() if isinstance(value, dict) else inner:
+        yield from places(held, (*path, key))
+
+
+@pytest.mark.parametrize("name", ["a.json", "b.mrk.json", "c.json", "d.json"])
+def test_values_of_other_kinds_anywhere(name):
+    annotation = {
+        "metadata": {"toolName": "Bidirectional", "referencedImageId": "wadors:a/instances/1.2"},
+        "data": {"label": "x", "handles": {"points": [[0, 0, 0], [9, 0, 0], [4, -3, 0], [4, 3, 0]]},
+                 "cachedStats": {"a": {"length": 9, "width": 6, "unit": "mm"}}},
+    }  # fmt: skip
+    whole = json.loads(FILES[name]()) if name in FILES else [annotation]
+    for path in list(places(whole)):
+        for bad in BAD:
+            changed = json.loads(json.dumps(whole))
+            held = changed
+            for key in path[:-1]:
+                held = held[key]
+            held[path[-1]] = bad
+            found = read_marks(name, as_json(changed))
+            for mark in found.marks:
+                ends = mark.world if mark.long_axis is None else mark.long_axis
+                assert np.isfinite(ends).all() and len(mark.label) <= 256
+            assert all(len(told) < 500 for _, told in found.refused)
 
 
 def test_billion_laughs():

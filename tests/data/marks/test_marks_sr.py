@@ -1,11 +1,10 @@
 """Structured reports as they are met: private codes, missing parts, odd trees."""
 
 import numpy as np
-import pydicom
 import pytest
 
-pytest.importorskip("pydicom")
-from mark_files import (
+pydicom = pytest.importorskip("pydicom")
+from mark_files import (  # noqa: E402
     code,
     dicom_bytes,
     group,
@@ -16,7 +15,8 @@ from mark_files import (
     report,
 )
 
-from dsnet.data.marks.sr import read_sr
+from dsnet.data.marks.find import find_marks  # noqa: E402
+from dsnet.data.marks.sr import read_sr  # noqa: E402
 
 LONG = np.array([[10.5, 20.5], [30.5, 24.5]])
 SHORT = np.array([[21.5, 16.5], [19.5, 28.5]])
@@ -87,6 +87,16 @@ def test_what_lacks_still_leaves_a_mark():
     assert (mark.label, mark.tracking_id, mark.reader) == ("", None, None)
 
 
+def test_a_report_that_tells_its_modality_alone(tmp_path):
+    made = pydicom.dcmread(pydicom.filebase.DicomBytesIO(report(group(*axes()))))
+    del made.SOPClassUID, made.file_meta.MediaStorageSOPClassUID
+    made.save_as(tmp_path / "a")
+    assert len(find_marks(tmp_path).marks) == 1
+    made.Modality = "CT"
+    made.save_as(tmp_path / "a")
+    assert find_marks(tmp_path).marks == [] and find_marks(tmp_path).refused == []
+
+
 def test_no_diameters():
     arrow = item("TEXT", ("112039", "DCM", "Tracking Identifier"), TextValue="T:ArrowAnnotate")
     place = item(
@@ -131,6 +141,34 @@ def test_units_of_lengths(unit, long_mm):
     (mark,) = read_sr("made", report(group(*axes(unit=unit))))
     assert mark.long_mm == pytest.approx(long_mm) and mark.units == unit
     assert bool(mark.notes) == (long_mm is None)
+
+
+def test_a_short_axis_of_a_length_alone_is_kept_as_such():
+    (mark,) = read_sr("made", report(group(axes()[0], number_item(SRT_SHORT, 12.2))))
+    assert mark.short_axis is None and (mark.long_mm, mark.short_mm) == (20.4, 12.2)
+
+
+@pytest.mark.parametrize(
+    "syntax", ["1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2"]
+)
+@pytest.mark.parametrize("preamble", [True, False])
+def test_transfer_syntaxes_with_and_without_a_preamble(syntax, preamble, tmp_path):
+    made = pydicom.dcmread(pydicom.filebase.DicomBytesIO(report(group(*axes()))))
+    implicit, little = syntax == "1.2.840.10008.1.2", not syntax.endswith("1.2.2")
+    plain = pydicom.Dataset()
+    plain.update(made)
+    body = pydicom.filebase.DicomBytesIO()
+    body.is_implicit_VR, body.is_little_endian = implicit, little
+    pydicom.filewriter.write_dataset(body, plain)
+    data = body.getvalue()
+    if preamble:
+        uid = syntax.encode() + b"\0" * (len(syntax) % 2)
+        element = b"\x02\x00\x10\x00UI" + len(uid).to_bytes(2, "little") + uid
+        size = b"\x02\x00\x00\x00UL\x04\x00" + len(element).to_bytes(4, "little")
+        data = bytes(128) + b"DICM" + size + element + data
+    (tmp_path / "a").write_bytes(data)
+    found = find_marks(tmp_path)
+    assert [mark.long_mm for mark in found.marks] == [20.4] and not found.refused
 
 
 def test_label_frame_reader_and_series():

@@ -201,6 +201,7 @@ def test_slicer_lines_of_one_folder(tmp_path):
     ("change", "reason"),
     [
         ({"coordinateSystem": "IJK"}, "coordinateSystem must be LPS or RAS, got 'IJK'"),
+        ({"coordinateSystem": None}, "coordinateSystem must be LPS or RAS, got 'None'"),
         ({"coordinateUnits": "cm"}, "coordinateUnits must be mm, got 'cm'"),
         ({"controlPoints": []}, "two defined control points, got 0"),
         ({"controlPoints": [{"position": [1, 2]}, {"position": [1, 2, 3]}]}, "points of 3 numbers"),
