@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import re
 from collections.abc import Callable
 from pathlib import Path
-
-import numpy as np
 
 from dsnet.data.datasets.coordinates import CORNER
 from dsnet.data.marks.aim import is_aim, read_aim
@@ -18,7 +15,7 @@ from dsnet.data.marks.dicom_json import is_dicom_json, read_dicom_json
 from dsnet.data.marks.gsps import is_gsps, read_gsps
 from dsnet.data.marks.npz import MOST_NPZ_BYTES, is_npz, read_npz
 from dsnet.data.marks.places import Load, files
-from dsnet.data.marks.record import FoundMark, FoundMarks, Refused, file_name
+from dsnet.data.marks.record import FoundMark, FoundMarks, Refused
 from dsnet.data.marks.slicer import is_slicer, joined_lines, read_slicer
 from dsnet.data.marks.sr import is_sr, read_sr
 from dsnet.data.marks.tables import MOST_TABLE_BYTES, is_table, read_marks_table
@@ -80,7 +77,7 @@ def find_marks(
         _read(source, name, load, found, gsps_origin, table_origin)
         if progress is not None:
             progress(count)
-    found.marks = _told_twice(joined_lines(found.marks))
+    found.marks = joined_lines(found.marks)
     return found
 
 
@@ -107,7 +104,7 @@ def read_marks(
         return data[:first]
 
     _read(source, source, load, found, gsps_origin, table_origin)
-    found.marks = _told_twice(joined_lines(found.marks))
+    found.marks = joined_lines(found.marks)
     return found
 
 
@@ -193,22 +190,6 @@ def _uid(value: bytes) -> str:
     """The UID that a value begins with; behind it stand the next elements."""
     match = re.match(rb"\0*([0-9.]+)", value)
     return match.group(1).decode() if match else ""
-
-
-def _told_twice(marks: list[FoundMark]) -> list[FoundMark]:
-    """The marks, a mark that another file tells too with a note: a report and the AIM it is of."""
-    first: dict[tuple, FoundMark] = {}
-    found = []
-    for mark in marks:
-        ends = mark.world if mark.long_axis is None else mark.long_axis
-        place = (mark.instance_uid, mark.file, mark.frame or 1, mark.frame_of_reference_uid)
-        key = (place, np.round(np.asarray(ends), 1).tobytes(), mark.short_axis is None)
-        other = first.setdefault(key, mark)
-        if other is not mark and other.source != mark.source:
-            same = f"the same mark as {other.index} of {file_name(other.source)}"
-            mark = dataclasses.replace(mark, notes=(*mark.notes, same))
-        found.append(mark)
-    return found
 
 
 def _without(source: str, reason: str) -> str:
