@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -26,6 +26,8 @@ from dsnet.data.marks.sr_tree import (
 
 # Grayscale, Color, Pseudo-Color and Blending Softcopy Presentation State and so on (PS3.4, B.5-1).
 _CLASSES = "1.2.840.10008.5.1.4.1.1.11."
+# Pixels from a mark to a text of another annotation that is its label.
+_BESIDE = 64.0
 _LINES = ("POLYLINE", "INTERPOLATED")
 
 
@@ -81,52 +83,82 @@ class _Line:
     notes: list[str] = field(default_factory=list)
 
 
+class _Text(NamedTuple):
+    """Words, where they stand, and which annotation's."""
+
+    words: str
+    place: np.ndarray | None
+    image: tuple[str, int | None] | None
+    own: list[_Line]
+
+
 def _marks(source: str, dataset: Any, refused: Refused | None, origin: float) -> list[FoundMark]:
     if not is_gsps(word(dataset, "SOPClassUID"), word(dataset, "Modality")):
         raise ValueError(f"{source}: must be a presentation state")
     series, instances = _referenced(dataset)
-    reader = text(word(dataset, "ContentCreatorName")) or None
-    marks: list[FoundMark] = []
+    lines: list[_Line] = []
+    texts: list[_Text] = []
     for annotation in sequence(dataset, "GraphicAnnotationSequence"):
-        lines: list[_Line] = []
         images = _images(annotation, instances)
+        own: list[_Line] = []
         for graphic in sequence(annotation, "GraphicObjectSequence"):
             try:
-                lines += _line(graphic, dataset, images, origin)
+                own += _line(graphic, dataset, images, origin)
             except ValueError as error:
-                refuse(refused, source, f"line {len(lines) + 1}: {error}")
+                refuse(refused, source, f"line {len(lines) + len(own) + 1}: {error}")
         for compound in sequence(annotation, "CompoundGraphicSequence"):
             try:
-                lines += _ruler(compound, dataset, images, origin, lines)
+                own += _ruler(compound, dataset, images, origin, own)
             except ValueError as error:
-                refuse(refused, source, f"line {len(lines) + 1}: {error}")
+                refuse(refused, source, f"line {len(lines) + len(own) + 1}: {error}")
+        for item in sequence(annotation, "TextObjectSequence"):
+            words = str(read(item, "UnformattedTextValue") or "")
+            place = _anchor(item, dataset, images, origin)
+            texts.append(_Text(words, place, *_placed(images), own))
+        lines += own
+    reader = text(word(dataset, "ContentCreatorName")) or None
+    marks = _pairs(lines, source, refused)
+    labels = _labels(marks, texts)
+    found = []
+    for (long, short), label in zip(marks, labels, strict=True):
+        instance, frame = long.image or (None, None)
+        found.append(
+            FoundMark(
+                long_axis=long.ends,
+                short_axis=None if short is None else short.ends,
+                series_uid=series.get(instance or ""),
+                instance_uid=instance,
+                frame=frame,
+                label=label,
+                tracking_id=long.tracking_id or None,
+                tracking_uid=long.tracking_uid or None,
+                reader=reader,
+                source=source,
+                format="gsps",
+                index=len(found),
+                notes=tuple(long.notes),
+            )
+        )
+    return found
+
+
+def _pairs(
+    lines: list[_Line], source: str, refused: Refused | None
+) -> list[tuple[_Line, _Line | None]]:
+    """The lines of each picture, two that are one mark together, in the order of the state."""
+    by_image: dict[Any, list[_Line]] = {}
+    for line in lines:
+        by_image.setdefault(line.image, []).append(line)
+    found: list[tuple[_Line, _Line | None]] = []
+    for members in by_image.values():
         try:
-            pairs = paired([line.ends for line in lines])
+            pairs = paired([line.ends for line in members])
         except ValueError as error:
             refuse(refused, source, str(error))
             continue
-        labels = _labels(annotation, dataset, images, origin, lines, pairs)
-        for (long, short), label in zip(pairs, labels, strict=True):
-            one = lines[long]
-            instance, frame = one.image or (None, None)
-            marks.append(
-                FoundMark(
-                    long_axis=one.ends,
-                    short_axis=None if short is None else lines[short].ends,
-                    series_uid=series.get(instance or ""),
-                    instance_uid=instance,
-                    frame=frame,
-                    label=label,
-                    tracking_id=one.tracking_id or None,
-                    tracking_uid=one.tracking_uid or None,
-                    reader=reader,
-                    source=source,
-                    format="gsps",
-                    index=len(marks),
-                    notes=tuple(one.notes),
-                )
-            )
-    return marks
+        found += [(members[a], None if b is None else members[b]) for a, b in pairs]
+    order = {id(line): number for number, line in enumerate(lines)}
+    return sorted(found, key=lambda mark: min(order[id(line)] for line in mark if line is not None))
 
 
 def _referenced(dataset: Any) -> tuple[dict[str, str], list[tuple[str, int | None]]]:
@@ -232,24 +264,27 @@ def _names(area: Any) -> set[str]:
     return found - {""}
 
 
-def _labels(
-    annotation: Any, dataset: Any, images: list, origin: float, lines: list, pairs: list
-) -> list[str]:
-    """The texts of an annotation, each given to the mark that it stands nearest to."""
-    said: list[list[str]] = [[] for _ in pairs]
-    objects = sequence(annotation, "TextObjectSequence")
-    if not pairs or len(objects) * len(pairs) > MOST_PARTS:
-        return [joined(each) for each in said]
-    ends = [np.concatenate([lines[i].ends for i in pair if i is not None]) for pair in pairs]
-    for item in objects:
-        words = read(item, "UnformattedTextValue")
-        place = _anchor(item, dataset, images, origin)
-        nearest = 0
-        if place is not None:
-            nearest = int(np.argmin([np.hypot(*(each - place).T).min() for each in ends]))
-        elif len(pairs) > 1:
-            continue
-        said[nearest].append(str(words or ""))
+def _labels(marks: list[tuple[_Line, _Line | None]], texts: list[_Text]) -> list[str]:
+    """The texts, each given to the mark that it stands nearest to.
+
+    That is one of the text's own annotation; where that has no line, one of its picture that is not
+    farther than a label stands.
+    """
+    said: list[list[str]] = [[] for _ in marks]
+    if len(texts) * len(marks) > MOST_PARTS:
+        return [""] * len(marks)
+    ends = [np.concatenate([line.ends for line in mark if line is not None]) for mark in marks]
+    for words, place, image, own in texts:
+        near = [i for i, mark in enumerate(marks) if any(line in own for line in mark)]
+        if place is None:
+            near = near if len(near) == 1 else []
+        else:
+            far = np.array([np.hypot(*(each - place).T).min() for each in ends])
+            beside = [i for i, mark in enumerate(marks) if mark[0].image == image]
+            near = near or [i for i in beside if far[i] <= _BESIDE]
+            near = [min(near, key=far.__getitem__)] if near else []
+        for i in near:
+            said[i].append(words)
     return [joined(each) for each in said]
 
 

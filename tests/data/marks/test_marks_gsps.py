@@ -113,6 +113,32 @@ def test_lines_that_do_not_cross_near_their_middles_stay_alone(image):
     assert [mark.short_axis for mark in found] == [None] * 4
 
 
+def test_an_annotation_a_line(image):
+    # Some write each line, and each text, as an annotation of its own.
+    texts = [("target", (90, 195)), ("in a corner", (500, 500))]
+    made = pydicom.dcmread(
+        pydicom.filebase.DicomBytesIO(highdicom_state([CROSS], image, texts=texts))
+    )
+    (whole,) = made.GraphicAnnotationSequence
+    parts = []
+    for name in ("GraphicObjectSequence", "TextObjectSequence"):
+        for one in whole[name].value:
+            part = pydicom.Dataset()
+            part.ReferencedImageSequence = whole.ReferencedImageSequence
+            part.GraphicLayer = whole.GraphicLayer
+            setattr(part, name, [one])
+            parts.append(part)
+    made.GraphicAnnotationSequence = parts
+    (found,) = read_gsps("made", dicom_bytes(made))
+    same(found, CROSS)
+    assert found.label == "target"
+    # Lines on two pictures are no mark.
+    second = pydicom.Dataset()
+    second.ReferencedSOPClassUID, second.ReferencedSOPInstanceUID = image.SOPClassUID, "1.2.3"
+    parts[1].ReferencedImageSequence = [second]
+    assert len(read_gsps("made", dicom_bytes(made))) == 2
+
+
 def test_outlines_are_no_marks(image):
     made = pydicom.dcmread(pydicom.filebase.DicomBytesIO(highdicom_state([LINE], image)))
     graphics = made.GraphicAnnotationSequence[0].GraphicObjectSequence

@@ -40,6 +40,31 @@ def test_aim_pairs_by_calculations_or_by_crossing():
     assert (mark.series_uid, mark.frame) == ("1.2.2", 1)
 
 
+def test_aim_of_four_points_and_of_the_patient():
+    four = aim_v4(CROSS, Image, linked=False)
+    (held,) = four["ImageAnnotationCollection"]["imageAnnotations"]["ImageAnnotation"]
+    markups = held["markupEntityCollection"]["MarkupEntity"]
+    ends = (CROSS.coordinates.reshape(4, 2) + 0.5).tolist()
+    markups[0]["twoDimensionSpatialCoordinateCollection"] = {"TwoDimensionSpatialCoordinate": [
+        {"coordinateIndex": {"value": i}, "x": {"value": x}, "y": {"value": y}}
+        for i, (x, y) in enumerate(ends)]}  # fmt: skip
+    del markups[1]
+    (mark,) = read_aim("made", as_json(four))
+    same(mark)
+    assert (mark.long_mm, mark.short_mm) == (
+        pytest.approx(20.49, abs=0.01), pytest.approx(15.17, abs=0.01),
+    )  # fmt: skip
+    del markups[0]["twoDimensionSpatialCoordinateCollection"]
+    markups[0]["xsi:type"] = "ThreeDimensionMultiPoint"
+    markups[0]["frameOfReferenceUid"] = {"root": "1.2.5"}
+    markups[0]["threeDimensionSpatialCoordinateCollection"] = {"ThreeDimensionSpatialCoordinate": [
+        {"coordinateIndex": {"value": i}, "x": {"value": x}, "y": {"value": y}, "z": {"value": z}}
+        for i, (x, y, z) in enumerate(WORLD[:2].tolist())]}  # fmt: skip
+    (mark,) = read_aim("made", as_json(four))
+    assert mark.long_axis is None and np.array_equal(mark.world, WORLD[:2])
+    assert mark.frame_of_reference_uid == "1.2.5"
+
+
 def test_aim_lines_apart_are_two_marks_and_circles_none():
     apart = RecistMark(CROSS.long_axis, CROSS.short_axis + 100)
     assert [mark.short_axis for mark in read_aim("made", aim_v3(apart, Image))] == [None, None]
