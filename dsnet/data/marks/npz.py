@@ -155,17 +155,23 @@ def _slices(file: Any, name: str = "recist"):
 
 
 def _spacing(archive: zipfile.ZipFile) -> tuple[float, float] | None:
-    """Of a pixel: the last two of three numbers, which are the slices', the rows', the columns'."""
+    """(row, column) of `spacing`: x, y, z as ITK has it, though the arrays are [z, y, x]."""
     if "spacing.npy" not in archive.namelist():
         return None
     with archive.open("spacing.npy") as file:
         shape, _, dtype = _header(file)
-        if int(np.prod(shape)) not in (2, 3) or dtype.kind not in "iuf":
-            raise ValueError(f"spacing must be 2 or 3 numbers, got {dtype} {shape}")
+        if shape != (3,) or dtype.kind not in "iuf":
+            raise ValueError(f"spacing must be the 3 numbers x, y, z, got {dtype} {shape}")
         values = np.frombuffer(file.read(3 * dtype.itemsize), dtype).astype(np.float64)
-    if not (np.isfinite(values).all() and (values > 0).all()) or values.size < 2:
+    if not (np.isfinite(values).all() and (values > 0).all()) or values.size != 3:
         raise ValueError(f"spacing must be > 0, got {values.tolist()}")
-    return float(values[-2]), float(values[-1])
+    x, y, z = values.tolist()
+    # No scanner's pixels are so far from square; slices are.
+    if not 0.99 < x / y < 1.01 and 0.99 < y / z < 1.01:
+        raise ValueError(
+            f"spacing must be x, y, z, got {x:g}, {y:g}, {z:g}, which reads as z, y, x"
+        )
+    return y, x
 
 
 def _of_slice(

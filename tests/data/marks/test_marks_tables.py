@@ -12,6 +12,7 @@ import pytest
 from dsnet.data.marks.find import find_marks
 from dsnet.data.marks.npz import read_npz
 from dsnet.data.marks.tables import COLUMNS, read_marks_table
+from shared_data import shared
 
 HEADER = (
     "sop_instance_uid,file,x1,y1,x2,y2,x3,y3,x4,y4,origin,frame,label,long_mm,row_spacing,"
@@ -122,7 +123,7 @@ def test_npz_of_drawn_lines(tmp_path, dtype, thickness):
     recist[1] = drawn((64, 72), [(1, long), (1, short)], thickness)
     recist[3] = drawn((64, 72), [(7, long)], thickness)
     path = tmp_path / "case.npz"
-    np.savez_compressed(path, imgs=recist, spacing=np.array([5.0, 0.7, 0.8]), recist=recist)
+    np.savez_compressed(path, imgs=recist, spacing=np.array([0.8, 0.7, 5.0]), recist=recist)
     both, line = read_npz(str(path))
     slack = thickness
     assert np.abs(both.long_axis - long).max() <= slack
@@ -166,7 +167,14 @@ def npz(**arrays):
         ({"recist": np.zeros((2, 4, 4), complex)}, "recist must be numbers"),
         ({"recist": np.full((1, 2, 2), np.nan)}, "recist must have at most"),
         ({"recist": np.zeros((1, 4, 4)), "spacing": [1.0, 0.0, 1.0]}, "spacing must be > 0"),
-        ({"recist": np.zeros((1, 4, 4)), "spacing": np.ones((4, 4))}, "spacing must be 2 or 3"),
+        (
+            {"recist": np.zeros((1, 4, 4)), "spacing": np.ones((4, 4))},
+            "spacing must be the 3 numbers",
+        ),
+        (
+            {"recist": np.zeros((1, 4, 4)), "spacing": [5.0, 0.8, 0.8]},
+            "spacing must be x, y, z, got 5, 0.8, 0.8",
+        ),
     ],
 )
 def test_bad_npz(arrays, reason):
@@ -189,3 +197,15 @@ def test_npz_whose_header_claims_more_than_it_holds():
     for count in (10, 100, len(whole) // 2, len(whole) - 30):
         with pytest.raises(ValueError, match="made: "):
             read_npz("made", whole[:count])
+
+
+def test_the_spacing_of_files_as_they_circulate():
+    """MedSAM2's lesions with a mark drawn in: 0.772 mm a pixel, 5 mm a slice."""
+    path = shared("human_marks", "volumes_medsam2") / "CT_Lesion_000010_01_01_078-090.npz"
+    with np.load(path) as held:
+        images, spacing = held["imgs"], held["spacing"]
+    recist = np.zeros_like(images)
+    recist[6] = drawn(images.shape[1:], [(1, ([200, 210], [230, 240]))])
+    (mark,) = read_npz("made", npz(imgs=images, spacing=spacing, recist=recist))
+    assert mark.written_spacing == pytest.approx((0.772, 0.772)) and mark.frame == 7
+    assert mark.long_axis.tolist() == [[200, 210], [230, 240]]
