@@ -72,6 +72,9 @@ def _file_or_zip(path: Path, refused: Refused) -> Iterator[PlaceFile]:
             if PurePosixPath(name).is_absolute() or ".." in name.split("/") or name[1:2] == ":":
                 refused.append((source, "its name leads out of the zip"))
                 continue
+            if name.lower().endswith(".zip"):
+                refused.append((source, "a zip inside of a zip is not opened"))
+                continue
             yield PlaceFile(source, PurePosixPath(name).name, _member(archive, info, source))
 
 

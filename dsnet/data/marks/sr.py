@@ -248,6 +248,9 @@ def _found(
     flat = long.ends.shape[1] == 2
     ends = [long.ends] if short is None else [long.ends, short.ends]
     image = long.image or (short.image if short is not None else None)
+    if image is None and flat and len(series) == 1:
+        image = next(iter(series)), None
+        notes = [*notes, "it names no image: the report refers to one alone"]
     lengths, units = [], ""
     written = short.number if short is not None else _without_ends(long)
     for name, item in (("long", long.number), ("short", written)):
@@ -266,7 +269,7 @@ def _found(
         short_axis=short.ends if flat and short is not None else None,
         world=None if flat else np.concatenate(ends),
         frame_of_reference_uid=text(long.item.frame_of_reference) or None,
-        series_uid=series.get(instance),
+        series_uid=series.get(instance or "") or None,
         instance_uid=instance,
         frame=frame,
         label=_label(long),
@@ -316,21 +319,22 @@ def _label(line: _Line) -> str:
     return joined(said)
 
 
-def _series(dataset: Any, root: Item) -> dict[str | None, str]:
-    """The series of each instance that the report names."""
-    found: dict[str | None, str] = {}
+def _series(dataset: Any, root: Item) -> dict[str, str]:
+    """The series of each instance that the report refers to; "" where it does not tell."""
+    found: dict[str, str] = {}
     for name in ("CurrentRequestedProcedureEvidenceSequence", "PertinentOtherEvidenceSequence"):
         for study in sequence(dataset, name):
             for series in sequence(study, "ReferencedSeriesSequence"):
                 for instance in sequence(series, "ReferencedSOPSequence"):
                     uid = word(instance, "ReferencedSOPInstanceUID")
-                    found.setdefault(uid, text(word(series, "SeriesInstanceUID")))
+                    if uid:
+                        found[uid] = found.get(uid) or text(word(series, "SeriesInstanceUID"))
     for item in root.walk():
         if item.kind == "IMAGE" and item.image:
-            for child in item.children:
-                if child.concept.value == sr_codes.SERIES_UID and child.text:
-                    found.setdefault(item.image[0], text(child.text))
-    return {key: value for key, value in found.items() if value}
+            told = (c.text for c in item.children if c.concept.value == sr_codes.SERIES_UID)
+            uid = item.image[0]
+            found[uid] = found.get(uid) or text(next(told, ""))
+    return found
 
 
 def _root(item: Item) -> Item:

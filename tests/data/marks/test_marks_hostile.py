@@ -271,7 +271,8 @@ def test_zips(tmp_path):
     assert sum("leads out of the zip" in reason for reason in told) == 5
     assert sum("must be of at most" in reason for reason in told) == 2
     assert sum("no zip can be read" in reason for reason in told) == 2
-    assert len(told) == 9
+    assert sum("inside of a zip" in reason for reason in told) == 1
+    assert len(told) == 10
     assert listed(tmp_path) == before and not outside.exists()
 
 

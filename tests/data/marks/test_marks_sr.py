@@ -87,6 +87,15 @@ def test_what_lacks_still_leaves_a_mark():
     assert (mark.label, mark.tracking_id, mark.reader) == ("", None, None)
 
 
+def test_a_line_without_an_image_lies_on_the_only_one_of_the_report():
+    bare = number_item(SRT_LONG, 20, content=[line_item(LONG, instance=None)])
+    (mark,) = read_sr("made", report(image_item("1.2.3"), group(bare)))
+    assert mark.instance_uid == "1.2.3"
+    assert mark.notes == ("it names no image: the report refers to one alone",)
+    (mark,) = read_sr("made", report(image_item("1.2.3"), image_item("1.2.4"), group(bare)))
+    assert mark.instance_uid is None and mark.notes == ()
+
+
 def test_a_report_that_tells_its_modality_alone(tmp_path):
     made = pydicom.dcmread(pydicom.filebase.DicomBytesIO(report(group(*axes()))))
     del made.SOPClassUID, made.file_meta.MediaStorageSOPClassUID
