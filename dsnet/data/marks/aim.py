@@ -14,6 +14,8 @@ import numpy as np
 
 from dsnet.data.datasets.coordinates import CORNER
 from dsnet.data.marks.bounded import Node, node_of_json, read_bytes, read_json, read_xml
+from dsnet.data.marks.codes import LENGTH, LONG, SHORT, measured, measured_by_name
+from dsnet.data.marks.content_tree import Code
 from dsnet.data.marks.geometry import crossing, paired
 from dsnet.data.marks.record import (
     FoundMark,
@@ -24,8 +26,6 @@ from dsnet.data.marks.record import (
     refuse,
     text,
 )
-from dsnet.data.marks.sr_codes import LENGTH, LONG, SHORT, measured, measured_by_name
-from dsnet.data.marks.sr_tree import Code
 
 _LINES = ("multipoint", "polyline")
 

@@ -14,15 +14,15 @@ import numpy as np
 
 from dsnet.data.datasets.coordinates import CORNER, check_origin
 from dsnet.data.marks.bounded import MOST_PARTS, read_object
-from dsnet.data.marks.geometry import paired
-from dsnet.data.marks.record import FoundMark, Refused, joined, points, refuse, text
-from dsnet.data.marks.sr_tree import (
+from dsnet.data.marks.content_tree import (
     frame_number,
     numbers,
     read,
     sequence,
     word,
 )
+from dsnet.data.marks.geometry import paired
+from dsnet.data.marks.record import FoundMark, Refused, joined, points, refuse, text
 
 # Grayscale, Color, Pseudo-Color and Blending Softcopy Presentation State and so on (PS3.4, B.5-1).
 _CLASSES = "1.2.840.10008.5.1.4.1.1.11."

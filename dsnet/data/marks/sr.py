@@ -16,8 +16,10 @@ from typing import Any
 import numpy as np
 
 from dsnet.data.datasets.coordinates import CORNER
-from dsnet.data.marks import sr_codes
+from dsnet.data.marks import codes
 from dsnet.data.marks.bounded import read_object
+from dsnet.data.marks.codes import LENGTH, LONG, SHORT, measured
+from dsnet.data.marks.content_tree import Item, content_tree, sequence, word
 from dsnet.data.marks.geometry import crossing
 from dsnet.data.marks.record import (
     FoundMark,
@@ -28,8 +30,6 @@ from dsnet.data.marks.record import (
     refuse,
     text,
 )
-from dsnet.data.marks.sr_codes import LENGTH, LONG, SHORT, measured
-from dsnet.data.marks.sr_tree import Item, content_tree, sequence, word
 
 # Basic Text, Enhanced, Comprehensive, Comprehensive 3D, Extensible SR and key objects' kin: all
 # begin so (PS3.4, table B.5-1).
@@ -116,7 +116,7 @@ class _Line:
 
 def _lines(item: Item) -> list[_Line]:
     """None, one or, of four points, both axes of an SCOORD or SCOORD3D."""
-    if item.concept.value == sr_codes.REFERENCE_POINTS:
+    if item.concept.value == codes.REFERENCE_POINTS:
         return []
     if item.graphic not in ("POLYLINE", ""):
         return []
@@ -124,7 +124,7 @@ def _lines(item: Item) -> list[_Line]:
     if len(item.data) not in (2 * dimensions, 4 * dimensions):
         return []  # a point, an angle, an outline
     numbers = _numbers(item)
-    tracked = text(_near(item, sr_codes.TRACKING_ID) or "")
+    tracked = text(_near(item, codes.TRACKING_ID) or "")
     called = [measured(each.concept) for each in numbers] + [measured(item.concept)]
     if _NO_DIAMETER.search(tracked) or any(
         "angle" in each.concept.meaning.lower() for each in numbers
@@ -160,7 +160,7 @@ def _numbers(item: Item) -> list[Item]:
     drawn = [
         each
         for each in beside
-        if each.kind in ("SCOORD", "SCOORD3D") and each.concept.value != sr_codes.REFERENCE_POINTS
+        if each.kind in ("SCOORD", "SCOORD3D") and each.concept.value != codes.REFERENCE_POINTS
     ]
     return [each for each in beside if each.kind == "NUM"] if len(drawn) == 1 else []
 
@@ -273,9 +273,9 @@ def _found(
         instance_uid=instance,
         frame=frame,
         label=_label(long),
-        tracking_id=text(_near(long.item, sr_codes.TRACKING_ID)) or None,
-        tracking_uid=text(_near(long.item, sr_codes.TRACKING_UID)) or None,
-        reader=text(_near(long.item, sr_codes.OBSERVER)) or None,
+        tracking_id=text(_near(long.item, codes.TRACKING_ID)) or None,
+        tracking_uid=text(_near(long.item, codes.TRACKING_UID)) or None,
+        reader=text(_near(long.item, codes.OBSERVER)) or None,
         long_mm=lengths[0],
         short_mm=lengths[1],
         units=units,
@@ -312,9 +312,9 @@ def _label(line: _Line) -> str:
     for place in (line.item, *line.item.ancestors()):
         for child in place.children:
             concept = child.concept
-            if concept.value == sr_codes.SHORT_LABEL and "{" not in child.text:
+            if concept.value == codes.SHORT_LABEL and "{" not in child.text:
                 said.insert(0, child.text)
-            elif concept.value == sr_codes.FINDING or sr_codes.is_site(concept):
+            elif concept.value == codes.FINDING or codes.is_site(concept):
                 said.append(child.code.meaning or child.text)
     return joined(said)
 
@@ -331,7 +331,7 @@ def _series(dataset: Any, root: Item) -> dict[str, str]:
                         found[uid] = found.get(uid) or text(word(series, "SeriesInstanceUID"))
     for item in root.walk():
         if item.kind == "IMAGE" and item.image:
-            told = (c.text for c in item.children if c.concept.value == sr_codes.SERIES_UID)
+            told = (c.text for c in item.children if c.concept.value == codes.SERIES_UID)
             uid = item.image[0]
             found[uid] = found.get(uid) or text(next(told, ""))
     return found
@@ -342,4 +342,4 @@ def _root(item: Item) -> Item:
 
 
 def _called(item: Item) -> str:
-    return text(_near(item, sr_codes.TRACKING_ID) or item.concept.meaning) or "no name"
+    return text(_near(item, codes.TRACKING_ID) or item.concept.meaning) or "no name"

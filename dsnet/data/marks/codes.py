@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from dsnet.data.marks.sr_tree import Code
+from dsnet.data.marks.content_tree import Code
 
 LONG, SHORT, LENGTH = "long", "short", "length"
 
