@@ -201,3 +201,26 @@ def test_the_real_reports_are_labelled(tmp_path):
     assert {r.metadata["reader"] for r in labelled} == {"A", "B"}
     assert all("1 other file holds the same mark" in r.notes for r in found)
     assert len({r.metadata["instance_uid"] for r in labelled}) * 2 == len(labelled) == len(found)
+
+
+def test_an_npz_has_its_own_slices(tmp_path):
+    """Lines drawn with the lesion's number, spacing in the order x, y, z."""
+    shown = phantom(4)
+    (x1, y1), (x2, y2) = np.rint(shown.mark.long_axis).astype(int)
+    drawn = np.zeros((3, SIDE, SIDE), np.uint8)
+    for t in np.linspace(0, 1, 4 * SIDE):
+        drawn[1, round(y1 + t * (y2 - y1)), round(x1 + t * (x2 - x1))] = 7
+    images = np.zeros_like(drawn)
+    images[1] = np.rint(255 * shown.image)
+    np.savez_compressed(tmp_path / "a.npz", imgs=images, recist=drawn, spacing=[0.6, 0.7, 5.0])
+    arguments = ["--images", str(tmp_path), "--marks", str(tmp_path / "a.npz")]
+    assert label.main(["dicom", *arguments, "--out", str(tmp_path / "store")]) == 0
+    (found,) = open_store(tmp_path / "store").records()
+    assert (found.status, found.spacing) == ("ok", (0.7, 0.6))
+    assert (found.metadata["frame"], found.metadata["label"]) == (2, "7")
+    x, y = (int(v) for v in found.offset)
+    expected = images[1, y : y + 64, x : x + 64] / 255
+    assert np.abs(found.image - expected).max() < 1e-4
+    assert np.isnan(found.mark[4:]).all()
+    inside = shown.alpha[y : y + 64, x : x + 64] >= 0.5
+    assert 2 * (found.binary & inside).sum() / (found.binary.sum() + inside.sum()) > 0.85
