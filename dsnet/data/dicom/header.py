@@ -20,7 +20,7 @@ from typing import Any, BinaryIO, NamedTuple, cast
 
 import numpy as np
 
-from dsnet.data.dicom.streams import Limited, Pulled
+from dsnet.data.dicom.streams import Interrupted, Limited, Pulled
 from dsnet.dependencies import needed
 
 # Of the largest enhanced objects, whose frames tell some kilobytes each.
@@ -108,6 +108,8 @@ def read_header(file: BinaryIO, tags: list[str] | None = None) -> Header:
                 stop_when=lambda tag, vr, length: int(tag) in _PIXELS,
                 specific_tags=cast(Any, wanted),
             )
+    except Interrupted:
+        raise
     except Exception as error:  # pydicom raises many kinds; to the caller the file is unusable
         raise ValueError(f"its header cannot be read: {told(error)}") from error
     implicit = bool(dataset.original_encoding[0])

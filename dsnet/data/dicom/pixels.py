@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from dsnet.data.dicom.header import Header, numbers, quiet, several, told, whole
+from dsnet.data.dicom.streams import Interrupted
 from dsnet.data.picture_file import check_pixels
 from dsnet.dependencies import needed
 
@@ -199,6 +200,8 @@ def _frame_bytes(header: Header, layout: _Layout, frame: int, frames: int) -> by
                 number_of_frames=frames,
                 endianness=order,
             )
+    except Interrupted:
+        raise
     except Exception as error:
         raise ValueError(f"its fragments cannot be read: {told(error)}") from error
     if not data:

@@ -20,6 +20,7 @@ from dsnet.data.dicom.header import (
     whole,
 )
 from dsnet.data.dicom.pixels import Stored, read_stored
+from dsnet.data.dicom.streams import Interrupted
 from dsnet.data.picture_file import MAX_PIXELS, check_pixels, most_bytes, open_regular_file
 
 # CT Image, Enhanced CT, Legacy Converted Enhanced CT (PS3.4, table B.5-1).
@@ -122,7 +123,7 @@ def read_stream(
     try:
         with quiet():
             return _read(file, max_pixels, frame, size)
-    except ImportError:
+    except (ImportError, Interrupted):
         raise
     except Exception as error:  # pydicom raises many kinds; to the caller the file is unusable
         raise ValueError(f"{name}: {told(error)}") from error

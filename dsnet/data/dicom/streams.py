@@ -5,11 +5,23 @@ from __future__ import annotations
 import io
 import tempfile
 from collections.abc import Callable
-from typing import BinaryIO, cast
+from typing import BinaryIO
 
 # Kept in memory of what is pulled; the rest goes to a temporary file without a name.
 _IN_MEMORY = 2**26
 _CHUNK = 2**16
+
+
+class Interrupted(OSError):
+    """A connection was lost, or a server is busy: what was done may be tried again.
+
+    Attributes
+    ----------
+    wait : float or None
+        Seconds that the server asks to wait.
+    """
+
+    wait: float | None = None
 
 
 class Limited(io.RawIOBase):
@@ -127,34 +139,3 @@ class Pulled(io.RawIOBase):
             self._kept.seek(self._have)
             self._kept.write(data)
             self._have += len(data)
-
-
-def skipped(file: BinaryIO, offset: int) -> BinaryIO:
-    """`file` as if it began `offset` bytes later."""
-    return cast(BinaryIO, _Skipped(file, offset))
-
-
-class _Skipped(io.RawIOBase):
-    def __init__(self, file: BinaryIO, offset: int) -> None:
-        self._file, self._offset = file, offset
-        file.seek(offset)
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._file.tell() - self._offset
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        start = self._offset if whence == io.SEEK_SET else 0
-        return self._file.seek(offset + start, whence) - self._offset
-
-    def read(self, size: int | None = -1) -> bytes:
-        return self._file.read(-1 if size is None else size)
-
-    def close(self) -> None:
-        self._file.close()
-        super().close()

@@ -93,7 +93,7 @@ NOTES = {
         for name, low in (("7136", 77), ("7166", 991), ("7196", 498))
     },
     **{
-        f"series_tilt_ge_18.5_813892/{number}.dcm": ["62180 pixels of padding became air (-1000 HU)"]
+        f"series_tilt_ge_18.5_813892/{number}.dcm": [PADDED.replace("55772", "62180")]
         for number in range(12, 18)
     },
 }  # fmt: skip
