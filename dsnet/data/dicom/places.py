@@ -22,7 +22,7 @@ from typing import BinaryIO, NamedTuple, TypeVar, cast
 
 from dsnet.data.dicom.header import read_header, several, told
 from dsnet.data.dicom.streams import Pulled
-from dsnet.data.dicom.web import is_web, tried, web_address, web_server
+from dsnet.data.dicom.web import is_web, root_of, tried, web_server
 from dsnet.data.picture_file import open_regular_file
 
 DICOMDIR = "DICOMDIR"
@@ -215,7 +215,7 @@ def read_source(
         When it is not there, no regular file, or cannot be read; the message names it.
     """
     if is_web(source):
-        server = web_server(web_address(source).root)
+        server = web_server(root_of(source))
 
         def once() -> T:
             with server.instance(source, most) as file:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from typing import Any
-from urllib.parse import parse_qsl, quote
+from urllib.parse import parse_qsl
+from urllib.parse import quote as quote_but_slashes
 
 import pyarrow as pa
 
@@ -107,7 +108,8 @@ def _series(server: WebServer, study: str, only: str, problems) -> list[tuple[st
 def _instances(server: WebServer, path: str, tags: dict, problems) -> Iterator[FileRows]:
     """The rows of a series."""
     fields = [("includefield", name) for name in _INCLUDED]
-    pages = _pages(server, f"{path}/instances", fields, problems)
+    count = _value(tags, _COUNT)
+    pages = _pages(server, f"{path}/instances", fields, problems, count)
     found = dict(_uids(pages, _INSTANCE, problems, server))
     whole = set()
     if _value(tags, _MODALITY) not in _NO_PICTURES and any(map(_is_poor, found.values())):
@@ -163,9 +165,12 @@ def _row(source: str, item: dict) -> FileRows:
 
 
 def _pages(
-    server: WebServer, path: str, params: list[tuple[str, str]], problems
+    server: WebServer, path: str, params: list[tuple[str, str]], problems, count: Any = None
 ) -> Iterator[list[dict]]:
-    """Pages of an answer until one brings nothing new: a server may give less than was asked."""
+    """Pages of an answer until one brings nothing new: a server may give less than was asked.
+
+    Where it said beforehand how many there are, until these have come.
+    """
     seen: set[str] = set()
     offset = 0
     for _ in range(_MOST_PAGES):
@@ -189,6 +194,8 @@ def _pages(
             return
         yield new
         offset += len(page)
+        if offset == count:
+            return
 
 
 def _uids(pages: Iterator[list[dict]], name: str, problems, server) -> Iterator[tuple[str, dict]]:
@@ -197,11 +204,16 @@ def _uids(pages: Iterator[list[dict]], name: str, problems, server) -> Iterator[
     for page in pages:
         for item in page:
             uid = _value(item, name)
-            if not isinstance(uid, str) or not uid or len(uid) > 64 or not uid.isprintable():
+            if not (isinstance(uid, str) and len(uid.strip(".")) > 0 and len(uid) <= 64):
                 problems.append((server.root, f"it answers with {name} {str(uid)[:64]!r}, no UID"))
             elif uid not in seen:
                 seen.add(uid)
                 yield uid, item
+
+
+def quote(name: str) -> str:
+    """A name as one step of a path."""
+    return quote_but_slashes(name, safe="")
 
 
 def _value(item: dict, name: str) -> Any:

@@ -84,6 +84,11 @@ def web_address(place: str) -> WebAddress:
     return WebAddress(root.rstrip("/"), study, series, parts.query)
 
 
+def root_of(url: str) -> str:
+    """The server's root of an instance's address."""
+    return url[: max(url.rfind("/studies/"), 0)] or url
+
+
 class WebServer:
     """One server, one connection pool.
 
@@ -132,7 +137,7 @@ class WebServer:
                 if response.status_code == 204:
                     return []
                 data = bytearray()
-                for chunk in self._chunks(response):
+                for chunk in self._chunks(response, url):
                     data += chunk
                     if len(data) > MAX_JSON_BYTES:
                         raise ValueError(f"{url}: answers with more than {MAX_JSON_BYTES} bytes")
@@ -161,7 +166,7 @@ class WebServer:
         accept = 'multipart/related; type="application/dicom"; transfer-syntax=*'
         with self._answer(url, None, accept) as response:
             kind = _content_type(response.headers.get("content-type", ""))
-            chunks = self._chunks(response)
+            chunks = self._chunks(response, url)
             if kind.get_content_type() == "multipart/related":
                 chunks = _first_part(chunks, str(kind.get_param("boundary") or ""), url)
             elif kind.get_content_type() not in ("application/dicom", "application/octet-stream"):
@@ -202,18 +207,18 @@ class WebServer:
                 return
         raise ValueError(f"{url}: leads from one address to another without an end")
 
-    def _chunks(self, response: Any) -> Iterator[bytes]:
+    def _chunks(self, response: Any, url: str) -> Iterator[bytes]:
         encoding = response.headers.get("content-encoding", "identity")
         if encoding.lower() not in ("", "identity"):
-            raise ValueError(f"{response.url}: answers in {encoding}, which was not asked for")
+            raise ValueError(f"{url}: answers in {encoding}, which was not asked for")
         end = time.monotonic() + _ALL_SECONDS
         try:
             for chunk in response.iter_raw(_CHUNK):
                 if time.monotonic() > end:
-                    raise ValueError(f"{response.url}: took more than {_ALL_SECONDS:g} s")
+                    raise ValueError(f"{url}: took more than {_ALL_SECONDS:g} s")
                 yield chunk
         except self._httpx.TransportError as error:
-            raise Interrupted(f"{response.url}: was interrupted: {_said(error)}") from error
+            raise Interrupted(f"{url}: was interrupted: {_said(error)}") from error
 
 
 @functools.lru_cache(maxsize=8)
