@@ -295,9 +295,9 @@ def _stored(cells: np.ndarray, layout: _Layout, dataset: Any) -> Stored:
     overlays = _overlay_bits(dataset, layout) & ~mask
     if (cells & np.uint32(overlays)).any():
         notes.append("overlays in the unused bits were left out")
-    # The sign may go on above the stored bits.
-    expected = (values << low).astype(np.uint32)
-    odd = (cells ^ expected) & np.uint32((span - 1) & ~overlays) != 0
+    # The sign may go on above the stored bits, or not.
+    unused = np.uint32((span - 1) & ~overlays & ~mask)
+    odd = ((cells & unused) != 0) & (((cells ^ (values << low).astype(np.uint32)) & unused) != 0)
     if padding is not None:
         odd &= ~padding
     if count := int(odd.sum()):
