@@ -108,10 +108,11 @@ def read_header(file: BinaryIO, tags: list[str] | None = None) -> Header:
                 stop_when=lambda tag, vr, length: int(tag) in _PIXELS,
                 specific_tags=cast(Any, wanted),
             )
-    except Interrupted:
-        raise
     except Exception as error:  # pydicom raises many kinds; to the caller the file is unusable
-        raise ValueError(f"its header cannot be read: {told(error)}") from error
+        cause = source.failed or error
+        if isinstance(cause, Interrupted):
+            raise cause from error
+        raise ValueError(f"its header cannot be read: {told(cause)}") from error
     implicit = bool(dataset.original_encoding[0])
     pixels, length = _pixel_data(file, implicit, ">" if syntax == _BIG_ENDIAN else "<")
     _complete(dataset, meta)
