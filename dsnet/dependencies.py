@@ -11,9 +11,11 @@ from collections.abc import Iterator
 
 # As pyproject.toml has them, by the names that they are imported by.
 TRAIN = ("torch", "triton", "tensorboard", "safetensors")
+DICOM = ("pydicom", "pylibjpeg", "pyjpegls")
 EXTRAS = {
     "train": TRAIN,
-    "dicom": ("pydicom",),
+    "dicom": DICOM,
+    "dicomweb": (*DICOM, "httpx"),
     "evaluate": (*TRAIN, "monai"),
     "export": (*TRAIN, "onnx", "onnxscript"),
     "peers": (*TRAIN, "monai", "einops"),

@@ -44,7 +44,7 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
         },
     ),
     "torch_ops": ({*GROUND, "labeling", "_C"}, {"torch"}),
-    "data": ({*GROUND, "labeling"}, {"numpy", "scipy", "cv2", "pyarrow", "pydicom"}),
+    "data": ({*GROUND, "labeling"}, {"numpy", "scipy", "cv2", "pyarrow", "pydicom", "httpx"}),
     "archive": ({*GROUND, "labeling", "drawing", "data"}, {"numpy", "pyarrow", "rich"}),
     "inference": ({*GROUND, "labeling", "drawing", "models", "data"}, {"numpy", "torch"}),
     "training": ({*GROUND, *NETWORKS, "labeling", "drawing", "data"}, {"numpy", "torch"}),

@@ -20,7 +20,7 @@ from typing import Any, BinaryIO, NamedTuple, cast
 
 import numpy as np
 
-from dsnet.data.dicom.streams import Limited, Pulled
+from dsnet.data.dicom.streams import Interrupted, Limited, Pulled
 from dsnet.dependencies import needed
 
 # Of the largest enhanced objects, whose frames tell some kilobytes each.
@@ -109,7 +109,10 @@ def read_header(file: BinaryIO, tags: list[str] | None = None) -> Header:
                 specific_tags=cast(Any, wanted),
             )
     except Exception as error:  # pydicom raises many kinds; to the caller the file is unusable
-        raise ValueError(f"its header cannot be read: {told(error)}") from error
+        cause = source.failed or error
+        if isinstance(cause, Interrupted):
+            raise cause from error
+        raise ValueError(f"its header cannot be read: {told(cause)}") from error
     implicit = bool(dataset.original_encoding[0])
     pixels, length = _pixel_data(file, implicit, ">" if syntax == _BIG_ENDIAN else "<")
     _complete(dataset, meta)

@@ -21,20 +21,24 @@ import pyarrow as pa
 
 from dsnet.data.dicom.entry import SliceEntry
 from dsnet.data.dicom.header import read_header
+from dsnet.data.dicom.lookup import Groups, Sorted
 from dsnet.data.dicom.order import SeriesOrder, order_slices
 from dsnet.data.dicom.places import (
     DICOMDIR,
+    MAX_MEMBER_BYTES,
     Found,
     dicomdir_files,
     files_below,
     is_zip,
-    open_source,
+    read_source,
 )
+from dsnet.data.dicom.query import web_rows
 from dsnet.data.dicom.scan import scan
 from dsnet.data.dicom.slices import DicomSlice, read_stream
 from dsnet.data.dicom.table import (
     OTHER,
     SLICE,
+    FileRows,
     TableBuilder,
     each_file,
     entry_at,
@@ -45,7 +49,8 @@ from dsnet.data.dicom.table import (
     unchanged,
     write_cache,
 )
-from dsnet.data.picture_file import MAX_PIXELS
+from dsnet.data.dicom.web import is_web
+from dsnet.data.picture_file import MAX_PIXELS, most_bytes
 
 
 def index_series(
@@ -60,10 +65,12 @@ def index_series(
     Parameters
     ----------
     place : path
-        A folder, gone through with all below it, zips included; a zip; or a DICOMDIR.
+        A folder, gone through with all below it, zips included; a zip; a DICOMDIR; or the address
+        of a DICOMweb server, of a study or a series of it, or of studies by a query
+        ("https://pacs/dicom-web/studies?ModalitiesInStudy=CT").
     cache : path, optional
         A Parquet file that keeps the index. What has not changed since, by path, size and time, is
-        not read again.
+        not read again; of a server a series that has as many instances as then.
     workers : int
         Processes that read headers. With more than one, a script must guard its main module.
     progress : callable, optional
@@ -79,25 +86,34 @@ def index_series(
     ValueError
         When there is no such place, or it is nothing of these.
     ImportError
-        When pydicom is not installed.
+        When pydicom, or httpx for a server, is not installed.
     """
-    files, left_out, problems = _files(place)
     here = os.fspath(place)
-    listed = files_table(files)
     before, builder = read_cache(cache, here), TableBuilder()
-    kept = []
-    changed = listed
-    if before is not None:
-        same, changed = unchanged(before, listed)
-        kept.append(same)
-    total = changed.num_rows
-    for done, rows in enumerate(scan(each_file(changed), workers), 1):
-        for row in rows:
-            builder.add(row)
-        if progress is not None:
-            progress(done, total)
+    problems: list[tuple[str, str]] = []
+    left_out: Counter[str] = Counter()
+    kept, read = [], 0
+    if is_web(here):
+        for found in web_rows(here, before, problems, progress):
+            if isinstance(found, FileRows):
+                builder.add(found)
+                read += 1
+            else:
+                kept.append(found)
+    else:
+        files, left_out, problems = _files(here)
+        listed = files_table(files)
+        if before is not None:
+            same, listed = unchanged(before, listed)
+            kept.append(same)
+        read = listed.num_rows
+        for done, rows in enumerate(scan(each_file(listed), workers), 1):
+            for row in rows:
+                builder.add(row)
+            if progress is not None:
+                progress(done, read)
     table = builder.table(*kept)
-    if cache is not None and (before is None or total or same.num_rows != before.num_rows):
+    if cache is not None and (before is None or read or table.num_rows != before.num_rows):
         write_cache(cache, here, table)
     return SeriesIndex(table, problems, left_out)
 
@@ -149,10 +165,10 @@ class SeriesIndex:
         self.problems += dict.fromkeys((f"{s}!{m}" if m else s, r) for s, m, r in said)
         self.left_out.update(table.filter(pc.equal(table["status"], OTHER))["reason"].to_pylist())
         self._table = table.filter(is_slice).combine_chunks()
-        self._by_instance = _by_instance(self._table)
+        self._by_instance = self._sorted()
         self._drop_duplicates()
-        self._series = _Groups(self._table["series_uid"])
-        self._frames_of_reference = _Groups(self._table["frame_of_reference_uid"])
+        self._series = Groups(self._table["series_uid"])
+        self._frames_of_reference = Groups(self._table["frame_of_reference_uid"])
 
     def __len__(self) -> int:
         return self._table.num_rows
@@ -178,23 +194,12 @@ class SeriesIndex:
         """
         if not instance_uid:
             return None
-        column, order = self._table["instance_uid"], self._by_instance
-        low, high = 0, len(order)
-        while low < high:
-            middle = (low + high) // 2
-            if column[int(order[middle])].as_py() < instance_uid:
-                low = middle + 1
-            else:
-                high = middle
-        while low < len(order):
-            entry = entry_at(self._table, int(order[low]))
-            if entry.instance_uid != instance_uid:
-                return None
+        for row in self._by_instance.rows(instance_uid):
+            entry = entry_at(self._table, row)
             if entry.frame is None:
                 return _of_frame(entry, frame)
             if entry.frame == (frame or (1 if entry.frames == 1 else None)):
                 return entry
-            low += 1
         return None
 
     def series(self, series_uid: str) -> list[SliceEntry]:
@@ -218,7 +223,7 @@ class SeriesIndex:
         *_, last = wanted.split("/")
         if not last:
             return []
-        found = [entry_at(self._table, int(row)) for row in self._by_name(last)]
+        found = [entry_at(self._table, row) for row in sorted(self._by_name.rows(last))]
         ending = f"/{wanted}"
         return [e for e in found if f"/{e.source.replace('!', '/')}".endswith(ending)]
 
@@ -278,52 +283,37 @@ class SeriesIndex:
         return order_slices([entry_at(self._table, row) for row in rows])
 
     @functools.cached_property
-    def _names(self) -> tuple[pa.Array, np.ndarray]:
-        """The last name of each source, and the order of these."""
+    def _by_name(self) -> Sorted:
+        """By the last name of each source."""
         member = pc.replace_substring_regex(self._table["member"], "^.*/", "")
-        names = pc.coalesce(member, self._table["name"]).combine_chunks()
-        return names, pc.sort_indices(names).to_numpy().astype(np.int32)
+        return Sorted(pc.coalesce(member, self._table["name"]).combine_chunks())
 
-    def _by_name(self, name: str) -> np.ndarray:
-        names, order = self._names
-        low, high = 0, len(order)
-        while low < high:
-            middle = (low + high) // 2
-            if names[int(order[middle])].as_py() < name:
-                low = middle + 1
-            else:
-                high = middle
-        first = low
-        while low < len(order) and names[int(order[low])].as_py() == name:
-            low += 1
-        return np.sort(order[first:low])
+    def _sorted(self) -> Sorted:
+        return Sorted(self._table["instance_uid"], pc.fill_null(self._table["frame"], 0))
 
     def _drop_duplicates(self) -> None:
         """Keep the first of slices of one instance and frame, and tell of the others."""
-        if len(self._by_instance) < 2:
-            return
-        order = pa.array(self._by_instance)
-        uids = pc.take(self._table["instance_uid"], order).combine_chunks()
-        frames = pc.fill_null(pc.take(self._table["frame"], order), 0).combine_chunks()
+        order = self._by_instance.order
+        uids = pc.take(self._table["instance_uid"], pa.array(order)).combine_chunks()
+        frames = pc.fill_null(pc.take(self._table["frame"], pa.array(order)), 0).combine_chunks()
         same = pc.and_(pc.equal(uids[1:], uids[:-1]), pc.equal(frames[1:], frames[:-1]))
         same = pc.and_(same, pc.not_equal(uids[1:], "")).to_numpy(zero_copy_only=False)
-        if not same.any():
-            return
         repeated = np.flatnonzero(same) + 1
+        if not len(repeated):
+            return
         # Of each place the last one before it, or itself, where an instance begins.
         begins = np.arange(len(order))
         begins[repeated] = 0
         begins = np.maximum.accumulate(begins)
         for at in repeated:
-            rows = self._by_instance[[at, begins[at]]]
-            entry, other = (entry_at(self._table, int(row)) for row in rows)
+            entry, other = (entry_at(self._table, int(order[i])) for i in (at, begins[at]))
             if (entry.frame or 1) == 1:
                 reason = f"the same instance as {other.source}: left out"
                 self.problems.append((entry.source, reason))
         kept = np.ones(self._table.num_rows, bool)
-        kept[self._by_instance[repeated]] = False
+        kept[order[repeated]] = False
         self._table = self._table.filter(pa.array(kept)).combine_chunks()
-        self._by_instance = _by_instance(self._table)
+        self._by_instance = self._sorted()
 
 
 def read_slice(entry: SliceEntry, max_pixels: int = MAX_PIXELS) -> DicomSlice:
@@ -334,53 +324,21 @@ def read_slice(entry: SliceEntry, max_pixels: int = MAX_PIXELS) -> DicomSlice:
     ValueError
         As `slices.read_dicom`; the message names the source.
     """
-    with open_source(entry.source) as (file, size):
-        return read_stream(file, entry.source, max_pixels, entry.frame, size)
+    most = most_bytes(max_pixels) * max(1, entry.frames)
+    return read_source(
+        entry.source,
+        lambda file, size: read_stream(file, entry.source, max_pixels, entry.frame, size),
+        min(most, MAX_MEMBER_BYTES),
+    )
 
 
 def read_entry_header(entry: SliceEntry) -> Any:
     """The dataset of a slice's instance without its pixels (pydicom.Dataset)."""
-    with open_source(entry.source) as (file, _):
-        try:
-            return read_header(file).dataset
-        except ValueError as error:
-            raise ValueError(f"{entry.source}: {error}") from error
-
-
-class _Groups:
-    """The rows of a table by the values of a column: two numbers a row."""
-
-    def __init__(self, column: pa.ChunkedArray) -> None:
-        array = column.combine_chunks()
-        codes = pc.fill_null(array.indices, -1).to_numpy(zero_copy_only=False)
-        self._order = np.argsort(codes, kind="stable").astype(np.int32)
-        self._begins = np.searchsorted(codes[self._order], np.arange(len(array.dictionary) + 1))
-        values = array.dictionary.to_pylist()
-        self._codes = {
-            value: code
-            for code, value in enumerate(values)
-            if value and self._begins[code] < self._begins[code + 1]
-        }
-
-    @property
-    def nbytes(self) -> int:
-        return self._order.nbytes + self._begins.nbytes
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(sorted(self._codes))
-
-    def rows(self, value: str) -> list[int]:
-        code = self._codes.get(value)
-        if code is None:
-            return []
-        return self._order[self._begins[code] : self._begins[code + 1]].tolist()
-
-
-def _by_instance(table: pa.Table) -> np.ndarray:
-    """The rows in the order of their instances and frames."""
-    keys = {"uid": table["instance_uid"], "frame": pc.fill_null(table["frame"], 0)}
-    order = pc.sort_indices(pa.table(keys), sort_keys=[(name, "ascending") for name in keys])
-    return order.to_numpy().astype(np.int32)
+    try:
+        return read_source(entry.source, lambda file, _: read_header(file).dataset)
+    except ValueError as error:
+        words = str(error)
+        raise ValueError(words if entry.source in words else f"{entry.source}: {words}") from error
 
 
 def _of_frame(entry: SliceEntry, frame: int | None) -> SliceEntry | None:

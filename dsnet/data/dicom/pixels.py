@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from dsnet.data.dicom.header import Header, numbers, quiet, several, told, whole
+from dsnet.data.dicom.streams import Interrupted
 from dsnet.data.picture_file import check_pixels
 from dsnet.dependencies import needed
 
@@ -199,6 +200,8 @@ def _frame_bytes(header: Header, layout: _Layout, frame: int, frames: int) -> by
                 number_of_frames=frames,
                 endianness=order,
             )
+    except Interrupted:
+        raise
     except Exception as error:
         raise ValueError(f"its fragments cannot be read: {told(error)}") from error
     if not data:
@@ -292,9 +295,9 @@ def _stored(cells: np.ndarray, layout: _Layout, dataset: Any) -> Stored:
     overlays = _overlay_bits(dataset, layout) & ~mask
     if (cells & np.uint32(overlays)).any():
         notes.append("overlays in the unused bits were left out")
-    # The sign may go on above the stored bits.
-    expected = (values << low).astype(np.uint32)
-    odd = (cells ^ expected) & np.uint32((span - 1) & ~overlays) != 0
+    # The sign may go on above the stored bits, or not.
+    unused = np.uint32((span - 1) & ~overlays & ~mask)
+    odd = ((cells & unused) != 0) & (((cells ^ (values << low).astype(np.uint32)) & unused) != 0)
     if padding is not None:
         odd &= ~padding
     if count := int(odd.sum()):

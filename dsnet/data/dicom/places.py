@@ -6,7 +6,7 @@ Public
 ``files_below(folder) -> (iterator of Found, left out)``
 ``dicomdir_files(path) -> (list of Found, problems)``
 ``zip_members(path) -> (list of names, problems)``
-``open_source(source)``: a path or "ARCHIVE.zip!MEMBER", as a seekable file
+``read_source(source, read)``: of a path, "ARCHIVE.zip!MEMBER" or an address
 """
 
 from __future__ import annotations
@@ -16,12 +16,13 @@ import functools
 import os
 import zipfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO, NamedTuple, cast
+from typing import BinaryIO, NamedTuple, TypeVar, cast
 
 from dsnet.data.dicom.header import read_header, several, told
 from dsnet.data.dicom.streams import Pulled
+from dsnet.data.dicom.web import is_web, root_of, tried, web_server
 from dsnet.data.picture_file import open_regular_file
 
 DICOMDIR = "DICOMDIR"
@@ -189,17 +190,44 @@ def split_source(source: str) -> tuple[str, str | None]:
     return source, None
 
 
-@contextlib.contextmanager
-def open_source(source: str) -> Iterator[tuple[BinaryIO, int]]:
-    """Open a path or a member of an archive: a seekable file, and its size in bytes.
+T = TypeVar("T")
 
-    Nothing is extracted: a member is read as far as it is needed.
+
+def read_source(
+    source: str, read: Callable[[BinaryIO, int | None], T], most: int = MAX_MEMBER_BYTES
+) -> T:
+    """What `read(file, size)` gives of a path, a member of an archive or an address.
+
+    The file is seekable and fetched as far as it is read; nothing is extracted. A connection that
+    is lost is tried again. `size` is in bytes, None where it is not known.
+
+    Parameters
+    ----------
+    source : str
+        As `SliceEntry` has it.
+    read : callable
+    most : int
+        Bytes that a server may answer with.
 
     Raises
     ------
     ValueError
         When it is not there, no regular file, or cannot be read; the message names it.
     """
+    if is_web(source):
+        server = web_server(root_of(source))
+
+        def once() -> T:
+            with server.instance(source, most) as file:
+                return read(file, None)
+
+        return tried(once)
+    with _opened(source) as (file, size):
+        return read(file, size)
+
+
+@contextlib.contextmanager
+def _opened(source: str) -> Iterator[tuple[BinaryIO, int]]:
     path, member = split_source(source)
     if member is None:
         with open_regular_file(path) as file:

@@ -8,10 +8,11 @@ import os
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from typing import BinaryIO
 
-from dsnet.data.dicom.entry import TAGS, entries_of
+from dsnet.data.dicom.entry import TAGS, SliceEntry, entries_of
 from dsnet.data.dicom.header import quiet, read_header
-from dsnet.data.dicom.places import DICOMDIR_CLASS, Found, is_zip, open_source, zip_members
+from dsnet.data.dicom.places import DICOMDIR_CLASS, Found, is_zip, read_source, zip_members
 from dsnet.data.dicom.table import OTHER, REFUSED, SLICE, FileRows
 from dsnet.dependencies import needed
 
@@ -57,7 +58,7 @@ def scan(files: Iterable[Found], workers: int = 1) -> Iterator[list[FileRows]]:
             while waiting:
                 yield from waiting.pop(0)[1].result()
         except BrokenProcessPool as error:
-            raise RuntimeError("a process that reads headers died: try --workers 1") from error
+            raise RuntimeError("a process that reads headers died: one worker reads them in this process") from error
         finally:
             for _, future in waiting:
                 future.cancel()
@@ -72,29 +73,37 @@ def read_file(file: Found) -> list[FileRows]:
             return [FileRows(file, None, [], REFUSED, _without(str(error), file.path))]
         begin = len(file.path) + 1
         return [
-            *(_read(file, name, f"{file.path}!{name}") for name in names),
+            *(read_entries(file, name, f"{file.path}!{name}") for name in names),
             *(FileRows(file, source[begin:], [], REFUSED, why) for source, why in problems),
         ]
-    return [_read(file, None, file.path)]
+    return [read_entries(file, None, file.path)]
 
 
 def _read_lot(lot: list[Found]) -> list[list[FileRows]]:
     return [read_file(file) for file in lot]
 
 
-def _read(file: Found, member: str | None, source: str) -> FileRows:
+def read_entries(file: Found, member: str | None, source: str) -> FileRows:
+    def read(stream: BinaryIO, size: int | None) -> tuple[list[SliceEntry] | None, list[str]]:
+        header = read_header(stream, TAGS)
+        if str(header.dataset.get("SOPClassUID") or "") == DICOMDIR_CLASS:
+            return None, []
+        entries, problems = entries_of(header.dataset, header.syntax, source)
+        if entries and header.pixels is None:
+            problems.append("it has no pixels")
+        elif entries and header.file is stream and size is not None:
+            assert header.pixels is not None
+            if header.pixels + (header.length or 0) > size:
+                problems.append("it is cut short: its pixels lack")
+        return entries, problems
+
     try:
-        with quiet(), open_source(source) as (stream, size):
-            header = read_header(stream, TAGS)
-            if str(header.dataset.get("SOPClassUID") or "") == DICOMDIR_CLASS:
-                return FileRows(file, member, [], OTHER, "DICOMDIR")
-            entries, problems = entries_of(header.dataset, header.syntax, source)
+        with quiet():
+            entries, problems = read_source(source, read)
+        if entries is None:
+            return FileRows(file, member, [], OTHER, "DICOMDIR")
         if not entries:
             return FileRows(file, member, [], OTHER, "DICOM without a picture")
-        if header.pixels is None:
-            problems.append("it has no pixels")
-        elif header.file is stream and header.pixels + (header.length or 0) > size:
-            problems.append("it is cut short: its pixels lack")
         return FileRows(file, member, entries, SLICE, "; ".join(problems) or None)
     except (OSError, ValueError) as error:
         reason = _without(str(error), source)

@@ -20,6 +20,7 @@ from dsnet.data.dicom.header import (
     whole,
 )
 from dsnet.data.dicom.pixels import Stored, read_stored
+from dsnet.data.dicom.streams import Interrupted
 from dsnet.data.picture_file import MAX_PIXELS, check_pixels, most_bytes, open_regular_file
 
 # CT Image, Enhanced CT, Legacy Converted Enhanced CT (PS3.4, table B.5-1).
@@ -36,6 +37,8 @@ _LOWEST_HU = -8192.0
 AIR_HU = -1000.0
 # Noise about air reaches this; what lies lower is padding that the file does not call so.
 _BELOW_AIR_HU = -1500.0
+# Nor fat, which is about -100: what begins above it is no whole slice, or its rescale is wrong.
+_NO_FAT_HU = -50.0
 
 
 class DicomSlice(NamedTuple):
@@ -120,7 +123,7 @@ def read_stream(
     try:
         with quiet():
             return _read(file, max_pixels, frame, size)
-    except ImportError:
+    except (ImportError, Interrupted):
         raise
     except Exception as error:  # pydicom raises many kinds; to the caller the file is unusable
         raise ValueError(f"{name}: {told(error)}") from error
@@ -233,14 +236,20 @@ def _hounsfield(stored: Stored, slope: float, intercept: float) -> tuple[np.ndar
     """HU of stored values, padding as air, and what is told of that."""
     hu = (stored.values.astype(np.float64) * slope + intercept).astype(np.float32)
     notes = []
-    image = hu if stored.padding is None else hu[~stored.padding]
+    padding = np.zeros(hu.shape, bool) if stored.padding is None else stored.padding
+    image = hu[~padding]
     if image.size and not (np.isfinite(image).all() and image.min() >= _LOWEST_HU):
         raise ValueError(f"its values begin at {image.min():g}: these are not HU")
-    if low := int((image < _BELOW_AIR_HU).sum()):
+    if padding.any() and hu[padding].max() < _BELOW_AIR_HU:
+        # A lossy code spreads the padding's value.
+        padding = padding | (hu < _BELOW_AIR_HU)
+    if count := int(padding.sum()):
+        hu[padding] = AIR_HU
+        notes.append(f"{count} pixels of padding became air ({AIR_HU:g} HU)")
+    if low := int((hu < _BELOW_AIR_HU).sum()):
         notes.append(
             f"{low} pixels below {_BELOW_AIR_HU:g} HU are not called padding: left as they are"
         )
-    if stored.padding is not None and (count := int(stored.padding.sum())):
-        hu[stored.padding] = AIR_HU
-        notes.append(f"{count} pixels of padding became air ({AIR_HU:g} HU)")
+    if not count and hu.size and hu.min() > _NO_FAT_HU:
+        notes.append(f"its values begin at {hu.min():g} HU: there is neither air nor fat in it")
     return hu, notes

@@ -5,15 +5,33 @@ from __future__ import annotations
 import io
 import tempfile
 from collections.abc import Callable
-from typing import BinaryIO, cast
+from typing import BinaryIO
 
 # Kept in memory of what is pulled; the rest goes to a temporary file without a name.
 _IN_MEMORY = 2**26
 _CHUNK = 2**16
 
 
+# Of a header. An enhanced CT of 4000 frames has 100,000 items, and takes half of these reads; an
+# item takes a kilobyte or two in memory, and 8 bytes in a file.
+MAX_HEADER_READS, MAX_HEADER_ITEMS = 2**20, 2**17
+_ITEM_TAGS = (b"\xfe\xff\x00\xe0", b"\xff\xfe\xe0\x00")
+
+
+class Interrupted(OSError):
+    """A connection was lost, or a server is busy: what was done may be tried again.
+
+    Attributes
+    ----------
+    wait : float or None
+        Seconds that the server asks to wait.
+    """
+
+    wait: float | None = None
+
+
 class Limited(io.RawIOBase):
-    """A file of which nothing is read past a place.
+    """A file whose header is read within limits: bytes, reads, and items of sequences.
 
     Parameters
     ----------
@@ -25,11 +43,18 @@ class Limited(io.RawIOBase):
     Raises
     ------
     ValueError
-        On reading past it.
+        On reading past it, or more often than a header needs.
+
+    Attributes
+    ----------
+    failed : Exception or None
+        Why it could not be read: pydicom tells some errors of a file as its own.
     """
 
     def __init__(self, file: BinaryIO, most: int) -> None:
         self._file, self._most = file, most
+        self._reads = self._items = 0
+        self.failed: Exception | None = None
 
     def readable(self) -> bool:
         return True
@@ -44,6 +69,13 @@ class Limited(io.RawIOBase):
         return self._file.seek(offset, whence)
 
     def read(self, size: int | None = -1) -> bytes:
+        try:
+            return self._read(size)
+        except Exception as error:
+            self.failed = error
+            raise
+
+    def _read(self, size: int | None) -> bytes:
         left = self._most - self._file.tell()
         if left <= 0:
             raise ValueError(f"more than {self._most} bytes come before the pixels")
@@ -53,7 +85,17 @@ class Limited(io.RawIOBase):
         while missing and (part := self._file.read(min(missing, 2**20))):
             parts.append(part)
             missing -= len(part)
-        return parts[0] if len(parts) == 1 else b"".join(parts)
+        data = parts[0] if len(parts) == 1 else b"".join(parts)
+        self._count(data[:4])
+        return data
+
+    def _count(self, start: bytes) -> None:
+        self._reads += 1
+        self._items += start in _ITEM_TAGS
+        if self._reads > MAX_HEADER_READS or self._items > MAX_HEADER_ITEMS:
+            raise ValueError(
+                f"its header has more than {MAX_HEADER_ITEMS} items, or {MAX_HEADER_READS} values"
+            )
 
 
 class Pulled(io.RawIOBase):
@@ -127,34 +169,3 @@ class Pulled(io.RawIOBase):
             self._kept.seek(self._have)
             self._kept.write(data)
             self._have += len(data)
-
-
-def skipped(file: BinaryIO, offset: int) -> BinaryIO:
-    """`file` as if it began `offset` bytes later."""
-    return cast(BinaryIO, _Skipped(file, offset))
-
-
-class _Skipped(io.RawIOBase):
-    def __init__(self, file: BinaryIO, offset: int) -> None:
-        self._file, self._offset = file, offset
-        file.seek(offset)
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._file.tell() - self._offset
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        start = self._offset if whence == io.SEEK_SET else 0
-        return self._file.seek(offset + start, whence) - self._offset
-
-    def read(self, size: int | None = -1) -> bytes:
-        return self._file.read(-1 if size is None else size)
-
-    def close(self) -> None:
-        self._file.close()
-        super().close()

@@ -166,6 +166,19 @@ def unchanged(table: pa.Table, files: pa.Table) -> tuple[pa.Table, pa.Table]:
     return kept, files.filter(pc.invert(known))
 
 
+def instances_of_series(table: pa.Table, folder: str) -> tuple[pa.Table, int]:
+    """The rows of a server's series, and how many instances they are.
+
+    Parameters
+    ----------
+    table : Table
+    folder : str
+        The address of the series.
+    """
+    rows = table.filter(pc.equal(pc.cast(table["folder"], pa.string()), f"{folder}/instances"))
+    return rows, pc.count_distinct(rows["name"]).as_py()
+
+
 def files_table(files: Iterable[Found]) -> pa.Table:
     """path, size and changed of files, in their order."""
     schema = pa.schema([("path", pa.string()), ("size", pa.int64()), ("changed", pa.int64())])
