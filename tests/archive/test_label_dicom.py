@@ -11,6 +11,8 @@ import pytest
 
 pytest.importorskip("pydicom")
 from dicom_files import slice_of
+from dicom_servers import SERVERS, started
+from dicom_servers import store as store_files
 from dsnet import label
 from dsnet.data.ct_image import apply_window
 from dsnet.data.phantom import make_phantom
@@ -224,3 +226,27 @@ def test_an_npz_has_its_own_slices(tmp_path):
     assert np.isnan(found.mark[4:]).all()
     inside = shown.alpha[y : y + 64, x : x + 64] >= 0.5
     assert 2 * (found.binary & inside).sum() / (found.binary.sum() + inside.sum()) > 0.85
+
+
+@pytest.mark.parametrize("name", SERVERS)
+def test_marks_and_slices_of_a_server_give_the_same_labels(name, tmp_path):
+    """Real reports and slices, from a folder and from a DICOMweb server they were sent to."""
+    folder = shared("measurements", "aim_v3_two_readers")
+    files = sorted(folder.rglob("*.dcm"))
+    reports = tmp_path / "reports"
+    reports.mkdir()
+    for file in files:
+        (reports / file.relative_to(folder).as_posix().replace("/", "_")).symlink_to(file)
+    (tmp_path / "server").mkdir()
+    with started(name, tmp_path / "server") as root:
+        store_files(root, files)
+        for place, out in ((root, "web"), (str(reports), "files")):
+            arguments = ["--images", place, "--marks", place, "--out", str(tmp_path / out)]
+            assert label.main(["dicom", *arguments]) == 0
+    web, files = ({row[0]: row for row in content(tmp_path / out)} for out in ("web", "files"))
+    assert len(web) == 16 and web.keys() == files.keys()
+    for key, row in web.items():
+        other = files[key]
+        # What tells files apart differs: where a mark came from.
+        assert {**row[5], "mark_source": ""} == {**other[5], "mark_source": ""}
+        assert (*row[:5], row[6]) == (*other[:5], other[6])

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 from urllib.parse import parse_qsl
 from urllib.parse import quote as quote_but_slashes
@@ -14,7 +15,7 @@ from dsnet.data.dicom.header import quiet, told
 from dsnet.data.dicom.places import Found
 from dsnet.data.dicom.scan import read_entries
 from dsnet.data.dicom.table import OTHER, REFUSED, SLICE, FileRows, instances_of_series
-from dsnet.data.dicom.web import WebServer, web_address, web_server
+from dsnet.data.dicom.web import WebServer, tried, web_address, web_server
 from dsnet.dependencies import needed
 
 _PAGE = 1000
@@ -86,6 +87,58 @@ def web_rows(
             done += 1
             if progress is not None:
                 progress(done, known)
+
+
+def web_files(
+    place: str, modalities: Sequence[str], most: int, problems: list[tuple[str, str]]
+) -> Iterator[tuple[str, bytes]]:
+    """The files of the series of some modalities that a server holds: their addresses, and bytes.
+
+    Parameters
+    ----------
+    place : str
+        See `web.web_address`.
+    modalities : sequence of str
+        As "SR".
+    most : int
+        Bytes of a file; a larger one is a problem.
+    problems : list
+        Is given what could not be asked or fetched.
+
+    Raises
+    ------
+    ValueError
+        When the server cannot be reached, or does not answer with studies.
+    """
+    address = web_address(place)
+    server = web_server(address.root)
+    for study, _ in _studies(server, address.study, address.query, problems):
+        try:
+            found = _series(server, study, address.series, problems)
+        except ValueError as error:
+            problems.append((f"{address.root}/studies/{study}", _without(error, address.root)))
+            continue
+        for series, tags in found:
+            if _value(tags, _MODALITY) not in modalities:
+                continue
+            path = f"studies/{quote(study)}/series/{quote(series)}"
+            try:
+                pages = _pages(server, f"{path}/instances", [], problems, _value(tags, _COUNT))
+                uids = [uid for uid, _ in _uids(pages, _INSTANCE, problems, server)]
+            except ValueError as error:
+                problems.append((f"{server.root}/{path}", _without(error, address.root)))
+                continue
+            for uid in uids:
+                url = f"{server.root}/{path}/instances/{quote(uid)}"
+                try:
+                    yield url, tried(partial(_whole, server, url, most))
+                except ValueError as error:
+                    problems.append((url, _without(error, address.root)))
+
+
+def _whole(server: WebServer, url: str, most: int) -> bytes:
+    with server.instance(url, most) as file:
+        return file.read()
 
 
 def _studies(server: WebServer, study: str, query: str, problems) -> Iterator[tuple[str, dict]]:

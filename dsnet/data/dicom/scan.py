@@ -58,7 +58,9 @@ def scan(files: Iterable[Found], workers: int = 1) -> Iterator[list[FileRows]]:
             while waiting:
                 yield from waiting.pop(0)[1].result()
         except BrokenProcessPool as error:
-            raise RuntimeError("a process that reads headers died: one worker reads them in this process") from error
+            raise RuntimeError(
+                "a process that reads headers died: one worker reads them in this process"
+            ) from error
         finally:
             for _, future in waiting:
                 future.cancel()

@@ -1,13 +1,16 @@
-"""Finds the marks below a folder, in a file or in a zip, whatever formats they have."""
+"""Finds the marks of a folder, a file, a zip or a server, whatever formats they have."""
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 from dsnet.data.datasets.coordinates import CORNER
+from dsnet.data.dicom.query import web_files
+from dsnet.data.dicom.web import is_web
 from dsnet.data.marks.aim import is_aim, read_aim
 from dsnet.data.marks.bounded import MOST_BYTES, told
 from dsnet.data.marks.cornerstone import is_cornerstone, read_cornerstone
@@ -31,6 +34,8 @@ _FIRST_TAGS = (
     b"\x00\x08\x00\x08", b"\x00\x08\x00\x16",
 )  # fmt: skip
 _MODALITY = re.compile(rb"\x08\x00\x60\x00(?:CS\x02\x00|\x02\x00\x00\x00)(SR|PR)")
+# Of a server: reports and presentation states.
+_MODALITIES = ("SR", "PR")
 _TEXTS = (".json", ".xml", ".aim", ".mrk.json")
 _TABLES = (".csv", ".parquet", ".pq")
 Reader = Callable[[str, bytes | None, Refused | None], list[FoundMark]]
@@ -52,7 +57,8 @@ def find_marks(
     Parameters
     ----------
     place : path
-        A file, a folder with all below it (links to folders are not followed), or a zip.
+        A file, a folder with all below it (links to folders are not followed), a zip, or the
+        address of a DICOMweb server, of which reports and presentation states are fetched.
     gsps_origin : float
         See `gsps.read_gsps`.
     table_origin : float, optional
@@ -73,7 +79,11 @@ def find_marks(
         When the place holds DICOM and pydicom is not installed.
     """
     found = FoundMarks()
-    for count, (source, name, load) in enumerate(files(Path(place), found.refused), 1):
+    if is_web(place):
+        everything = _of_server(os.fspath(place), found.refused)
+    else:
+        everything = files(Path(place), found.refused)
+    for count, (source, name, load) in enumerate(everything, 1):
         _read(source, name, load, found, gsps_origin, table_origin)
         if progress is not None:
             progress(count)
@@ -106,6 +116,15 @@ def read_marks(
     _read(source, source, load, found, gsps_origin, table_origin)
     found.marks = joined_lines(found.marks)
     return found
+
+
+def _of_server(place: str, refused: Refused) -> Iterator[tuple[str, str, Load]]:
+    for url, data in web_files(place, _MODALITIES, MOST_BYTES, refused):
+        yield url, "", partial(_first, data)
+
+
+def _first(data: bytes, most: int, first: int | None = None) -> bytes:
+    return data[:first]
 
 
 def _read(
