@@ -6,6 +6,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from lidc_files import reading, ring, roi, write_ct
 
 from dsnet.data.ct_image import HU_OFFSET
 from dsnet.data.phantom import KINDS, make_phantom
@@ -76,6 +77,14 @@ def write_archive(folder: Path) -> None:
         image, outline = prostate(seed=case)
         write_meta(folder / "PROMISE12" / f"Case{case:02d}.mhd", image)
         write_meta(folder / "PROMISE12" / f"Case{case:02d}_segmentation.mhd", outline)
+    for number, z in enumerate((0.0, 2.5)):
+        stored = np.random.default_rng(number).integers(100, 1200, (96, 96))
+        write_ct(folder / "LIDC-IDRI" / "LIDC-IDRI-0001" / f"{number}.dcm", z, stored)
+    outlines = [
+        nodule("0", roi(0.0, ring(48, 40, r)), roi(2.5, ring(48, 40, r))) for r in range(5, 9)
+    ]
+    (folder / "tcia-lidc-xml").mkdir()
+    (folder / "tcia-lidc-xml" / "069.xml").write_bytes(reading(*outlines))
     with open(folder / "DL_info.csv", "w", newline="") as file:
         table = csv.DictWriter(file, COLUMNS, restval="")
         table.writeheader()

@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,7 @@ from dsnet.data.datasets.lidc_idri.readings import (
 from dsnet.data.datasets.lidc_idri.slices import OutlinedSlice, Pixels, Slice
 from dsnet.data.datasets.picture_files import find_picture_files, readable
 from dsnet.data.patients import LIDC_KEY, SLICE, patients_by
+from dsnet.data.picture_file import MAX_PIXELS
 
 # The side of the crops that circulate as "LIDC-IDRI slices".
 CROP = 128
@@ -101,6 +103,50 @@ class FoundOutlines(list[OutlinedSlice]):
         super().__init__(slices)
         self.left_out = dict(left_out or {})
         self.readings: list[Reading] = list(readings)
+
+
+def find_lidc(
+    images: str | Path,
+    xml: str | Path | None = None,
+    chosen: Chosen | None = None,
+    *,
+    patients: str | None = None,
+    max_pixels: int = MAX_PIXELS,
+    workers: int = 1,
+) -> FoundOutlines:
+    """As `find_outlined_slices`, with the slices of a folder of DICOM, a zip or a DICOMDIR.
+
+    Parameters
+    ----------
+    images : path
+        What `dsnet.data.dicom.index.index_series` takes.
+    xml : path, optional
+        By default the XML files lie among the images, as they were published at first.
+    chosen, patients
+        As `find_outlined_slices` has them.
+    max_pixels : int
+        A slice of more is refused, by its header.
+    workers : int
+        Processes that read headers.
+
+    Raises
+    ------
+    ValueError
+        As `find_outlined_slices`, or when there is no such place.
+    ImportError
+        When pydicom is not installed.
+    """
+    from dsnet.data.dicom.index import index_series, read_slice
+
+    index = index_series(images, workers=workers)
+    read = partial(read_slice, max_pixels=max_pixels)
+    found = find_outlined_slices(
+        images if xml is None else xml, index.slice, read, chosen,
+        beside=index.neighbours, patients=patients,
+    )  # fmt: skip
+    if index.problems:
+        found.left_out["DICOM files with a fault"] = len(index.problems)
+    return found
 
 
 def find_outlined_slices(
