@@ -164,18 +164,18 @@ def _raters(options, arguments) -> int:
 
 
 def _lidc(options, arguments) -> int:
+    from dsnet.data.ct_image import LUNG_WINDOW
     from dsnet.data.datasets.lidc_idri.find import Chosen, find_lidc
 
-    crop = {"crop": options.crop, "neighbours": options.neighbours}
-    window = {"window": tuple(options.window)} if options.window else {}
-    which = {"least_readers": options.readers, "largest": options.largest}
-    sizes = {"least_mm": options.min_mm, "most_mm": options.max_mm}
-    found = find_lidc(
-        options.images, options.xml, Chosen(**which, **sizes, **crop, **window),
-        patients=options.patients, max_pixels=options.max_pixels, workers=options.workers,
+    window = tuple(options.window or LUNG_WINDOW)
+    chosen = Chosen(
+        options.readers, options.min_mm, options.max_mm, options.largest, options.crop, window,
+        options.neighbours,
     )  # fmt: skip
-    settings = {"strategy": "raters", **crop}
-    return _run_pictures(options, arguments, found, settings)
+    how = {"max_pixels": options.max_pixels, "workers": options.workers}
+    found = find_lidc(options.images, options.xml, chosen, patients=options.patients, **how)
+    settings = {"strategy": "raters", "size": options.crop, "window": window}
+    return _run_pictures(options, arguments, found, {**settings, **_given(options, "neighbours")})
 
 
 def _volumes(options, arguments) -> int:

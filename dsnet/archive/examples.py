@@ -70,7 +70,7 @@ examples:
         --readers 4 --largest 1
 Slices are found by the UIDs in the XML files. A reader's outline is outside of the nodule; outlines
 of several readers are one nodule where they share a pixel. A reader who outlined nothing counts in
-the consensus. What readers marked by a point alone (nodules under 3 mm, non-nodules) is counted, not
+the consensus. What readers marked by a point (nodules under 3 mm, non-nodules) is counted, not
 labelled. Needs the extra dicom.""",
     "volumes": """\
 examples:

@@ -5,6 +5,7 @@ import pytest
 from lidc_files import SERIES, nodule, non_nodule, reading, ring, roi, uid, write_ct
 
 from dsnet import label
+from dsnet.data.crop_settings import of_store
 from dsnet.data.store import open_store
 
 pytest.importorskip("pydicom")
@@ -55,6 +56,9 @@ def test_nodules_of_a_folder_become_a_store(archive, tmp_path, capsys):
         votes[y - half : y + half + 1, x - half : x + half + 1] += 1
     x, y = (int(v) for v in record.offset)
     assert np.array_equal(record.truth, (votes >= 2)[y : y + 32, x : x + 32])
+    # A network that learns from it is told how its crops were cut.
+    made = of_store(tmp_path / "store")
+    assert (made.size, made.window, made.isotropic_mm) == (32, (-1350.0, 150.0), None)
     # One reader of four is none; a reader's nodule of its own is there all the same.
     assert not store.read(f"{SERIES}/nodule-2/z+5.00").truth.any()
 

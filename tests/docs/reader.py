@@ -6,7 +6,6 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from lidc_files import reading, ring, roi, write_ct
 
 from dsnet.data.ct_image import HU_OFFSET
 from dsnet.data.phantom import KINDS, make_phantom
@@ -79,12 +78,13 @@ def write_archive(folder: Path) -> None:
         write_meta(folder / "PROMISE12" / f"Case{case:02d}_segmentation.mhd", outline)
     for number, z in enumerate((0.0, 2.5)):
         stored = np.random.default_rng(number).integers(100, 1200, (96, 96))
-        write_ct(folder / "LIDC-IDRI" / "LIDC-IDRI-0001" / f"{number}.dcm", z, stored)
-    outlines = [
-        nodule("0", roi(0.0, ring(48, 40, r)), roi(2.5, ring(48, 40, r))) for r in range(5, 9)
-    ]
+        lidc.write_ct(folder / "LIDC-IDRI" / "LIDC-IDRI-0001" / f"{number}.dcm", z, stored)
+    outlines = []
+    for radius in range(5, 9):
+        line = lidc.ring(48, 40, radius)
+        outlines.append(lidc.nodule("0", lidc.roi(0.0, line), lidc.roi(2.5, line)))
     (folder / "tcia-lidc-xml").mkdir()
-    (folder / "tcia-lidc-xml" / "069.xml").write_bytes(reading(*outlines))
+    (folder / "tcia-lidc-xml" / "069.xml").write_bytes(lidc.reading(*outlines))
     with open(folder / "DL_info.csv", "w", newline="") as file:
         table = csv.DictWriter(file, COLUMNS, restval="")
         table.writeheader()
