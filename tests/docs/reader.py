@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 import cv2
+import lidc_files as lidc
 import numpy as np
 
 from dsnet.data.ct_image import HU_OFFSET
