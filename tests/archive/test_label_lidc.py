@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
-from lidc_files import SERIES, nodule, non_nodule, reading, ring, roi, uid, write_ct
 
 from dsnet import label
 from dsnet.data.crop_settings import of_store
 from dsnet.data.store import open_store
+from lidc_files import SERIES, nodule, non_nodule, reading, ring, roi, uid, write_ct
 
 pytest.importorskip("pydicom")
 pytest.importorskip("dsnet.data.dicom.index", reason="no index of DICOM files yet")

@@ -4,6 +4,8 @@ import pickle
 
 import numpy as np
 import pytest
+
+from dsnet.data.datasets.lidc_idri.find import Chosen, find_outlined_slices
 from lidc_files import (
     SERIES,
     FoundSlice,
@@ -16,8 +18,6 @@ from lidc_files import (
     uid,
     write_ct,
 )
-
-from dsnet.data.datasets.lidc_idri.find import Chosen, find_outlined_slices
 
 pytest.importorskip("pydicom")
 

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from lidc_files import nodule, non_nodule, reading, ring, roi, uid
 
 from dsnet.data.datasets.lidc_idri.matching import match_nodules
 from dsnet.data.datasets.lidc_idri.outlines import diameter_mm, enclosed, nodule_mask
@@ -19,6 +18,7 @@ from dsnet.data.datasets.lidc_idri.readings import (
     read_reading,
 )
 from dsnet.data.xml_file import MOST_ELEMENTS, MOST_NESTED, parse_xml
+from lidc_files import nodule, non_nodule, reading, ring, roi, uid
 from shared_data import shared
 
 # Counted once, with ElementTree alone: of each session nodules of 3 mm and more, nodules under 3 mm

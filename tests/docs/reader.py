@@ -5,9 +5,9 @@ import re
 from pathlib import Path
 
 import cv2
-import lidc_files as lidc
 import numpy as np
 
+import lidc_files as lidc
 from dsnet.data.ct_image import HU_OFFSET
 from dsnet.data.phantom import KINDS, make_phantom
 from meta_images import prostate, write_meta
