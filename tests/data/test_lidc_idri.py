@@ -18,6 +18,7 @@ from lidc_files import (
     uid,
     write_ct,
 )
+from shared_data import shared
 
 pytest.importorskip("pydicom")
 
@@ -270,3 +271,35 @@ def test_rows_become_labels_with_the_consensus_of_all_readers(tmp_path, scan):
     # One of four is no consensus, be there another nodule's reader or not.
     assert not records[f"{SERIES}/nodule-1/z-2.50"].truth.any()
     assert np.isclose(records[f"{SERIES}/nodule-1/z-2.50"].readers.max(), 0.25, atol=1e-4)
+
+
+class Blank:
+    """A slice without anything on it, as large as LIDC's."""
+
+    source, spacing, patient = "blank.dcm", (0.7, 0.7), None
+    hu = np.zeros((512, 512), np.float32)
+
+
+def test_the_real_readings_become_rows():
+    """Slices with an outline, nodule by nodule, counted in the files with ElementTree alone."""
+    blank = Blank()
+    read = lambda found: blank  # noqa: E731
+    rows = find_outlined_slices(shared("lidc_xml"), lambda uid: blank, read)
+    slices = {}
+    for row in rows:
+        slices.setdefault((row.metadata["patient"][-1], row.metadata["nodule"]), []).append(row)
+    assert {name: len(of_nodule) for name, of_nodule in slices.items()} == {
+        ("1", 1): 9, ("2", 1): 28, ("3", 1): 10, ("3", 2): 4, ("3", 3): 8, ("3", 4): 8,
+        ("4", 1): 5, ("5", 1): 2, ("5", 2): 3, ("5", 3): 2, ("6", 1): 2, ("6", 2): 3, ("6", 3): 1,
+        ("6", 4): 4,
+    }  # fmt: skip
+    assert rows.left_out == {
+        "points of nodules under 3 mm": 84, "points of non-nodules": 194,
+    }  # fmt: skip
+    # The consensus of the four masks that circulate, of LIDC-IDRI-0001's slice at -117.5 mm.
+    crop = next(row for row in rows if row.key.endswith("nodule-1/z-117.50")).read()
+    assert crop.masks.sum(axis=(1, 2)).tolist() == [929, 900, 895, 891]
+    paper = find_outlined_slices(
+        shared("lidc_xml"), lambda uid: blank, read, Chosen(least_readers=4, largest=1)
+    )
+    assert len(paper) == 8 and len({row.metadata["patient"] for row in paper}) == 5
