@@ -167,7 +167,7 @@ def _lidc(options, arguments) -> int:
     from dsnet.data.ct_image import LUNG_WINDOW
     from dsnet.data.datasets.lidc_idri.find import Chosen, find_lidc
 
-    window = tuple(options.window or LUNG_WINDOW)
+    low, high = options.window or LUNG_WINDOW
     chosen = Chosen(
         options.readers, options.min_mm, options.max_mm, options.largest, options.crop, window,
         options.neighbours,
