@@ -169,12 +169,12 @@ def _lidc(options, arguments) -> int:
 
     low, high = options.window or LUNG_WINDOW
     chosen = Chosen(
-        options.readers, options.min_mm, options.max_mm, options.largest, options.crop, window,
-        options.neighbours,
+        options.readers, options.min_mm, options.max_mm, options.largest, options.crop,
+        (low, high), options.neighbours,
     )  # fmt: skip
     how = {"max_pixels": options.max_pixels, "workers": options.workers}
     found = find_lidc(options.images, options.xml, chosen, patients=options.patients, **how)
-    settings = {"strategy": "raters", "size": options.crop, "window": window}
+    settings = {"strategy": "raters", "size": options.crop, "window": (low, high)}
     return _run_pictures(options, arguments, found, {**settings, **_given(options, "neighbours")})
 
 

@@ -9,7 +9,6 @@ from dsnet.data.store import open_store
 from lidc_files import SERIES, nodule, non_nodule, reading, ring, roi, uid, write_ct
 
 pytest.importorskip("pydicom")
-pytest.importorskip("dsnet.data.dicom.index", reason="no index of DICOM files yet")
 
 
 @pytest.fixture
