@@ -333,7 +333,7 @@ def test_points_within_a_nodule_are_told():
         ("xCoord must be a whole number >= 0, got '1.5'",
          nodule("a", roi(0, [("1.5", 2), (3, 3)]))),
         ("xCoord must be a whole number >= 0, got '-1'", nodule("a", roi(0, [(-1, 2), (3, 3)]))),
-        ("edgeMap must be within 0..4095, got 4096, 1", nodule("a", roi(0, [(4096, 1), (3, 3)]))),
+        ("edgeMap must be within 0..1023, got 1024, 1", nodule("a", roi(0, [(1024, 1), (3, 3)]))),
         ("inclusion must be TRUE or FALSE, got 'MAYBE'", nodule("a", roi(0, [(1, 1)], "maybe"))),
         ("session 1, nodule 1: a roi has no edgeMap", nodule("a", roi(0, []))),
         ("it has no roi", nodule("a")),

@@ -64,7 +64,7 @@ def enclosed(
     # The first column that is not left of the crossing, rounded up in integers.
     rise = (row - start[which, 1]) * step[which, 0] * up
     column = start[which, 0] - (-rise // np.abs(step[which, 1]))
-    winds = np.zeros((height, width + 1), dtype=np.int64)
+    winds = np.zeros((height, width + 1), dtype=np.int32)
     within = (row >= 0) & (row < height) & (column > 0)
     row, up, column = row[within], up[within], np.minimum(column[within], width)
     np.add.at(winds, (row, 0), up)

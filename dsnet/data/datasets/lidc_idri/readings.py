@@ -27,8 +27,8 @@ from dsnet.data.xml_file import MOST_BYTES, parse_xml
 
 SMALL_NODULE = "nodule under 3 mm"
 NON_NODULE = "non-nodule"
-# CT slices have 512 pixels a side, some few 1024.
-MOST_COORDINATE = 4095
+# LIDC's CT slices have 512 pixels a side; a number out of proportion would ask for a vast mask.
+MOST_COORDINATE = 1023
 _ROOT = "LidcReadMessage"
 
 
