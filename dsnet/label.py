@@ -21,6 +21,7 @@ from dsnet.archive.options import (
     dicom_options,
     export_options,
     label_options,
+    lidc_options,
     neighbours_option,
     positive,
     reading_options,
@@ -160,6 +161,21 @@ def _raters(options, arguments) -> int:
     reading = {**_reading(options), "neighbours": options.neighbours}
     settings = {"strategy": "raters", **_given(options, "neighbours")}
     return _run_pictures(options, arguments, find_rater_pictures(options.data, **reading), settings)
+
+
+def _lidc(options, arguments) -> int:
+    from dsnet.data.ct_image import LUNG_WINDOW
+    from dsnet.data.datasets.lidc_idri.find import Chosen, find_lidc
+
+    low, high = options.window or LUNG_WINDOW
+    chosen = Chosen(
+        options.readers, options.min_mm, options.max_mm, options.largest, options.crop,
+        (low, high), options.neighbours,
+    )  # fmt: skip
+    how = {"max_pixels": options.max_pixels, "workers": options.workers}
+    found = find_lidc(options.images, options.xml, chosen, patients=options.patients, **how)
+    settings = {"strategy": "raters", "size": options.crop, "window": (low, high)}
+    return _run_pictures(options, arguments, found, {**settings, **_given(options, "neighbours")})
 
 
 def _volumes(options, arguments) -> int:
@@ -328,6 +344,8 @@ def _parser() -> argparse.ArgumentParser:
     device_option(raters, "labels are within 0.001 of the CPU's, from the same trimaps")
     reading_options(raters)
     neighbours_option(raters)
+
+    lidc_options(sub("lidc", _lidc, "Label LIDC-IDRI's nodules from DICOM and its readers' XML."))
 
     volumes = sub("volumes", _volumes, "Label the slices of MR volumes with segmentations.")
     volumes.add_argument("--data", required=True, metavar="ROOT", help="PROMISE12's folders")

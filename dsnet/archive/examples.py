@@ -62,6 +62,16 @@ examples:
   python -m dsnet.label raters --data LIDC-IDRI-slices --out store
   python -m dsnet.label raters --data LIDC-IDRI-slices --out store --device cuda
 Folders as ROOT/PATIENT/nodule-N/{images,mask-0..mask-3}/slice-K.png.""",
+    "lidc": """\
+examples:
+  python -m dsnet.label lidc --images LIDC-IDRI --xml tcia-lidc-xml --out store
+  the paper's nodules, of all four readers, a slice each:
+    python -m dsnet.label lidc --images LIDC-IDRI --xml tcia-lidc-xml --out store \\
+        --readers 4 --largest 1
+Slices are found by the UIDs in the XML files. A reader's outline is outside of the nodule; outlines
+of several readers are one nodule where they share a pixel. A reader who outlined nothing counts in
+the consensus. What readers marked by a point (nodules under 3 mm, non-nodules) is counted, not
+labelled. Needs the extra dicom.""",
     "volumes": """\
 examples:
   python -m dsnet.label volumes --data PROMISE12 --out store

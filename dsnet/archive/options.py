@@ -168,15 +168,44 @@ def neighbours_option(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def reading_options(parser: argparse.ArgumentParser) -> None:
-    """How outlined pictures are read."""
+def lidc_options(parser: argparse.ArgumentParser) -> None:
+    """Where LIDC-IDRI lies, which of its nodules and slices are labelled, and all else."""
+    label_options(parser, "folder of the store")
+    device_option(parser, "labels are within 0.001 of the CPU's, from the same trimaps")
+    parser.add_argument("--images", required=True, metavar="DIR", help="CT in DICOM, or a zip")
+    parser.add_argument(
+        "--xml", metavar="DIR", help="the readers' XML files (default: among the images)"
+    )
+    parser.add_argument(
+        "--readers", type=Range(int, 1, 100), default=1, metavar="N",
+        help="only nodules that N readers outlined (default 1; the paper 4)",
+    )  # fmt: skip
+    parser.add_argument("--min-mm", type=_millimetres, metavar="MM", help="smallest mean diameter")
+    parser.add_argument("--max-mm", type=_millimetres, metavar="MM", help="largest mean diameter")
+    parser.add_argument(
+        "--largest", type=positive, metavar="N",
+        help="only N slices of each nodule, those with most consensus (default all)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--crop", type=CROP_SIDES, default=128,
+        help="pixels a side, more where a nodule needs it (default 128)",
+    )  # fmt: skip
+    reading_options(parser, "HU shown as 0..1 (default -1350 150, lung)")
+    neighbours_option(parser)
+
+
+def reading_options(
+    parser: argparse.ArgumentParser,
+    window: str = "the images are HU + 32768: HU shown as 0..1 (default: windowed already)",
+) -> None:
+    """How outlined pictures are read; `window`: what --window says of them."""
     parser.add_argument("--limit", type=positive, help="only the first LIMIT images")
     parser.add_argument(
         "--window",
         type=Range(float),
         nargs=2,
         metavar=("LOW", "HIGH"),
-        help="the images are HU + 32768: HU shown as 0..1 (default: windowed already)",
+        help=window,
     )
     archive_options(parser)
 

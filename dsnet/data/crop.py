@@ -151,11 +151,7 @@ def cut_crop(
         for m, s in zip(middle, scale, strict=True)
     )
     if scale == (1.0, 1.0):
-        column, row = (
-            np.clip(np.arange(size) + int(first), 0, length - 1)
-            for first, length in zip(offset, image.shape[::-1], strict=True)
-        )
-        cut = image[np.ix_(row, column)]
+        cut = cut_square(image, (int(offset[0]), int(offset[1])), size)
     else:
         columns = _weights(size, offset[0], scale[0], image.shape[1])
         rows = _weights(size, offset[1], scale[1], image.shape[0])
@@ -183,6 +179,24 @@ def cut_crop(
         scale=scale,
         metadata=dict(metadata or {}),
     )
+
+
+def cut_square(image: np.ndarray, offset: tuple[int, int], size: int) -> np.ndarray:
+    """Pixels as they are, from (x, y) `offset` on; the border is continued by its edge pixels.
+
+    Parameters
+    ----------
+    image : ndarray [H, W]
+    offset : (x, y)
+        Of the first pixel; may lie outside.
+    size : int
+        Pixels a side.
+    """
+    column, row = (
+        np.clip(np.arange(size) + first, 0, length - 1)
+        for first, length in zip(offset, image.shape[::-1], strict=True)
+    )
+    return image[np.ix_(row, column)]
 
 
 def paste_back(alpha: np.ndarray, crop: Crop, shape: tuple[int, int]) -> np.ndarray:

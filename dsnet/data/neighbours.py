@@ -7,7 +7,7 @@ Public
 ``foreign_steps(name, count, patient, owner) -> frozenset of int``: which are another patient's
 ``cut_shown(image, mark, size, planes, window, ...) -> Crop``: as `cut_crop`, all in one window
 ``stand_in(middle, planes) -> ndarray [2 * count, h, w]``
-``missing_notes(planes) -> list of str``
+``missing_notes(planes) -> list of str``, ``missing_in(notes, count) -> int``
 
 A stack that lies in a folder as numbered pictures has its neighbours beside it: `SERIES/109.png`
 and `110.png`, `images/slice-9.png` and `slice-10.png`. Nothing else tells of pictures whether they
@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +26,9 @@ import numpy as np
 from dsnet.data.crop import Crop, cut_crop
 from dsnet.data.ct_image import DICOM_ENDINGS, apply_window
 from dsnet.labeling.recist import RecistMark
+
+_STANDS_IN = "the slice itself stands for it"
+_MISSING = re.compile(r"no slice (?:(\d+) )?(?:below|above)\b")
 
 
 def neighbour_files(path: str | Path, count: int) -> list[Path | None]:
@@ -126,8 +129,14 @@ def missing_notes(planes: Sequence[np.ndarray | ValueError | None]) -> list[str]
             far = "" if i < 2 else f"{i // 2 + 1} "
             where = f"{far}{'above' if i % 2 else 'below'}"
             why = "" if plane is None else f" ({plane})"
-            notes.append(f"no slice {where}{why}: the slice itself stands for it")
+            notes.append(f"no slice {where}{why}: {_STANDS_IN}")
     return notes
+
+
+def missing_in(notes: Iterable[str], count: int) -> int:
+    """How many of the `count` nearest slices on either side a label's notes tell missing."""
+    found = [_MISSING.match(note) for note in notes if note.endswith(_STANDS_IN)]
+    return sum(int(one.group(1) or 1) <= count for one in found if one)
 
 
 def stand_in(

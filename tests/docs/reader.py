@@ -7,6 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+import lidc_files as lidc
 from dsnet.data.ct_image import HU_OFFSET
 from dsnet.data.phantom import KINDS, make_phantom
 from meta_images import prostate, write_meta
@@ -76,6 +77,15 @@ def write_archive(folder: Path) -> None:
         image, outline = prostate(seed=case)
         write_meta(folder / "PROMISE12" / f"Case{case:02d}.mhd", image)
         write_meta(folder / "PROMISE12" / f"Case{case:02d}_segmentation.mhd", outline)
+    for number, z in enumerate((0.0, 2.5)):
+        stored = np.random.default_rng(number).integers(100, 1200, (96, 96))
+        lidc.write_ct(folder / "LIDC-IDRI" / "LIDC-IDRI-0001" / f"{number}.dcm", z, stored)
+    outlines = []
+    for radius in range(5, 9):
+        line = lidc.ring(48, 40, radius)
+        outlines.append(lidc.nodule("0", lidc.roi(0.0, line), lidc.roi(2.5, line)))
+    (folder / "tcia-lidc-xml").mkdir()
+    (folder / "tcia-lidc-xml" / "069.xml").write_bytes(lidc.reading(*outlines))
     with open(folder / "DL_info.csv", "w", newline="") as file:
         table = csv.DictWriter(file, COLUMNS, restval="")
         table.writeheader()

@@ -63,6 +63,8 @@ class DeepLesionAnnotation:
         Values of `LESION_TYPES` and `SPLITS`; "unknown" where the table does not say.
     diameters : (long, short) or None
         As the table states them, in pixels.
+    from_box : bool
+        Whether the mark is a box's middle lines, and nobody drew it.
     """
 
     key: str
@@ -87,6 +89,7 @@ class DeepLesionAnnotation:
     gender: str = ""
     age: float | None = None
     split: str = "unknown"
+    from_box: bool = False
 
     @property
     def in_lung(self) -> bool:
