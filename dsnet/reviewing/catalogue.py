@@ -1,0 +1,145 @@
+"""What of every label of a store is held while it is reviewed, and in which order they come."""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+import numpy as np
+
+from dsnet.data.store.reader import LabelStore
+from dsnet.data.store.record import metadata_of
+
+ORDERS = ("expected-dice", "random", "type", "size", "source")
+# Of a label's metadata: DeepLesion's, else a phantom's.
+_TYPES = ("lesion_type", "kind")
+UNKNOWN_TYPE = "unknown"
+BINS = np.linspace(0.0, 1.0, 21)
+
+
+class Catalogue:
+    """Scores, types, sources and sizes of a store's labels, by columns; no pixel is read.
+
+    Attributes
+    ----------
+    store : LabelStore
+    score : ndarray [N], float64
+        Expected Dice, of labels from masks the overall quality; NaN where neither is known.
+    shown : ndarray [N], bool
+        Labels that have a picture: those that can be reviewed.
+    """
+
+    def __init__(self, store: LabelStore) -> None:
+        self.store = store
+        table = store.table(["height", "quality_expected_dice", "quality_overall"])
+        height, expected, overall = (_numbers(column) for column in table.columns)
+        self.score = np.where(np.isfinite(expected), expected, overall)
+        self.score[~np.isfinite(self.score)] = np.nan
+        self.shown = height > 0
+
+    def __len__(self) -> int:
+        return len(self.store)
+
+    def order(self, name: str, seed: int = 0) -> np.ndarray:
+        """Indices of the labels that are shown, in an order.
+
+        Parameters
+        ----------
+        name : str
+            One of `ORDERS`. "expected-dice" is lowest first, what has none before all; "type" and
+            "source" by their names, in these by score; "size" by the mark's long axis (in mm where
+            the spacing is known), shortest first, what has no mark last.
+        seed : int
+            Of "random".
+
+        Returns
+        -------
+        ndarray, int64
+        """
+        if name not in ORDERS:
+            raise ValueError(f"order must be one of {ORDERS}, got {name!r}")
+        shown = np.flatnonzero(self.shown)
+        if name == "random":
+            return np.random.default_rng(seed).permutation(shown)
+        score = np.where(np.isnan(self.score), -1.0, self.score)[shown]
+        if name == "size":
+            return shown[np.argsort(self.size[shown], kind="stable")]
+        # The last key is the first: lexsort.
+        keys = {"expected-dice": (), "type": (self.types[1],), "source": (self.sources[1],)}[name]
+        return shown[np.lexsort((shown, score, *(key[shown] for key in keys)))]
+
+    def sample(self, count: int, seed: int = 0) -> np.ndarray:
+        """`count` labels that are shown, at random, in the store's order; at most all of them.
+
+        The same keys and seed give the same ones.
+        """
+        shown = np.flatnonzero(self.shown)
+        chosen = np.random.default_rng(seed).permutation(len(shown))[:count]
+        return np.sort(shown[chosen])
+
+    @cached_property
+    def types(self) -> tuple[list[str], np.ndarray]:
+        """The names of the types, sorted, and int32 [N]: whose each label is."""
+        texts = self.store.table(["metadata"])["metadata"].to_pylist()
+        return _coded([_type_of(text) for text in texts])
+
+    @cached_property
+    def sources(self) -> tuple[list[str], np.ndarray]:
+        """The source files' names, sorted, and int32 [N]: of which each label is."""
+        return _coded([name or "" for name in self.store.table(["source"])["source"].to_pylist()])
+
+    @cached_property
+    def size(self) -> np.ndarray:
+        """Float64 [N]: the mark's long axis, in mm or, without a spacing, in pixels; else inf."""
+        table = self.store.table(["mark", "spacing_row", "spacing_column"])
+        row, column = _numbers(table["spacing_row"]), _numbers(table["spacing_column"])
+        row, column = (np.where(np.isfinite(s), s, 1.0) for s in (row, column))
+        size = np.full(len(self), np.inf)
+        for index, mark in enumerate(table["mark"].to_pylist()):
+            if mark is not None and None not in mark[:4]:
+                x0, y0, x1, y1 = mark[:4]
+                size[index] = np.hypot((x1 - x0) * column[index], (y1 - y0) * row[index])
+        return size
+
+    def type_of(self, index: int) -> str:
+        """A label's type."""
+        names, codes = self.types
+        return names[codes[index]]
+
+    def histogram(self, chosen: np.ndarray, decided: np.ndarray) -> dict[str, list]:
+        """How the scores of what is left and of what was decided are spread.
+
+        Parameters
+        ----------
+        chosen, decided : ndarray [N], bool
+            What is reviewed, and what of it was decided.
+        """
+        known = chosen & ~np.isnan(self.score)
+        counts = {
+            "left": np.histogram(self.score[known & ~decided], BINS)[0].tolist(),
+            "decided": np.histogram(self.score[known & decided], BINS)[0].tolist(),
+        }
+        return {"edges": np.round(BINS, 4).tolist(), **counts}
+
+
+def counted(coded: tuple[list[str], np.ndarray], chosen: np.ndarray, most: int) -> list[dict]:
+    """The `most` frequent names among the labels `chosen` (bool [N]), with their counts."""
+    names, codes = coded
+    counts = np.bincount(codes[chosen], minlength=len(names))
+    order = np.argsort(-counts, kind="stable")[:most]
+    return [{"name": names[i], "count": int(counts[i])} for i in order if counts[i]]
+
+
+def _numbers(column) -> np.ndarray:
+    """A column as float64, NaN where it is null."""
+    return np.asarray(column.to_numpy(), dtype=np.float64)
+
+
+def _coded(texts: list[str]) -> tuple[list[str], np.ndarray]:
+    names = sorted(set(texts))
+    place = {name: code for code, name in enumerate(names)}
+    return names, np.array([place[text] for text in texts], dtype=np.int32)
+
+
+def _type_of(text: str | None) -> str:
+    metadata = metadata_of(text)
+    return next((str(metadata[n]) for n in _TYPES if metadata.get(n)), UNKNOWN_TYPE)
