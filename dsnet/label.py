@@ -22,6 +22,7 @@ from dsnet.archive.options import (
     neighbours_option,
     positive,
     reading_options,
+    reviewed_option,
 )
 from dsnet.console import (
     CROP_SIDES,
@@ -184,9 +185,11 @@ def _check(options, arguments) -> int:
 def _export(options, arguments) -> int:
     from dsnet.archive.report import warnings_of
     from dsnet.data.store import export
-    from dsnet.data.store.reader import open_store
+    from dsnet.data.store.reviewed import ReviewedStore, open_reviewed
 
-    store = open_store(options.store)
+    store = open_reviewed(options.store, options.reviewed)
+    if isinstance(store, ReviewedStore):
+        print(store.told())
     if options.format != "png":
         # Whoever takes these trains on them.
         for warning in warnings_of(store):
@@ -333,6 +336,7 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument("store", metavar="STORE")
     export.add_argument("--format", required=True, choices=("png", "npz", "nnunet"))
     export.add_argument("--out", required=True, metavar="DIR", help="new or empty folder")
+    reviewed_option(export)
     export.add_argument(
         "--min-quality",
         type=Range(float, 0, 1),

@@ -15,8 +15,6 @@ from dsnet.console import SEEDS, Range, above_zero, complain, require_folder
 from dsnet.dependencies import MissingDependency
 from dsnet.streams import command
 
-ORDERS = ("expected-dice", "random", "type", "size", "source")
-
 
 @command
 def main(argv: list[str] | None = None) -> int:
@@ -52,6 +50,8 @@ def _serve(options) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
+    from dsnet.reviewing.catalogue import ORDERS
+
     parser = argparse.ArgumentParser(
         prog="python -m dsnet.review",
         description=(__doc__ or "").split("\n")[0],
@@ -60,7 +60,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("store", metavar="STORE")
     parser.add_argument(
-        "--port", type=Range(int, 0, 65535), default=0, help="of the page (default: a free one)"
+        "--port",
+        type=Range(int, 0, 65535),
+        help="of the page; 0 takes a free one (default: 8477, or the next that is free)",
     )
     parser.add_argument(
         "--host",

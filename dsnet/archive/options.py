@@ -79,3 +79,16 @@ def device_option(parser: argparse.ArgumentParser, text: str) -> None:
     parser.add_argument(
         "--verbose", action="store_true", help="with a GPU: tell the seconds of each stage, too"
     )
+
+
+def reviewed_option(parser: argparse.ArgumentParser) -> None:
+    """Which labels, by what readers decided."""
+    from dsnet.data.store.reviewed import CHOICES, NOT_REJECTED
+
+    parser.add_argument(
+        "--reviewed",
+        choices=tuple(CHOICES),
+        default=NOT_REJECTED,
+        help="which labels by the verdicts of dsnet.review, mended ones as they were mended "
+        f"(default {NOT_REJECTED}); as-made passes over both",
+    )

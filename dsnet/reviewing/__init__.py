@@ -2,6 +2,7 @@
 
     catalogue      what of every label is held: score, type, source, size; in which order they come
     leases         a label is lent to one reader at a time
+    plan           which labels are reviewed, in which order, by how many readers
     review         the queue, verdicts, undo and progress of a store's review
     labels         one label as the page shows it: its record, its versions
     mending        a dragged mark, a brush, a threshold become a label

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from typing import Any
 
 from dsnet import __version__
 from dsnet.data.store.decisions import MADE, REASONS, Decision
+from dsnet.data.store.reader import LabelStore
 from dsnet.data.store.record import LabelRecord, json_ready
 from dsnet.reviewing.catalogue import ORDERS, counted
-from dsnet.reviewing.review import Review
+from dsnet.reviewing.plan import TELLING
+from dsnet.reviewing.review import Review, View
 from dsnet.reviewing.surroundings import Surroundings
 
 # Of the grey values that the store has, 0..1.
@@ -25,37 +29,58 @@ _LONGEST_TEXT = 2000
 def session(review: Review, reader: str | None) -> dict[str, Any]:
     """What holds for the whole review, and how far it is.
 
-    store, version, blind, order, orders, sample, readings, types and sources (the most frequent
-    names, with counts), reasons (key, code, text), readers (name, decided), presets (name, low,
-    high in 0..1); and what `Review.progress` tells.
+    store, store_id, version, blind, order, orders, sample, readings, types and sources (the most
+    frequent names, with counts), reasons (key, code, text), readers (name, decided), presets (name,
+    low, high in 0..1), report_ready; and what `Review.progress` tells.
     """
     plan, catalogue, chosen = review.plan, review.catalogue, review.chosen()
     reasons = enumerate(REASONS.items(), 1)
     return {
         "store": review.store.path.resolve().name,
+        "store_id": store_id(review.store),
         "version": __version__,
         "blind": plan.blind,
         "order": plan.order,
-        "orders": list(ORDERS),
+        "orders": [name for name in ORDERS if not (plan.blind and name in TELLING)],
         "sample": plan.sample,
         "readings": plan.readings,
         "types": counted(catalogue.types, chosen, _MOST_NAMES),
         "sources": counted(catalogue.sources, chosen, _MOST_NAMES),
         "reasons": [{"key": str(n), "code": c, "text": text} for n, (c, text) in reasons],
         "readers": review.decided_by(),
+        "report_ready": bool(review.verdicts.keys),
         "presets": [{"name": name, "low": low, "high": high} for name, low, high in PRESETS],
         **review.progress(reader),
     }
 
 
-def item(review: Review, index: int) -> dict[str, Any]:
-    """A label in the queue: key, index, and the expected Dice where it may be shown."""
+def store_id(store: LabelStore) -> str:
+    """Tells a store from others of its name, wherever it lies."""
+    told = [store.manifest["created"], store.manifest["settings"], store.keys[:1]]
+    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def item(review: Review, view: View, index: int) -> dict[str, Any]:
+    """A label in the queue: key, index, position, and the expected Dice where it may be shown."""
     score = float(review.catalogue.score[index])
     known = score == score and not review.plan.blind
     return {
         "key": review.store.keys[index],
         "index": index,
+        "position": int(view.place[index]),
         "expected_dice": round(score, 4) if known else None,
+    }
+
+
+def listed(review: Review, view: View, index: int, reader: str) -> dict[str, Any]:
+    """A label in the list: `item`, the readers' verdict (`Verdicts.state`) and the reader's own."""
+    key = review.store.keys[index]
+    standing = review.verdicts.standing(key)
+    mine = standing[reader].verdict if reader in standing else None
+    return {
+        **item(review, view, index),
+        "verdict": review.verdicts.state(key) or None,
+        "mine": mine,
     }
 
 

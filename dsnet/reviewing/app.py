@@ -3,15 +3,19 @@
     GET  /                                  the page; /page/NAME what belongs to it
     GET  /api/session                       `answers.session`
     GET  /api/queue?after=INDEX&count=10    {"items": [`answers.item`]}, lent to the reader
+    GET  /api/list?start=N&count=100        {"count", "items": [`answers.listed`]} by their places
+                                            both: &order=NAME&type=NAME&source=NAME, all optional
     POST /api/lease, /api/release           {"indices": [...]} or {"keys": [...]}: renew, give back
     GET  /api/label/INDEX                   `answers.label`
     GET  /api/label/INDEX/planes?version=V  `planes.packed`: image, alpha, trimap, binary, truth
     GET  /api/label/INDEX/surroundings?margin=M, /neighbour?step=S&margin=M
                                             the image alone; X-DSNet-Offset: x,y in crop pixels
-    POST /api/label/INDEX/verdict           {verdict, reason, comment, seconds, version}
+    POST /api/label/INDEX/verdict           {verdict, reason, comment, seconds, version or mend}
     POST /api/undo                          {decision}: the reader's last one where it is null
     POST /api/label/INDEX/preview           `mending.read_mending`; planes, X-DSNet-Milliseconds
     POST /api/label/INDEX/mend              the same, kept as a version
+                                            verdict, undo and mend: {id, age, key} besides; what
+                                            comes again with one id counts once
     GET  /api/report                        `agreement.agreement`
 
 All of `/api/` needs the token (`guard`); what lends, decides or undoes needs `X-DSNet-Reader`, a
@@ -35,9 +39,9 @@ from dsnet.dependencies import needed
 from dsnet.reviewing import answers
 from dsnet.reviewing.agreement import agreement
 from dsnet.reviewing.guard import LOOPBACK, Guard
-from dsnet.reviewing.mending import noted, read_mending
+from dsnet.reviewing.mending import read_mending
 from dsnet.reviewing.planes import packed
-from dsnet.reviewing.review import Lent, Review
+from dsnet.reviewing.review import Conflict, Review, View
 from dsnet.reviewing.surroundings import NotAtHand, Surroundings
 
 with needed("review", "the review of labels"):
@@ -49,8 +53,9 @@ with needed("review", "the review of labels"):
 
 PAGE = Path(__file__).with_name("page")
 MOST_BODY = 2**20
-MOST_AHEAD = 50
+MOST_AHEAD, MOST_LISTED = 50, 500
 LONGEST_NAME = 80
+MOST_AGE = 366 * 24 * 3600  # seconds that a verdict may wait in a browser
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]*\.(?:js|css|svg|png)")
 _TYPES = {
     "html": "text/html", "js": "text/javascript", "css": "text/css", "svg": "image/svg+xml",
@@ -78,10 +83,11 @@ def make_app(
         See `Guard`.
     """
     desk = _Desk(review)
-    routes = [Route("/", _index), Route("/page/{name}", _static)]
+    routes = [Route("/", _index), Route("/page/{name}", _static), Route("/favicon.ico", _no_icon)]
     for path, method, answer in (
         ("session", "GET", desk.session),
         ("queue", "GET", desk.queue),
+        ("list", "GET", desk.list),
         ("lease", "POST", desk.lease),
         ("release", "POST", desk.release),
         ("label/{index:int}", "GET", desk.label),
@@ -112,8 +118,17 @@ class _Desk:
     def queue(self, request: Request, told: dict) -> dict:
         count = _whole(request, "count", 10, 1, MOST_AHEAD)
         after = _whole(request, "after", -1, -1, 2**31)
-        found = self._review.next(_reader(request), None if after < 0 else after, count)
-        return {"items": [answers.item(self._review, index) for index in found]}
+        view = self._view(request)
+        found = self._review.next(_reader(request), view, None if after < 0 else after, count)
+        return {"items": [answers.item(self._review, view, index) for index in found]}
+
+    def list(self, request: Request, told: dict) -> dict:
+        start = _whole(request, "start", 0, 0, 2**31)
+        count = _whole(request, "count", 100, 1, MOST_LISTED)
+        view, reader = self._view(request), _named(request)
+        rows = view.order[start : start + count].tolist()
+        found = [answers.listed(self._review, view, index, reader) for index in rows]
+        return {"count": len(view.order), "items": found}
 
     def lease(self, request: Request, told: dict) -> dict:
         reader, indices = _reader(request), self._indices(told)
@@ -136,30 +151,35 @@ class _Desk:
         return _planes(packed(**{name: getattr(record, name) for name in names}))
 
     def surroundings(self, request: Request, told: dict) -> Response:
-        return self._view(request, 0, _whole(request, "margin", 64, 0, 512))
+        return self._around_it(request, 0, _whole(request, "margin", 64, 0, 512))
 
     def neighbour(self, request: Request, told: dict) -> Response:
         step = _whole(request, "step", 0, -8, 8)
         if not step:
             raise Refused(400, "step must be a whole number in -8..8 and not 0")
-        return self._view(request, step, _whole(request, "margin", 0, 0, 512))
+        return self._around_it(request, step, _whole(request, "margin", 0, 0, 512))
 
     def verdict(self, request: Request, told: dict) -> dict:
-        index, reader = self._index(request), _reader(request)
+        index, reader = self._index(request, told), _reader(request)
+        change = told.get("mend")
         row = self._review.decide(
             index,
             reader,
             _text(told, "verdict"),
+            change=None if change is None else read_mending(change),
+            version=_text(told, "version") or MADE,
+            id=_text(told, "id"),
+            age=_age(told),
             reason=_text(told, "reason"),
             comment=_text(told, "comment"),
             seconds=told.get("seconds"),
-            version=_text(told, "version") or MADE,
         )
-        return {"decision": row.id, "index": index, **self._review.progress(reader)}
+        told = {"decision": row.id, "index": index, "version": row.version}
+        return {**told, **self._review.progress(reader)}
 
     def undo(self, request: Request, told: dict) -> dict:
         reader = _reader(request)
-        row = self._review.undo(reader, _text(told, "decision") or None)
+        row = self._review.undo(reader, _text(told, "decision"), id=_text(told, "id"))
         if row is None:
             raise Refused(404, "nothing is left to undo")
         return {
@@ -167,7 +187,7 @@ class _Desk:
             "key": row.key,
             "undone": row.id,
             "kind": row.kind,
-            "verdict": row.verdict or None,
+            "decision": answers.decision(row, undone=True),
             **self._review.progress(reader),
         }
 
@@ -181,11 +201,14 @@ class _Desk:
         return _planes(shown, {"X-DSNet-Milliseconds": f"{milliseconds:.2f}"})
 
     def mend(self, request: Request, told: dict) -> dict:
-        index, reader, change = self._index(request), _reader(request), read_mending(told)
-        base = self._review.labels.read(index, change.base)
-        mended = noted(base, change.apply(base), change.by, reader)
-        row = self._review.keep_mended(
-            index, reader, mended, change.by, change.base, _text(told, "comment")
+        index, reader = self._index(request, told), _reader(request)
+        row = self._review.mend(
+            index,
+            reader,
+            read_mending(told),
+            comment=_text(told, "comment"),
+            id=_text(told, "id"),
+            age=_age(told),
         )
         found = answers.versions(self._review, index)
         return {"version": row.version, "decision": row.id, "versions": found}
@@ -193,7 +216,11 @@ class _Desk:
     def report(self, request: Request, told: dict) -> dict:
         return agreement(self._review.store, self._review.verdicts)
 
-    def _view(self, request: Request, step: int, margin: int) -> Response:
+    def _view(self, request: Request) -> View:
+        names = ("order", "type", "source")
+        return self._review.view(*(request.query_params.get(name, "") for name in names))
+
+    def _around_it(self, request: Request, step: int, margin: int) -> Response:
         record = self._review.labels.read(self._index(request))
         view = self._around.view(record, margin, step)
         x, y = view.offset
@@ -201,10 +228,13 @@ class _Desk:
         headers = {"X-DSNet-Offset": f"{x},{y}", "X-DSNet-Slice": name}
         return _planes(packed(image=view.image), headers)
 
-    def _index(self, request: Request) -> int:
+    def _index(self, request: Request, told: dict | None = None) -> int:
         index = request.path_params["index"]
         if index >= len(self._review.store):
             raise Refused(404, f"index must be below {len(self._review.store)}, got {index}")
+        key = _text(told or {}, "key")
+        if key and key != self._review.store.keys[index]:
+            raise Refused(409, "key must be the label's: it is another one's")
         return index
 
     def _indices(self, told: dict) -> list[int]:
@@ -226,7 +256,7 @@ def _endpoint(answer: Callable[[Request, dict], Any]):
             return found if isinstance(found, Response) else _json(found)
         except Refused as error:
             return _json({"error": _line(error)}, error.status)
-        except Lent as error:
+        except Conflict as error:
             return _json({"error": _line(error)}, 409)
         except (NotAtHand, IndexError, KeyError) as error:
             return _json({"error": _line(error)}, 404)
@@ -287,6 +317,13 @@ def _whole(request: Request, name: str, otherwise: int, least: int, most: int) -
     return int(text)
 
 
+def _age(told: dict) -> float:
+    age = told.get("age") or 0.0
+    if isinstance(age, bool) or not isinstance(age, (int, float)) or not 0 <= age <= MOST_AGE:
+        raise Refused(400, f"age must be seconds in 0..{MOST_AGE}, got {age!r}")
+    return float(age)
+
+
 def _text(told: dict, name: str) -> str:
     value = told.get(name)
     if value is not None and not isinstance(value, str):
@@ -314,6 +351,10 @@ def _index(request: Request) -> Response:
 def _static(request: Request) -> Response:
     name = request.path_params["name"]
     return _file(name) if _NAME.fullmatch(name) else _no_page(request)
+
+
+def _no_icon(request: Request) -> Response:
+    return Response(status_code=204)
 
 
 def _file(name: str) -> Response:

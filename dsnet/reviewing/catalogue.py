@@ -100,6 +100,11 @@ class Catalogue:
                 size[index] = np.hypot((x1 - x0) * column[index], (y1 - y0) * row[index])
         return size
 
+    def named(self, coded: tuple[list[str], np.ndarray], name: str) -> np.ndarray:
+        """Bool [N]: labels whose type or source has that name."""
+        names, codes = coded
+        return codes == names.index(name) if name in names else np.zeros(len(self), bool)
+
     def type_of(self, index: int) -> str:
         """A label's type."""
         names, codes = self.types

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from dsnet.data.store.decisions import MADE
+from dsnet.data.store.decisions import MADE, MENDED_BY
 from dsnet.data.store.record import LabelRecord
 from dsnet.labeling import RecistMark, closed_form_matting, label_recist
 from dsnet.labeling.constants import BACKGROUND
@@ -25,16 +25,16 @@ _OUTSIDE = PROBLEMS[4]
 
 @dataclass(frozen=True, eq=False)
 class Mending:
-    """One change; exactly one of `mark`, `strokes` and `threshold` is there.
+    """What a reader changes; at least one of `mark`, `strokes` and `threshold` is there.
 
     Attributes
     ----------
     mark : RecistMark or None
-        The label of this mark, by `label_recist`.
+        First the label of this mark, by `label_recist`; without one that of the version `base`.
     strokes : list of Stroke or None
-        Painted over the trimap of the version `base`.
+        Then painted over its trimap, which matting solves.
     threshold : float or None
-        From where on the soft mask of the version `base` is lesion.
+        At last from where on that soft mask is lesion.
     base : str
         The version that is changed.
     """
@@ -46,10 +46,9 @@ class Mending:
 
     @property
     def by(self) -> str:
-        """One of `decisions.MENDED_BY`."""
-        if self.mark is not None:
-            return "mark"
-        return "brush" if self.strokes is not None else "threshold"
+        """Of `decisions.MENDED_BY`, joined by "+"."""
+        given = (self.mark, self.strokes, self.threshold)
+        return "+".join(n for n, v in zip(MENDED_BY, given, strict=True) if v is not None)
 
     def apply(self, record: LabelRecord) -> LabelRecord:
         """The record of the version `base` with what is changed about it.
@@ -63,58 +62,58 @@ class Mending:
         if record.image is None:
             raise ValueError("label has no image: nothing can be drawn on it")
         if self.mark is not None:
-            return _by_mark(record, self.mark)
+            record = _by_mark(record, self.mark)
         if self.strokes is not None:
-            return _by_brush(record, self.strokes)
-        return _by_threshold(record, self.threshold or 0.5)
+            record = _by_brush(record, self.strokes)
+        if self.threshold is not None:
+            record = _by_threshold(record, self.threshold)
+        return record
 
 
-def read_mending(told: dict[str, Any]) -> Mending:
+def read_mending(told: Any) -> Mending:
     """A change of the JSON that the page sends.
 
-    `{"mark": [8 numbers, the last four may be null]}`, `{"strokes": [...], "base": version}` or
-    `{"threshold": t, "base": version}`.
+    `{"mark": [8 numbers, the last four may be null], "strokes": [...], "threshold": t, "base":
+    version}`, at least one of the first three.
 
     Raises
     ------
     ValueError
         Naming what is not as it must be.
     """
-    given = [name for name in ("mark", "strokes", "threshold") if told.get(name) is not None]
-    if len(given) != 1:
-        raise ValueError(f"exactly one of mark, strokes and threshold must be given, got {given}")
+    if not isinstance(told, dict):
+        raise ValueError(f"mend must be a JSON object, got {type(told).__name__}")
+    given = {name: told[name] for name in MENDED_FROM if told.get(name) is not None}
+    if not given:
+        raise ValueError("mark, strokes or threshold must be given, got none")
     base = told.get("base") or MADE
     if not isinstance(base, str):
         raise ValueError(f"base must be a version, got {base!r}")
-    if given == ["strokes"]:
-        return Mending(strokes=read_strokes(told["strokes"]), base=base)
-    if given == ["mark"]:
-        return Mending(mark=_mark(told["mark"]), base=base)
-    threshold = told["threshold"]
+    return Mending(**{name: MENDED_FROM[name](value) for name, value in given.items()}, base=base)
+
+
+def _threshold(told: Any) -> float:
     low, high = THRESHOLDS
-    if (
-        isinstance(threshold, bool)
-        or not isinstance(threshold, (int, float))
-        or not (low <= threshold <= high)
-    ):
-        raise ValueError(f"threshold must be a number in {low}..{high}, got {threshold!r}")
-    return Mending(threshold=float(threshold), base=base)
+    is_number = isinstance(told, (int, float)) and not isinstance(told, bool)
+    if not is_number or not low <= told <= high:
+        raise ValueError(f"threshold must be a number in {low}..{high}, got {told!r}")
+    return float(told)
 
 
 def _mark(told: Any) -> RecistMark:
-    ends = told if isinstance(told, list) else []
-    numbers = [math.nan if end is None and i >= 4 else end for i, end in enumerate(ends)]
-    if len(numbers) == 4:
-        numbers += [math.nan] * 4
-    if len(numbers) != 8 or any(
-        isinstance(n, bool) or not isinstance(n, (int, float)) for n in numbers
-    ):
+    ends = list(told) if isinstance(told, list) else []
+    if ends[4:] in ([], [None] * 4):
+        ends[4:] = [math.nan] * 4
+    if len(ends) != 8 or any(isinstance(n, bool) or not isinstance(n, (int, float)) for n in ends):
         raise ValueError("mark must be 8 numbers (the last four null: the short axis is unknown)")
-    return RecistMark.from_coordinates(numbers)
+    return RecistMark.from_coordinates(np.array(ends, dtype=np.float64))
+
+
+MENDED_FROM = {"mark": _mark, "strokes": read_strokes, "threshold": _threshold}
 
 
 def _by_mark(record: LabelRecord, mark: RecistMark) -> LabelRecord:
-    label = label_recist(record.image, mark)
+    label = label_recist(np.asarray(record.image), mark)
     return replace(
         record,
         status="ok",
@@ -198,13 +197,14 @@ def _scored(record: LabelRecord, alpha, trimap, info) -> LabelRecord:
 
 def noted(made: LabelRecord, mended: LabelRecord, by: str, reader: str) -> LabelRecord:
     """A mended label that tells so: what its picture's reader noted, and who mended it."""
+    drawn = "mark" in by.split("+")
     kept = made.notes
-    if by == "mark" and made.mark is not None and made.image is not None:
+    if drawn and made.mark is not None and made.image is not None:
         # What was odd about the old mark is not about the new one.
         try:
             old = label_recist(made.image, RecistMark.from_coordinates(made.mark)).notes
         except (ValueError, TypeError):
             old = ()
         kept = tuple(note for note in made.notes if note not in old)
-    odd = tuple(note for note in mended.notes if note not in kept) if by == "mark" else ()
+    odd = tuple(note for note in mended.notes if note not in kept) if drawn else ()
     return replace(mended, notes=(*kept, *odd, f"mended by {by}: {reader}"))

@@ -29,8 +29,8 @@ def packed(**planes: np.ndarray | None) -> bytes:
     ValueError
         When none is there, or the sizes differ.
     """
-    there = {name: planes[name] for name in BITS if planes.get(name) is not None}
-    shapes = {np.shape(plane) for plane in there.values()}
+    there = {name: plane for name in BITS if (plane := planes.get(name)) is not None}
+    shapes = {plane.shape for plane in there.values()}
     if len(shapes) != 1:
         raise ValueError(f"planes must be of one size, got {sorted(shapes)}")
     (height, width) = shapes.pop()

@@ -4,64 +4,37 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import defaultdict, deque
+from collections import OrderedDict, defaultdict, deque
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from dsnet.console import warn
 from dsnet.data.store.decisions import MADE, Decision, DecisionLog, new_id, read_decisions
 from dsnet.data.store.reader import LabelStore
-from dsnet.data.store.record import LabelRecord
 from dsnet.data.store.verdicts import Verdicts
 from dsnet.data.store.versions import write_version
-from dsnet.reviewing.catalogue import ORDERS, Catalogue
+from dsnet.reviewing.catalogue import Catalogue
 from dsnet.reviewing.labels import Labels
 from dsnet.reviewing.leases import LEASE_SECONDS, Leases
+from dsnet.reviewing.mending import Mending, noted
+from dsnet.reviewing.plan import TELLING, Plan
 
 # Verdicts whose time tells the rate.
 _RECENT = 50
+_KEPT_VIEWS = 8
 
 
-class Lent(ValueError):
-    """Another reader holds the label."""
+class Conflict(ValueError):
+    """What was decided is of something else than what it names."""
 
 
-@dataclass(frozen=True)
-class Plan:
-    """Which labels are reviewed, and how.
+class View(NamedTuple):
+    """Labels in an order: `order`, their indices; `place` int32 [N], where each stands, or -1."""
 
-    Attributes
-    ----------
-    order : str
-        One of `catalogue.ORDERS`.
-    seed : int
-        Of the random order and of the sample.
-    sample : int or None
-        Only so many labels, chosen at random.
-    blind : bool
-        No score is shown.
-    readings : int
-        Readers who are to decide on each label.
-    """
-
-    order: str = "expected-dice"
-    seed: int = 0
-    sample: int | None = None
-    blind: bool = False
-    readings: int = 1
-
-    def __post_init__(self) -> None:
-        if self.order not in ORDERS:
-            raise ValueError(f"order must be one of {ORDERS}, got {self.order!r}")
-        if self.blind and self.order == "expected-dice":
-            raise ValueError("order must not be 'expected-dice' in a blind review: it tells scores")
-        if self.sample is not None and self.sample < 1:
-            raise ValueError(f"sample must be at least 1, got {self.sample}")
-        if self.readings < 1:
-            raise ValueError(f"readings must be at least 1, got {self.readings}")
+    order: np.ndarray
+    place: np.ndarray
 
 
 class Review:
@@ -105,10 +78,7 @@ class Review:
         if self.plan.sample is not None:
             self._chosen = np.zeros(len(store), bool)
             self._chosen[self.catalogue.sample(self.plan.sample, self.plan.seed)] = True
-        order = self.catalogue.order(self.plan.order, self.plan.seed)
-        self._order = order[self._chosen[order]]
-        self._place = np.full(len(store), -1)
-        self._place[self._order] = np.arange(len(self._order))
+        self._views: OrderedDict[tuple, View] = OrderedDict()
         # By label how many readers' verdicts stand, and by reader on which labels.
         self._readings = np.zeros(len(store), np.int32)
         self._decided: dict[str, np.ndarray] = {}
@@ -119,14 +89,45 @@ class Review:
     @property
     def count(self) -> int:
         """Labels that are reviewed."""
-        return len(self._order)
+        return int(self._chosen.sum())
 
-    def next(self, reader: str, after: int | None, count: int) -> list[int]:
+    def view(self, order: str = "", type: str = "", source: str = "") -> View:
+        """The labels that are reviewed in an order, by default the plan's; of a type or source.
+
+        Raises
+        ------
+        ValueError
+            When there is no such order, or it would tell scores in a blind review.
+        """
+        order = order or self.plan.order
+        if self.plan.blind and order in TELLING:
+            raise ValueError(f"order must not tell scores in a blind review, got {order!r}")
+        wanted = (order, type, source)
+        with self._lock:
+            if wanted in self._views:
+                self._views.move_to_end(wanted)
+                return self._views[wanted]
+            found = self.catalogue.order(order, self.plan.seed)
+            chosen = self._chosen
+            if type:
+                chosen = chosen & self.catalogue.named(self.catalogue.types, type)
+            if source:
+                chosen = chosen & self.catalogue.named(self.catalogue.sources, source)
+            found = found[chosen[found]]
+            place = np.full(len(self.store), -1, np.int32)
+            place[found] = np.arange(len(found))
+            self._views[wanted] = made = View(found, place)
+            while len(self._views) > _KEPT_VIEWS:
+                self._views.popitem(last=False)
+            return made
+
+    def next(self, reader: str, view: View, after: int | None, count: int) -> list[int]:
         """Lend a reader the next labels.
 
         Parameters
         ----------
         reader : str
+        view : View
         after : int or None
             The index of the label behind which to go on in the order; None: from its beginning.
         count : int
@@ -138,82 +139,139 @@ class Review:
             Labels on which neither this reader nor as many as `Plan.readings` decided, and which
             no other one holds.
         """
+        start = 0 if after is None else int(view.place[self._known(after)]) + 1
         with self._lock:
-            start = 0 if after is None else int(self._place[self._known(after)]) + 1
             closed = self._closed(reader) | self.leases.of_others(reader)
-            order = self._order[start:]
+            order = view.order[start:]
             found = order[np.flatnonzero(~closed[order])[:count]].tolist()
             return [index for index in found if self.leases.lend(index, reader)]
 
-    def decide(self, index: int, reader: str, verdict: str, **rest: Any) -> Decision:
+    def decide(
+        self,
+        index: int,
+        reader: str,
+        verdict: str,
+        *,
+        change: Mending | None = None,
+        version: str = MADE,
+        id: str = "",
+        age: float = 0.0,
+        **rest: Any,
+    ) -> Decision:
         """Keep a reader's verdict on a label; on disk when this returns.
+
+        Whoever holds the label: what was decided counts.
 
         Parameters
         ----------
         index : int
         reader, verdict : str
+        change : Mending, optional
+            Kept as a version first, which then is the one that is judged.
+        version : str
+            That is judged, where nothing is changed.
+        id : str
+            Of the row; what comes again with the same one counts once.
+        age : float
+            Seconds since it was decided.
         **rest
-            reason, comment, seconds, version: as `Decision` has them.
+            reason, comment, seconds: as `Decision` has them.
 
         Raises
         ------
-        Lent
-            When another reader holds the label.
+        Conflict
+            When the id is another row's.
         ValueError
             When a field is not what it must be, the version is none of the label's, or a label
             without a mask is accepted.
+        OSError
+            When it cannot be written: it does not count.
         """
         with self._lock:
-            key = self._borrowed(index, reader)
-            record = self.labels.read(index, rest.get("version", MADE))
-            if verdict == "accept" and record.status != "ok":
+            key = self.store.keys[self._known(index)]
+            if (known := self._again(id, "verdict", key, reader)) is not None:
+                return known
+            rows: list[Decision] = []
+            if change is not None:
+                rows.append(self._mended(index, reader, change, new_id(), age, ""))
+                version = rows[0].version
+            elif verdict == "accept" and self.labels.read(index, version).alpha is None:
                 raise ValueError("verdict must not be 'accept' of a label that has no mask")
-            row = self._log.append("verdict", key, reader, verdict=verdict, **rest)
-            self._take(row)
+            elif version != MADE and self.verdicts.made(key, version) is None:
+                raise ValueError(f"version must be one of the label's, got {version!r}")
+            row = Decision(
+                id or new_id(), "verdict", key, reader, self._log.time(age),
+                verdict=verdict, version=version, **rest,
+            )  # fmt: skip
+            self._keep(*rows, row)
             if row.seconds is not None:
                 self._recent[reader].append(row.seconds)
             self.leases.give_back([index], reader)
             return row
 
-    def keep_mended(
-        self, index: int, reader: str, record: LabelRecord, by: str, base: str, comment: str = ""
+    def mend(
+        self,
+        index: int,
+        reader: str,
+        change: Mending,
+        *,
+        comment: str = "",
+        id: str = "",
+        age: float = 0.0,
     ) -> Decision:
         """Keep a mended label as a further version; on disk when this returns.
 
+        Parameters
+        ----------
+        index : int
+        reader : str
+        change : Mending
+        comment : str
+        id, age
+            As `decide` takes them.
+
         Raises
         ------
-        Lent
-            When another reader holds the label.
-        ValueError
-            When the record cannot be stored.
+        Conflict, ValueError, OSError
+            As `decide`.
         """
         with self._lock:
-            key, version = self._borrowed(index, reader), new_id()
-            told = write_version(self.store.path, version, record, self.store.alpha_bits)
-            row = self._log.append(
-                "mend", key, reader,
-                version=version, mended_by=by, base=base, file_sum=told, comment=comment,
-            )  # fmt: skip
-            self._take(row)
+            key = self.store.keys[self._known(index)]
+            if (known := self._again(id, "mend", key, reader)) is not None:
+                return known
+            row = self._mended(index, reader, change, id or new_id(), age, comment)
+            self._keep(row)
             return row
 
-    def undo(self, reader: str, id: str | None = None) -> Decision | None:
-        """Undo a row of the reader's, by default the last that stands; the row, or None.
+    def undo(self, reader: str, which: str = "", *, id: str = "") -> Decision | None:
+        """Undo a row of the reader's, by default the last that stands; that row, or None.
+
+        Parameters
+        ----------
+        reader : str
+        which : str
+            The row's id; empty: the last one.
+        id : str
+            As `decide` takes it.
 
         Raises
         ------
-        ValueError
-            When the row is another reader's, or undone already.
+        Conflict
+            When the id is another row's, or `which` another reader's.
+        OSError
+            When it cannot be written: it does not count.
         """
         with self._lock:
-            row = self.verdicts.last(reader) if id is None else self.verdicts.row(id)
-            if row is None:
+            if (known := self._again(id, "undo", None, reader)) is not None:
+                return self.verdicts.row(known.undoes)
+            row = self.verdicts.row(which) if which else self.verdicts.last(reader)
+            if row is None or row.kind == "undo":
                 return None
             if row.reader != reader:
-                raise ValueError("decision must be the reader's own")
-            if self.verdicts.is_undone(row):
-                raise ValueError("decision must not be undone already")
-            self._take(self._log.append("undo", row.key, reader, undoes=row.id))
+                raise Conflict("decision must be the reader's own")
+            if not self.verdicts.is_undone(row):
+                time = self._log.time()
+                self._keep(Decision(id or new_id(), "undo", row.key, reader, time, undoes=row.id))
             if row.key in self._index:
                 self.leases.lend(self._index[row.key], reader)
             return row
@@ -265,9 +323,33 @@ class Review:
         own = self._decided.get(reader)
         return closed if own is None else closed | own
 
-    def _take(self, row: Decision) -> None:
-        self.verdicts.take(row)
-        self._recount(row.key)
+    def _again(self, id: str, kind: str, key: str | None, reader: str) -> Decision | None:
+        """The row of that id, where it came before."""
+        known = self.verdicts.row(id) if id else None
+        if known is None:
+            return None
+        if (known.kind, known.reader) != (kind, reader) or key not in (None, known.key):
+            raise Conflict("id must be new: it is another decision's")
+        return known
+
+    def _mended(
+        self, index: int, reader: str, change: Mending, id: str, age: float, comment: str
+    ) -> Decision:
+        """The row of a mended version, whose file is written."""
+        base = self.labels.read(index, change.base)
+        record = noted(base, change.apply(base), change.by, reader)
+        version = new_id()
+        told = write_version(self.store.path, version, record, self.store.alpha_bits)
+        return Decision(
+            id, "mend", self.store.keys[index], reader, self._log.time(age),
+            version=version, mended_by=change.by, base=change.base, file_sum=told, comment=comment,
+        )  # fmt: skip
+
+    def _keep(self, *rows: Decision) -> None:
+        self._log.append(*rows)
+        for row in rows:
+            self.verdicts.take(row)
+            self._recount(row.key)
 
     def _recount(self, key: str) -> None:
         index = self._index.get(key)
@@ -279,12 +361,6 @@ class Review:
             self._decided.setdefault(reader, np.zeros(len(self.store), bool))
         for reader, decided in self._decided.items():
             decided[index] = reader in readers
-
-    def _borrowed(self, index: int, reader: str) -> str:
-        self._known(index)
-        if not self.leases.lend(index, reader):
-            raise Lent(f"the label is before {self.leases.holder(index) or 'another reader'}")
-        return self.store.keys[index]
 
     def _known(self, index: int) -> int:
         if not 0 <= index < len(self.store):

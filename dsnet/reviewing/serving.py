@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import socket
@@ -16,6 +17,8 @@ from dsnet.reviewing.guard import LOOPBACK
 from dsnet.reviewing.review import Review
 
 LEAST_TOKEN = 16
+# A page keeps what the server did not confirm yet by its address, which so stays the same.
+PORT, TRIES = 8477, 20
 
 
 def checked_token(token: str | None, host: str) -> str:
@@ -39,14 +42,21 @@ def checked_token(token: str | None, host: str) -> str:
     return token
 
 
-def bound(host: str, port: int) -> socket.socket:
+def bound(host: str, port: int, *, tries: int = 1) -> socket.socket:
     """A socket that listens at an address; port 0 takes a free one.
 
     Raises
     ------
     OSError
-        When the address is not to be had; names it.
+        When neither it nor the next `tries` - 1 ports are to be had; names it.
     """
+    for other in range(port, port + tries - 1):
+        with contextlib.suppress(OSError):
+            return _bound(host, other)
+    return _bound(host, port + tries - 1)
+
+
+def _bound(host: str, port: int) -> socket.socket:
     try:
         family, kind, proto, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
@@ -75,7 +85,7 @@ def serve(
     review: Review,
     *,
     host: str = "127.0.0.1",
-    port: int = 0,
+    port: int | None = None,
     token: str | None = None,
     reader: str | None = None,
     browser: bool = True,
@@ -85,8 +95,9 @@ def serve(
     Parameters
     ----------
     review : Review
-    host, port
-        See `bound`.
+    host : str
+    port : int, optional
+        0 takes a free one. By default `PORT`, or the next of `TRIES` that is free.
     token : str, optional
         See `checked_token`.
     reader : str, optional
@@ -102,8 +113,7 @@ def serve(
     with needed("review", "the review of labels"):
         import uvicorn
     token = checked_token(token, host)
-    listening = bound(host, port)
-    port = listening.getsockname()[1]
+    listening = bound(host, PORT if port is None else port, tries=TRIES if port is None else 1)
     local = host in LOOPBACK
     hosts = LOOPBACK if local else (*LOOPBACK, host, socket.gethostname(), socket.getfqdn())
     app = make_app(review, token, hosts, any_address=not local)
@@ -116,7 +126,7 @@ def serve(
         ws="none",
         timeout_graceful_shutdown=3,
     )
-    address = address_of(host, port, token, reader)
+    address = address_of(host, listening.getsockname()[1], token, reader)
     print(address, flush=True)
     if browser and has_window():
         threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()

@@ -149,8 +149,9 @@ def _beside(record: LabelRecord, step: int) -> str | None:
     """The file of a slice beside; of a volume the same one, where it has that slice."""
     if record.source.lower().endswith(_VOLUME_ENDINGS):
         number, count = record.metadata.get("slice"), record.metadata.get("slices")
-        known = isinstance(number, int) and isinstance(count, int)
-        return record.source if known and 0 <= number + step < count else None
+        if not isinstance(number, int) or not isinstance(count, int):
+            return None
+        return record.source if 0 <= number + step < count else None
     if record.source.lower().endswith(DICOM_ENDINGS):
         return None  # Their names are in no order that the patient knows of.
     found = neighbour_files(record.source, abs(step))[2 * abs(step) - 2 + (step > 0)]
@@ -174,7 +175,8 @@ def _slice_of_volume(file: str, number, step: int, grey: tuple) -> np.ndarray:
     volume = read_meta_volume(read_meta_header(file))
     if not isinstance(number, int) or not 0 <= number + step < len(volume) or None in grey:
         raise NotAtHand("the volume has no such slice")
-    return apply_window(volume[number + step], *grey)
+    low, high = grey
+    return apply_window(volume[number + step], low, high)
 
 
 def _window(record: LabelRecord, image: np.ndarray, margin: int, name: str) -> View:

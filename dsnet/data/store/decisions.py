@@ -19,9 +19,9 @@ import re
 import secrets
 import threading
 from dataclasses import asdict, dataclass, fields
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from dsnet.files import sync
 
@@ -43,6 +43,8 @@ MADE = "made"
 LONGEST_COMMENT = 4000
 _FILE = re.compile(r"decisions-[0-9TZ]+-[0-9a-f]+\.jsonl")
 _VERSION = re.compile(r"[0-9a-f]{16}")
+_ID = re.compile(r"[A-Za-z0-9-]{1,64}")
+_TIME = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}\.\d{3}\+00:00", re.ASCII)
 _SUM = re.compile(rb'\{"sum": "([0-9a-f]{16})", ')
 
 
@@ -53,14 +55,15 @@ class Decision:
     Attributes
     ----------
     id : str
-        Of this row, unique.
+        Of this row, unique: 1 to 64 letters, digits and hyphens. Whoever decides may give it, so
+        that what is sent twice counts once.
     kind : str
         One of `KINDS`.
     key : str
         Of the label.
     reader : str
     time : str
-        UTC, ISO 8601 with milliseconds. Within a file it does not decrease.
+        When it was decided: UTC, ISO 8601 with milliseconds.
     verdict : str
         One of `VERDICTS`; empty where the row is none.
     reason : str
@@ -71,7 +74,7 @@ class Decision:
     seconds : float or None
         That the reader looked at the label.
     mended_by : str
-        One of `MENDED_BY`, of a mended version.
+        Of a mended version: names of `MENDED_BY`, joined by "+" where there are several.
     base : str
         The version that was mended.
     file_sum : str
@@ -100,17 +103,21 @@ class Decision:
         for name in _TEXTS:
             if not isinstance(getattr(self, name), str):
                 return f"{name} must be a text, got {getattr(self, name)!r}"
-        for name in ("id", "key", "reader", "time"):
+        if not _ID.fullmatch(self.id):
+            return f"id must be 1 to 64 letters, digits and hyphens, got {self.id[:80]!r}"
+        for name in ("key", "reader"):
             if not getattr(self, name):
                 return f"{name} must not be empty"
+        if not _TIME.fullmatch(self.time):
+            return f"time must be UTC with milliseconds, got {self.time!r}"
         if self.kind not in KINDS:
             return f"kind must be one of {KINDS}, got {self.kind!r}"
         if self.kind == "verdict" and self.verdict not in VERDICTS:
             return f"verdict must be one of {VERDICTS}, got {self.verdict!r}"
         if self.reason and (self.verdict != "reject" or self.reason not in REASONS):
             return f"reason must be one of {tuple(REASONS)}, of a reject, got {self.reason!r}"
-        if self.kind == "mend" and self.mended_by not in MENDED_BY:
-            return f"mended_by must be one of {MENDED_BY}, got {self.mended_by!r}"
+        if self.kind == "mend" and not set(self.mended_by.split("+")) <= set(MENDED_BY):
+            return f"mended_by must be of {MENDED_BY}, got {self.mended_by!r}"
         if not is_version(self.version) or (self.kind == "mend" and self.version == MADE):
             return f"version must be {MADE!r} or 16 hexadecimal digits, got {self.version!r}"
         if self.kind == "undo" and not self.undoes:
@@ -166,38 +173,41 @@ class DecisionLog:
         self._last = ""
         self._lock = threading.Lock()
 
-    def append(self, kind: str, key: str, reader: str, **rest: Any) -> Decision:
-        """A row that is on disk when this returns.
+    def time(self, age: float = 0.0) -> str:
+        """A row's time: `age` seconds ago.
 
-        Parameters
-        ----------
-        kind, key, reader, **rest
-            As `Decision` has them; `id` and `time` are given here.
+        A clock that is put back does not turn rows round that are written at once.
+        """
+        now = datetime.now(timezone.utc) - timedelta(seconds=age)
+        text = now.isoformat(timespec="milliseconds")
+        if age == 0:
+            with self._lock:
+                self._last = text = max(text, self._last)
+        return text
+
+    def append(self, *rows: Decision) -> None:
+        """Write rows, together; they are on disk when this returns.
 
         Raises
         ------
         ValueError
-            When a field is not what `Decision` says.
+            When a field is not what `Decision` says: nothing is written.
         OSError
-            When it cannot be written: the row does not count.
+            When they cannot be written: they do not count.
         """
-        with self._lock:
-            now = datetime.now(timezone.utc)
-            # A clock that is put back must not turn two rows round.
-            time = max(now.isoformat(timespec="milliseconds"), self._last)
-            row = Decision(new_id(), kind, key, reader, time, **rest)
+        for row in rows:
             if fault := row.faults():
                 raise ValueError(fault)
-            self._write(_line(row), now)
-            self._last = time
-            return row
+        with self._lock:
+            self._write(b"".join(map(_line, rows)))
 
-    def _write(self, line: bytes, now: datetime) -> None:
+    def _write(self, line: bytes) -> None:
         flags = os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC
         if self._file is None:
             self._folder.mkdir(exist_ok=True)
             sync(self._folder.parent)
-            file = self._folder / f"decisions-{now:%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}.jsonl"
+            begun = f"{datetime.now(timezone.utc):%Y%m%dT%H%M%SZ}"
+            file = self._folder / f"decisions-{begun}-{secrets.token_hex(4)}.jsonl"
             flags |= os.O_CREAT | os.O_EXCL
         else:
             file = self._file

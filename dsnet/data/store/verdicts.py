@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 from collections import Counter
 from collections.abc import Iterable
 
@@ -13,13 +14,13 @@ STATES = ("accepted", "rejected", "unsure")
 class Verdicts:
     """The rows of a review, by label and by reader.
 
-    A reader's last verdict that is not undone stands. A label is "accepted" where every verdict
-    that stands accepts it, "rejected" where one rejects it, else "unsure".
+    A reader's last verdict that is not undone stands, by its time. A label is "accepted" where
+    every verdict that stands accepts it, "rejected" where one rejects it, else "unsure".
 
     Parameters
     ----------
     rows : iterable of Decision
-        In the order of their times.
+        Rows of one time in the order of their writing.
     """
 
     def __init__(self, rows: Iterable[Decision] = ()) -> None:
@@ -31,13 +32,17 @@ class Verdicts:
             self.take(row)
 
     def take(self, row: Decision) -> None:
-        """Count a further row, the latest."""
+        """Count a further row."""
+        self._by_id[row.id] = row
         if row.kind == "undo":
             self._undone.add(row.undoes)
             return
-        self._by_id[row.id] = row
-        self._of_key.setdefault(row.key, []).append(row)
-        self._of_reader.setdefault(row.reader, []).append(row)
+        # What was decided while no server was there may come late.
+        for rows in (
+            self._of_key.setdefault(row.key, []),
+            self._of_reader.setdefault(row.reader, []),
+        ):
+            bisect.insort_right(rows, row, key=lambda each: each.time)
 
     @property
     def keys(self) -> list[str]:
@@ -49,7 +54,7 @@ class Verdicts:
         return list(self._of_reader)
 
     def row(self, id: str) -> Decision | None:
-        """The verdict or mend of that id."""
+        """The row of that id, an undo, too; None where there is none."""
         return self._by_id.get(id)
 
     def is_undone(self, row: Decision) -> bool:
@@ -57,7 +62,7 @@ class Verdicts:
         return row.id in self._undone
 
     def rows(self, key: str) -> list[Decision]:
-        """Verdicts and mends of a label, those that are undone, too."""
+        """Verdicts and mends of a label by their times, those that are undone, too."""
         return self._of_key.get(key, [])
 
     def last(self, reader: str) -> Decision | None:

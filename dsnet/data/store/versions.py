@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from dsnet.data.store.decisions import MADE, REVIEW, Decision, is_version
 from dsnet.data.store.manifest import sha256
@@ -70,6 +71,20 @@ def read_version(
     Raises
     ------
     ValueError
+        As `version_row`.
+    """
+    mended = decode(version_row(store, row, alpha_bits), alpha_bits)
+    own = {name: getattr(mended, name) for name in _OWN}
+    truth = None if made.truth is None else mended.binary
+    return replace(made, status="ok", error="", truth=truth, **own)
+
+
+def version_row(store: str | os.PathLike, row: Decision, alpha_bits: int) -> dict[str, Any]:
+    """The column values of a mended label, as `record.encode` gave them.
+
+    Raises
+    ------
+    ValueError
         When its file is missing, damaged, or of another label.
     """
     path = version_file(store, row.version)
@@ -80,12 +95,4 @@ def read_version(
     if len(rows) != 1 or rows[0].get("key") != row.key:
         raise ValueError(f"{path} is damaged: it must have one row, of key {row.key!r}")
     verify_row(rows[0], alpha_bits)
-    mended = decode(rows[0], alpha_bits)
-    own = {name: getattr(mended, name) for name in _OWN}
-    return replace(
-        made,
-        status="ok",
-        error="",
-        truth=None if made.truth is None else mended.binary,
-        **own,
-    )
+    return rows[0]
