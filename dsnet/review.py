@@ -10,8 +10,9 @@ from __future__ import annotations
 import argparse
 import signal
 import sys
+from pathlib import Path
 
-from dsnet.console import SEEDS, Range, above_zero, complain, require_folder
+from dsnet.console import SEEDS, Range, above_zero, complain, printable, require_folder, warn
 from dsnet.dependencies import MissingDependency
 from dsnet.streams import command
 
@@ -22,7 +23,7 @@ def main(argv: list[str] | None = None) -> int:
     options = _parser().parse_args(argv)
     try:
         require_folder(options.store, "STORE")
-        return _serve(options)
+        return _report(options) if options.report else _serve(options)
     except (ValueError, RuntimeError, OSError, MissingDependency) as error:
         return complain("dsnet.review", error)
     except KeyboardInterrupt:
@@ -47,6 +48,25 @@ def _serve(options) -> int:
         browser=not options.no_browser,
     )
     return 0
+
+
+def _report(options) -> int:
+    from dsnet.data.store.decisions import read_decisions
+    from dsnet.data.store.reader import open_store
+    from dsnet.data.store.verdicts import Verdicts
+    from dsnet.reviewing.agreement import agreement
+    from dsnet.reviewing.report import print_report, write_picture
+
+    store = open_store(options.store)
+    found = read_decisions(options.store)
+    for told in (*found.torn, *found.damaged):
+        warn(told)
+    told = agreement(store, Verdicts(found.rows))
+    print_report(told, str(store.path))
+    out = Path(options.out or f"{store.path.resolve()}-review.png")
+    if write_picture(told, out):
+        print(f"look at {printable(str(out))}")
+    return 1 if found.damaged else 0
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -90,6 +110,14 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--seed", type=SEEDS, default=0, help="of --sample and --order random (default 0)"
+    )
+    parser.add_argument(
+        "--report",
+        action="store_true",
+        help="print agreement, times and verdicts by expected Dice, and draw these; serve nothing",
+    )
+    parser.add_argument(
+        "--out", metavar="PNG", help="of --report: its picture (default STORE-review.png)"
     )
     return parser
 

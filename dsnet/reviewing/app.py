@@ -101,7 +101,7 @@ def make_app(
         ("report", "GET", desk.report),
     ):
         routes.append(Route(f"/api/{path}", _endpoint(answer), methods=[method]))
-    app = Starlette(routes=routes, exception_handlers={404: _no_page, 405: _no_page})
+    app = Starlette(routes=routes, exception_handlers={404: _no_page, 405: _no_page, 500: _failed})
     return Guard(app, token, hosts, any_address=any_address)
 
 
@@ -214,7 +214,9 @@ class _Desk:
         return {"version": row.version, "decision": row.id, "versions": found}
 
     def report(self, request: Request, told: dict) -> dict:
-        return agreement(self._review.store, self._review.verdicts)
+        review = self._review
+        read = lambda key: review.labels.read(review.index_of(key) or 0)  # noqa: E731
+        return agreement(review.store, review.verdicts, read)
 
     def _view(self, request: Request) -> View:
         names = ("order", "type", "source")
@@ -351,6 +353,10 @@ def _index(request: Request) -> Response:
 def _static(request: Request) -> Response:
     name = request.path_params["name"]
     return _file(name) if _NAME.fullmatch(name) else _no_page(request)
+
+
+def _failed(request: Request, error: Exception) -> Response:
+    return _json({"error": f"the server failed: {type(error).__name__}"}, 500)
 
 
 def _no_icon(request: Request) -> Response:

@@ -69,11 +69,7 @@ def numbers(told: Any, name: str) -> np.ndarray:
     for item in told if isinstance(told, list) else [None]:
         flat += item if isinstance(item, list) and len(item) == 2 else [item]
     for value in flat:
-        if (
-            isinstance(value, bool)
-            or not isinstance(value, (int, float))
-            or not (math.isfinite(value) and abs(value) <= 1e6)
-        ):
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value) <= 1e6:
             raise ValueError(f"{name} must be finite numbers within +-1e6")
     if len(flat) % 2:
         raise ValueError(f"{name} must be pairs x, y")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import cached_property
 
 import numpy as np
@@ -12,6 +13,7 @@ from dsnet.data.store.record import metadata_of
 ORDERS = ("expected-dice", "random", "type", "size", "source")
 # Of a label's metadata: DeepLesion's, else a phantom's.
 _TYPES = ("lesion_type", "kind")
+_SCORES = ("height", "quality_expected_dice", "quality_overall")
 UNKNOWN_TYPE = "unknown"
 BINS = np.linspace(0.0, 1.0, 21)
 
@@ -26,15 +28,20 @@ class Catalogue:
         Expected Dice, of labels from masks the overall quality; NaN where neither is known.
     shown : ndarray [N], bool
         Labels that have a picture: those that can be reviewed.
+    types, sources : (list of str, ndarray [N], int32)
+        The names, sorted, and which of them each label has.
     """
 
     def __init__(self, store: LabelStore) -> None:
         self.store = store
-        table = store.table(["height", "quality_expected_dice", "quality_overall"])
-        height, expected, overall = (_numbers(column) for column in table.columns)
+        # In one pass: a store of a hundred shards is a hundred files.
+        table = store.table([*_SCORES, "source", "metadata"])
+        height, expected, overall = (_numbers(table[name]) for name in _SCORES)
         self.score = np.where(np.isfinite(expected), expected, overall)
         self.score[~np.isfinite(self.score)] = np.nan
         self.shown = height > 0
+        self.types = _coded([_type_of(text) for text in _texts(table["metadata"])])
+        self.sources = _coded([name or "" for name in _texts(table["source"])])
 
     def __len__(self) -> int:
         return len(self.store)
@@ -64,8 +71,9 @@ class Catalogue:
         if name == "size":
             return shown[np.argsort(self.size[shown], kind="stable")]
         # The last key is the first: lexsort.
-        keys = {"expected-dice": (), "type": (self.types[1],), "source": (self.sources[1],)}[name]
-        return shown[np.lexsort((shown, score, *(key[shown] for key in keys)))]
+        groups = {"type": self.types, "source": self.sources}
+        keys = [groups[name][1][shown]] if name in groups else []
+        return shown[np.lexsort((shown, score, *keys))]
 
     def sample(self, count: int, seed: int = 0) -> np.ndarray:
         """`count` labels that are shown, at random, in the store's order; at most all of them.
@@ -75,17 +83,6 @@ class Catalogue:
         shown = np.flatnonzero(self.shown)
         chosen = np.random.default_rng(seed).permutation(len(shown))[:count]
         return np.sort(shown[chosen])
-
-    @cached_property
-    def types(self) -> tuple[list[str], np.ndarray]:
-        """The names of the types, sorted, and int32 [N]: whose each label is."""
-        texts = self.store.table(["metadata"])["metadata"].to_pylist()
-        return _coded([_type_of(text) for text in texts])
-
-    @cached_property
-    def sources(self) -> tuple[list[str], np.ndarray]:
-        """The source files' names, sorted, and int32 [N]: of which each label is."""
-        return _coded([name or "" for name in self.store.table(["source"])["source"].to_pylist()])
 
     @cached_property
     def size(self) -> np.ndarray:
@@ -139,6 +136,12 @@ def _numbers(column) -> np.ndarray:
     return np.asarray(column.to_numpy(), dtype=np.float64)
 
 
+def _texts(column) -> Iterator[str | None]:
+    """A column's texts, no more than a shard's at a time."""
+    for chunk in column.chunks:
+        yield from chunk.to_pylist()
+
+
 def _coded(texts: list[str]) -> tuple[list[str], np.ndarray]:
     names = sorted(set(texts))
     place = {name: code for code, name in enumerate(names)}
@@ -146,5 +149,16 @@ def _coded(texts: list[str]) -> tuple[list[str], np.ndarray]:
 
 
 def _type_of(text: str | None) -> str:
+    text = text or ""
+    # A hundred thousand JSON texts take a second: of a flat one, as the store writes it, this is
+    # the value of the name. Within a text its quotes would have a backslash before them.
+    for name in _TYPES:
+        head = f'"{name}": "'
+        begin = text.find(head)
+        if begin >= 0 and text.count("{") == 1:
+            value, end, _ = text[begin + len(head) :].partition('"')
+            if value and end and "\\" not in value:
+                return value
+            break
     metadata = metadata_of(text)
     return next((str(metadata[n]) for n in _TYPES if metadata.get(n)), UNKNOWN_TYPE)

@@ -13,16 +13,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import os
 import re
 import secrets
 import threading
+from collections.abc import Collection
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import NamedTuple
 
+from dsnet.console import brief
 from dsnet.files import sync
 
 REVIEW = "_review"
@@ -41,6 +42,7 @@ MENDED_BY = ("mark", "brush", "threshold")
 # The label as it was made, among the names of a label's versions.
 MADE = "made"
 LONGEST_COMMENT = 4000
+MOST_SECONDS = 24 * 3600
 _FILE = re.compile(r"decisions-[0-9TZ]+-[0-9a-f]+\.jsonl")
 _VERSION = re.compile(r"[0-9a-f]{16}")
 _ID = re.compile(r"[A-Za-z0-9-]{1,64}")
@@ -128,9 +130,9 @@ class Decision:
         if seconds is not None and (
             isinstance(seconds, bool)
             or not isinstance(seconds, (int, float))
-            or not 0 <= seconds < math.inf
+            or not 0 <= seconds <= MOST_SECONDS
         ):
-            return f"seconds must be a number of at least 0, got {seconds!r}"
+            return f"seconds must be a number in 0..{MOST_SECONDS}, got {brief(seconds)}"
         return ""
 
 
@@ -261,10 +263,13 @@ def read_decisions(store: str | os.PathLike) -> FoundDecisions:
     return found
 
 
-def take_out_damaged(file: Path) -> bytes:
-    """A file of decisions without the lines that are damaged or torn."""
+def sound_lines(file: Path, lost: Collection[str] = ()) -> bytes:
+    """A file of decisions without the lines that are damaged or torn, or of a version in `lost`."""
     lines = file.read_bytes().split(b"\n")[:-1]
-    return b"".join(line + b"\n" for line in lines if isinstance(_row(line), Decision))
+    rows = [(line, _row(line)) for line in lines]
+    return b"".join(
+        line + b"\n" for line, row in rows if isinstance(row, Decision) and row.version not in lost
+    )
 
 
 def _line(row: Decision) -> bytes:
