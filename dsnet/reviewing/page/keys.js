@@ -3,7 +3,7 @@
 export const KEYS = [
   ["Verdict", [
     [["a"], "A", "accept, and next", "accept"],
-    [["r"], "R, then 1–5", "reject for a reason, and next (Enter: without a reason)", "reject"],
+    [["r"], "R, 1–5", "reject for a reason, and next (Enter: for none)", "reject"],
     [["u"], "U", "unsure, and next", "unsure"],
     [["c"], "C", "write a comment; Enter goes back to the picture", "comment"],
     [["z"], "Z", "undo: the last mending, else the last verdict", "undo"],
@@ -11,7 +11,7 @@ export const KEYS = [
     [["ArrowLeft", "p"], "← or P", "back to the label before", "back"],
   ]],
   ["View", [
-    [["h"], "H, held", "hide everything drawn over the picture", null],
+    [["h"], "H held", "hide everything drawn over the picture", null],
     [["m"], "M", "mark", "layer:mark"],
     [["b"], "B", "contour", "layer:contour"],
     [["s"], "S", "soft mask", "layer:soft"],
@@ -22,7 +22,7 @@ export const KEYS = [
     [["ArrowUp", "ArrowDown"], "↑ ↓", "slice above, slice below", "slice"],
     [["+", "=", "-"], "+ −", "zoom; also the wheel or two fingers", "zoom"],
     [["0"], "0", "whole picture", "fit"],
-    [["ArrowUp+", "ArrowDown+", "ArrowLeft+", "ArrowRight+"], "Shift + arrows", "move the picture; also Shift and drag", "pan"],
+    [["ArrowUp+", "ArrowDown+", "ArrowLeft+", "ArrowRight+"], "Shift ↑ ↓ ← →", "move the picture; also Shift and drag", "pan"],
   ]],
   ["Mending", [
     [["g"], "G", "take the mark's next end; arrows move it, with Shift by 3 pixels", "grab"],

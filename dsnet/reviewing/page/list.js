@@ -8,6 +8,9 @@ const KEPT_BLOCKS = 12;
 // Browsers draw nothing right beyond some 30 million pixels.
 const MOST_PIXELS = 15_000_000;
 
+// What all readers' verdicts come to, as one's own.
+const ALL = { accepted: "accept", rejected: "reject", unsure: "unsure" };
+
 export class LabelList {
   /** `box` scrolls; `onchoose(item)` is told which label was chosen. */
   constructor(api, box, feed, onchoose) {
@@ -98,7 +101,7 @@ export class LabelList {
       row.textContent = "…";
       return row;
     }
-    const verdict = item.mine ?? item.verdict;
+    const verdict = item.mine ?? ALL[item.verdict];
     const cells = [VERDICTS[verdict]?.sign ?? "", plain(item.key), item.expected_dice];
     cells[2] = typeof cells[2] === "number" ? number(cells[2]) : "";
     for (const [i, name] of ["sign", "key", "score"].entries()) {

@@ -6,8 +6,8 @@ const MOST_POINTS = 400;
 
 export class Mending {
   /**
-   * `base` is the version that is mended; `onplanes(planes, milliseconds)` takes what the server
-   * made of it, `onerror(error)` what it refused, `onchange()` is called after every change.
+   * `base` is the version that is mended; `onplanes(planes, milliseconds, since)` takes what the
+   * server made of it, and when the change was made, `onerror(error)` what it refused, `onchange()` is called after every change.
    */
   constructor(api, handlers) {
     this.api = api;
@@ -120,11 +120,12 @@ export class Mending {
 
   /** One request is under way at most; what changed meanwhile is asked for after it, once. */
   async #preview() {
+    this.since = performance.now();
     this.wanted = this.body();
     if (!this.wanted) this.handlers.onplanes(null, NaN);
     if (this.asking) return;
     while (this.wanted) {
-      const [body, turn, index] = [this.wanted, this.turn, this.index];
+      const { wanted: body, turn, index, since } = this;
       this.wanted = null;
       this.asking = true;
       const begun = performance.now();
@@ -133,7 +134,7 @@ export class Mending {
         this.asking = false;
         // Another label is shown by now, or the change was taken back.
         if (turn !== this.turn || this.isEmpty) continue;
-        this.handlers.onplanes(planes, performance.now() - begun);
+        this.handlers.onplanes(planes, performance.now() - begun, since);
       } catch (error) {
         this.asking = false;
         if (turn === this.turn) this.handlers.onerror(error);

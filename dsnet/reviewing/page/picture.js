@@ -5,7 +5,7 @@ const VIRIDIS = [
   [68, 1, 84], [71, 44, 122], [59, 81, 139], [44, 113, 142], [33, 144, 141],
   [39, 173, 129], [92, 200, 99], [170, 220, 50], [253, 231, 37],
 ]; // prettier-ignore
-const HEAT_OPACITY = 0.62;
+const HEAT_OPACITY = 0.5;
 // Of Okabe and Ito's palette: reddish purple is unknown, bluish green is sure lesion.
 const UNKNOWN_TINT = [204, 121, 167, 120];
 const FOREGROUND_TINT = [0, 158, 115, 110];

@@ -26,7 +26,7 @@ export class Review {
     this.view = new View(find("canvas"));
     this.mending = new Mending(api, {
       onchange: () => this.#mended(),
-      onplanes: (planes, taken) => this.#previewed(planes, taken),
+      onplanes: (...answer) => this.#previewed(...answer),
       onerror: (error) => this.say(error.message),
     });
     this.display = new Display(api, this.view, session);
@@ -66,10 +66,11 @@ export class Review {
     const body = { verdict, reason, key: label.key, version: label.version, seconds: this.#seconds() };
     body.comment = find("comment").value.trim();
     if (mend) body.mend = mend;
+    const draft = { name: this.#draftName, text: this.#draftText() };
     this.#forgetDraft();
     this.mending.begin(null, null, null);
     const id = this.outbox.put(`api/label/${index}/verdict`, body);
-    this.done.push({ id, index });
+    this.done.push({ id, index, draft });
     Object.assign(entry, { verdict, stale: true });
     // No second verdict until the next label is seen.
     this.shown = null;
@@ -80,11 +81,14 @@ export class Review {
 
   /** The last mending, else the last verdict: of this page, then of the reader's earlier ones. */
   undo() {
-    if (this.mending.undo()) return this.say("Took back the last mending.");
+    if (this.mending.undo()) {
+      this.say("Took back the last mending.");
+      return;
+    }
     const last = this.done.pop();
     this.outbox.put("api/undo", { decision: last?.id ?? null });
+    if (last?.draft) this.#keepDraft(last.draft);
     if (last) this.#goBack(last.index);
-    return this.say("Taking back …");
   }
 
   skip() {
@@ -170,8 +174,8 @@ export class Review {
     this.closeReasons();
     find("comment").value = "";
     picture.replace(picture.planes);
-    this.view.onframe = () => this.#drawn(begun);
-    this.view.show(picture, label.mark);
+    this.view.onframe = () => this.#drawn((now) => this.timings.change.push(now - begun));
+    this.view.show(picture, label.mark, label.spacing);
     this.mending.begin(entry.index, label.version, label.mark);
     this.display.take(entry);
     this.spent = 0;
@@ -209,11 +213,11 @@ export class Review {
   }
 
   /** The frame is on its way to the screen: a message comes after it. */
-  #drawn(begun) {
+  #drawn(took) {
     this.view.onframe = null;
     const channel = new MessageChannel();
     channel.port1.onmessage = () => {
-      this.timings.change.push(performance.now() - begun);
+      took(performance.now());
       channel.port1.close();
     };
     channel.port2.postMessage(0);
@@ -231,29 +235,31 @@ export class Review {
     view.redraw();
   }
 
-  #previewed(planes, taken) {
+  #previewed(planes, taken, since) {
     const { picture, label } = this.shown ?? {};
     if (!picture) return;
     picture.replace(planes ?? picture.planes);
     this.view.strokes = this.mending.pendingStrokes;
     const server = planes?.milliseconds;
-    find("trip").textContent = planes
-      ? `${number(taken, 0)} ms${server ? `, of it solving ${number(server, 1)} ms` : ""}`
-      : "";
-    if (planes) this.timings.drag.push({ trip: taken, server });
+    const solving = server ? `, ${number(server, 1)} ms of it labelling` : "";
+    find("over").textContent = planes ? `${number(taken, 0)} ms${solving}` : "";
+    if (planes) {
+      const time = { trip: taken, server };
+      this.view.onframe = () => this.#drawn((now) => this.timings.drag.push({ ...time, shown: now - since }));
+    }
     showSizes(this.mending.mark, label, picture);
     this.view.redraw();
   }
 
   #goBack(index) {
-    this.moveOn(() => Object.assign(this.feed.visit(index), { verdict: null, stale: true }));
+    const said = "Took back what was decided.";
+    this.moveOn(() => Object.assign(this.feed.visit(index), { verdict: null, stale: true }), performance.now(), said);
   }
 
   #answered(entry, answer) {
     if (entry.path === "api/undo") {
       this.list.decided(answer.index, null);
       if (this.feed.current?.index !== answer.index) this.#goBack(answer.index);
-      this.say(`Took back what was decided on ${plain(answer.key ?? "the label")}.`);
     } else if (entry.path.endsWith("/mend") && this.shown?.stale) {
       this.moveOn(() => this.feed.current);
     }
@@ -331,13 +337,20 @@ export class Review {
     return `dsnet-draft/${this.session.store_id ?? this.session.store}/${this.shown.label.key}`;
   }
 
-  #saveDraft() {
-    if (!this.shown?.label) return;
+  #draftText() {
     const draft = this.mending.draft();
     const comment = find("comment").value;
+    return draft || comment ? JSON.stringify({ draft, comment }) : null;
+  }
+
+  #saveDraft() {
+    if (this.shown?.label) this.#keepDraft({ name: this.#draftName, text: this.#draftText() });
+  }
+
+  #keepDraft({ name, text }) {
     try {
-      if (draft || comment) localStorage.setItem(this.#draftName, JSON.stringify({ draft, comment }));
-      else localStorage.removeItem(this.#draftName);
+      if (text) localStorage.setItem(name, text);
+      else localStorage.removeItem(name);
     } catch {
       // It stays on the page.
     }

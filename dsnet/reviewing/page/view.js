@@ -8,6 +8,7 @@ export const COLOURS = {
 const LEAST_SCALE = 0.5;
 const MOST_SCALE = 80;
 const END_RADIUS = 6;
+const SCALE_BARS = [100, 50, 20, 10, 5, 2, 1];
 // How far from a mark's end a finger or a mouse still takes it, in CSS pixels.
 export const REACH = { mouse: 14, pen: 16, touch: 28 };
 
@@ -31,10 +32,10 @@ export class View {
   }
 
   /** Show a picture with its mark: eight numbers of which the last four may be null; or null. */
-  show(picture, mark = null) {
+  show(picture, mark = null, spacing = null) {
     const another = picture?.width !== this.picture?.width;
     const shape = another || picture?.height !== this.picture?.height;
-    Object.assign(this, { picture, mark, around: null, slice: null, strokes: [], brush: null });
+    Object.assign(this, { picture, mark, spacing, around: null, slice: null, strokes: [], brush: null });
     if (shape || this.fitted) this.fit();
     this.redraw();
   }
@@ -103,6 +104,8 @@ export class View {
     context.fillStyle = COLOURS.ground;
     context.fillRect(0, 0, ...this.#size());
     if (picture) this.#drawPicture(context, picture, ratio);
+    context.setTransform(ratio, 0, 0, ratio, 0, 0);
+    if (picture && this.spacing) this.#drawScale(this.spacing[1]);
     this.ondraw();
     this.onframe?.();
   }
@@ -197,6 +200,32 @@ export class View {
       context.lineWidth = width / scale;
       context.stroke(shape);
     }
+  }
+
+  /** A bar of 10 mm, or of what fits better, in the lower right. */
+  #drawScale(columnMm) {
+    const { context, scale } = this;
+    const [width, height] = this.#size();
+    const pixels = scale / columnMm; // of the screen, a millimetre
+    const length = SCALE_BARS.find((mm) => mm * pixels < width / 4) ?? SCALE_BARS.at(-1);
+    const [right, y] = [width - 16, height - 16];
+    const text = `${length} mm`;
+    context.font = "13px system-ui, sans-serif";
+    context.textAlign = "right";
+    context.lineCap = "butt";
+    for (const [colour, extra] of [[COLOURS.halo, 3], ["#ffffff", 0]]) {
+      context.strokeStyle = colour;
+      context.lineWidth = 2 + extra;
+      context.beginPath();
+      context.moveTo(right - length * pixels, y);
+      context.lineTo(right, y);
+      context.stroke();
+    }
+    context.lineWidth = 3;
+    context.strokeStyle = COLOURS.halo;
+    context.strokeText(text, right, y - 7);
+    context.fillStyle = "#ffffff";
+    context.fillText(text, right, y - 7);
   }
 
   #size() {
