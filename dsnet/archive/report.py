@@ -112,15 +112,16 @@ def _reviewed(store: LabelStore) -> list[tuple[str, str]]:
     """How far the review is; nothing where nobody began it."""
     verdicts = Verdicts(read_decisions(store.path).rows)
     keys = [key for key in verdicts.keys if key in store]
-    if not keys:
-        return []
     states = verdicts.counts(keys)
+    readers = {reader for key in keys for reader in verdicts.standing(key)}
+    if not readers:
+        return []
     mended = sum(verdicts.version(key) != MADE for key in keys)
     return [
         ("reviewed", _share(sum(states[state] for state in STATES), len(store))),
         *((state, str(states[state])) for state in STATES),
         ("accepted as mended", str(mended)),
-        ("readers", str(len(verdicts.readers()))),
+        ("readers", str(len(readers))),
     ]
 
 

@@ -12,6 +12,8 @@ from dsnet.labeling.constants import BACKGROUND, FOREGROUND, UNKNOWN
 
 # Pixels around a stroke that it leaves to matting, so that its edge follows the image's.
 BAND = 1.5
+# Pixels from a stroke within which it changes the label; beyond the outer one it stays as it is.
+NEAR, FAR = 4.0, 10.0
 MOST_STROKES, MOST_POINTS = 1000, 20_000
 
 
@@ -103,6 +105,15 @@ def paint(trimap: np.ndarray, strokes: list[Stroke]) -> np.ndarray:
         painted[around] = UNKNOWN
         painted[inside] = FOREGROUND if stroke.add else BACKGROUND
     return painted
+
+
+def share_of_old(strokes: list[Stroke], shape: tuple[int, ...]) -> np.ndarray:
+    """Float64 [H, W]: 0 within `NEAR` pixels of what was painted, 1 beyond `FAR`, else between."""
+    away = np.full(shape, np.inf)
+    for stroke in strokes:
+        reached = _distance(stroke.points, shape, stroke.radius + FAR) - stroke.radius
+        away = np.minimum(away, reached)
+    return np.clip((away - NEAR) / (FAR - NEAR), 0.0, 1.0)
 
 
 def _distance(points: np.ndarray, shape: tuple[int, ...], reach: float) -> np.ndarray:

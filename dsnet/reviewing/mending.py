@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,7 +15,7 @@ from dsnet.labeling.matting.closed_form import DEFAULT_RTOL
 from dsnet.labeling.quality import score
 from dsnet.labeling.recist import PROBLEMS
 from dsnet.labeling.soft_mask import PRIOR_WEIGHT
-from dsnet.reviewing.brush import Stroke, paint, read_strokes
+from dsnet.reviewing.brush import Stroke, numbers, paint, read_strokes, share_of_old
 
 # Nearer to 0 or 1 the soft mask has no shape left.
 THRESHOLDS = (0.02, 0.98)
@@ -101,12 +100,12 @@ def _threshold(told: Any) -> float:
 
 
 def _mark(told: Any) -> RecistMark:
-    ends = list(told) if isinstance(told, list) else []
-    if ends[4:] in ([], [None] * 4):
-        ends[4:] = [math.nan] * 4
-    if len(ends) != 8 or any(isinstance(n, bool) or not isinstance(n, (int, float)) for n in ends):
+    ends = told if isinstance(told, list) else []
+    known = ends[:4] if ends[4:] in ([], [None] * 4) else ends
+    if len(known) not in (4, 8):
         raise ValueError("mark must be 8 numbers (the last four null: the short axis is unknown)")
-    return RecistMark.from_coordinates(np.array(ends, dtype=np.float64))
+    drawn = numbers(known, "mark")
+    return RecistMark.from_coordinates(np.concatenate([drawn, np.full(8 - len(known), np.nan)]))
 
 
 MENDED_FROM = {"mark": _mark, "strokes": read_strokes, "threshold": _threshold}
@@ -138,7 +137,10 @@ def _by_brush(record: LabelRecord, strokes: list[Stroke]) -> LabelRecord:
     # Where nobody painted matting is told what the label had; it knows nothing of a new border.
     prior = np.where(painted == trimap, alpha, np.float32(0.5)).astype(np.float32)
     solved, info = closed_form_matting(image, painted, prior=prior, prior_weight=PRIOR_WEIGHT)
-    return _scored(record, solved, painted, info)
+    # What the label was made of is gone but for its alpha: far from the strokes that is better.
+    old = share_of_old(strokes, image.shape)
+    mixed = np.where(old == 1, alpha, (1 - old) * solved + old * alpha).astype(np.float32)
+    return _scored(record, mixed.clip(0, 1), painted, info)
 
 
 def _by_threshold(record: LabelRecord, threshold: float) -> LabelRecord:
