@@ -20,8 +20,9 @@ export class Review {
   constructor(api, session) {
     this.api = api;
     this.session = session;
-    this.timings = { change: [], drag: [] };
+    this.timings = { opened: null, change: [], drag: [] }; // ms, for tests and benches
     this.done = []; // ids and labels of this page's verdicts, for undo
+    this.mendsToUndo = new Map(); // by the id of an undo, what its verdict had mended
     this.queue = Promise.resolve();
     this.view = new View(find("canvas"));
     this.mending = new Mending(api, {
@@ -70,7 +71,7 @@ export class Review {
     this.#forgetDraft();
     this.mending.begin(null, null, null);
     const id = this.outbox.put(`api/label/${index}/verdict`, body);
-    this.done.push({ id, index, draft });
+    this.done.push({ id, index, draft, base: mend && label.version });
     Object.assign(entry, { verdict, stale: true });
     // No second verdict until the next label is seen.
     this.shown = null;
@@ -86,7 +87,8 @@ export class Review {
       return;
     }
     const last = this.done.pop();
-    this.outbox.put("api/undo", { decision: last?.id ?? null });
+    const id = this.outbox.put("api/undo", { decision: last?.id ?? null });
+    if (last?.base) this.mendsToUndo.set(id, last);
     if (last?.draft) this.#keepDraft(last.draft);
     if (last) this.#goBack(last.index);
   }
@@ -154,6 +156,7 @@ export class Review {
     // The server must have what was decided before it is asked what the label is now.
     if ((entry.stale && (await this.outbox.settled())) || entry.error) {
       entry.stale = false;
+      this.shown = null;
       this.feed.reload(entry);
     }
     if (!entry.label && !entry.error) {
@@ -217,7 +220,9 @@ export class Review {
     this.view.onframe = null;
     const channel = new MessageChannel();
     channel.port1.onmessage = () => {
-      took(performance.now());
+      const now = performance.now();
+      this.timings.opened ??= now;
+      took(now);
       channel.port1.close();
     };
     channel.port2.postMessage(0);
@@ -259,12 +264,28 @@ export class Review {
   #answered(entry, answer) {
     if (entry.path === "api/undo") {
       this.list.decided(answer.index, null);
-      if (this.feed.current?.index !== answer.index) this.#goBack(answer.index);
+      this.#takenBack(entry.id, answer);
     } else if (entry.path.endsWith("/mend") && this.shown?.stale) {
       this.moveOn(() => this.feed.current);
     }
     this.#told(answer);
     this.#refresh();
+  }
+
+  /** One key is undone by one key: the version that a verdict made goes with it. */
+  async #takenBack(id, { index, kind, decision }) {
+    const { current } = this.feed;
+    const mended = this.mendsToUndo.get(id);
+    this.mendsToUndo.delete(id);
+    if (kind === "verdict" && mended && decision.version !== mended.base) {
+      const { versions } = await this.api.json(`api/label/${index}`);
+      const made = versions.find((each) => each.version === decision.version);
+      if (made) this.mendsToUndo.set(this.outbox.put("api/undo", { decision: made.id }), mended);
+    } else if (current?.index !== index || kind === "mend") {
+      this.#goBack(index);
+      // After what `#goBack` keeps of the label that was shown.
+      if (mended) this.#keepDraft(mended.draft);
+    }
   }
 
   #refused(entry, message) {

@@ -126,7 +126,7 @@ class Reader:
 
     @property
     def key(self):
-        return self.ask("() => window.dsnetReview?.shown?.label.key ?? null")
+        return self.ask("() => window.dsnetReview?.shown?.label?.key ?? null")
 
     @property
     def said(self):

@@ -37,9 +37,9 @@ def test_hostile_keys_notes_and_comments_are_text(serve, read, hostile):
     page = reader.page
     page.on("request", lambda request: asked.append(request.url))
     elements = "() => document.querySelectorAll('script, img, svg [onload], b, iframe').length"
+    shown = page.locator("#key")
     for number in range(len(HOSTILE) + 1):
         key = reader.wait_for_label()
-        shown = page.locator("#key")
         until(lambda: shown.text_content() != "")
         if key == HOSTILE[3]:
             until(lambda: shown.text_content() == "\ufffd[31mred\ufffd[0m\ufffd")

@@ -35,7 +35,6 @@ def test_decisions_of_while_the_server_was_dead_come_when_it_is_back(serve, read
     alert = reader.page.get_by_role("alert")
     alert.get_by_text("The server does not answer").wait_for()
     alert.get_by_text("3 decisions of yours are kept in this browser").wait_for()
-    # A page that is closed and opened again before the server is back has them still.
     served.start()
     rows = served.wait_for_rows(4)
     assert {row.key for row in rows} == set(decided) and len(rows) == 4
@@ -72,7 +71,7 @@ def test_a_server_that_was_begun_anew_with_another_token_is_told(serve, read, ph
     alert.get_by_text("does not know this page").wait_for()
     assert served.rows() == []
     alert.get_by_label("Address that the command printed").fill(served.address("x"))
-    reader.press("Enter")
+    alert.get_by_role("button", name="Go on").click()
     (row,) = served.wait_for_rows(1)
     assert (row.key, row.reader) == (first, "Ada")
     until(lambda: not alert.is_visible())
@@ -95,7 +94,7 @@ def test_two_readers_have_no_label_at_once_and_both_verdicts_stay(serve, read, p
     max_.page.locator("#rows").evaluate("box => { box.scrollTop = 0; }")
     row.click()
     assert max_.wait_for_label(other_than=before) == shared
-    assert "accept by Ada" in max_.page.locator("#past").text_content()
+    max_.page.locator("#past").get_by_text("accept by Ada").wait_for()
     max_.decide("r", "4")
     rows = [row for row in served.wait_for_rows(13) if row.key == shared]
     found = {(row.reader, row.verdict, row.reason) for row in rows}

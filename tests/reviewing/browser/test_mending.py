@@ -42,9 +42,11 @@ def test_the_label_follows_an_end_that_is_dragged(serve, read, phantoms):
     assert (row.verdict, row.version) == ("accept", mend.version)
     # Undo gives the reader back what was before the one key, the drag included.
     reader.press("z")
-    reader.until("key => dsnetReview.shown?.label.key === key", key)
+    reader.until("key => dsnetReview.shown?.label?.key === key", key)
     until(lambda: served.rows() == [] and served.rows("mend") == [])
-    reader.until("() => !dsnetReview.mending.isEmpty && dsnetReview.shown.label.version === 'made'")
+    reader.until(
+        "() => !dsnetReview.mending.isEmpty && dsnetReview.shown?.label?.version === 'made'"
+    )
     until(lambda: reader.alpha == wanted)
 
 
@@ -60,8 +62,8 @@ def test_an_end_is_moved_by_keys(serve, read, phantoms):
     until(lambda: reader.alpha == wanted)
     reader.press("k")
     (mend,) = served.wait_for_rows(1, "mend")
-    reader.until("version => dsnetReview.shown?.label.version === version", mend.version)
-    assert "mark by Ada (shown)" in reader.page.locator("#past").text_content()
+    reader.until("version => dsnetReview.shown?.label?.version === version", mend.version)
+    reader.page.locator("#past").get_by_text("mark by Ada (shown)").wait_for()
     assert served.rows() == []
 
 

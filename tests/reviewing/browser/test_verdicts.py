@@ -38,7 +38,7 @@ def test_undo_goes_back_without_limit_and_over_sessions(serve, read, phantoms):
     served.wait_for_rows(5)
     for key in reversed(decided[2:]):
         reader.press("z")
-        reader.until("key => dsnetReview.shown?.label.key === key", key)
+        reader.until("key => dsnetReview.shown?.label?.key === key", key)
     until(lambda: sorted(row.key for row in served.rows()) == sorted(decided[:2]))
     # The page is opened anew: the rows of before can be taken back, too.
     context = reader.page.context
@@ -47,7 +47,7 @@ def test_undo_goes_back_without_limit_and_over_sessions(serve, read, phantoms):
     assert reader.key == decided[2]
     for key in reversed(decided[:2]):
         reader.press("z")
-        reader.until("key => dsnetReview.shown?.label.key === key", key)
+        reader.until("key => dsnetReview.shown?.label?.key === key", key)
     until(lambda: len(served.rows("undo")) == 5)
     assert served.rows() == []
 
