@@ -12,7 +12,16 @@ import signal
 import sys
 from pathlib import Path
 
-from dsnet.console import SEEDS, Range, above_zero, complain, printable, require_folder, warn
+from dsnet.console import (
+    SEEDS,
+    Range,
+    UserError,
+    above_zero,
+    complain,
+    printable,
+    require_folder,
+    warn,
+)
 from dsnet.dependencies import MissingDependency
 from dsnet.streams import command
 
@@ -24,7 +33,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         require_folder(options.store, "STORE")
         return _report(options) if options.report else _serve(options)
-    except (ValueError, RuntimeError, OSError, MissingDependency) as error:
+    except (UserError, ValueError, RuntimeError, OSError, MissingDependency) as error:
         return complain("dsnet.review", error)
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)

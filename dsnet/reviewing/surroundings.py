@@ -115,27 +115,20 @@ class Surroundings:
     def _require_same(self, record: LabelRecord, own: np.ndarray) -> None:
         crop = np.asarray(record.image)
         again = _window(record, own, 0, "").image
-        if again.shape != crop.shape or np.abs(again - crop).max() > _ALIKE:
+        if again.shape != crop.shape or not np.abs(again - crop).max() <= _ALIKE:
             raise NotAtHand("the source's file is not the one that the label was made from")
 
     def _read(self, record: LabelRecord, file: str, step: int) -> np.ndarray:
-        known = record.metadata
-        window = tuple(known.get(name) for name in ("window_low", "window_high"))
-        is_volume = file.lower().endswith(_VOLUME_ENDINGS)
-        number = known.get("slice") if is_volume else None
-        grey = tuple(known.get(name) for name in ("grey_low", "grey_high"))
+        """The values [H, W] of a slice as its file has them: HU where there is a window."""
+        number = _number(record, step)
+        hu = _levels(record) is not None
         try:
-            place = (file, os.stat(file).st_mtime_ns, window, number, step if is_volume else 0)
+            place = (file, os.stat(file).st_mtime_ns, hu, number)
             with self._lock:
                 if place in self._kept:
                     self._kept.move_to_end(place)
                     return self._kept[place]
-            if is_volume:
-                image = _slice_of_volume(file, number, step, grey)
-            else:
-                image = _picture(file, window)
-        except NotAtHand:
-            raise
+            image = _picture(file, hu) if number is None else _slice_of_volume(file, number)
         except (ValueError, TypeError, OSError, ImportError) as error:
             raise NotAtHand(f"the source cannot be read: {error}") from error
         with self._lock:
@@ -145,38 +138,50 @@ class Surroundings:
         return image
 
 
+def _levels(record: LabelRecord) -> tuple[float, float] | None:
+    """What became 0 and 1 of the source's values; None where these were 0..1 already."""
+    for names in (("window_low", "window_high"), ("grey_low", "grey_high")):
+        low, high = (record.metadata.get(name) for name in names)
+        if isinstance(low, (int, float)) and isinstance(high, (int, float)):
+            return float(low), float(high)
+    return None
+
+
+def _number(record: LabelRecord, step: int) -> int | None:
+    """Of a slice of a volume; None where the source is a picture."""
+    if not record.source.lower().endswith(_VOLUME_ENDINGS):
+        return None
+    number = record.metadata.get("slice")
+    return number + step if isinstance(number, int) else -1
+
+
 def _beside(record: LabelRecord, step: int) -> str | None:
     """The file of a slice beside; of a volume the same one, where it has that slice."""
     if record.source.lower().endswith(_VOLUME_ENDINGS):
-        number, count = record.metadata.get("slice"), record.metadata.get("slices")
-        if not isinstance(number, int) or not isinstance(count, int):
-            return None
-        return record.source if 0 <= number + step < count else None
+        number, count = _number(record, step), record.metadata.get("slices")
+        there = number is not None and isinstance(count, int) and 0 <= number < count
+        return record.source if there else None
     if record.source.lower().endswith(DICOM_ENDINGS):
         return None  # Their names are in no order that the patient knows of.
     found = neighbour_files(record.source, abs(step))[2 * abs(step) - 2 + (step > 0)]
     return None if found is None else str(found)
 
 
-def _picture(file: str, window: tuple) -> np.ndarray:
-    known = None not in window
+def _picture(file: str, hu: bool) -> np.ndarray:
     if file.lower().endswith(DICOM_ENDINGS):
         from dsnet.data.dicom.slices import read_dicom
 
-        if not known:
-            raise ValueError("its window is not known")
-        return apply_window(read_dicom(file).hu, *window)
-    return apply_window(read_ct_png(file), *window) if known else read_picture(file)
+        return read_dicom(file).hu
+    return read_ct_png(file) if hu else read_picture(file)
 
 
-def _slice_of_volume(file: str, number, step: int, grey: tuple) -> np.ndarray:
+def _slice_of_volume(file: str, number: int) -> np.ndarray:
     from dsnet.data.meta_image import read_meta_header, read_meta_volume
 
     volume = read_meta_volume(read_meta_header(file))
-    if not isinstance(number, int) or not 0 <= number + step < len(volume) or None in grey:
-        raise NotAtHand("the volume has no such slice")
-    low, high = grey
-    return apply_window(volume[number + step], low, high)
+    if not 0 <= number < len(volume):
+        raise ValueError(f"it has no slice {number}")
+    return np.array(volume[number], dtype=np.float32)
 
 
 def _window(record: LabelRecord, image: np.ndarray, margin: int, name: str) -> View:
@@ -194,4 +199,6 @@ def _window(record: LabelRecord, image: np.ndarray, margin: int, name: str) -> V
         begins.append(offset + first / scale)
     (x0, x1), (y0, y1) = sides
     shown = cut_window(image, (begins[0], begins[1]), (x1 - x0, y1 - y0), record.scale)
-    return View(shown.clip(0, 1), (x0, y0), name)
+    if (levels := _levels(record)) is not None:
+        shown = apply_window(shown, *levels)  # After resampling, as the crop was made.
+    return View(np.nan_to_num(shown).clip(0, 1), (x0, y0), name)
