@@ -74,6 +74,7 @@ function watchServer() {
       await api.json("api/session");
       review.outbox.send();
       review.feed.renew();
+      review.mending.again();
       review.feed.fill().catch(() => {});
       if (!review.shown) review.moveOn(() => review.feed.current ?? review.feed.next());
     } catch {

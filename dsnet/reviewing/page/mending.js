@@ -102,6 +102,11 @@ export class Mending {
     this.#changed();
   }
 
+  /** Ask again: the server is back. */
+  again() {
+    if (!this.isEmpty) this.#preview();
+  }
+
   /** What was left unfinished when the page closed. */
   draft() {
     return this.isEmpty ? null : { base: this.base, state: this.state };

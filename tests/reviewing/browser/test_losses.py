@@ -35,11 +35,15 @@ def test_decisions_of_while_the_server_was_dead_come_when_it_is_back(serve, read
     alert = reader.page.get_by_role("alert")
     alert.get_by_text("The server does not answer").wait_for()
     alert.get_by_text("3 decisions of yours are kept in this browser").wait_for()
+    mark, before = reader.mark, reader.alpha
+    reader.drag(mark[:2], (mark[0] + 4.0, mark[1] + 4.0))
     served.start()
     rows = served.wait_for_rows(4)
     assert {row.key for row in rows} == set(decided) and len(rows) == 4
     until(lambda: not alert.is_visible())
     assert reader.ask("() => dsnetReview.outbox.waiting") == 0
+    # The label follows the end that was dragged meanwhile.
+    until(lambda: reader.alpha != before)
     reader.decide("a")
     assert len(served.wait_for_rows(5)) == 5
 

@@ -3,7 +3,7 @@
 import numpy as np
 
 from dsnet.data.store import open_store
-from review_page import until
+from review_page import Reader, until
 
 REASONS = ("wrong-place", "leaks", "too-small", "no-lesion", "bad-image")
 
@@ -92,6 +92,44 @@ def test_skipped_labels_come_back_and_a_chosen_one_is_shown(serve, read, phantom
     row.click()
     assert reader.wait_for_label(other_than=first) == name
     assert served.rows() == []
+
+
+def test_menus_choose_type_and_order(serve, read, phantoms):
+    reader = read(serve(phantoms))
+    first = reader.key
+    reader.page.locator("#type").select_option("spiculated")
+    keys = reader.page.locator("#rows .row .key")
+    until(lambda: {text.split("-")[0] for text in keys.all_text_contents()} == {"spiculated"})
+    assert reader.wait_for_label(other_than=first).startswith("spiculated")
+    assert keys.count() == 6
+    reader.page.locator("#order").select_option("size")
+    sizes = []
+    for _ in range(5):
+        reader.wait_for_label()
+        sizes.append(reader.ask(f"() => Math.hypot(...{LONG})"))
+        reader.decide("u")
+    assert sizes == sorted(sizes)
+
+
+LONG = "[0, 1].map((i) => dsnetReview.shown.label.mark[i + 2] - dsnetReview.shown.label.mark[i])"
+
+
+def test_a_reader_is_asked_for_a_name_once(serve, chromium, phantoms):
+    served = serve(phantoms)
+    context = chromium.new_context()
+    reader = Reader(context.new_page(), served, "Rosalind")
+    reader.page.goto(served.address("").removesuffix("&reader="))
+    dialog = reader.page.get_by_role("dialog", name="Who reads?")
+    dialog.get_by_label("Name").fill("Rosalind")
+    reader.press("Enter")
+    reader.decide("a")
+    (row,) = served.wait_for_rows(1)
+    assert row.reader == "Rosalind"
+    reader.page.reload()
+    reader.wait_for_label()
+    assert not dialog.is_visible()
+    assert reader.page.locator("#name").text_content() == "Rosalind"
+    context.close()
 
 
 def test_a_blind_review_shows_no_score(serve, read, phantoms):
