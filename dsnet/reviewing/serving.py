@@ -76,6 +76,8 @@ def _bound(host: str, port: int) -> socket.socket:
 
 def address_of(host: str, port: int, token: str, reader: str | None = None) -> str:
     """The page's address, with what it needs."""
+    if host in ("0.0.0.0", "::"):
+        host = socket.gethostname()  # Every address of this machine: its name is one.
     shown = f"[{host}]" if ":" in host else host
     more = f"&reader={quote(reader, safe='')}" if reader else ""
     return f"http://{shown}:{port}/?token={token}{more}"

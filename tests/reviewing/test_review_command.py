@@ -187,3 +187,13 @@ def test_nothing_is_asked_of_another_machine(store):
                 inodes.add(target[8:-1])
         own = [row for row in rows if row[9] in inodes]
         assert own and all(row[1].startswith("0100007F:") for row in own)
+
+
+def test_the_address_names_what_a_browser_can_reach():
+    import socket
+
+    from dsnet.reviewing.serving import address_of
+
+    assert address_of("::1", 80, "t") == "http://[::1]:80/?token=t"
+    for every in ("0.0.0.0", "::"):
+        assert address_of(every, 80, "t") == f"http://{socket.gethostname()}:80/?token=t"
