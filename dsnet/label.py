@@ -200,7 +200,7 @@ def _export(options, arguments) -> int:
         )
         told = ", ".join(f"{count} {name}" for name, count in parts.items())
     else:
-        write = export.export_png if options.format == "png" else export.export_nnunet
+        write = getattr(export, f"export_{options.format}")
         told = str(write(store, options.out, min_quality=options.min_quality))
     print(f"wrote {told} labels to {printable(options.out)}")
     return 1 if store.damaged else 0
@@ -334,7 +334,7 @@ def _parser() -> argparse.ArgumentParser:
 
     export = sub("export", _export, "Write a store's labels for other tools.")
     export.add_argument("store", metavar="STORE")
-    export.add_argument("--format", required=True, choices=("png", "npz", "nnunet"))
+    export.add_argument("--format", required=True, choices=("png", "npz", "nnunet", "store"))
     export.add_argument("--out", required=True, metavar="DIR", help="new or empty folder")
     reviewed_option(export)
     export.add_argument(

@@ -17,7 +17,7 @@ from dsnet.data.store.decisions import (
     new_id,
     read_decisions,
 )
-from dsnet.data.store.export import export_nnunet, export_npz, export_png
+from dsnet.data.store.export import export_nnunet, export_npz, export_png, export_store
 from dsnet.data.store.reviewed import ReviewedStore, open_reviewed
 from dsnet.data.store.versions import version_file, write_version
 
@@ -171,6 +171,13 @@ def test_all_exporters_honour_verdicts_and_mends(store, tmp_path):
     arrays = np.load(tmp_path / "npz/train.npz")
     place = arrays["keys"].tolist().index("k4")
     assert np.array_equal(arrays["alphas"][place], alpha) and "k0" not in arrays["keys"]
+
+    assert export_store(opened, tmp_path / "chosen") == 4
+    chosen = open_store(tmp_path / "chosen")
+    assert chosen.keys == names and validate_store(tmp_path / "chosen") == []
+    assert np.array_equal(chosen.read("k4").alpha, alpha) and chosen.read("k4").truth.any()
+    assert chosen.manifest["settings"] == opened.manifest["settings"]
+    assert np.array_equal(chosen.read("k1").alpha, open_store(store).read("k1").alpha)
 
     assert export_nnunet(opened, tmp_path / "Dataset001") == 4
     mask = cv2.imread(str(tmp_path / "Dataset001/labelsTr/k4.png"), cv2.IMREAD_UNCHANGED)
