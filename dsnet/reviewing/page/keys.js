@@ -22,7 +22,7 @@ export const KEYS = [
     [["ArrowUp", "ArrowDown"], "↑ ↓", "slice above, slice below", "slice"],
     [["+", "=", "-"], "+ −", "zoom; also the wheel or two fingers", "zoom"],
     [["0"], "0", "whole picture", "fit"],
-    [["ArrowUp+", "ArrowDown+", "ArrowLeft+", "ArrowRight+"], "Shift ↑ ↓ ← →", "move the picture; also Shift and drag", "pan"],
+    [["ArrowUp+", "ArrowDown+", "ArrowLeft+", "ArrowRight+"], "Shift+↑", "move the picture, by any arrow; also Shift and drag", "pan"],
   ]],
   ["Mending", [
     [["g"], "G", "take the mark's next end; arrows move it, with Shift by 3 pixels", "grab"],

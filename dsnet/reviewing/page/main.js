@@ -151,6 +151,8 @@ function controls() {
   for (const id of ["accept", "unsure"]) on(id, (event) => review.decide(id, null, event.timeStamp));
   on("reject", () => (review.asksReason ? review.closeReasons() : review.openReasons()));
   on("undo", () => review.undo());
+  on("next", () => review.skip());
+  on("back", () => review.back());
   on("keep", () => review.keep());
   on("discard", () => mending.discard());
   on("help", () => act("help"));
@@ -169,10 +171,18 @@ function controls() {
       find("canvas").focus();
     }
   });
-  watchKeys(act, (held) => {
+  const hold = (held) => {
     review.view.hidden = held;
     review.view.redraw();
+  };
+  watchKeys(act, hold);
+  find("hide").addEventListener("pointerdown", (event) => {
+    find("hide").setPointerCapture(event.pointerId);
+    hold(true);
   });
+  for (const name of ["pointerup", "pointercancel"]) {
+    find("hide").addEventListener(name, () => hold(false));
+  }
   showList(matchMedia("(min-width: 1100px)").matches);
 }
 
@@ -223,6 +233,7 @@ function act(action, key, event) {
   return true;
 }
 
+const ORDERS = { "expected-dice": "expected Dice" };
 const PANS = { ArrowUp: [0, 1], ArrowDown: [0, -1], ArrowLeft: [1, 0], ArrowRight: [-1, 0] };
 
 function showList(shown) {
@@ -244,7 +255,7 @@ function menus(session) {
     for (const name of id === "order" ? names : ["", ...names]) {
       const option = document.createElement("option");
       option.value = name;
-      option.textContent = name === "" ? "all" : plain(name);
+      option.textContent = name === "" ? "all" : (ORDERS[name] ?? plain(name));
       menu.append(option);
     }
     if (id === "order") menu.value = session.order;

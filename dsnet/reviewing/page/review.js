@@ -194,7 +194,7 @@ export class Review {
     const { label, picture } = entry;
     showFacts(entry, blind);
     showSizes(this.mending.mark, label, picture);
-    find("mended").hidden = this.mending.isEmpty;
+    this.#controls();
     this.list.mark(entry);
     const dice = blind ? null : (entry.expected_dice ?? label.scores?.expected_dice ?? null);
     this.score = dice;
@@ -232,12 +232,17 @@ export class Review {
     const { mending, view } = this;
     view.mark = mending.mark;
     view.strokes = mending.pendingStrokes;
-    find("threshold").value = String(mending.state.threshold);
-    find("threshold").nextElementSibling.textContent = mending.state.threshold.toFixed(2);
-    find("mended").hidden = mending.isEmpty;
+    this.#controls();
     showSizes(mending.mark, this.shown?.label, this.shown?.picture);
     this.#saveDraft();
     view.redraw();
+  }
+
+  #controls() {
+    const { threshold } = this.mending.state;
+    find("threshold").value = String(threshold);
+    find("threshold").nextElementSibling.textContent = threshold.toFixed(2);
+    find("mended").hidden = this.mending.isEmpty;
   }
 
   #previewed(planes, taken, since) {

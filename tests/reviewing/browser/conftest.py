@@ -26,6 +26,16 @@ def phantoms(tmp_path_factory):
     return write_store(tmp_path_factory.mktemp("phantoms") / "store", phantom_records(36))
 
 
+@pytest.fixture(scope="session")
+def reviewed(phantoms, tmp_path_factory):
+    """A store that is looked at by one reader, Hedy, and not decided on."""
+    copy = tmp_path_factory.mktemp("looked") / "store"
+    shutil.copytree(phantoms, copy)
+    served = Served(copy).start()
+    yield served
+    served.kill()
+
+
 @pytest.fixture
 def serve(tmp_path):
     """A copy of a store, served; `serve(store, *options)`."""

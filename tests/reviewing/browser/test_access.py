@@ -1,11 +1,8 @@
 """Contrast by WCAG AA, names for screen readers, keys alone, small screens, touch."""
 
 import re
-import shutil
 
 import pytest
-
-from review_page import Served
 
 TEXTS = """() => {
     const seen = [];
@@ -56,21 +53,11 @@ def test_contrast_is_wcags():
     assert contrast("rgb(119, 119, 119)", "rgb(255, 255, 255)") == pytest.approx(4.48, abs=0.01)
 
 
-@pytest.fixture(scope="module")
-def reviewed(phantoms, tmp_path_factory):
-    """A store that is looked at, and not decided on."""
-    copy = tmp_path_factory.mktemp("looked") / "store"
-    shutil.copytree(phantoms, copy)
-    served = Served(copy).start()
-    yield served
-    served.kill()
-
-
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("by", ["system", "switch"])
 def test_every_text_has_the_contrast_of_aa(reviewed, read, theme, by):
     other = {"light": "dark", "dark": "light"}[theme]
-    reader = read(reviewed, f"{theme} {by}", color_scheme=theme if by == "system" else other)
+    reader = read(reviewed, "Hedy", color_scheme=theme if by == "system" else other)
     if by == "switch":
         reader.page.locator("#theme").click()
     # Everything that can be seen is seen.
@@ -98,7 +85,7 @@ def test_every_text_has_the_contrast_of_aa(reviewed, read, theme, by):
 
 
 def test_every_control_has_a_name_and_a_focus_that_is_seen(reviewed, read):
-    reader = read(reviewed, "focus")
+    reader = read(reviewed, "Hedy")
     page = reader.page
     unnamed = page.evaluate(UNNAMED)
     assert unnamed == []
@@ -118,7 +105,7 @@ def test_every_control_has_a_name_and_a_focus_that_is_seen(reviewed, read):
 
 
 def test_the_help_names_every_key_that_does_something(reviewed, read):
-    reader = read(reviewed, "help")
+    reader = read(reviewed, "Hedy")
     reader.press("?")
     dialog = reader.page.get_by_role("dialog", name="Keys")
     dialog.wait_for()
@@ -135,7 +122,7 @@ def test_the_help_names_every_key_that_does_something(reviewed, read):
 @pytest.mark.parametrize("size", [(1280, 720), (820, 1180), (1180, 820)])
 def test_picture_and_verdicts_are_in_sight(reviewed, read, size):
     width, height = size
-    reader = read(reviewed, f"{width}", viewport={"width": width, "height": height})
+    reader = read(reviewed, "Hedy", viewport={"width": width, "height": height})
     page = reader.page
     assert page.evaluate("() => document.documentElement.scrollWidth") <= width
     for name in ("accept", "reject", "unsure", "undo", "comment", "canvas", "help"):
@@ -148,7 +135,7 @@ def test_picture_and_verdicts_are_in_sight(reviewed, read, size):
 
 
 def test_a_finger_drags_an_end_and_two_fingers_zoom(reviewed, read):
-    reader = read(reviewed, "touch", has_touch=True, viewport={"width": 820, "height": 1180})
+    reader = read(reviewed, "Hedy", has_touch=True, viewport={"width": 820, "height": 1180})
     touch = reader.page.context.new_cdp_session(reader.page)
 
     def fingers(kind, *points):

@@ -105,9 +105,8 @@ def test_two_readers_have_no_label_at_once_and_both_verdicts_stay(serve, read, p
     assert found == {("Ada", "accept", ""), ("Max", "reject", "no-lesion")}
 
 
-def test_the_token_leaves_the_address_and_a_reload_keeps_it(serve, read, phantoms):
-    served = serve(phantoms)
-    reader = read(served)
+def test_the_token_leaves_the_address_and_a_reload_keeps_it(reviewed, read):
+    reader = read(reviewed, "Hedy")
     assert urlsplit(reader.page.url).query == "" and TOKEN not in reader.page.content()
     key = reader.key
     reader.page.reload()

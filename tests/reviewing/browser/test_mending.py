@@ -96,9 +96,8 @@ def test_the_brush_adds_and_removes_and_its_label_stays(serve, read, phantoms):
 BODY = "() => dsnetReview.mending.body()"
 
 
-def test_the_threshold_moves_the_outline(serve, read, phantoms):
-    served = serve(phantoms)
-    reader = read(served)
+def test_the_threshold_moves_the_outline(reviewed, read, phantoms):
+    reader = read(reviewed, "Hedy")
     key = reader.key
     index = open_store(phantoms).keys.index(key)
     alpha = open_store(phantoms).read(index).alpha

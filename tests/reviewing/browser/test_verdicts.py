@@ -145,8 +145,8 @@ def test_a_blind_review_shows_no_score(serve, read, phantoms):
     assert len(served.wait_for_rows(8)) == 8
 
 
-def test_hiding_shows_the_picture_alone(serve, read, phantoms):
-    reader = read(serve(phantoms))
+def test_hiding_shows_the_picture_alone(reviewed, read):
+    reader = read(reviewed, "Hedy")
     pixels = "() => { dsnetReview.view.draw(); return dsnetReview.view.canvas.toDataURL(); }"
     shown = reader.ask(pixels)
     reader.page.keyboard.down("h")
