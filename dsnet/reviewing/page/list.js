@@ -4,6 +4,8 @@ import { number, plain, VERDICTS } from "./words.js";
 
 const ROW = 30;
 const BLOCK = 200;
+// Letters of a key that a row has room for.
+const LONGEST = 18;
 const KEPT_BLOCKS = 12;
 // Browsers draw nothing right beyond some 30 million pixels.
 const MOST_PIXELS = 15_000_000;
@@ -102,19 +104,18 @@ export class LabelList {
       return row;
     }
     const verdict = item.mine ?? ALL[item.verdict];
-    const cells = [VERDICTS[verdict]?.sign ?? "", plain(item.key), item.expected_dice];
+    const name = plain(item.key);
+    const cells = [VERDICTS[verdict]?.sign ?? "", shortened(name), item.expected_dice];
     cells[2] = typeof cells[2] === "number" ? number(cells[2]) : "";
-    for (const [i, name] of ["sign", "key", "score"].entries()) {
+    for (const [i, part] of ["sign", "key", "score"].entries()) {
       const cell = document.createElement("span");
-      cell.className = name;
+      cell.className = part;
       cell.textContent = cells[i];
       row.append(cell);
     }
-    if (verdict) {
-      row.dataset.verdict = verdict;
-      row.setAttribute("aria-label", `${cells[1]}, ${cells[2]}, ${verdict}`);
-    }
-    row.title = cells[1];
+    if (verdict) row.dataset.verdict = verdict;
+    row.setAttribute("aria-label", [name, cells[2], verdict].filter(Boolean).join(", "));
+    row.title = name;
     row.addEventListener("click", () => this.onchoose(item));
     return row;
   }
@@ -172,4 +173,10 @@ export class LabelList {
     event.preventDefault();
     event.stopPropagation();
   }
+}
+
+/** A long key with its end, which tells it from its neighbours. */
+function shortened(key) {
+  const letters = [...key];
+  return letters.length <= LONGEST ? key : `${letters.slice(0, 6).join("")}…${letters.slice(-11).join("")}`;
 }

@@ -10,14 +10,17 @@ export function showFacts(entry, blind) {
   const label = entry.label ?? {};
   const scores = label.scores ?? {};
   find("key").textContent = plain(label.key ?? entry.key ?? "");
-  const about = [label.type, label.source].filter(Boolean).map(plain);
+  // Of a path, what tells it from its neighbours.
+  const source = (label.source ?? "").split(/[\\/]/).slice(-2).join("/");
+  const about = [label.type, source].filter(Boolean).map(plain);
   if (label.status === "failed") about.push(`not labelled: ${plain(label.error)}`);
   find("about").textContent = about.join(" · ");
   showScore(scores, blind);
   const words = [...(blind ? [] : complaints(scores)), ...(label.notes ?? []).map(plain)];
   find("complaints").replaceChildren(...words.map((text) => make("li", text)));
   fillList(find("scores"), Object.entries(scores).map(([name, value]) => [scoreName(name), number(value)]));
-  fillList(find("data"), pairsOf(label.metadata).map(([name, value]) => [plain(name), plain(value)]));
+  const data = [...(label.source ? [["source", label.source]] : []), ...pairsOf(label.metadata)];
+  fillList(find("data"), data.map(([name, value]) => [plain(name), plain(value)]));
   showPast(label);
 }
 
