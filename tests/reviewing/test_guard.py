@@ -45,12 +45,10 @@ def test_posts_need_it_too(client):
         ("127.0.0.1:8477", True), ("localhost:9000", True), ("LOCALHOST", True), ("[::1]:80", True),
         ("evil.example", False), ("evil.example:8477", False), ("127.0.0.1.evil.example", False),
         ("127.0.0.1@evil.example", False), ("10.0.0.5:8477", False), ("", False),
-        ("127.0.0.1:80:80", False), ("[::1", True), ("[::1]x", False), ("127.0.0.1:x", False),
+        ("127.0.0.1:80:80", False), ("[::1]x", False), ("127.0.0.1:x", False),
     ],
 )  # fmt: skip
 def test_a_name_that_was_made_to_lead_here_is_refused(client, host, good):
-    if host == "[::1":
-        pytest.skip("no client sends it")
     assert status(client(), headers={"Host": host}) == (200 if good else 421)
 
 
