@@ -152,7 +152,10 @@ export class Display {
     view.redraw();
     const { layers, smooth, low, high } = view;
     try {
-      localStorage.setItem(KEPT, JSON.stringify({ layers, smooth, low, high, around: this.around }));
+      localStorage.setItem(
+        KEPT,
+        JSON.stringify({ layers, smooth, low, high, around: this.around }),
+      );
     } catch {
       // It is asked again next time.
     }

@@ -31,7 +31,14 @@ export class Feed {
   /** Begin anew, with other labels or in another order. */
   restart(filter = this.filter) {
     this.release();
-    Object.assign(this, { filter: { ...filter }, trail: [], at: -1, ahead: [], last: null, exhausted: false });
+    Object.assign(this, {
+      filter: { ...filter },
+      trail: [],
+      at: -1,
+      ahead: [],
+      last: null,
+      exhausted: false,
+    });
     this.waiting = [];
   }
 

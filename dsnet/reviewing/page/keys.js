@@ -22,11 +22,13 @@ export const KEYS = [
     [["ArrowUp", "ArrowDown"], "↑ ↓", "slice above, slice below", "slice"],
     [["+", "=", "-"], "+ −", "zoom; also the wheel or two fingers", "zoom"],
     [["0"], "0", "whole picture", "fit"],
-    [["ArrowUp+", "ArrowDown+", "ArrowLeft+", "ArrowRight+"], "Shift+↑", "move the picture, by any arrow; also Shift and drag", "pan"],
+    [["ArrowUp+", "ArrowDown+", "ArrowLeft+", "ArrowRight+"], "Shift+↑",
+      "move the picture, by any arrow; also Shift and drag", "pan"],
   ]],
   ["Mending", [
     [["g"], "G", "take the mark's next end; arrows move it, with Shift by 3 pixels", "grab"],
-    [["d"], "D", "draw a new mark: drag the long axis, then the short one (Enter: a cross to move)", "draw"],
+    [["d"], "D",
+      "draw a new mark: drag the long axis, then the short one (Enter: a cross to move)", "draw"],
     [["e"], "E", "brush; arrows move it, Space paints, with Shift in larger steps", "brush"],
     [["x"], "X", "brush adds or removes", "side"],
     [[",", "."], ", .", "brush smaller, larger", "size"],
@@ -42,7 +44,9 @@ export const KEYS = [
 ]; // prettier-ignore
 
 const ACTIONS = new Map(
-  KEYS.flatMap(([, rows]) => rows.flatMap(([keys, , , action]) => keys.map((key) => [key, action]))),
+  KEYS.flatMap(([, rows]) =>
+    rows.flatMap(([keys, , , action]) => keys.map((key) => [key, action])),
+  ),
 );
 
 /** Call `act(action, key, event)` for every key that has an action; text fields keep theirs. */
@@ -76,7 +80,8 @@ function isTyping(target) {
 
 /** The table of keys, for the help. */
 export function keyTable(document) {
-  const make = (name, text = "") => Object.assign(document.createElement(name), { textContent: text });
+  const make = (name, text = "") =>
+    Object.assign(document.createElement(name), { textContent: text });
   return KEYS.map(([group, rows]) => {
     const section = make("section");
     const list = make("dl");

@@ -158,7 +158,14 @@ export class LabelList {
 
   #key(event) {
     const page = Math.floor(this.box.clientHeight / ROW) - 1;
-    const steps = { ArrowUp: -1, ArrowDown: 1, PageUp: -page, PageDown: page, Home: -Infinity, End: Infinity };
+    const steps = {
+      ArrowUp: -1,
+      ArrowDown: 1,
+      PageUp: -page,
+      PageDown: page,
+      Home: -Infinity,
+      End: Infinity,
+    };
     if (event.key in steps) {
       const place = this.cursor + steps[event.key];
       this.cursor = Math.min(this.count - 1, Math.max(0, place));
@@ -178,5 +185,7 @@ export class LabelList {
 /** A long key with its end, which tells it from its neighbours. */
 function shortened(key) {
   const letters = [...key];
-  return letters.length <= LONGEST ? key : `${letters.slice(0, 6).join("")}…${letters.slice(-11).join("")}`;
+  return letters.length <= LONGEST
+    ? key
+    : `${letters.slice(0, 6).join("")}…${letters.slice(-11).join("")}`;
 }

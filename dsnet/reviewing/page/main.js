@@ -50,7 +50,11 @@ async function untilAnswered() {
 function watchServer() {
   let [waiting, timer, wake] = [0, 0, () => {}];
   const box = find("notice");
-  const kept = () => (waiting ? ` ${plural(waiting, "decision")} of yours ${waiting === 1 ? "is" : "are"} kept in this browser and will be sent.` : "");
+  const kept = () => {
+    if (!waiting) return "";
+    const are = waiting === 1 ? "is" : "are";
+    return ` ${plural(waiting, "decision")} of yours ${are} kept in this browser and will be sent.`;
+  };
   const show = (words, needsAddress, act) => {
     find("notice-words").textContent = words;
     find("notice-form").hidden = !needsAddress;
@@ -60,8 +64,10 @@ function watchServer() {
   const lost = (status) => {
     const denied = status === 401 || status === 403;
     const words = denied
-      ? "The server does not know this page: it was begun anew, or this is not the address that it printed."
-      : "The server does not answer. If it was stopped, start it again with " + `--port ${location.port}.`;
+      ? "The server does not know this page: it was begun anew, or this is not the address " +
+        "that it printed."
+      : "The server does not answer. If it was stopped, start it again with " +
+        `--port ${location.port}.`;
     show(words + kept(), denied, "Try now");
     box.dataset.kind = "lost";
     clearTimeout(timer);
@@ -104,7 +110,11 @@ function watchServer() {
     },
     refused: (entry, message) => {
       const what = entry.body.verdict ?? "mending";
-      show(`Not kept: ${what} of ${plain(entry.body.key ?? "a label")}: ${plain(message)}`, false, "Understood");
+      show(
+        `Not kept: ${what} of ${plain(entry.body.key ?? "a label")}: ${plain(message)}`,
+        false,
+        "Understood",
+      );
     },
   };
 }
@@ -134,7 +144,8 @@ function themes() {
   const kept = localStorage.getItem(THEME);
   if (kept === "light" || kept === "dark") root.dataset.theme = kept;
   const dark = () =>
-    (root.dataset.theme ?? (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light")) === "dark";
+    (root.dataset.theme ??
+      (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light")) === "dark";
   const told = () => (find("theme").textContent = dark() ? "Light" : "Dark");
   find("theme").addEventListener("click", () => {
     root.dataset.theme = dark() ? "light" : "dark";
@@ -148,7 +159,8 @@ function themes() {
 function controls() {
   const { mending } = review;
   const on = (id, act) => find(id).addEventListener("click", act);
-  for (const id of ["accept", "unsure"]) on(id, (event) => review.decide(id, null, event.timeStamp));
+  for (const id of ["accept", "unsure"])
+    on(id, (event) => review.decide(id, null, event.timeStamp));
   on("reject", () => (review.asksReason ? review.closeReasons() : review.openReasons()));
   on("undo", () => review.undo());
   on("next", () => review.skip());
@@ -164,7 +176,9 @@ function controls() {
   });
   find("key-table").append(...keyTable(document));
   find("threshold").addEventListener("pointerdown", () => mending.step());
-  find("threshold").addEventListener("input", () => mending.setThreshold(Number(find("threshold").value)));
+  find("threshold").addEventListener("input", () =>
+    mending.setThreshold(Number(find("threshold").value)),
+  );
   find("comment").addEventListener("keydown", (event) => {
     if (event.key === "Escape" || (event.key === "Enter" && !event.shiftKey)) {
       event.preventDefault();

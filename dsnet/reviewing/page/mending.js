@@ -7,7 +7,8 @@ const MOST_POINTS = 400;
 export class Mending {
   /**
    * `base` is the version that is mended; `onplanes(planes, milliseconds, since)` takes what the
-   * server made of it, and when the change was made, `onerror(error)` what it refused, `onchange()` is called after every change.
+   * server made of it, and when the change was made; `onerror(error)` what it refused;
+   * `onchange()` is called after every change.
    */
   constructor(api, handlers) {
     this.api = api;

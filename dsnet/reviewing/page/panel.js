@@ -18,9 +18,15 @@ export function showFacts(entry, blind) {
   showScore(scores, blind);
   const words = [...(blind ? [] : complaints(scores)), ...(label.notes ?? []).map(plain)];
   find("complaints").replaceChildren(...words.map((text) => make("li", text)));
-  fillList(find("scores"), Object.entries(scores).map(([name, value]) => [scoreName(name), number(value)]));
+  fillList(
+    find("scores"),
+    Object.entries(scores).map(([name, value]) => [scoreName(name), number(value)]),
+  );
   const data = [...(label.source ? [["source", label.source]] : []), ...pairsOf(label.metadata)];
-  fillList(find("data"), data.map(([name, value]) => [plain(name), plain(value)]));
+  fillList(
+    find("data"),
+    data.map(([name, value]) => [plain(name), plain(value)]),
+  );
   showPast(label);
 }
 
@@ -28,14 +34,17 @@ function showScore(scores, blind) {
   const box = find("score");
   const value = scores.expected_dice ?? scores.overall;
   if (blind || typeof value !== "number") {
-    box.replaceChildren(make("p", blind ? "Scores are hidden in this review." : "No score is known."));
+    box.replaceChildren(
+      make("p", blind ? "Scores are hidden in this review." : "No score is known."),
+    );
     return;
   }
   const low = scores.expected_dice_low;
   const name = "expected_dice" in scores ? "expected Dice" : "overall quality";
   const line = make("p");
   line.append(make("b", number(value)), make("span", ` ${name}`));
-  if (typeof low === "number") line.append(make("small", `nine such labels in ten exceed ${number(low)}`));
+  if (typeof low === "number")
+    line.append(make("small", `nine such labels in ten exceed ${number(low)}`));
   box.replaceChildren(line, make("p", judged(scores)));
 }
 
@@ -45,7 +54,10 @@ export function showSizes(mark, label, picture) {
   const sizes = sizesOf(mark, label?.spacing);
   if (sizes) {
     rows.push(["long axis", `${number(sizes.long, 1)} ${sizes.unit}`]);
-    rows.push(["short axis", sizes.short === null ? "unknown" : `${number(sizes.short, 1)} ${sizes.unit}`]);
+    rows.push([
+      "short axis",
+      sizes.short === null ? "unknown" : `${number(sizes.short, 1)} ${sizes.unit}`,
+    ]);
   } else {
     rows.push(["mark", "none"]);
   }
@@ -65,7 +77,11 @@ function showPast(label) {
   }));
   const said = (label.decisions ?? []).map((row) => ({
     time: row.time,
-    text: [`${VERDICTS[row.verdict]?.sign ?? ""} ${row.verdict} by ${row.reader}`, row.reason, row.comment]
+    text: [
+      `${VERDICTS[row.verdict]?.sign ?? ""} ${row.verdict} by ${row.reader}`,
+      row.reason,
+      row.comment,
+    ]
       .filter(Boolean)
       .map(plain)
       .join(" · "),

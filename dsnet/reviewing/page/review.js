@@ -1,6 +1,7 @@
 // A reader's way through the labels: what is shown, what is decided, what is taken back.
 
 import { Display } from "./display.js";
+import { Drafts } from "./drafts.js";
 import { Feed } from "./feed.js";
 import { LabelList } from "./list.js";
 import { Mending } from "./mending.js";
@@ -21,6 +22,7 @@ export class Review {
     this.api = api;
     this.session = session;
     this.timings = { opened: null, change: [], drag: [] }; // ms, for tests and benches
+    this.spoken = 0;
     this.done = []; // ids and labels of this page's verdicts, for undo
     this.mendsToUndo = new Map(); // by the id of an undo, what its verdict had mended
     this.queue = Promise.resolve();
@@ -33,6 +35,7 @@ export class Review {
     this.display = new Display(api, this.view, session);
     this.tools = new Tools(this.view, this.mending, (dx, dy) => this.display.dragWindow(dx, dy));
     this.view.ondraw = () => this.tools.place();
+    this.drafts = new Drafts(session.store_id ?? session.store);
     this.feed = new Feed(api);
     this.list = new LabelList(api, find("rows"), this.feed, (item) => this.jump(item));
     this.outbox = new Outbox(api, session.store_id ?? session.store, {
@@ -64,14 +67,20 @@ export class Review {
       this.say("There is no mask to accept: draw a mark, or reject.");
       return;
     }
-    const body = { verdict, reason, key: label.key, version: label.version, seconds: this.#seconds() };
+    const body = {
+      verdict,
+      reason,
+      key: label.key,
+      version: label.version,
+      seconds: this.#seconds(),
+    };
     body.comment = find("comment").value.trim();
     if (mend) body.mend = mend;
-    const draft = { name: this.#draftName, text: this.#draftText() };
-    this.#forgetDraft();
+    const draft = this.#unfinished();
+    this.drafts.forget(label.key);
     this.mending.begin(null, null, null);
     const id = this.outbox.put(`api/label/${index}/verdict`, body);
-    this.done.push({ id, index, draft, base: mend && label.version });
+    this.done.push({ id, index, key: label.key, draft, base: mend && label.version });
     Object.assign(entry, { verdict, stale: true });
     // No second verdict until the next label is seen.
     this.shown = null;
@@ -89,7 +98,7 @@ export class Review {
     const last = this.done.pop();
     const id = this.outbox.put("api/undo", { decision: last?.id ?? null });
     if (last?.base) this.mendsToUndo.set(id, last);
-    if (last?.draft) this.#keepDraft(last.draft);
+    if (last?.draft) this.drafts.write(last.key, last.draft);
     if (last) this.#goBack(last.index);
   }
 
@@ -118,7 +127,7 @@ export class Review {
     const comment = find("comment").value.trim();
     const id = this.outbox.put(`api/label/${index}/mend`, { ...mend, key: label.key, comment });
     this.done.push({ id, index });
-    this.#forgetDraft();
+    this.drafts.forget(label.key);
     this.shown.stale = true;
     this.mending.steps = [];
     return this.say("Kept as a version.");
@@ -185,10 +194,11 @@ export class Review {
     this.since = document.hidden ? null : performance.now();
     this.#restoreDraft();
     // What is beside the picture is filled in after it is seen.
-    requestAnimationFrame(() => setTimeout(() => this.#describe(entry, said)));
+    const { spoken } = this;
+    requestAnimationFrame(() => setTimeout(() => this.#describe(entry, said, spoken)));
   }
 
-  #describe(entry, said) {
+  #describe(entry, said, spoken) {
     if (entry !== this.shown) return;
     const { blind } = this.session;
     const { label, picture } = entry;
@@ -201,7 +211,8 @@ export class Review {
     drawStrip(find("strip"), this.session.histogram, dice);
     const score = typeof dice === "number" ? `, expected Dice ${number(dice)}` : "";
     find("canvas").setAttribute("aria-label", `Label ${plain(label.key)}${score}`);
-    this.say(`${said} Label ${plain(label.key)}${score}.`.trim());
+    // What a key said meanwhile is newer.
+    if (spoken === this.spoken) this.say(`${said} Label ${plain(label.key)}${score}.`.trim());
   }
 
   #empty(words) {
@@ -210,7 +221,8 @@ export class Review {
     this.mending.begin(null, null, null);
     find("empty").textContent = words.trim();
     find("empty").hidden = false;
-    for (const id of ["key", "about", "score", "complaints", "sizes", "past"]) find(id).replaceChildren();
+    for (const id of ["key", "about", "score", "complaints", "sizes", "past"])
+      find(id).replaceChildren();
     this.say(words.trim());
     this.#refresh(true);
   }
@@ -255,7 +267,8 @@ export class Review {
     find("over").textContent = planes ? `${number(taken, 0)} ms${solving}` : "";
     if (planes) {
       const time = { trip: taken, server };
-      this.view.onframe = () => this.#drawn((now) => this.timings.drag.push({ ...time, shown: now - since }));
+      this.view.onframe = () =>
+        this.#drawn((now) => this.timings.drag.push({ ...time, shown: now - since }));
     }
     showSizes(this.mending.mark, label, picture);
     this.view.redraw();
@@ -263,7 +276,11 @@ export class Review {
 
   #goBack(index) {
     const said = "Took back what was decided.";
-    this.moveOn(() => Object.assign(this.feed.visit(index), { verdict: null, stale: true }), performance.now(), said);
+    this.moveOn(
+      () => Object.assign(this.feed.visit(index), { verdict: null, stale: true }),
+      performance.now(),
+      said,
+    );
   }
 
   #answered(entry, answer) {
@@ -289,7 +306,7 @@ export class Review {
     } else if (current?.index !== index || kind === "mend") {
       this.#goBack(index);
       // After what `#goBack` keeps of the label that was shown.
-      if (mended) this.#keepDraft(mended.draft);
+      if (mended) this.drafts.write(mended.key, mended.draft);
     }
   }
 
@@ -301,7 +318,9 @@ export class Review {
 
   #kept(waiting) {
     find("kept").hidden = waiting < 2 && !this.lost;
-    find("kept").textContent = waiting ? `${plural(waiting, "decision")} kept here, not sent yet` : "";
+    find("kept").textContent = waiting
+      ? `${plural(waiting, "decision")} kept here, not sent yet`
+      : "";
     this.onkept?.(waiting);
   }
 
@@ -309,7 +328,8 @@ export class Review {
     const known = ["count", "reviewed", "mine", "rate_per_hour", "seconds_left", "histogram"];
     for (const name of known) if (answer[name] !== undefined) this.session[name] = answer[name];
     find("progress").textContent = progressWords(this.session);
-    if (answer.histogram !== undefined) drawStrip(find("strip"), this.session.histogram, this.score);
+    if (answer.histogram !== undefined)
+      drawStrip(find("strip"), this.session.histogram, this.score);
     if (this.list.count === 0) this.list.setCount(this.session.count);
   }
 
@@ -325,6 +345,7 @@ export class Review {
   }
 
   say(words) {
+    this.spoken += 1;
     find("said").textContent = words;
   }
 
@@ -359,40 +380,18 @@ export class Review {
     find("reasons").append(...buttons);
   }
 
-  get #draftName() {
-    return `dsnet-draft/${this.session.store_id ?? this.session.store}/${this.shown.label.key}`;
-  }
-
-  #draftText() {
-    const draft = this.mending.draft();
-    const comment = find("comment").value;
-    return draft || comment ? JSON.stringify({ draft, comment }) : null;
+  #unfinished() {
+    return { draft: this.mending.draft(), comment: find("comment").value };
   }
 
   #saveDraft() {
-    if (this.shown?.label) this.#keepDraft({ name: this.#draftName, text: this.#draftText() });
-  }
-
-  #keepDraft({ name, text }) {
-    try {
-      if (text) localStorage.setItem(name, text);
-      else localStorage.removeItem(name);
-    } catch {
-      // It stays on the page.
-    }
-  }
-
-  #forgetDraft() {
-    localStorage.removeItem(this.#draftName);
+    if (this.shown?.label) this.drafts.write(this.shown.label.key, this.#unfinished());
   }
 
   #restoreDraft() {
-    try {
-      const { draft, comment } = JSON.parse(localStorage.getItem(this.#draftName) ?? "{}");
-      find("comment").value = comment ?? "";
-      if (draft?.base === this.shown.label.version) this.mending.restore(draft);
-    } catch {
-      // Whatever it is, it is no draft.
-    }
+    const { key, version } = this.shown.label;
+    const { draft, comment } = this.drafts.read(key);
+    find("comment").value = comment ?? "";
+    if (draft?.base === version) this.mending.restore(draft);
   }
 }

@@ -14,7 +14,10 @@ export function drawStrip(box, histogram, score) {
   if (!histogram) return;
   const { edges, left, decided } = histogram;
   // Bins below the first label's tell nothing.
-  const first = Math.max(0, left.findIndex((count, i) => count + decided[i] > 0));
+  const first = Math.max(
+    0,
+    left.findIndex((count, i) => count + decided[i] > 0),
+  );
   const [low, high] = [edges[first], edges.at(-1)];
   const place = (value) => ((value - low) / (high - low)) * WIDTH;
   const most = Math.max(1, ...left.map((count, i) => count + decided[i]));
@@ -22,7 +25,10 @@ export function drawStrip(box, histogram, score) {
   for (let i = first; i < left.length; i++) {
     const [x, width] = [place(edges[i]), place(edges[i + 1]) - place(edges[i]) - GAP];
     let y = HEIGHT;
-    for (const [name, count] of [["decided", decided[i]], ["left", left[i]]]) {
+    for (const [name, count] of [
+      ["decided", decided[i]],
+      ["left", left[i]],
+    ]) {
       // A single label among thousands is still seen.
       const height = count ? Math.max(2, (count / most) * HEIGHT) : 0;
       y -= height;
@@ -60,7 +66,8 @@ export function drawStrip(box, histogram, score) {
 export function progressWords({ count, mine, reviewed, rate_per_hour: rate, seconds_left: left }) {
   const words = [`${(mine ?? 0).toLocaleString("en")} by you`];
   words.push(`${(reviewed ?? 0).toLocaleString("en")} of ${plural(count, "label")} decided`);
-  if (rate) words.push(rate >= 90 ? `${Math.round(rate / 60)} a minute` : `${Math.round(rate)} an hour`);
+  if (rate)
+    words.push(rate >= 90 ? `${Math.round(rate / 60)} a minute` : `${Math.round(rate)} an hour`);
   if (rate && left > 0) words.push(`${duration(left)} left`);
   return words.join(" · ");
 }

@@ -3,7 +3,12 @@
 import { watchPointers } from "./gestures.js";
 import { endsOf } from "./view.js";
 
-const NAMES = ["long axis, first end", "long axis, second end", "short axis, first end", "short axis, second end"];
+const NAMES = [
+  "long axis, first end",
+  "long axis, second end",
+  "short axis, first end",
+  "short axis, second end",
+];
 const STEP = { plain: 0.5, large: 3 };
 const LEAST_AXIS = 1;
 const SIZES = [0.5, 20];
@@ -153,7 +158,7 @@ export class Tools {
     if (point) this.#hover(point, -1);
   }
 
-  /** The long axis, then the short one; each from where the pointer goes down to where it leaves. */
+  /** The long axis, then the short one, each from where the pointer comes down to where it lifts. */
   #axis(phase, point) {
     if (phase === "begin") {
       this.from = point;
@@ -200,7 +205,8 @@ export class Tools {
 
   #told() {
     const { view } = this;
-    view.brush = this.tool === "brush" && this.at ? { at: this.at, radius: this.radius, add: this.add } : null;
+    view.brush =
+      this.tool === "brush" && this.at ? { at: this.at, radius: this.radius, add: this.add } : null;
     view.canvas.dataset.tool = this.tool;
     const short = this.tool === "draw" && this.drawn.length;
     find("tool").textContent = WORDS[short ? "short" : this.tool];

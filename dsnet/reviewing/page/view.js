@@ -35,7 +35,15 @@ export class View {
   show(picture, mark = null, spacing = null) {
     const another = picture?.width !== this.picture?.width;
     const shape = another || picture?.height !== this.picture?.height;
-    Object.assign(this, { picture, mark, spacing, around: null, slice: null, strokes: [], brush: null });
+    Object.assign(this, {
+      picture,
+      mark,
+      spacing,
+      around: null,
+      slice: null,
+      strokes: [],
+      brush: null,
+    });
     if (shape || this.fitted) this.fit();
     this.redraw();
   }
@@ -138,7 +146,10 @@ export class View {
   #outline(path) {
     const { context, scale } = this;
     context.lineCap = context.lineJoin = "round";
-    for (const [colour, width] of [[COLOURS.halo, 4], [COLOURS.contour, 2]]) {
+    for (const [colour, width] of [
+      [COLOURS.halo, 4],
+      [COLOURS.contour, 2],
+    ]) {
       context.strokeStyle = colour;
       context.lineWidth = width / scale;
       context.stroke(path);
@@ -153,7 +164,10 @@ export class View {
       const line = new Path2D();
       line.moveTo(...from);
       line.lineTo(...to);
-      for (const [colour, width] of [[COLOURS.halo, 3.5], [COLOURS[axis ? "short" : "long"], 1.6]]) {
+      for (const [colour, width] of [
+        [COLOURS.halo, 3.5],
+        [COLOURS[axis ? "short" : "long"], 1.6],
+      ]) {
         context.strokeStyle = colour;
         context.lineWidth = width / scale;
         context.stroke(line);
@@ -164,7 +178,10 @@ export class View {
       circle.arc(...end, END_RADIUS / scale, 0, 2 * Math.PI);
       context.fillStyle = "rgba(0, 0, 0, 0.35)";
       context.fill(circle);
-      for (const [colour, width] of [[COLOURS.halo, 3.5], [COLOURS[i < 2 ? "long" : "short"], 2]]) {
+      for (const [colour, width] of [
+        [COLOURS.halo, 3.5],
+        [COLOURS[i < 2 ? "long" : "short"], 2],
+      ]) {
         context.strokeStyle = colour;
         context.lineWidth = width / scale;
         context.stroke(circle);
@@ -195,7 +212,10 @@ export class View {
       shape.moveTo(at[0], at[1] - arm);
       shape.lineTo(at[0], at[1] + arm);
     }
-    for (const [colour, width] of [[COLOURS.halo, 4], ["#ffffff", 1.5]]) {
+    for (const [colour, width] of [
+      [COLOURS.halo, 4],
+      ["#ffffff", 1.5],
+    ]) {
       context.strokeStyle = colour;
       context.lineWidth = width / scale;
       context.stroke(shape);
@@ -213,7 +233,10 @@ export class View {
     context.font = "13px system-ui, sans-serif";
     context.textAlign = "right";
     context.lineCap = "butt";
-    for (const [colour, extra] of [[COLOURS.halo, 3], ["#ffffff", 0]]) {
+    for (const [colour, extra] of [
+      [COLOURS.halo, 3],
+      ["#ffffff", 0],
+    ]) {
       context.strokeStyle = colour;
       context.lineWidth = 2 + extra;
       context.beginPath();
