@@ -18,11 +18,14 @@ EXTRAS = {
     "dicomweb": (*DICOM, "httpx"),
     "evaluate": (*TRAIN, "monai"),
     "export": (*TRAIN, "onnx", "onnxscript"),
+    "review": ("starlette", "uvicorn"),
     "peers": (*TRAIN, "monai", "einops"),
     "smp": (*TRAIN, "segmentation_models_pytorch"),
 }
 NAMES = {
     "monai": "MONAI",
+    "starlette": "Starlette",
+    "uvicorn": "Uvicorn",
     "onnx": "ONNX",
     "tensorboard": "TensorBoard",
     "torch": "PyTorch",

@@ -241,9 +241,11 @@ def _check(options, arguments) -> int:
 def _export(options, arguments) -> int:
     from dsnet.archive.report import warnings_of
     from dsnet.data.store import export
-    from dsnet.data.store.reader import open_store
+    from dsnet.data.store.reviewed import ReviewedStore, open_reviewed
 
-    store = open_store(options.store)
+    store = open_reviewed(options.store, options.reviewed)
+    if isinstance(store, ReviewedStore):
+        print(store.told())
     if options.format != "png":
         # Whoever takes these trains on them.
         for warning in warnings_of(store):
@@ -254,7 +256,7 @@ def _export(options, arguments) -> int:
         )
         told = ", ".join(f"{count} {name}" for name, count in parts.items())
     else:
-        write = export.export_png if options.format == "png" else export.export_nnunet
+        write = getattr(export, f"export_{options.format}")
         told = str(write(store, options.out, min_quality=options.min_quality))
     print(f"wrote {told} labels to {printable(options.out)}")
     return 1 if store.damaged else 0

@@ -100,8 +100,9 @@ def crop_options(parser: argparse.ArgumentParser) -> None:
 def export_options(parser: argparse.ArgumentParser) -> None:
     """Which labels, and into which format."""
     parser.add_argument("store", metavar="STORE")
-    parser.add_argument("--format", required=True, choices=("png", "npz", "nnunet"))
+    parser.add_argument("--format", required=True, choices=("png", "npz", "nnunet", "store"))
     parser.add_argument("--out", required=True, metavar="DIR", help="new or empty folder")
+    reviewed_option(parser)
     parser.add_argument(
         "--min-quality",
         type=Range(float, 0, 1),
@@ -220,4 +221,17 @@ def device_option(parser: argparse.ArgumentParser, text: str) -> None:
     )
     parser.add_argument(
         "--verbose", action="store_true", help="with a GPU: tell the seconds of each stage, too"
+    )
+
+
+def reviewed_option(parser: argparse.ArgumentParser) -> None:
+    """Which labels, by what readers decided."""
+    from dsnet.data.store.reviewed import CHOICES, NOT_REJECTED
+
+    parser.add_argument(
+        "--reviewed",
+        choices=tuple(CHOICES),
+        default=NOT_REJECTED,
+        help="which labels by the verdicts of dsnet.review, mended ones as they were mended "
+        f"(default {NOT_REJECTED}); as-made passes over both",
     )

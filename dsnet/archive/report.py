@@ -15,8 +15,10 @@ import numpy as np
 from dsnet.console import Progress, Rate, print_table, printable
 from dsnet.data.datasets.pictures import LIKE_HU
 from dsnet.data.patients import known_patient, unknown_patients_note
+from dsnet.data.store.decisions import MADE, read_decisions
 from dsnet.data.store.reader import LabelStore
 from dsnet.data.store.record import STAGES, LabelRecord, metadata_of
+from dsnet.data.store.verdicts import STATES, Verdicts
 from dsnet.drawing import sheet
 from dsnet.labeling.notes import EMPTY
 from dsnet.labeling.quality import ranking
@@ -103,7 +105,24 @@ def summary_rows(store: LabelStore) -> list[tuple[str, str]]:
         rows += [(f"{stage}, mean", f"{ms:.2f} ms a label") for stage, ms in known.items()]
         if known:
             rows.append(("all stages, mean", f"{sum(known.values()):.2f} ms a label"))
-    return rows
+    return rows + _reviewed(store)
+
+
+def _reviewed(store: LabelStore) -> list[tuple[str, str]]:
+    """How far the review is; nothing where nobody began it."""
+    verdicts = Verdicts(read_decisions(store.path).rows)
+    keys = [key for key in verdicts.keys if key in store]
+    states = verdicts.counts(keys)
+    readers = {reader for key in keys for reader in verdicts.standing(key)}
+    if not readers:
+        return []
+    mended = sum(verdicts.version(key) != MADE for key in keys)
+    return [
+        ("reviewed", _share(sum(states[state] for state in STATES), len(store))),
+        *((state, str(states[state])) for state in STATES),
+        ("accepted as mended", str(mended)),
+        ("readers", str(len(readers))),
+    ]
 
 
 def failure_reasons(store: LabelStore) -> list[tuple[str, int]]:

@@ -223,6 +223,32 @@ def paste_back(alpha: np.ndarray, crop: Crop, shape: tuple[int, int]) -> np.ndar
     return np.clip(_resampled(alpha, rows, columns), 0.0, 1.0).astype(np.float32)
 
 
+def cut_window(
+    image: np.ndarray,
+    offset: tuple[float, float],
+    size: tuple[int, int],
+    scale: tuple[float, float] = (1.0, 1.0),
+) -> np.ndarray:
+    """A window of an image, resampled as `cut_crop` resamples: what a crop of that place shows.
+
+    Parameters
+    ----------
+    image : ndarray [H, W], float
+    offset, scale : (x, y)
+        As `Crop` has them; the window's.
+    size : (width, height)
+        Of the window, in its own pixels.
+
+    Returns
+    -------
+    ndarray [height, width], float32
+        Past the image's border its edge pixels go on.
+    """
+    columns = _weights(size[0], offset[0], scale[0], image.shape[1])
+    rows = _weights(size[1], offset[1], scale[1], image.shape[0])
+    return _resampled(image, rows, columns).astype(np.float32)
+
+
 @dataclass(frozen=True)
 class _Weights:
     first: int  # source pixel of the first column
