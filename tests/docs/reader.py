@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 
 import lidc_files as lidc
+from dicom_files import slice_of
 from dsnet.data.ct_image import HU_OFFSET
 from dsnet.data.phantom import KINDS, make_phantom
 from meta_images import prostate, write_meta
@@ -80,6 +81,7 @@ def write_archive(folder: Path) -> None:
     for number, z in enumerate((0.0, 2.5)):
         stored = np.random.default_rng(number).integers(100, 1200, (96, 96))
         lidc.write_ct(folder / "LIDC-IDRI" / "LIDC-IDRI-0001" / f"{number}.dcm", z, stored)
+    write_pacs(folder)
     outlines = []
     for radius in range(5, 9):
         line = lidc.ring(48, 40, radius)
@@ -92,6 +94,22 @@ def write_archive(folder: Path) -> None:
         table.writerows(rows)
     with open(folder / "boxes.csv", "w", newline="") as file:
         csv.writer(file).writerows([["file", "x0", "y0", "x1", "y1"], *boxes])
+
+
+def write_pacs(folder: Path) -> None:
+    """CT slices of one series in `archive`, and the marks over them in `reports`."""
+    reports = [["sop_instance_uid", "x1", "y1", "x2", "y2", "x3", "y3", "x4", "y4", "origin"]]
+    for number in (1, 2, 3):
+        phantom = make_phantom("solid", 96, number)
+        stored = np.clip(np.rint(phantom.hu), -1024, 3000).astype(np.int16)
+        slice_of(
+            folder / "archive" / f"{number}.dcm", number, signed=1, Rows=96, Columns=96,
+            PixelData=stored.tobytes(), RescaleIntercept=0, PixelSpacing=[0.7, 0.7],
+        )  # fmt: skip
+        reports.append([f"1.2.3.{number}", *(phantom.mark.coordinates + 0.5), 0.5])
+    (folder / "reports").mkdir()
+    with open(folder / "reports" / "marks.csv", "w", newline="") as file:
+        csv.writer(file).writerows(reports)
 
 
 def names() -> dict:
