@@ -44,7 +44,10 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
         },
     ),
     "torch_ops": ({*GROUND, "labeling", "_C"}, {"torch"}),
-    "data": ({*GROUND, "labeling"}, {"numpy", "scipy", "cv2", "pyarrow", "pydicom", "httpx"}),
+    "data": (
+        {*GROUND, "labeling", "_C"},
+        {"numpy", "scipy", "cv2", "pyarrow", "pydicom", "httpx", "isal"},
+    ),
     "archive": ({*GROUND, "labeling", "drawing", "data"}, {"numpy", "pyarrow", "rich"}),
     "reviewing": (
         {*GROUND, "labeling", "drawing", "data"}, {"numpy", "starlette", "uvicorn"},

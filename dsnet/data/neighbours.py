@@ -20,12 +20,17 @@ import os
 import re
 from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 
 from dsnet.data.crop import Crop, cut_crop
 from dsnet.data.ct_image import DICOM_ENDINGS, apply_window
+from dsnet.data.slice_part import SlicePart
 from dsnet.labeling.recist import RecistMark
+
+# A slice, whole or as much of it as crops need.
+Plane: TypeAlias = np.ndarray | SlicePart
 
 _STANDS_IN = "the slice itself stands for it"
 _MISSING = re.compile(r"no slice (?:(\d+) )?(?:below|above)\b")
@@ -88,9 +93,9 @@ def read_neighbours(
     path: str | Path,
     count: int,
     shape: tuple[int, int],
-    read: Callable[[Path], np.ndarray],
+    read: Callable[[Path], Plane],
     foreign: Collection[int] = (),
-) -> list[np.ndarray | ValueError]:
+) -> list[Plane | ValueError]:
     """The neighbours of a slice's file.
 
     Parameters
@@ -101,13 +106,13 @@ def read_neighbours(
     shape : (H, W)
         Of the slice itself.
     read : callable
-        Gives the array [H, W] of a file; raises ValueError.
+        Gives the array [H, W] of a file, or the part of one; raises ValueError.
     foreign : collection of int
         Which are another patient's, see `foreign_steps`: they are not read.
 
     Returns
     -------
-    list of 2 * count ndarray [H, W] or ValueError
+    list of 2 * count ndarray [H, W], SlicePart or ValueError
         In the order of `neighbour_files`; an error says why there is none.
     """
     if Path(path).suffix.lower() in DICOM_ENDINGS:
@@ -121,7 +126,7 @@ def read_neighbours(
     ]
 
 
-def missing_notes(planes: Sequence[np.ndarray | ValueError | None]) -> list[str]:
+def missing_notes(planes: Sequence[Plane | ValueError | None]) -> list[str]:
     """What is told of neighbours that are not to be had."""
     notes = []
     for i, plane in enumerate(planes):
@@ -148,10 +153,10 @@ def stand_in(
 
 
 def cut_shown(
-    image: np.ndarray,
+    image: Plane,
     mark: RecistMark,
     size: int,
-    planes: Sequence[np.ndarray | ValueError | None],
+    planes: Sequence[Plane | ValueError | None],
     window: tuple[float, float] | None,
     *,
     spacing: tuple[float, float] | None = None,
@@ -164,7 +169,7 @@ def cut_shown(
     ----------
     image, mark, size, spacing, isotropic_mm, **kept
         As `cut_crop` has them; the image in HU where there is a window.
-    planes : sequence of ndarray [H, W], ValueError or None
+    planes : sequence of ndarray [H, W], SlicePart, ValueError or None
         The neighbours, as `read_neighbours` gives them.
     window : (low, high) or None
         HU that become 0..1.
@@ -178,7 +183,10 @@ def cut_shown(
     crop = cut_crop(image, mark, size, **how, **kept)
     crop.neighbours = stand_in(
         crop.image,
-        [cut_crop(p, mark, size, **how).image if isinstance(p, np.ndarray) else p for p in planes],
+        [
+            p if p is None or isinstance(p, ValueError) else cut_crop(p, mark, size, **how).image
+            for p in planes
+        ],
     )
     crop.notes = (*crop.notes, *missing_notes(planes))
     if window is not None:
@@ -188,7 +196,7 @@ def cut_shown(
     return crop
 
 
-def _read(file: Path | None, shape, read) -> np.ndarray | ValueError:
+def _read(file: Path | None, shape, read) -> Plane | ValueError:
     if file is None:
         return ValueError("there is no file of that number, or more than one")
     try:

@@ -11,18 +11,15 @@ from pathlib import Path
 import numpy as np
 
 from dsnet.data.crop import Crop
-from dsnet.data.ct_image import (
-    choose_window,
-    read_ct_png,
-    read_picture,
-    require_hu,
-)
+from dsnet.data.ct_image import choose_window
 from dsnet.data.datasets.coordinates import CORNER, check_origin, read_mark
 from dsnet.data.datasets.image_size import require_size, stated_size
 from dsnet.data.datasets.keys import RowKeys, row_content
+from dsnet.data.datasets.slice_extent import slice_extent
 from dsnet.data.neighbours import cut_shown, read_neighbours
 from dsnet.data.patients import SLICE
 from dsnet.data.picture_file import MAX_PIXELS
+from dsnet.data.slice_part import SlicePart, read_slice_part
 from dsnet.data.tables import read_table
 from dsnet.labeling.recist import RecistMark
 
@@ -264,7 +261,11 @@ def read_crops(
     """
     _check_window(window)
     for group in group_by_file(annotations):
-        slice_or_error = _read_slice(images_dir, group, window, max_pixels, neighbours, foreign)
+        wanted = partial(slice_extent, group, size=size, window=window, isotropic_mm=isotropic_mm)
+        read = partial(
+            read_slice_part, extent=wanted, pictures=window == "none", max_pixels=max_pixels
+        )
+        slice_or_error = _read_slice(images_dir, group, read, neighbours, foreign)
         for annotation in group:
             if annotation.error:
                 yield annotation, ValueError(annotation.error)
@@ -292,26 +293,16 @@ def _millimetres_along(annotation: DeepLesionAnnotation) -> float:
 
 
 def _read_slice(
-    images_dir, group, window, max_pixels, neighbours, foreign
-) -> tuple[np.ndarray, Path, list] | ValueError:
+    images_dir, group, read, neighbours, foreign
+) -> tuple[SlicePart, Path, list] | ValueError:
     if all(annotation.error for annotation in group):
         return ValueError("no usable mark")
     try:
         path = find_image(images_dir, group[0])
-        pictures = window == "none"
-        image = _read_image(path, pictures, max_pixels)
-        read = partial(_read_image, pictures=pictures, max_pixels=max_pixels)
+        image = read(path)
         return image, path, read_neighbours(path, neighbours, image.shape, read, foreign)
     except ValueError as error:
         return error
-
-
-def _read_image(path: Path, pictures: bool, max_pixels: int) -> np.ndarray:
-    if pictures:
-        return read_picture(path, max_pixels)
-    hu = read_ct_png(path, max_pixels)
-    require_hu(hu)
-    return hu
 
 
 def _crop(slice_and_path, annotation, size, window, isotropic_mm) -> Crop | ValueError:
