@@ -10,6 +10,7 @@ from dsnet.data.crop_plan import plan_crop, resampled, weights
 from dsnet.data.slice_part import SlicePart
 from dsnet.labeling.recist import RecistMark
 
+
 @dataclass(eq=False)
 class Crop:
     """A piece of an image, with what is known about it.

@@ -114,9 +114,7 @@ def plan_crop(
         raise ValueError(f"isotropic_mm must be > 0 and needs spacing, got {isotropic_mm}")
     if "mark lies outside the image" in mark.problems(shape):
         bounds = tuple(round(v, 1) for v in mark.bounds())
-        raise ValueError(
-            f"mark at x, y {bounds} lies outside the image of {shape[1]}x{shape[0]}"
-        )
+        raise ValueError(f"mark at x, y {bounds} lies outside the image of {shape[1]}x{shape[0]}")
     x_min, y_min, x_max, y_max = mark.bounds()
     if not max(x_max - x_min, y_max - y_min) <= size + np.hypot(*shape):
         raise ValueError(
@@ -164,9 +162,7 @@ class Weights:
     matrix: np.ndarray
 
 
-def weights(
-    size: int, offset: float, scale: float, length: int, *, beyond: float = 1.0
-) -> Weights:
+def weights(size: int, offset: float, scale: float, length: int, *, beyond: float = 1.0) -> Weights:
     """Share of each source pixel in each of `size` pixels of 1 / `scale` from `offset` on.
 
     Shrinking takes the mean over the area covered, enlarging interpolates linearly. Pixels
