@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from dsnet.data.crop_plan import plan_crop, resampled, weights
+from dsnet.data.crop_plan import CropPlan, plan_crop, resampled, weights
 from dsnet.data.slice_part import SlicePart
 from dsnet.labeling.recist import RecistMark
 
@@ -66,6 +66,7 @@ def cut_crop(
     key: str = "",
     source: str = "",
     metadata: dict | None = None,
+    plan: CropPlan | None = None,
 ) -> Crop:
     """A square crop centred on a mark; the image's border is continued by its edge pixels.
 
@@ -90,6 +91,8 @@ def cut_crop(
         border nothing is.
     key, source, metadata
         Handed on.
+    plan : CropPlan, optional
+        What `plan_crop` gave for these arguments, where it was asked already.
 
     Raises
     ------
@@ -105,7 +108,8 @@ def cut_crop(
         masks = np.asarray(masks, dtype=bool)
         if masks.ndim != 3 or masks.shape[1:] != image.shape:
             raise ValueError(f"masks must be [R, *{image.shape}], got shape {masks.shape}")
-    plan = plan_crop(image.shape, mark, size, spacing=spacing, isotropic_mm=isotropic_mm)
+    if plan is None:
+        plan = plan_crop(image.shape, mark, size, spacing=spacing, isotropic_mm=isotropic_mm)
     cut = plan.cut(image)
     (x, y), scale = plan.offset, plan.scale
     moved = mark.translated(-x, -y)

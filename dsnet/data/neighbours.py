@@ -20,17 +20,18 @@ import os
 import re
 from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
-from typing import TypeAlias
+from typing import TypeVar
 
 import numpy as np
 
 from dsnet.data.crop import Crop, cut_crop
+from dsnet.data.crop_plan import CropPlan, plan_crop
 from dsnet.data.ct_image import DICOM_ENDINGS, apply_window
 from dsnet.data.slice_part import SlicePart
 from dsnet.labeling.recist import RecistMark
 
 # A slice, whole or as much of it as crops need.
-Plane: TypeAlias = np.ndarray | SlicePart
+Plane = TypeVar("Plane", np.ndarray, SlicePart)
 
 _STANDS_IN = "the slice itself stands for it"
 _MISSING = re.compile(r"no slice (?:(\d+) )?(?:below|above)\b")
@@ -126,7 +127,7 @@ def read_neighbours(
     ]
 
 
-def missing_notes(planes: Sequence[Plane | ValueError | None]) -> list[str]:
+def missing_notes(planes: Sequence[object]) -> list[str]:
     """What is told of neighbours that are not to be had."""
     notes = []
     for i, plane in enumerate(planes):
@@ -153,21 +154,22 @@ def stand_in(
 
 
 def cut_shown(
-    image: Plane,
+    image: np.ndarray | SlicePart,
     mark: RecistMark,
     size: int,
-    planes: Sequence[Plane | ValueError | None],
+    planes: Sequence[np.ndarray | SlicePart | ValueError | None],
     window: tuple[float, float] | None,
     *,
     spacing: tuple[float, float] | None = None,
     isotropic_mm: float | None = None,
+    plan: CropPlan | None = None,
     **kept,
 ) -> Crop:
     """A crop around a mark, as `cut_crop` makes it, with the same of the neighbours.
 
     Parameters
     ----------
-    image, mark, size, spacing, isotropic_mm, **kept
+    image, mark, size, spacing, isotropic_mm, plan, **kept
         As `cut_crop` has them; the image in HU where there is a window.
     planes : sequence of ndarray [H, W], SlicePart, ValueError or None
         The neighbours, as `read_neighbours` gives them.
@@ -179,14 +181,12 @@ def cut_shown(
     ValueError
         As `cut_crop`.
     """
-    how = {"spacing": spacing, "isotropic_mm": isotropic_mm}
-    crop = cut_crop(image, mark, size, **how, **kept)
+    if plan is None:
+        plan = plan_crop(image.shape, mark, size, spacing=spacing, isotropic_mm=isotropic_mm)
+    crop = cut_crop(image, mark, size, spacing=spacing, plan=plan, **kept)
     crop.neighbours = stand_in(
         crop.image,
-        [
-            p if p is None or isinstance(p, ValueError) else cut_crop(p, mark, size, **how).image
-            for p in planes
-        ],
+        [p if p is None or isinstance(p, ValueError) else plan.cut(p) for p in planes],
     )
     crop.notes = (*crop.notes, *missing_notes(planes))
     if window is not None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import struct
 import zlib
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -19,6 +20,7 @@ try:  # Intel's ISA-L, which inflates in half the time.
     from isal import isal_zlib as _deflate
 except ImportError:  # no wheel for this machine
     _deflate = zlib
+_DAMAGED: Any = (ValueError, zlib.error, _deflate.error)
 
 PNG_BEGINNING = b"\x89PNG\r\n\x1a\n"
 # Of what may stand beside the pixels, what says nothing of them.
@@ -65,7 +67,7 @@ class PngFile:
             if len(filtered) != wanted or (whole and not inflater.eof):
                 return None
             return _C.png_pixels(filtered, width=self.width, bits=self.bits, rows=rows, cols=cols)
-        except (_deflate.error, ValueError):
+        except _DAMAGED:
             return None
 
 

@@ -15,7 +15,7 @@ from dsnet.data.ct_image import choose_window
 from dsnet.data.datasets.coordinates import CORNER, check_origin, read_mark
 from dsnet.data.datasets.image_size import require_size, stated_size
 from dsnet.data.datasets.keys import RowKeys, row_content
-from dsnet.data.datasets.slice_extent import slice_extent
+from dsnet.data.datasets.slice_plan import SlicePlan
 from dsnet.data.neighbours import cut_shown, read_neighbours
 from dsnet.data.patients import SLICE
 from dsnet.data.picture_file import MAX_PIXELS
@@ -261,9 +261,9 @@ def read_crops(
     """
     _check_window(window)
     for group in group_by_file(annotations):
-        wanted = partial(slice_extent, group, size=size, window=window, isotropic_mm=isotropic_mm)
+        plan = SlicePlan(group, size, window, isotropic_mm)
         read = partial(
-            read_slice_part, extent=wanted, pictures=window == "none", max_pixels=max_pixels
+            read_slice_part, extent=plan.extent, pictures=window == "none", max_pixels=max_pixels
         )
         slice_or_error = _read_slice(images_dir, group, read, neighbours, foreign)
         for annotation in group:
@@ -272,7 +272,10 @@ def read_crops(
             elif isinstance(slice_or_error, ValueError):
                 yield annotation, slice_or_error
             else:
-                yield annotation, _crop(slice_or_error, annotation, size, window, isotropic_mm)
+                yield (
+                    annotation,
+                    _crop(slice_or_error, annotation, size, window, isotropic_mm, plan),
+                )
 
 
 def _check_window(window) -> None:
@@ -305,7 +308,7 @@ def _read_slice(
         return error
 
 
-def _crop(slice_and_path, annotation, size, window, isotropic_mm) -> Crop | ValueError:
+def _crop(slice_and_path, annotation, size, window, isotropic_mm, plan) -> Crop | ValueError:
     hu, path, beside = slice_and_path
     try:
         require_size(annotation.image_size, hu.shape)
@@ -321,6 +324,7 @@ def _crop(slice_and_path, annotation, size, window, isotropic_mm) -> Crop | Valu
             shown,
             spacing=annotation.spacing,
             isotropic_mm=isotropic_mm,
+            plan=plan.plan_of(annotation, hu.shape),
             key=annotation.key,
             source=str(path),
             metadata={**annotation.metadata, **levels},
