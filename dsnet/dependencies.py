@@ -16,6 +16,7 @@ EXTRAS = {
     "train": TRAIN,
     "dicom": DICOM,
     "dicomweb": (*DICOM, "httpx"),
+    "remote": ("fsspec", "aiohttp"),
     "evaluate": (*TRAIN, "monai"),
     "export": (*TRAIN, "onnx", "onnxscript"),
     "review": ("starlette", "uvicorn"),

@@ -50,7 +50,7 @@ def main(argv: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         return options.run(options, arguments)
-    except (UserError, ValueError, RuntimeError, OSError) as error:
+    except (UserError, ValueError, RuntimeError, OSError, ImportError) as error:
         return complain("dsnet.label", error)
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
@@ -71,8 +71,10 @@ def _demo(options, arguments) -> int:
 
 
 def _recist(options, arguments) -> int:
-    require_file(options.annotations, "--annotations")
-    require_folder(options.images, "--images")
+    from dsnet.data.remote import check_place
+
+    check_place(options.annotations, lambda path: require_file(path, "--annotations"))
+    check_place(options.images, lambda path: require_folder(path, "--images"))
     from dsnet.archive.jobs import slice_jobs
     from dsnet.data.datasets.coordinates import CORNER, check_origin
     from dsnet.data.datasets.deeplesion import read_annotations, select

@@ -13,10 +13,13 @@ _millimetres = Range(float, above=0, most=10**4)
 
 def recist_options(parser: argparse.ArgumentParser) -> None:
     """Which rows of a table, and how they are shown."""
-    parser.add_argument("--annotations", required=True, metavar="CSV", help="DL_info.csv")
     parser.add_argument(
-        "--images", required=True, metavar="DIR", help="Images_png, with SERIES/KEY.png"
+        "--annotations", required=True, metavar="CSV", help="DL_info.csv: a path or an address"
     )
+    parser.add_argument(
+        "--images", required=True, metavar="DIR",
+        help="Images_png, with SERIES/KEY.png: a path, or an address (s3://, https://, ...)",
+    )  # fmt: skip
     parser.add_argument(
         "--origin", type=Range(float), metavar="PIXELS",
         help="taken off the table's coordinates to get pixel centres at integers: 0.5 (default) "

@@ -16,28 +16,29 @@ are neighbours, so nothing is looked for unless somebody asks, and what was not 
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 import numpy as np
 
 from dsnet.data.crop import Crop, cut_crop
 from dsnet.data.crop_plan import CropPlan, plan_crop
 from dsnet.data.ct_image import DICOM_ENDINGS, apply_window
+from dsnet.data.remote import RemoteFile, is_file, place_of
 from dsnet.data.slice_part import SlicePart
 from dsnet.labeling.recist import RecistMark
 
 # A slice, whole or as much of it as crops need.
 Plane = TypeVar("Plane", np.ndarray, SlicePart)
+Place: TypeAlias = str | Path | RemoteFile
 
 _STANDS_IN = "the slice itself stands for it"
 _MISSING = re.compile(r"no slice (?:(\d+) )?(?:below|above)\b")
 
 
-def neighbour_files(path: str | Path, count: int) -> list[Path | None]:
+def neighbour_files(path: Place, count: int) -> list[Path | RemoteFile | None]:
     """Files whose names differ in their last number alone, by 1 to `count`.
 
     Parameters
@@ -53,12 +54,11 @@ def neighbour_files(path: str | Path, count: int) -> list[Path | None]:
         One below, one above, two below, ...; None where there is no such file, or where there are
         two: `10.png` may follow `09.png` or `9.png`.
     """
-    path = Path(path)
-    found: list[Path | None] = []
+    path = place_of(path)
+    found: list[Path | RemoteFile | None] = []
     for step in _steps(count):
         there = [path.with_name(n) for n in _names(path.name, step)]
-        # Path's is_file raises where a name is too long.
-        there = [file for file in there if os.path.isfile(file)]
+        there = [file for file in there if is_file(file)]
         found.append(there[0] if len(there) == 1 else None)
     return found
 
@@ -91,10 +91,10 @@ def foreign_steps(
 
 
 def read_neighbours(
-    path: str | Path,
+    path: Place,
     count: int,
     shape: tuple[int, int],
-    read: Callable[[Path], Plane],
+    read: Callable[[Path | RemoteFile], Plane],
     foreign: Collection[int] = (),
 ) -> list[Plane | ValueError]:
     """The neighbours of a slice's file.
@@ -116,7 +116,7 @@ def read_neighbours(
     list of 2 * count ndarray [H, W], SlicePart or ValueError
         In the order of `neighbour_files`; an error says why there is none.
     """
-    if Path(path).suffix.lower() in DICOM_ENDINGS:
+    if place_of(path).suffix.lower() in DICOM_ENDINGS:
         # Names of DICOM files are in no order that the patient knows of.
         return [ValueError("not looked for beside a DICOM file")] * (2 * count)
     return [
@@ -196,7 +196,7 @@ def cut_shown(
     return crop
 
 
-def _read(file: Path | None, shape, read) -> Plane | ValueError:
+def _read(file: Path | RemoteFile | None, shape, read) -> Plane | ValueError:
     if file is None:
         return ValueError("there is no file of that number, or more than one")
     try:

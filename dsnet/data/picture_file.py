@@ -11,6 +11,7 @@ import numpy as np
 
 from dsnet.data.picture_headers import picture_size
 from dsnet.data.png import PNG_BEGINNING, read_png
+from dsnet.data.remote import RemoteFile
 
 # What OpenCV reads without loss, and `picture_headers` can check.
 PICTURE_ENDINGS = (".png", ".tif", ".tiff", ".bmp", ".pgm")
@@ -22,8 +23,10 @@ _BYTES_A_PIXEL = 8
 _BYTES_BESIDE = 2**24
 
 
-def read_regular_file(path: str | Path, most: int, first: int | None = None) -> bytes:
+def read_regular_file(path: str | Path | RemoteFile, most: int, first: int | None = None) -> bytes:
     """All bytes of a regular file of at most `most` bytes, or its `first` ones alone.
+
+    One at an address is read likewise, see `RemoteFile.read`.
 
     Raises
     ------
@@ -31,6 +34,8 @@ def read_regular_file(path: str | Path, most: int, first: int | None = None) -> 
         When there is none, it cannot be read, is larger, or is a pipe, a device or a folder, which
         could hang or never end; the message names the file.
     """
+    if isinstance(path, RemoteFile):
+        return path.read(most, first)
     with open_regular_file(path) as file:
         try:
             size = os.fstat(file.fileno()).st_size
@@ -86,7 +91,9 @@ class Picture:
         As the header states it.
     """
 
-    def __init__(self, path: str | Path, data: bytes, max_pixels: int = MAX_PIXELS) -> None:
+    def __init__(
+        self, path: str | Path | RemoteFile, data: bytes, max_pixels: int = MAX_PIXELS
+    ) -> None:
         self.path = path
         self._data = data
         self._png = None
@@ -144,12 +151,12 @@ class Picture:
         return _grey(pixels)
 
 
-def open_picture(path: str | Path, max_pixels: int = MAX_PIXELS) -> Picture:
+def open_picture(path: str | Path | RemoteFile, max_pixels: int = MAX_PIXELS) -> Picture:
     """A PNG, TIFF, BMP or PGM file, read and checked; its pixels are not decoded yet.
 
     Parameters
     ----------
-    path : path
+    path : path or RemoteFile
     max_pixels : int
         More are refused by the header, before anything is decoded.
 

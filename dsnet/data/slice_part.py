@@ -9,6 +9,7 @@ import numpy as np
 
 from dsnet.data.ct_image import has_low_codes, hu_of_codes, require_hu, windowed
 from dsnet.data.picture_file import MAX_PIXELS, Picture, open_picture
+from dsnet.data.remote import RemoteFile
 
 
 class SlicePart:
@@ -69,7 +70,7 @@ class SlicePart:
 
 
 def read_slice_part(
-    path: str | Path,
+    path: str | Path | RemoteFile,
     extent: Callable[[tuple[int, int]], tuple[int, int]],
     pictures: bool = False,
     max_pixels: int = MAX_PIXELS,
@@ -78,7 +79,7 @@ def read_slice_part(
 
     Parameters
     ----------
-    path : path
+    path : path or RemoteFile
     extent : callable
         Given the slice's shape (H, W), how many rows and columns are needed.
     pictures : bool

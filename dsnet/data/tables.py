@@ -9,6 +9,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from dsnet.data.remote import RemoteFile, place_of
+
 # A whole archive's marks are some ten MB.
 _MOST_BYTES = 2**31
 # No column that is read needs more; a name or a reason of 100 kB helps nobody.
@@ -69,7 +71,7 @@ def read_table(path: str | Path, *, lower: bool = False, data: bytes | None = No
         When the file cannot be read, is no UTF-8, has a header that is none, or a column twice; the
         message names the file.
     """
-    lines = _lines(_decoded(path, _content(Path(path)) if data is None else data))
+    lines = _lines(_decoded(path, _content(place_of(path)) if data is None else data))
     if not lines:
         return Table([], [])
     header, *others = lines
@@ -87,7 +89,9 @@ def read_table(path: str | Path, *, lower: bool = False, data: bytes | None = No
     return Table(columns, [_row(number, line, columns) for number, line in others])
 
 
-def _content(path: Path) -> bytes:
+def _content(path: Path | RemoteFile) -> bytes:
+    if isinstance(path, RemoteFile):
+        return path.read(_MOST_BYTES)
     try:
         with open(path, "rb") as file:
             state = os.fstat(file.fileno())

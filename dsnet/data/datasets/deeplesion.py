@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -19,6 +18,7 @@ from dsnet.data.datasets.slice_plan import SlicePlan
 from dsnet.data.neighbours import cut_shown, read_neighbours
 from dsnet.data.patients import SLICE
 from dsnet.data.picture_file import MAX_PIXELS
+from dsnet.data.remote import RemoteFile, is_file, place_of
 from dsnet.data.slice_part import SlicePart, read_slice_part
 from dsnet.data.tables import read_table
 from dsnet.labeling.recist import RecistMark
@@ -200,7 +200,7 @@ def group_by_file(
     return list(groups.values())
 
 
-def find_image(images_dir: str | Path, annotation: DeepLesionAnnotation) -> Path:
+def find_image(images_dir: str | Path, annotation: DeepLesionAnnotation) -> Path | RemoteFile:
     """The annotation's PNG below `images_dir`.
 
     Both `SERIES/KEY.png`, as on DeepLesion's disks, and `SERIES_KEY.png` are looked for, in
@@ -215,11 +215,12 @@ def find_image(images_dir: str | Path, annotation: DeepLesionAnnotation) -> Path
     series, _, slice_name = name.rpartition("_")
     if not name or Path(name).name != name or series == "..":
         raise ValueError(f"File_name must be a file's name, got {name!r}")
-    for root in (Path(images_dir), Path(images_dir, "Images_png")):
+    whole = place_of(images_dir)
+    for root in (whole, whole / "Images_png"):
         for path in (root / series / slice_name, root / name):
-            if os.path.isfile(path):  # Path.is_file raises where the name is too long
+            if is_file(path):
                 return path
-    raise ValueError(f"no image {series}/{slice_name} or {name} in {images_dir}")
+    raise ValueError(f"no image {series}/{slice_name} or {name} in {whole}")
 
 
 def read_crops(
@@ -297,7 +298,7 @@ def _millimetres_along(annotation: DeepLesionAnnotation) -> float:
 
 def _read_slice(
     images_dir, group, read, neighbours, foreign
-) -> tuple[SlicePart, Path, list] | ValueError:
+) -> tuple[SlicePart, Path | RemoteFile, list] | ValueError:
     if all(annotation.error for annotation in group):
         return ValueError("no usable mark")
     try:
