@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import signal
@@ -12,6 +13,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 
+from dsnet.archive.ahead import reading_ahead
 from dsnet.archive.jobs import (
     WORKER_DIED,
     DeviceFailure,
@@ -68,10 +70,11 @@ class ProcessExecutor:
         """
         if self.workers == 1:
             _warm_up()
-            for job in jobs:
-                if stop:
-                    return
-                yield run_job(job)
+            with contextlib.closing(reading_ahead(jobs)) as ready:
+                for job in ready:
+                    if stop:
+                        return
+                    yield run_job(job)
             return
         crew = _Crew(self.workers)
         ordered: deque[_Task] = deque()

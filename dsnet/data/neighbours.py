@@ -19,19 +19,20 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
-from typing import TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 
 from dsnet.data.crop import Crop, cut_crop
 from dsnet.data.crop_plan import CropPlan, plan_crop
 from dsnet.data.ct_image import DICOM_ENDINGS, apply_window
+from dsnet.data.picture_file import Picture
 from dsnet.data.remote import RemoteFile, is_file, place_of
 from dsnet.data.slice_part import SlicePart
 from dsnet.labeling.recist import RecistMark
 
-# A slice, whole or as much of it as crops need.
-Plane = TypeVar("Plane", np.ndarray, SlicePart)
+# A slice as it was read: whole, as much of it as crops need, or its file.
+Plane = TypeVar("Plane", np.ndarray, SlicePart, Picture)
 Place: TypeAlias = str | Path | RemoteFile
 
 _STANDS_IN = "the slice itself stands for it"
@@ -94,7 +95,7 @@ def read_neighbours(
     path: Place,
     count: int,
     shape: tuple[int, int],
-    read: Callable[[Path | RemoteFile], Plane],
+    read: Callable[[Any], Plane],
     foreign: Collection[int] = (),
 ) -> list[Plane | ValueError]:
     """The neighbours of a slice's file.
@@ -107,13 +108,13 @@ def read_neighbours(
     shape : (H, W)
         Of the slice itself.
     read : callable
-        Gives the array [H, W] of a file, or the part of one; raises ValueError.
+        Gives the array [H, W] of a file, or something else with a `shape`; raises ValueError.
     foreign : collection of int
         Which are another patient's, see `foreign_steps`: they are not read.
 
     Returns
     -------
-    list of 2 * count ndarray [H, W], SlicePart or ValueError
+    list of 2 * count of what `read` gives, or ValueError
         In the order of `neighbour_files`; an error says why there is none.
     """
     if place_of(path).suffix.lower() in DICOM_ENDINGS:

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
-
 import numpy as np
 
 from dsnet.data.ct_image import has_low_codes, hu_of_codes, require_hu, windowed
-from dsnet.data.picture_file import MAX_PIXELS, Picture, open_picture
-from dsnet.data.remote import RemoteFile
+from dsnet.data.picture_file import Picture
 
 
 class SlicePart:
@@ -25,10 +21,11 @@ class SlicePart:
     ----------
     shape : (H, W)
         Of the whole slice.
+    path : path or RemoteFile
     """
 
     def __init__(self, picture: Picture, pictures: bool = False) -> None:
-        self.shape = picture.shape
+        self.shape, self.path = picture.shape, picture.path
         self._picture, self._pictures = picture, pictures
         self._pixels = np.zeros((0, 0), np.uint16)
 
@@ -51,7 +48,7 @@ class SlicePart:
         if not self._pictures:
             if pixels.dtype != np.uint16:
                 raise ValueError(
-                    f"{self._picture.path}: must be a 16-bit PNG (HU + 32768), got {pixels.dtype}"
+                    f"{self.path}: must be a 16-bit PNG (HU + 32768), got {pixels.dtype}"
                 )
             if has_low_codes(pixels):
                 if pixels.shape != self.shape:
@@ -67,31 +64,3 @@ class SlicePart:
         self.decode(bottom, right)
         pixels = self._pixels[top:bottom, left:right]
         return windowed(pixels) if self._pictures else hu_of_codes(pixels)
-
-
-def read_slice_part(
-    path: str | Path | RemoteFile,
-    extent: Callable[[tuple[int, int]], tuple[int, int]],
-    pictures: bool = False,
-    max_pixels: int = MAX_PIXELS,
-) -> SlicePart:
-    """A slice from a PNG, TIFF, BMP or PGM file, decoded as far as its crops need it.
-
-    Parameters
-    ----------
-    path : path or RemoteFile
-    extent : callable
-        Given the slice's shape (H, W), how many rows and columns are needed.
-    pictures : bool
-        See `SlicePart`.
-    max_pixels : int
-        More are refused by the header.
-
-    Raises
-    ------
-    ValueError
-        When the file cannot be used; see `open_picture` and `SlicePart.decode`.
-    """
-    part = SlicePart(open_picture(path, max_pixels), pictures)
-    part.decode(*extent(part.shape))
-    return part

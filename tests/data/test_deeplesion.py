@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from dsnet.data.crop import Crop
+from dsnet.data.ct_image import choose_window
 from dsnet.data.datasets.deeplesion import (
-    choose_window,
     find_image,
     group_by_file,
     read_annotations,

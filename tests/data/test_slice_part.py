@@ -9,7 +9,7 @@ from dsnet.data.ct_image import LUNG_WINDOW, SOFT_TISSUE_WINDOW, choose_window, 
 from dsnet.data.datasets.deeplesion import DeepLesionAnnotation, read_crops
 from dsnet.data.neighbours import cut_shown, read_neighbours
 from dsnet.data.picture_file import Picture, open_picture
-from dsnet.data.slice_part import SlicePart, read_slice_part
+from dsnet.data.slice_part import SlicePart
 from dsnet.labeling import RecistMark
 
 
@@ -158,6 +158,12 @@ def test_no_more_is_decoded_than_the_crops_need(tmp_path, monkeypatch):
     assert asked == [(122, 252)]
 
 
+def part_of(path, rows, cols, pictures=False):
+    part = SlicePart(open_picture(path), pictures)
+    part.decode(rows, cols)
+    return part
+
+
 def windowed_already(shape=(60, 60)):
     ramp = np.linspace(0, 65535, shape[0] * shape[1]).reshape(shape)
     return ramp.astype(np.uint16)
@@ -166,15 +172,15 @@ def windowed_already(shape=(60, 60)):
 def test_values_that_are_no_hu_are_found_in_what_is_decoded(tmp_path):
     path = write(tmp_path, "a.png", windowed_already())
     with pytest.raises(ValueError, match="got 37% of its pixels below -8192 HU"):
-        read_slice_part(path, lambda shape: (3, 3))
+        part_of(path, 3, 3)
     # The whole slice decides: a few such pixels are metal's, or the scanner's.
     codes = np.full((60, 60), 32768 + 40, np.uint16)
     codes[1, 1:30] = 100
     few = write(tmp_path, "b.png", codes)
-    assert read_slice_part(few, lambda shape: (3, 3))[0:2, 0:2].tolist() == [[40, 40], [40, -32668]]
+    assert part_of(few, 3, 3)[0:2, 0:2].tolist() == [[40, 40], [40, -32668]]
     # 0 is what was outside of the scanner's circle.
     codes[1:] = 0
-    part = read_slice_part(write(tmp_path, "c.png", codes), lambda shape: (3, 3))
+    part = part_of(write(tmp_path, "c.png", codes), 3, 3)
     assert part[0:2, 0:1].tolist() == [[40], [-32768]]
 
 
@@ -190,5 +196,5 @@ def test_a_part_grows_where_more_is_asked_for(tmp_path):
 def test_pictures_of_8_bits_are_no_hu(tmp_path):
     path = write(tmp_path, "a.png", np.zeros((20, 20), np.uint8))
     with pytest.raises(ValueError, match=r"a\.png: must be a 16-bit PNG .* got uint8"):
-        read_slice_part(path, lambda shape: shape)
-    assert not read_slice_part(path, lambda shape: shape, pictures=True)[0:9, 0:9].any()
+        part_of(path, 20, 20)
+    assert not part_of(path, 20, 20, pictures=True)[0:9, 0:9].any()

@@ -6,20 +6,19 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import overload
 
 import numpy as np
 
 from dsnet.data.crop import Crop
-from dsnet.data.ct_image import choose_window
 from dsnet.data.datasets.coordinates import CORNER, check_origin, read_mark
-from dsnet.data.datasets.image_size import require_size, stated_size
+from dsnet.data.datasets.image_size import stated_size
 from dsnet.data.datasets.keys import RowKeys, row_content
-from dsnet.data.datasets.slice_plan import SlicePlan
-from dsnet.data.neighbours import cut_shown, read_neighbours
+from dsnet.data.datasets.slice_crops import SliceFiles, cut_slice
+from dsnet.data.neighbours import read_neighbours
 from dsnet.data.patients import SLICE
-from dsnet.data.picture_file import MAX_PIXELS
+from dsnet.data.picture_file import MAX_PIXELS, open_picture
 from dsnet.data.remote import RemoteFile, is_file, place_of
-from dsnet.data.slice_part import SlicePart, read_slice_part
 from dsnet.data.tables import read_table
 from dsnet.labeling.recist import RecistMark
 
@@ -200,6 +199,10 @@ def group_by_file(
     return list(groups.values())
 
 
+@overload
+def find_image(images_dir: Path, annotation: DeepLesionAnnotation) -> Path: ...
+@overload
+def find_image(images_dir: str | Path, annotation: DeepLesionAnnotation) -> Path | RemoteFile: ...
 def find_image(images_dir: str | Path, annotation: DeepLesionAnnotation) -> Path | RemoteFile:
     """The annotation's PNG below `images_dir`.
 
@@ -233,6 +236,7 @@ def read_crops(
     max_pixels: int = MAX_PIXELS,
     neighbours: int = 0,
     foreign: Collection[int] = (),
+    fetched: SliceFiles | ValueError | None = None,
 ) -> Iterator[tuple[DeepLesionAnnotation, Crop | ValueError]]:
     """Each annotation with its crop, or with the error that it met; each slice is read once.
 
@@ -254,6 +258,8 @@ def read_crops(
         Where there is none, the slice itself stands in, which a note tells.
     foreign : collection of int
         Which of them are another patient's, see `dsnet.data.neighbours.foreign_steps`.
+    fetched : SliceFiles or ValueError, optional
+        What `fetch_slice` gave, where all annotations are of one slice and it was asked already.
 
     Raises
     ------
@@ -262,21 +268,41 @@ def read_crops(
     """
     _check_window(window)
     for group in group_by_file(annotations):
-        plan = SlicePlan(group, size, window, isotropic_mm)
-        read = partial(
-            read_slice_part, extent=plan.extent, pictures=window == "none", max_pixels=max_pixels
-        )
-        slice_or_error = _read_slice(images_dir, group, read, neighbours, foreign)
-        for annotation in group:
-            if annotation.error:
-                yield annotation, ValueError(annotation.error)
-            elif isinstance(slice_or_error, ValueError):
-                yield annotation, slice_or_error
-            else:
-                yield (
-                    annotation,
-                    _crop(slice_or_error, annotation, size, window, isotropic_mm, plan),
-                )
+        found = fetched
+        if found is None:
+            found = fetch_slice(
+                group, images_dir, max_pixels=max_pixels, neighbours=neighbours, foreign=foreign
+            )
+        yield from cut_slice(group, found, size=size, window=window, isotropic_mm=isotropic_mm)
+
+
+def fetch_slice(
+    annotations: Sequence[DeepLesionAnnotation],
+    images_dir: str | Path,
+    *,
+    max_pixels: int = MAX_PIXELS,
+    neighbours: int = 0,
+    foreign: Collection[int] = (),
+) -> SliceFiles | ValueError:
+    """The files of the one slice that annotations are of, read and checked, not decoded.
+
+    Parameters are those of `read_crops`.
+
+    Returns
+    -------
+    SliceFiles or ValueError
+        An error where none of the annotations can be used, or their file cannot.
+    """
+    if all(annotation.error for annotation in annotations):
+        return ValueError("no usable mark")
+    try:
+        path = find_image(images_dir, annotations[0])
+        read = partial(open_picture, max_pixels=max_pixels)
+        picture = read(path)
+        beside = read_neighbours(path, neighbours, picture.shape, read, foreign)
+        return SliceFiles(picture, beside)
+    except ValueError as error:
+        return error
 
 
 def _check_window(window) -> None:
@@ -294,44 +320,6 @@ def _millimetres_along(annotation: DeepLesionAnnotation) -> float:
         return 1.0
     along, _ = annotation.mark.directions
     return float(np.hypot(along[0] * annotation.spacing[1], along[1] * annotation.spacing[0]))
-
-
-def _read_slice(
-    images_dir, group, read, neighbours, foreign
-) -> tuple[SlicePart, Path | RemoteFile, list] | ValueError:
-    if all(annotation.error for annotation in group):
-        return ValueError("no usable mark")
-    try:
-        path = find_image(images_dir, group[0])
-        image = read(path)
-        return image, path, read_neighbours(path, neighbours, image.shape, read, foreign)
-    except ValueError as error:
-        return error
-
-
-def _crop(slice_and_path, annotation, size, window, isotropic_mm, plan) -> Crop | ValueError:
-    hu, path, beside = slice_and_path
-    try:
-        require_size(annotation.image_size, hu.shape)
-        if window == "auto":
-            window = choose_window(hu, annotation.mark, annotation.window)
-        shown = None if window == "none" else (window[0], window[1])
-        levels = {} if shown is None else {"window_low": shown[0], "window_high": shown[1]}
-        return cut_shown(
-            hu,
-            annotation.mark,
-            size,
-            beside,
-            shown,
-            spacing=annotation.spacing,
-            isotropic_mm=isotropic_mm,
-            plan=plan.plan_of(annotation, hu.shape),
-            key=annotation.key,
-            source=str(path),
-            metadata={**annotation.metadata, **levels},
-        )
-    except ValueError as error:
-        return error
 
 
 def _annotation(fields, key: str, name: str, line: int, origin: float) -> DeepLesionAnnotation:
