@@ -181,6 +181,8 @@ def weights(size: int, offset: float, scale: float, length: int, *, beyond: floa
         first, last = int(np.floor(centre[0])), int(np.floor(centre[-1])) + 2
         pixel = np.arange(first, last)
         matrix = np.maximum(1.0 - np.abs(centre[:, None] - pixel), 0.0)
+    if first >= 0 and last <= length:
+        return Weights(first, matrix)
     outside = (pixel < 0) | (pixel >= length)
     matrix = matrix * np.where(outside, beyond, 1.0)
     # Pixels past a border fold onto its edge pixel.
