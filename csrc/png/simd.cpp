@@ -100,7 +100,9 @@ DSNET_INLINE void undo_quickly(int filter, const std::uint8_t* from, const Pixel
     for (; x < cols; ++x) {
         const Pixel value = stored(from + x * sizeof(Pixel), Pixel{});
         const Pixel beside = x > 0 ? to[x - 1] : Pixel{0};
-        to[x] = filter == kUp ? added(value, above[x]) : filter == kSub ? added(value, beside) : value;
+        to[x] = filter == kUp    ? added(value, above[x])
+                : filter == kSub ? added(value, beside)
+                                 : value;
     }
 }
 
@@ -137,15 +139,13 @@ struct Channel {
 
     DSNET_INLINE __m128i step(__m128i filtered, int above_first, const Filters& filters) {
         const __m128i left = made;
-        const __m128i above =
-            _mm_or_si128(_mm_slli_si128(made, 2), _mm_cvtsi32_si128(above_first));
+        const __m128i above = _mm_or_si128(_mm_slli_si128(made, 2), _mm_cvtsi32_si128(above_first));
         const __m128i down = _mm_sub_epi16(above, corner), along = _mm_sub_epi16(left, corner);
         const __m128i to_left = absolute(down), to_above = absolute(along);
         const __m128i to_corner = absolute(_mm_add_epi16(down, along));
         const __m128i least = _mm_min_epi16(to_corner, _mm_min_epi16(to_left, to_above));
-        const __m128i nearest =
-            chosen(_mm_cmpeq_epi16(least, to_left), left,
-                   chosen(_mm_cmpeq_epi16(least, to_above), above, corner));
+        const __m128i nearest = chosen(_mm_cmpeq_epi16(least, to_left), left,
+                                       chosen(_mm_cmpeq_epi16(least, to_above), above, corner));
         const __m128i average = _mm_srli_epi16(_mm_add_epi16(left, above), 1);
         const __m128i other = _mm_or_si128(
             _mm_and_si128(filters.average, average),
@@ -212,20 +212,21 @@ void undo_together(const PngGroup<Pixel>& group) {
     Channel channels[2];
     for (Index begin = 0; begin < group.cols + kPngGroup - 1; begin += kPngGroup) {
         __m128i v[kPngGroup];
-        for (Index row = 0; row < kPngGroup; ++row) v[row] = eight(first + row * stride + begin - row);
+        for (Index row = 0; row < kPngGroup; ++row)
+            v[row] = eight(first + row * stride + begin - row);
         transpose(v);
         for (Index t = 0; t < kPngGroup; ++t) {
             const int over = above[begin + t];
             __m128i made = channels[0].step(_mm_and_si128(v[t], low), over & 0xff, filters);
             if (sizeof(Pixel) == 2) {
-                const __m128i high =
-                    channels[1].step(_mm_srli_epi16(v[t], 8), over >> 8, filters);
+                const __m128i high = channels[1].step(_mm_srli_epi16(v[t], 8), over >> 8, filters);
                 made = _mm_or_si128(made, _mm_slli_epi16(high, 8));
             }
             v[t] = made;
         }
         transpose(v);
-        for (Index row = 0; row < kPngGroup; ++row) put_eight(first + row * stride + begin - row, v[row]);
+        for (Index row = 0; row < kPngGroup; ++row)
+            put_eight(first + row * stride + begin - row, v[row]);
     }
     for (Index row = 0; row < group.rows; ++row)
         __builtin_memcpy(group.pixels + row * group.stride, first + row * stride,
