@@ -137,11 +137,7 @@ def cut_square(image: np.ndarray, offset: tuple[int, int], size: int) -> np.ndar
     size : int
         Pixels a side.
     """
-    column, row = (
-        np.clip(np.arange(size) + first, 0, length - 1)
-        for first, length in zip(offset, image.shape[::-1], strict=True)
-    )
-    return image[np.ix_(row, column)]
+    return CropPlan(image.shape, size, offset, (1.0, 1.0)).pixels(image)
 
 
 def paste_back(alpha: np.ndarray, crop: Crop, shape: tuple[int, int]) -> np.ndarray:

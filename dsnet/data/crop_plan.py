@@ -63,17 +63,21 @@ class CropPlan:
         ValueError
             When it is not finite there.
         """
-        piece = image[self.box]
-        if self.is_copy:
-            rows, columns = self._copied
-            inside = piece.shape == (self.size, self.size)
-            cut = piece if inside else piece[np.ix_(rows - rows[0], columns - columns[0])]
-        else:
-            rows, columns = self._weights
-            cut = rows.matrix @ piece.astype(np.float64) @ columns.matrix.T
+        cut = self.pixels(image)
         if not np.isfinite(cut).all():
             raise ValueError("image must be finite around the mark, got NaN or infinite values")
         return cut.astype(np.float32)
+
+    def pixels(self, image: np.ndarray | SlicePart) -> np.ndarray:
+        """What the crop's pixels come to: as they are, or float64 where they are resampled."""
+        piece = image[self.box]
+        if not self.is_copy:
+            rows, columns = self._weights
+            return rows.matrix @ piece.astype(np.float64) @ columns.matrix.T
+        if piece.shape == (self.size, self.size):
+            return piece
+        rows, columns = self._copied
+        return piece[np.ix_(rows - rows[0], columns - columns[0])]
 
     def cut_masks(self, masks: np.ndarray) -> np.ndarray:
         """The crop of masks [R, H, W], bool [R, size, size]: at least half must be covered."""
