@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from dsnet.data.crop import LEAST_MARGIN, MARGIN_SHARE
+from dsnet.data.crop_plan import LEAST_MARGIN, MARGIN_SHARE
 from dsnet.data.ct_image import LUNG_WINDOW, check_window
 from dsnet.data.datasets.lidc_idri.matching import Nodule, match_nodules
 from dsnet.data.datasets.lidc_idri.outlines import bounds, diameter_mm, nodule_mask
