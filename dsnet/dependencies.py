@@ -11,16 +11,22 @@ from collections.abc import Iterator
 
 # As pyproject.toml has them, by the names that they are imported by.
 TRAIN = ("torch", "triton", "tensorboard", "safetensors")
+DICOM = ("pydicom", "pylibjpeg", "pyjpegls")
 EXTRAS = {
     "train": TRAIN,
-    "dicom": ("pydicom",),
+    "dicom": DICOM,
+    "dicomweb": (*DICOM, "httpx"),
+    "remote": ("fsspec", "aiohttp"),
     "evaluate": (*TRAIN, "monai"),
     "export": (*TRAIN, "onnx", "onnxscript"),
+    "review": ("starlette", "uvicorn"),
     "peers": (*TRAIN, "monai", "einops"),
     "smp": (*TRAIN, "segmentation_models_pytorch"),
 }
 NAMES = {
     "monai": "MONAI",
+    "starlette": "Starlette",
+    "uvicorn": "Uvicorn",
     "onnx": "ONNX",
     "tensorboard": "TensorBoard",
     "torch": "PyTorch",

@@ -27,6 +27,8 @@ NUMBERS = {
 def main(argv: list[str] | None = None) -> int:
     """Run the command; returns its exit code."""
     try:
+        from dsnet.data.store.lock import writing
+
         with needed("evaluate", "scoring"):
             from dsnet.evaluation.report import FILES, show, write
             from dsnet.evaluation.score import evaluate
@@ -40,25 +42,26 @@ def main(argv: list[str] | None = None) -> int:
         if out.exists() and not out.is_dir():
             raise ValueError(f"--out must be a folder, {out} is a file")
         devices.use_threads(options.threads)
-        with Bar(on_stderr=True) as bar:
-            rows = evaluate(
-                options.runs,
-                data=options.data,
-                part=options.part,
-                split=options.split,
-                model=options.model,
-                complete=options.folds,
-                device=options.device,
-                precision=options.precision,
-                batch=options.batch,
-                threshold=options.threshold,
-                against=options.against,
-                surface=options.surface,
-                tolerance=options.tolerance,
-                flips=options.flips,
-                on_progress=bar.show,
-            )
-        write(rows, out, options.cases, options.against)
+        with writing(out, "the folder"):
+            with Bar(on_stderr=True) as bar:
+                rows = evaluate(
+                    options.runs,
+                    data=options.data,
+                    part=options.part,
+                    split=options.split,
+                    model=options.model,
+                    complete=options.folds,
+                    device=options.device,
+                    precision=options.precision,
+                    batch=options.batch,
+                    threshold=options.threshold,
+                    against=options.against,
+                    surface=options.surface,
+                    tolerance=options.tolerance,
+                    flips=options.flips,
+                    on_progress=bar.show,
+                )
+            write(rows, out, options.cases, options.against)
     except (ValueError, OSError, ImportError, devices.NoDevice) as error:
         return complain("dsnet.evaluate", error)
     except (RuntimeError, MemoryError) as error:

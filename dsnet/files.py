@@ -135,6 +135,8 @@ def build_folder(out: str | os.PathLike, write: Callable[[Path], object]) -> Non
     for other in _names(place, unfinished):
         if _is_left_over(other, other.name.removeprefix(unfinished)):
             shutil.rmtree(other, ignore_errors=True)
+        elif mounted:  # Elsewhere the one that is done first takes the name, and the other fails.
+            raise FileExistsError(f"out must be a new or empty folder, {other} is being written")
     building = place / f"{unfinished}{_process()}"
     building.mkdir()
     try:

@@ -17,15 +17,19 @@ from dsnet import devices
 from dsnet.archive.examples import EXAMPLES
 from dsnet.archive.options import (
     archive_options,
+    compact_options,
     device_option,
+    dicom_options,
+    export_options,
     label_options,
+    lidc_options,
     neighbours_option,
     positive,
     reading_options,
+    recist_options,
 )
 from dsnet.console import (
     CROP_SIDES,
-    MILLIMETRES_A_PIXEL,
     SEEDS,
     Range,
     Stop,
@@ -47,7 +51,7 @@ def main(argv: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         return options.run(options, arguments)
-    except (UserError, ValueError, RuntimeError, OSError) as error:
+    except (UserError, ValueError, RuntimeError, OSError, ImportError) as error:
         return complain("dsnet.label", error)
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
@@ -68,8 +72,10 @@ def _demo(options, arguments) -> int:
 
 
 def _recist(options, arguments) -> int:
-    require_file(options.annotations, "--annotations")
-    require_folder(options.images, "--images")
+    from dsnet.data.remote import check_place
+
+    check_place(options.annotations, lambda path: require_file(path, "--annotations"))
+    check_place(options.images, lambda path: require_folder(path, "--images"))
     from dsnet.archive.jobs import slice_jobs
     from dsnet.data.datasets.coordinates import CORNER, check_origin
     from dsnet.data.datasets.deeplesion import read_annotations, select
@@ -92,15 +98,54 @@ def _recist(options, arguments) -> int:
         raise UserError("no annotation is left: check --type, --split, --min-mm and --max-mm")
     window = "none" if options.pictures else "auto"
     if options.window is not None:
-        window = low, high = tuple(options.window)
-        if low >= high:
-            raise UserError(f"--window must be LOW below HIGH, got {low:g} {high:g}")
+        window = _window(options)
     crop = {"size": options.crop, "window": window, "isotropic_mm": options.isotropic}
     more = {"max_pixels": options.max_pixels, "neighbours": options.neighbours}
     jobs = slice_jobs(chosen, options.images, table=table, patient=rule, **crop, **more)
     given = _given(options, "patients", "neighbours")
     settings = {"strategy": "recist", **crop, "origin": origin, **given}
     return _run(options, arguments, jobs, len(chosen), settings, Path(options.out))
+
+
+def _dicom(options, arguments) -> int:
+    from dsnet.archive import dicom
+    from dsnet.console import print_table
+    from dsnet.data.dicom.index import index_series
+    from dsnet.data.marks.find import find_marks
+    from dsnet.data.marks.match import match_marks
+
+    if not (options.out or options.dry_run):
+        raise UserError("--out must be the folder of the store; --dry-run needs none")
+    window = _window(options)
+    naming = dicom.Naming(dicom.hash_key(options.hash_key), options.keep_identifiers)
+    found = find_marks(
+        options.marks, gsps_origin=options.gsps_origin, table_origin=options.table_origin
+    )
+    index = index_series(options.images, options.index, workers=options.workers)
+    matched = match_marks(found.marks, index)
+    for title, heads, rows in dicom.found_tables(found, matched, index, naming):
+        if options.dry_run or not title[0].isdigit():
+            print(f"{title}:")
+            print_table(rows, heads)
+    if options.dry_run:
+        return 0
+    if not matched:
+        raise UserError(f"no mark was found at {options.marks}: --dry-run tells what was looked at")
+    crop = {"size": options.crop, "window": window, "isotropic_mm": options.isotropic}
+    more = {"neighbours": options.neighbours, "max_pixels": options.max_pixels}
+    jobs = dicom.dicom_jobs(matched, index, naming=naming, **crop, **more)
+    given = _given(options, "neighbours", "keep_identifiers")
+    settings = {"strategy": "recist", "dicom": True, **crop, **given, **naming.settings}
+    return _run(options, arguments, jobs, len(matched), settings, Path(options.out))
+
+
+def _window(options) -> tuple[float, float] | None:
+    if options.window is None:
+        return None
+    low, high = options.window
+    if low >= high:
+        raise UserError(f"--window must be LOW below HIGH, got {low:g} {high:g}")
+    return low, high
 
 
 def _masks(options, arguments) -> int:
@@ -119,6 +164,21 @@ def _raters(options, arguments) -> int:
     reading = {**_reading(options), "neighbours": options.neighbours}
     settings = {"strategy": "raters", **_given(options, "neighbours")}
     return _run_pictures(options, arguments, find_rater_pictures(options.data, **reading), settings)
+
+
+def _lidc(options, arguments) -> int:
+    from dsnet.data.ct_image import LUNG_WINDOW
+    from dsnet.data.datasets.lidc_idri.find import Chosen, find_lidc
+
+    low, high = options.window or LUNG_WINDOW
+    chosen = Chosen(
+        options.readers, options.min_mm, options.max_mm, options.largest, options.crop,
+        (low, high), options.neighbours,
+    )  # fmt: skip
+    how = {"max_pixels": options.max_pixels, "workers": options.workers}
+    found = find_lidc(options.images, options.xml, chosen, patients=options.patients, **how)
+    settings = {"strategy": "raters", "size": options.crop, "window": (low, high)}
+    return _run_pictures(options, arguments, found, {**settings, **_given(options, "neighbours")})
 
 
 def _volumes(options, arguments) -> int:
@@ -193,9 +253,11 @@ def _compact(options, arguments) -> int:
 def _export(options, arguments) -> int:
     from dsnet.archive.report import warnings_of
     from dsnet.data.store import export
-    from dsnet.data.store.reader import open_store
+    from dsnet.data.store.reviewed import ReviewedStore, open_reviewed
 
-    store = open_store(options.store)
+    store = open_reviewed(options.store, options.reviewed)
+    if isinstance(store, ReviewedStore):
+        print(store.told())
     if options.format != "png":
         # Whoever takes these trains on them.
         for warning in warnings_of(store):
@@ -206,7 +268,7 @@ def _export(options, arguments) -> int:
         )
         told = ", ".join(f"{count} {name}" for name, count in parts.items())
     else:
-        write = export.export_png if options.format == "png" else export.export_nnunet
+        write = getattr(export, f"export_{options.format}")
         told = str(write(store, options.out, min_quality=options.min_quality))
     print(f"wrote {told} labels to {printable(options.out)}")
     return 1 if store.damaged else 0
@@ -271,42 +333,17 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument("--seed", type=SEEDS, default=0, help="of the first nodules (default 0)")
 
     recist = sub("recist", _recist, "Label the RECIST marks of a DeepLesion-like table.")
-    recist.add_argument("--annotations", required=True, metavar="CSV", help="DL_info.csv")
-    recist.add_argument(
-        "--images", required=True, metavar="DIR", help="Images_png, with SERIES/KEY.png"
-    )
-    recist.add_argument(
-        "--origin", type=Range(float), metavar="PIXELS",
-        help="taken off the table's coordinates to get pixel centres at integers: 0.5 (default) "
-        "as DeepLesion counts, from the first pixel's corner; 0 where centres are integers",
-    )  # fmt: skip
+    recist_options(recist)
     label_options(recist, "folder of the store")
     device_option(recist, "labels are within 0.001 of the CPU's, with the same binary masks")
-    recist.add_argument("--crop", type=CROP_SIDES, default=64, help="pixels a side (default 64)")
-    recist.add_argument(
-        "--type", nargs="+", metavar="TYPE", help="only these: lung, liver, bone, ..."
-    )
-    recist.add_argument("--split", nargs="+", metavar="PART", help="only these: train, val, test")
-    recist.add_argument("--no-noisy", action="store_true", help="leave out Possibly_noisy rows")
-    recist.add_argument("--min-mm", type=_millimetres, metavar="MM", help="shortest long axis")
-    recist.add_argument("--max-mm", type=_millimetres, metavar="MM", help="longest long axis")
-    recist.add_argument("--limit", type=positive, help="only the first LIMIT rows")
-    shown = recist.add_mutually_exclusive_group()
-    shown.add_argument(
-        "--pictures", action="store_true",
-        help="the images are windowed already: 8- or 16-bit pictures, not HU",
-    )  # fmt: skip
-    shown.add_argument(
-        "--window", type=Range(float), nargs=2, metavar=("LOW", "HIGH"),
-        help="HU shown as 0..1 (default: the row's own window, or by what is around the mark)",
-    )  # fmt: skip
-    recist.add_argument(
-        "--isotropic", type=MILLIMETRES_A_PIXEL, metavar="MM",
-        help="resample to MM a pixel (default: native)",
-    )  # fmt: skip
-
     archive_options(recist)
     neighbours_option(recist)
+
+    dicom = sub("dicom", _dicom, "Label the marks of reports and viewers on DICOM slices.")
+    dicom_options(dicom)
+    label_options(dicom, "folder of the store", required=False)
+    device_option(dicom, "labels are within 0.001 of the CPU's, with the same binary masks")
+    neighbours_option(dicom)
 
     masks = sub("masks", _masks, "Label a folder of images with a folder of binary masks.")
     masks.add_argument("--images", required=True, metavar="DIR", help="8- or 16-bit grey pictures")
@@ -321,6 +358,8 @@ def _parser() -> argparse.ArgumentParser:
     device_option(raters, "labels are within 0.001 of the CPU's, from the same trimaps")
     reading_options(raters)
     neighbours_option(raters)
+
+    lidc_options(sub("lidc", _lidc, "Label LIDC-IDRI's nodules from DICOM and its readers' XML."))
 
     volumes = sub("volumes", _volumes, "Label the slices of MR volumes with segmentations.")
     volumes.add_argument("--data", required=True, metavar="ROOT", help="PROMISE12's folders")
@@ -339,29 +378,10 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument("--repair", action="store_true", help="take out what is damaged")
 
     compact = sub("compact", _compact, "Merge a store's small shards.")
-    compact.add_argument("store", metavar="STORE")
-    compact.add_argument(
-        "--shard-rows", type=positive, default=2048, metavar="N", help="of a shard (default 2048)"
-    )
+    compact_options(compact)
 
     export = sub("export", _export, "Write a store's labels for other tools.")
-    export.add_argument("store", metavar="STORE")
-    export.add_argument("--format", required=True, choices=("png", "npz", "nnunet"))
-    export.add_argument("--out", required=True, metavar="DIR", help="new or empty folder")
-    export.add_argument(
-        "--min-quality",
-        type=Range(float, 0, 1),
-        help="leave out labels of lower expected Dice (of masks: quality)",
-    )
-    export.add_argument(
-        "--split",
-        type=Range(int, 0, 10**9),
-        nargs=3,
-        default=(1000, 400, 100),
-        metavar=("TRAIN", "TEST", "VAL"),
-        help="npz: shares (default 1000 400 100)",
-    )
-    export.add_argument("--seed", type=SEEDS, default=0, help="npz: of the split (default 0)")
+    export_options(export)
     return parser
 
 

@@ -87,10 +87,10 @@ def _run(options: argparse.Namespace) -> int:
     from dsnet.data.datasets.boxes import read_boxes
     from dsnet.data.datasets.coordinates import CORNER
     from dsnet.data.datasets.deeplesion import find_image, read_annotations
+    from dsnet.data.store.lock import writing
 
     with needed("train", "segmenting"):
-        from dsnet.inference.inputs import BOX_NOTE
-        from dsnet.inference.slices import in_folder, segment_files
+        from dsnet.inference.slices import in_folder
 
     images, out = Path(options.images), Path(options.out)
     if not images.is_dir():
@@ -106,8 +106,23 @@ def _run(options: argparse.Namespace) -> int:
     annotations = annotations[: options.limit]
     if not annotations:
         raise ValueError(f"{options.annotations or options.boxes} has no row")
-    if out.is_dir() and any(out.iterdir()) and not options.overwrite:
+    _require_free(out, options.overwrite)
+    with writing(out, "the folder"):
+        _require_free(out, options.overwrite)  # Another may have been done in between.
+        return _segment(options, annotations, find, out)
+
+
+def _require_free(out: Path, overwrite: bool) -> None:
+    from dsnet.data.store.lock import is_free
+
+    if not overwrite and not is_free(out):
         raise ValueError(f"{out} is not empty: add --overwrite, or give another --out")
+
+
+def _segment(options: argparse.Namespace, annotations, find, out: Path) -> int:
+    from dsnet.inference.inputs import BOX_NOTE
+    from dsnet.inference.slices import segment_files
+
     use_threads(options.threads)
     device = devices.torch_device(options.device)
     model = _network(options.model, device)

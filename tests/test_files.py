@@ -161,6 +161,19 @@ def test_the_next_export_clears_what_killed_ones_left(tmp_path):
     assert sorted(tmp_path.iterdir()) == [other, out]
 
 
+def test_two_do_not_fill_one_mount_point(tmp_path, monkeypatch):
+    monkeypatch.setattr(os.path, "ismount", lambda path: str(path) == str(tmp_path))
+    other = tmp_path / f".{tmp_path.name}.tmp-{files._process().split('-')[0]}-{os.getppid()}"
+    other.mkdir()
+    fill = lambda folder: (folder / "a").write_text("a")  # noqa: E731
+    with pytest.raises(FileExistsError, match="is being written"):
+        files.build_folder(tmp_path, fill)
+    assert list(tmp_path.iterdir()) == [other]
+    other.rmdir()
+    files.build_folder(tmp_path, fill)
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
 @pytest.mark.parametrize("number", [errno.EINVAL, errno.ENOSYS, errno.ENOTSUP])
 def test_a_file_system_that_syncs_no_folders_is_told_once(tmp_path, monkeypatch, caplog, number):
     real = os.fsync

@@ -15,13 +15,13 @@ from fresh_interpreter import printed
 
 ROOT = Path(__file__).resolve().parents[1]
 
-COMMANDS = ("label", "train", "train_sr", "evaluate", "predict")
+COMMANDS = ("label", "review", "train", "train_sr", "evaluate", "predict")
 GROUND = ("files", "console", "streams", "devices", "dependencies")
-WITHOUT_TORCH = ("labeling", "drawing", "data", "archive")
+WITHOUT_TORCH = ("labeling", "drawing", "data", "archive", "reviewing")
 NETWORKS = ("losses", "metrics", "models")
 LIBRARIES = (
-    *GROUND, *NETWORKS, "labeling", "drawing", "data", "archive", "training", "inference",
-    "evaluation",
+    *GROUND, *NETWORKS, "labeling", "drawing", "data", "archive", "reviewing", "training",
+    "inference", "evaluation",
 )  # fmt: skip
 # Of each room: the rooms below that it may import, and packages from outside. Any may import
 # `dsnet` itself, which holds the version.
@@ -44,13 +44,19 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
         },
     ),
     "torch_ops": ({*GROUND, "labeling", "_C"}, {"torch"}),
-    "data": ({*GROUND, "labeling"}, {"numpy", "scipy", "cv2", "pyarrow", "pydicom"}),
+    "data": (
+        {*GROUND, "labeling", "_C"},
+        {"numpy", "scipy", "cv2", "pyarrow", "pydicom", "httpx", "isal", "fsspec"},
+    ),
     "archive": ({*GROUND, "labeling", "drawing", "data"}, {"numpy", "pyarrow", "rich"}),
+    "reviewing": (
+        {*GROUND, "labeling", "drawing", "data"}, {"numpy", "starlette", "uvicorn"},
+    ),
     "inference": ({*GROUND, "labeling", "drawing", "models", "data"}, {"numpy", "torch"}),
     "training": ({*GROUND, *NETWORKS, "labeling", "drawing", "data"}, {"numpy", "torch"}),
     "evaluation": (set(LIBRARIES), {"numpy", "torch", "monai"}),
     **dict.fromkeys(COMMANDS, (set(LIBRARIES), {"torch"})),
-    "label": ({*GROUND, *WITHOUT_TORCH}, set()),
+    **dict.fromkeys(("label", "review"), ({*GROUND, *WITHOUT_TORCH}, set())),
     "dsnet_kernels": (set(), {"torch", "triton"}),
 }  # fmt: skip
 BENCH_ROOMS = {
@@ -167,7 +173,7 @@ def test_a_room_imports_what_the_table_allows(importer):
 
 
 def test_the_table_has_no_torch_where_none_may_be():
-    for importer in (*WITHOUT_TORCH, "label"):
+    for importer in (*WITHOUT_TORCH, "label", "review"):
         rooms, packages = ALLOWED[importer]
         assert not packages & {"torch", "triton", "monai"}
         # `devices` asks torch only for the commands that have it.

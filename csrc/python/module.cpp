@@ -13,6 +13,7 @@ void bind_gpu_batches(py::module_& module);
 void bind_label(py::module_& module);
 void bind_masks(py::module_& module);
 void bind_matting(py::module_& module);
+void bind_png(py::module_& module);
 void bind_quality(py::module_& module);
 void bind_stages(py::module_& module);
 void bind_trimap(py::module_& module);
@@ -48,7 +49,8 @@ py::dict build_info() {
 PYBIND11_MODULE(_C, module) {
     module.doc() =
         "Compiled core of dsnet: labels of RECIST marks and their stages (cut, trimap, matting,\n"
-        "scores), masks' morphology, and all of these on a GPU where dsnet was built with CUDA.\n\n"
+        "scores), masks' morphology, and all of these on a GPU where dsnet was built with CUDA; and\n"
+        "the pixels of PNG files.\n\n"
         "The functions take what their docstrings say and nothing else; dsnet.labeling is the\n"
         "public way to call them.";
     dsnet::bind_cut(module);
@@ -58,6 +60,7 @@ PYBIND11_MODULE(_C, module) {
     dsnet::bind_label(module);
     dsnet::bind_masks(module);
     dsnet::bind_matting(module);
+    dsnet::bind_png(module);
     dsnet::bind_quality(module);
     dsnet::bind_stages(module);
     dsnet::bind_trimap(module);

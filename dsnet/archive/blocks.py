@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from dsnet.archive.ahead import reading_ahead
 from dsnet.archive.jobs import Job, failed_rows, run_job
 from dsnet.data.store.record import LabelRecord
 from dsnet.data.store.stage import ShardBuilder, StagedShard
@@ -97,15 +98,18 @@ class Block:
         begin = time.monotonic()
         shards: list[StagedShard] = []
         builder, rows, cut, error = ShardBuilder(self.recipe), 0, False, None
-        for number, job in enumerate(self.jobs):
+        ready = reading_ahead(self.jobs)
+        for number in range(len(self.jobs)):
             if _progress is not None:
                 if _progress.halted.value:
                     cut = True
                     break
                 _progress.at.value = number
+            job = next(ready)
             rows += _add(builder, job, run_job(job))
             if builder.full and (error := _stage(builder, shards)):
                 break
+        ready.close()
         error = error or _stage(builder, shards)
         if _progress is not None:
             _progress.at.value = -1

@@ -33,6 +33,18 @@ examples:
   cuts and matting on the GPU (on two of them: --workers 2, a process each):
     python -m dsnet.label recist --annotations DL_info.csv --images Images_png \\
         --out store --device cuda""",
+    "dicom": """\
+examples:
+  what is there, and what does not match:
+    python -m dsnet.label dicom --images archive --marks reports --dry-run
+  label it; DICOM segmentations for the viewer beside the store:
+    python -m dsnet.label dicom --images archive --marks reports --out store --seg segmentations
+  an archive that is labelled again and again keeps its index; UIDs as keyed hashes:
+    python -m dsnet.label dicom --images archive --marks reports --out store \\
+        --index archive.parquet --hash-key secret.txt --workers 8
+Marks are found in structured reports, presentation states, AIM files, exports of OHIF and Slicer,
+tables and npz files, and find their slices by UID. A mark without its slice is a row with its
+reason. Nothing that names a patient is stored or told, unless --keep-identifiers.""",
     "masks": """\
 examples:
   python -m dsnet.label masks --images images --masks masks --out store
@@ -50,6 +62,16 @@ examples:
   python -m dsnet.label raters --data LIDC-IDRI-slices --out store
   python -m dsnet.label raters --data LIDC-IDRI-slices --out store --device cuda
 Folders as ROOT/PATIENT/nodule-N/{images,mask-0..mask-3}/slice-K.png.""",
+    "lidc": """\
+examples:
+  python -m dsnet.label lidc --images LIDC-IDRI --xml tcia-lidc-xml --out store
+  the paper's nodules, of all four readers, a slice each:
+    python -m dsnet.label lidc --images LIDC-IDRI --xml tcia-lidc-xml --out store \\
+        --readers 4 --largest 1
+Slices are found by the UIDs in the XML files. A reader's outline is outside of the nodule; outlines
+of several readers are one nodule where they share a pixel. A reader who outlined nothing counts in
+the consensus. What readers marked by a point (nodules under 3 mm, non-nodules) is counted, not
+labelled. Needs the extra dicom.""",
     "volumes": """\
 examples:
   python -m dsnet.label volumes --data PROMISE12 --out store

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
 import numpy as np
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from dsnet.data.datasets.deeplesion import DeepLesionAnnotation
     from dsnet.data.datasets.pictures import OutlinedPicture
     from dsnet.data.datasets.promise import VolumeSlice
+    from dsnet.data.datasets.slice_crops import SliceFiles
 
 
 # The reason of a row whose worker died: `resume` tries it again.
@@ -56,6 +57,14 @@ class ReadableJob(Job, Protocol):
 
     def read(self) -> list[Crop | LabelRecord]:
         """Return a crop for each row, in order, or the record of a row that failed already."""
+        ...
+
+
+class FetchableJob(Job, Protocol):
+    """A job whose files can be read ahead of it, by another thread."""
+
+    def fetch(self) -> FetchableJob:
+        """Return the job with what its files hold, for this process alone."""
         ...
 
 
@@ -187,18 +196,29 @@ class SliceJob:
     annotations: tuple
     images_dir: str
     options: dict = field(default_factory=dict)
+    fetched: SliceFiles | ValueError | None = field(default=None, repr=False, compare=False)
 
     @property
     def rows(self) -> list[tuple[str, str]]:
         """(key, source) of each annotation."""
         return [(a.key, a.file_name) for a in self.annotations]
 
+    def fetch(self) -> SliceJob:
+        """Read its files."""
+        from dsnet.data.datasets.deeplesion import fetch_slice
+
+        names = ("max_pixels", "neighbours", "foreign")
+        reading = {name: self.options[name] for name in names if name in self.options}
+        files = fetch_slice(self.annotations, self.images_dir, **reading)
+        return replace(self, fetched=files)
+
     def read(self) -> list[Crop | LabelRecord]:
         """Read and crop; a row that fails is a record already."""
         from dsnet.data.datasets.deeplesion import read_crops
 
         found: list[Crop | LabelRecord] = []
-        for annotation, crop in read_crops(self.annotations, self.images_dir, **self.options):
+        options = {**self.options, "fetched": self.fetched}
+        for annotation, crop in read_crops(self.annotations, self.images_dir, **options):
             if isinstance(crop, ValueError):
                 crop = LabelRecord.from_error(
                     annotation.key,

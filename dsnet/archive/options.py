@@ -5,14 +5,126 @@ from __future__ import annotations
 import argparse
 
 from dsnet import devices
-from dsnet.console import Range, above_zero
+from dsnet.console import CROP_SIDES, MILLIMETRES_A_PIXEL, SEEDS, Range, above_zero
 
 positive = above_zero(int)
+_millimetres = Range(float, above=0, most=10**4)
 
 
-def label_options(parser: argparse.ArgumentParser, out: str) -> None:
+def recist_options(parser: argparse.ArgumentParser) -> None:
+    """Which rows of a table, and how they are shown."""
+    parser.add_argument(
+        "--annotations", required=True, metavar="CSV", help="DL_info.csv: a path or an address"
+    )
+    parser.add_argument(
+        "--images", required=True, metavar="DIR",
+        help="Images_png, with SERIES/KEY.png: a path, or an address (s3://, https://, ...)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--origin", type=Range(float), metavar="PIXELS",
+        help="taken off the table's coordinates to get pixel centres at integers: 0.5 (default) "
+        "as DeepLesion counts, from the first pixel's corner; 0 where centres are integers",
+    )  # fmt: skip
+    parser.add_argument(
+        "--type", nargs="+", metavar="TYPE", help="only these: lung, liver, bone, ..."
+    )
+    parser.add_argument("--split", nargs="+", metavar="PART", help="only these: train, val, test")
+    parser.add_argument("--no-noisy", action="store_true", help="leave out Possibly_noisy rows")
+    parser.add_argument("--min-mm", type=_millimetres, metavar="MM", help="shortest long axis")
+    parser.add_argument("--max-mm", type=_millimetres, metavar="MM", help="longest long axis")
+    parser.add_argument("--limit", type=positive, help="only the first LIMIT rows")
+    shown = parser.add_mutually_exclusive_group()
+    shown.add_argument(
+        "--pictures", action="store_true",
+        help="the images are windowed already: 8- or 16-bit pictures, not HU",
+    )  # fmt: skip
+    shown.add_argument(
+        "--window", type=Range(float), nargs=2, metavar=("LOW", "HIGH"),
+        help="HU shown as 0..1 (default: the row's own window, or by what is around the mark)",
+    )  # fmt: skip
+    crop_options(parser)
+
+
+def dicom_options(parser: argparse.ArgumentParser) -> None:
+    """Where marks and slices lie, and what of the patient is kept."""
+    parser.add_argument(
+        "--images", required=True, metavar="PLACE",
+        help="folder, zip or DICOMDIR with the slices, or the address of a DICOMweb server",
+    )  # fmt: skip
+    parser.add_argument(
+        "--marks", required=True, metavar="PLACE",
+        help="folder, zip, file or DICOMweb server with the marks: SR, GSPS, AIM, viewers' exports",
+    )  # fmt: skip
+    parser.add_argument(
+        "--dry-run", action="store_true",
+        help="label nothing: tell what was found, and what does not match and why",
+    )  # fmt: skip
+    parser.add_argument(
+        "--seg", metavar="DIR", help="write DICOM segmentations there, too (new or empty folder)"
+    )
+    parser.add_argument(
+        "--index", metavar="FILE",
+        help="keep the index of --images in this Parquet file: only what changed is read again",
+    )  # fmt: skip
+    parser.add_argument(
+        "--gsps-origin", type=Range(float, 0, 1), default=0.5, metavar="PIXELS",
+        help="taken off the pixel coordinates of presentation states to get pixel centres at "
+        "integers: 0.5 (default), or 1 where a viewer counts the first pixel's centre as 1",
+    )  # fmt: skip
+    parser.add_argument(
+        "--table-origin", type=Range(float, 0, 1), metavar="PIXELS",
+        help="the same of tables without a column origin, which are refused without it",
+    )  # fmt: skip
+    parser.add_argument(
+        "--hash-key", metavar="FILE",
+        help="file with a secret: UIDs are stored as keyed hashes (HMAC-SHA-256)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--keep-identifiers", action="store_true",
+        help="store paths and the patient's name, birth date and number (default: none of them)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--window", type=Range(float), nargs=2, metavar=("LOW", "HIGH"),
+        help="HU shown as 0..1 (default: by what is around the mark)",
+    )  # fmt: skip
+    crop_options(parser)
+    max_pixels_option(parser)
+
+
+def crop_options(parser: argparse.ArgumentParser) -> None:
+    """What is cut around a mark."""
+    parser.add_argument("--crop", type=CROP_SIDES, default=64, help="pixels a side (default 64)")
+    parser.add_argument(
+        "--isotropic", type=MILLIMETRES_A_PIXEL, metavar="MM",
+        help="resample to MM a pixel (default: native)",
+    )  # fmt: skip
+
+
+def export_options(parser: argparse.ArgumentParser) -> None:
+    """Which labels, and into which format."""
+    parser.add_argument("store", metavar="STORE")
+    parser.add_argument("--format", required=True, choices=("png", "npz", "nnunet", "store"))
+    parser.add_argument("--out", required=True, metavar="DIR", help="new or empty folder")
+    reviewed_option(parser)
+    parser.add_argument(
+        "--min-quality",
+        type=Range(float, 0, 1),
+        help="leave out labels of lower expected Dice (of masks: quality)",
+    )
+    parser.add_argument(
+        "--split",
+        type=Range(int, 0, 10**9),
+        nargs=3,
+        default=(1000, 400, 100),
+        metavar=("TRAIN", "TEST", "VAL"),
+        help="npz: shares (default 1000 400 100)",
+    )
+    parser.add_argument("--seed", type=SEEDS, default=0, help="npz: of the split (default 0)")
+
+
+def label_options(parser: argparse.ArgumentParser, out: str, required: bool = True) -> None:
     """Where labels go, and how; `out`: what the folder is for."""
-    parser.add_argument("--out", required=True, metavar="DIR", help=out)
+    parser.add_argument("--out", required=required, metavar="DIR", help=out)
     parser.add_argument(
         "--workers", type=Range(int, 1, 4096), default=1, help="processes (default 1)"
     )
@@ -28,13 +140,18 @@ def label_options(parser: argparse.ArgumentParser, out: str) -> None:
 
 def archive_options(parser: argparse.ArgumentParser) -> None:
     """Whose a picture is, and how large it may be."""
-    from dsnet.data.picture_file import MAX_PIXELS
-
     parser.add_argument(
         "--patients",
         metavar="REGEX|CSV",
         help="whose a picture is: group 1 of REGEX in its path, or a table of file and patient",
     )
+    max_pixels_option(parser)
+
+
+def max_pixels_option(parser: argparse.ArgumentParser) -> None:
+    """How large a picture may be."""
+    from dsnet.data.picture_file import MAX_PIXELS
+
     parser.add_argument(
         "--max-pixels",
         type=positive,
@@ -55,15 +172,44 @@ def neighbours_option(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def reading_options(parser: argparse.ArgumentParser) -> None:
-    """How outlined pictures are read."""
+def lidc_options(parser: argparse.ArgumentParser) -> None:
+    """Where LIDC-IDRI lies, which of its nodules and slices are labelled, and all else."""
+    label_options(parser, "folder of the store")
+    device_option(parser, "labels are within 0.001 of the CPU's, from the same trimaps")
+    parser.add_argument("--images", required=True, metavar="DIR", help="CT in DICOM, or a zip")
+    parser.add_argument(
+        "--xml", metavar="DIR", help="the readers' XML files (default: among the images)"
+    )
+    parser.add_argument(
+        "--readers", type=Range(int, 1, 100), default=1, metavar="N",
+        help="only nodules that N readers outlined (default 1; the paper 4)",
+    )  # fmt: skip
+    parser.add_argument("--min-mm", type=_millimetres, metavar="MM", help="smallest mean diameter")
+    parser.add_argument("--max-mm", type=_millimetres, metavar="MM", help="largest mean diameter")
+    parser.add_argument(
+        "--largest", type=positive, metavar="N",
+        help="only N slices of each nodule, those with most consensus (default all)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--crop", type=CROP_SIDES, default=128,
+        help="pixels a side, more where a nodule needs it (default 128)",
+    )  # fmt: skip
+    reading_options(parser, "HU shown as 0..1 (default -1350 150, lung)")
+    neighbours_option(parser)
+
+
+def reading_options(
+    parser: argparse.ArgumentParser,
+    window: str = "the images are HU + 32768: HU shown as 0..1 (default: windowed already)",
+) -> None:
+    """How outlined pictures are read; `window`: what --window says of them."""
     parser.add_argument("--limit", type=positive, help="only the first LIMIT images")
     parser.add_argument(
         "--window",
         type=Range(float),
         nargs=2,
         metavar=("LOW", "HIGH"),
-        help="the images are HU + 32768: HU shown as 0..1 (default: windowed already)",
+        help=window,
     )
     archive_options(parser)
 
@@ -78,4 +224,25 @@ def device_option(parser: argparse.ArgumentParser, text: str) -> None:
     )
     parser.add_argument(
         "--verbose", action="store_true", help="with a GPU: tell the seconds of each stage, too"
+    )
+
+
+def reviewed_option(parser: argparse.ArgumentParser) -> None:
+    """Which labels, by what readers decided."""
+    from dsnet.data.store.reviewed import CHOICES, NOT_REJECTED
+
+    parser.add_argument(
+        "--reviewed",
+        choices=tuple(CHOICES),
+        default=NOT_REJECTED,
+        help="which labels by the verdicts of dsnet.review, mended ones as they were mended "
+        f"(default {NOT_REJECTED}); as-made passes over both",
+    )
+
+
+def compact_options(parser: argparse.ArgumentParser) -> None:
+    """Which store, and how long its shards become."""
+    parser.add_argument("store", metavar="STORE")
+    parser.add_argument(
+        "--shard-rows", type=positive, default=2048, metavar="N", help="of a shard (default 2048)"
     )

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 
+from dsnet.archive.ahead import reading_ahead
 from dsnet.archive.blocks import Block, BlockResult, Blocks
 from dsnet.archive.jobs import (
     WORKER_DIED,
@@ -72,10 +74,11 @@ class ProcessExecutor:
         """
         if self.workers == 1:
             warm_up()
-            for job in jobs:
-                if stop:
-                    return
-                yield run_job(job)
+            with contextlib.closing(reading_ahead(jobs)) as ready:
+                for job in ready:
+                    if stop:
+                        return
+                    yield run_job(job)
             return
         crew = _Crew(self.workers)
         ordered: deque[_Task] = deque()

@@ -14,9 +14,11 @@ from dsnet.archive.tally import EMPTY_LABELS, LOW, RANKED_BY, Tally, scores_of
 from dsnet.console import Progress, Rate, print_table, printable
 from dsnet.data.datasets.pictures import LIKE_HU
 from dsnet.data.patients import known_patient, unknown_patients_note
+from dsnet.data.store.decisions import MADE, read_decisions
 from dsnet.data.store.reader import LabelStore
 from dsnet.data.store.record import STAGES, LabelRecord, metadata_of
 from dsnet.data.store.stage import StoredRow
+from dsnet.data.store.verdicts import STATES, Verdicts
 from dsnet.drawing import sheet
 from dsnet.labeling.quality import ranking
 
@@ -90,7 +92,24 @@ def summary_rows(store: LabelStore) -> list[tuple[str, str]]:
         rows += [(f"{stage}, mean", f"{ms:.2f} ms a label") for stage, ms in known.items()]
         if known:
             rows.append(("all stages, mean", f"{sum(known.values()):.2f} ms a label"))
-    return rows
+    return rows + _reviewed(store)
+
+
+def _reviewed(store: LabelStore) -> list[tuple[str, str]]:
+    """How far the review is; nothing where nobody began it."""
+    verdicts = Verdicts(read_decisions(store.path).rows)
+    keys = [key for key in verdicts.keys if key in store]
+    states = verdicts.counts(keys)
+    readers = {reader for key in keys for reader in verdicts.standing(key)}
+    if not readers:
+        return []
+    mended = sum(verdicts.version(key) != MADE for key in keys)
+    return [
+        ("reviewed", _share(sum(states[state] for state in STATES), len(store))),
+        *((state, str(states[state])) for state in STATES),
+        ("accepted as mended", str(mended)),
+        ("readers", str(len(readers))),
+    ]
 
 
 def failure_reasons(store: LabelStore) -> list[tuple[str, int]]:
@@ -98,11 +117,12 @@ def failure_reasons(store: LabelStore) -> list[tuple[str, int]]:
 
     File names and numbers are left out of a reason, so that equal faults count as one.
     """
+    import pyarrow.compute as pc
+
     reasons: Counter[str] = Counter()
-    for name in store.shards:
-        if store.shard_counts(name).get("failed"):
-            table = store.shard_table(name, ["status", "error"]).to_pylist()
-            reasons.update(_general(r["error"] or "") for r in table if r["status"] == "failed")
+    for part in store.parts(["status", "error"]):
+        table = part.filter(pc.field("status") == "failed")
+        reasons.update(_general(error or "") for error in table["error"].to_pylist())
     return sorted(reasons.items(), key=lambda item: (-item[1], item[0]))
 
 

@@ -40,6 +40,14 @@ class ReviewedJobs:
         return self.left(done)
 
 
+@dataclass(frozen=True)
+class ListedRow:
+    """A row as a store would have it."""
+
+    key: str
+    source: str
+
+
 def review_rows(store: LabelStore, annotations: Sequence[DeepLesionAnnotation]) -> list[str]:
     """Compare a store with the table that it is labelled from; see `ReviewedJobs.review`.
 
@@ -73,7 +81,7 @@ def review_rows(store: LabelStore, annotations: Sequence[DeepLesionAnnotation]) 
 
 
 def review_pictures(
-    store: LabelStore, pictures: Sequence[OutlinedPicture | VolumeSlice]
+    store: LabelStore, pictures: Sequence[OutlinedPicture | VolumeSlice | ListedRow]
 ) -> list[str]:
     """Compare a store with the pictures that it is labelled from; see `ReviewedJobs.review`."""
     now = {picture.key: picture.source for picture in pictures}

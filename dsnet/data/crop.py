@@ -3,18 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from math import isqrt
 
 import numpy as np
 
+from dsnet.data.crop_plan import CropPlan, plan_crop, resampled, weights
+from dsnet.data.slice_part import SlicePart
 from dsnet.labeling.recist import RecistMark
-
-# Surroundings that a label needs: the cut looks for background this far beyond the mark.
-LEAST_MARGIN = 8.0
-MARGIN_SHARE = 0.25
-# Of a crop, and of the weights that resample it: 134 MB of float64. A spacing of 1e-5 mm beside
-# pixels of 0.7 mm would ask for gigabytes.
-_MOST_PIXELS = 2**24
 
 
 @dataclass(eq=False)
@@ -62,7 +56,7 @@ class Crop:
 
 
 def cut_crop(
-    image: np.ndarray,
+    image: np.ndarray | SlicePart,
     mark: RecistMark,
     size: int = 64,
     *,
@@ -72,6 +66,7 @@ def cut_crop(
     key: str = "",
     source: str = "",
     metadata: dict | None = None,
+    plan: CropPlan | None = None,
 ) -> Crop:
     """A square crop centred on a mark; the image's border is continued by its edge pixels.
 
@@ -81,8 +76,8 @@ def cut_crop(
 
     Parameters
     ----------
-    image : ndarray [H, W], float
-        Grey values in 0..1.
+    image : ndarray [H, W], float, or SlicePart
+        Grey values in 0..1, or HU.
     mark : RecistMark
         In the image's pixels, at least partly inside it. An unknown short axis counts as assumed.
     size : int
@@ -96,6 +91,8 @@ def cut_crop(
         border nothing is.
     key, source, metadata
         Handed on.
+    plan : CropPlan, optional
+        What `plan_crop` gave for these arguments, where it was asked already.
 
     Raises
     ------
@@ -103,86 +100,44 @@ def cut_crop(
         When the image is not [H, W] or not finite near the mark, the mark is outside it or longer
         than its diagonal and `size`, or an option is out of range.
     """
-    image = np.asarray(image)
-    if image.ndim != 2 or 0 in image.shape:
+    if not isinstance(image, SlicePart):
+        image = np.asarray(image)
+    if len(image.shape) != 2 or 0 in image.shape:
         raise ValueError(f"image must be [H, W] with H, W >= 1, got shape {image.shape}")
     if masks is not None:
         masks = np.asarray(masks, dtype=bool)
         if masks.ndim != 3 or masks.shape[1:] != image.shape:
             raise ValueError(f"masks must be [R, *{image.shape}], got shape {masks.shape}")
-    if size < 8:
-        raise ValueError(f"size must be at least 8 pixels, got {size}")
-    if size**2 > _MOST_PIXELS:
-        raise ValueError(f"size must be at most {isqrt(_MOST_PIXELS)} pixels, got {size}")
-    if isotropic_mm is not None and not (spacing is not None and 0 < isotropic_mm < np.inf):
-        raise ValueError(f"isotropic_mm must be > 0 and needs spacing, got {isotropic_mm}")
-    if "mark lies outside the image" in mark.problems(image.shape):
-        bounds = tuple(round(v, 1) for v in mark.bounds())
-        raise ValueError(
-            f"mark at x, y {bounds} lies outside the image of {image.shape[1]}x{image.shape[0]}"
-        )
-    x_min, y_min, x_max, y_max = mark.bounds()
-    if not max(x_max - x_min, y_max - y_min) <= size + np.hypot(*image.shape):
-        raise ValueError(
-            f"mark spans {x_max - x_min:g}x{y_max - y_min:g} pixels, more than the image of "
-            f"{image.shape[1]}x{image.shape[0]}"
-        )
-    scale = (1.0, 1.0)
-    if isotropic_mm is not None and spacing is not None:
-        scale = (spacing[1] / isotropic_mm, spacing[0] / isotropic_mm)
-    scaled = mark.scaled(*scale)
-    x_min, y_min, x_max, y_max = scaled.bounds()
-    margin = max(LEAST_MARGIN, MARGIN_SHARE * scaled.long_diameter)
-    shrink = min(1.0, size / (max(x_max - x_min, y_max - y_min) + 2 * margin))
-    scale = (scale[0] * shrink, scale[1] * shrink)
-    for length, along in zip(scale, "xy", strict=True):
-        # Neither a crop within one pixel nor one of a million: the spacing is not the image's.
-        if not 0 < length <= size or size * (size / length) > _MOST_PIXELS:
-            raise ValueError(
-                f"crop of {size} pixels would cover {size / length:g} pixels of the image along "
-                f"{along}: got spacing {spacing} and isotropic_mm {isotropic_mm}"
-            )
-
-    low_x, low_y, high_x, high_y = mark.bounds()
-    middle = (0.5 * (low_x + high_x + 1), 0.5 * (low_y + high_y + 1))
-    offset = tuple(
-        # Unscaled pixels are copied whole.
-        float(np.rint(m - size / 2)) if s == 1.0 else float(m - size / 2 / s)
-        for m, s in zip(middle, scale, strict=True)
-    )
-    if scale == (1.0, 1.0):
-        column, row = (
-            np.clip(np.arange(size) + int(first), 0, length - 1)
-            for first, length in zip(offset, image.shape[::-1], strict=True)
-        )
-        cut = image[np.ix_(row, column)]
-    else:
-        columns = _weights(size, offset[0], scale[0], image.shape[1])
-        rows = _weights(size, offset[1], scale[1], image.shape[0])
-        cut = _resampled(image, rows, columns)
-    if not np.isfinite(cut).all():
-        raise ValueError("image must be finite around the mark, got NaN or infinite values")
-    if masks is not None:
-        within = (
-            _weights(size, offset[1], scale[1], image.shape[0], beyond=0.0),
-            _weights(size, offset[0], scale[0], image.shape[1], beyond=0.0),
-        )
-        # Sums of weights may miss one half by rounding.
-        covered = [_resampled(mask, *within) >= 0.5 - 1e-9 for mask in masks]
-        masks = np.array(covered, dtype=bool).reshape(len(masks), size, size)
-    x, y = offset
+    if plan is None:
+        plan = plan_crop(image.shape, mark, size, spacing=spacing, isotropic_mm=isotropic_mm)
+    cut = plan.cut(image)
+    (x, y), scale = plan.offset, plan.scale
     moved = mark.translated(-x, -y)
     return Crop(
-        image=cut.astype(np.float32),
+        image=cut,
         mark=moved if scale == (1.0, 1.0) else moved.scaled(*scale),
         spacing=None if spacing is None else (spacing[0] / scale[1], spacing[1] / scale[0]),
-        masks=masks,
+        masks=None if masks is None else plan.cut_masks(masks),
         key=key,
         source=source,
         offset=(x, y),
         scale=scale,
         metadata=dict(metadata or {}),
     )
+
+
+def cut_square(image: np.ndarray, offset: tuple[int, int], size: int) -> np.ndarray:
+    """Pixels as they are, from (x, y) `offset` on; the border is continued by its edge pixels.
+
+    Parameters
+    ----------
+    image : ndarray [H, W]
+    offset : (x, y)
+        Of the first pixel; may lie outside.
+    size : int
+        Pixels a side.
+    """
+    return CropPlan(image.shape, size, offset, (1.0, 1.0)).pixels(image)
 
 
 def paste_back(alpha: np.ndarray, crop: Crop, shape: tuple[int, int]) -> np.ndarray:
@@ -204,48 +159,32 @@ def paste_back(alpha: np.ndarray, crop: Crop, shape: tuple[int, int]) -> np.ndar
     if alpha.shape != crop.image.shape:
         raise ValueError(f"alpha must have the crop's shape {crop.image.shape}, got {alpha.shape}")
     (x, y), (scale_x, scale_y) = crop.offset, crop.scale
-    columns = _weights(shape[1], -x * scale_x, 1 / scale_x, alpha.shape[1], beyond=0.0)
-    rows = _weights(shape[0], -y * scale_y, 1 / scale_y, alpha.shape[0], beyond=0.0)
-    return np.clip(_resampled(alpha, rows, columns), 0.0, 1.0).astype(np.float32)
+    columns = weights(shape[1], -x * scale_x, 1 / scale_x, alpha.shape[1], beyond=0.0)
+    rows = weights(shape[0], -y * scale_y, 1 / scale_y, alpha.shape[0], beyond=0.0)
+    return np.clip(resampled(alpha, rows, columns), 0.0, 1.0).astype(np.float32)
 
 
-@dataclass(frozen=True)
-class _Weights:
-    first: int  # source pixel of the first column
-    matrix: np.ndarray  # [size, pixels]
+def cut_window(
+    image: np.ndarray,
+    offset: tuple[float, float],
+    size: tuple[int, int],
+    scale: tuple[float, float] = (1.0, 1.0),
+) -> np.ndarray:
+    """A window of an image, resampled as `cut_crop` resamples: what a crop of that place shows.
 
+    Parameters
+    ----------
+    image : ndarray [H, W], float
+    offset, scale : (x, y)
+        As `Crop` has them; the window's.
+    size : (width, height)
+        Of the window, in its own pixels.
 
-def _weights(
-    size: int, offset: float, scale: float, length: int, *, beyond: float = 1.0
-) -> _Weights:
-    """Share of each source pixel in each of `size` pixels of 1 / `scale` from `offset` on.
-
-    Shrinking takes the mean over the area covered, enlarging interpolates linearly. Pixels
-    past the source's border are its edge pixels, times `beyond`.
+    Returns
+    -------
+    ndarray [height, width], float32
+        Past the image's border its edge pixels go on.
     """
-    if size * (size / scale) > 8 * _MOST_PIXELS:
-        raise ValueError(f"scale must not take {size / scale:g} pixels to {size}, got {scale:g}")
-    edges = offset + np.arange(size + 1) / scale
-    if scale <= 1.0:
-        first, last = int(np.floor(edges[0])), int(np.ceil(edges[-1]))
-        pixel = np.arange(first, last)
-        overlap = np.minimum(edges[1:, None], pixel + 1) - np.maximum(edges[:-1, None], pixel)
-        matrix = np.maximum(overlap, 0.0) * scale
-    else:
-        centre = 0.5 * (edges[1:] + edges[:-1]) - 0.5
-        first, last = int(np.floor(centre[0])), int(np.floor(centre[-1])) + 2
-        pixel = np.arange(first, last)
-        matrix = np.maximum(1.0 - np.abs(centre[:, None] - pixel), 0.0)
-    outside = (pixel < 0) | (pixel >= length)
-    matrix = matrix * np.where(outside, beyond, 1.0)
-    # Pixels past a border fold onto its edge pixel.
-    inside = np.clip(pixel, 0, length - 1)
-    kept = np.zeros((size, inside[-1] - inside[0] + 1))
-    np.add.at(kept.T, inside - inside[0], matrix.T)
-    return _Weights(int(inside[0]), kept)
-
-
-def _resampled(image: np.ndarray, rows: _Weights, columns: _Weights) -> np.ndarray:
-    height, width = rows.matrix.shape[1], columns.matrix.shape[1]
-    window = image[rows.first : rows.first + height, columns.first : columns.first + width]
-    return rows.matrix @ window.astype(np.float64) @ columns.matrix.T
+    columns = weights(size[0], offset[0], scale[0], image.shape[1])
+    rows = weights(size[1], offset[1], scale[1], image.shape[0])
+    return resampled(image, rows, columns).astype(np.float32)

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeGuard
 
 import numpy as np
 
 from dsnet.data.mask_values import binary_mask
 from dsnet.data.picture_file import MAX_PIXELS, read_pixels
 from dsnet.labeling.recist import RecistMark
+
+if TYPE_CHECKING:
+    from dsnet.data.slice_part import SlicePart
 
 HU_OFFSET = 32768
 LUNG_WINDOW = (-1350.0, 150.0)
@@ -49,7 +53,17 @@ def read_ct_png(path: str | Path, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     pixels = read_pixels(path, max_pixels)
     if pixels.dtype != np.uint16:
         raise ValueError(f"{path}: must be a 16-bit PNG (HU + 32768), got {pixels.dtype}")
-    return (pixels.astype(np.int32) - HU_OFFSET).astype(np.float32)
+    return hu_of_codes(pixels)
+
+
+def hu_of_codes(codes: np.ndarray) -> np.ndarray:
+    """HU, float32, of uint16 values that are HU + 32768."""
+    return codes.astype(np.float32) - np.float32(HU_OFFSET)
+
+
+def has_low_codes(codes: np.ndarray) -> bool:
+    """Whether any of uint16 values, 0 aside, is less than the HU of `require_hu` + 32768."""
+    return bool((codes - np.uint16(1) < np.uint16(HU_OFFSET + _LOWEST_HU - 1)).any())
 
 
 def require_hu(hu: np.ndarray) -> None:
@@ -154,7 +168,7 @@ def read_slice(
 
 
 def choose_window(
-    hu: np.ndarray, mark: RecistMark, window: tuple[float, float] | None
+    hu: np.ndarray | SlicePart, mark: RecistMark, window: tuple[float, float] | None
 ) -> tuple[float, float]:
     """The HU window to label in.
 
@@ -163,8 +177,20 @@ def choose_window(
     10 pixels around the mark's box is below -500 HU, the soft tissue window -175..275
     elsewhere.
     """
-    if window is not None and 0 < window[1] - window[0] <= _WIDEST_WINDOW:
+    if for_tissue(window):
         return window
+    outer, inner = (hu[box] for box in ring_boxes(mark))
+    lung = np.count_nonzero(outer < _LUNG_BELOW) - np.count_nonzero(inner < _LUNG_BELOW)
+    return LUNG_WINDOW if lung > _LUNG_SHARE * (outer.size - inner.size) else SOFT_TISSUE_WINDOW
+
+
+def for_tissue(window: tuple[float, float] | None) -> TypeGuard[tuple[float, float]]:
+    """Whether a row's window is one for looking at tissue, which `choose_window` takes."""
+    return window is not None and 0 < window[1] - window[0] <= _WIDEST_WINDOW
+
+
+def ring_boxes(mark: RecistMark) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
+    """Rows and columns of the mark's box and 10 pixels around it, and of the box alone."""
     x_min, y_min, x_max, y_max = mark.bounds()
 
     def box(margin: float) -> tuple[slice, slice]:
@@ -173,11 +199,7 @@ def choose_window(
             slice(max(int(x_min - margin), 0), max(int(x_max + margin) + 1, 0)),
         )
 
-    ring = np.zeros(hu.shape, dtype=bool)
-    ring[box(10)] = True
-    ring[box(0)] = False
-    lung = np.count_nonzero(hu[ring] < _LUNG_BELOW)
-    return LUNG_WINDOW if lung > _LUNG_SHARE * np.count_nonzero(ring) else SOFT_TISSUE_WINDOW
+    return box(10), box(0)
 
 
 def check_window(window: tuple[float, float] | None) -> None:

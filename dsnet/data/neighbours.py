@@ -7,7 +7,7 @@ Public
 ``foreign_steps(name, count, patient, owner) -> frozenset of int``: which are another patient's
 ``cut_shown(image, mark, size, planes, window, ...) -> Crop``: as `cut_crop`, all in one window
 ``stand_in(middle, planes) -> ndarray [2 * count, h, w]``
-``missing_notes(planes) -> list of str``
+``missing_notes(planes) -> list of str``, ``missing_in(notes, count) -> int``
 
 A stack that lies in a folder as numbered pictures has its neighbours beside it: `SERIES/109.png`
 and `110.png`, `images/slice-9.png` and `slice-10.png`. Nothing else tells of pictures whether they
@@ -16,19 +16,30 @@ are neighbours, so nothing is looked for unless somebody asks, and what was not 
 
 from __future__ import annotations
 
-import os
 import re
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 
 from dsnet.data.crop import Crop, cut_crop
+from dsnet.data.crop_plan import CropPlan, plan_crop
 from dsnet.data.ct_image import DICOM_ENDINGS, apply_window
+from dsnet.data.picture_file import Picture
+from dsnet.data.remote import RemoteFile, is_file, place_of
+from dsnet.data.slice_part import SlicePart
 from dsnet.labeling.recist import RecistMark
 
+# A slice as it was read: whole, as much of it as crops need, or its file.
+Plane = TypeVar("Plane", np.ndarray, SlicePart, Picture)
+Place: TypeAlias = str | Path | RemoteFile
 
-def neighbour_files(path: str | Path, count: int) -> list[Path | None]:
+_STANDS_IN = "the slice itself stands for it"
+_MISSING = re.compile(r"no slice (?:(\d+) )?(?:below|above)\b")
+
+
+def neighbour_files(path: Place, count: int) -> list[Path | RemoteFile | None]:
     """Files whose names differ in their last number alone, by 1 to `count`.
 
     Parameters
@@ -44,12 +55,11 @@ def neighbour_files(path: str | Path, count: int) -> list[Path | None]:
         One below, one above, two below, ...; None where there is no such file, or where there are
         two: `10.png` may follow `09.png` or `9.png`.
     """
-    path = Path(path)
-    found: list[Path | None] = []
+    path = place_of(path)
+    found: list[Path | RemoteFile | None] = []
     for step in _steps(count):
         there = [path.with_name(n) for n in _names(path.name, step)]
-        # Path's is_file raises where a name is too long.
-        there = [file for file in there if os.path.isfile(file)]
+        there = [file for file in there if is_file(file)]
         found.append(there[0] if len(there) == 1 else None)
     return found
 
@@ -82,12 +92,12 @@ def foreign_steps(
 
 
 def read_neighbours(
-    path: str | Path,
+    path: Place,
     count: int,
     shape: tuple[int, int],
-    read: Callable[[Path], np.ndarray],
+    read: Callable[[Any], Plane],
     foreign: Collection[int] = (),
-) -> list[np.ndarray | ValueError]:
+) -> list[Plane | ValueError]:
     """The neighbours of a slice's file.
 
     Parameters
@@ -98,16 +108,16 @@ def read_neighbours(
     shape : (H, W)
         Of the slice itself.
     read : callable
-        Gives the array [H, W] of a file; raises ValueError.
+        Gives the array [H, W] of a file, or something else with a `shape`; raises ValueError.
     foreign : collection of int
         Which are another patient's, see `foreign_steps`: they are not read.
 
     Returns
     -------
-    list of 2 * count ndarray [H, W] or ValueError
+    list of 2 * count of what `read` gives, or ValueError
         In the order of `neighbour_files`; an error says why there is none.
     """
-    if Path(path).suffix.lower() in DICOM_ENDINGS:
+    if place_of(path).suffix.lower() in DICOM_ENDINGS:
         # Names of DICOM files are in no order that the patient knows of.
         return [ValueError("not looked for beside a DICOM file")] * (2 * count)
     return [
@@ -118,7 +128,7 @@ def read_neighbours(
     ]
 
 
-def missing_notes(planes: Sequence[np.ndarray | ValueError | None]) -> list[str]:
+def missing_notes(planes: Sequence[object]) -> list[str]:
     """What is told of neighbours that are not to be had."""
     notes = []
     for i, plane in enumerate(planes):
@@ -126,8 +136,14 @@ def missing_notes(planes: Sequence[np.ndarray | ValueError | None]) -> list[str]
             far = "" if i < 2 else f"{i // 2 + 1} "
             where = f"{far}{'above' if i % 2 else 'below'}"
             why = "" if plane is None else f" ({plane})"
-            notes.append(f"no slice {where}{why}: the slice itself stands for it")
+            notes.append(f"no slice {where}{why}: {_STANDS_IN}")
     return notes
+
+
+def missing_in(notes: Iterable[str], count: int) -> int:
+    """How many of the `count` nearest slices on either side a label's notes tell missing."""
+    found = [_MISSING.match(note) for note in notes if note.endswith(_STANDS_IN)]
+    return sum(int(one.group(1) or 1) <= count for one in found if one)
 
 
 def stand_in(
@@ -139,23 +155,24 @@ def stand_in(
 
 
 def cut_shown(
-    image: np.ndarray,
+    image: np.ndarray | SlicePart,
     mark: RecistMark,
     size: int,
-    planes: Sequence[np.ndarray | ValueError | None],
+    planes: Sequence[np.ndarray | SlicePart | ValueError | None],
     window: tuple[float, float] | None,
     *,
     spacing: tuple[float, float] | None = None,
     isotropic_mm: float | None = None,
+    plan: CropPlan | None = None,
     **kept,
 ) -> Crop:
     """A crop around a mark, as `cut_crop` makes it, with the same of the neighbours.
 
     Parameters
     ----------
-    image, mark, size, spacing, isotropic_mm, **kept
+    image, mark, size, spacing, isotropic_mm, plan, **kept
         As `cut_crop` has them; the image in HU where there is a window.
-    planes : sequence of ndarray [H, W], ValueError or None
+    planes : sequence of ndarray [H, W], SlicePart, ValueError or None
         The neighbours, as `read_neighbours` gives them.
     window : (low, high) or None
         HU that become 0..1.
@@ -165,11 +182,12 @@ def cut_shown(
     ValueError
         As `cut_crop`.
     """
-    how = {"spacing": spacing, "isotropic_mm": isotropic_mm}
-    crop = cut_crop(image, mark, size, **how, **kept)
+    if plan is None:
+        plan = plan_crop(image.shape, mark, size, spacing=spacing, isotropic_mm=isotropic_mm)
+    crop = cut_crop(image, mark, size, spacing=spacing, plan=plan, **kept)
     crop.neighbours = stand_in(
         crop.image,
-        [cut_crop(p, mark, size, **how).image if isinstance(p, np.ndarray) else p for p in planes],
+        [p if p is None or isinstance(p, ValueError) else plan.cut(p) for p in planes],
     )
     crop.notes = (*crop.notes, *missing_notes(planes))
     if window is not None:
@@ -179,7 +197,7 @@ def cut_shown(
     return crop
 
 
-def _read(file: Path | None, shape, read) -> np.ndarray | ValueError:
+def _read(file: Path | RemoteFile | None, shape, read) -> Plane | ValueError:
     if file is None:
         return ValueError("there is no file of that number, or more than one")
     try:

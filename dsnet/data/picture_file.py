@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 import stat
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
 from dsnet.data.picture_headers import picture_size
+from dsnet.data.png import PNG_BEGINNING, read_png
+from dsnet.data.remote import RemoteFile
 
 # What OpenCV reads without loss, and `picture_headers` can check.
 PICTURE_ENDINGS = (".png", ".tif", ".tiff", ".bmp", ".pgm")
@@ -20,8 +23,10 @@ _BYTES_A_PIXEL = 8
 _BYTES_BESIDE = 2**24
 
 
-def read_regular_file(path: str | Path, most: int, first: int | None = None) -> bytes:
+def read_regular_file(path: str | Path | RemoteFile, most: int, first: int | None = None) -> bytes:
     """All bytes of a regular file of at most `most` bytes, or its `first` ones alone.
+
+    One at an address is read likewise, see `RemoteFile.read`.
 
     Raises
     ------
@@ -29,17 +34,34 @@ def read_regular_file(path: str | Path, most: int, first: int | None = None) -> 
         When there is none, it cannot be read, is larger, or is a pipe, a device or a folder, which
         could hang or never end; the message names the file.
     """
+    if isinstance(path, RemoteFile):
+        return path.read(most, first)
+    with open_regular_file(path) as file:
+        try:
+            size = os.fstat(file.fileno()).st_size
+            if size > most:
+                raise ValueError(f"{path}: must be of at most {most} bytes, got {size}")
+            return file.read(most if first is None else first)
+        except OSError as error:
+            raise ValueError(f"{path}: {error.strerror or error}") from error
+
+
+def open_regular_file(path: str | Path) -> BinaryIO:
+    """A regular file, open for reading.
+
+    Raises
+    ------
+    ValueError
+        As `read_regular_file`, of any size.
+    """
     path = Path(path)
     try:
         # Opening a pipe waits for a writer, unless told not to.
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
-        with open(descriptor, "rb") as file:
-            state = os.fstat(descriptor)
-            if not stat.S_ISREG(state.st_mode):
-                raise ValueError(f"{path}: must be a regular file")
-            if state.st_size > most:
-                raise ValueError(f"{path}: must be of at most {most} bytes, got {state.st_size}")
-            return file.read(most if first is None else first)
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            os.close(descriptor)
+            raise ValueError(f"{path}: must be a regular file")
+        return open(descriptor, "rb")
     except OSError as error:
         raise ValueError(f"{path}: {error.strerror or error}") from error
     except ValueError as error:  # A name with a NUL; its message names no file.
@@ -59,14 +81,105 @@ def check_pixels(height: int, width: int, max_pixels: int) -> None:
         )
 
 
+class Picture:
+    """A picture's file whose header and checksums are right; its pixels are decoded when wanted.
+
+    Attributes
+    ----------
+    path : path
+    shape : (H, W)
+        As the header states it.
+    """
+
+    def __init__(
+        self, path: str | Path | RemoteFile, data: bytes, max_pixels: int = MAX_PIXELS
+    ) -> None:
+        self.path = path
+        self._data = data
+        self._png = None
+        if data.startswith(PNG_BEGINNING):
+            self._png = read_png(data)
+            self._kind, self.shape = "PNG", (self._png.height, self._png.width)
+        else:
+            self._kind, *size = picture_size(data)
+            self.shape = (size[0], size[1])
+        try:
+            check_pixels(*self.shape, max_pixels)
+        except ValueError as error:
+            raise ValueError(f"the {self._kind} could not be decoded: {error}") from error
+
+    def pixels(self, rows: int | None = None, cols: int | None = None) -> np.ndarray:
+        """The grey values as they are stored.
+
+        Parameters
+        ----------
+        rows, cols : int, optional
+            The upper left part of so many is all that is wanted: the rest of a plain PNG is not
+            decoded. By default the whole.
+
+        Returns
+        -------
+        ndarray [rows, cols], uint8 or uint16
+
+        Raises
+        ------
+        ValueError
+            When they cannot be decoded, are in colour or partly transparent; the message names the
+            file.
+        """
+        height, width = self.shape
+        rows = height if rows is None else min(rows, height)
+        cols = width if cols is None else min(cols, width)
+        if self._png is not None and self._png.bits and rows > 0:
+            found = self._png.pixels(rows, cols)
+            if found is not None:
+                return found
+        try:
+            return self._by_opencv()[:rows, :cols]
+        except ValueError as error:
+            raise ValueError(f"{self.path}: {error}") from error
+
+    def _by_opencv(self) -> np.ndarray:
+        import cv2
+
+        try:
+            pixels = cv2.imdecode(np.frombuffer(self._data, np.uint8), cv2.IMREAD_UNCHANGED)
+        except cv2.error as error:
+            raise ValueError(f"the {self._kind} could not be decoded: {error.err}") from error
+        if pixels is None or pixels.shape[:2] != self.shape:
+            raise ValueError(f"the {self._kind} could not be decoded")
+        return _grey(pixels)
+
+
+def open_picture(path: str | Path | RemoteFile, max_pixels: int = MAX_PIXELS) -> Picture:
+    """A PNG, TIFF, BMP or PGM file, read and checked; its pixels are not decoded yet.
+
+    Parameters
+    ----------
+    path : path or RemoteFile
+    max_pixels : int
+        More are refused by the header, before anything is decoded.
+
+    Raises
+    ------
+    ValueError
+        When the file is missing, no such picture, cut short, damaged or too large; the message
+        names it.
+    """
+    data = read_regular_file(path, most_bytes(max_pixels))
+    try:
+        return Picture(path, data, max_pixels)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
 def read_pixels(path: str | Path, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     """The grey values of a PNG, TIFF, BMP or PGM file as they are stored.
 
     Parameters
     ----------
-    path : path
-    max_pixels : int
-        More are refused by the header, before anything is decoded.
+    path, max_pixels
+        See `open_picture`.
 
     Returns
     -------
@@ -78,23 +191,7 @@ def read_pixels(path: str | Path, max_pixels: int = MAX_PIXELS) -> np.ndarray:
         When the file is missing, no such picture, cut short, damaged, too large, in colour or
         partly transparent; the message names it.
     """
-    import cv2
-
-    data = read_regular_file(path, most_bytes(max_pixels))
-    kind = "picture"
-    try:
-        kind, height, width = picture_size(data)
-        try:
-            check_pixels(height, width, max_pixels)
-            pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
-        except (ValueError, cv2.error) as error:
-            told = error.err if isinstance(error, cv2.error) else error
-            raise ValueError(f"the {kind} could not be decoded: {told}") from error
-        if pixels is None or pixels.shape[:2] != (height, width):
-            raise ValueError(f"the {kind} could not be decoded")
-        return _grey(pixels)
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
+    return open_picture(path, max_pixels).pixels()
 
 
 def _grey(pixels: np.ndarray) -> np.ndarray:

@@ -8,9 +8,9 @@ lengths, and PNG's checksums, count first.
 from __future__ import annotations
 
 import struct
-import zlib
 
-_PNG = b"\x89PNG\r\n\x1a\n"
+from dsnet.data.png import PNG_BEGINNING, read_png
+
 _TIFF = {b"II*\0": "<", b"MM\0*": ">"}
 # Bytes of TIFF's types of whole numbers: BYTE, SHORT, LONG.
 _WHOLE = {1: "B", 3: "H", 4: "I"}
@@ -39,8 +39,9 @@ def picture_size(data: bytes) -> tuple[str, int, int]:
         When it is none of these, cut short, damaged, or of a kind whose grey values a decoder
         would change: lossy compression, several pages, a palette, turned or inverted.
     """
-    if data.startswith(_PNG):
-        return "PNG", *_png(data)
+    if data.startswith(PNG_BEGINNING):
+        png = read_png(data)
+        return "PNG", png.height, png.width
     if data[:4] in _TIFF:
         return "TIFF", *_tiff(data, _TIFF[data[:4]])
     if data.startswith(b"BM"):
@@ -48,28 +49,6 @@ def picture_size(data: bytes) -> tuple[str, int, int]:
     if data[:2] == b"P5" and data[2:3].isspace():
         return "PGM", *_pgm(data)
     raise ValueError("not a PNG file, nor a TIFF, BMP or PGM one")
-
-
-def _png(data: bytes) -> tuple[int, int]:
-    position, size = len(_PNG), None
-    while True:
-        head = data[position : position + 8]
-        length = int.from_bytes(head[:4], "big")
-        end = position + 12 + length
-        if len(head) < 8 or end > len(data):
-            raise ValueError(f"the PNG is cut short after {len(data)} bytes")
-        if zlib.crc32(data[position + 4 : end - 4]) != int.from_bytes(data[end - 4 : end], "big"):
-            raise ValueError(f"the PNG is damaged at byte {position}")
-        if size is None:
-            if head[4:] != b"IHDR" or length != 13:
-                raise ValueError("the PNG is damaged: it does not begin with its header")
-            width, height = struct.unpack(">II", data[position + 8 : position + 16])
-            size = (height, width)
-        if head[4:] == b"acTL":
-            raise ValueError("the PNG holds several frames, one is wanted")
-        if head[4:] == b"IEND":
-            return size
-        position = end
 
 
 def _bmp(data: bytes) -> tuple[int, int]:

@@ -9,6 +9,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from dsnet.data.remote import RemoteFile, place_of
+
 # A whole archive's marks are some ten MB.
 _MOST_BYTES = 2**31
 # No column that is read needs more; a name or a reason of 100 kB helps nobody.
@@ -44,7 +46,7 @@ class Table:
     rows: list[Row]
 
 
-def read_table(path: str | Path, *, lower: bool = False) -> Table:
+def read_table(path: str | Path, *, lower: bool = False, data: bytes | None = None) -> Table:
     """Read a CSV file line by line: a line is a row, or has the reason why it is none.
 
     A quote that is not closed on its line costs that line alone; it cannot swallow those after it.
@@ -56,6 +58,8 @@ def read_table(path: str | Path, *, lower: bool = False) -> Table:
     path : path
     lower : bool
         Whether columns are told apart by their names in lower case.
+    data : bytes, optional
+        What the file holds, where it was read already.
 
     Returns
     -------
@@ -67,7 +71,7 @@ def read_table(path: str | Path, *, lower: bool = False) -> Table:
         When the file cannot be read, is no UTF-8, has a header that is none, or a column twice; the
         message names the file.
     """
-    lines = _lines(_text(Path(path)))
+    lines = _lines(_decoded(path, _content(place_of(path)) if data is None else data))
     if not lines:
         return Table([], [])
     header, *others = lines
@@ -85,7 +89,9 @@ def read_table(path: str | Path, *, lower: bool = False) -> Table:
     return Table(columns, [_row(number, line, columns) for number, line in others])
 
 
-def _text(path: Path) -> str:
+def _content(path: Path | RemoteFile) -> bytes:
+    if isinstance(path, RemoteFile):
+        return path.read(_MOST_BYTES)
     try:
         with open(path, "rb") as file:
             state = os.fstat(file.fileno())
@@ -97,6 +103,10 @@ def _text(path: Path) -> str:
         raise ValueError(f"{path}: {error.strerror or error}") from error
     if len(data) > _MOST_BYTES:
         raise ValueError(f"{path}: must be of at most {_MOST_BYTES} bytes")
+    return data
+
+
+def _decoded(path: str | Path, data: bytes) -> str:
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:

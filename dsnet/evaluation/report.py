@@ -108,10 +108,17 @@ def _difference_table(
         cells = [name, str(first.cases), str(first.clusters)]
         for metric in names:
             _, factor, digits = COLUMNS[metric]
-            mean, low, high = (factor * x for x in by_metric[metric][:3])
-            cells.append(f"{mean:+.{digits}f} [{low:+.{digits}f}, {high:+.{digits}f}]")
+            cells.append(_difference(by_metric[metric], factor, digits))
         lines.append(cells)
     return ["network", "cases in both", "patients", *_heads(names, rows[0])], lines
+
+
+def _difference(found: Difference, factor: float, digits: int) -> str:
+    """A mean with its interval, as far as there are cases and patients for them."""
+    if not found.cases:
+        return "no shared case"
+    mean, low, high = (f"{factor * x:+.{digits}f}" for x in found[:3])
+    return f"{mean} [{low}, {high}]" if np.isfinite(found.low) else f"{mean} [one patient]"
 
 
 def _heads(names: Sequence[str], row: Row) -> list[str]:
@@ -177,7 +184,7 @@ def _figures(rows: list[Row], found: dict[str, dict[str, Difference]]) -> list[l
         for name in names if found else ():
             # The row that others are compared with has no difference.
             own = found[row.name][name][:3] if row.name in found else ()
-            line += [f"{x:.6g}" for x in own] or [""] * len(parts)
+            line += [f"{x:.6g}" if np.isfinite(x) else "" for x in own] or [""] * len(parts)
         table.append(line)
     return table
 

@@ -145,8 +145,10 @@ def _segment(model, group, read, out, name, crop, spacing, threshold, batch, fli
             window = None if crop.window == "none" else crop.window
             if window == "auto":
                 window = [choose_window(image, a.mark, a.window) for a in usable]
+            # A network that sees marks is told of boxes, and notes it.
+            prompts = [a.mark.bounds() if a.from_box else a.mark for a in usable]
             found = segment_slice(
-                model, image, [a.mark for a in usable], size=crop.size,
+                model, image, prompts, size=crop.size,
                 network_size=crop.network_size, window=window,
                 spacing=next((a.spacing for a in usable if a.spacing), known) or spacing,
                 isotropic_mm=crop.isotropic_mm, threshold=threshold, batch=batch, flips=flips,

@@ -2,8 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
 # Of a label whose binary mask is empty; the archive's summary counts them.
 EMPTY = "empty label: no pixel reaches one half"
+ASSUMED = "short axis unknown: one is assumed"
+
+
+def with_assumed(label: Any, coordinates: Sequence[float] | np.ndarray) -> Any:
+    """The label, with a note where the last four of its mark's coordinates are NaN."""
+    if coordinates[4] != coordinates[4]:
+        label.notes = (*label.notes, ASSUMED)
+    return label
 
 
 def doubts(

@@ -24,7 +24,7 @@ from dsnet.labeling.edge_model import native_network
 from dsnet.labeling.gpu import engine
 from dsnet.labeling.gpu.pipeline import MattingSettings
 from dsnet.labeling.matting.closed_form import DEFAULT_RTOL, MattingInfo, closed_form_matting
-from dsnet.labeling.notes import doubts
+from dsnet.labeling.notes import doubts, with_assumed
 from dsnet.labeling.prior import MASK_PRIOR_WEIGHT, VOTES_PRIOR_WEIGHT, mask_prior, votes_prior
 from dsnet.labeling.quality import recist_scores, score
 from dsnet.labeling.recist import PROBLEMS, RecistMark, ordered_coordinates
@@ -53,7 +53,8 @@ class SoftLabel:
     seconds : dict of str to float
         Wall time of the stages `cut`, `trimap`, `matting`.
     notes : tuple of str
-        What was odd, in words: a doubtful mark, a fall-back, an empty mask, an early stop.
+        What was odd, in words: a doubtful mark, an axis that was assumed, a fall-back, an empty
+        mask, an early stop.
     """
 
     alpha: np.ndarray
@@ -179,7 +180,7 @@ def label_recist(image: np.ndarray, mark: RecistMark) -> SoftLabel:
     (label,) = _label_natively(image[None], mark.coordinates[None], 1)
     if label is None:
         raise _refusal(image, mark.coordinates)
-    return label
+    return with_assumed(label, mark.coordinates)
 
 
 def label_mask(
@@ -332,8 +333,8 @@ def label_batch(
         found = _label_natively(arrays, coordinates, threads)
     else:
         found = _label_on_device(arrays, coordinates, threads, index)
-    for k, (i, label) in enumerate(zip(usable, found, strict=True)):
-        labels[i] = _refusal(arrays[k], coordinates[k]) if label is None else label
+    for i, image, row, label in zip(usable, arrays, coordinates, found, strict=True):
+        labels[i] = _refusal(image, row) if label is None else with_assumed(label, row)
     return labels
 
 

@@ -14,6 +14,7 @@ it, and so they are for the peers whose graph is one of a single size.
 from __future__ import annotations
 
 import copy
+import io
 import json
 import math
 import os
@@ -24,7 +25,7 @@ import torch
 from torch import nn
 
 from dsnet.dependencies import needed
-from dsnet.files import write_atomically
+from dsnet.files import write_atomically, write_bytes
 from dsnet.models.checkpoint import unwrap
 from dsnet.models.dsnet import DSNet
 
@@ -58,7 +59,10 @@ def export_program(
     program = torch.export.export(inner, (image,), dynamic_shapes=(_free(inner, size),))
     if path is not None:
         told = {f"{name}.json": text for name, text in _told(inner, crop).items()}
-        write_atomically(path, lambda temporary: _save_program(program, temporary, told))
+        # In memory first: on a full disk torch's writer would end the process.
+        content = io.BytesIO()
+        torch.export.save(program, content, extra_files=told)
+        write_bytes(path, content.getvalue())
     return program
 
 
@@ -147,12 +151,6 @@ def _told(inner: nn.Module, crop: dict | None) -> dict[str, str]:
     """As JSON what a user of the graph must know: how crops are made, where masks are cut."""
     known = {"crop": crop, "threshold": inner.threshold if isinstance(inner, DSNet) else None}
     return {name: json.dumps(value) for name, value in known.items() if value is not None}
-
-
-def _save_program(program: torch.export.ExportedProgram, path: Path, told: dict[str, str]) -> None:
-    # Given a path, torch would ask for the ending .pt2.
-    with open(path, "wb") as file:
-        torch.export.save(program, file, extra_files=told)
 
 
 def _prepare(model: nn.Module, size: tuple[int, int]) -> tuple[nn.Module, torch.Tensor]:

@@ -76,5 +76,9 @@ class Average:
         if not isinstance(state, dict) or not isinstance(state.get("network"), dict):
             raise ValueError(f"average must have updates and network, got {brief(state)}")
         Range(int, 0, 2**63 - 1).check("updates of the average", state.get("updates"))
+        for name, part in state["network"].items():
+            # No loss tells of these: what is trained is not the average.
+            if isinstance(part, torch.Tensor) and not torch.isfinite(part).all():
+                raise ValueError(f"average must be finite, {brief(name)} is not")
         self.network.load_state_dict(state["network"])
         self.updates = state["updates"]

@@ -26,6 +26,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from dsnet.data.neighbours import missing_in
 from dsnet.data.patients import known_patient, patient_of
 from dsnet.data.phantom import make_phantoms
 from dsnet.data.store.reader import open_store
@@ -65,6 +66,8 @@ class DeviceDataset:
         The mark that a person drew, in pixels; empty: none was for any.
     neighbours : Tensor [N, 2 * neighbours, H, W] float32, optional
         The slices below and above, the nearest first.
+    stood_in : list of N int
+        How many of the neighbours are the slice itself, where there was none; empty without.
     marks : Tensor [N, draws, 8] float32, optional
         Of `with_marks`; their number of draws that were not people's own is `replayed`.
     """
@@ -79,6 +82,7 @@ class DeviceDataset:
     neighbours: torch.Tensor | None = None
     marks: torch.Tensor | None = None
     replayed: list[bool] = field(default_factory=list)
+    stood_in: list[int] = field(default_factory=list)
 
     @classmethod
     def from_store(
@@ -113,6 +117,7 @@ class DeviceDataset:
             crops of several sizes when `size` is not given.
         """
         images, softs, binaries, keys, patients, drawn, beside = [], [], [], [], [], [], []
+        stood_in = []
         unknown = 0
         shape = None if size is None else (size, size)
         for record in open_store(path).records("ok"):
@@ -132,6 +137,7 @@ class DeviceDataset:
             binaries.append(resized(binary.astype(np.float32), shape) >= 0.5)
             if neighbours:
                 beside.append(_neighbours(record, neighbours, shape, path))
+                stood_in.append(missing_in(record.notes, neighbours))
             drawn.append(_mark(record, shape))
             keys.append(record.key)
             patients.append(patient_of(record.key, record.metadata))
@@ -140,7 +146,8 @@ class DeviceDataset:
             raise ValueError(f"{path} has no label to train on (status ok, quality reached)")
         image, soft, binary = (torch.stack(p)[:, None] for p in (images, softs, binaries))
         planes = torch.stack(beside) if neighbours else None
-        return cls(image, soft, binary, keys, patients, unknown, drawn, planes).to(device)
+        how = {"neighbours": planes, "stood_in": stood_in}
+        return cls(image, soft, binary, keys, patients, unknown, drawn, **how).to(device)
 
     @classmethod
     def phantoms(
@@ -221,7 +228,7 @@ class DeviceDataset:
     def subset(self, indices: Sequence[int]) -> DeviceDataset:
         """A copy of the cases at `indices`."""
         index = torch.as_tensor(list(indices), dtype=torch.long, device=self.image.device)
-        lists = ("keys", "patients", "drawn", "replayed")
+        lists = ("keys", "patients", "drawn", "replayed", "stood_in")
         chosen = {
             name: [getattr(self, name)[i] for i in indices] for name in lists if getattr(self, name)
         }

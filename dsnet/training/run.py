@@ -27,7 +27,7 @@ import torch.distributed as dist
 from dsnet.console import Range, Stop, printable
 from dsnet.data.crop_settings import of_phantoms, of_store
 from dsnet.data.patients import unknown_patients_note
-from dsnet.data.store.lock import StoreLock
+from dsnet.data.store.lock import writing
 from dsnet.devices import torch_device, use_threads
 from dsnet.files import write_json
 from dsnet.models import (
@@ -249,12 +249,7 @@ def _train(settings: Settings, stop: Stop, held: ExitStack) -> dict:
 
 def _hold(out: Path, held: ExitStack) -> None:
     """Make the folder, and keep other runs out of it: two would mix their models and tables."""
-    out.mkdir(parents=True, exist_ok=True)
-    try:
-        lock = StoreLock(out, "the run's folder")
-    except RuntimeError as error:
-        raise ValueError(str(error)) from error
-    held.callback(lock.release)
+    held.enter_context(writing(out, "the run's folder"))
 
 
 def _place(settings: Settings) -> tuple[int, int, torch.device]:
@@ -294,6 +289,9 @@ def _introduction(settings, device, world, network, data, split) -> list[str]:
         lines.append(f"it sees {network.config.inputs}")
     if data.marks is not None:
         lines[-1] += f"; {sum(data.replayed)} of {len(data)} cases have replayed marks"
+    if lacking := sum(map(bool, data.stood_in)):
+        told = f"{lacking} of {len(data)} cases lack neighbours: the slice itself stands for them"
+        lines.append(f"warning: {told}")
     if told := unknown_patients_note(data.unknown, len(data)):
         lines.append(f"warning: {told}")
     if not split.val:

@@ -25,6 +25,7 @@ import torch
 import torch.nn.functional as F
 
 from dsnet.console import LEARNING_RATES, SEEDS, Range, Rate, brief, print_table
+from dsnet.data.store.lock import writing
 from dsnet.devices import torch_device
 from dsnet.files import write_json
 from dsnet.losses import (
@@ -120,9 +121,14 @@ def train_sr(settings: SRSettings) -> dict:
     ------
     ValueError
         For settings out of range, without slices, for slices smaller than a patch, when a loss is
-        not finite, or where a checkpoint does not fit.
+        not finite, where a checkpoint does not fit, or another process trains that teacher.
     """
     _check(settings)
+    with writing(Path(settings.out), f"{settings.out} in", is_file=True):
+        return _train(settings)
+
+
+def _train(settings: SRSettings) -> dict:
     out = Path(settings.out)
     checkpoint = out.with_suffix(".checkpoint.pt")
     if checkpoint.exists() and not settings.resume:

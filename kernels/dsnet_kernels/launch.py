@@ -36,6 +36,7 @@ INTERPRETED = HAS_TRITON and (
     if hasattr(triton, "knobs")
     else os.environ.get("TRITON_INTERPRET", "0") == "1"
 )
+# One object for all: to torch.fx of 2.6 two unions that are equal are two types of one name.
 OptionalTensor = torch.Tensor | None
 KERNEL_DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 MOST_SPLITS = 256

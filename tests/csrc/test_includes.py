@@ -17,8 +17,9 @@ ROOMS = {
     "cut": "base gpu mark masks trimap edge",
     "matting": "base gpu trimap/numbers.h",
     "quality": "base gpu mark masks trimap",
+    "png": "base",
     "label": "base gpu mark masks trimap edge cut matting quality",
-    "python": "base gpu mark masks trimap edge cut matting quality label",
+    "python": "base gpu mark masks trimap edge cut matting quality png label",
 }
 SOURCES = sorted(path for path in CSRC.rglob("*") if path.suffix in (".h", ".cuh", ".cpp", ".cu"))
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from dsnet.data.crop import Crop
+from dsnet.data.ct_image import choose_window
 from dsnet.data.datasets.deeplesion import (
-    choose_window,
     find_image,
     group_by_file,
     read_annotations,
@@ -16,6 +16,7 @@ from dsnet.data.datasets.deeplesion import (
     select,
 )
 from dsnet.data.datasets.keys import row_content
+from dsnet.data.picture_file import Picture
 from dsnet.labeling import RecistMark
 from shared_data import shared
 
@@ -205,10 +206,8 @@ def test_crops_keep_rows_together_and_decode_once(tmp_path, monkeypatch):
         )
     )
     decoded = []
-    import dsnet.data.datasets.deeplesion as module
-
-    read = module.read_ct_png
-    monkeypatch.setattr(module, "read_ct_png", lambda p, *most: decoded.append(p) or read(p, *most))
+    read = Picture.pixels
+    monkeypatch.setattr(Picture, "pixels", lambda *of: decoded.append(of) or read(*of))
     found = list(read_crops(rows, tmp_path, size=48, window=(-1000, 200)))
     assert [a.row for a, _ in found] == [2, 4, 5, 6, 3, 7] and len(decoded) == 2
     crops = {a.row: c for a, c in found}

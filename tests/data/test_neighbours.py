@@ -10,7 +10,13 @@ from dsnet.data.crop import cut_crop
 from dsnet.data.ct_image import apply_window
 from dsnet.data.datasets.deeplesion import read_annotations, read_crops
 from dsnet.data.datasets.lidc import find_rater_pictures
-from dsnet.data.neighbours import cut_shown, missing_notes, neighbour_files, read_neighbours
+from dsnet.data.neighbours import (
+    cut_shown,
+    missing_in,
+    missing_notes,
+    neighbour_files,
+    read_neighbours,
+)
 from dsnet.data.store import StoreWriter, open_store
 from dsnet.data.store.record import LabelRecord
 from dsnet.data.store.verify import verify_row
@@ -201,3 +207,10 @@ def test_raters_pictures_have_the_slices_beside(tmp_path):
     ) == 0  # fmt: skip
     rows = list(open_store(tmp_path / "s").records("ok"))
     assert len(rows) == 3 and all(row.neighbours.shape == (2, 20, 24) for row in rows)
+
+
+def test_what_stood_in_is_counted_by_the_notes():
+    plane, gone = np.zeros((2, 2)), ValueError("gone: the slice itself stands for it")
+    notes = ["the mark was short", *missing_notes([gone, plane, None, None, plane, gone])]
+    assert [missing_in(notes, count) for count in (0, 1, 2, 3)] == [0, 1, 3, 4]
+    assert missing_in(["no slice below ground"], 1) == 0

@@ -7,6 +7,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+import lidc_files as lidc
+from dicom_files import slice_of
 from dsnet.data.ct_image import HU_OFFSET
 from dsnet.data.phantom import KINDS, make_phantom
 from meta_images import prostate, write_meta
@@ -76,12 +78,38 @@ def write_archive(folder: Path) -> None:
         image, outline = prostate(seed=case)
         write_meta(folder / "PROMISE12" / f"Case{case:02d}.mhd", image)
         write_meta(folder / "PROMISE12" / f"Case{case:02d}_segmentation.mhd", outline)
+    for number, z in enumerate((0.0, 2.5)):
+        stored = np.random.default_rng(number).integers(100, 1200, (96, 96))
+        lidc.write_ct(folder / "LIDC-IDRI" / "LIDC-IDRI-0001" / f"{number}.dcm", z, stored)
+    write_pacs(folder)
+    outlines = []
+    for radius in range(5, 9):
+        line = lidc.ring(48, 40, radius)
+        outlines.append(lidc.nodule("0", lidc.roi(0.0, line), lidc.roi(2.5, line)))
+    (folder / "tcia-lidc-xml").mkdir()
+    (folder / "tcia-lidc-xml" / "069.xml").write_bytes(lidc.reading(*outlines))
     with open(folder / "DL_info.csv", "w", newline="") as file:
         table = csv.DictWriter(file, COLUMNS, restval="")
         table.writeheader()
         table.writerows(rows)
     with open(folder / "boxes.csv", "w", newline="") as file:
         csv.writer(file).writerows([["file", "x0", "y0", "x1", "y1"], *boxes])
+
+
+def write_pacs(folder: Path) -> None:
+    """CT slices of one series in `archive`, and the marks over them in `reports`."""
+    reports = [["sop_instance_uid", "x1", "y1", "x2", "y2", "x3", "y3", "x4", "y4", "origin"]]
+    for number in (1, 2, 3):
+        phantom = make_phantom("solid", 96, number)
+        stored = np.clip(np.rint(phantom.hu), -1024, 3000).astype(np.int16)
+        slice_of(
+            folder / "archive" / f"{number}.dcm", number, signed=1, Rows=96, Columns=96,
+            PixelData=stored.tobytes(), RescaleIntercept=0, PixelSpacing=[0.7, 0.7],
+        )  # fmt: skip
+        reports.append([f"1.2.3.{number}", *(phantom.mark.coordinates + 0.5), 0.5])
+    (folder / "reports").mkdir()
+    with open(folder / "reports" / "marks.csv", "w", newline="") as file:
+        csv.writer(file).writerows(reports)
 
 
 def names() -> dict:

@@ -11,6 +11,7 @@ import torch
 from dsnet import evaluate as command
 from dsnet.data.phantom import make_phantoms
 from dsnet.data.store import StoreWriter
+from dsnet.data.store.lock import writing
 from dsnet.data.store.record import LabelRecord
 from dsnet.evaluation import report
 from dsnet.evaluation.score import evaluate
@@ -284,3 +285,32 @@ def test_soft_masks_are_held_to_the_readers_where_the_store_has_them(tmp_path, k
     report.write([row], tmp_path / "out")
     text = (tmp_path / "out" / "table.md").read_text(encoding="utf-8")
     assert f"Brier score and calibration error against {row.protocol.chance}" in text
+
+
+def test_rows_without_a_shared_case_say_so(tmp_path, capsys):
+    folds = [
+        make_run(tmp_path / str(fold), "unet", fold, folds=3, fold=fold, data_seed=9)
+        for fold in range(2)
+    ]
+    rows = evaluate(folds, **FAST)
+    assert len(rows) == 1  # Folds of one cross-validation are pooled.
+    other = make_run(tmp_path / "other", "backbone", 5, folds=3, fold=2, data_seed=9)
+    rows = evaluate([*folds, other], **FAST)
+    report.write(rows, tmp_path / "out", 1)
+    report.show(rows)
+    shown = capsys.readouterr().out
+    text = (tmp_path / "out" / "table.md").read_text()
+    assert "no shared case" in shown and "no shared case" in text
+    assert "nan" not in shown.lower() and "nan" not in text.lower()
+    with open(tmp_path / "out" / "table.csv", newline="") as file:
+        _, second = csv.DictReader(file)
+    assert [second[f"dice_{part}"] for part in ("difference", "low", "high")] == ["", "", ""]
+
+
+def test_a_lock_keeps_two_evaluations_apart(runs, tmp_path, capsys):
+    given = [str(runs[0]), "--no-surface", "--device", "cpu", "--cases", "1", "--out"]
+    with writing(tmp_path / "out", "it"):
+        assert command.main([*given, str(tmp_path / "out")]) == 2
+    assert "another process is writing to the folder" in capsys.readouterr().err
+    assert command.main([*given, str(tmp_path / "out")]) == 0
+    assert not (tmp_path / "out" / ".lock").exists()

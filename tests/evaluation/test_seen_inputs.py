@@ -9,6 +9,7 @@ import torch
 
 from dsnet import evaluate, predict, train
 from dsnet.console import Stop
+from dsnet.data.neighbours import missing_notes
 from dsnet.data.phantom import make_phantoms
 from dsnet.data.store import StoreWriter
 from dsnet.data.store.record import LabelRecord
@@ -35,6 +36,7 @@ def write(path, neighbours=True):
                     binary=phantom.alpha >= 0.5, trimap=np.zeros((SIDE, SIDE), np.uint8),
                     truth=phantom.alpha >= 0.5, metadata={"patient": f"P-{k}"},
                     neighbours=beside if neighbours else None,
+                    notes=missing_notes(beside[:1] if k > 2 else [None, None]),
                 )
             )  # fmt: skip
     return path
@@ -60,6 +62,16 @@ def test_a_stopped_run_resumes_bit_for_bit(run, store, tmp_path, monkeypatch):
     assert train.main([*arguments, "--resume"]) == 0
     assert (tmp_path / "last.pt").read_bytes() == (run / "last.pt").read_bytes()
     assert train.main([*arguments, "--resume", "--no-mark-input"]) == 2
+
+
+def test_a_training_tells_how_many_cases_lack_neighbours(store, tmp_path, capsys):
+    arguments = [*RUN, "--neighbours", "1", "--data", str(store), "--out", str(tmp_path)]
+    assert train.main(arguments) == 0
+    told = capsys.readouterr().out
+    assert "warning: 3 of 8 cases lack neighbours: the slice itself stands for them" in told
+    data = DeviceDataset.from_store(store, neighbours=1)
+    assert data.stood_in == [2, 2, 2, 0, 0, 0, 0, 0]
+    assert data.subset([2, 5]).stood_in == [2, 0] and not DeviceDataset.from_store(store).stood_in
 
 
 def test_it_is_scored_with_what_it_sees(run, store, tmp_path, capsys):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import zlib
 
 import cv2
 import numpy as np
@@ -87,3 +88,84 @@ def random_picture(rng) -> tuple[np.ndarray, bytes]:
         else:
             data[at : at + 8] = bytes(8)
     return pixels, bytes(data)
+
+
+def png_chunk(name: bytes, data: bytes) -> bytes:
+    """A chunk with its checksum."""
+    return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+
+def png_file(header: tuple, *chunks: bytes) -> bytes:
+    """A PNG: width, height, bits, colour, compression, filter, interlace; then its chunks."""
+    first = png_chunk(b"IHDR", struct.pack(">IIBBBBB", *header))
+    return b"\x89PNG\r\n\x1a\n" + first + b"".join(chunks) + png_chunk(b"IEND", b"")
+
+
+# What may stand beside pixels: some change them, some are broken, and some are no chunk at all.
+BESIDE = (
+    (b"tEXt", b"Software\0dsnet"), (b"tEXt", b""), (b"tIME", b"\x07\xe4\x01\x01\0\0\0"),
+    (b"tIME", b"?"), (b"pHYs", b"\0\0\0\1\0\0\0\2\1"), (b"pHYs", b""), (b"gAMA", b"\0\0\xb1\x8f"),
+    (b"gAMA", b""), (b"sRGB", b"\0"), (b"sBIT", b"\x0a"), (b"tRNS", b"\0\1"), (b"bKGD", b"\0\0"),
+    (b"PLTE", b"abc"), (b"zTXt", b"a\0\0zz"), (b"iTXt", b"a"), (b"eXIf", b"II*\0"),
+    (b"abCd", b"private"), (b"ABCD", b"critical"), (b"1234", b""), (b"acTL", b"\0" * 8),
+    (b"IHDR", b"\0" * 13), (b"IDAT", b""), (b"IDAT", b"x"),
+)  # fmt: skip
+
+
+def random_png(rng) -> bytes:
+    """A PNG file, most often grey, that is whole, or damaged before or after its checksums."""
+    bits = int(rng.choice([8, 16]))
+    height, width = rng.integers(1, 40, 2).tolist()
+    row = 1 + width * bits // 8
+    data = rng.integers(0, rng.choice([2, 9, 256]), (height, row)).astype(np.uint8)
+    data[:, 0] = rng.integers(
+        0, rng.choice([1, 2, 5, 5, 5, 6], p=[0.1, 0.1, 0.3, 0.2, 0.2, 0.1]), height
+    )
+    raw = data.tobytes()
+    if rng.random() < 0.1:  # too short, or too long
+        raw = (
+            raw[: rng.integers(len(raw))]
+            if rng.random() < 0.5
+            else raw + bytes(rng.integers(1, 900))
+        )
+    window = int(rng.choice([15, 15, 15, 9]))
+    strategy = int(
+        rng.choice([zlib.Z_DEFAULT_STRATEGY, zlib.Z_FIXED, zlib.Z_RLE, zlib.Z_HUFFMAN_ONLY])
+    )
+    deflate = zlib.compressobj(int(rng.integers(0, 10)), zlib.DEFLATED, window, 8, strategy)
+    stream = bytearray(deflate.compress(raw))
+    if rng.random() < 0.2:
+        stream += deflate.flush(zlib.Z_FULL_FLUSH)
+    stream += deflate.flush()
+    if rng.random() < 0.35:  # by whoever wrote it: the checksums are right
+        change, at = rng.integers(5), rng.integers(len(stream))
+        if change == 0:
+            stream[at] ^= 1 << rng.integers(8)
+        elif change == 1:
+            del stream[at:]
+        elif change == 2:
+            stream += bytes(rng.integers(0, 256, rng.integers(1, 9)).tolist())
+        elif change == 3:
+            stream[at : at + 8] = bytes(8)
+        else:
+            stream[-1 - rng.integers(min(4, len(stream)))] ^= 255  # Adler-32
+    cuts = sorted(rng.integers(0, len(stream) + 1, rng.choice([0, 0, 1, 5])).tolist())
+    parts = [stream[a:b] for a, b in zip([0, *cuts], [*cuts, len(stream)], strict=True)]
+    chunks = [png_chunk(b"IDAT", bytes(part)) for part in parts]
+    for _ in range(rng.choice([0, 0, 0, 1, 2])):
+        chunks.insert(rng.integers(len(chunks) + 1), png_chunk(*BESIDE[rng.integers(len(BESIDE))]))
+    header = [width, height, bits, 0, 0, 0, 0]
+    if rng.random() < 0.08:
+        header[rng.integers(7)] = (
+            int(rng.choice([0, 1, 2, 3, 4, 6, 16, 2**31 - 1, 2**31]) % 2**32) % 256
+        )
+    if rng.random() < 0.03:
+        header[rng.integers(2)] = int(rng.choice([2**31 - 1, 2**31, 70_000, 0]))
+    file = bytearray(png_file(tuple(header), *chunks))
+    if rng.random() < 0.15:  # on its way
+        at = rng.integers(len(file))
+        if rng.random() < 0.5:
+            file[at] ^= 1 << rng.integers(8)
+        else:
+            del file[at:]
+    return bytes(file)

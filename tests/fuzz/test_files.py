@@ -113,7 +113,7 @@ def read_any_dicom(rng, folder):
     path = folder / "a.dcm"
     path.write_bytes(bytes(data))
     try:
-        hu, spacing, _ = read_dicom(path)
+        hu, spacing = read_dicom(path)[:2]
     except ValueError as error:
         assert str(error).startswith(f"{path}: ")
         return

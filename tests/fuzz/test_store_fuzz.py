@@ -96,6 +96,25 @@ def use(path, out):
         assert made == len(list((out / "png/alpha").iterdir())) > 0
 
 
+def require_told(path, sound):
+    """A shard has a checksum: what is not as it was written is told, and nothing of it is read."""
+    if (path / SHARD).read_bytes() != (sound / SHARD).read_bytes():
+        assert validate_store(path)
+    store = attempt(open_store, path)
+    found = None if isinstance(store, Exception) else attempt(lambda: list(store.records()))
+    if isinstance(found, list):
+        require_same(path, sound)
+
+
+def require_same(path, sound):
+    """Every row that a store still has is the one that was written, to the last bit."""
+    store, whole = attempt(open_store, path), open_store(sound)
+    if isinstance(store, Exception):
+        return
+    for key in store.keys:
+        assert encode(store.read(key), 16) == encode(whole.read(key), 16), key
+
+
 def mend(path):
     """What a repair leaves is sound."""
     if not isinstance(attempt(repair_store, path), Exception):
@@ -177,7 +196,33 @@ def bad_rows(rng, path, text):
     write_manifest(path, manifest, usual_score_columns())
 
 
-KINDS = {"manifests": bad_manifest, "rows": bad_rows}
+def bad_bytes(rng, path, text):
+    """A file of the store that was written over, cut, torn or put together from two halves."""
+    file = path / pick(rng, [SHARD, SHARD, SHARD, MANIFEST])
+    data = bytearray(file.read_bytes())
+    for _ in range(rng.choice([1, 1, 1, 2, 5])):
+        at = int(rng.integers(len(data) or 1))
+        count = int(pick(rng, [1, 2, 8, 100, 512]))
+        change = rng.integers(7)
+        if change == 0 and data:
+            data[at] ^= 1 << rng.integers(8)
+        elif change == 1:
+            data[at : at + count] = rng.bytes(count)
+        elif change == 2:
+            del data[at : at + count]
+        elif change == 3:
+            data[at:at] = rng.bytes(count)
+        elif change == 4:
+            del data[at:]
+        elif change == 5:  # A block that never reached the disk.
+            data[at : at + count] = bytes(len(data[at : at + count]))
+        else:
+            other = int(rng.integers(len(data) or 1))
+            data[at : at + count] = data[other : other + count]
+    file.write_bytes(data)
+
+
+KINDS = {"manifests": bad_manifest, "rows": bad_rows, "bytes": bad_bytes}
 
 
 def fuzz(sound, tmp_path, name, seed, count):
@@ -188,11 +233,15 @@ def fuzz(sound, tmp_path, name, seed, count):
         try:
             rng = np.random.default_rng([seed, row])
             KINDS[name](rng, place / "store", text)
+            if name == "bytes":
+                require_told(place / "store", sound)
             use(place / "store", place)
             if row % 10 == 0:
                 show = ["show", str(place / "store"), "--out", str(place / "sheets")]
                 assert label.main(show) in (0, 1, 2)
             mend(place / "store")
+            if name == "bytes":
+                require_same(place / "store", sound)
         except Exception as error:
             raise AssertionError(f"{name}: seed {seed}, row {row}: {error!r}") from error
         shutil.rmtree(place)

@@ -11,6 +11,7 @@ from dsnet import predict as command
 from dsnet.data.crop_settings import CropSettings
 from dsnet.data.datasets.boxes import read_boxes
 from dsnet.data.datasets.deeplesion import read_annotations, read_crops
+from dsnet.data.store.lock import writing
 from dsnet.inference import segment, segment_slice, slices
 from dsnet.labeling import RecistMark
 from dsnet.models import build, load_model, save_model
@@ -220,3 +221,46 @@ def test_what_is_needed_to_segment_is_asked_for(tmp_path, model, capsys):
         with pytest.raises(SystemExit) as exit:
             command.main([model, *given])
         assert exit.value.code == 2 and word in capsys.readouterr().err
+
+
+def test_two_runs_do_not_write_to_one_folder(tmp_path, model, capsys):
+    images, out = tmp_path / "images", tmp_path / "out"
+    images.mkdir()
+    cv2.imwrite(str(images / "s.png"), (noise() * 255).astype(np.uint8))
+    boxes = table(tmp_path / "boxes.csv", "file,x0,y0,x1,y1", "s.png,40,30,52,46")
+    arguments = [model, "--images", str(images), "--boxes", boxes, "--pictures", "--out", str(out)]
+    with writing(out, "it"):
+        for more in ([], ["--overwrite"]):
+            assert command.main([*arguments, *more]) == 2
+            told = capsys.readouterr().err
+            assert told.count("\n") == 1
+            assert f"another process is writing to the folder {out}" in told
+        assert [path.name for path in out.iterdir()] == [".lock"]
+    assert not out.exists()
+    assert command.main(arguments) == 0 and not (out / ".lock").exists()
+    assert command.main(arguments) == 2 and "is not empty" in capsys.readouterr().err
+    # What is refused leaves no folder behind.
+    arguments[-1] = str(tmp_path / "other")
+    assert command.main(["nothing.pt", *arguments[1:]]) == 2
+    assert not (tmp_path / "other").exists()
+
+
+def test_rows_of_boxes_say_that_a_network_of_marks_saw_none(tmp_path, capsys):
+    images, path = tmp_path / "images", tmp_path / "best.pt"
+    images.mkdir()
+    cv2.imwrite(str(images / "s.png"), (noise() * 255).astype(np.uint8))
+    torch.manual_seed(1)
+    seeing = build("unet", width=4, depth=1, mark_input=True)
+    save_model(path, seeing, CropSettings(48, "none").to_dict())
+    boxes = table(tmp_path / "b.csv", "file,x0,y0,x1,y1,key", "s.png,40,30,52,46,a")
+    marks = table(
+        tmp_path / "m.csv", "File_name,Measurement_coordinates",
+        's.png,"40,38,52,38,46,30,46,46"',
+    )  # fmt: skip
+    given = [str(path), "--images", str(images), "--pictures", "--device", "cpu"]
+    assert command.main([*given, "--boxes", boxes, "--out", str(tmp_path / "of-boxes")]) == 0
+    assert "middle lines" in capsys.readouterr().err
+    row = lesions(tmp_path / "of-boxes")["a"]
+    assert row["status"] == "ok"
+    assert row["notes"].count("a box tells no mark: the network saw its middle lines as one") == 1
+    assert read_boxes(boxes)[0].from_box and not read_annotations(marks)[0].from_box

@@ -1,6 +1,7 @@
 """Exported networks give what the network gives, for another batch size too."""
 
 import json
+import subprocess
 import sys
 
 import pytest
@@ -129,3 +130,20 @@ def test_onnx_absent_is_said(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnx", None)
     with pytest.raises(ImportError, match=r"export_onnx needs ONNX: pip install 'dsnet\[export\]'"):
         export_onnx(tiny("unet"), tmp_path / "model.onnx", SIZE)
+
+
+def test_a_full_disk_is_told_and_leaves_no_file(tmp_path):
+    """In a process of its own: where torch's own writer fails the process ends."""
+    code = f"""
+import resource, signal, torch
+from dsnet.models import build, export_program
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))
+try:
+    export_program(build("unet", width=4, depth=1), {str(tmp_path / "model.pt2")!r}, {SIZE})
+except OSError as error:
+    print("told:", error.strerror)
+"""
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert run.returncode == 0 and run.stdout == "told: File too large\n", run.stderr
+    assert not list(tmp_path.iterdir())

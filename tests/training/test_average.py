@@ -6,6 +6,7 @@ import torch
 from dsnet import train as command
 from dsnet.console import Stop
 from dsnet.models import build, load_model
+from dsnet.models.tensor_file import save_tensors
 from dsnet.training.average import Average
 from dsnet.training.dataset import DeviceDataset
 from dsnet.training.step import AdversarialStep, Batch
@@ -116,3 +117,17 @@ def test_a_checkpoint_of_before_goes_on(tmp_path):
     with open(tmp_path / "checkpoint.pt", "wb") as file:
         torch.save({**old, "version": 1}, file)
     assert command.main([*RUN, "--out", str(tmp_path), "--resume"]) == 0
+
+
+def test_an_average_that_is_not_finite_is_refused(tmp_path, capsys):
+    arguments = [*RUN, "--average", "0.9", "--out", str(tmp_path)]
+    assert command.main(arguments) == 0
+    spoilt = content(tmp_path)
+    weights = spoilt["average"]["network"]
+    name = next(name for name, part in weights.items() if part.is_floating_point())
+    weights[name] = torch.full_like(weights[name], float("nan"))
+    save_tensors(tmp_path / "checkpoint.pt", spoilt)
+    capsys.readouterr()
+    assert command.main([*arguments, "--resume"]) == 2
+    told = capsys.readouterr().err
+    assert f"average must be finite, '{name}' is not" in told and told.count("\n") == 1

@@ -11,6 +11,7 @@ import torch
 from monai.metrics import SSIMMetric
 
 from dsnet import train_sr as command
+from dsnet.data.store.lock import writing
 from dsnet.models import load_model
 from dsnet.training import sr
 from dsnet.training.sr_data import groups_of, load_slices
@@ -131,3 +132,17 @@ def test_whole_folders_are_held_out():
     assert 0 < sum(held) < 5
     with pytest.raises(ValueError, match=r"must be slices of 2 patients or folders, .* got 1"):
         sr.held_out(["a"], 0.1, 0)
+
+
+def test_two_runs_do_not_train_one_teacher(tmp_path, capsys):
+    out = tmp_path / "t.pt"
+    with writing(out, "it", is_file=True):
+        assert command.main([*TINY, "--steps", "1", "--out", str(out)]) == 2
+        told = capsys.readouterr().err
+        assert told.count("\n") == 1 and f"another process is writing to {out} in" in told
+        assert {path.name for path in tmp_path.iterdir()} == {".t.lock"}
+        # Another teacher in that folder is another matter.
+        other = tmp_path / "u.pt"
+        assert command.main([*TINY, "--steps", "1", "--out", str(other)]) == 0
+    assert command.main([*TINY, "--steps", "1", "--out", str(out)]) == 0
+    assert not [path for path in tmp_path.iterdir() if path.name.endswith(".lock")]

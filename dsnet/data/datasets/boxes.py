@@ -55,7 +55,8 @@ def read_boxes(path: str | Path) -> list[DeepLesionAnnotation]:
         box = ",".join(fields.get(column) or "" for column in BOX_COLUMNS)
         key = (fields.get("key") or "").strip()
         key = keys.unique(key) if key else keys.key(name.rsplit(".", 1)[0], box)
-        found.append(DeepLesionAnnotation(key, name, line, mark, error, spacing=spacing))
+        row_of_box = {"spacing": spacing, "from_box": True}
+        found.append(DeepLesionAnnotation(key, name, line, mark, error, **row_of_box))
     return found
 
 

@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import overload
 
 import numpy as np
 
 from dsnet.data.crop import Crop
-from dsnet.data.ct_image import (
-    choose_window,
-    read_ct_png,
-    read_picture,
-    require_hu,
-)
 from dsnet.data.datasets.coordinates import CORNER, check_origin, read_mark
-from dsnet.data.datasets.image_size import require_size, stated_size
+from dsnet.data.datasets.image_size import stated_size
 from dsnet.data.datasets.keys import RowKeys, row_content
-from dsnet.data.neighbours import cut_shown, read_neighbours
+from dsnet.data.datasets.slice_crops import SliceFiles, cut_slice
+from dsnet.data.neighbours import read_neighbours
 from dsnet.data.patients import SLICE
-from dsnet.data.picture_file import MAX_PIXELS
+from dsnet.data.picture_file import MAX_PIXELS, open_picture
+from dsnet.data.remote import RemoteFile, is_file, place_of
 from dsnet.data.tables import read_table
 from dsnet.labeling.recist import RecistMark
 
@@ -63,6 +59,8 @@ class DeepLesionAnnotation:
         Values of `LESION_TYPES` and `SPLITS`; "unknown" where the table does not say.
     diameters : (long, short) or None
         As the table states them, in pixels.
+    from_box : bool
+        Whether the mark is a box's middle lines, and nobody drew it.
     """
 
     key: str
@@ -87,6 +85,7 @@ class DeepLesionAnnotation:
     gender: str = ""
     age: float | None = None
     split: str = "unknown"
+    from_box: bool = False
 
     @property
     def in_lung(self) -> bool:
@@ -109,11 +108,14 @@ class DeepLesionAnnotation:
         }
 
 
-def read_annotations(path: str | Path, *, origin: float = CORNER) -> list[DeepLesionAnnotation]:
+def read_annotations(
+    path: str | Path, *, origin: float = CORNER, data: bytes | None = None
+) -> list[DeepLesionAnnotation]:
     """All rows of a table in DeepLesion's layout, also those whose mark cannot be used.
 
     `Measurement_coordinates` are eight numbers, or four of a long axis alone. `origin` is taken off
     them and the boxes, which leaves pixel centres at integers: 0.5 for DeepLesion's own table.
+    `data` is what the file holds, where it was read already.
 
     Raises
     ------
@@ -123,7 +125,7 @@ def read_annotations(path: str | Path, *, origin: float = CORNER) -> list[DeepLe
         tells in its `error`.
     """
     origin = check_origin(origin)
-    table = read_table(path)
+    table = read_table(path, data=data)
     columns = table.columns
     missing = [name for name in _REQUIRED if name not in columns]
     if missing:
@@ -197,7 +199,11 @@ def group_by_file(
     return list(groups.values())
 
 
-def find_image(images_dir: str | Path, annotation: DeepLesionAnnotation) -> Path:
+@overload
+def find_image(images_dir: Path, annotation: DeepLesionAnnotation) -> Path: ...
+@overload
+def find_image(images_dir: str | Path, annotation: DeepLesionAnnotation) -> Path | RemoteFile: ...
+def find_image(images_dir: str | Path, annotation: DeepLesionAnnotation) -> Path | RemoteFile:
     """The annotation's PNG below `images_dir`.
 
     Both `SERIES/KEY.png`, as on DeepLesion's disks, and `SERIES_KEY.png` are looked for, in
@@ -212,11 +218,12 @@ def find_image(images_dir: str | Path, annotation: DeepLesionAnnotation) -> Path
     series, _, slice_name = name.rpartition("_")
     if not name or Path(name).name != name or series == "..":
         raise ValueError(f"File_name must be a file's name, got {name!r}")
-    for root in (Path(images_dir), Path(images_dir, "Images_png")):
+    whole = place_of(images_dir)
+    for root in (whole, whole / "Images_png"):
         for path in (root / series / slice_name, root / name):
-            if os.path.isfile(path):  # Path.is_file raises where the name is too long
+            if is_file(path):
                 return path
-    raise ValueError(f"no image {series}/{slice_name} or {name} in {images_dir}")
+    raise ValueError(f"no image {series}/{slice_name} or {name} in {whole}")
 
 
 def read_crops(
@@ -229,6 +236,7 @@ def read_crops(
     max_pixels: int = MAX_PIXELS,
     neighbours: int = 0,
     foreign: Collection[int] = (),
+    fetched: SliceFiles | ValueError | None = None,
 ) -> Iterator[tuple[DeepLesionAnnotation, Crop | ValueError]]:
     """Each annotation with its crop, or with the error that it met; each slice is read once.
 
@@ -250,6 +258,8 @@ def read_crops(
         Where there is none, the slice itself stands in, which a note tells.
     foreign : collection of int
         Which of them are another patient's, see `dsnet.data.neighbours.foreign_steps`.
+    fetched : SliceFiles or ValueError, optional
+        What `fetch_slice` gave, where all annotations are of one slice and it was asked already.
 
     Raises
     ------
@@ -258,14 +268,41 @@ def read_crops(
     """
     _check_window(window)
     for group in group_by_file(annotations):
-        slice_or_error = _read_slice(images_dir, group, window, max_pixels, neighbours, foreign)
-        for annotation in group:
-            if annotation.error:
-                yield annotation, ValueError(annotation.error)
-            elif isinstance(slice_or_error, ValueError):
-                yield annotation, slice_or_error
-            else:
-                yield annotation, _crop(slice_or_error, annotation, size, window, isotropic_mm)
+        found = fetched
+        if found is None:
+            found = fetch_slice(
+                group, images_dir, max_pixels=max_pixels, neighbours=neighbours, foreign=foreign
+            )
+        yield from cut_slice(group, found, size=size, window=window, isotropic_mm=isotropic_mm)
+
+
+def fetch_slice(
+    annotations: Sequence[DeepLesionAnnotation],
+    images_dir: str | Path,
+    *,
+    max_pixels: int = MAX_PIXELS,
+    neighbours: int = 0,
+    foreign: Collection[int] = (),
+) -> SliceFiles | ValueError:
+    """The files of the one slice that annotations are of, read and checked, not decoded.
+
+    Parameters are those of `read_crops`.
+
+    Returns
+    -------
+    SliceFiles or ValueError
+        An error where none of the annotations can be used, or their file cannot.
+    """
+    if all(annotation.error for annotation in annotations):
+        return ValueError("no usable mark")
+    try:
+        path = find_image(images_dir, annotations[0])
+        read = partial(open_picture, max_pixels=max_pixels)
+        picture = read(path)
+        beside = read_neighbours(path, neighbours, picture.shape, read, foreign)
+        return SliceFiles(picture, beside)
+    except ValueError as error:
+        return error
 
 
 def _check_window(window) -> None:
@@ -283,53 +320,6 @@ def _millimetres_along(annotation: DeepLesionAnnotation) -> float:
         return 1.0
     along, _ = annotation.mark.directions
     return float(np.hypot(along[0] * annotation.spacing[1], along[1] * annotation.spacing[0]))
-
-
-def _read_slice(
-    images_dir, group, window, max_pixels, neighbours, foreign
-) -> tuple[np.ndarray, Path, list] | ValueError:
-    if all(annotation.error for annotation in group):
-        return ValueError("no usable mark")
-    try:
-        path = find_image(images_dir, group[0])
-        pictures = window == "none"
-        image = _read_image(path, pictures, max_pixels)
-        read = partial(_read_image, pictures=pictures, max_pixels=max_pixels)
-        return image, path, read_neighbours(path, neighbours, image.shape, read, foreign)
-    except ValueError as error:
-        return error
-
-
-def _read_image(path: Path, pictures: bool, max_pixels: int) -> np.ndarray:
-    if pictures:
-        return read_picture(path, max_pixels)
-    hu = read_ct_png(path, max_pixels)
-    require_hu(hu)
-    return hu
-
-
-def _crop(slice_and_path, annotation, size, window, isotropic_mm) -> Crop | ValueError:
-    hu, path, beside = slice_and_path
-    try:
-        require_size(annotation.image_size, hu.shape)
-        if window == "auto":
-            window = choose_window(hu, annotation.mark, annotation.window)
-        shown = None if window == "none" else (window[0], window[1])
-        levels = {} if shown is None else {"window_low": shown[0], "window_high": shown[1]}
-        return cut_shown(
-            hu,
-            annotation.mark,
-            size,
-            beside,
-            shown,
-            spacing=annotation.spacing,
-            isotropic_mm=isotropic_mm,
-            key=annotation.key,
-            source=str(path),
-            metadata={**annotation.metadata, **levels},
-        )
-    except ValueError as error:
-        return error
 
 
 def _annotation(fields, key: str, name: str, line: int, origin: float) -> DeepLesionAnnotation:

@@ -126,9 +126,10 @@ class OutlinedPicture:
 
             if self.window is None:
                 raise ValueError(f"{self.image}: a DICOM file needs a window in HU (--window)")
-            hu, spacing, patient = read_dicom(self.image, self.max_pixels)
-            image = apply_window(hu, *self.window)
-            return image, self.spacing or spacing, patient or self.folder, []
+            found = read_dicom(self.image, self.max_pixels)
+            image = apply_window(found.hu, *self.window)
+            spacing, patient = self.spacing or found.spacing, found.patient or self.folder
+            return image, spacing, patient, list(found.notes)
         if self.window is not None:
             hu = read_ct_png(self.image, self.max_pixels)
             require_hu(hu)

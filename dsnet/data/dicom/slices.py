@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 import hashlib
-import io
+import os
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
-from dsnet.data.picture_file import MAX_PIXELS, check_pixels, most_bytes, read_regular_file
-from dsnet.dependencies import needed
+from dsnet.data.dicom.header import (
+    group,
+    numbers,
+    quiet,
+    read_header,
+    several,
+    text,
+    told,
+    whole,
+)
+from dsnet.data.dicom.pixels import Stored, read_stored
+from dsnet.data.dicom.streams import Interrupted
+from dsnet.data.picture_file import MAX_PIXELS, check_pixels, most_bytes, open_regular_file
 
 # CT Image, Enhanced CT, Legacy Converted Enhanced CT (PS3.4, table B.5-1).
 _CT_CLASSES = (
@@ -22,6 +33,12 @@ _CT_CLASSES = (
 _HU_TYPES = ("HU", "US")
 # No scanner gives less, padding aside: HU have 16 bits at most, and air is -1000.
 _LOWEST_HU = -8192.0
+# What nothing was measured in is shown as air.
+AIR_HU = -1000.0
+# Noise about air reaches this; what lies lower is padding that the file does not call so.
+_BELOW_AIR_HU = -1500.0
+# Nor fat, which is about -100: what begins above it is no whole slice, or its rescale is wrong.
+_NO_FAT_HU = -50.0
 
 
 class DicomSlice(NamedTuple):
@@ -34,58 +51,104 @@ class DicomSlice(NamedTuple):
         Millimetres per pixel, where the file tells.
     patient : str or None
         `hashed_patient` of its PatientID, where it has one.
+    notes : tuple of str
+        What was odd, and what was done about it.
+    position : (x, y, z) or None
+        ImagePositionPatient: the centre of the first pixel, in mm.
+    orientation : tuple of 6 float or None
+        ImageOrientationPatient: along a row, then along a column.
     """
 
     hu: np.ndarray
     spacing: tuple[float, float] | None
     patient: str | None
+    notes: tuple[str, ...] = ()
+    position: tuple[float, ...] | None = None
+    orientation: tuple[float, ...] | None = None
 
 
 def read_dicom_slice(
     path: str | Path, max_pixels: int = MAX_PIXELS
 ) -> tuple[np.ndarray, tuple[float, float] | None]:
-    """HU and spacing of a CT file of one frame; as `read_dicom`, without the patient."""
+    """HU and spacing of a CT file of one frame; as `read_dicom`, and no more of it."""
     return read_dicom(path, max_pixels)[:2]
 
 
-def read_dicom(path: str | Path, max_pixels: int = MAX_PIXELS) -> DicomSlice:
-    """HU, spacing and hashed patient of a CT file of one frame, plain or enhanced.
+def read_dicom(
+    path: str | Path, max_pixels: int = MAX_PIXELS, frame: int | None = None
+) -> DicomSlice:
+    """HU, spacing and hashed patient of a frame of a CT file, plain or enhanced.
 
     HU are the stored values times the rescale slope plus the intercept. These and the spacing are
     looked for in the functional groups first, the frame's own before the shared ones (PS3.3,
-    C.7.6.16), then at the root.
+    C.7.6.16), then at the root. Padding becomes `AIR_HU`, and is told in the notes.
 
     Parameters
     ----------
     path : path
     max_pixels : int
         More are refused by the header, before anything is decoded.
+    frame : int, optional
+        1-based, as DICOM counts. A file of several frames is refused without.
 
     Raises
     ------
     ValueError
-        When the file is no DICOM of a CT, a localizer, has no picture, several frames, colour or a
-        palette, no HU, a slope, intercept or spacing that is none, or a compression that cannot be
-        decoded; the message names the file.
+        When the file is no DICOM of a CT, a localizer, has no picture, several frames and none
+        named, colour or a palette, no HU, a slope, intercept or spacing that is none, or a
+        compression that cannot be decoded; the message names the file.
     ImportError
         When pydicom is not installed.
     """
-    with needed("dicom", "reading DICOM"):
-        import pydicom
-    data = read_regular_file(path, most_bytes(max_pixels))
+    with open_regular_file(path) as file:
+        return read_stream(file, str(path), max_pixels, frame, os.fstat(file.fileno()).st_size)
+
+
+def read_stream(
+    file: BinaryIO, name: str, max_pixels: int, frame: int | None, size: int | None = None
+) -> DicomSlice:
+    """As `read_dicom`, from an open file.
+
+    Parameters
+    ----------
+    file : binary file
+        Seekable, at its beginning.
+    name : str
+        Of the file, for messages.
+    max_pixels : int
+    frame : int or None
+    size : int, optional
+        The file's, in bytes, where it is known.
+    """
     try:
-        found = pydicom.dcmread(io.BytesIO(data))
-        _require_ct_slice(found, max_pixels)
-        slope, intercept = _rescale(found)
-        spacing = _spacing(found)
-        pixels = found.pixel_array
-        if pixels.ndim != 2:
-            raise ValueError(f"must be one grey frame, got shape {pixels.shape}")
-        hu = (pixels.astype(np.float64) * slope + intercept).astype(np.float32)
-        _require_hu(hu, pixels, found.get("PixelPaddingValue"))
-        return DicomSlice(hu, spacing, hashed_patient(found.get("PatientID")))
+        with quiet():
+            return _read(file, max_pixels, frame, size)
+    except (ImportError, Interrupted):
+        raise
     except Exception as error:  # pydicom raises many kinds; to the caller the file is unusable
-        raise ValueError(f"{path}: {_told(error)}") from error
+        raise ValueError(f"{name}: {told(error)}") from error
+
+
+def _read(file: BinaryIO, max_pixels: int, frame: int | None, size: int | None) -> DicomSlice:
+    header = read_header(file)
+    found = header.dataset
+    frames = _require_ct_slice(found, max_pixels, frame)
+    if size is not None and size > most_bytes(max_pixels) * frames:
+        raise ValueError(f"must be of at most {most_bytes(max_pixels) * frames} bytes, got {size}")
+    slope, intercept = _rescale(found, frame)
+    spacing, notes = _spacing(found, frame)
+    stored = read_stored(header, frame or 1, frames, max_pixels)
+    hu, told_of = _hounsfield(stored, slope, intercept)
+    if text(found, "PhotometricInterpretation") == "MONOCHROME1":
+        notes.append("MONOCHROME1 is how it is shown: HU are as they were stored")
+    return DicomSlice(
+        hu,
+        spacing,
+        hashed_patient(found.get("PatientID")),
+        (*notes, *stored.notes, *told_of),
+        _place(found, "PlanePositionSequence", "ImagePositionPatient", 3, frame),
+        _place(found, "PlaneOrientationSequence", "ImageOrientationPatient", 6, frame),
+    )
 
 
 def hashed_patient(patient_id) -> str | None:
@@ -97,96 +160,96 @@ def hashed_patient(patient_id) -> str | None:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16] if text else None
 
 
-def _require_ct_slice(found: Any, max_pixels: int) -> None:
+def _require_ct_slice(found: Any, max_pixels: int, frame: int | None) -> int:
+    """How many frames there are of a CT."""
     kind = str(found.get("SOPClassUID") or "")
     modality = str(found.get("Modality") or "")
     if (kind and kind not in _CT_CLASSES) or modality not in ("CT", "") or not (kind or modality):
         raise ValueError(
             f"must be a CT image, got modality {modality or 'none'} of class {kind or 'none'}"
         )
-    if "LOCALIZER" in [str(value).upper() for value in _several(found.get("ImageType"))]:
+    if "LOCALIZER" in [str(value).upper() for value in several(found.get("ImageType"))]:
         raise ValueError("must be a CT slice, got a localizer")
     photometric = str(found.get("PhotometricInterpretation") or "")
-    samples = int(found.get("SamplesPerPixel") or 1)
+    samples = whole(found, "SamplesPerPixel", 1)
     if not photometric.startswith("MONOCHROME") or samples != 1:
         raise ValueError(f"must be grey, got {photometric or 'no colour space'}")
-    frames = int(found.get("NumberOfFrames") or 1)
-    rows, columns = int(found.get("Rows") or 0), int(found.get("Columns") or 0)
+    frames = whole(found, "NumberOfFrames", 1) or 1
+    rows, columns = whole(found, "Rows"), whole(found, "Columns")
     if rows < 1 or columns < 1:
         raise ValueError("it has no picture")
-    if frames != 1:
+    if frames != 1 and frame is None:
         raise ValueError(f"must be one grey frame, got {frames} of {rows}x{columns}")
+    if frame is not None and not 1 <= frame <= frames:
+        raise ValueError(f"frame must be 1 to {frames}, got {frame}")
     check_pixels(rows, columns, max_pixels)
+    return frames
 
 
-def _rescale(found: Any) -> tuple[float, float]:
+def _rescale(found: Any, frame: int | None) -> tuple[float, float]:
     if found.get("ModalityLUTSequence"):
         raise ValueError("its values go through a modality table, and are not HU by a slope")
-    place = _group(found, "PixelValueTransformationSequence") or found
+    place = group(found, "PixelValueTransformationSequence", frame) or found
     kind = str(place.get("RescaleType") or "HU").strip().upper()
     if kind not in _HU_TYPES:
         raise ValueError(f"RescaleType must be HU, got {kind!r}")
-    numbers = {name: _numbers(place, name) for name in ("RescaleSlope", "RescaleIntercept")}
-    if not any(numbers.values()):
-        numbers = {"RescaleSlope": [1.0], "RescaleIntercept": [0.0]}
-    for name, values in numbers.items():
+    given = {name: numbers(place, name) for name in ("RescaleSlope", "RescaleIntercept")}
+    if not any(given.values()):
+        given = {"RescaleSlope": [1.0], "RescaleIntercept": [0.0]}
+    for name, values in given.items():
         if len(values) != 1:
             raise ValueError(f"{name} must be one number, got {values or 'none'}")
-    (slope,), (intercept,) = numbers.values()
+    (slope,), (intercept,) = given.values()
     if slope == 0:
         raise ValueError("RescaleSlope must not be 0")
-    if slope > 0 and intercept >= 0 and int(found.get("PixelRepresentation") or 0) == 0:
+    if slope > 0 and intercept >= 0 and whole(found, "PixelRepresentation") == 0:
         raise ValueError(
             "its values cannot be HU: stored without a sign, and no rescale takes them below 0"
         )
     return slope, intercept
 
 
-def _spacing(found: Any) -> tuple[float, float] | None:
-    values = _numbers(_group(found, "PixelMeasuresSequence") or found, "PixelSpacing")
+def _spacing(found: Any, frame: int | None) -> tuple[tuple[float, float] | None, list[str]]:
+    values = numbers(group(found, "PixelMeasuresSequence", frame) or found, "PixelSpacing")
     if not values:
-        return None
+        others = ("ImagerPixelSpacing", "NominalScannedPixelSpacing")
+        return None, [
+            f"it has no PixelSpacing, and {name} is not the patient's: not taken"
+            for name in others
+            if found.get(name)
+        ]
     if len(values) != 2 or min(values) <= 0:
         raise ValueError(f"PixelSpacing must be two numbers > 0, got {values}")
-    return values[0], values[1]
+    return (values[0], values[1]), []
 
 
-def _require_hu(hu: np.ndarray, pixels: np.ndarray, padding: Any) -> None:
-    image = hu[pixels != padding] if isinstance(padding, int) else hu
-    if image.size and image.min() < _LOWEST_HU:
+def _place(
+    found: Any, sequence: str, name: str, count: int, frame: int | None
+) -> tuple[float, ...] | None:
+    values = numbers(group(found, sequence, frame) or found, name)
+    if values and len(values) != count:
+        raise ValueError(f"{name} must be {count} numbers, got {values}")
+    return tuple(values) or None
+
+
+def _hounsfield(stored: Stored, slope: float, intercept: float) -> tuple[np.ndarray, list[str]]:
+    """HU of stored values, padding as air, and what is told of that."""
+    hu = (stored.values.astype(np.float64) * slope + intercept).astype(np.float32)
+    notes = []
+    padding = np.zeros(hu.shape, bool) if stored.padding is None else stored.padding
+    image = hu[~padding]
+    if image.size and not (np.isfinite(image).all() and image.min() >= _LOWEST_HU):
         raise ValueError(f"its values begin at {image.min():g}: these are not HU")
-
-
-def _group(found: Any, name: str) -> Any:
-    """That functional group of the one frame, or else the shared one."""
-    for groups in ("PerFrameFunctionalGroupsSequence", "SharedFunctionalGroupsSequence"):
-        items = _several(found.get(groups))
-        held = _several(items[0].get(name)) if items else []
-        if held:
-            return held[0]
-    return None
-
-
-def _numbers(place: Any, name: str) -> list[float]:
-    """The numbers of a tag; none where it is absent or empty."""
-    try:
-        values = [float(value) for value in _several(place.get(name)) if str(value).strip()]
-    except Exception as error:  # pydicom reads a value when it is asked for it
-        raise ValueError(f"{name} must be numbers: {_told(error)}") from error
-    if not np.isfinite(values).all():
-        raise ValueError(f"{name} must be finite, got {values}")
-    return values
-
-
-def _several(value: Any) -> list:
-    if value is None or isinstance(value, str | bytes):
-        return [] if value is None else [value]
-    try:
-        return list(value)
-    except TypeError:
-        return [value]
-
-
-def _told(error: Exception) -> str:
-    text = " ".join(str(error).split())
-    return text if isinstance(error, ValueError) and text else f"{type(error).__name__}: {text}"
+    if padding.any() and hu[padding].max() < _BELOW_AIR_HU:
+        # A lossy code spreads the padding's value.
+        padding = padding | (hu < _BELOW_AIR_HU)
+    if count := int(padding.sum()):
+        hu[padding] = AIR_HU
+        notes.append(f"{count} pixels of padding became air ({AIR_HU:g} HU)")
+    if low := int((hu < _BELOW_AIR_HU).sum()):
+        notes.append(
+            f"{low} pixels below {_BELOW_AIR_HU:g} HU are not called padding: left as they are"
+        )
+    if not count and hu.size and hu.min() > _NO_FAT_HU:
+        notes.append(f"its values begin at {hu.min():g} HU: there is neither air nor fat in it")
+    return hu, notes

@@ -23,6 +23,7 @@ from dsnet.data.store.manifest import (
 )
 from dsnet.data.store.rebuild import rebuilt_manifest
 from dsnet.data.store.record import usual_score_columns
+from dsnet.data.store.review_check import repair_review, review_faults
 from dsnet.data.store.shards import checked_metadata, describe_shard, opened, write_shard
 from dsnet.data.store.verify import verify_row
 from dsnet.files import sync
@@ -32,14 +33,19 @@ def validate_store(path: str | os.PathLike) -> list[str]:
     """Read a whole store and say what is wrong with it; empty when it is sound.
 
     Checks every shard's checksum, every row's columns, `binary` against `alpha`, that keys are
-    unique, and the manifest's counts. Unlike `open_store` it does not raise on damage.
+    unique, the manifest's counts, and what readers decided and mended. Unlike `open_store` it does
+    not raise on damage.
     """
     path = Path(path)
     try:
         state = read_state(path)
     except (ValueError, OSError) as error:
         return [str(error)]
-    return _Survey(path, state.manifest, state).problems
+    problems = _Survey(path, state.manifest, state).problems
+    try:
+        return problems + review_faults(path, state.manifest["alpha_bits"])
+    except OSError as error:
+        return [*problems, str(error)]
 
 
 def repair_store(path: str | os.PathLike) -> list[str]:
@@ -74,10 +80,12 @@ def repair_store(path: str | os.PathLike) -> list[str]:
             _put_aside(file, _aside(path), move=False)
         if told or survey.problems:
             _rewrite(path, manifest, survey)
-        return told + [
+        told += [
             text + (f" ({rows} row{'s' * (rows > 1)} lost)" if rows else "")
             for text, rows in survey.found
         ]
+        keep = lambda file: _put_aside(file, _aside(path), move=False)  # noqa: E731
+        return told + repair_review(path, manifest["alpha_bits"], keep)
     finally:
         lock.release()
 

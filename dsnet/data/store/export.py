@@ -1,4 +1,4 @@
-"""Label stores as PNG folders, as LNSM-like `.npz` files and in nnU-Net's layout.
+"""Label stores as PNG folders, `.npz` files like LNSM, in nnU-Net's layout, as stores again.
 
 Only rows of status "ok" are exported; one that is damaged is left out, which the store tells
 (`LabelStore.damaged`). The output folder appears whole or not at all; one that is a mount point
@@ -222,6 +222,38 @@ def export_nnunet(
         folds = _folds({names[label.key]: label.patient for label in chosen})
         if folds:
             (folder / "splits_final.json").write_text(json.dumps(folds, indent=1) + "\n")
+
+    build_folder(out, write)
+    return len(keys)
+
+
+def export_store(
+    store: LabelStore, out: str | os.PathLike, *, min_quality: float | None = None
+) -> int:
+    """Write a store of the labels alone, with this one's settings: what is trained on.
+
+    Of a reviewed store (`reviewed.open_reviewed`) it has what the readers left, mended ones as
+    they were mended, and neither verdicts nor versions.
+
+    Returns
+    -------
+    int
+        Labels written.
+
+    Raises
+    ------
+    FileExistsError, ValueError
+        As `export_png`.
+    """
+    from dsnet.data.store.writer import StoreWriter
+
+    keys = {label.key for label in _chosen(store, min_quality)}
+
+    def write(folder: Path) -> None:
+        settings, bits = store.manifest["settings"], store.alpha_bits
+        with StoreWriter(folder, settings, alpha_bits=bits) as writer:
+            for record in _records(store, keys):
+                writer.append(record)
 
     build_folder(out, write)
     return len(keys)

@@ -1,15 +1,56 @@
-"""One writer of a folder at a time."""
+"""One writer of a folder, or of a file, at a time."""
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 from dsnet.console import warn
 from dsnet.files import CANNOT
 
 LOCK = ".lock"
+
+
+@contextlib.contextmanager
+def writing(path: Path, what: str, *, is_file: bool = False) -> Iterator[None]:
+    """The right to write what a command gives, for as long as the block lasts; see `StoreLock`.
+
+    Parameters
+    ----------
+    path : Path
+        A folder, made where absent, and removed where nothing was written; or, with `is_file`, a
+        file and what lies beside it under its name: others may be written there meanwhile.
+    what : str
+        What it is, as the object of "another process is writing to".
+    is_file : bool
+
+    Raises
+    ------
+    ValueError
+        When another process holds it.
+    """
+    folder = path.parent if is_file else path
+    made = not folder.exists()
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        lock = StoreLock(folder, what, f".{path.stem}{LOCK}" if is_file else LOCK)
+    except RuntimeError as error:
+        raise ValueError(str(error)) from error
+    try:
+        yield
+    finally:
+        lock.release()
+        if made:
+            with contextlib.suppress(OSError):  # There is something in it.
+                folder.rmdir()
+
+
+def is_free(folder: Path) -> bool:
+    """Whether there is no such folder, or nothing in it but the lock of who writes to it."""
+    return not folder.is_dir() or all(path.name == LOCK for path in folder.iterdir())
 
 
 class StoreLock:
@@ -24,8 +65,8 @@ class StoreLock:
         When another process holds it.
     """
 
-    def __init__(self, path: Path, what: str = "the store") -> None:
-        self._file = path / LOCK
+    def __init__(self, path: Path, what: str = "the store", name: str = LOCK) -> None:
+        self._file = path / name
         self._descriptor: int | None = None
         while self._descriptor is None:
             self._descriptor = os.open(self._file, os.O_RDWR | os.O_CREAT, 0o644)

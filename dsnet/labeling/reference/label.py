@@ -10,7 +10,7 @@ from dsnet.labeling.arguments import as_image, require_touching
 from dsnet.labeling.cut import cut_recist
 from dsnet.labeling.edge_model import edge_network
 from dsnet.labeling.matting.closed_form import DEFAULT_RTOL, closed_form_matting
-from dsnet.labeling.notes import doubts
+from dsnet.labeling.notes import doubts, with_assumed
 from dsnet.labeling.quality import score
 from dsnet.labeling.recist import RecistMark
 from dsnet.labeling.reference.edge_model import lesion_evidence
@@ -65,4 +65,5 @@ def label_recist_by_stages(image: np.ndarray, mark: RecistMark) -> SoftLabel:
         residual=info.residual,
         rtol=DEFAULT_RTOL,
     )
-    return SoftLabel(alpha, alpha >= 0.5, trimap, quality, seconds, tuple(notes))
+    label = SoftLabel(alpha, alpha >= 0.5, trimap, quality, seconds, tuple(notes))
+    return with_assumed(label, mark.coordinates)

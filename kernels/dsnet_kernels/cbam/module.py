@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..launch import at_least_1
+from ..launch import OptionalTensor, at_least_1
 from ..norms import norm_arguments
 from .op import cbam
 
@@ -101,10 +101,10 @@ class CBAM(nn.Module):
     def forward(
         self,
         x: torch.Tensor,
-        residual: torch.Tensor | None = None,
+        residual: OptionalTensor = None,
         *,
-        scale: torch.Tensor | None = None,
-        shift: torch.Tensor | None = None,
+        scale: OptionalTensor = None,
+        shift: OptionalTensor = None,
     ) -> torch.Tensor:
         """Gate x [N, C, H, W].
 

@@ -1,0 +1,397 @@
+"""Jobs of marks on DICOM slices: read once each, every mark labelled, nobody named.
+
+Public
+------
+``dicom_jobs(matched, index, ...) -> ReviewedJobs``: for `label_archive`
+``Naming``: what of a patient goes into a store; ``hash_key(path) -> bytes``
+``found_tables(marks, matched, index)``: what was found, and what does not fit
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from dsnet.archive.jobs import describe, label_crop
+from dsnet.archive.review import ListedRow, ReviewedJobs, review_pictures
+from dsnet.data.ct_image import choose_window
+from dsnet.data.datasets.keys import RowKeys, content_digest
+from dsnet.data.neighbours import cut_shown
+from dsnet.data.picture_file import read_regular_file
+from dsnet.data.store.record import LabelRecord
+
+if TYPE_CHECKING:
+    from dsnet.data.crop import Crop
+    from dsnet.data.dicom.entry import SliceEntry
+    from dsnet.data.dicom.index import SeriesIndex
+    from dsnet.data.marks.match import MatchedMark
+    from dsnet.data.marks.record import FoundMarks
+
+_LEAST_KEY, _MOST_KEY = 16, 2**16
+# Hexadecimal digits of a keyed hash.
+_DIGITS = 32
+# A shorter part of a name is a word of its own in many reports.
+_LEAST_NAME = 3
+
+
+@dataclass(frozen=True)
+class Naming:
+    """What of a patient goes into a store: by default UIDs, and nothing that names a person.
+
+    Attributes
+    ----------
+    hash_key : bytes
+        UIDs and the patient's pseudonym become keyed hashes (HMAC-SHA-256) with it; empty: UIDs
+        stay as they are.
+    keep_identifiers : bool
+        Paths, and the patient's name, birth date and number, are kept, too.
+    """
+
+    hash_key: bytes = field(default=b"", repr=False)
+    keep_identifiers: bool = False
+
+    @property
+    def settings(self) -> dict[str, str]:
+        """What a resumed store must have been made with; it does not tell the secret."""
+        if not self.hash_key:
+            return {}
+        return {"hash_key": hmac.new(self.hash_key, b"dsnet", hashlib.sha256).hexdigest()[:8]}
+
+    def uid(self, text: str | None) -> str | None:
+        """A UID, or its keyed hash."""
+        if not text or not self.hash_key:
+            return text
+        return hmac.new(self.hash_key, text.encode(), hashlib.sha256).hexdigest()[:_DIGITS]
+
+    def source(self, matched: MatchedMark) -> str:
+        """What a row calls the picture that it comes from: paths may hold names."""
+        entry, mark = matched.entry, matched.mark
+        if self.keep_identifiers:
+            return entry.source if entry is not None else mark.file or mark.source
+        named = entry.instance_uid if entry is not None else mark.instance_uid
+        return self.uid(named) or f"{mark.format} {content_digest([mark.source])}"
+
+    def text(self, text: str, source: str, shown: str) -> str:
+        """A message without the path that it names."""
+        return text if self.keep_identifiers else text.replace(source, shown)
+
+
+def hash_key(path: str | None) -> bytes:
+    """The secret in a file, without the white space around it; empty without a file.
+
+    Raises
+    ------
+    ValueError
+        When there is no such file, or it holds less than 16 bytes: those can be guessed.
+    """
+    if path is None:
+        return b""
+    try:
+        key = read_regular_file(path, _MOST_KEY).strip()
+    except OSError as error:
+        raise ValueError(f"hash_key must be a file with a secret: {error}") from error
+    if len(key) < _LEAST_KEY:
+        raise ValueError(f"hash_key must hold at least {_LEAST_KEY} bytes, got {len(key)}")
+    return key
+
+
+@dataclass(frozen=True)
+class DicomJob:
+    """The marks of one slice: decoded once, every mark labelled."""
+
+    matched: tuple[MatchedMark, ...]
+    keys: tuple[str, ...]
+    naming: Naming
+    beside: tuple[SliceEntry | None, ...] = ()
+    options: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def rows(self) -> list[tuple[str, str]]:
+        """(key, source) of each mark."""
+        return [
+            (key, self.naming.source(each))
+            for key, each in zip(self.keys, self.matched, strict=True)
+        ]
+
+    def read(self) -> list[Crop | LabelRecord]:
+        """Read and crop; a row that fails is a record already."""
+        try:
+            picture = self._picture()
+        except (ValueError, OSError) as error:
+            picture = error
+        return [
+            self._row(key, each, picture) for key, each in zip(self.keys, self.matched, strict=True)
+        ]
+
+    def run(self) -> list[LabelRecord]:
+        """Read, crop and label."""
+        return [part if isinstance(part, LabelRecord) else label_crop(part) for part in self.read()]
+
+    def _picture(self) -> _Picture | None:
+        """The slice with what its header tells; None where no mark can be labelled on it."""
+        from dsnet.data.dicom.index import read_entry_header, read_slice
+        from dsnet.data.marks.npz import read_npz_slice
+
+        first = self.matched[0]
+        if all(each.error for each in self.matched):
+            return None
+        most = self.options["max_pixels"]
+        if first.entry is None:
+            if first.mark.frame is None:
+                raise ValueError("the mark names no slice of its file")
+            image, spacing = read_npz_slice(first.mark.source, first.mark.frame, most)
+            return _Picture(image, spacing, shown=True)
+        read = read_slice(first.entry, most)
+        planes: list[np.ndarray | ValueError | None] = []
+        for entry in self.beside:
+            try:
+                plane = None if entry is None else read_slice(entry, most).hu
+                if plane is not None and plane.shape != read.hu.shape:
+                    plane = ValueError("it has another size")
+            except (ValueError, OSError) as error:
+                there = entry.source if entry is not None else ""
+                plane = ValueError(self.naming.text(str(error), f"{there}: ", ""))
+            planes.append(plane)
+        header = read_entry_header(first.entry)
+        return _Picture(
+            read.hu, read.spacing, read.patient, read.notes, planes,
+            {name: str(header.get(name) or "") for name in _NAMING},
+        )  # fmt: skip
+
+    def _row(
+        self, key: str, each: MatchedMark, picture: _Picture | Exception | None
+    ) -> Crop | LabelRecord:
+        source = self.naming.source(each)
+        named = {} if picture is None or isinstance(picture, Exception) else picture.named
+        metadata = self._metadata(each, named)
+        notes = list(each.mark.notes)
+        if metadata["label"] != each.mark.label:
+            notes.append("the mark's text is left out: it holds what names the patient")
+        error: object = each.error or picture
+        if isinstance(error, (str, Exception)) and error:
+            text = error if isinstance(error, str) else describe(error)
+            there = each.entry.source if each.entry is not None else each.mark.source
+            text = self.naming.text(text, there, source)
+            failed = LabelRecord.from_error(key, source, text, metadata=metadata)
+            failed.notes = tuple(notes)
+            return failed
+        assert isinstance(picture, _Picture)
+        try:
+            return self._crop(key, source, each, picture, metadata, notes)
+        except ValueError as problem:
+            return LabelRecord.from_error(key, source, describe(problem), metadata=metadata)
+
+    def _crop(self, key, source, each, picture, metadata, notes) -> Crop:
+        mark, window = each.mark.recist(), self.options["window"]
+        if picture.shown:
+            window = None
+        elif window is None:
+            window = choose_window(picture.image, mark, None)
+        if window is not None:
+            metadata.update(window_low=window[0], window_high=window[1])
+        patient = self.naming.uid(picture.patient)
+        if patient is not None:
+            metadata["patient"] = patient
+        crop = cut_shown(
+            picture.image, mark, self.options["size"], picture.planes, window,
+            spacing=picture.spacing, isotropic_mm=self.options["isotropic_mm"],
+            key=key, source=source, metadata=metadata,
+        )  # fmt: skip
+        crop.notes = (*notes, *picture.notes, *crop.notes)
+        return crop
+
+    def _metadata(self, each: MatchedMark, named: dict[str, str]) -> dict[str, Any]:
+        mark, entry, uid = each.mark, each.entry, self.naming.uid
+        made: dict[str, Any] = {
+            "mark_format": mark.format,
+            "mark_source": content_digest([mark.source]),
+            "mark_index": mark.index,
+            "label": _without_names(mark.label, named, self.naming),
+            "tracking_id": uid(mark.tracking_id),
+            "tracking_uid": uid(mark.tracking_uid),
+            "reader": mark.reader,
+            "long_mm": mark.long_mm,
+            "short_mm": mark.short_mm,
+            "series_uid": uid(mark.series_uid),
+            "instance_uid": uid(mark.instance_uid),
+            "frame": mark.frame,
+        }
+        if entry is not None:
+            made.update(
+                study_uid=uid(entry.study_uid),
+                series_uid=uid(entry.series_uid),
+                instance_uid=uid(entry.instance_uid),
+                frame=entry.frame,
+                frame_of_reference_uid=uid(entry.frame_of_reference_uid),
+                body_part=entry.body_part,
+                slice={
+                    "position": entry.position, "orientation": entry.orientation,
+                    "spacing": entry.spacing, "rows": entry.rows, "columns": entry.columns,
+                },
+            )  # fmt: skip
+        if self.naming.keep_identifiers:
+            made.update(mark_source=mark.source, **{n: v for n, v in named.items() if v})
+        return made
+
+
+# Of a header: what names a person.
+_NAMING = ("PatientName", "PatientID", "PatientBirthDate", "OtherPatientIDs", "AccessionNumber")
+
+
+@dataclass(frozen=True)
+class _Picture:
+    """A slice as it was read: HU, or 0..1 where it is `shown` already."""
+
+    image: np.ndarray
+    spacing: tuple[float, float] | None
+    patient: str | None = None
+    notes: tuple[str, ...] = ()
+    planes: Sequence[np.ndarray | ValueError | None] = ()
+    named: dict[str, str] = field(default_factory=dict)
+    shown: bool = False
+
+
+def dicom_jobs(
+    matched: Sequence[MatchedMark],
+    index: SeriesIndex,
+    *,
+    size: int = 64,
+    window: tuple[float, float] | None = None,
+    isotropic_mm: float | None = None,
+    neighbours: int = 0,
+    max_pixels: int,
+    naming: Naming | None = None,
+) -> ReviewedJobs:
+    """A job for each slice that has marks, for `label_archive`.
+
+    Parameters
+    ----------
+    matched : sequence of MatchedMark
+        Of `match_marks`; one without a slice becomes a failed row.
+    index : SeriesIndex
+        Where the neighbours are found.
+    size, isotropic_mm
+        See `dsnet.data.crop.cut_crop`.
+    window : (low, high), optional
+        HU; by default by what is around the mark, see `choose_window`. A header's window is that of
+        all its series' slices, whatever was looked at.
+    neighbours : int
+        Slices on either side along the series' normal that are cut likewise.
+    max_pixels : int
+        A slice of more fails its rows, by its header.
+    naming : Naming, optional
+    """
+    naming = naming or Naming()
+    keys = keys_of(matched, naming)
+    options = {
+        "size": size, "window": window, "isotropic_mm": isotropic_mm, "max_pixels": max_pixels,
+    }  # fmt: skip
+    groups: dict[tuple, list[int]] = {}
+    for number, each in enumerate(matched):
+        groups.setdefault(_slice_of(each), []).append(number)
+
+    def jobs(done: set[str]) -> Iterator[DicomJob]:
+        for group in groups.values():
+            left = [number for number in group if keys[number] not in done]
+            if not left:
+                continue
+            entry = matched[left[0]].entry
+            beside = index.neighbours(entry, neighbours) if entry is not None and neighbours else ()
+            yield DicomJob(
+                tuple(matched[n] for n in left),
+                tuple(keys[n] for n in left),
+                naming,
+                tuple(beside),
+                options,
+            )
+
+    listed = [ListedRow(k, naming.source(each)) for k, each in zip(keys, matched, strict=True)]
+    return ReviewedJobs(jobs, lambda store: review_pictures(store, listed))
+
+
+def keys_of(matched: Sequence[MatchedMark], naming: Naming) -> list[str]:
+    """INSTANCE[.FRAME]#DIGEST of each mark; a mark keeps its key wherever its files lie."""
+    used, found = RowKeys(), []
+    for each in matched:
+        mark, entry = each.mark, each.entry
+        instance = entry.instance_uid if entry is not None else mark.instance_uid
+        frame = entry.frame if entry is not None else mark.frame
+        stem = naming.uid(instance) or f"{mark.format}-{naming.uid(mark.series_uid) or 'unplaced'}"
+        if frame is not None:
+            stem += f".{frame}"
+        # In the patient where it was marked there: the same before and after its slice is found.
+        ends = mark.world if mark.world is not None else [mark.long_axis, mark.short_axis]
+        said = [float(v) for part in ends if part is not None for v in np.ravel(part)]
+        found.append(used.key(stem, ",".join(repr(round(v, 4)) for v in said)))
+    return found
+
+
+def _slice_of(each: MatchedMark) -> tuple:
+    entry, mark = each.entry, each.mark
+    if entry is not None:
+        return entry.source, entry.frame
+    # Of npz files a slice; marks without a slice are told one by one.
+    return mark.source, mark.frame, None if mark.format == "npz" else mark.index
+
+
+def _without_names(text: str, named: dict[str, str], naming: Naming) -> str:
+    """A mark's text; empty where it holds a word of the patient's name, or a number of theirs."""
+    if naming.keep_identifiers or not text:
+        return text
+    words = {w.casefold() for v in named.values() for w in re.split(r"[\W_]+", v)}
+    said = {word.casefold() for word in re.split(r"[\W_]+", text)}
+    return "" if any(len(word) >= _LEAST_NAME for word in words & said) else text
+
+
+def found_tables(
+    found: FoundMarks,
+    matched: Sequence[MatchedMark],
+    index: SeriesIndex,
+    naming: Naming,
+) -> Iterator[tuple[str, list[str], list[tuple[str, ...]]]]:
+    """What was found, as tables: title, heads, rows.
+
+    Series with their marks, marks by format, what does not match and why, files that cannot be
+    read. A path is told only where identifiers are kept.
+    """
+    on = Counter(each.entry.series_uid for each in matched if each.entry is not None)
+    rows = [
+        (
+            naming.uid(row["series"]) or "", row["modality"], str(row["slices"]), row["size"],
+            str(on[row["series"]]), row["notes"],
+        )
+        for row in index.summary()
+    ]  # fmt: skip
+    heads = ["series", "modality", "slices", "size", "marks", "notes"]
+    yield f"{len(rows)} series", heads, rows
+    formats = Counter(each.mark.format for each in matched)
+    placed = Counter(each.mark.format for each in matched if not each.error)
+    alone = Counter(each.mark.format for each in matched if each.mark.short_axis is None)
+    yield (
+        f"{len(found.marks)} marks, {len(matched)} of them different",
+        ["format", "read", "different", "on a slice", "long axis alone"],
+        [
+            (name, *(str(n) for n in (count, formats[name], placed[name], alone[name])))
+            for name, count in found.counts.items()
+        ],
+    )  # fmt: skip
+    for title, reasons in (
+        ("marks that do not match", [each.error for each in matched if each.error]),
+        ("files of marks that cannot be read", _told(found.refused, naming)),
+        ("files of marks without a mark", _told(found.empty, naming)),
+        ("pictures that cannot be used", _told(index.problems, naming)),
+    ):
+        counts = Counter(reasons).most_common()
+        if counts:
+            yield title, ["count", "why"], [(str(n), reason) for reason, n in counts]
+
+
+def _told(pairs: Sequence[tuple[str, str]], naming: Naming) -> list[str]:
+    return [f"{s}: {why}" if naming.keep_identifiers else why for s, why in pairs]

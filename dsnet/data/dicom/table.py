@@ -1,0 +1,242 @@
+"""The index as a table of Arrow: small in memory, and kept in Parquet.
+
+A row is a slice, or a file of which there is none and why. A file is read again when its size or
+its time changed.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+import pyarrow.compute
+import pyarrow.parquet as pq
+
+from dsnet.data.dicom.entry import SliceEntry
+from dsnet.data.dicom.places import Found
+from dsnet.files import write_atomically
+
+# Its functions are made as it is imported.
+pc: Any = pyarrow.compute
+FORMAT, VERSION = "dsnet-dicom-index", "1"
+# Of a row. A slice may have a reason, too: what is wrong with it.
+SLICE, REFUSED, OTHER = "slice", "refused", "other"
+_FEW = pa.dictionary(pa.int32(), pa.string())
+SCHEMA = pa.schema(
+    [
+        ("folder", _FEW), ("name", pa.string()), ("member", pa.string()), ("size", pa.int64()),
+        ("changed", pa.int64()), ("status", _FEW), ("reason", _FEW), ("study_uid", _FEW),
+        ("series_uid", _FEW), ("instance_uid", pa.string()), ("frame", pa.int32()),
+        ("frame_of_reference_uid", _FEW), ("sop_class_uid", _FEW), ("modality", _FEW),
+        ("rows", pa.int32()), ("columns", pa.int32()), ("frames", pa.int32()), ("spacing", _FEW),
+        ("position", pa.list_(pa.float64(), 3)), ("orientation", _FEW), ("transfer_syntax", _FEW),
+        ("body_part", _FEW), ("description", _FEW), ("number", pa.int32()), ("tilt", pa.float32()),
+    ],
+    metadata={"format": FORMAT, "version": VERSION},
+)  # fmt: skip
+_BATCH = 20_000
+
+
+class FileRows(NamedTuple):
+    """What one file gave.
+
+    Attributes
+    ----------
+    file : Found
+    member : str or None
+        Of an archive.
+    entries : list of SliceEntry
+    status : str
+        `SLICE`, or why there is none: `REFUSED`, or `OTHER` of what is no picture.
+    reason : str or None
+    """
+
+    file: Found
+    member: str | None
+    entries: list[SliceEntry]
+    status: str
+    reason: str | None
+
+
+class TableBuilder:
+    """Rows become a table, some thousands at a time."""
+
+    def __init__(self) -> None:
+        self._rows: list[dict[str, Any]] = []
+        self._tables: list[pa.Table] = []
+
+    def add(self, rows: FileRows) -> None:
+        folder, name = os.path.split(rows.file.path)
+        base = {
+            "folder": folder, "name": name, "member": rows.member, "size": rows.file.size,
+            "changed": rows.file.changed, "status": rows.status, "reason": rows.reason,
+        }  # fmt: skip
+        if not rows.entries:
+            self._rows.append(base)
+        for entry in rows.entries:
+            row = entry._asdict()
+            row["spacing"], row["orientation"] = _joined(entry.spacing), _joined(entry.orientation)
+            self._rows.append({**base, **row})
+        if len(self._rows) >= _BATCH:
+            self._flush()
+
+    def table(self, *others: pa.Table) -> pa.Table:
+        """All rows, with those of other tables, in the order of their files."""
+        self._flush()
+        table = pa.concat_tables([SCHEMA.empty_table(), *others, *self._tables])
+        self._tables = []
+        order = [(name, "ascending") for name in ("folder", "name", "member", "frame")]
+        table = table.unify_dictionaries().combine_chunks()
+        return table.take(_sorted(table, order))
+
+    def _flush(self) -> None:
+        if self._rows:
+            self._tables.append(_from_rows(self._rows))
+            self._rows = []
+
+
+def _from_rows(rows: list[dict[str, Any]]) -> pa.Table:
+    columns = []
+    for field in SCHEMA:
+        plain = pa.string() if field.type == _FEW else field.type
+        values = pa.array([row.get(field.name) for row in rows], plain)
+        columns.append(values.dictionary_encode() if field.type == _FEW else values)
+    return pa.table(columns, schema=SCHEMA)
+
+
+def _sorted(table: pa.Table, order: Sequence[tuple[str, str]]) -> pa.Array:
+    """Indices that sort a table; Arrow does not sort by dictionaries."""
+    plain = pa.table(
+        {
+            name: pc.cast(table[name], pa.string())
+            if table.schema.field(name).type == _FEW
+            else table[name]
+            for name, _ in order
+        }
+    )
+    return pc.sort_indices(plain, sort_keys=list(order))
+
+
+def entry_at(table: pa.Table, row: int) -> SliceEntry:
+    """The slice of a row."""
+    values = table.slice(row, 1).to_pylist()[0]
+    source = f"{values['folder']}/{values['name']}" if values["folder"] else values["name"]
+    if values["member"] is not None:
+        source += f"!{values['member']}"
+    fields = {name: values[name] for name in SliceEntry._fields if name in values}
+    fields["source"] = source
+    fields["spacing"], fields["orientation"] = (
+        _split(values["spacing"]),
+        _split(values["orientation"]),
+    )
+    fields["position"] = None if values["position"] is None else tuple(values["position"])
+    return SliceEntry(**fields)
+
+
+def sources(table: pa.Table) -> pa.ChunkedArray:
+    """The path of each row's file, or of the archive that it is in."""
+    folder = pc.cast(table["folder"], pa.string())
+    separator = pc.if_else(pc.ends_with(folder, pattern="/"), "", "/")
+    joined = pc.binary_join_element_wise(folder, separator, table["name"], "")
+    return pc.if_else(pc.equal(folder, ""), table["name"], joined)
+
+
+def unchanged(table: pa.Table, files: pa.Table) -> tuple[pa.Table, pa.Table]:
+    """The rows of files that are as they were, and the files that are to be read.
+
+    Parameters
+    ----------
+    table : Table
+        Of an earlier index.
+    files : Table
+        path, size and changed of each file that is there.
+    """
+    paths = sources(table)
+    at = pc.index_in(paths, value_set=files["path"].combine_chunks())
+    same = pc.and_(
+        pc.equal(pc.take(files["size"], at), table["size"]),
+        pc.equal(pc.take(files["changed"], at), table["changed"]),
+    )
+    same = pc.fill_null(same, False)
+    kept = table.filter(same)
+    known = pc.is_in(files["path"], value_set=paths.filter(same).combine_chunks())
+    return kept, files.filter(pc.invert(known))
+
+
+def instances_of_series(table: pa.Table, folder: str) -> tuple[pa.Table, int]:
+    """The rows of a server's series, and how many instances they are.
+
+    Parameters
+    ----------
+    table : Table
+    folder : str
+        The address of the series.
+    """
+    rows = table.filter(pc.equal(pc.cast(table["folder"], pa.string()), f"{folder}/instances"))
+    return rows, pc.count_distinct(rows["name"]).as_py()
+
+
+def files_table(files: Iterable[Found]) -> pa.Table:
+    """path, size and changed of files, in their order."""
+    schema = pa.schema([("path", pa.string()), ("size", pa.int64()), ("changed", pa.int64())])
+    tables, rows = [schema.empty_table()], []
+
+    def flush() -> None:
+        columns = list(zip(*rows, strict=True))
+        tables.append(
+            pa.table(
+                [pa.array(c, f.type) for c, f in zip(columns, schema, strict=True)], schema=schema
+            )
+        )
+        rows.clear()
+
+    for file in files:
+        # What is no UTF-8 in a name cannot stand in a table, and is told as it is opened.
+        rows.append((file.path.encode("utf-8", "replace").decode(), file.size, file.changed))
+        if len(rows) >= _BATCH:
+            flush()
+    if rows:
+        flush()
+    return pa.concat_tables(tables)
+
+
+def each_file(files: pa.Table) -> Iterator[Found]:
+    """The rows of `files_table`, a batch at a time in memory."""
+    for batch in files.to_batches(max_chunksize=_BATCH):
+        for row in zip(*(column.to_pylist() for column in batch.columns), strict=True):
+            yield Found(*row)
+
+
+def read_cache(path: str | Path | None, place: str) -> pa.Table | None:
+    """The table of an earlier index of that place; None where there is none that can be used."""
+    if path is None or not os.path.isfile(path):
+        return None
+    try:
+        table = pq.read_table(path, memory_map=False)
+    except (OSError, pa.ArrowException, ValueError):
+        return None
+    said = {k.decode(): v.decode() for k, v in (table.schema.metadata or {}).items()}
+    if (said.get("format"), said.get("version")) != (FORMAT, VERSION) or said.get("place") != place:
+        return None
+    try:
+        return table.cast(SCHEMA)
+    except (pa.ArrowException, ValueError):
+        return None
+
+
+def write_cache(path: str | Path, place: str, table: pa.Table) -> None:
+    """Keep a table for the next index of that place."""
+    metadata = {"format": FORMAT, "version": VERSION, "place": place}
+    table = table.replace_schema_metadata(metadata)
+    write_atomically(path, lambda temporary: pq.write_table(table, temporary, compression="zstd"))
+
+
+def _joined(values: Sequence[float] | None) -> str | None:
+    return None if values is None else "\\".join(map(repr, values))
+
+
+def _split(value: str | None) -> Any:
+    return None if value is None else tuple(map(float, value.split("\\")))

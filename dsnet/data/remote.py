@@ -1,0 +1,195 @@
+"""Files at addresses (s3://, https://, memory://, ...), by what fsspec knows; the extra `remote`.
+
+A network fails now and then: what may be mended by trying again is tried again, and what is left
+after that is told with the address, without the password that it may have.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from dsnet.dependencies import MissingDependency, needed
+
+# Waits of 1, 2 and 4 seconds: a server's or a bucket's hiccup is over by then.
+TRIES = 4
+FIRST_WAIT = 1.0
+# What is so now will be so in a second.
+_LASTING = (
+    FileNotFoundError,
+    IsADirectoryError,
+    NotADirectoryError,
+    PermissionError,
+    ImportError,
+    TypeError,
+    ValueError,
+)
+# Of HTTP: too slow, and too many requests.
+_PASSING_STATUS = (408, 425, 429)
+
+
+def is_address(place: object) -> bool:
+    """Whether this is an address rather than a path: a name, then ://."""
+    return isinstance(place, RemoteFile) or (
+        isinstance(place, str) and re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", place) is not None
+    )
+
+
+def place_of(place: str | Path | RemoteFile) -> Path | RemoteFile:
+    """A file or folder, here or at an address."""
+    if isinstance(place, RemoteFile):
+        return place
+    return RemoteFile(str(place)) if is_address(place) else Path(place)
+
+
+def check_place(place: str, check: Callable[[str], object]) -> None:
+    """Call `check` with a path; of an address, see whether it can be used.
+
+    Raises
+    ------
+    MissingDependency, ValueError
+        As `RemoteFile.check`.
+    """
+    if is_address(place):
+        RemoteFile(place).check()
+    else:
+        check(place)
+
+
+def is_file(place: Path | RemoteFile) -> bool:
+    """Whether a file is there."""
+    # Path's is_file raises where a name is too long.
+    return os.path.isfile(place) if isinstance(place, Path) else place.is_file()
+
+
+class RemoteFile:
+    """A file or a folder at an address, by the names that paths have.
+
+    Parameters
+    ----------
+    address : str
+        PROTOCOL://PLACE, as fsspec reads it.
+    """
+
+    def __init__(self, address: str) -> None:
+        self.address = address.rstrip("/")
+
+    def __str__(self) -> str:
+        """The address as it may be shown and stored: without user, password and signature."""
+        shown = re.sub(r"://[^/@]*@", "://", self.address)
+        return shown.partition("?")[0] if shown.startswith("http") else shown
+
+    def __repr__(self) -> str:
+        return f"RemoteFile({str(self)!r})"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, RemoteFile) and other.address == self.address
+
+    def __hash__(self) -> int:
+        return hash(self.address)
+
+    def __truediv__(self, name: str) -> RemoteFile:
+        return RemoteFile(f"{self.address}/{name}") if name else self
+
+    @property
+    def name(self) -> str:
+        """What comes after the last /."""
+        return self.address.rpartition("/")[2]
+
+    @property
+    def suffix(self) -> str:
+        """The ending of its name, with the dot."""
+        return Path(self.name).suffix
+
+    def with_name(self, name: str) -> RemoteFile:
+        """Another file beside it."""
+        return RemoteFile(f"{self.address.rpartition('/')[0]}/{name}")
+
+    def is_file(self) -> bool:
+        """Whether there is such a file.
+
+        Raises
+        ------
+        ValueError
+            When that cannot be found out.
+        """
+        return bool(self._tried(lambda system, path: system.isfile(path)))
+
+    def check(self) -> None:
+        """Ask for nothing, but that the address can be used.
+
+        Raises
+        ------
+        MissingDependency
+            When fsspec, or what it needs for this protocol, is not installed.
+        ValueError
+            When the protocol is none that it knows.
+        """
+        self._system()
+
+    def read(self, most: int, first: int | None = None) -> bytes:
+        """All bytes of a file of at most `most` bytes, or its `first` ones alone.
+
+        Raises
+        ------
+        ValueError
+            When there is none, it is larger, or it cannot be read, after several tries; the message
+            has the address.
+        """
+        wanted = most + 1 if first is None else first
+
+        def read(system, path: str) -> bytes:
+            # A folder of an object store is a name that others begin with.
+            return system.cat_file(path, start=0, end=wanted)
+
+        data = self._tried(read)
+        if first is None and len(data) > most:
+            raise ValueError(f"{self}: must be of at most {most} bytes")
+        return data if first is None else data[:first]
+
+    def _system(self):
+        """The file system that it is on, and its path there."""
+        with needed("remote", f"reading {self.address.partition('://')[0]}://"):
+            from fsspec.core import url_to_fs
+        try:
+            return url_to_fs(self.address)
+        except ImportError as error:
+            raise ValueError(f"{self}: {error}") from error
+        except ValueError as error:
+            raise ValueError(f"{self}: cannot be read: {error}") from error
+
+    def _tried(self, what):
+        """What `what` gives of the file system and the path."""
+        wait = FIRST_WAIT
+        for left in reversed(range(TRIES)):
+            try:
+                return what(*self._system())
+            except MissingDependency:
+                raise
+            except Exception as error:
+                if not left or not _may_pass(error):
+                    raise ValueError(self._told(error, TRIES - left)) from error
+            time.sleep(wait)
+            wait *= 2
+        raise AssertionError("unreachable")
+
+    def _told(self, error: Exception, tries: int) -> str:
+        if isinstance(error, FileNotFoundError):
+            return f"{self}: No such file"
+        text = " ".join(str(error).split()).replace(self.address, str(self))
+        told = text if isinstance(error, ValueError) and text else type(error).__name__
+        if text and told != text:
+            told = f"{told}: {text}"
+        begin = "" if told.startswith(f"{self}: ") else f"{self}: "
+        return f"{begin}{told}" + (f" (tried {tries} times)" if tries > 1 else "")
+
+
+def _may_pass(error: Exception) -> bool:
+    """Whether another try may go better."""
+    if isinstance(error, _LASTING):
+        return False
+    status = getattr(error, "status", None)
+    return not (isinstance(status, int) and 400 <= status < 500 and status not in _PASSING_STATUS)

@@ -1,0 +1,135 @@
+"""Review a store's labels in a browser: accept, reject or mend each, the worst first.
+
+python -m dsnet.review store
+python -m dsnet.review store --sample 200 --blind --order random --readings 2
+python -m dsnet.review store --report
+"""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+from pathlib import Path
+
+from dsnet.console import (
+    SEEDS,
+    Range,
+    UserError,
+    above_zero,
+    complain,
+    printable,
+    require_folder,
+    warn,
+)
+from dsnet.dependencies import MissingDependency
+from dsnet.streams import command
+
+
+@command
+def main(argv: list[str] | None = None) -> int:
+    """Run the command; returns its exit code."""
+    options = _parser().parse_args(argv)
+    try:
+        require_folder(options.store, "STORE")
+        return _report(options) if options.report else _serve(options)
+    except (UserError, ValueError, RuntimeError, OSError, MissingDependency) as error:
+        return complain("dsnet.review", error)
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        return 128 + signal.SIGINT
+
+
+def _serve(options) -> int:
+    from dsnet.data.store.reader import open_store
+    from dsnet.reviewing.review import Plan, Review
+    from dsnet.reviewing.serving import serve
+
+    order = options.order or ("random" if options.blind else "expected-dice")
+    plan = Plan(order, options.seed, options.sample, options.blind, options.readings)
+    review = Review(open_store(options.store), plan)
+    serve(
+        review,
+        host=options.host,
+        port=options.port,
+        token=options.token,
+        reader=options.reader,
+        browser=not options.no_browser,
+    )
+    return 0
+
+
+def _report(options) -> int:
+    from dsnet.data.store.decisions import read_decisions
+    from dsnet.data.store.reader import open_store
+    from dsnet.data.store.verdicts import Verdicts
+    from dsnet.reviewing.agreement import agreement
+    from dsnet.reviewing.report import print_report, write_picture
+
+    store = open_store(options.store)
+    found = read_decisions(options.store)
+    for told in (*found.torn, *found.damaged):
+        warn(told)
+    told = agreement(store, Verdicts(found.rows))
+    print_report(told, str(store.path))
+    out = Path(options.out or f"{store.path.resolve()}-review.png")
+    if write_picture(told, out):
+        print(f"look at {printable(str(out))}")
+    return 1 if found.damaged else 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    from dsnet.reviewing.catalogue import ORDERS
+
+    parser = argparse.ArgumentParser(
+        prog="python -m dsnet.review",
+        description=(__doc__ or "").split("\n")[0],
+        epilog="\n".join((__doc__ or "").split("\n")[2:]),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("store", metavar="STORE")
+    parser.add_argument(
+        "--port",
+        type=Range(int, 0, 65535),
+        help="of the page; 0 takes a free one (default: 8477, or the next that is free)",
+    )
+    parser.add_argument(
+        "--host",
+        default="127.0.0.1",
+        help="address to listen at (default 127.0.0.1: this machine alone); others need --token",
+    )
+    parser.add_argument(
+        "--token", help="what the page's address must have, 16 characters or more (default: new)"
+    )
+    parser.add_argument("--no-browser", action="store_true", help="only print the address")
+    parser.add_argument("--reader", metavar="NAME", help="who reads, until the page is told")
+    parser.add_argument(
+        "--order", choices=ORDERS, help="of the labels (default expected-dice; of --blind random)"
+    )
+    parser.add_argument(
+        "--sample", type=above_zero(int), metavar="N", help="only N labels, at random"
+    )
+    parser.add_argument("--blind", action="store_true", help="show no score")
+    parser.add_argument(
+        "--readings",
+        type=Range(int, 1, 100),
+        default=1,
+        metavar="N",
+        help="readers who are to decide on each label (default 1)",
+    )
+    parser.add_argument(
+        "--seed", type=SEEDS, default=0, help="of --sample and --order random (default 0)"
+    )
+    parser.add_argument(
+        "--report",
+        action="store_true",
+        help="print agreement, times and verdicts by expected Dice, and draw these; serve nothing",
+    )
+    parser.add_argument(
+        "--out", metavar="PNG", help="of --report: its picture (default STORE-review.png)"
+    )
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

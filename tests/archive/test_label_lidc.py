@@ -1,0 +1,89 @@
+"""`python -m dsnet.label lidc`: DICOM and XML in, a store of nodules with their readers out."""
+
+import numpy as np
+import pytest
+
+from dsnet import label
+from dsnet.data.crop_settings import of_store
+from dsnet.data.store import open_store
+from lidc_files import SERIES, nodule, non_nodule, reading, ring, roi, uid, write_ct
+
+pytest.importorskip("pydicom")
+
+
+@pytest.fixture
+def archive(tmp_path):
+    """A series of three slices with its XML beside it; one more XML without images."""
+    generator = np.random.default_rng(3)
+    folder = tmp_path / "LIDC-IDRI" / "LIDC-IDRI-0009" / "study" / "series"
+    for number, z in enumerate((0.0, 2.5, 5.0)):
+        write_ct(folder / f"{number:06d}.dcm", z, generator.integers(0, 1500, (64, 60)))
+    (folder / "069.xml").write_bytes(
+        reading(
+            nodule("a", roi(0, ring(30, 30, 5)), roi(2.5, ring(30, 30, 6)), malignancy=4),
+            nodule("b", roi(2.5, ring(31, 30, 6))) + nodule("c", roi(5, ring(10, 10, 3))),
+            nodule("d", roi(2.5, ring(30, 31, 4))) + non_nodule("n", 5, 40, 40),
+            nodule("e", roi(2.5, ring(30, 30, 5))),
+        )
+    )
+    (tmp_path / "LIDC-IDRI" / "other.xml").write_bytes(reading("", series="9.9"))
+    return tmp_path / "LIDC-IDRI"
+
+
+def run(archive, out, *options):
+    return label.main(
+        ["lidc", "--images", str(archive), "--out", str(out), "--crop", "32", *options]
+    )
+
+
+def test_nodules_of_a_folder_become_a_store(archive, tmp_path, capsys):
+    assert run(archive, tmp_path / "store") == 0
+    told = capsys.readouterr().err
+    assert "1 XML files whose series has no image" in told and "1 points of non-nodules" in told
+    store = open_store(tmp_path / "store")
+    assert list(store.keys) == [
+        f"{SERIES}/nodule-1/z+0.00", f"{SERIES}/nodule-1/z+2.50", f"{SERIES}/nodule-2/z+5.00",
+    ]  # fmt: skip
+    record = store.read(f"{SERIES}/nodule-1/z+2.50")
+    assert record.status == "ok" and record.spacing == (0.7, 0.5)
+    assert record.metadata["patient"] == "LIDC-IDRI-0009"
+    assert record.metadata["instance_uid"] == uid(2.5)
+    assert record.metadata["outlined_by"] == [0, 1, 2, 3]
+    # Squares of 11, 11, 7 and 9 pixels, two of them one pixel aside: two of four suffice.
+    votes = np.zeros((64, 60), int)
+    for x, y, half in ((30, 30, 5), (31, 30, 5), (30, 31, 3), (30, 30, 4)):
+        votes[y - half : y + half + 1, x - half : x + half + 1] += 1
+    x, y = (int(v) for v in record.offset)
+    assert np.array_equal(record.truth, (votes >= 2)[y : y + 32, x : x + 32])
+    # A network that learns from it is told how its crops were cut.
+    made = of_store(tmp_path / "store")
+    assert (made.size, made.window, made.isotropic_mm) == (32, (-1350.0, 150.0), None)
+    # One reader of four is none; a reader's nodule of its own is there all the same.
+    assert not store.read(f"{SERIES}/nodule-2/z+5.00").truth.any()
+
+
+def test_the_paper_s_nodules_with_neighbours(archive, tmp_path, capsys):
+    out = tmp_path / "store"
+    given = ["--readers", "4", "--largest", "1", "--neighbours", "1", "--workers", "2"]
+    assert run(archive, out, *given) == 0
+    assert "1 nodules of fewer than 4 readers" in capsys.readouterr().err
+    (key,) = open_store(out).keys
+    record = open_store(out).read(key)
+    assert key == f"{SERIES}/nodule-1/z+2.50" and record.neighbours.shape == (2, 32, 32)
+    assert not any("stands for it" in note for note in record.notes)
+    # A resumed store goes on where the choice and the crops are the same.
+    assert run(archive, out, *given, "--resume") == 0
+    assert run(archive, out, *given, "--resume", "--window", "-1000", "400") == 2
+
+
+def test_a_slice_that_is_gone_costs_its_row(archive, tmp_path, capsys):
+    next(archive.rglob("000001.dcm")).unlink()
+    assert run(archive, tmp_path / "store") == 0
+    store = open_store(tmp_path / "store")
+    failed = [record for record in store.records() if record.status == "failed"]
+    assert [record.key for record in failed] == [f"{SERIES}/nodule-1/z+2.50"]
+    assert f"no image of SOP instance UID {uid(2.5)}" in failed[0].error
+    capsys.readouterr()
+    (archive / "empty").mkdir()
+    assert label.main(["lidc", "--images", str(archive / "empty"), "--out", "x"]) == 2
+    assert "xml must hold LIDC's readings" in capsys.readouterr().err

@@ -1,0 +1,108 @@
+"""A PNG's filters undone, against the specification's own words, on every vector unit."""
+
+import numpy as np
+import pytest
+
+from dsnet import _C
+
+
+@pytest.fixture(params=_C.vector_units())
+def unit(request):
+    _C.use_vector_unit(request.param)
+    yield request.param
+    _C.use_vector_unit(_C.vector_units()[-1])
+
+
+def paeth(a, b, c):
+    """PNG specification, 9.4."""
+    p = a + b - c
+    pa, pb, pc = abs(p - a), abs(p - b), abs(p - c)
+    if pa <= pb and pa <= pc:
+        return a
+    return b if pb <= pc else c
+
+
+def filtered(pixels, filters):
+    """Rows of bytes as a PNG holds them, byte by byte as section 9.2 has it."""
+    bpp = pixels.dtype.itemsize
+    rows = [list(row.astype(f">u{bpp}").tobytes()) for row in pixels]
+    out = bytearray()
+    for y, kind in enumerate(filters):
+        above = rows[y - 1] if y else [0] * len(rows[y])
+        out.append(kind)
+        for i, x in enumerate(rows[y]):
+            a = rows[y][i - bpp] if i >= bpp else 0
+            b, c = above[i], above[i - bpp] if i >= bpp else 0
+            expected = (0, a, b, (a + b) // 2, paeth(a, b, c))[kind]
+            out.append((x - expected) % 256)
+    return bytes(out)
+
+
+def smooth(rng, shape, dtype):
+    """Pixels like a picture's: near values, at times a jump, at times the ends of the range."""
+    top = np.iinfo(dtype).max
+    pixels = np.cumsum(rng.integers(-3, 4, shape), axis=1) + rng.integers(0, top)
+    jumps = rng.random(shape) < 0.1
+    pixels[jumps] = rng.choice([0, 1, 127, 128, 255, 256, 32767, 32768, top], int(jumps.sum()))
+    return (pixels % (top + 1)).astype(dtype)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_every_filter_on_every_size(unit, dtype):
+    rng = np.random.default_rng(3)
+    shapes = [(1, 1), (1, 40), (40, 1), (7, 9), (8, 8), (9, 7), (16, 17), (23, 31), (24, 64)]
+    for shape in shapes:
+        for kinds in ([0], [1], [2], [3], [4], [0, 1, 2, 3, 4], [3, 4], [1, 2, 4], [0, 0, 0, 3]):
+            pixels = smooth(rng, shape, dtype)
+            data = filtered(pixels, rng.choice(kinds, shape[0]).tolist())
+            bits = 8 * pixels.itemsize
+            found = _C.png_pixels(data, width=shape[1], bits=bits, rows=shape[0], cols=shape[1])
+            assert found.dtype == dtype and np.array_equal(found, pixels)
+            rows, cols = rng.integers(0, shape[0] + 1), rng.integers(0, shape[1] + 1)
+            part = _C.png_pixels(data, width=shape[1], bits=bits, rows=rows, cols=cols)
+            assert np.array_equal(part, pixels[:rows, :cols])
+
+
+def test_random_bytes_are_the_same_on_every_unit():
+    rng = np.random.default_rng(4)
+    for dtype in (np.uint8, np.uint16):
+        bytes_a_pixel = np.dtype(dtype).itemsize
+        for _ in range(20):
+            rows, width = rng.integers(1, 70, 2)
+            data = rng.integers(0, 256, (rows, 1 + width * bytes_a_pixel), dtype=np.uint8)
+            data[:, 0] = rng.integers(0, 5, rows)
+            found = []
+            try:
+                for unit in _C.vector_units():
+                    _C.use_vector_unit(unit)
+                    how = {"width": width, "bits": 8 * bytes_a_pixel, "rows": rows, "cols": width}
+                    found.append(_C.png_pixels(data.tobytes(), **how))
+            finally:
+                _C.use_vector_unit(_C.vector_units()[-1])
+            assert filtered(found[0], data[:, 0].tolist()) == data.tobytes()
+            assert all(np.array_equal(found[0], other) for other in found)
+
+
+def test_what_is_no_row_is_refused(unit):
+    good = {"width": 2, "bits": 8, "rows": 2, "cols": 2}
+    assert _C.png_pixels(b"\0ab\1\1\1", **good).tolist() == [[97, 98], [1, 2]]
+    for data, changed, told in (
+        (b"\0ab\0a", {}, "filtered must hold 2 rows of 2 pixels, got 5 bytes"),
+        (b"", {}, "got 0 bytes"),
+        (b"\0ab\5ab", {}, "filters 0 to 4, got another one in row 1"),
+        (b"\xff\0\0\0ab", {"cols": 0}, "got another one in row 0"),
+        (b"\0ab\0ab", {"bits": 4}, "bits must be 8 or 16, got 4"),
+        (b"\0ab\0ab", {"width": 0}, "width must be within 1 and 2147483647, got 0"),
+        (b"\0ab\0ab", {"cols": 3}, "cols must be within 0 and the width of 2, got 3"),
+        (b"\0ab\0ab", {"cols": -1}, "cols must be within 0"),
+        (b"\0ab\0ab", {"rows": -1}, "rows must be within 0"),
+        (b"\0ab\0ab", {"rows": 2**31 - 1, "width": 2**31 - 1}, "filtered must hold"),
+    ):
+        with pytest.raises(ValueError, match=told):
+            _C.png_pixels(data, **{**good, **changed})
+    for data in (np.zeros(3, np.uint16), np.zeros((2, 3), np.uint8), np.zeros(12, np.uint8)[::2]):
+        with pytest.raises(TypeError, match="filtered must be contiguous bytes, got items of"):
+            _C.png_pixels(data, **good)
+    # Below the rows that are wanted there may be anything.
+    assert _C.png_pixels(b"\0ab\xff", **{**good, "rows": 1}).tolist() == [[97, 98]]
+    assert _C.png_pixels(b"", **{**good, "rows": 0}).shape == (0, 2)

@@ -1,0 +1,175 @@
+"""A review that is served, and a reader who waits for what is seen."""
+
+import socket
+import subprocess
+import sys
+import time
+
+import numpy as np
+
+from dsnet.data.phantom import KINDS, make_phantom
+from dsnet.data.store import LabelRecord, StoreWriter
+from dsnet.data.store.decisions import read_decisions
+from dsnet.labeling import label_recist
+
+TOKEN = "a-token-of-the-tests-1234"
+# Seconds after which something that is waited for never comes; a loaded machine is slow.
+LIMIT = 60
+
+
+def phantom_records(count):
+    """Phantoms of every kind with their labels, and with a slice below and one above."""
+    for number in range(count):
+        kind, seed = KINDS[number % len(KINDS)], number // len(KINDS)
+        phantom = make_phantom(kind, 48, seed)
+        label = label_recist(phantom.image, phantom.mark)
+        yield LabelRecord(
+            key=f"{kind}-{seed}",
+            source="phantom",
+            image=phantom.image,
+            alpha=label.alpha,
+            binary=label.binary,
+            trimap=label.trimap,
+            neighbours=np.stack([phantom.image[::-1], phantom.image[:, ::-1]]),
+            mark=phantom.mark.coordinates,
+            spacing=phantom.spacing,
+            quality=dict(label.quality),
+            notes=tuple(label.notes),
+            metadata={"kind": kind, "seed": seed},
+        )
+
+
+def write_store(path, records):
+    with StoreWriter(path, {"crop": 48}, shard_seconds=1e9) as writer:
+        for record in records:
+            writer.append(record)
+    return path
+
+
+class Served:
+    """`python -m dsnet.review` of a store, on one port for as long as the test runs."""
+
+    def __init__(self, store, *options):
+        self.store = store
+        self.options = options
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        self.process = None
+
+    @property
+    def origin(self):
+        return f"http://127.0.0.1:{self.port}"
+
+    def address(self, reader):
+        return f"{self.origin}/?token={TOKEN}&reader={reader}"
+
+    def start(self):
+        command = [sys.executable, "-m", "dsnet.review", str(self.store), "--no-browser"]
+        command += ["--port", str(self.port), "--token", TOKEN, *self.options]
+        self.process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+        printed = self.process.stdout.readline()
+        assert f"{self.origin}/?token={TOKEN}" in printed, printed + self.process.stdout.read()
+        return self
+
+    def kill(self):
+        """As a power cut does: no time to write anything."""
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait(LIMIT)
+            self.process.stdout.close()
+            self.process = None
+
+    def rows(self, kind="verdict"):
+        """The decisions that stand on the disk, one of a kind after the other."""
+        rows = read_decisions(self.store).rows
+        undone = {row.undoes for row in rows if row.kind == "undo"}
+        return [row for row in rows if row.kind == kind and row.id not in undone]
+
+    def wait_for_rows(self, count, kind="verdict"):
+        until(lambda: len(self.rows(kind)) >= count)
+        return self.rows(kind)
+
+
+def until(found, limit=LIMIT):
+    """What `found()` gives as soon as it is true."""
+    end = time.monotonic() + limit
+    while not (value := found()):
+        assert time.monotonic() < end, "it never came"
+        time.sleep(0.02)
+    return value
+
+
+class Reader:
+    """A reader at the page, who waits for what is seen."""
+
+    def __init__(self, page, served, name):
+        self.page = page
+        self.served = served
+        self.name = name
+        self.faults = []
+        page.on("pageerror", lambda error: self.faults.append(str(error)))
+        page.on("dialog", lambda dialog: (self.faults.append(dialog.message), dialog.dismiss()))
+
+    def open(self):
+        self.page.goto(self.served.address(self.name))
+        self.wait_for_label()
+        return self
+
+    def ask(self, script, argument=None):
+        return self.page.evaluate(script, argument)
+
+    def until(self, script, argument=None):
+        return until(lambda: self.ask(script, argument))
+
+    @property
+    def key(self):
+        return self.ask("() => window.dsnetReview?.shown?.label?.key ?? null")
+
+    @property
+    def said(self):
+        return self.page.locator("#said").text_content()
+
+    def wait_for_label(self, other_than=None):
+        return until(lambda: (key := self.key) is not None and key != other_than and key)
+
+    def press(self, *keys):
+        for key in keys:
+            self.page.keyboard.press(key)
+
+    def decide(self, *keys):
+        """Press keys that decide; the key of the label that was decided on."""
+        before = self.wait_for_label()
+        self.press(*keys)
+        self.wait_for_label(other_than=before)
+        return before
+
+    def place(self, x, y):
+        """Where on the page a crop pixel is."""
+        return self.ask(
+            """([x, y]) => {
+                const { view } = dsnetReview;
+                const box = view.canvas.getBoundingClientRect();
+                const [left, top] = view.toScreen([x, y]);
+                return [left + box.left, top + box.top];
+            }""",
+            [x, y],
+        )
+
+    def drag(self, start, end):
+        """Drag from one crop pixel to another."""
+        self.page.mouse.move(*self.place(*start))
+        self.page.mouse.down()
+        self.page.mouse.move(*self.place(*end), steps=5)
+        self.page.mouse.up()
+
+    @property
+    def mark(self):
+        return self.ask("() => dsnetReview.mending.mark")
+
+    @property
+    def alpha(self):
+        """The soft mask that is shown, as bytes."""
+        return bytes(self.ask("() => Array.from(dsnetReview.shown.picture.alpha)"))

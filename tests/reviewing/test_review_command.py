@@ -1,0 +1,199 @@
+"""The command: a server of its own, killed between decisions; options that are wrong."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from contextlib import contextmanager
+
+import pytest
+
+from dsnet import review
+from dsnet.data.store.decisions import read_decisions
+from fresh_interpreter import PLACES, run_fresh
+
+pytest.importorskip("starlette")
+pytest.importorskip("uvicorn")
+
+LIMIT = 300  # seconds after which a server hangs; a loaded machine is slow
+
+
+@contextmanager
+def served(store, *options):
+    """A server's process and the address that it printed."""
+    code = f"""
+import signal, sys
+sys.path[:0] = {PLACES!r}
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from dsnet import review
+sys.exit(review.main(sys.argv[1:]))
+"""
+    command = [sys.executable, "-c", code, str(store), "--no-browser", *options]
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, encoding="utf-8"
+    )
+    try:
+        line = process.stdout.readline().strip()
+        assert line, process.stderr.read()
+        yield process, line
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def ask(address, path, body=None, reader="Ann"):
+    base, token = re.fullmatch(r"(http://[^/]+)/\?token=([^&]+).*", address).groups()
+    headers = {
+        "X-DSNet-Token": token, "X-DSNet-Reader": reader, "Content-Type": "application/json",
+    }  # fmt: skip
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(f"{base}/api/{path}", data, headers)
+    with urllib.request.urlopen(request, timeout=LIMIT) as answer:
+        return json.loads(answer.read())
+
+
+def test_a_server_that_is_killed_loses_no_decision(store):
+    confirmed = []
+    for turn in range(3):
+        with served(store, "--port", "0") as (process, address):
+            for item in ask(address, "queue?count=2")["items"]:
+                path = f"label/{item['index']}/verdict"
+                body = {"verdict": "reject", "reason": "leaks", "comment": f"turn {turn}"}
+                confirmed.append(ask(address, path, body)["decision"])
+            if turn == 1:
+                told = ask(address, "label/0/mend", {"threshold": 0.3})
+                confirmed.append(told["decision"])
+            os.kill(process.pid, signal.SIGKILL)
+            process.wait(LIMIT)
+    assert [row.id for row in read_decisions(store).rows] == confirmed and len(confirmed) == 7
+    with served(store, "--port", "0") as (_, address):
+        session = ask(address, "session")
+        assert (session["reviewed"], session["mine"]) == (6, 6)
+        left = [item["index"] for item in ask(address, "queue?count=50")["items"]]
+        assert len(left) == 5
+        assert len(ask(address, "label/0")["versions"]) == 2
+        # To undo goes on over killed servers.
+        undone = [ask(address, "undo", {})["undone"] for _ in range(7)]
+    assert undone == confirmed[::-1]
+
+
+def test_two_readers_at_once_and_both_stay(store):
+    from concurrent.futures import ThreadPoolExecutor
+
+    with served(store, "--port", "0", "--readings", "2") as (_, address):
+
+        def read(name):
+            seen = []
+            while len(seen) < 11:
+                for item in ask(address, "queue?count=2", reader=name)["items"]:
+                    body = {"verdict": "unsure", "seconds": 0.5}
+                    ask(address, f"label/{item['index']}/verdict", body, name)
+                    seen.append(item["index"])
+            return seen
+
+        with ThreadPoolExecutor(2) as pool:
+            both = list(pool.map(read, ("Ann", "Bob")))
+        assert [sorted(seen) for seen in both] == [list(range(11))] * 2
+        assert ask(address, "session")["reviewed"] == 11
+    rows = read_decisions(store).rows
+    assert len({(row.reader, row.key) for row in rows}) == len(rows) == 22
+
+
+def test_it_listens_to_this_machine_alone_and_tells_its_token(store):
+    with served(store, "--port", "0", "--reader", "Dr. \u00d6 & co") as (process, address):
+        assert re.fullmatch(
+            r"http://127\.0\.0\.1:\d+/\?token=[\w-]{32}&reader=Dr\.%20%C3%96%20%26%20co", address
+        )
+        page = urllib.request.urlopen(address, timeout=LIMIT)
+        assert page.status == 200 and "text/html" in page.headers["Content-Type"]
+        port = int(re.search(r":(\d+)/", address).group(1))
+        # 0100007F is 127.0.0.1: no other address of that port is listened at.
+        with open("/proc/net/tcp") as table:
+            places = [line.split()[1] for line in table if line.split()[3] == "0A"]
+        assert [p for p in places if p.endswith(f":{port:04X}")] == [f"0100007F:{port:04X}"]
+        with pytest.raises(urllib.error.HTTPError, match="401"):
+            urllib.request.urlopen(f"http://127.0.0.1:{port}/api/session", timeout=LIMIT)
+        process.send_signal(signal.SIGINT)
+        out, error = process.communicate(timeout=LIMIT)
+        assert process.returncode == 130 and out == "" and error == "stopped\n"
+
+
+def test_a_port_that_is_taken_is_told_and_by_default_the_next_one_serves(store, monkeypatch):
+    from dsnet.reviewing import serving
+
+    with served(store, "--port", "0") as (_, address):
+        port = int(re.search(r":(\d+)/", address).group(1))
+        with pytest.raises(OSError, match=f"cannot listen at 127.0.0.1, port {port}"):
+            serving.bound("127.0.0.1", port)
+        if port < 65535 - 20:
+            with serving.bound("127.0.0.1", port, tries=20) as other:
+                assert port < other.getsockname()[1] < port + 20
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (["--host", "0.0.0.0"], "--host 0.0.0.0 needs --token"),
+        (["--token", "short"], "--token must be at least 16"),
+        (["--token", "not plain: <script>!"], "--token must be at least 16"),
+        (["--host", "no.such.host.invalid", "--token", "a" * 16], "cannot listen at"),
+        (["--blind", "--order", "expected-dice"], "order must not be"),
+    ],
+)
+def test_options_that_are_wrong_are_told_in_a_line(store, capsys, options, told):
+    assert review.main([str(store), "--no-browser", "--port", "0", *options]) == 2
+    error = capsys.readouterr().err
+    assert told in error and len(error.splitlines()) == 1
+
+
+def test_a_store_that_is_none_is_told(tmp_path, capsys):
+    assert review.main([str(tmp_path / "none")]) == 2
+    assert review.main([str(tmp_path)]) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 2 and all(line.startswith("dsnet.review:") for line in lines)
+
+
+@pytest.mark.parametrize("option", [["--port", "-1"], ["--sample", "0"], ["--order", "worst"]])
+def test_numbers_and_names_out_of_range_are_no_options(store, capsys, option):
+    with pytest.raises(SystemExit) as end:
+        review.main([str(store), *option])
+    assert end.value.code == 2 and option[0] in capsys.readouterr().err
+
+
+def test_without_the_extra_it_says_what_to_install(store):
+    code = "import sys; from dsnet import review; sys.exit(review.main(sys.argv[1:]))"
+    done = run_fresh(code, without=["starlette"], arguments=[store])
+    assert done.returncode == 2 and "pip install 'dsnet[review]'" in done.stderr
+    assert run_fresh(code, without=["starlette"], arguments=[store, "--report"]).returncode == 0
+
+
+def test_nothing_is_asked_of_another_machine(store):
+    """Neither to serve nor to report is an address looked up that is not this machine's."""
+    with served(store, "--port", "0") as (process, address):
+        ask(address, "session")
+        with open(f"/proc/{process.pid}/net/tcp") as table:
+            rows = [line.split() for line in table][1:]
+        inodes = set()
+        for name in os.listdir(f"/proc/{process.pid}/fd"):
+            try:
+                target = os.readlink(f"/proc/{process.pid}/fd/{name}")
+            except OSError:
+                continue
+            if target.startswith("socket:"):
+                inodes.add(target[8:-1])
+        own = [row for row in rows if row[9] in inodes]
+        assert own and all(row[1].startswith("0100007F:") for row in own)
+
+
+def test_the_address_names_what_a_browser_can_reach():
+    import socket
+
+    from dsnet.reviewing.serving import address_of
+
+    assert address_of("::1", 80, "t") == "http://[::1]:80/?token=t"
+    for every in ("0.0.0.0", "::"):
+        assert address_of(every, 80, "t") == f"http://{socket.gethostname()}:80/?token=t"
