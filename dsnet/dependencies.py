@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 # As pyproject.toml has them, by the names that they are imported by.
 TRAIN = ("torch", "triton", "tensorboard", "safetensors")
-DICOM = ("pydicom", "pylibjpeg", "pyjpegls")
+DICOM = ("pydicom", "highdicom", "pylibjpeg", "pyjpegls")
 EXTRAS = {
     "train": TRAIN,
     "dicom": DICOM,

@@ -46,7 +46,9 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
     "torch_ops": ({*GROUND, "labeling", "_C"}, {"torch"}),
     "data": (
         {*GROUND, "labeling", "_C"},
-        {"numpy", "scipy", "cv2", "pyarrow", "pydicom", "httpx", "isal", "fsspec"},
+        {
+            "numpy", "scipy", "cv2", "pyarrow", "pydicom", "highdicom", "httpx", "isal", "fsspec",
+        },
     ),
     "archive": ({*GROUND, "labeling", "drawing", "data"}, {"numpy", "pyarrow", "rich"}),
     "reviewing": (
