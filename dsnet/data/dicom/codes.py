@@ -6,7 +6,10 @@ The codes are those of DICOM PS3.16: context groups 7159 and 6054 (what), 4031 a
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from pydicom.sr.coding import Code
 
 
 class Concept(NamedTuple):
@@ -62,6 +65,13 @@ def place_of(label: str, place: str = "") -> Concept | None:
         DeepLesion's type, "lung" for one.
     """
     return _first(_PLACES, label) or _first(_PLACES, place)
+
+
+def sct(concept: Concept) -> Code:
+    """The concept as pydicom and highdicom take it."""
+    from pydicom.sr.coding import Code
+
+    return Code(concept.value, "SCT", concept.meaning)
 
 
 def _first(table: tuple[tuple[str, Concept], ...], text: str) -> Concept | None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import dsnet
-from dsnet.data.dicom.codes import ABNORMAL, Concept, kind_of, place_of
+from dsnet.data.dicom.codes import ABNORMAL, kind_of, place_of, sct
 from dsnet.data.dicom.lesions import PlacedLesion
 from dsnet.data.dicom.objects import (
     INSTANCE_PLACEHOLDER,
@@ -177,13 +177,13 @@ def _segments(lesions: Sequence[PlacedLesion]) -> list:
             highdicom.seg.SegmentDescription(
                 segment_number=number,
                 segment_label=segment_label(lesion, number),
-                segmented_property_category=_code(ABNORMAL),
-                segmented_property_type=_code(kind_of(lesion.label)),
+                segmented_property_category=sct(ABNORMAL),
+                segmented_property_type=sct(kind_of(lesion.label)),
                 algorithm_type="SEMIAUTOMATIC",
                 algorithm_identification=algorithm,
                 tracking_uid=lesion.tracking_uid,
                 tracking_id=lesion.tracking_id,
-                anatomic_regions=None if place is None else [_code(place)],
+                anatomic_regions=None if place is None else [sct(place)],
             )
         )
     return made
@@ -194,12 +194,6 @@ def segment_label(lesion: PlacedLesion, number: int) -> str:
     said = " ".join((lesion.label or lesion.place or "lesion").replace("\\", "/").split())
     ending = f" {number}"
     return said[: _LONGEST_LABEL - len(ending)] + ending
-
-
-def _code(concept: Concept):
-    from pydicom.sr.coding import Code
-
-    return Code(concept.value, "SCT", concept.meaning)
 
 
 def _run_lengths(lesions: Sequence[PlacedLesion], made: Dataset) -> bytes:

@@ -8,6 +8,7 @@ from pathlib import Path
 from dsnet.data.dicom.grid import slice_distance
 from dsnet.data.dicom.objects import file_bytes
 from dsnet.data.dicom.seg import segmentation
+from dsnet.data.dicom.sr import measurement_report
 from dsnet.data.store.placed import Exported, Refuse, SeriesLesions, SourceImages, export_series
 from dsnet.data.store.reader import LabelStore
 
@@ -46,12 +47,11 @@ def export_dicom_seg(
     """
 
     def write(folder: Path, series: SeriesLesions) -> None:
-        headers = {one.instance_uid: images.header(one.instance_uid) for one in series.lesions}
         distance = slice_distance(series.entries)
         made = {
             f"{kind}.dcm": file_bytes(
                 segmentation(
-                    series.lesions, headers, kind,
+                    series.lesions, series.headers, kind,
                     slice_distance=distance, keep_identifiers=keep_identifiers,
                 )
             )
@@ -60,6 +60,40 @@ def export_dicom_seg(
         _write(folder / series.name, made)
 
     return export_series(store, images, out, write, min_quality=min_quality, refuse=refuse)
+
+
+def export_dicom_sr(
+    store: LabelStore,
+    out: str | os.PathLike,
+    images: SourceImages,
+    *,
+    keep_identifiers: bool = False,
+    min_quality: float | None = None,
+    refuse: Refuse | None = None,
+) -> Exported:
+    """Write `SERIES_UID/measurements.dcm`: the axes of a series' lesions, measured on their masks.
+
+    The arguments are those of `export_dicom_seg`; see `dsnet.data.dicom.sr`.
+    """
+
+    def write(folder: Path, series: SeriesLesions) -> None:
+        report = measurement_report(
+            series.lesions, series.headers, _spacings(series), keep_identifiers=keep_identifiers
+        )
+        _write(folder / series.name, {"measurements.dcm": file_bytes(report)})
+
+    return export_series(store, images, out, write, min_quality=min_quality, refuse=refuse)
+
+
+def _spacings(series: SeriesLesions) -> list[tuple[float, float]]:
+    found = {(entry.instance_uid, entry.frame or 1): entry.spacing for entry in series.entries}
+    spacings = []
+    for lesion in series.lesions:
+        spacing = found.get((lesion.instance_uid, lesion.frame or 1))
+        if spacing is None:
+            raise ValueError(f"slice {lesion.instance_uid} has no spacing: nothing to measure by")
+        spacings.append(spacing)
+    return spacings
 
 
 def _write(folder: Path, files: dict[str, bytes]) -> None:

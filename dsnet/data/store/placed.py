@@ -71,11 +71,20 @@ class Exported(NamedTuple):
 class SeriesLesions(NamedTuple):
     """The lesions of one series, in the order of the store, and the series' slices.
 
-    `name` is the series' UID, or where that is no file name, one that says the same.
+    Attributes
+    ----------
+    name : str
+        The series' UID, or where that is no file name, one that says the same.
+    lesions : list of PlacedLesion
+    headers : dict of str to Dataset
+        Of the instances with lesions, by their UIDs.
+    entries : sequence of SliceEntry
+        All slices of the series.
     """
 
     name: str
     lesions: list[PlacedLesion]
+    headers: dict[str, Dataset]
     entries: Sequence[Any]
 
 
@@ -139,8 +148,8 @@ def export_series(
     return Exported(written, refused)
 
 
-def placed(record: LabelRecord, images: SourceImages) -> PlacedLesion:
-    """A labelled row on the grid of its slice.
+def placed(record: LabelRecord, header_of: Callable[[str], Dataset]) -> PlacedLesion:
+    """A labelled row on the grid of its slice, whose header `header_of` gives.
 
     Where the crop was resampled its soft mask is interpolated back; what hangs over the slice's
     border is cut off.
@@ -148,7 +157,7 @@ def placed(record: LabelRecord, images: SourceImages) -> PlacedLesion:
     Raises
     ------
     ValueError
-        When the row tells no slice, its slice is not among `images` or has another size, or no
+        When the row tells no slice, `header_of` raises KeyError, its slice has another size, or no
         pixel of its mask on the slice reaches one half.
     """
     told = record.metadata
@@ -158,7 +167,7 @@ def placed(record: LabelRecord, images: SourceImages) -> PlacedLesion:
     if record.offset is None or record.scale is None:
         raise ValueError("it does not tell where its crop lies on the slice")
     try:
-        header = images.header(instance_uid)
+        header = header_of(instance_uid)
     except KeyError:
         raise ValueError(f"instance {instance_uid} is not among the images") from None
     if header.get("SeriesInstanceUID") != series_uid:
@@ -182,6 +191,7 @@ def placed(record: LabelRecord, images: SourceImages) -> PlacedLesion:
     mark = _on_slice(record)
     frame = told.get("frame")
     place = (instance_uid, frame, None if mark is None else mark.coordinates.tolist(), record.key)
+    place_name = told.get("lesion_type")
     tracking_uid = told.get("tracking_uid")
     if not _is_uid(tracking_uid):
         tracking_uid = content_uid("tracking", *place)
@@ -196,7 +206,7 @@ def placed(record: LabelRecord, images: SourceImages) -> PlacedLesion:
         alpha=window.copy(),
         mark=mark,
         label=str(told.get("label") or ""),
-        place=_place(told),
+        place="" if place_name in (None, "unknown") else str(place_name),
         tracking_uid=tracking_uid,
         tracking_id=str(told.get("tracking_id") or tracking_uid),
     )
@@ -215,13 +225,21 @@ def _series(
     names = file_names(list(keys))
     for series_uid, rows in keys.items():
         lesions = []
+        headers: dict[str, Dataset] = {}
+
+        def header_of(uid: str, headers: dict[str, Dataset] = headers) -> Dataset:
+            if uid not in headers:
+                headers[uid] = images.header(uid)
+            return headers[uid]
+
         for key in rows:
             try:
-                lesions.append(placed(store.read(key), images))
+                lesions.append(placed(store.read(key), header_of))
             except ValueError as error:
                 refuse(key, " ".join(str(error).split()))
         if lesions:
-            yield SeriesLesions(names[series_uid], lesions, images.series(series_uid))
+            entries = images.series(series_uid)
+            yield SeriesLesions(names[series_uid], lesions, headers, entries)
 
 
 def _on_slice(record: LabelRecord) -> RecistMark | None:
@@ -230,13 +248,6 @@ def _on_slice(record: LabelRecord) -> RecistMark | None:
     (x, y), (scale_x, scale_y) = record.offset, record.scale
     mark = RecistMark.from_coordinates(record.mark)
     return mark.scaled(1 / scale_x, 1 / scale_y).translated(x, y)
-
-
-def _place(told: dict) -> str:
-    for name in ("lesion_type", "body_part"):
-        if told.get(name) not in (None, "", "unknown"):
-            return str(told[name])
-    return ""
 
 
 def _is_uid(text: object) -> TypeGuard[str]:

