@@ -35,6 +35,8 @@ class PlacedLesion:
     tracking_uid, tracking_id : str
         By which mark, mask and measurements of one lesion find each other; the text is the UID
         again where the mark has none.
+    window : (low, high) or None
+        HU that were shown as 0..1 when it was labelled.
     """
 
     key: str
@@ -50,6 +52,7 @@ class PlacedLesion:
     place: str
     tracking_uid: str
     tracking_id: str
+    window: tuple[float, float] | None = None
 
     @property
     def binary(self) -> np.ndarray:

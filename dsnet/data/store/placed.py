@@ -209,6 +209,7 @@ def placed(record: LabelRecord, header_of: Callable[[str], Dataset]) -> PlacedLe
         place="" if place_name in (None, "unknown") else str(place_name),
         tracking_uid=tracking_uid,
         tracking_id=str(told.get("tracking_id") or tracking_uid),
+        window=_window(told),
     )
 
 
@@ -248,6 +249,13 @@ def _on_slice(record: LabelRecord) -> RecistMark | None:
     (x, y), (scale_x, scale_y) = record.offset, record.scale
     mark = RecistMark.from_coordinates(record.mark)
     return mark.scaled(1 / scale_x, 1 / scale_y).translated(x, y)
+
+
+def _window(told: dict) -> tuple[float, float] | None:
+    low, high = told.get("window_low"), told.get("window_high")
+    if isinstance(low, int | float) and isinstance(high, int | float) and low < high:
+        return float(low), float(high)
+    return None
 
 
 def _is_uid(text: object) -> TypeGuard[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -67,7 +68,7 @@ def export_nifti(
 
     def write(folder: Path, grid: VoxelGrid, layered: list[LayeredLesion]) -> None:
         for layer in range(1 + max(one.layer for one in layered)):
-            ending = _ending(layer)
+            ending = layer_ending(layer)
             mine = [one for one in layered if one.layer == layer]
             for name, dtype in (("labels", "uint16"), ("soft", "float32")):
                 file = folder / f"{name}{ending}.nii.gz"
@@ -93,7 +94,7 @@ def export_nrrd(
 
     def write(folder: Path, grid: VoxelGrid, layered: list[LayeredLesion]) -> None:
         for layer in range(1 + max(one.layer for one in layered)):
-            ending = _ending(layer)
+            ending = layer_ending(layer)
             mine = [one for one in layered if one.layer == layer]
             write_nrrd(
                 folder / f"labels{ending}.seg.nrrd", grid.affine, grid.shape, "uint16",
@@ -107,8 +108,17 @@ def export_nrrd(
     return _export(store, out, images, write, min_quality, refuse)
 
 
-def layered(grid: VoxelGrid, lesions: list[PlacedLesion]) -> list[LayeredLesion]:
+def layered(
+    grid: VoxelGrid,
+    lesions: list[PlacedLesion],
+    beside: Callable[[PlacedLesion], np.ndarray] | None = None,
+) -> list[LayeredLesion]:
     """The lesions by their slices, each in the first layer where it touches no earlier one.
+
+    Parameters
+    ----------
+    beside : callable, optional
+        What is drawn of a lesion beside its soft mask: bool [rows, columns].
 
     Raises
     ------
@@ -123,9 +133,11 @@ def layered(grid: VoxelGrid, lesions: list[PlacedLesion]) -> list[LayeredLesion]
         if lesion.shape != grid.shape[1:]:
             raise ValueError(f"shape must be the grid's {grid.shape[1:]}, got {lesion.shape}")
         index = _index(grid, lesion)
-        support, layer = lesion.alpha > 0, 0
+        support, layer = lesion.on_slice(lesion.alpha > 0), 0
+        if beside is not None:
+            support |= beside(lesion)
         while True:
-            mask = taken.setdefault((index, layer), np.zeros(lesion.shape, bool))[lesion.slices]
+            mask = taken.setdefault((index, layer), np.zeros(lesion.shape, bool))
             if not (mask & support).any():
                 break
             layer += 1
@@ -147,7 +159,11 @@ def _export(
         found = layered(grid, series.lesions)
         mine = folder / series.name
         mine.mkdir()
-        write(mine, grid, found)
+        try:
+            write(mine, grid, found)
+        except ValueError:
+            shutil.rmtree(mine)
+            raise
         _table(mine / "lesions.csv", found)
 
     return export_series(store, images, out, write_series, min_quality=min_quality, refuse=refuse)
@@ -228,5 +244,5 @@ def _table(path: Path, found: list[LayeredLesion]) -> None:
             table.writerow([table_cell(cell) for cell in cells])
 
 
-def _ending(layer: int) -> str:
+def layer_ending(layer: int) -> str:
     return "" if layer == 0 else f"-{layer + 1}"
