@@ -15,6 +15,7 @@ from pathlib import Path
 
 from dsnet import devices
 from dsnet.archive.examples import EXAMPLES
+from dsnet.archive.exporting import OBJECT_FORMATS, SERIES_FORMATS
 from dsnet.archive.options import (
     archive_options,
     device_option,
@@ -108,13 +109,19 @@ def _recist(options, arguments) -> int:
 
 def _dicom(options, arguments) -> int:
     from dsnet.archive import dicom
+    from dsnet.archive.exporting import export_on_series, require_new_folder
     from dsnet.console import print_table
     from dsnet.data.dicom.index import index_series
     from dsnet.data.marks.find import find_marks
     from dsnet.data.marks.match import match_marks
+    from dsnet.data.store.reader import open_store
 
     if not (options.out or options.dry_run):
         raise UserError("--out must be the folder of the store; --dry-run needs none")
+    if options.seg and options.hash_key:
+        raise UserError("--seg must find the slices by their UIDs: it goes without --hash-key")
+    if options.seg:
+        require_new_folder(options.seg, "--seg")
     window = _window(options)
     naming = dicom.Naming(dicom.hash_key(options.hash_key), options.keep_identifiers)
     found = find_marks(
@@ -135,7 +142,13 @@ def _dicom(options, arguments) -> int:
     jobs = dicom.dicom_jobs(matched, index, naming=naming, **crop, **more)
     given = _given(options, "neighbours", "keep_identifiers")
     settings = {"strategy": "recist", "dicom": True, **crop, **given, **naming.settings}
-    return _run(options, arguments, jobs, len(matched), settings, Path(options.out))
+    code = _run(options, arguments, jobs, len(matched), settings, Path(options.out))
+    if options.seg and code < 128:
+        store = open_store(options.out)
+        keep = options.keep_identifiers
+        done = export_on_series(store, "dicom-seg", options.seg, index, keep_identifiers=keep)
+        print(f"wrote {done.written} labels to {printable(options.seg)}")
+    return code
 
 
 def _window(options) -> tuple[float, float] | None:
@@ -248,10 +261,12 @@ def _export(options, arguments) -> int:
     store = open_reviewed(options.store, options.reviewed)
     if isinstance(store, ReviewedStore):
         print(store.told())
-    if options.format != "png":
+    if options.format not in ("png", *OBJECT_FORMATS):
         # Whoever takes these trains on them.
         for warning in warnings_of(store):
             print(f"warning: {warning}", file=sys.stderr)
+    if options.format in SERIES_FORMATS:
+        return _export_series(options, store)
     if options.format == "npz":
         parts = export.export_npz(
             store, options.out, tuple(options.split), options.seed, min_quality=options.min_quality
@@ -262,6 +277,22 @@ def _export(options, arguments) -> int:
         told = str(write(store, options.out, min_quality=options.min_quality))
     print(f"wrote {told} labels to {printable(options.out)}")
     return 1 if store.damaged else 0
+
+
+def _export_series(options, store) -> int:
+    """Onto the slices of the series that were labelled; the exit code."""
+    from dsnet.archive.exporting import export_on_series
+    from dsnet.data.dicom.index import index_series
+
+    if not options.images:
+        raise UserError(f"--images must be the DICOM that was labelled, for {options.format}")
+    index = index_series(options.images, options.index)
+    done = export_on_series(
+        store, options.format, options.out, index,
+        keep_identifiers=options.keep_identifiers, min_quality=options.min_quality,
+    )  # fmt: skip
+    print(f"wrote {done.written} labels to {printable(options.out)}")
+    return 1 if store.damaged or done.refused else 0
 
 
 def _run(options, arguments, jobs, total: int, settings: dict, out: Path) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from dsnet import devices
+from dsnet.archive.exporting import SERIES_FORMATS
 from dsnet.console import CROP_SIDES, MILLIMETRES_A_PIXEL, SEEDS, Range, above_zero
 
 positive = above_zero(int)
@@ -103,7 +104,9 @@ def crop_options(parser: argparse.ArgumentParser) -> None:
 def export_options(parser: argparse.ArgumentParser) -> None:
     """Which labels, and into which format."""
     parser.add_argument("store", metavar="STORE")
-    parser.add_argument("--format", required=True, choices=("png", "npz", "nnunet", "store"))
+    parser.add_argument(
+        "--format", required=True, choices=("png", "npz", "nnunet", "store", *SERIES_FORMATS)
+    )
     parser.add_argument("--out", required=True, metavar="DIR", help="new or empty folder")
     reviewed_option(parser)
     parser.add_argument(
@@ -120,6 +123,19 @@ def export_options(parser: argparse.ArgumentParser) -> None:
         help="npz: shares (default 1000 400 100)",
     )
     parser.add_argument("--seed", type=SEEDS, default=0, help="npz: of the split (default 0)")
+    parser.add_argument(
+        "--images", metavar="PLACE",
+        help=f"{', '.join(SERIES_FORMATS)}: the DICOM that was labelled, a folder, zip or address",
+    )  # fmt: skip
+    parser.add_argument(
+        "--index", metavar="FILE",
+        help="keep the index of --images in this Parquet file: only what changed is read again",
+    )  # fmt: skip
+    parser.add_argument(
+        "--keep-identifiers", action="store_true",
+        help="DICOM: the patient's name, number and birth date as the images have them (default: "
+        "no name, and a hash for the number)",
+    )  # fmt: skip
 
 
 def label_options(parser: argparse.ArgumentParser, out: str, required: bool = True) -> None:
