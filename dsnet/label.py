@@ -281,18 +281,20 @@ def _export(options, arguments) -> int:
 
 def _export_series(options, store) -> int:
     """Onto the slices of the series that were labelled; the exit code."""
-    from dsnet.archive.exporting import export_on_series
+    from dsnet.archive.exporting import export_on_series, require_wishes, send_export
     from dsnet.data.dicom.index import index_series
 
-    if not options.images:
-        raise UserError(f"--images must be the DICOM that was labelled, for {options.format}")
+    require_wishes(options.format, options.images, options.out, options.to)
     index = index_series(options.images, options.index)
     done = export_on_series(
         store, options.format, options.out, index,
         keep_identifiers=options.keep_identifiers, min_quality=options.min_quality,
     )  # fmt: skip
     print(f"wrote {done.written} labels to {printable(options.out)}")
-    return 1 if store.damaged or done.refused else 0
+    sent = send_export(options.out, options.to) if options.to else None
+    if sent is not None:
+        print(f"{sent.arrived} objects are on the server")
+    return 1 if store.damaged or done.refused or (sent and sent.refused) else 0
 
 
 def _run(options, arguments, jobs, total: int, settings: dict, out: Path) -> int:

@@ -98,7 +98,7 @@ examples:
   of labels of DICOM, for a viewer, and with the patient's name and number for the PACS:
     python -m dsnet.label export store --format dicom-seg --images archive --out segmentations
     python -m dsnet.label export store --format dicom-sr --images archive --out reports \\
-        --keep-identifiers
+        --keep-identifiers --to https://pacs.example/dicom-web
   as volumes on the series' own grids:
     python -m dsnet.label export store --format nifti --images archive --out volumes
 A row that cannot be written is told with its reason, and the others are written; exit code 1.""",

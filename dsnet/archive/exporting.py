@@ -4,7 +4,8 @@ Public
 ------
 ``SERIES_FORMATS``: names of the formats
 ``export_on_series(store, form, out, images, ...) -> Exported``
-``require_new_folder(path, option)``
+``send_export(out, root) -> Sent``
+``require_wishes(form, images, out, to)``, ``require_new_folder(path, option)``
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from dsnet.console import UserError, printable
 
 if TYPE_CHECKING:
     from dsnet.data.dicom.index import SeriesIndex
+    from dsnet.data.dicom.send import Sent
     from dsnet.data.store.placed import Exported
     from dsnet.data.store.reader import LabelStore
 
@@ -87,9 +89,40 @@ def require_new_folder(path: str | os.PathLike, option: str) -> None:
         raise UserError(f"{option} must be a new or empty folder, got {place}")
 
 
-def written_objects(out: str | os.PathLike) -> list[Path]:
-    """The DICOM files of an export, in the order of their names."""
-    return sorted(Path(out).rglob("*.dcm"))
+def require_wishes(form: str, images: str | None, out: str, to: str | None) -> None:
+    """Check what an export is asked for before anything is read.
+
+    Raises
+    ------
+    UserError, ValueError
+        When there are no images to export onto, the format is none that a server takes, the
+        server's address is none, or the folder is not new or empty.
+    """
+    from dsnet.data.dicom.send import require_address
+
+    if not images:
+        raise UserError(f"--images must be the DICOM that was labelled, for {form}")
+    if to and form not in OBJECT_FORMATS:
+        raise UserError(f"--to takes {' and '.join(OBJECT_FORMATS)}, got {form}")
+    if to:
+        require_address(to)
+    require_new_folder(out, "--out")
+
+
+def send_export(out: str | os.PathLike, root: str) -> Sent:
+    """Send the DICOM files of an export to a server; one that does not arrive is told on a line.
+
+    Raises
+    ------
+    ValueError
+        See `dsnet.data.dicom.send.send_objects`.
+    """
+    from dsnet.data.dicom.send import send_objects
+
+    def tell(file: str, reason: str) -> None:
+        print(printable(f"not sent: {file}: {reason}"), file=sys.stderr)
+
+    return send_objects(root, sorted(Path(out).rglob("*.dcm")), refuse=tell)
 
 
 def _tell(key: str, reason: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from dsnet import devices
-from dsnet.archive.exporting import SERIES_FORMATS
+from dsnet.archive.exporting import OBJECT_FORMATS, SERIES_FORMATS
 from dsnet.console import CROP_SIDES, MILLIMETRES_A_PIXEL, SEEDS, Range, above_zero
 
 positive = above_zero(int)
@@ -135,6 +135,10 @@ def export_options(parser: argparse.ArgumentParser) -> None:
         "--keep-identifiers", action="store_true",
         help="DICOM: the patient's name, number and birth date as the images have them (default: "
         "no name, and a hash for the number)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--to", metavar="URL",
+        help=f"{', '.join(OBJECT_FORMATS)}: send the objects to this DICOMweb server, too",
     )  # fmt: skip
 
 

@@ -10,7 +10,7 @@ pydicom = pytest.importorskip("pydicom")
 pytest.importorskip("highdicom")
 
 from dicom_rows import dciodvfy  # noqa: E402
-
+from dicom_servers import SERVERS, started  # noqa: E402
 from dsnet import label  # noqa: E402
 from dsnet.data.crop import Crop, paste_back  # noqa: E402
 from dsnet.data.marks.find import find_marks  # noqa: E402
@@ -141,6 +141,19 @@ def test_rows_whose_slices_are_gone_are_told_and_the_others_written(labelled, tm
     )
 
 
+@pytest.mark.parametrize("name", SERVERS)
+def test_reports_arrive_on_a_server_and_are_counted(labelled, tmp_path, capsys, name):
+    (tmp_path / "server").mkdir()
+    with started(name, tmp_path / "server") as root:
+        assert export(labelled, tmp_path / "sr", "dicom-sr", "--to", root) == 0
+    files = list((tmp_path / "sr").rglob("*.dcm"))
+    assert f"{len(files)} objects are on the server" in capsys.readouterr().out
+    # Nobody is there any more: what was written stays, and a line says so.
+    assert export(labelled, tmp_path / "again", "dicom-sr", "--to", root) == 2
+    assert "cannot be reached" in capsys.readouterr().err
+    assert len(list((tmp_path / "again").rglob("*.dcm"))) == len(files)
+
+
 def test_wrong_use_is_told_on_a_line_before_anything_is_written(labelled, tmp_path, capsys):
     folder, made = labelled
     base = ["export", str(made / "store"), "--format", "nifti", "--out", str(tmp_path / "out")]
@@ -148,6 +161,13 @@ def test_wrong_use_is_told_on_a_line_before_anything_is_written(labelled, tmp_pa
     assert "--images must be" in capsys.readouterr().err
     assert label.main([*base, "--images", str(tmp_path / "nowhere")]) == 2
     assert "nowhere" in capsys.readouterr().err
+    images = ["--images", str(folder / "ct"), "--to"]
+    assert label.main([*base, *images, "http://127.0.0.1:9/x"]) == 2
+    assert "--to takes dicom-seg and dicom-sr, got nifti" in capsys.readouterr().err
+    base[3] = "dicom-sr"
+    assert label.main([*base, *images, "http://me:secret@pacs/x"]) == 2
+    told = capsys.readouterr().err
+    assert "must hold no password" in told and "secret" not in told
     full = tmp_path / "full"
     full.mkdir()
     (full / "a").write_text("mine")

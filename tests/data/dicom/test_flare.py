@@ -6,7 +6,6 @@ import pytest
 pytest.importorskip("pydicom")
 
 from dicom_rows import Headers, drawn_slice, labelled_row, store_of
-
 from dsnet.data.crop import Crop, paste_back
 from dsnet.data.marks.npz import read_npz, read_npz_slice
 from dsnet.data.store.flare import export_flare_npz

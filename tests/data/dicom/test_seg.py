@@ -9,7 +9,6 @@ pydicom = pytest.importorskip("pydicom")
 highdicom = pytest.importorskip("highdicom")
 
 from dicom_rows import Headers, aim_rows, dciodvfy, drawn_slice, labelled_row, store_of  # noqa: E402
-
 from dsnet.data.crop import Crop, paste_back  # noqa: E402
 from dsnet.data.store import LabelRecord  # noqa: E402
 from dsnet.data.store.dicom_objects import export_dicom_seg  # noqa: E402

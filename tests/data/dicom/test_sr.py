@@ -10,7 +10,6 @@ pydicom = pytest.importorskip("pydicom")
 pytest.importorskip("highdicom")
 
 from dicom_rows import Headers, aim_rows, dciodvfy, drawn_slice, labelled_row, store_of  # noqa: E402
-
 from dsnet.data.store.dicom_objects import export_dicom_seg, export_dicom_sr  # noqa: E402
 from dsnet.labeling import recist_from_mask  # noqa: E402
 from shared_data import shared  # noqa: E402

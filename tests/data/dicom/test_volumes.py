@@ -9,7 +9,6 @@ import pytest
 pydicom = pytest.importorskip("pydicom")
 
 from dicom_rows import Headers, drawn_slice, labelled_row, store_of  # noqa: E402
-
 from dsnet.data.crop import Crop, paste_back  # noqa: E402
 from dsnet.data.nifti import write_nifti  # noqa: E402
 from dsnet.data.store.volumes import export_nifti, export_nrrd  # noqa: E402
