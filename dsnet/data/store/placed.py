@@ -106,7 +106,7 @@ def export_series(
     out : path
         New or empty folder.
     write : callable
-        Takes the folder and a series. A ValueError of it refuses the series' rows.
+        Takes the folder and a series. What it raises refuses the series' rows, but for an OSError.
     min_quality : float, optional
         Leaves out labels whose expected Dice (of masks: overall quality) is lower or absent.
     refuse : callable, optional
@@ -133,9 +133,11 @@ def export_series(
         for series in _series(store, images, min_quality, say):
             try:
                 write(folder, series)
-            except ValueError as error:
+            except OSError:  # the disk's, not the series'
+                raise
+            except Exception as error:  # pydicom and highdicom raise many kinds
                 for lesion in series.lesions:
-                    say(lesion.key, " ".join(str(error).split()))
+                    say(lesion.key, _reason(error))
             else:
                 written += len(series.lesions)
         if not written:
@@ -236,11 +238,18 @@ def _series(
         for key in rows:
             try:
                 lesions.append(placed(store.read(key), header_of))
-            except ValueError as error:
-                refuse(key, " ".join(str(error).split()))
+            except OSError:
+                raise
+            except Exception as error:  # pydicom reads a value when it is asked for it
+                refuse(key, _reason(error))
         if lesions:
             entries = images.series(series_uid)
             yield SeriesLesions(names[series_uid], lesions, headers, entries)
+
+
+def _reason(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    return text if isinstance(error, ValueError) and text else f"{type(error).__name__}: {text}"
 
 
 def _on_slice(record: LabelRecord) -> RecistMark | None:

@@ -161,7 +161,7 @@ def _export(
         mine.mkdir()
         try:
             write(mine, grid, found)
-        except ValueError:
+        except Exception:
             shutil.rmtree(mine)
             raise
         _table(mine / "lesions.csv", found)

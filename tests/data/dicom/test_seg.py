@@ -1,6 +1,7 @@
 """Segmentation objects: the masks as labelled, on the source's grid, and valid by dciodvfy."""
 
 import io
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -252,6 +253,78 @@ def test_a_slice_without_its_place_is_told(tmp_path, tags, reason):
     rows = [labelled_row(one, hu, MARK, key=k) for one, k in ((bad, "bad"), (good, "good"))]
     _, told, _ = exported(tmp_path, rows, slices)
     assert told.written == 1 and reason in told.refused["bad"]
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("series_tilt_ge_18.5_813892", None),
+        ("series_tilt_philips_-18.5_865648", None),
+        ("series_tilt_philips_16.5_003033", None),
+        ("series_bad_geometry/gantrytilting_001", "has no FrameOfReferenceUID"),
+        ("series_bad_geometry/notavolume_001", "has no FrameOfReferenceUID"),
+    ],
+)
+def test_real_series_have_each_lesion_on_its_slice(tmp_path, name, reason):
+    folder = shared("dicom_ct_zoo", *name.split("/"))
+    slices = Headers(path for path in sorted(folder.iterdir()) if path.is_file())
+    random = np.random.default_rng(7)
+    rows = []
+    for number, header in enumerate(slices.datasets.values()):
+        hu = header.pixel_array * float(header.RescaleSlope) + float(header.RescaleIntercept)
+        for mark in range(2):
+            x, y = random.uniform(200, 300, 2)
+            ends = [x - 14, y, x + 12, y + 3, x + 1, y - 9, x - 2, y + 10]
+            isotropic = 0.6 if mark else None
+            key = f"{number}.{mark}"
+            rows.append(labelled_row(header, hu, ends, key=key, isotropic_mm=isotropic))
+    if reason is not None:
+        store = store_of(tmp_path / "store", rows)
+        with pytest.raises(ValueError, match=reason):
+            export_dicom_seg(store, tmp_path / "out", slices)
+        return
+    store, told, out = exported(tmp_path, rows, slices)
+    (folder,) = out.iterdir()
+    records = [r for r in store.records("ok") if r.key not in told.refused]
+    assert len(records) >= 6 and all("one half" in why for why in told.refused.values())
+    for file in ("soft.dcm", "binary.dcm"):
+        assert dciodvfy(folder / file) == []
+        _, frames = frames_of(folder / file)
+        for record, (_, frame, source, group) in zip(records, frames, strict=True):
+            header = slices.header(record.metadata["instance_uid"])
+            assert source.ReferencedSOPInstanceUID == header.SOPInstanceUID
+            position = group.PlanePositionSequence[0].ImagePositionPatient
+            assert list(position) == list(header.ImagePositionPatient)
+            alpha = expected_alpha(record, (512, 512))
+            want = np.rint(alpha * 255) if file == "soft.dcm" else alpha >= 0.5
+            assert np.array_equal(frame, want)
+
+
+def test_a_header_that_breaks_its_reader_costs_its_own_series(tmp_path):
+    odd, fine = drawn_slice(1), drawn_slice(1, series="2.25.88")
+    rows = [
+        labelled_row(one, fine.pixel_array - 1024.0, MARK, key=key)
+        for key, one in (("odd", odd), ("fine", fine))
+    ]
+    # No date, as some anonymisers leave it: pydicom takes it, highdicom does not.
+    odd.add(pydicom.DataElement(0x00080020, "DA", "yesterday", validation_mode=0))
+    _, told, out = exported(tmp_path, rows, Headers([odd, fine]))
+    assert told.written == 1 and told.refused["odd"]
+    assert [path.name for path in out.iterdir()] == ["2.25.88"]
+
+
+def test_a_full_disk_is_no_fault_of_a_series(tmp_path, monkeypatch):
+    one = drawn_slice(1)
+    row = labelled_row(one, one.pixel_array - 1024.0, MARK)
+    store = store_of(tmp_path / "store", [row])
+
+    def full(path, data):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(OSError, match="No space left"):
+        export_dicom_seg(store, tmp_path / "out", Headers([one]))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["store"]
 
 
 def test_a_frame_of_an_enhanced_ct_names_its_number(tmp_path):
