@@ -63,9 +63,8 @@ def test_volumes_labels_and_marks_are_there_and_read_back(tmp_path):
     assert found["1"].frame == 3
     # Ours, the lesion without a mark: its mask's axes are drawn.
     assert found["3"].frame == 1 and found["3"].short_axis is not None
-    image, spacing = read_npz_slice(str(tmp_path / "out" / "2.25.77.npz"), 2)
+    image, _ = read_npz_slice(str(tmp_path / "out" / "2.25.77.npz"), 2)
     assert np.array_equal(image, first["imgs"][1] / np.float32(255))
-    assert spacing == pytest.approx((0.9, 0.6))
 
 
 def test_a_repeat_has_the_same_bytes(tmp_path):
