@@ -109,7 +109,7 @@ def _recist(options, arguments) -> int:
 
 def _dicom(options, arguments) -> int:
     from dsnet.archive import dicom
-    from dsnet.archive.exporting import export_on_series, require_new_folder
+    from dsnet.archive.exporting import export_on_series, require_seg
     from dsnet.console import print_table
     from dsnet.data.dicom.index import index_series
     from dsnet.data.marks.find import find_marks
@@ -118,10 +118,8 @@ def _dicom(options, arguments) -> int:
 
     if not (options.out or options.dry_run):
         raise UserError("--out must be the folder of the store; --dry-run needs none")
-    if options.seg and options.hash_key:
-        raise UserError("--seg must find the slices by their UIDs: it goes without --hash-key")
     if options.seg:
-        require_new_folder(options.seg, "--seg")
+        require_seg(options.seg, options.hash_key)
     window = _window(options)
     naming = dicom.Naming(dicom.hash_key(options.hash_key), options.keep_identifiers)
     found = find_marks(
@@ -144,10 +142,8 @@ def _dicom(options, arguments) -> int:
     settings = {"strategy": "recist", "dicom": True, **crop, **given, **naming.settings}
     code = _run(options, arguments, jobs, len(matched), settings, Path(options.out))
     if options.seg and code < 128:
-        store = open_store(options.out)
-        keep = options.keep_identifiers
-        done = export_on_series(store, "dicom-seg", options.seg, index, keep_identifiers=keep)
-        print(f"wrote {done.written} labels to {printable(options.seg)}")
+        store, keep = open_store(options.out), options.keep_identifiers
+        export_on_series(store, "dicom-seg", options.seg, index, keep_identifiers=keep)
     return code
 
 
@@ -254,6 +250,7 @@ def _check(options, arguments) -> int:
 
 
 def _export(options, arguments) -> int:
+    from dsnet.archive.exporting import export_and_tell
     from dsnet.archive.report import warnings_of
     from dsnet.data.store import export
     from dsnet.data.store.reviewed import ReviewedStore, open_reviewed
@@ -266,7 +263,12 @@ def _export(options, arguments) -> int:
         for warning in warnings_of(store):
             print(f"warning: {warning}", file=sys.stderr)
     if options.format in SERIES_FORMATS:
-        return _export_series(options, store)
+        whole = export_and_tell(
+            store, options.format, options.out, options.images,
+            index=options.index, to=options.to, keep_identifiers=options.keep_identifiers,
+            min_quality=options.min_quality,
+        )  # fmt: skip
+        return 0 if whole and not store.damaged else 1
     if options.format == "npz":
         parts = export.export_npz(
             store, options.out, tuple(options.split), options.seed, min_quality=options.min_quality
@@ -277,24 +279,6 @@ def _export(options, arguments) -> int:
         told = str(write(store, options.out, min_quality=options.min_quality))
     print(f"wrote {told} labels to {printable(options.out)}")
     return 1 if store.damaged else 0
-
-
-def _export_series(options, store) -> int:
-    """Onto the slices of the series that were labelled; the exit code."""
-    from dsnet.archive.exporting import export_on_series, require_wishes, send_export
-    from dsnet.data.dicom.index import index_series
-
-    require_wishes(options.format, options.images, options.out, options.to)
-    index = index_series(options.images, options.index)
-    done = export_on_series(
-        store, options.format, options.out, index,
-        keep_identifiers=options.keep_identifiers, min_quality=options.min_quality,
-    )  # fmt: skip
-    print(f"wrote {done.written} labels to {printable(options.out)}")
-    sent = send_export(options.out, options.to) if options.to else None
-    if sent is not None:
-        print(f"{sent.arrived} objects are on the server")
-    return 1 if store.damaged or done.refused or (sent and sent.refused) else 0
 
 
 def _run(options, arguments, jobs, total: int, settings: dict, out: Path) -> int:

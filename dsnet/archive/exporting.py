@@ -4,8 +4,8 @@ Public
 ------
 ``SERIES_FORMATS``: names of the formats
 ``export_on_series(store, form, out, images, ...) -> Exported``
-``send_export(out, root) -> Sent``
-``require_wishes(form, images, out, to)``, ``require_new_folder(path, option)``
+``export_and_tell(store, form, out, images, ...) -> bool``: the command
+``require_seg(folder, hash_key)``
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ from dsnet.console import UserError, printable
 
 if TYPE_CHECKING:
     from dsnet.data.dicom.index import SeriesIndex
-    from dsnet.data.dicom.send import Sent
     from dsnet.data.store.placed import Exported
     from dsnet.data.store.reader import LabelStore
 
@@ -39,7 +38,7 @@ def export_on_series(
     min_quality: float | None = None,
     refuse: Callable[[str, str], object] | None = None,
 ) -> Exported:
-    """Write a store's labels in one of `SERIES_FORMATS`.
+    """Write a store's labels in one of `SERIES_FORMATS`, and say how many.
 
     Parameters
     ----------
@@ -70,16 +69,19 @@ def export_on_series(
             "dicom-seg": dicom_objects.export_dicom_seg,
             "dicom-sr": dicom_objects.export_dicom_sr,
         }[form]
-        return write(store, out, images, keep_identifiers=keep_identifiers, **common)
-    if form == "flare-npz":
+        done = write(store, out, images, keep_identifiers=keep_identifiers, **common)
+    elif form == "flare-npz":
         from dsnet.data.dicom.index import read_slice
         from dsnet.data.store.flare import export_flare_npz
 
-        return export_flare_npz(store, out, images, lambda entry: read_slice(entry).hu, **common)
-    from dsnet.data.store import volumes
+        done = export_flare_npz(store, out, images, lambda entry: read_slice(entry).hu, **common)
+    else:
+        from dsnet.data.store import volumes
 
-    write = {"nifti": volumes.export_nifti, "nrrd": volumes.export_nrrd}[form]
-    return write(store, out, images, **common)
+        write = {"nifti": volumes.export_nifti, "nrrd": volumes.export_nrrd}[form]
+        done = write(store, out, images, **common)
+    print(f"wrote {done.written} labels to {printable(os.fspath(out))}")
+    return done
 
 
 def require_new_folder(path: str | os.PathLike, option: str) -> None:
@@ -89,8 +91,15 @@ def require_new_folder(path: str | os.PathLike, option: str) -> None:
         raise UserError(f"{option} must be a new or empty folder, got {place}")
 
 
-def require_wishes(form: str, images: str | None, out: str, to: str | None) -> None:
-    """Check what an export is asked for before anything is read.
+def require_seg(folder: str, hash_key: str | None) -> None:
+    """Check where segmentations go that are written after labelling."""
+    if hash_key:
+        raise UserError("--seg must find the slices by their UIDs: it goes without --hash-key")
+    require_new_folder(folder, "--seg")
+
+
+def require_wishes(form: str, images: str | None, out: str, to: str | None) -> str:
+    """Check what an export is asked for before anything is read; the place of the images.
 
     Raises
     ------
@@ -107,23 +116,54 @@ def require_wishes(form: str, images: str | None, out: str, to: str | None) -> N
     if to:
         require_address(to)
     require_new_folder(out, "--out")
+    return images
 
 
-def send_export(out: str | os.PathLike, root: str) -> Sent:
-    """Send the DICOM files of an export to a server; one that does not arrive is told on a line.
+def export_and_tell(
+    store: LabelStore,
+    form: str,
+    out: str,
+    images: str | None,
+    *,
+    index: str | None = None,
+    to: str | None = None,
+    keep_identifiers: bool = False,
+    min_quality: float | None = None,
+) -> bool:
+    """Export, and send where asked; whether all rows are written and all objects arrived.
+
+    Parameters
+    ----------
+    images, index
+        Where the DICOM is that was labelled, and a Parquet file that keeps its index.
+    to : str, optional
+        Address of a DICOMweb server that takes the objects.
+    store, form, out, keep_identifiers, min_quality
+        As in `export_on_series`.
 
     Raises
     ------
-    ValueError
-        See `dsnet.data.dicom.send.send_objects`.
+    UserError, ValueError, FileExistsError
+        As `require_wishes`, `export_on_series` and `dsnet.data.dicom.send.send_objects`.
     """
+    from dsnet.data.dicom.index import index_series
     from dsnet.data.dicom.send import send_objects
 
-    def tell(file: str, reason: str) -> None:
-        print(printable(f"not sent: {file}: {reason}"), file=sys.stderr)
+    place = require_wishes(form, images, out, to)
+    done = export_on_series(
+        store, form, out, index_series(place, index),
+        keep_identifiers=keep_identifiers, min_quality=min_quality,
+    )  # fmt: skip
+    if to is None:
+        return not done.refused
+    sent = send_objects(
+        to,
+        sorted(Path(out).rglob("*.dcm")),
+        refuse=lambda file, why: _tell(file, why, "not sent"),
+    )
+    print(f"{sent.arrived} objects are on the server")
+    return not (done.refused or sent.refused)
 
-    return send_objects(root, sorted(Path(out).rglob("*.dcm")), refuse=tell)
 
-
-def _tell(key: str, reason: str) -> None:
-    print(printable(f"not written: {key}: {reason}"), file=sys.stderr)
+def _tell(name: str, reason: str, what: str = "not written") -> None:
+    print(printable(f"{what}: {name}: {reason}"), file=sys.stderr)

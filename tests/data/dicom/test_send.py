@@ -13,7 +13,7 @@ pytest.importorskip("highdicom")
 
 from dicom_rows import Headers, aim_rows, drawn_slice, labelled_row, store_of  # noqa: E402
 from dicom_servers import SERVERS, started  # noqa: E402
-from dsnet.data.dicom import send  # noqa: E402
+from dsnet.data.dicom import send, web  # noqa: E402
 from dsnet.data.store.dicom_objects import export_dicom_seg, export_dicom_sr  # noqa: E402
 from shared_data import shared  # noqa: E402
 
@@ -134,7 +134,7 @@ def test_what_is_refused_and_what_is_lost_is_told_by_file(objects):
 
 def test_a_busy_server_is_asked_again_and_a_refusal_of_what_is_there_is_none(objects, monkeypatch):
     waits, times = [], []
-    monkeypatch.setattr(send, "wait", waits.append)
+    monkeypatch.setattr(web, "wait", waits.append)
 
     def answers(method, path, body, headers):
         times.append(method)
@@ -189,13 +189,15 @@ def test_credentials_come_from_the_environment_or_netrc_and_go_out_as_they_are(
         seen.append(headers.get("Authorization"))
         return (200, listed(objects[:1])) if method == "GET" else (200, {})
 
-    monkeypatch.delenv(send.TOKEN, raising=False)
+    monkeypatch.delenv(web.TOKEN, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
     with answering(answers) as root:
         send.send_objects(root, objects[:1])
-        monkeypatch.setenv(send.TOKEN, "abc")
+        web.web_server.cache_clear()
+        monkeypatch.setenv(web.TOKEN, "abc")
         send.send_objects(root, objects[:1])
-        monkeypatch.delenv(send.TOKEN)
+        web.web_server.cache_clear()
+        monkeypatch.delenv(web.TOKEN)
         (tmp_path / ".netrc").write_text("machine 127.0.0.1 login me password pass\n")
         (tmp_path / ".netrc").chmod(0o600)
         send.send_objects(root, objects[:1])
@@ -207,13 +209,14 @@ def test_credentials_come_from_the_environment_or_netrc_and_go_out_as_they_are(
     [
         ("ftp://a/b", "must be an address"),
         ("pacs", "must be an address"),
-        ("http://", "must be an address"),
+        ("http://", "must name a server"),
+        ("http://a/b/studies/1.2", "without a study or query"),
         ("http://me:pass@a/b", "must hold no password"),
         ("http://127.0.0.1:9/x", "cannot be reached"),
     ],
 )
 def test_an_address_that_is_none_is_told(objects, monkeypatch, root, reason):
-    monkeypatch.setattr(send, "wait", lambda seconds: None)
+    monkeypatch.setattr(web, "wait", lambda seconds: None)
     with pytest.raises(ValueError, match=reason) as error:
         send.send_objects(root, objects[:1])
     assert "pass@" not in str(error.value)
