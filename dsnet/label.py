@@ -263,11 +263,7 @@ def _export(options, arguments) -> int:
         for warning in warnings_of(store):
             print(f"warning: {warning}", file=sys.stderr)
     if options.format in SERIES_FORMATS:
-        whole = export_and_tell(
-            store, options.format, options.out, options.images,
-            index=options.index, to=options.to, keep_identifiers=options.keep_identifiers,
-            min_quality=options.min_quality,
-        )  # fmt: skip
+        whole = export_and_tell(store, options)
         return 0 if whole and not store.damaged else 1
     if options.format == "npz":
         parts = export.export_npz(

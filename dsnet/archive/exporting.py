@@ -4,7 +4,7 @@ Public
 ------
 ``SERIES_FORMATS``: names of the formats
 ``export_on_series(store, form, out, images, ...) -> Exported``
-``export_and_tell(store, form, out, images, ...) -> bool``: the command
+``export_and_tell(store, options) -> bool``: the command
 ``require_seg(folder, hash_key)``
 """
 
@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING
 from dsnet.console import UserError, printable
 
 if TYPE_CHECKING:
+    import argparse
+
     from dsnet.data.dicom.index import SeriesIndex
     from dsnet.data.store.placed import Exported
     from dsnet.data.store.reader import LabelStore
@@ -119,27 +121,8 @@ def require_wishes(form: str, images: str | None, out: str, to: str | None) -> s
     return images
 
 
-def export_and_tell(
-    store: LabelStore,
-    form: str,
-    out: str,
-    images: str | None,
-    *,
-    index: str | None = None,
-    to: str | None = None,
-    keep_identifiers: bool = False,
-    min_quality: float | None = None,
-) -> bool:
-    """Export, and send where asked; whether all rows are written and all objects arrived.
-
-    Parameters
-    ----------
-    images, index
-        Where the DICOM is that was labelled, and a Parquet file that keeps its index.
-    to : str, optional
-        Address of a DICOMweb server that takes the objects.
-    store, form, out, keep_identifiers, min_quality
-        As in `export_on_series`.
+def export_and_tell(store: LabelStore, options: argparse.Namespace) -> bool:
+    """Export as `options.export_options` asks, and send; whether all is written and has arrived.
 
     Raises
     ------
@@ -149,10 +132,11 @@ def export_and_tell(
     from dsnet.data.dicom.index import index_series
     from dsnet.data.dicom.send import send_objects
 
-    place = require_wishes(form, images, out, to)
+    form, out, to = options.format, options.out, options.to
+    place = require_wishes(form, options.images, out, to)
     done = export_on_series(
-        store, form, out, index_series(place, index),
-        keep_identifiers=keep_identifiers, min_quality=min_quality,
+        store, form, out, index_series(place, options.index),
+        keep_identifiers=options.keep_identifiers, min_quality=options.min_quality,
     )  # fmt: skip
     if to is None:
         return not done.refused

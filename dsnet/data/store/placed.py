@@ -8,6 +8,7 @@ with its reason, and the others go on.
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeGuard
@@ -215,36 +216,56 @@ def placed(record: LabelRecord, header_of: Callable[[str], Dataset]) -> PlacedLe
     )
 
 
+class _Pending:
+    """A series of which not all rows have come yet."""
+
+    def __init__(self, images: SourceImages) -> None:
+        self._images = images
+        self.lesions: list[PlacedLesion] = []
+        self.headers: dict[str, Dataset] = {}
+
+    def header_of(self, uid: str) -> Dataset:
+        if uid not in self.headers:
+            self.headers[uid] = self._images.header(uid)
+        return self.headers[uid]
+
+
 def _series(
     store: LabelStore, images: SourceImages, min_quality: float | None, refuse: Refuse
 ) -> Iterator[SeriesLesions]:
-    keys: dict[str, list[str]] = {}
-    # Each row is read whole, so that a damaged one is no surprise later.
+    """Each series when its last row has come: in memory are those that have begun."""
+    left = Counter(_series_of(record) for record in _chosen(store, min_quality))
+    names = file_names(list(left))
+    begun: dict[str, _Pending] = {}
+    for record in _chosen(store, min_quality):
+        series_uid = _series_of(record)
+        series = begun.setdefault(series_uid, _Pending(images))
+        try:
+            series.lesions.append(placed(record, series.header_of))
+        except OSError:
+            raise
+        except Exception as error:  # pydicom reads a value when it is asked for it
+            refuse(record.key, _reason(error))
+        left[series_uid] -= 1
+        if left[series_uid]:
+            continue
+        del begun[series_uid]
+        if series.lesions:
+            yield SeriesLesions(
+                names[series_uid], series.lesions, series.headers, images.series(series_uid)
+            )
+
+
+def _chosen(store: LabelStore, min_quality: float | None) -> Iterator[LabelRecord]:
+    # By `records`: a label that readers rejected is not among them, a mended one is as mended.
     for record in store.records("ok"):
         score = ranking(record.quality)
-        if min_quality is not None and (score is None or score < min_quality):
-            continue
-        keys.setdefault(str(record.metadata.get("series_uid")), []).append(record.key)
-    names = file_names(list(keys))
-    for series_uid, rows in keys.items():
-        lesions = []
-        headers: dict[str, Dataset] = {}
+        if min_quality is None or (score is not None and score >= min_quality):
+            yield record
 
-        def header_of(uid: str, headers: dict[str, Dataset] = headers) -> Dataset:
-            if uid not in headers:
-                headers[uid] = images.header(uid)
-            return headers[uid]
 
-        for key in rows:
-            try:
-                lesions.append(placed(store.read(key), header_of))
-            except OSError:
-                raise
-            except Exception as error:  # pydicom reads a value when it is asked for it
-                refuse(key, _reason(error))
-        if lesions:
-            entries = images.series(series_uid)
-            yield SeriesLesions(names[series_uid], lesions, headers, entries)
+def _series_of(record: LabelRecord) -> str:
+    return str(record.metadata.get("series_uid"))
 
 
 def _reason(error: Exception) -> str:

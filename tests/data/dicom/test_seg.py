@@ -1,6 +1,7 @@
 """Segmentation objects: the masks as labelled, on the source's grid, and valid by dciodvfy."""
 
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,10 @@ highdicom = pytest.importorskip("highdicom")
 from dicom_rows import Headers, aim_rows, dciodvfy, drawn_slice, labelled_row, store_of  # noqa: E402
 from dsnet.data.crop import Crop, paste_back  # noqa: E402
 from dsnet.data.store import LabelRecord  # noqa: E402
+from dsnet.data.store.decisions import MADE, Decision, DecisionLog, new_id  # noqa: E402
 from dsnet.data.store.dicom_objects import export_dicom_seg  # noqa: E402
+from dsnet.data.store.reviewed import open_reviewed  # noqa: E402
+from dsnet.data.store.versions import write_version  # noqa: E402
 from shared_data import shared  # noqa: E402
 
 MARK = [18, 30, 30, 30, 24, 25, 24, 36]
@@ -311,6 +315,39 @@ def test_a_header_that_breaks_its_reader_costs_its_own_series(tmp_path):
     _, told, out = exported(tmp_path, rows, Headers([odd, fine]))
     assert told.written == 1 and told.refused["odd"]
     assert [path.name for path in out.iterdir()] == ["2.25.88"]
+
+
+def test_what_readers_mended_goes_out_as_mended_and_what_they_rejected_does_not(tmp_path):
+    one, other = drawn_slice(1), drawn_slice(1, series="2.25.88")
+    hu = one.pixel_array - 1024.0
+    # Rows of two series in turn.
+    rows = [
+        labelled_row(header, hu, MARK, key=key)
+        for key, header in (("a", one), ("b", other), ("mended", one), ("no", one), ("c", other))
+    ]
+    path = tmp_path / "store"
+    store = store_of(path, rows)
+    made, log, version = store.read("mended"), DecisionLog(path), new_id()
+    alpha = np.zeros_like(made.alpha)
+    alpha[20:31, 22:30] = 1
+    changed = replace(
+        made, alpha=alpha, binary=alpha >= 0.5, trimap=np.where(alpha > 0, 255, 0).astype(np.uint8)
+    )
+    told = write_version(path, version, changed, 16)
+    log.append(
+        Decision(new_id(), "mend", "mended", "Ann", log.time(), version=version,
+                 mended_by="brush", base=MADE, file_sum=told)
+    )  # fmt: skip
+    for key, verdict, of in (("mended", "accept", version), ("no", "reject", MADE)):
+        said = {"verdict": verdict, "version": of}
+        log.append(Decision(new_id(), "verdict", key, "Ann", log.time(), **said))
+    told = export_dicom_seg(open_reviewed(path), tmp_path / "out", Headers([one, other]))
+    assert told == (4, {})
+    for series, keys in (("2.25.77", ["a", "mended"]), ("2.25.88", ["b", "c"])):
+        _, frames = frames_of(tmp_path / "out" / series / "binary.dcm")
+        for key, (_, frame, _, _) in zip(keys, frames, strict=True):
+            record = changed if key == "mended" else store.read(key)
+            assert np.array_equal(frame, expected_alpha(record, (61, 47)) >= 0.5)
 
 
 def test_a_full_disk_is_no_fault_of_a_series(tmp_path, monkeypatch):
