@@ -7,31 +7,15 @@ python -m dsnet.label show store
 
 from __future__ import annotations
 
-import argparse
 import shlex
 import signal
 import sys
 from pathlib import Path
 
 from dsnet import devices
-from dsnet.archive.examples import EXAMPLES
 from dsnet.archive.exporting import OBJECT_FORMATS, SERIES_FORMATS
-from dsnet.archive.options import (
-    archive_options,
-    device_option,
-    dicom_options,
-    export_options,
-    label_options,
-    lidc_options,
-    neighbours_option,
-    positive,
-    reading_options,
-    recist_options,
-)
+from dsnet.archive.parser import label_parser
 from dsnet.console import (
-    CROP_SIDES,
-    SEEDS,
-    Range,
     Stop,
     UserError,
     complain,
@@ -41,14 +25,12 @@ from dsnet.console import (
 )
 from dsnet.streams import command
 
-_millimetres = Range(float, above=0, most=10**4)
-
 
 @command
 def main(argv: list[str] | None = None) -> int:
     """Run the command; returns its exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
-    options = _parser().parse_args(arguments)
+    options = label_parser(__doc__ or "", _RUNS).parse_args(arguments)
     try:
         return options.run(options, arguments)
     except (UserError, ValueError, RuntimeError, OSError, ImportError) as error:
@@ -249,6 +231,15 @@ def _check(options, arguments) -> int:
     return 0
 
 
+def _compact(options, arguments) -> int:
+    require_folder(options.store, "STORE")
+    from dsnet.data.store import compact_store
+
+    before, after = compact_store(options.store, options.shard_rows)
+    print(f"{before} shards are now {after}")
+    return 0
+
+
 def _export(options, arguments) -> int:
     from dsnet.archive.exporting import export_and_tell
     from dsnet.archive.report import warnings_of
@@ -320,80 +311,19 @@ def _run(options, arguments, jobs, total: int, settings: dict, out: Path) -> int
     return 1 if options.strict and summary.failed else 0
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = _described(argparse.ArgumentParser, None, (__doc__ or "").split("\n")[0])
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-
-    def sub(name: str, run, text: str) -> argparse.ArgumentParser:
-        made = _described(commands.add_parser, name, text)
-        made.set_defaults(run=run)
-        return made
-
-    demo = sub("demo", _demo, "Label synthetic nodules of every kind; write a picture.")
-    label_options(demo, "folder for sheet.png and store/")
-    demo.add_argument("--count", type=positive, default=18, help="nodules (default 18)")
-    demo.add_argument("--size", type=CROP_SIDES, default=64, help="pixels a side (default 64)")
-    demo.add_argument("--seed", type=SEEDS, default=0, help="of the first nodules (default 0)")
-
-    recist = sub("recist", _recist, "Label the RECIST marks of a DeepLesion-like table.")
-    recist_options(recist)
-    label_options(recist, "folder of the store")
-    device_option(recist, "labels are within 0.001 of the CPU's, with the same binary masks")
-    archive_options(recist)
-    neighbours_option(recist)
-
-    dicom = sub("dicom", _dicom, "Label the marks of reports and viewers on DICOM slices.")
-    dicom_options(dicom)
-    label_options(dicom, "folder of the store", required=False)
-    device_option(dicom, "labels are within 0.001 of the CPU's, with the same binary masks")
-    neighbours_option(dicom)
-
-    masks = sub("masks", _masks, "Label a folder of images with a folder of binary masks.")
-    masks.add_argument("--images", required=True, metavar="DIR", help="8- or 16-bit grey pictures")
-    masks.add_argument("--masks", required=True, metavar="DIR", help="masks of the same names")
-    label_options(masks, "folder of the store")
-    device_option(masks, "labels are within 0.001 of the CPU's, from the same trimaps")
-    reading_options(masks)
-
-    raters = sub("raters", _raters, "Label images that several raters have outlined.")
-    raters.add_argument("--data", required=True, metavar="ROOT", help="LIDC-style folders")
-    label_options(raters, "folder of the store")
-    device_option(raters, "labels are within 0.001 of the CPU's, from the same trimaps")
-    reading_options(raters)
-    neighbours_option(raters)
-
-    lidc_options(sub("lidc", _lidc, "Label LIDC-IDRI's nodules from DICOM and its readers' XML."))
-
-    volumes = sub("volumes", _volumes, "Label the slices of MR volumes with segmentations.")
-    volumes.add_argument("--data", required=True, metavar="ROOT", help="PROMISE12's folders")
-    label_options(volumes, "folder of the store")
-    device_option(volumes, "labels are within 0.001 of the CPU's, from the same trimaps")
-    volumes.add_argument("--limit", type=positive, help="only the first LIMIT slices")
-    archive_options(volumes)
-
-    show = sub("show", _show, "Summary of a store; its best, median and worst labels.")
-    show.add_argument("store", metavar="STORE")
-    show.add_argument("--out", metavar="DIR", help="for the sheets (default STORE-sheets)")
-    show.add_argument("--count", type=positive, default=12, help="labels a sheet (default 12)")
-
-    check = sub("check", _check, "Say what is wrong with a store.")
-    check.add_argument("store", metavar="STORE")
-    check.add_argument("--repair", action="store_true", help="take out what is damaged")
-
-    export = sub("export", _export, "Write a store's labels for other tools.")
-    export_options(export)
-    return parser
-
-
-def _described(make, name: str | None, text: str) -> argparse.ArgumentParser:
-    options = {
-        "description": text,
-        "epilog": EXAMPLES[name],
-        "formatter_class": argparse.RawDescriptionHelpFormatter,
-    }
-    if name is None:
-        return make(prog="python -m dsnet.label", **options)
-    return make(name, help=text, **options)
+_RUNS = {
+    "demo": _demo,
+    "recist": _recist,
+    "dicom": _dicom,
+    "masks": _masks,
+    "raters": _raters,
+    "lidc": _lidc,
+    "volumes": _volumes,
+    "show": _show,
+    "check": _check,
+    "compact": _compact,
+    "export": _export,
+}
 
 
 if __name__ == "__main__":

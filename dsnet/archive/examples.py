@@ -90,6 +90,12 @@ examples:
 Reads all of it: the shards' checksums, every row. A line for each fault; exit code 1 then.
 --repair takes the damaged shards and rows out, keeps them in STORE-damaged, and says what was
 lost; the command that made the store labels it anew with --resume.""",
+    "compact": """\
+examples:
+  python -m dsnet.label compact store
+  python -m dsnet.label compact store --shard-rows 1024
+Merges shards that follow each other up to so many rows; no row, no order and no value changes.
+Killed at any moment nothing is lost: whoever writes to the store next finishes it.""",
     "export": """\
 examples:
   python -m dsnet.label export store --format png --out pictures

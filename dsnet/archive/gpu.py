@@ -12,9 +12,11 @@ from dataclasses import dataclass, field
 from itertools import chain
 
 from dsnet.archive.jobs import DeviceFailure, Job, describe, failed_rows
-from dsnet.archive.processes import ProcessExecutor, worker_number
+from dsnet.archive.processes import ProcessExecutor
+from dsnet.archive.workers import worker_number
 from dsnet.data.crop import Crop
 from dsnet.data.store.record import LabelRecord
+from dsnet.data.store.stage import Recipe, StagedShard
 from dsnet.devices import usable_cores
 from dsnet.labeling import SoftLabel, label_batch, label_mask_batch, label_raters_batch
 from dsnet.labeling.gpu import engine, masks
@@ -57,6 +59,17 @@ class GpuExecutor:
         TypeError for a job that has no `read()`.
         """
         return self._processes.run(self._groups(jobs), stop)
+
+    @property
+    def stages(self) -> bool:
+        """Whether `stage` spares this process work: there are others."""
+        return self._processes.stages
+
+    def stage(
+        self, jobs: Iterable[Job], stop: object, recipe: Recipe
+    ) -> Generator[list[StagedShard], None, None]:
+        """Yield shards of each group's rows, as `ProcessExecutor.stage`; raise as `run`."""
+        return self._processes.stage(self._groups(jobs), stop, recipe)
 
     def _groups(self, jobs: Iterable[Job]) -> Iterator[DeviceJob]:
         """The jobs in groups; one process reads a group ahead."""

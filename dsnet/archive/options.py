@@ -258,3 +258,11 @@ def reviewed_option(parser: argparse.ArgumentParser) -> None:
         help="which labels by the verdicts of dsnet.review, mended ones as they were mended "
         f"(default {NOT_REJECTED}); as-made passes over both",
     )
+
+
+def compact_options(parser: argparse.ArgumentParser) -> None:
+    """Which store, and how long its shards become."""
+    parser.add_argument("store", metavar="STORE")
+    parser.add_argument(
+        "--shard-rows", type=positive, default=2048, metavar="N", help="of a shard (default 2048)"
+    )

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import multiprocessing
-import os
-import signal
-import threading
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 
 from dsnet.archive.ahead import reading_ahead
+from dsnet.archive.blocks import Block, BlockResult, Blocks
 from dsnet.archive.jobs import (
     WORKER_DIED,
     DeviceFailure,
@@ -22,15 +19,17 @@ from dsnet.archive.jobs import (
     failed_rows,
     run_job,
 )
-from dsnet.data.phantom import make_phantom
+from dsnet.archive.workers import Worker, warm_up
 from dsnet.data.store.record import LabelRecord
-from dsnet.labeling import label_recist
+from dsnet.data.store.stage import Recipe, StagedShard
 
 # Jobs handed out ahead of the one that is written next, a worker: enough to keep all busy
 # behind a slow one, few enough that results waiting for their turn stay small.
 AHEAD = 4
 # Jobs that a worker has at a time: the one that it is at, and the next.
 HELD = 2
+# Blocks likewise: what is done out of turn waits on the disk.
+BLOCKS_AHEAD = 4
 POLL_SECONDS = 0.2
 # A job is blamed when it has killed so many processes that ran nothing else, nothing beside them.
 DEATHS_ALONE = 2
@@ -54,6 +53,11 @@ class ProcessExecutor:
             raise ValueError(f"workers must be an integer >= 1, got {workers!r}")
         self.workers = workers
 
+    @property
+    def stages(self) -> bool:
+        """Whether `stage` spares this process work: there are others."""
+        return self.workers > 1
+
     def run(self, jobs: Iterable[Job], stop: object) -> Generator[list[LabelRecord], None, None]:
         """Yield each job's records, in the order of the jobs, until all are done or `stop` is true.
 
@@ -69,7 +73,7 @@ class ProcessExecutor:
             When processes die as they start.
         """
         if self.workers == 1:
-            _warm_up()
+            warm_up()
             with contextlib.closing(reading_ahead(jobs)) as ready:
                 for job in ready:
                     if stop:
@@ -96,13 +100,71 @@ class ProcessExecutor:
         finally:
             crew.close()
 
+    def stage(
+        self, jobs: Iterable[Job], stop: object, recipe: Recipe
+    ) -> Generator[list[StagedShard], None, None]:
+        """Yield shards of the jobs' rows, in their order, written by the workers.
+
+        A worker is given a block of jobs that follow each other and makes a shard of it, so that
+        no record goes from process to process. After a stop what was labelled of the first block
+        is yielded; later ones are given up, so that a store has no gap.
+
+        Parameters
+        ----------
+        jobs : iterable of Job
+        stop : object
+            Asked for its truth again and again.
+        recipe : Recipe
+            Of the store.
+
+        Raises
+        ------
+        RuntimeError
+            When processes die as they start.
+        OSError
+            When a shard cannot be written.
+        """
+        blocks = Blocks(iter(jobs), recipe)
+        crew = _Crew(self.workers)
+        ordered: deque[_Task] = deque()
+        stopped = False
+        try:
+            while True:
+                if stop and not stopped:
+                    stopped = True
+                    crew.halt()
+                while (
+                    not stopped
+                    and len(ordered) < BLOCKS_AHEAD * self.workers
+                    and (block := blocks.next()) is not None
+                ):
+                    ordered.append(crew.add(block))
+                if not ordered:
+                    return
+                results = ordered[0].results
+                if results is None:
+                    crew.work()
+                    continue
+                ordered.popleft()
+                for result in results:
+                    if result.error is not None:
+                        raise result.error
+                    blocks.learn(result)
+                    yield result.shards
+                    if result.cut:
+                        return
+        finally:
+            crew.halt()
+            crew.close()
+
 
 @dataclass(eq=False)
 class _Task:
     """A job on its way, or the parts that it was divided into."""
 
-    job: Job
+    job: Job | Block
     made: list[LabelRecord] | None = None
+    done: BlockResult | None = None
     parts: list[_Task] = field(default_factory=list)
     deaths_alone: int = 0
 
@@ -116,17 +178,46 @@ class _Task:
             return None
         return [record for records in found for record in records or ()]
 
+    @property
+    def results(self) -> list[BlockResult] | None:
+        """Of a block, or of its parts; None until those that come first are there, cut or whole."""
+        if not self.parts:
+            return None if self.done is None else [self.done]
+        found: list[BlockResult] = []
+        for part in self.parts:
+            results = part.results
+            if results is None:
+                return None
+            found += results
+            if found[-1].cut:
+                break
+        return found
+
+    def take(self, made) -> None:
+        """Keep what a worker made of it."""
+        if isinstance(self.job, Block):
+            self.done = made
+        else:
+            self.made = made
+
+    def fail(self, reason: str) -> None:
+        """Keep that it cannot be done."""
+        if isinstance(self.job, Block):
+            self.done = self.job.failed(reason)
+        else:
+            self.made = failed_rows(self.job, reason)
+
 
 class _Crew:
     """Workers, the tasks that wait for one, and the suspects: whose worker died."""
 
     def __init__(self, workers: int) -> None:
-        self._workers = [_Worker(number) for number in range(workers)]
+        self._workers = [Worker(number) for number in range(workers)]
         self._waiting: deque[_Task] = deque()
         self._suspects: deque[_Task] = deque()
         self._stillborn = 0
 
-    def add(self, job: Job) -> _Task:
+    def add(self, job: Job | Block) -> _Task:
         task = _Task(job)
         self._waiting.append(task)
         return task
@@ -152,34 +243,38 @@ class _Crew:
         for worker in self._workers:
             worker.close()
 
-    def _idlest(self) -> Iterator[_Worker]:
+    def _idlest(self) -> Iterator[Worker]:
         """Workers that can take one more, those without a job first."""
         for count in range(HELD):
             yield from (worker for worker in self._workers if len(worker.held) == count)
 
-    def _collect(self, worker: _Worker) -> None:
+    def _collect(self, worker: Worker) -> None:
         for task, future in list(worker.held.items()):
             if not future.done():
                 return  # The later ones have not begun.
             try:
-                task.made = future.result()
+                task.take(future.result())
             except BrokenProcessPool:
                 self._bury(worker)
                 return
             except DeviceFailure:
                 raise
-            except Exception as error:  # Its records cannot go from process to process.
-                task.made = failed_rows(task.job, describe(error))
+            except Exception as error:  # It, or its records, cannot go from process to process.
+                if parts := getattr(task.job, "one_by_one", tuple)():
+                    self._divide(task, parts)
+                else:
+                    task.fail(describe(error))
             del worker.held[task]
             self._stillborn = 0
             if self._suspects and task is self._suspects[0]:
                 self._suspects.popleft()
 
-    def _bury(self, worker: _Worker) -> None:
+    def _bury(self, worker: Worker) -> None:
         """Of a worker that died: its first task is suspected, the others wait again."""
         task, *others = worker.held
         self._waiting.extendleft(reversed(others))
         begun = worker.begun
+        at = worker.at if isinstance(task.job, Block) else -1
         worker.replace()
         if not begun:
             self._stillborn += 1
@@ -190,10 +285,28 @@ class _Crew:
                 )
             if task not in self._suspects:
                 self._waiting.appendleft(task)
-        elif task not in self._suspects:
-            self._suspects.append(task)
-        else:
+        elif isinstance(task.job, Block) and (parts := task.job.around(at)):
+            # Only the job that it was at is suspected.
+            if task in self._suspects:
+                self._suspects.remove(task)
+            self._divide(task, parts)
+        elif task in self._suspects:
             self._judge(task)
+        else:
+            self._suspects.append(task)
+
+    def _divide(self, task: _Task, parts: tuple[Block, ...]) -> None:
+        task.parts = [_Task(part) for part in parts]
+        for part, block in zip(reversed(task.parts), reversed(parts), strict=True):
+            if block.suspect:
+                self._suspects.append(part)
+            else:
+                self._waiting.appendleft(part)
+
+    def halt(self) -> None:
+        """Let no worker begin another job of its block."""
+        for worker in self._workers:
+            worker.halt()
 
     def _judge(self, task: _Task) -> None:
         task.deaths_alone += 1
@@ -204,119 +317,5 @@ class _Crew:
             self._suspects.popleft()
             self._suspects.extendleft(reversed(task.parts))
         elif task.deaths_alone >= DEATHS_ALONE:
-            task.made = failed_rows(task.job, WORKER_DIED)
+            task.fail(WORKER_DIED)
             self._suspects.popleft()
-
-
-class _Worker:
-    """A process of its own pool, so that a death is the death of what it was at.
-
-    Attributes
-    ----------
-    held : dict of _Task to Future
-        In the order in which they are run.
-    """
-
-    def __init__(self, number: int) -> None:
-        self._number = number
-        self.held: dict[_Task, Future] = {}
-        self._pool: _Pool | None = None
-
-    @property
-    def begun(self) -> bool:
-        """Whether the process came as far as its first job."""
-        return self._pool is not None and self._pool.begun
-
-    def give(self, task: _Task) -> None:
-        if self._pool is None:
-            self._pool = _Pool(self._number)
-        self.held[task] = self._pool.submit(task.job)
-
-    def replace(self) -> None:
-        """Forget the process; the next task gets a new one."""
-        self.held.clear()
-        self.close()
-        self._pool = None
-
-    def cancel(self) -> None:
-        """Take back what it has not begun."""
-        for future in self.held.values():
-            future.cancel()
-
-    def close(self) -> None:
-        if self._pool is not None:
-            self._pool.close()
-
-
-class _Pool:
-    """One process."""
-
-    def __init__(self, number: int) -> None:
-        context = multiprocessing.get_context("spawn")
-        self._begun = context.Value("b", 0)
-        self._pool = ProcessPoolExecutor(
-            1, mp_context=context, initializer=_start_worker, initargs=(number, self._begun)
-        )
-
-    @property
-    def begun(self) -> bool:
-        """Whether the process is there and ready for jobs."""
-        return bool(self._begun.value)
-
-    def submit(self, job: Job) -> Future:
-        # The process starts here and inherits the mask: Ctrl-C at a terminal goes to all of its
-        # processes, and only the parent shall answer.
-        mask = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT, signal.SIGHUP])
-        before = {name: os.environ.get(name) for name in _THREADS}
-        os.environ.update({name: "1" for name in _THREADS})
-        try:
-            return self._pool.submit(run_job, job)
-        except BrokenProcessPool as error:
-            future: Future = Future()
-            future.set_exception(error)
-            return future
-        finally:
-            for name, value in before.items():
-                if value is None:
-                    del os.environ[name]
-                else:
-                    os.environ[name] = value
-            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-
-    def close(self) -> None:
-        # A process that is still starting when this one ends would find its locks gone.
-        self._pool.shutdown(wait=True, cancel_futures=True)
-
-
-# One core a worker: the processes are the parallelism.
-_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
-
-
-_worker_number = 0
-
-
-def worker_number() -> int:
-    """Which of the executor's processes this is, from 0; 0 outside of one."""
-    return _worker_number
-
-
-def _start_worker(number: int, begun) -> None:
-    global _worker_number
-    _worker_number = number
-    # A worker whose parent was killed would wait for work for ever.
-    threading.Thread(target=_follow_parent, daemon=True).start()
-    _warm_up()
-    begun.value = 1
-
-
-def _warm_up() -> None:
-    # Compiled code is loaded at its first use: the first label's stages should not pay for it.
-    phantom = make_phantom(size=16)
-    label_recist(phantom.image, phantom.mark)
-
-
-def _follow_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)

@@ -10,25 +10,18 @@ from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
-import numpy as np
-
+from dsnet.archive.tally import EMPTY_LABELS, LOW, RANKED_BY, Tally, scores_of
 from dsnet.console import Progress, Rate, print_table, printable
 from dsnet.data.datasets.pictures import LIKE_HU
 from dsnet.data.patients import known_patient, unknown_patients_note
 from dsnet.data.store.decisions import MADE, read_decisions
 from dsnet.data.store.reader import LabelStore
 from dsnet.data.store.record import STAGES, LabelRecord, metadata_of
+from dsnet.data.store.stage import StoredRow
 from dsnet.data.store.verdicts import STATES, Verdicts
 from dsnet.drawing import sheet
-from dsnet.labeling.notes import EMPTY
 from dsnet.labeling.quality import ranking
 
-# Below these a person should look at a label: the expected Dice of one from a mark, and the overall
-# score of one from masks.
-LOW_DICE, LOW_QUALITY = 0.8, 0.6
-LOW = f"low (expected Dice < {LOW_DICE:g}; of masks, quality < {LOW_QUALITY:g})"
-EMPTY_LABELS = "empty (no pixel reaches one half)"
-_RANKED_BY = ["quality_expected_dice", "quality_overall"]
 LONGEST_SHEET = 24
 LINE_SECONDS = 10.0  # between the lines that tell progress where there is no terminal
 
@@ -46,6 +39,8 @@ class TerminalProgress:
     rate : Rate
         Of this run.
     """
+
+    brief = True
 
     def __init__(self, total: int | None = None) -> None:
         self._total = total
@@ -66,7 +61,7 @@ class TerminalProgress:
         self._progress = self._open.enter_context(Progress(left, LINE_SECONDS))
         self.rate = self._progress.rate
 
-    def add(self, record: LabelRecord) -> None:
+    def add(self, record: LabelRecord | StoredRow) -> None:
         """Count a row."""
         self._progress.add(record)
 
@@ -77,30 +72,22 @@ class TerminalProgress:
 
 def summary_rows(store: LabelStore) -> list[tuple[str, str]]:
     """(what, value) lines: rows, labelled, failed, empty, low quality, mean time by stage."""
-    import pyarrow.compute as pc
-
-    columns = ["status", "notes", *_RANKED_BY, *(f"seconds_{stage}" for stage in STAGES)]
-    table = store.table(columns)
-    ok = table.filter(pc.field("status") == "ok")
-    total, labelled = len(table), len(ok)
-    scores = [_scores(row) for row in ok.select(_RANKED_BY).to_pylist()]
-    low = sum(_is_low(score) for score in scores)
-    empty = sum(EMPTY in (notes or ()) for notes in ok["notes"].to_pylist())
+    tally = Tally(store)
+    labelled = tally.rows - tally.failed
     rows = [
-        ("rows", str(total)),
-        ("labelled", _share(labelled, total)),
-        ("failed", _share(total - labelled, total)),
-        (EMPTY_LABELS, _share(empty, labelled)),
-        (LOW, _share(low, labelled)),
+        ("rows", str(tally.rows)),
+        ("labelled", _share(labelled, tally.rows)),
+        ("failed", _share(tally.failed, tally.rows)),
+        (EMPTY_LABELS, _share(tally.empty, labelled)),
+        (LOW, _share(tally.low, labelled)),
     ]
     if labelled:
         for what, name in (("expected Dice", "expected_dice"), ("quality", "overall")):
-            known = [score[name] for score in scores if name in score]
-            if known:
-                rows.append((f"mean {what}", f"{sum(known) / len(known):.3f}"))
-        if not any(scores):
+            if (mean := tally.means[f"quality_{name}"].value) is not None:
+                rows.append((f"mean {what}", f"{mean:.3f}"))
+        if not any(tally.means[name].count for name in RANKED_BY):
             rows.append(("mean quality", "not known"))
-        means = {stage: _mean(ok[f"seconds_{stage}"]) for stage in STAGES}
+        means = {stage: tally.means[f"seconds_{stage}"].value for stage in STAGES}
         known = {stage: 1000 * seconds for stage, seconds in means.items() if seconds is not None}
         rows += [(f"{stage}, mean", f"{ms:.2f} ms a label") for stage, ms in known.items()]
         if known:
@@ -130,8 +117,12 @@ def failure_reasons(store: LabelStore) -> list[tuple[str, int]]:
 
     File names and numbers are left out of a reason, so that equal faults count as one.
     """
-    table = store.table(["status", "error"]).to_pylist()
-    reasons = Counter(_general(row["error"] or "") for row in table if row["status"] == "failed")
+    import pyarrow.compute as pc
+
+    reasons: Counter[str] = Counter()
+    for part in store.parts(["status", "error"]):
+        table = part.filter(pc.field("status") == "failed")
+        reasons.update(_general(error or "") for error in table["error"].to_pylist())
     return sorted(reasons.items(), key=lambda item: (-item[1], item[0]))
 
 
@@ -156,16 +147,17 @@ def print_demo(store: LabelStore, path: Path) -> None:
 
 def warnings_of(store: LabelStore) -> list[str]:
     """What a user should know of a store before training on it: patients unknown, HU misread."""
-    table = store.table(["key", "status", "metadata", "notes"]).to_pylist()
-    ok = [row for row in table if row["status"] == "ok"]
-    unknown = sum(known_patient(row["key"], metadata_of(row["metadata"])) is None for row in ok)
-    like_hu = sum(
-        any((note or "").startswith(LIKE_HU) for note in row["notes"] or ()) for row in ok
-    )
-    told = [note] if (note := unknown_patients_note(unknown, len(ok))) else []
+    unknown = like_hu = labelled = 0
+    for part in store.parts(["key", "status", "metadata", "notes"]):
+        for row in part.to_pylist():
+            if row["status"] == "ok":
+                labelled += 1
+                unknown += known_patient(row["key"], metadata_of(row["metadata"])) is None
+                like_hu += any((note or "").startswith(LIKE_HU) for note in row["notes"] or ())
+    told = [note] if (note := unknown_patients_note(unknown, labelled)) else []
     if like_hu:
         told.append(
-            f"{like_hu} of {len(ok)} pictures look like HU + 32768 and were taken as windowed, "
+            f"{like_hu} of {labelled} pictures look like HU + 32768 and were taken as windowed, "
             "with a few per cent of their contrast: --window LOW HIGH reads HU"
         )
     return told
@@ -187,9 +179,7 @@ def write_sheets(store: LabelStore, out: Path, rows: int = 12) -> list[Path]:
     list of Path
         The sheets; none where no row is labelled.
     """
-    table = store.table(["key", "status", *_RANKED_BY]).to_pylist()
-    scored = [(ranking(_scores(r)) or 0.0, r["key"]) for r in table if r["status"] == "ok"]
-    ranked = [key for _, key in sorted(scored)]
+    ranked = [key for _, key in sorted(scores_of(store))]
     if not ranked:
         return []
     middle = max((len(ranked) - rows) // 2, 0)
@@ -204,18 +194,6 @@ def write_sheets(store: LabelStore, out: Path, rows: int = 12) -> list[Path]:
             heading = f"{name} {len(records)} of {len(ranked)} by expected Dice or quality"
             paths.append(write_sheet(records, out / f"{name}.png", heading))
     return paths
-
-
-def _scores(row: dict) -> dict[str, float]:
-    """Of a row of `_RANKED_BY`, those that are known."""
-    scores = {name.removeprefix("quality_"): row[name] for name in _RANKED_BY}
-    return {name: s for name, s in scores.items() if s is not None and math.isfinite(s)}
-
-
-def _is_low(scores: dict[str, float]) -> bool:
-    if "expected_dice" in scores:
-        return scores["expected_dice"] < LOW_DICE
-    return scores.get("overall", 0.0) < LOW_QUALITY
 
 
 def _sound(store: LabelStore, keys: list[str]) -> Iterator[LabelRecord]:
@@ -253,13 +231,6 @@ def write_sheet(records: list[LabelRecord], path: Path, heading: str) -> Path:
         for record in records
     ]
     return sheet.render(rows, path, columns=min(3, len(rows)), heading=heading)
-
-
-def _mean(column) -> float | None:
-    """Of what is known."""
-    values = column.drop_null().to_numpy()
-    values = values[np.isfinite(values)]
-    return float(values.mean()) if len(values) else None
 
 
 def _share(count: int, total: int) -> str:

@@ -59,7 +59,7 @@ def review_rows(store: LabelStore, annotations: Sequence[DeepLesionAnnotation]) 
     """
     now = {annotation.key: row_content(annotation) for annotation in annotations}
     stems = {annotation.file_name.removesuffix(".png") for annotation in annotations}
-    old = [key for key in store.keys if key not in now and is_numbered(key, stems)]
+    old = [key for key in _gone_keys(store, now) if is_numbered(key, stems)]
     if old:
         raise ValueError(
             f"the store {store.path} has keys of an older version, {NUMBERED}, first {old[0]!r}:"
@@ -67,10 +67,11 @@ def review_rows(store: LabelStore, annotations: Sequence[DeepLesionAnnotation]) 
         )
     told = _gone(store, now, "table")
     changed = []
-    for row in store.table(["key", "metadata"]).to_pylist():
-        before = metadata_of(row["metadata"]).get("content")
-        if row["key"] in now and before is not None and before != now[row["key"]]:
-            changed.append(row["key"])
+    for part in store.parts(["key", "metadata"]):
+        for row in part.to_pylist():
+            before = metadata_of(row["metadata"]).get("content")
+            if row["key"] in now and before is not None and before != now[row["key"]]:
+                changed.append(row["key"])
     if changed:
         told.append(
             f"{_count(changed)} labelled from other columns of the table than it has now (spacing,"
@@ -85,8 +86,12 @@ def review_pictures(
     """Compare a store with the pictures that it is labelled from; see `ReviewedJobs.review`."""
     now = {picture.key: picture.source for picture in pictures}
     told = _gone(store, now, "folders")
-    rows = store.table(["key", "source"]).to_pylist()
-    moved = [row for row in rows if now.get(row["key"], row["source"]) != row["source"]]
+    moved = [
+        row
+        for part in store.parts(["key", "source"])
+        for row in part.to_pylist()
+        if now.get(row["key"], row["source"]) != row["source"]
+    ]
     if moved:
         first = moved[0]
         told.append(
@@ -97,8 +102,12 @@ def review_pictures(
 
 
 def _gone(store: LabelStore, now: dict[str, str], where: str) -> list[str]:
-    gone = [key for key in store.keys if key not in now]
+    gone = list(_gone_keys(store, now))
     return [f"{_count(gone)} in the store and not in the {where}: {_some(gone)}"] if gone else []
+
+
+def _gone_keys(store: LabelStore, now: dict[str, str]) -> Iterator[str]:
+    return (key for name in store.shards for key in store.shard_keys(name) if key not in now)
 
 
 def _count(rows: Sequence) -> str:

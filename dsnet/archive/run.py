@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Collection, Generator, Iterable
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -15,8 +15,10 @@ if TYPE_CHECKING:
     from dsnet.archive.jobs import Job
     from dsnet.data.store import StoreWriter
     from dsnet.data.store.record import LabelRecord
+    from dsnet.data.store.stage import Recipe, StagedShard, StoredRow
 
 EXECUTORS = ("processes", "gpu")
+LEFT_OUT = "left out, its key came before"
 
 
 class Executor(Protocol):
@@ -39,13 +41,35 @@ class Executor(Protocol):
         ...
 
 
+class StagingExecutor(Protocol):
+    """An executor whose workers write shards: no record comes to the process that stores them."""
+
+    @property
+    def stages(self) -> bool:
+        """Whether it is to be asked for shards, not for records."""
+        ...
+
+    def stage(
+        self, jobs: Iterable[Job], stop: object, recipe: Recipe
+    ) -> Generator[list[StagedShard], None, None]:
+        """Yield shards of the jobs' rows, in the order of the jobs and of their rows.
+
+        As `Executor.run`; the shards are made by a `ShardBuilder` of the store's recipe.
+        """
+        ...
+
+
 class Observer(Protocol):
-    """Who is told how far a run is."""
+    """Who is told how far a run is.
+
+    One that has `brief = True` is content with a `StoredRow` (key, status, error) of each row;
+    for others the rows that workers wrote are read back.
+    """
 
     def begin(self, stored: int) -> None:
         """Begin: so many rows are in the store already."""
 
-    def add(self, record: LabelRecord) -> None:
+    def add(self, record: LabelRecord | StoredRow) -> None:
         """A row went into the store."""
 
     def say(self, text: str) -> None:
@@ -83,7 +107,7 @@ class ArchiveSummary:
 
 
 def label_archive(
-    jobs: Iterable[Job] | Callable[[set[str]], Iterable[Job]],
+    jobs: Iterable[Job] | Callable[[Any], Iterable[Job]],
     out: str | os.PathLike,
     *,
     executor: str | Executor = "processes",
@@ -105,9 +129,9 @@ def label_archive(
     Parameters
     ----------
     jobs : iterable of Job, or callable
-        The callable is given the keys that the store holds already, and returns the jobs that
-        are left; `jobs.picture_jobs` and its like make one. Of an iterable those jobs are left
-        out whose rows are all there.
+        The callable is given the keys that the store holds already, a set-like that is read from
+        the store as it is asked, and returns the jobs that are left; `jobs.picture_jobs` and its
+        like make one. Of an iterable those jobs are left out whose rows are all there.
     out : path
         Folder of the store (`dsnet.data.store`): new or empty, unless `resume`.
     executor : {"processes", "gpu"} or Executor
@@ -128,7 +152,8 @@ def label_archive(
     retry_failed : bool
         Go on with it, and try its failed rows again.
     progress : Observer or callable, optional
-        A callable is given each record that was stored.
+        A callable is given each record that was stored; with several workers it is read from the
+        store for that.
     stop : object, optional
         Ends the run before the next job once it is true, or, of a callable or a
         `threading.Event`, once it returns true or is set. `console.Stop` is true after Ctrl-C.
@@ -178,19 +203,25 @@ def label_archive(
         resume=resume,
         retry_failed=retry_failed or (lambda error: error.startswith(WORKER_DIED)),
     ) as writer:
-        before = frozenset(writer.done)
+        before = writer.stored()
         observer.begin(len(before))
         for change in changes:
             observer.say(change)
-        left = jobs(set(before)) if callable(jobs) else _left(jobs, before)
-        with contextlib.closing(runner.run(left, stop)) as found:
-            for record in chain.from_iterable(found):
-                record.key = storable_key(record.key)
-                if record.key not in writer.done:
-                    observer.add(_stored(writer, record))
-                    added += 1
-                elif record.key not in before or callable(jobs):
-                    observer.say(f"left out, its key came before: {record.key}")
+        left = cast(Any, jobs)(before) if callable(jobs) else _left(jobs, before)
+        tells = callable(jobs)
+        if getattr(runner, "stages", False):
+            with contextlib.closing(cast(Any, runner).stage(left, stop, writer.recipe)) as shards:
+                for shard in chain.from_iterable(shards):
+                    added += _taken(writer, shard, observer, None if tells else before)
+        else:
+            with contextlib.closing(runner.run(left, stop)) as found:
+                for record in chain.from_iterable(found):
+                    record.key = storable_key(record.key)
+                    if record.key not in writer.done:
+                        observer.add(_stored(writer, record))
+                        added += 1
+                    elif tells or record.key not in before:
+                        observer.say(f"{LEFT_OUT}: {record.key}")
     counts = read_manifest(path)["counts"]
     return ArchiveSummary(
         path=path,
@@ -202,6 +233,29 @@ def label_archive(
         stopped=bool(stop),
         signal=int(getattr(stop, "signal", 0)),
     )
+
+
+def _taken(writer: StoreWriter, shard: StagedShard, observer: Observer, before) -> int:
+    """Take in a shard that a worker wrote; the number of its rows that are new.
+
+    `before` are keys of which nothing is said when they come again.
+    """
+    name, left_out = writer.commit(shard)
+    known = set(left_out)
+    if getattr(observer, "brief", False):
+        rows = [row for row in shard.rows if row.key not in known]
+        for row in rows:
+            observer.add(row)
+        added = len(rows)
+    else:
+        added = 0
+        for record in writer.records(name):
+            observer.add(record)
+            added += 1
+    for key in left_out:
+        if before is None or key not in before:
+            observer.say(f"{LEFT_OUT}: {key}")
+    return added
 
 
 def _stored(writer: StoreWriter, record: LabelRecord) -> LabelRecord:
@@ -226,7 +280,7 @@ def is_in_use(path: Path) -> bool:
     return path.is_dir() and any(path.iterdir())
 
 
-def _left(jobs: Iterable[Job], done: frozenset[str]) -> Iterable[Job]:
+def _left(jobs: Iterable[Job], done: Collection[str]) -> Iterable[Job]:
     return (job for job in jobs if not all(key in done for key, _ in job.rows))
 
 

@@ -8,7 +8,8 @@ import pytest
 
 from dsnet import label
 from dsnet.archive import ProcessExecutor
-from dsnet.archive.report import LOW_DICE, LOW_QUALITY, failure_reasons, summary_rows
+from dsnet.archive.report import failure_reasons, summary_rows
+from dsnet.archive.tally import LOW_DICE, LOW_QUALITY
 from dsnet.console import Stop
 from dsnet.data.store import StoreWriter, open_store, validate_store
 from dsnet.data.store.record import LabelRecord

@@ -8,7 +8,7 @@ import pytest
 
 from dsnet import _C, label
 from dsnet.archive import gpu as archive_gpu
-from dsnet.archive import processes
+from dsnet.archive import processes, workers
 from dsnet.data.phantom import make_phantom
 from dsnet.data.store import open_store, validate_store
 from host_engine import has_device, stand_in
@@ -136,7 +136,7 @@ def test_processes_share_the_devices_out(monkeypatch):
     assert [group.jobs for group in groups] == [tuple(jobs[i : i + 2]) for i in (0, 2, 4)]
     assert groups[1].rows == jobs[2].rows + jobs[3].rows
     for number, device in ((0, "cuda:0"), (1, "cuda:1"), (2, "cuda:0")):
-        monkeypatch.setattr(processes, "_worker_number", number)
+        monkeypatch.setattr(workers, "_worker_number", number)
         assert archive_gpu.worker_device("cuda") == device
     assert archive_gpu.worker_device("cuda:1") == "cuda:1"
 
@@ -161,7 +161,7 @@ def test_a_group_that_kills_its_process_costs_one_job(monkeypatch):
         def close(self):
             pass
 
-    monkeypatch.setattr(processes, "_Pool", Pool)
+    monkeypatch.setattr(workers, "_Pool", Pool)
     monkeypatch.setattr(_C, "cuda_device_count", lambda: 1)
     jobs = [Job(i) for i in range(9)]
     found = outcomes(jobs, archive_gpu.GpuExecutor("cuda", 2, rows=14))

@@ -5,7 +5,7 @@ from concurrent.futures.process import BrokenProcessPool
 
 import pytest
 
-from dsnet.archive import ProcessExecutor, label_archive, processes
+from dsnet.archive import ProcessExecutor, label_archive, workers
 from dsnet.archive.jobs import WORKER_DIED, failed_rows
 from dsnet.data.store import open_store
 from label_command import outcomes
@@ -62,7 +62,7 @@ class Pool:
 
 def test_only_the_suspect_is_run_again(monkeypatch):
     Pool.runs = []
-    monkeypatch.setattr(processes, "_Pool", Pool)
+    monkeypatch.setattr(workers, "Pool", Pool)
     found = outcomes([Job(i, "die" if i == 3 else "") for i in range(40)], ProcessExecutor(4))
     assert sum(error == "fine" for _, error in found) == 78
     again = [number for number in set(Pool.runs) if Pool.runs.count(number) > 1]
@@ -76,7 +76,7 @@ def test_workers_that_never_come_up_end_the_run(monkeypatch):
             self.begun, self.dead = False, True
 
     Pool.runs = []
-    monkeypatch.setattr(processes, "_Pool", Stillborn)
+    monkeypatch.setattr(workers, "Pool", Stillborn)
     with pytest.raises(RuntimeError, match="worker processes die as they start"):
         outcomes([Job(i) for i in range(4)], ProcessExecutor(2))
 

@@ -373,3 +373,15 @@ def test_store_does_not_load_torch_or_opencv():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stdout.split() == ["False", "False"], done.stderr
+
+
+def test_writing_a_shard_does_not_load_pandas(tmp_path):
+    pytest.importorskip("pandas")
+    code = (
+        "import sys; from dsnet.data.store import LabelRecord, StoreWriter\n"
+        f"with StoreWriter({str(tmp_path / 's')!r}, {{}}) as writer:\n"
+        "    writer.append(LabelRecord.from_error('a', 's', 'e'))\n"
+        "print('pandas' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.split() == ["False"], done.stderr

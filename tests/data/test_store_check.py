@@ -251,7 +251,7 @@ def test_a_system_that_cannot_open_files_damages_no_shard(tmp_path, monkeypatch)
         return real(name, *mode)
 
     monkeypatch.setattr(pa, "OSFile", full)
-    for reading in (open_store, repair_store):
+    for reading in (lambda p: list(open_store(p)), repair_store):
         with pytest.raises(OSError, match="Too many open files") as caught:
             reading(path)
         assert caught.value.errno == errno.EMFILE and "damaged" not in str(caught.value)

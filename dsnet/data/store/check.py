@@ -8,12 +8,16 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from dsnet.data.store.compact import roll_forward
+from dsnet.data.store.entries import describe, hash_keys, in_order, is_full, sha256
+from dsnet.data.store.keys import KeyIndex
 from dsnet.data.store.lock import StoreLock
 from dsnet.data.store.manifest import (
     DamagedManifest,
+    State,
     manifest_file,
     read_manifest,
-    sha256,
+    read_state,
     shard_files,
     write_manifest,
 )
@@ -34,12 +38,12 @@ def validate_store(path: str | os.PathLike) -> list[str]:
     """
     path = Path(path)
     try:
-        manifest = read_manifest(path)
+        state = read_state(path)
     except (ValueError, OSError) as error:
         return [str(error)]
-    problems = _Survey(path, manifest).problems
+    problems = _Survey(path, state.manifest, state).problems
     try:
-        return problems + review_faults(path, manifest["alpha_bits"])
+        return problems + review_faults(path, state.manifest["alpha_bits"])
     except OSError as error:
         return [*problems, str(error)]
 
@@ -67,6 +71,7 @@ def repair_store(path: str | os.PathLike) -> list[str]:
     _manifest_of(path)  # so that no foreign folder gets a lock file
     lock = StoreLock(path)
     try:
+        roll_forward(path)
         manifest, told = _manifest_of(path)
         survey = _Survey(path, manifest)
         if survey.unreadable is not None:
@@ -96,16 +101,18 @@ def _manifest_of(path: Path) -> tuple[dict[str, Any], list[str]]:
 class _Survey:
     """Every shard read: its problems in words, and the rows of it that stay."""
 
-    def __init__(self, path: Path, manifest: dict[str, Any]) -> None:
+    def __init__(self, path: Path, manifest: dict[str, Any], state: State | None = None) -> None:
         self.path, self.alpha_bits = path, manifest["alpha_bits"]
         self.found: list[tuple[str, int]] = []  # problem, rows that it costs
         self.kept: dict[str, list[int]] = {}  # shard -> rows
         self.rows: dict[str, int] = {}
         self.counts: dict[str, Counter[str]] = {}
         self.unreadable: OSError | None = None
-        self._seen: set[str] = set()
+        self._moved = state.moved if state else {}
+        self._seen = KeyIndex(path, {}, self._kept_keys)
         self._listed = {shard["name"]: shard for shard in manifest["shards"]}
-        for name in sorted(self._listed.keys() | set(shard_files(path))):
+        there = set(shard_files(path)) - (state.gone if state else set())
+        for name in in_order(self._listed.keys() | there):
             try:
                 self._look(name)
             except ValueError as error:
@@ -134,29 +141,51 @@ class _Survey:
         return [text for text, _ in self.found]
 
     def _look(self, name: str) -> None:
-        file, listed = self.path / name, self._listed.get(name)
+        file, listed = self._file(name), self._listed.get(name)
         if listed and file.exists() and sha256(file) != listed["sha256"]:
             raise ValueError(f"shard {file} is damaged: its checksum is not the manifest's")
         checked_metadata(file, listed)
-        kept, seen, found, counts, number = [], set(), [], Counter(), 0
+        sound: dict[int, tuple[str, str]] = {}
+        found: list[tuple[str, int]] = []
+        number = 0
         with opened(file) as shard:
             for group in range(shard.num_row_groups):
                 for row in shard.read_row_group(group).to_pylist():
-                    key = row["key"]
                     try:
                         verify_row(row, self.alpha_bits)
-                        if key in self._seen or key in seen:
-                            raise ValueError("its key is there already")
+                        sound[number] = row["key"], row["status"]
                     except ValueError as error:
-                        found.append((f"row {key!r} of {file}: {error}", 1))
-                    else:
-                        seen.add(key)
-                        kept.append(number)
-                        counts[row["status"]] += 1
+                        found.append((f"row {row['key']!r} of {file}: {error}", 1))
                     number += 1
-        self.kept[name], self.rows[name], self.counts[name] = kept, number, counts
-        self._seen |= seen
+        keys = [key for key, _ in sound.values()]
+        hashes = hash_keys(keys)
+        seen, places, kept = self._seen.known(keys, hashes), [], []
+        for place, (row, (key, _)) in enumerate(sound.items()):
+            if key in seen:
+                found.append((f"row {key!r} of {file}: its key is there already", 1))
+                continue
+            seen.add(key)
+            kept.append(row)
+            places.append(place)
+        self.kept[name], self.rows[name] = kept, number
+        self.counts[name] = Counter(sound[row][1] for row in kept)
+        self._seen.add(name, hashes[places])
+        self._seen.condense()
         self.found += found
+        if listed and is_full(listed) and len(kept) == number:
+            told = describe(file, keys, [status for _, status in sound.values()], name)
+            if wrong := [n for n in ("failed", "keys", "tail") if told[n] != listed[n]]:
+                text = f"manifest of {self.path}: {', '.join(wrong)} of {name} must be the shard's"
+                self.found.append((text, 0))
+
+    def _file(self, name: str) -> Path:
+        moved = self.path / self._moved.get(name, name)
+        return moved if moved.exists() else self.path / name
+
+    def _kept_keys(self, name: str) -> list[str]:
+        with opened(self._file(name)) as shard:
+            keys = shard.read(columns=["key"])["key"].to_pylist()
+        return [keys[row] for row in self.kept[name]]
 
 
 def _rewrite(path: Path, manifest: dict[str, Any], survey: _Survey) -> None:
@@ -164,7 +193,7 @@ def _rewrite(path: Path, manifest: dict[str, Any], survey: _Survey) -> None:
 
     aside = _aside(path)
     shards, counts = [], Counter(ok=0, failed=0)
-    for name in sorted({s["name"] for s in manifest["shards"]} | set(shard_files(path))):
+    for name in in_order({s["name"] for s in manifest["shards"]} | set(shard_files(path))):
         file, kept = path / name, survey.kept.get(name, [])
         if not kept or len(kept) < survey.rows[name]:
             _put_aside(file, aside, move=not kept)

@@ -23,7 +23,10 @@ def quantise(values: np.ndarray, bits: int) -> np.ndarray:
     ndarray of the same shape, little-endian uint8 or uint16
     """
     top = 2**bits - 1
-    return np.floor(values.astype(np.float64) * top + 0.5).astype(f"<u{bits // 8}")
+    scaled = np.multiply(values, top, dtype=np.float64)
+    scaled += 0.5
+    # Nothing is below 0, so that cutting off is rounding down.
+    return scaled.astype(f"<u{bits // 8}")
 
 
 def dequantise(codes: np.ndarray, bits: int) -> np.ndarray:

@@ -1,6 +1,7 @@
 """The store's manifest: what was asked for, what is there, and how it is told whole.
 
     STORE/_manifest.parquet     no rows, the shards' columns; its footer's `dsnet` is JSON
+    STORE/_journal.parquet      what is new since: `dsnet.data.store.journal`
     STORE/manifest.json         the same JSON, as older versions wrote it
 
 A Parquet file, so that whatever reads the folder as a data set finds nothing but Parquet there;
@@ -13,29 +14,66 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import re
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dsnet.data.store.record import schema
+from dsnet.console import warn
+from dsnet.data.store.columns import table_of
+from dsnet.data.store.entries import SHARD, in_order, is_entry, shard_number
+from dsnet.data.store.journal import (
+    JOURNAL,
+    DamagedJournal,
+    Journal,
+    read_journal,
+    remove_journal,
+)
 from dsnet.files import write_atomically
 
 FORMAT = 1
 MANIFEST = "_manifest.parquet"
 OLD_MANIFEST = "manifest.json"
-SHARD = re.compile(r"shard-\d{5,}\.parquet")
 COUNTS = ("rows", "ok", "failed")
 ORIGIN = ("alpha_bits", "settings", "created")
 KEY = b"dsnet"  # in the footer of the manifest and of every shard
+# Tries to read a manifest and its journal while a writer replaces both.
+_TRIES = 100
+# Of a footer, which is as long as the list of the shards.
+_THRIFT_BYTES = 2**31 - 1
 
 
 class DamagedManifest(ValueError):
     """A store whose manifest is lost or damaged; `check.repair_store` makes it anew."""
 
 
+@dataclass
+class State:
+    """A store's manifest and its journal together.
+
+    Attributes
+    ----------
+    manifest : dict
+        With what the journal adds.
+    base : str
+        Digest of the manifest's own text, as a journal names it.
+    moved : dict of str to str
+        Shards whose file still has another name: what a killed compaction left to be renamed.
+    gone : set of str
+        Shards that it left to be removed: their rows are in others.
+    journalled : bool
+        Whether the journal says anything.
+    """
+
+    manifest: dict[str, Any]
+    base: str
+    moved: dict[str, str] = field(default_factory=dict)
+    gone: set[str] = field(default_factory=set)
+    journalled: bool = False
+
+
 def read_manifest(path: Path) -> dict[str, Any]:
-    """A store's manifest, every field of it checked.
+    """A store's manifest with its journal, every field of it checked.
 
     Raises
     ------
@@ -43,38 +81,100 @@ def read_manifest(path: Path) -> dict[str, Any]:
         When there is no store.
     ValueError
         When it is of another format, or the folder holds something else; `DamagedManifest` when
-        it is lost or damaged.
+        it or its journal is lost or damaged.
     """
+    return read_state(path).manifest
+
+
+def read_state(path: Path) -> State:
+    """A store's manifest with its journal; raises as `read_manifest`."""
     path = Path(path)
     if path.is_file():
         raise ValueError(f"path must be a folder, {path} is a file")
-    file = manifest_file(path)
-    if file is None:
-        if path.is_dir() and shard_files(path):
-            raise DamagedManifest(f"manifest {path / MANIFEST} is missing")
-        if path.is_dir() and os.listdir(path):
-            raise ValueError(f"{path} is not a label store: it has no {MANIFEST}")
-        raise FileNotFoundError(f"no label store at {path}")
-    manifest = load_manifest(file)
+    for _ in range(_TRIES):
+        file = manifest_file(path)
+        if file is None:
+            if path.is_dir() and shard_files(path):
+                raise DamagedManifest(f"manifest {path / MANIFEST} is missing")
+            if path.is_dir() and os.listdir(path):
+                raise ValueError(f"{path} is not a label store: it has no {MANIFEST}")
+            raise FileNotFoundError(f"no label store at {path}")
+        text = _text_of(file)
+        try:
+            journal = read_journal(path)
+        except DamagedJournal as error:
+            raise DamagedManifest(str(error)) from error
+        if _text_of(file) == text:  # No writer has put another in its place meanwhile.
+            break
+    manifest = _loaded(file, text)
     for name, wrong in faults(manifest):
         raise DamagedManifest(f"manifest {file} is damaged: {name} must be {wrong}")
-    return manifest
+    manifest["shards"].sort(key=lambda shard: shard_number(shard["name"]))
+    state = State(manifest, digest_of(text))
+    if journal is not None and journal.base == state.base:
+        _take_in(path, state, journal)
+    return state
 
 
-def write_manifest(path: Path, manifest: dict[str, Any], score_columns: list[str]) -> None:
-    """Put a manifest in the place of the store's; its columns are `record.schema`'s."""
+def _take_in(path: Path, state: State, journal: Journal) -> None:
+    entries = {entry["name"]: entry for entry in state.manifest["shards"]}
+    counts = state.manifest["counts"]
+    for number, line in enumerate(journal.lines, 2):
+        gone = line.get("gone", [])
+        new = line.get("shard")
+        if not (
+            (new is None or is_entry(new))
+            and isinstance(gone, list)
+            and all(isinstance(name, str) and SHARD.fullmatch(name) for name in gone)
+            and isinstance(line.get("staged", ""), str)
+            and _are_counts(line.get("counts"))
+        ):
+            raise DamagedManifest(f"journal {path / JOURNAL} is damaged: line {number} is none")
+        counts = line["counts"]
+        for name in gone:
+            entries.pop(name, None)
+        if new is not None:
+            entries[new["name"]] = new
+        if new is not None and "staged" in line:
+            state.moved[new["name"]] = line["staged"]
+            state.gone.update(gone)
+    state.manifest["counts"] = counts
+    state.manifest["shards"] = [entries[name] for name in in_order(entries)]
+    state.journalled = bool(journal.lines)
+    if journal.torn:
+        warn(
+            f"{path / JOURNAL}: its last line was cut short, by a crash or a full disk; the shard"
+            " that it told of is whole, and is found in the folder"
+        )
+
+
+def digest_of(text: str) -> str:
+    """What a journal calls the manifest of this text."""
+    return hashlib.sha256(text.encode("utf-8")).hexdigest()[:32]
+
+
+def write_manifest(path: Path, manifest: dict[str, Any], score_columns: list[str]) -> str:
+    """Put a manifest in the place of the store's and its journal, with `record.schema`'s columns.
+
+    Returns
+    -------
+    str
+        Its digest, for a journal that goes on from it.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    text = json.dumps(manifest, indent=1).encode("utf-8")
-    columns = schema(score_columns).with_metadata({KEY: text})
+    text = json.dumps(manifest, indent=1)
+    columns = table_of([], score_columns, {KEY: text.encode("utf-8")})
 
     def write(temporary: Path) -> None:
         with pa.OSFile(os.fsencode(temporary), "wb") as file:
-            pq.write_table(columns.empty_table(), file)
+            pq.write_table(columns, file)
 
     write_atomically(path / MANIFEST, write)
     (path / OLD_MANIFEST).unlink(missing_ok=True)
+    remove_journal(path)
+    return digest_of(text)
 
 
 def manifest_file(path: Path) -> Path | None:
@@ -84,22 +184,18 @@ def manifest_file(path: Path) -> Path | None:
 
 def shard_files(path: Path) -> list[str]:
     """Names of the shards in a folder, in order."""
-    return sorted(name for name in os.listdir(path) if SHARD.fullmatch(name))
-
-
-def sha256(path: Path) -> str:
-    """Checksum of a file, in hexadecimal."""
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
+    return in_order(name for name in os.listdir(path) if SHARD.fullmatch(name))
 
 
 def load_manifest(file: Path) -> dict[str, Any]:
-    """A manifest whose fields need not be sound; of another format it is a ValueError."""
+    """A manifest without its journal, whose fields need not be sound; of another format it is a
+    ValueError."""
+    return _loaded(file, _text_of(file))
+
+
+def _loaded(file: Path, text: str) -> dict[str, Any]:
     try:
-        manifest = json.loads(_text(file))
+        manifest = json.loads(text)
         if not isinstance(manifest, dict):
             raise ValueError(f"it must be a JSON object, got {type(manifest).__name__}")
     except (ValueError, RecursionError) as error:
@@ -116,6 +212,13 @@ def origin_of(manifest: dict[str, Any]) -> bytes:
     return json.dumps(told, indent=1).encode("utf-8")
 
 
+def _text_of(file: Path) -> str:
+    try:
+        return _text(file)
+    except ValueError as error:
+        raise DamagedManifest(f"manifest {file} is damaged: {error}") from error
+
+
 def _text(file: Path) -> str:
     if file.name == OLD_MANIFEST:
         return file.read_bytes().decode("utf-8")
@@ -124,7 +227,11 @@ def _text(file: Path) -> str:
 
     try:
         with pa.OSFile(os.fsencode(file)) as source:
-            metadata = pq.read_metadata(source).metadata or {}
+            limit = _THRIFT_BYTES
+            parquet = pq.ParquetFile(
+                source, thrift_string_size_limit=limit, thrift_container_size_limit=limit
+            )
+            metadata = parquet.metadata.metadata or {}
     except OSError as error:
         if error.errno is not None:
             raise
@@ -136,10 +243,6 @@ def _text(file: Path) -> str:
 
 def faults(manifest: dict[str, Any]) -> Iterator[tuple[str, str]]:
     """(field, what it must be) of each field that is not."""
-
-    def count(value: Any) -> bool:
-        return type(value) is int and value >= 0
-
     if manifest.get("format") != FORMAT or type(manifest["format"]) is not int:
         yield "format", f"{FORMAT}, got {manifest.get('format')!r}"
     if manifest.get("alpha_bits") not in (8, 16) or type(manifest["alpha_bits"]) is not int:
@@ -148,25 +251,22 @@ def faults(manifest: dict[str, Any]) -> Iterator[tuple[str, str]]:
         yield "settings", f"a JSON object, got {manifest.get('settings')!r}"
     if not isinstance(manifest.get("created"), str):
         yield "created", f"a text, got {manifest.get('created')!r}"
-    counts = manifest.get("counts")
-    if not isinstance(counts, dict) or not all(count(counts.get(name)) for name in COUNTS):
-        yield "counts", f"whole numbers of {', '.join(COUNTS)}, got {counts!r}"
+    if not _are_counts(manifest.get("counts")):
+        yield "counts", f"whole numbers of {', '.join(COUNTS)}, got {manifest.get('counts')!r}"
     shards = manifest.get("shards")
     if not isinstance(shards, list):
         yield "shards", f"a list, got {shards!r}"
         return
     for shard in shards:
-        if not (
-            isinstance(shard, dict)
-            and isinstance(shard.get("name"), str)
-            and SHARD.fullmatch(shard["name"])
-            and count(shard.get("rows"))
-            and count(shard.get("bytes"))
-            and isinstance(shard.get("sha256"), str)
-            and re.fullmatch(r"[0-9a-f]{64}", shard["sha256"])
-        ):
+        if not is_entry(shard):
             yield "shards", f"name, rows, bytes and sha256 of each, got {shard!r}"
             return
     names = [shard["name"] for shard in shards]
     if len(set(names)) < len(names):
         yield "shards", f"each there once, got {names!r}"
+
+
+def _are_counts(value: Any) -> bool:
+    return isinstance(value, dict) and all(
+        type(value.get(name)) is int and value[name] >= 0 for name in COUNTS
+    )

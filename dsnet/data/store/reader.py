@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import operator
 import os
-from collections import Counter
+from bisect import bisect_right
+from collections import Counter, OrderedDict
 from collections.abc import Iterator
 from functools import cached_property
+from itertools import accumulate
 from pathlib import Path
-from typing import Any, NamedTuple
-
-import numpy as np
+from typing import Any
 
 from dsnet.console import warn
-from dsnet.data.store.manifest import DamagedManifest, read_manifest, sha256, shard_files
+from dsnet.data.store.entries import in_order, is_full, sha256, tail_digest
+from dsnet.data.store.keys import KeyIndex
+from dsnet.data.store.manifest import DamagedManifest, read_state, shard_files
 from dsnet.data.store.record import (
     ARRAY_COLUMNS,
     STATUSES,
@@ -22,22 +24,16 @@ from dsnet.data.store.record import (
     schema,
     usual_score_columns,
 )
-from dsnet.data.store.shards import checked_metadata, opened
+from dsnet.data.store.shards import OpenShard, checked_metadata, opened
+from dsnet.data.store.stacked import StoreArrays, stacked
 from dsnet.data.store.verify import verify_row
 
 # What a person can do about a store that does not open.
 REMEDY = "`python -m dsnet.label check STORE --repair` takes out what is damaged"
 
 
-class StoreArrays(NamedTuple):
-    """Stacked labels: `keys` list of N str, `images` and `alphas` float32 [N, H, W],
-    `binaries` bool [N, H, W], `trimaps` uint8 [N, H, W]."""
-
-    keys: list[str]
-    images: np.ndarray
-    alphas: np.ndarray
-    binaries: np.ndarray
-    trimaps: np.ndarray
+# Shards whose files stay open between two rows that are read.
+OPEN_SHARDS = 16
 
 
 def open_store(path: str | os.PathLike) -> LabelStore:
@@ -48,8 +44,10 @@ def open_store(path: str | os.PathLike) -> LabelStore:
     FileNotFoundError
         When there is no store.
     ValueError
-        When the manifest or a shard is damaged or missing, a key is there twice, or the rows are
-        not as many as the manifest counts; names the file. `check.repair_store` mends it.
+        When the manifest is damaged, a shard is missing or of another size, or the rows are not as
+        many as the manifest counts; names the file. A shard that the manifest does not tell of, or
+        not all of (of an older store), is looked through: its columns, its keys, whether one is
+        there twice. `check.repair_store` mends it.
     """
     return LabelStore(path)
 
@@ -64,7 +62,7 @@ class LabelStore:
         format, dsnet_version, created, settings, counts, shards.
     alpha_bits : int
     keys : list of str
-        In the order of the rows.
+        In the order of the rows; read at first use.
     damaged : dict of str to str
         Keys of the rows that were read and are not sound, and what is wrong with them.
     """
@@ -72,27 +70,26 @@ class LabelStore:
     def __init__(self, path: str | os.PathLike) -> None:
         self.path = Path(path)
         try:
-            self.manifest = read_manifest(self.path)
+            self._state = read_state(self.path)
         except DamagedManifest as error:
             raise ValueError(f"{error}; {REMEDY}") from error
+        self.manifest = self._state.manifest
         self.alpha_bits: int = self.manifest["alpha_bits"]
-        self.keys: list[str] = []
         self.damaged: dict[str, str] = {}
         self._listed = {shard["name"]: shard for shard in self.manifest["shards"]}
         self._rows: dict[str, int] = {}
-        self._group_rows: dict[str, list[int]] = {}
         self._counts: dict[str, dict[str, int]] = {}
         self._sums_checked: set[str] = set()
+        self._open: OrderedDict[str, OpenShard] = OrderedDict()
         try:
-            for name in sorted(self._listed.keys() | set(shard_files(self.path))):
-                self._take(name)
-            self._require_unique_keys()
+            self._take_all()
             self._require_counts()
         except ValueError as error:
             raise ValueError(f"{error}; {REMEDY}") from error
+        self._ends = list(accumulate(self._rows.values()))
 
     def __len__(self) -> int:
-        return len(self.keys)
+        return self._ends[-1] if self._ends else 0
 
     def __repr__(self) -> str:
         return f"LabelStore({str(self.path)!r}, {len(self)} rows)"
@@ -122,28 +119,50 @@ class LabelStore:
 
         if isinstance(columns, str):
             raise TypeError(f"columns must be a list of str, got {columns!r}")
-
-        schemas = [schema(usual_score_columns())]
-        for name in self._rows:
-            with opened(self.path / name) as file:
-                schemas.append(file.schema_arrow)
-        whole = pa.unify_schemas([s.remove_metadata() for s in schemas])
+        parts = list(self._parts(columns))
+        known = [schema(usual_score_columns()), *(part.schema for part, _ in parts)]
+        whole = pa.unify_schemas(known)
         if columns is None:
             columns = [name for name in whole.names if name not in ARRAY_COLUMNS]
         if unknown := [name for name in columns if name not in whole.names]:
             raise ValueError(f"columns must be among {whole.names}, got {unknown[0]!r}")
         wanted = pa.schema([whole.field(name) for name in columns])
-        tables = [wanted.empty_table()]
-        for name in self._rows:
-            with opened(self.path / name) as file:
-                present = [c for c in columns if c in file.schema_arrow.names]
-                part = file.read(columns=present)
-            # A column that only other shards have (a score added later) reads as null here.
-            for field in wanted:
-                if field.name not in present:
-                    part = part.append_column(field, pa.nulls(part.num_rows, field.type))
-            tables.append(part.select(columns).cast(wanted))
-        return pa.concat_tables(tables)
+        return pa.concat_tables(
+            [wanted.empty_table(), *(_with_columns(part, rows, wanted) for part, rows in parts)]
+        )
+
+    def parts(self, columns: list[str]) -> Iterator[Any]:
+        """The rows in order as pyarrow tables of some columns, a shard at a time.
+
+        Parameters
+        ----------
+        columns : list of str
+            Of `record.schema` with the usual scores; one that a shard has not is null there.
+
+        Raises
+        ------
+        ValueError
+            When a column is none of them, or a shard is damaged; names it.
+        """
+        import pyarrow as pa
+
+        known = schema(usual_score_columns())
+        if unknown := [name for name in columns if name not in known.names]:
+            raise ValueError(f"columns must be among {known.names}, got {unknown[0]!r}")
+        wanted = pa.schema([known.field(name) for name in columns])
+        return (_with_columns(part, rows, wanted) for part, rows in self._parts(columns))
+
+    def _parts(self, columns: list[str] | None) -> Iterator[tuple[Any, int]]:
+        """(what it has of the columns, rows) of each shard."""
+        for name, rows in self._rows.items():
+            with opened(self._file(name)) as file:
+                there = file.schema_arrow.names
+                wanted = [
+                    column
+                    for column in there
+                    if (column not in ARRAY_COLUMNS if columns is None else column in columns)
+                ]
+                yield file.read(columns=wanted).replace_schema_metadata(None), rows
 
     def records(self, status: str | None = None) -> Iterator[LabelRecord]:
         """Every row in order, holding one row group at a time; `status` picks "ok" or "failed".
@@ -161,10 +180,13 @@ class LabelStore:
         return self._records(status)
 
     def _records(self, status: str | None) -> Iterator[LabelRecord]:
-        for name, groups in self._group_rows.items():
+        for name in self._rows:
             self._require_sum(name)
-            for group in range(len(groups)):
-                with opened(self.path / name) as file:
+            checked_metadata(self._file(name), self._listed.get(name))
+            with opened(self._file(name)) as file:
+                groups = file.num_row_groups
+            for group in range(groups):
+                with opened(self._file(name)) as file:
                     rows = file.read_row_group(group).to_pylist()
                 for row in rows:
                     record = self._decoded(row)
@@ -184,28 +206,22 @@ class LabelStore:
             When the row or its shard is damaged.
         """
         if isinstance(which, str):
-            if which not in self._index:
+            place = self._index.find(which)
+            if place is None:
                 raise KeyError(f"no key {which!r} in the store {self.path}")
-            which = self._index[which]
-        which = operator.index(which)
-        index = which + len(self) if which < 0 else which
-        if not 0 <= index < len(self):
-            raise IndexError(f"index must be below {len(self)}, got {which}")
-        for name, rows in self._rows.items():
-            if index >= rows:
-                index -= rows
-                continue
-            self._require_sum(name)
-            for group, rows_of_group in enumerate(self._group_rows[name]):
-                if index < rows_of_group:
-                    with opened(self.path / name) as file:
-                        table = file.read_row_group(group).slice(index, 1)
-                    record = self._decoded(table.to_pylist()[0])
-                    if record.key in self.damaged:
-                        raise ValueError(f"row {record.key!r} of {self.path}: {record.error}")
-                    return record
-                index -= rows_of_group
-        raise AssertionError("row counts of the shards do not add up")
+            name, row = place
+        else:
+            which = operator.index(which)
+            index = which + len(self) if which < 0 else which
+            if not 0 <= index < len(self):
+                raise IndexError(f"index must be below {len(self)}, got {which}")
+            number = bisect_right(self._ends, index)
+            name = self._names[number]
+            row = index - (self._ends[number - 1] if number else 0)
+        record = self._decoded(self._opened(name).row(row))
+        if record.key in self.damaged:
+            raise ValueError(f"row {record.key!r} of {self.path}: {record.error}")
+        return record
 
     def arrays(self) -> StoreArrays:
         """All sound labels of status "ok", stacked.
@@ -215,28 +231,18 @@ class LabelStore:
         ValueError
             When they are of several sizes, or there is none.
         """
-        # The sizes of rows that nobody has read yet need not be sound, their number is.
-        count = sum(counts.get("ok", 0) for counts in self._counts.values())
-        keys: list[str] = []
-        stacked: list[np.ndarray] = []
-        for record in self.records("ok"):
-            label = record.labelled()
-            stacked = stacked or [np.empty((count, *a.shape), a.dtype) for a in label]
-            if label.image.shape != stacked[0].shape[1:]:
-                sizes = [label.image.shape, stacked[0].shape[1:]]
-                raise ValueError(f"labels must be of one size, {self.path} has {sorted(sizes)}")
-            for stack, array in zip(stacked, label, strict=True):
-                stack[len(keys)] = array
-            keys.append(record.key)
-        if not keys:
-            raise ValueError(f"labels must be of one size, {self.path} has no label")
-        return StoreArrays(keys, *(stack[: len(keys)] for stack in stacked))
+        return stacked(self, sum(counts.get("ok", 0) for counts in self._counts.values()))
 
     def validate(self) -> list[str]:
         """What is wrong with the store, in words; empty when it is sound."""
         from dsnet.data.store.check import validate_store
 
         return validate_store(self.path)
+
+    @property
+    def shards(self) -> list[str]:
+        """The names of the shards, in the order of their rows."""
+        return list(self._rows)
 
     def shard_rows(self, name: str) -> int:
         """Rows of a shard."""
@@ -246,47 +252,107 @@ class LabelStore:
         """Rows of a shard by status."""
         return dict(self._counts[name])
 
-    def shard_table(self, name: str):
-        """A whole shard as a pyarrow table, arrays included."""
-        with opened(self.path / name) as file:
-            return file.read()
+    def shard_table(self, name: str, columns: list[str] | None = None):
+        """A shard as a pyarrow table, of all its columns unless some are named."""
+        with opened(self._file(name)) as file:
+            return file.read(columns=columns)
+
+    def shard_keys(self, name: str) -> list[str]:
+        """The keys of a shard, in the order of its rows."""
+        return self.shard_table(name, ["key"])["key"].to_pylist()
 
     @cached_property
-    def _index(self) -> dict[str, int]:
-        return {key: index for index, key in enumerate(self.keys)}
+    def keys(self) -> list[str]:
+        """The key of each row."""
+        return [key for name in self._rows for key in self.shard_keys(name)]
 
-    def _take(self, name: str) -> None:
-        path = self.path / name
+    @cached_property
+    def _names(self) -> list[str]:
+        return list(self._rows)
+
+    @cached_property
+    def _index(self) -> KeyIndex:
+        entries = {name: self._listed.get(name, {}) for name in self._rows}
+        return KeyIndex(self.path, entries, self.shard_keys)
+
+    def _file(self, name: str) -> Path:
+        """Where a shard is: one that a killed compaction left has another name still."""
+        moved = self._state.moved.get(name)
+        if moved is not None and (file := self.path / moved).exists():
+            return file
+        return self.path / name
+
+    def _opened(self, name: str) -> OpenShard:
+        """A shard that is what was written, but for its pages, which are checked when read."""
+        shard = self._open.get(name)
+        if shard is None:
+            path, listed = self._file(name), self._listed.get(name)
+            if listed is not None and is_full(listed):
+                checked_metadata(path, listed)
+                if tail_digest(path) != listed["tail"]:
+                    raise ValueError(_wrong_sum(path))
+            else:
+                self._require_sum(name)
+            shard = self._open[name] = OpenShard(path)
+            if len(self._open) > OPEN_SHARDS:
+                self._open.popitem(last=False)[1].close()
+        self._open.move_to_end(name)
+        return shard
+
+    def _take_all(self) -> None:
+        there = {entry.name: entry for entry in os.scandir(self.path)}
+        found = [n for n in shard_files(self.path) if n not in self._state.gone]
+        unlisted = False
+        for name in in_order(self._listed.keys() | set(found)):
+            listed = self._listed.get(name)
+            if listed is None or not is_full(listed):
+                unlisted = unlisted or listed is None
+                self._look_through(name)
+                continue
+            moved = self._state.moved.get(name, name)
+            file = there.get(moved if moved in there else name)
+            if file is None:
+                raise ValueError(f"shard {self.path / name} is missing")
+            if file.stat().st_size != listed["bytes"]:
+                raise ValueError(
+                    f"shard {self.path / name} is damaged: {file.stat().st_size} bytes,"
+                    f" the manifest says {listed['bytes']}"
+                )
+            self._rows[name] = listed["rows"]
+            ok = listed["rows"] - listed["failed"]
+            self._counts[name] = {"ok": ok, "failed": listed["failed"]}
+        if unlisted or not all(map(is_full, self._listed.values())):
+            self._require_unique_keys()
+
+    def _look_through(self, name: str) -> None:
+        """Take in a shard whose entry does not tell enough, or that has none."""
+        path = self._file(name)
         metadata = checked_metadata(path, self._listed.get(name))
         self._rows[name] = metadata.num_rows
-        self._group_rows[name] = [
-            metadata.row_group(g).num_rows for g in range(metadata.num_row_groups)
-        ]
-        with opened(path) as file:
-            rows = file.read(columns=["key", "status"]).to_pylist()
-        for number, row in enumerate(rows):
-            if not row["key"] or row["status"] not in STATUSES:
+        rows = self.shard_table(name, ["key", "status"])
+        keys, statuses = rows["key"].to_pylist(), rows["status"].to_pylist()
+        for number, (key, status) in enumerate(zip(keys, statuses, strict=True)):
+            if not key or status not in STATUSES:
                 raise ValueError(
                     f"shard {path} is damaged: row {number} must have a key and a status of"
-                    f" {STATUSES}, got {row['key']!r} and {row['status']!r}"
+                    f" {STATUSES}, got {key!r} and {status!r}"
                 )
-        self.keys += [row["key"] for row in rows]
-        self._counts[name] = dict(Counter(row["status"] for row in rows))
+        self._counts[name] = dict(Counter(statuses))
 
     def _require_unique_keys(self) -> None:
-        if len(self._index) == len(self.keys):
-            return
-        key = next(key for key, times in Counter(self.keys).items() if times > 1)
-        raise ValueError(
-            f"keys of {self.path} must be unique, {len(self.keys) - len(self._index)} are there"
-            f" again, first {key!r}"
-        )
+        twice = self._index.twice()
+        if twice:
+            raise ValueError(
+                f"keys of {self.path} must be unique, {sum(twice.values()) - len(twice)} are there"
+                f" again, first {next(iter(twice))!r}"
+            )
 
     def _require_counts(self) -> None:
         counts = Counter(rows=0, ok=0, failed=0)
         # A shard that a crash kept out of the manifest is in its counts neither.
         for name in self._listed:
-            counts.update(self._counts[name])
+            for status, number in self._counts[name].items():
+                counts[status] += number
         counts["rows"] = counts["ok"] + counts["failed"]
         said = {name: self.manifest["counts"][name] for name in counts}
         if said != counts:
@@ -298,11 +364,9 @@ class LabelStore:
     def _require_sum(self, name: str) -> None:
         """Once a shard: the whole file is what was written, not only its pages."""
         if name in self._listed and name not in self._sums_checked:
-            path = self.path / name
+            path = self._file(name)
             if sha256(path) != self._listed[name]["sha256"]:
-                raise ValueError(
-                    f"shard {path} is damaged: its checksum is not the manifest's; {REMEDY}"
-                )
+                raise ValueError(_wrong_sum(path))
         self._sums_checked.add(name)
 
     def _decoded(self, row: dict[str, Any]) -> LabelRecord:
@@ -315,3 +379,20 @@ class LabelStore:
                 warn(f"{self.path}: row {key} is {reason}")
             return LabelRecord.from_error(key, row["source"] or "", reason)
         return decode(row, self.alpha_bits)
+
+
+def _with_columns(part, rows: int, wanted):
+    """A table with every column of a schema: a score that only later shards have is null here."""
+    import pyarrow as pa
+
+    arrays = [
+        part[field.name].cast(field.type)
+        if field.name in part.column_names
+        else pa.nulls(rows, field.type)
+        for field in wanted
+    ]
+    return pa.Table.from_arrays(arrays, schema=wanted)
+
+
+def _wrong_sum(path: Path) -> str:
+    return f"shard {path} is damaged: its checksum is not the manifest's; {REMEDY}"

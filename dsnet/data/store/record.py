@@ -36,6 +36,8 @@ STATUSES = ("ok", "failed")
 STAGES = ("cut", "trimap", "matting")
 PAIRS = (("spacing", ("row", "column")), ("offset", ("x", "y")), ("scale", ("x", "y")))
 POSITIVE = ("spacing", "scale")
+_PLAIN = {str, int, bool, type(None)}
+_JSON = json.JSONEncoder(ensure_ascii=False).encode
 
 
 class LabelArrays(NamedTuple):
@@ -213,21 +215,18 @@ def encode(record: LabelRecord, alpha_bits: int) -> dict[str, Any]:
         "height": shape[0],
         "width": shape[1],
     }
-    for name, bits in (
-        ("image", 16), ("alpha", alpha_bits), ("readers", 16), ("neighbours", 16),
-    ):  # fmt: skip
-        array = arrays[name]
+    for name in SOFT_COLUMNS:
+        array, bits = arrays[name], alpha_bits if name == "alpha" else 16
         row[name] = None if array is None else quantise(array, bits).tobytes()
     for name in ("binary", "trimap", "truth"):
-        array = arrays[name]
-        row[name] = None if array is None else array.astype(np.uint8).tobytes()
+        row[name] = None if (array := arrays[name]) is None else array.astype(np.uint8).tobytes()
     row["mark"] = None if record.mark is None else _coordinates(record.mark)
-    for name, parts in PAIRS:
+    for name, (first, second) in PAIRS:
         pair = getattr(record, name)
         values = (None, None) if pair is None else _pair(name, pair)
-        row.update({f"{name}_{part}": value for part, value in zip(parts, values, strict=True)})
+        row[f"{name}_{first}"], row[f"{name}_{second}"] = values
     row["notes"] = [_text(note) for note in record.notes]
-    row["metadata"] = _text(json.dumps(json_ready(record.metadata), ensure_ascii=False))
+    row["metadata"] = _text(_JSON(json_ready(record.metadata)))
     for prefix in ("quality", "seconds"):
         for name, value in getattr(record, prefix).items():
             row[f"{prefix}_{name}"] = float(value)
@@ -294,13 +293,16 @@ def usual_score_columns() -> list[str]:
 def json_ready(value: Any) -> Any:
     """Plain Python values for JSON; NaN and infinity become None, which JSON can say."""
     if isinstance(value, dict):
-        return {str(name): json_ready(item) for name, item in value.items()}
+        return {
+            str(name): item if type(item) in _PLAIN else json_ready(item)
+            for name, item in value.items()
+        }
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
     if isinstance(value, list | tuple):
         return [json_ready(item) for item in value]
     if isinstance(value, np.generic | np.ndarray):
         return json_ready(value.tolist())
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
     if value is None or isinstance(value, str | int):
         return value
     raise TypeError(f"metadata and settings must hold JSON values, got {type(value).__name__}")
@@ -319,23 +321,29 @@ def _checked_arrays(record: LabelRecord) -> dict[str, np.ndarray | None]:
             raise ValueError(f"{name} must be [H, W] and not empty, got shape {value.shape}")
         if name in SOFT_COLUMNS:
             arrays[name] = value = value.astype(np.float32, copy=False)
-            if not (value.min() >= 0 and value.max() <= 1):
+            if not (np.minimum.reduce(value, None) >= 0 and np.maximum.reduce(value, None) <= 1):
                 raise ValueError(f"{name} must lie in 0..1, got {value.min()}..{value.max()}")
     shapes = {name: a.shape[-2:] for name, a in arrays.items() if a is not None}
     if len(set(shapes.values())) > 1:
         raise ValueError(f"arrays of one row must have one shape, got {shapes}")
     trimap, alpha, binary = arrays["trimap"], arrays["alpha"], arrays["binary"]
-    if trimap is not None and not np.isin(trimap, (BACKGROUND, UNKNOWN, FOREGROUND)).all():
+    if trimap is not None and not _holds(trimap, (BACKGROUND, UNKNOWN, FOREGROUND)):
         raise ValueError(f"trimap must hold 0, 128 and 255, got {np.unique(trimap)[:8].tolist()}")
     for name in ("binary", "truth"):
         array = arrays[name]
-        if array is not None and not np.isin(array, (0, 1)).all():
+        if array is not None and array.dtype != bool and not _holds(array, (0, 1)):
             raise ValueError(f"{name} must be bool, or hold 0 and 1")
     if alpha is not None:
-        if binary is not None and not np.array_equal(binary.astype(bool), alpha >= 0.5):
+        arrays["binary"] = cut = alpha >= 0.5
+        if binary is not None and (binary.astype(bool, copy=False) != cut).any():
             raise ValueError(f"binary must be alpha >= 0.5 (key {record.key!r})")
-        arrays["binary"] = alpha >= 0.5
     return arrays
+
+
+def _holds(array: np.ndarray, values: tuple[int, ...]) -> bool:
+    if array.dtype == np.uint8:
+        return not array.tobytes().translate(None, bytes(values))
+    return bool(np.isin(array, values).all())
 
 
 def _coordinates(mark) -> list[float | None]:
@@ -379,7 +387,8 @@ def storable_key(key: object) -> str:
 
 def _text(value) -> str:
     # A file name that is no UTF-8 holds lone surrogates, which Parquet cannot store.
-    return str(value).encode("utf-8", "backslashreplace").decode()
+    text = str(value)
+    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
 
 
 def _prefixed(row: dict[str, Any], prefix: str) -> dict[str, float]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from dsnet.data.store.decisions import MADE, REVIEW, Decision, is_version
-from dsnet.data.store.manifest import sha256
+from dsnet.data.store.entries import sha256
 from dsnet.data.store.record import LabelRecord, decode, encode, schema, usual_score_columns
 from dsnet.data.store.shards import opened, write_shard
 from dsnet.data.store.verify import verify_row

@@ -1,7 +1,9 @@
 """The label store: a folder of Parquet shards and a small manifest.
 
     STORE/_manifest.parquet       version, settings, creation time, counts, shards
-    STORE/shard-00000.parquet     rows as `dsnet.data.store.record` lays them out, zstd
+    STORE/_journal.parquet        the shards since, where they are many: `journal`
+    STORE/_keys-00000.parquet     the keys, where they are many: `key_runs`
+    STORE/shard-00000.parquet     rows as `dsnet.data.store.record` lays them out
 
 A shard is written under a temporary name, synced and renamed: it is there whole or not at
 all, and a killed run loses at most the rows since the last shard. Keys are unique, and nothing
@@ -14,23 +16,38 @@ from __future__ import annotations
 import os
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from dsnet import __version__
+from dsnet.data.store.compact import MERGE, roll_forward
+from dsnet.data.store.entries import describe, hash_keys, in_order, shard_name, shard_number
+from dsnet.data.store.journal import JournalWriter
+from dsnet.data.store.keys import FEW, KeyIndex, KeySet
 from dsnet.data.store.lock import LOCK, StoreLock
-from dsnet.data.store.manifest import FORMAT, KEY, origin_of, shard_files, write_manifest
+from dsnet.data.store.manifest import FORMAT, origin_of, shard_files, write_manifest
 from dsnet.data.store.reader import LabelStore, open_store
-from dsnet.data.store.record import LabelRecord, encode, json_ready, schema, usual_score_columns
-from dsnet.data.store.shards import describe_shard, write_shard
+from dsnet.data.store.record import LabelRecord, decode, json_ready, usual_score_columns
+from dsnet.data.store.settings import require_same
+from dsnet.data.store.shards import describe_shard, opened, write_shard
+from dsnet.data.store.stage import (
+    STAGED,
+    Recipe,
+    ShardBuilder,
+    StagedShard,
+    hashes_of,
+    remove_staged,
+)
 from dsnet.files import TEMPORARY, sync
 
-# Bounds the memory of rows not yet on disk, whatever the crop size.
-SHARD_BYTES = 256 * 2**20
-# What older stores, which do not tell these settings, were made with.
-IMPLIED = {"origin": 0.0}
+# Of so many shards the manifest is written anew at each; of more, what is new goes into a journal,
+# and the manifest takes it in when it is a sixteenth of it.
+FEW_SHARDS = 64
+JOURNAL_SHARE = 16
 # The first shard is written after this share of `shard_seconds`, the next ones after twice as long
 # each, until that is reached: a run that is killed again and again gets on all the same.
 FIRST_SHARE = 1 / 32
@@ -49,8 +66,7 @@ class StoreWriter:
     shard_rows : int
         Rows of a shard.
     shard_seconds : float
-        A shard is written at the latest when a row comes this long after the last shard; the
-        first ones sooner, see `FIRST_SHARE`.
+        Longest time between two shards while rows come; the first ones sooner: `FIRST_SHARE`.
     resume : bool
         Go on with an existing store; `done` then holds its keys, failed rows included.
     retry_failed : bool or callable
@@ -59,8 +75,8 @@ class StoreWriter:
 
     Attributes
     ----------
-    done : set of str
-        Keys that are stored or waiting to be.
+    recipe : Recipe
+        With which any process can make a shard of this store; see `stage`.
 
     Raises
     ------
@@ -93,13 +109,13 @@ class StoreWriter:
         self.alpha_bits = alpha_bits
         self.shard_rows = shard_rows
         self.shard_seconds = shard_seconds
-        self.done: set[str] = set()
         self._settings = json_ready(settings)
-        self._pending: list[dict[str, Any]] = []
-        self._pending_bytes = 0
         self._shards: dict[str, dict[str, Any]] = {}
         self._counts: dict[str, dict[str, int]] = {}
-        self._next = 0
+        self._row_counts: dict[str, int] = {}
+        self._totals = Counter(ok=0, failed=0)
+        self._unsaid: list[dict[str, Any]] = []
+        self._journal: JournalWriter | None = None
         self._score_columns = usual_score_columns()
         self._last_flush = time.monotonic()
         self._patience = FIRST_SHARE * shard_seconds
@@ -130,32 +146,71 @@ class StoreWriter:
         ValueError
             When the key is already there, or a field is wrong (see `record.encode`).
         """
-        if not self._lock.held:
-            raise ValueError(f"the store {self.path} is closed")
+        self._require_open()
         if record.key in self.done:
             raise ValueError(f"key must be new to the store, got {record.key!r} again")
-        row = encode(record, self.alpha_bits)
-        self._pending.append(row)
-        self.done.add(record.key)
-        self._pending_bytes += sum(len(value) for value in row.values() if type(value) is bytes)
+        self._pending.append(record)
         waited = time.monotonic() - self._last_flush
-        if (
-            len(self._pending) >= self.shard_rows
-            or self._pending_bytes >= SHARD_BYTES
-            or waited >= self._patience
-        ):
+        if len(self._pending) >= self.shard_rows or self._pending.full or waited >= self._patience:
             self.flush()
 
     def flush(self) -> None:
         """Write the waiting rows as one shard. Interrupted anywhere, it can be called again."""
-        if self._pending:
-            name = f"shard-{self._next:05d}.parquet"
-            self._write_shard(name, self._table(self._pending))
+        if len(self._pending):
+            self._score_columns += self._pending.new_scores(self._score_columns)
+            name = shard_name(self._pending.number)
+            self._write_shard(name, self._pending.table(self._score_columns))
             self._patience = min(2 * self._patience, self.shard_seconds)
             # The number moves together with the rows: a repeat overwrites its own shard.
-            self._next, self._pending, self._pending_bytes = self._next + 1, [], 0
-            self._write_manifest()
+            self._begin(self._pending.number + 1)
+        self._write_manifest()
         self._last_flush = time.monotonic()
+
+    def commit(self, staged: StagedShard) -> tuple[str, list[str]]:
+        """Take in a shard that any process staged with this store's `recipe`, as its next one.
+
+        Returns
+        -------
+        name : str
+            Of the shard; empty where no row is left.
+        left_out : list of str
+            Keys that the store has already: their rows are not taken.
+
+        Raises
+        ------
+        ValueError
+            When rows are waiting to be flushed: the order would not be that of the calls.
+        """
+        self._require_open()
+        if len(self._pending):
+            raise ValueError("rows must be flushed before a shard is taken in")
+        left_out = [*staged.left_out]
+        file, entry, hashes = self.path / staged.file, staged.entry, hashes_of(staged)
+        keys = [row.key for row in staged.rows]
+        known = self._index.known(keys, hashes)
+        if known:
+            left_out += [key for key in keys if key in known]
+            left = [number for number, key in enumerate(keys) if key not in known]
+            entry, hashes = self._only(file, left), hashes[left]
+            if not left:
+                file.unlink()
+                return "", left_out
+        name = shard_name(self._pending.number)
+        self._begin(self._pending.number + 1)
+        self._score_columns += [c for c in staged.score_columns if c not in self._score_columns]
+        os.replace(file, self.path / name)
+        sync(self.path)
+        self._list({**entry, "name": name}, hashes)
+        self._write_manifest()
+        return name, left_out
+
+    def records(self, name: str) -> Iterator[LabelRecord]:
+        """The rows of a shard as they are stored; none of the name "" that `commit` may give."""
+        if name:
+            with opened(self.path / name) as shard:
+                for group in range(shard.num_row_groups):
+                    for row in shard.read_row_group(group).to_pylist():
+                        yield decode(row, self.alpha_bits)
 
     def close(self) -> None:
         """Flush and release the store; a second call does nothing."""
@@ -163,23 +218,61 @@ class StoreWriter:
             return
         try:
             self.flush()
+            if self._journal is not None:
+                self._write_whole_manifest()
+            self._index.save(FEW)
+            remove_staged(self.path)
         finally:
+            if self._journal is not None:
+                self._journal.close()
             self._lock.release()
+
+    def _require_open(self) -> None:
+        if not self._lock.held:
+            raise ValueError(f"the store {self.path} is closed")
+
+    def _only(self, file: Path, rows: list[int]) -> dict[str, Any]:
+        """A staged shard with some of its rows; its entry."""
+        import pyarrow as pa
+
+        with opened(file) as shard:
+            table = shard.read()
+        write_shard(file, table.take(pa.array(np.array(rows, np.int64))))
+        return describe_shard(file, len(rows))
 
     def _start(self, resume: bool, retry_failed) -> None:
         held = _contents(self.path)
         if held and not resume:
             raise FileExistsError(_not_empty(self.path))
+        if held:
+            roll_forward(self.path)
         for stale in self.path.glob(f"{TEMPORARY}*"):
             stale.unlink(missing_ok=True)
+        remove_staged(self.path)
         self._created = _now()
-        if held:
-            self._take_up(retry_failed)
-        self._write_manifest()
+        self._index = KeyIndex(self.path, {}, self._keys_of)
+        number = self._take_up(retry_failed) if held else 0
+        origin = origin_of(self._origin())
+        self.recipe = Recipe(os.fspath(self.path.absolute()), self.alpha_bits, origin)
+        self._begin(number)
+        self._write_whole_manifest()
 
-    def _take_up(self, retry_failed) -> None:
+    def _begin(self, number: int) -> None:
+        self._pending = ShardBuilder(self.recipe, number)
+
+    @property
+    def done(self) -> KeySet:
+        """Keys that are stored or waiting to be; read from the shards, not held."""
+        return KeySet(self._index, self._row_counts, self._keys_of, self._pending)
+
+    def stored(self) -> KeySet:
+        """The keys that are in shards now; does not change when more come."""
+        return KeySet(self._index, dict(self._row_counts), self._keys_of)
+
+    def _take_up(self, retry_failed) -> int:
+        """Take in what is there; the number of the next shard."""
         store = open_store(self.path)
-        _require_same(self._settings, store.manifest["settings"])
+        require_same(self._settings, store.manifest["settings"])
         if store.alpha_bits != self.alpha_bits:
             raise ValueError(
                 f"alpha_bits differs from the store's: got {self.alpha_bits},"
@@ -187,26 +280,26 @@ class StoreWriter:
             )
         self._created = store.manifest["created"]
         names = shard_files(self.path)
-        self._next = max((int(name[6:-8]) + 1 for name in names), default=0)
         known = {shard["name"]: shard for shard in store.manifest["shards"]}
         for name in names:
             # A shard that a crash kept out of the manifest is whole: it has its final name.
-            described = known.get(name)
-            self._shards[name] = described or describe_shard(
+            self._shards[name] = known.get(name) or describe_shard(
                 self.path / name, store.shard_rows(name)
             )
+            self._row_counts[name] = store.shard_rows(name)
             self._counts[name] = store.shard_counts(name)
+            self._totals.update(self._counts[name])
+        self._index = KeyIndex(self.path, self._shards, self._keys_of)
         if retry_failed:
             for name in names:
                 if self._counts[name].get("failed"):
                     self._drop_failed(name, store, retry_failed)
-        self.done = set(open_store(self.path).keys)
+        return max((shard_number(name) + 1 for name in names), default=0)
 
     def _drop_failed(self, name: str, store: LabelStore, chosen) -> None:
         import pyarrow as pa
 
-        table = store.shard_table(name)
-        rows = table.select(["status", "error"]).to_pylist()
+        rows = store.shard_table(name, ["status", "error"]).to_pylist()
         left = [
             number
             for number, row in enumerate(rows)
@@ -214,9 +307,9 @@ class StoreWriter:
         ]
         if len(left) == len(rows):
             return
-        kept = table.take(pa.array(left, pa.int64()))
+        kept = store.shard_table(name).take(pa.array(np.array(left, np.int64)))
         # Out of the manifest first: a crash now leaves a whole shard that is taken up anew.
-        del self._shards[name], self._counts[name]
+        self._unlist(name)
         self._write_manifest()
         if kept.num_rows:
             self._write_shard(name, kept)
@@ -225,15 +318,9 @@ class StoreWriter:
             sync(self.path)
         self._write_manifest()
 
-    def _table(self, rows: list[dict[str, Any]]):
-        import pyarrow as pa
-
-        for row in rows:
-            for name in row:
-                if name.startswith(("quality_", "seconds_")) and name not in self._score_columns:
-                    self._score_columns.append(name)
-        told = schema(self._score_columns).with_metadata({KEY: origin_of(self._origin())})
-        return pa.Table.from_pylist(rows, schema=told)
+    def _keys_of(self, name: str) -> list[str]:
+        with opened(self.path / name) as file:
+            return file.read(columns=["key"])["key"].to_pylist()
 
     def _origin(self) -> dict[str, Any]:
         return {
@@ -244,42 +331,68 @@ class StoreWriter:
         }
 
     def _write_shard(self, name: str, table) -> None:
-        write_shard(self.path / name, table)
-        self._shards[name] = describe_shard(self.path / name, table.num_rows)
-        self._counts[name] = dict(Counter(table["status"].to_pylist()))
+        path = self.path / name
+        write_shard(path, table)
+        keys, statuses = (table[column].to_pylist() for column in ("key", "status"))
+        self._list(describe(path, keys, statuses), hash_keys(keys))
+
+    def _list(self, entry: dict[str, Any], hashes: np.ndarray) -> None:
+        """Take a shard into the account; `_write_manifest` says so."""
+        name = entry["name"]
+        if name in self._shards:
+            self._unlist(name)
+        self._shards[name], self._row_counts[name] = entry, entry["rows"]
+        self._counts[name] = {"ok": entry["rows"] - entry["failed"], "failed": entry["failed"]}
+        self._totals.update(self._counts[name])
+        self._index.add(name, hashes)
+        self._unsaid.append({"shard": entry, "counts": self._told_counts()})
+
+    def _unlist(self, name: str) -> None:
+        self._totals.subtract(self._counts.pop(name))
+        del self._shards[name], self._row_counts[name]
+        self._index.drop(name)
+        self._unsaid.append({"gone": [name], "counts": self._told_counts()})
+
+    def _told_counts(self) -> dict[str, int]:
+        return {"rows": self._totals.total(), **self._totals}
 
     def _write_manifest(self) -> None:
-        counts = Counter(ok=0, failed=0)
-        for shard in self._counts.values():
-            counts.update(shard)
+        """Say what is new, in the manifest or its journal."""
+        if not self._unsaid:
+            return
+        count = len(self._shards)
+        lines = len(self._unsaid) + (self._journal.lines if self._journal is not None else 0)
+        if count <= FEW_SHARDS or lines > max(FEW_SHARDS, count // JOURNAL_SHARE):
+            self._write_whole_manifest()
+        else:
+            if self._journal is None:
+                self._journal = JournalWriter(self.path, self._base)
+            self._journal.append(self._unsaid)
+            self._unsaid = []
+        self._index.save()
+
+    def _write_whole_manifest(self) -> None:
+        if self._journal is not None:
+            self._journal.close()
+            self._journal = None
         manifest = {
             **self._origin(),
             "dsnet_version": __version__,
             "updated": _now(),
-            "counts": {"rows": counts.total(), **counts},
-            "shards": [self._shards[name] for name in sorted(self._shards)],
+            "counts": self._told_counts(),
+            "shards": [self._shards[name] for name in in_order(self._shards)],
         }
-        write_manifest(self.path, manifest, self._score_columns)
+        self._base = write_manifest(self.path, manifest, self._score_columns)
+        self._unsaid = []
 
 
 def _contents(path: Path) -> list[str]:
-    return [n for n in os.listdir(path) if n != LOCK and not n.startswith(TEMPORARY)]
+    passing = (TEMPORARY, STAGED, MERGE)
+    return [n for n in os.listdir(path) if n != LOCK and not n.startswith(passing)]
 
 
 def _not_empty(path: Path) -> str:
     return f"the folder {path} is not empty: pass resume=True to go on with its store"
-
-
-def _require_same(settings: dict[str, Any], stored: dict[str, Any]) -> None:
-    for name, value in IMPLIED.items():
-        if name in settings or name in stored:
-            settings, stored = {name: value, **settings}, {name: value, **stored}
-    for name in sorted(settings.keys() | stored.keys()):
-        if name not in settings or name not in stored or settings[name] != stored[name]:
-            raise ValueError(
-                f"setting {name!r} differs from the store's: got"
-                f" {settings.get(name, 'none')!r}, the store has {stored.get(name, 'none')!r}"
-            )
 
 
 def _now() -> str:

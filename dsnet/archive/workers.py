@@ -1,0 +1,155 @@
+"""Worker processes: each its own pool, so that a death is the death of what it was at."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from typing import Any
+
+from dsnet.archive.blocks import Block, Progress, follow
+from dsnet.archive.jobs import Job, run_job
+from dsnet.data.phantom import make_phantom
+from dsnet.labeling import label_recist
+
+
+class Worker:
+    """A process of its own pool, so that a death is the death of what it was at.
+
+    Attributes
+    ----------
+    held : dict of task to Future
+        In the order in which they are run.
+    """
+
+    def __init__(self, number: int) -> None:
+        self._number = number
+        self.held: dict[Any, Future] = {}
+        self._pool: Pool | None = None
+        self._halted = False
+
+    @property
+    def begun(self) -> bool:
+        """Whether the process came as far as its first job."""
+        return self._pool is not None and self._pool.begun
+
+    @property
+    def at(self) -> int:
+        """Which job of its block it was at; below 0 where it was at none."""
+        return -1 if self._pool is None else self._pool.progress.at.value
+
+    def halt(self) -> None:
+        """Let it begin no other job of its block, nor of those that it is given later."""
+        self._halted = True
+        if self._pool is not None:
+            self._pool.progress.halted.value = 1
+
+    def give(self, task) -> None:
+        if self._pool is None:
+            self._pool = Pool(self._number)
+            if self._halted:
+                self.halt()
+        self.held[task] = self._pool.submit(task.job)
+
+    def replace(self) -> None:
+        """Forget the process; the next task gets a new one."""
+        self.held.clear()
+        self.close()
+        self._pool = None
+
+    def cancel(self) -> None:
+        """Take back what it has not begun."""
+        for future in self.held.values():
+            future.cancel()
+
+    def close(self) -> None:
+        if self._pool is not None:
+            self._pool.close()
+
+
+class Pool:
+    """One process."""
+
+    def __init__(self, number: int) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._begun = context.Value("b", 0)
+        self.progress = Progress(context.Value("q", -1), context.Value("b", 0))
+        self._pool = ProcessPoolExecutor(
+            1,
+            mp_context=context,
+            initializer=_start_worker,
+            initargs=(number, self._begun, self.progress),
+        )
+
+    @property
+    def begun(self) -> bool:
+        """Whether the process is there and ready for jobs."""
+        return bool(self._begun.value)
+
+    def submit(self, job: Job | Block) -> Future:
+        # The process starts here and inherits the mask: Ctrl-C at a terminal goes to all of its
+        # processes, and only the parent shall answer.
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT, signal.SIGHUP])
+        before = {name: os.environ.get(name) for name in _THREADS}
+        os.environ.update({name: "1" for name in _THREADS})
+        try:
+            return self._pool.submit(_run, job)
+        except BrokenProcessPool as error:
+            future: Future = Future()
+            future.set_exception(error)
+            return future
+        finally:
+            for name, value in before.items():
+                if value is None:
+                    del os.environ[name]
+                else:
+                    os.environ[name] = value
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+    def close(self) -> None:
+        # A process that is still starting when this one ends would find its locks gone.
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+
+# One core a worker: the processes are the parallelism.
+_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
+
+
+def _run(job: Job | Block):
+    # What a block cannot do is told by what it raises.
+    return job.run() if isinstance(job, Block) else run_job(job)
+
+
+_worker_number = 0
+
+
+def worker_number() -> int:
+    """Which of the executor's processes this is, from 0; 0 outside of one."""
+    return _worker_number
+
+
+def _start_worker(number: int, begun, progress: Progress) -> None:
+    global _worker_number
+    _worker_number = number
+    follow(progress)
+    # A worker whose parent was killed would wait for work for ever.
+    threading.Thread(target=_follow_parent, daemon=True).start()
+    warm_up()
+    begun.value = 1
+
+
+def warm_up() -> None:
+    """Label something, so that what is loaded at its first use is there."""
+    # Compiled code is loaded at its first use: the first label's stages should not pay for it.
+    phantom = make_phantom(size=16)
+    label_recist(phantom.image, phantom.mark)
+
+
+def _follow_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)

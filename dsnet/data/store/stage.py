@@ -1,0 +1,204 @@
+"""A shard written by any process, to be taken into a store by its writer.
+
+Several processes label into one store: each encodes and writes the rows that it labelled, under a
+name that is no shard's, and sends what tells of them. The one `StoreWriter` gives the file its name
+and puts it into the manifest. A process that dies, or writes the same rows twice, leaves a file
+without a name, which the next writer removes.
+"""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import chain
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from dsnet.data.store.columns import table_of
+from dsnet.data.store.entries import describe, hash_keys
+from dsnet.data.store.manifest import KEY
+from dsnet.data.store.record import ARRAY_COLUMNS, LabelRecord, encode, usual_score_columns
+from dsnet.data.store.shards import write_parquet
+from dsnet.files import sync
+
+STAGED = ".staged-"
+# Bounds the memory of rows not yet on disk, whatever the crop size.
+SHARD_BYTES = 256 * 2**20
+
+
+class StoredRow(NamedTuple):
+    """What a run tells of a row that another process stored."""
+
+    key: str
+    status: str
+    error: str
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How the shards of a store are made; `StoreWriter.recipe` gives it, any process may have it.
+
+    Attributes
+    ----------
+    path : str
+        Folder of the store.
+    alpha_bits : int
+    origin : bytes
+        `manifest.origin_of`, for the footers.
+    """
+
+    path: str
+    alpha_bits: int
+    origin: bytes
+
+
+@dataclass(frozen=True)
+class StagedShard:
+    """A shard that is written and synced, and not yet the store's.
+
+    Attributes
+    ----------
+    file : str
+        Its name in the store's folder.
+    entry : dict
+        For the manifest, without its name; see `entries`.
+    hashes : bytes
+        The keys' `entries.hash_keys`.
+    rows : tuple of StoredRow
+    score_columns : tuple of str
+        Those that are not usual.
+    left_out : tuple of str
+        Keys that came again among its rows.
+    """
+
+    file: str
+    entry: dict[str, Any]
+    hashes: bytes = field(repr=False)
+    rows: tuple[StoredRow, ...] = field(repr=False)
+    score_columns: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
+
+
+class ShardBuilder:
+    """Rows that become one shard.
+
+    Attributes
+    ----------
+    number : int
+        Of the shard, for whoever counts them.
+    bytes : int
+        Of the rows' arrays.
+    left_out : list of str
+        Keys that came before: their first row stays.
+    """
+
+    def __init__(self, recipe: Recipe, number: int = 0) -> None:
+        self._recipe = recipe
+        self.number = number
+        self.clear()
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._keys
+
+    def __iter__(self) -> Iterator[str]:
+        return (row["key"] for row in self._rows)
+
+    @property
+    def full(self) -> bool:
+        """Whether its rows' arrays are as large as a shard may be."""
+        return self.bytes >= SHARD_BYTES
+
+    def clear(self) -> None:
+        """Forget all rows."""
+        self._rows: list[dict[str, Any]] = []
+        self._keys: set[str] = set()
+        self.left_out: list[str] = []
+        self.bytes = 0
+
+    def append(self, record: LabelRecord) -> None:
+        """Add a row.
+
+        Raises
+        ------
+        ValueError, TypeError
+            As `record.encode`.
+        """
+        row = encode(record, self._recipe.alpha_bits)
+        self._rows.append(row)
+        self._keys.add(record.key)
+        self.bytes += sum(len(row[name] or b"") for name in ARRAY_COLUMNS)
+
+    def take(self, record: LabelRecord) -> None:
+        """Add a row; one that cannot be stored is added as failed, one that came before is not."""
+        if record.key in self._keys:
+            self.left_out.append(record.key)
+            return
+        try:
+            self.append(record)
+        except (ValueError, TypeError, OverflowError, MemoryError) as error:
+            reason = f"cannot be stored: {in_words(error)}"
+            self.append(LabelRecord.from_error(record.key, record.source, reason))
+
+    def table(self, score_columns: list[str]):
+        """The rows as an Arrow table."""
+        return table_of(self._rows, score_columns, {KEY: self._recipe.origin})
+
+    def new_scores(self, known: list[str]) -> list[str]:
+        """Score columns of the rows that are not among those that are known."""
+        # Most rows have the same columns.
+        names = dict.fromkeys(chain.from_iterable(dict.fromkeys(map(tuple, self._rows))))
+        return [n for n in names if n.startswith(("quality_", "seconds_")) and n not in known]
+
+    def stage(self) -> StagedShard | None:
+        """Write the rows as one shard, and begin anew; None where there is none.
+
+        Raises
+        ------
+        OSError
+            When it cannot be written; the rows stay.
+        """
+        if not self._rows:
+            return None
+        usual = usual_score_columns()
+        more = self.new_scores(usual)
+        folder = Path(self._recipe.path)
+        place = folder / f"{STAGED}{uuid.uuid4().hex}"
+        try:
+            write_parquet(place, self.table(usual + more))
+            sync(place)
+        except BaseException:
+            place.unlink(missing_ok=True)
+            raise
+        keys = [row["key"] for row in self._rows]
+        entry = describe(place, keys, [row["status"] for row in self._rows])
+        del entry["name"]
+        rows = tuple(StoredRow(r["key"], r["status"], r["error"]) for r in self._rows)
+        hashes = hash_keys(keys).tobytes()
+        staged = StagedShard(place.name, entry, hashes, rows, tuple(more), tuple(self.left_out))
+        self.clear()
+        return staged
+
+
+def in_words(error: BaseException) -> str:
+    """An error in words; its type leads where it is not one that the library explains."""
+    text = str(error) or type(error).__name__
+    return text if isinstance(error, ValueError) else f"{type(error).__name__}: {text}"
+
+
+def hashes_of(staged: StagedShard) -> np.ndarray:
+    """The hashes of a staged shard's keys, uint64 [N]."""
+    return np.frombuffer(staged.hashes, "<u8")
+
+
+def remove_staged(folder: Path) -> None:
+    """Remove the shards that no writer took; for the one that holds the lock."""
+    for name in os.listdir(folder):
+        if name.startswith(STAGED):
+            Path(folder, name).unlink(missing_ok=True)
