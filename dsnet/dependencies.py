@@ -17,10 +17,12 @@ EXTRAS = {
     "evaluate": (*TRAIN, "monai"),
     "export": (*TRAIN, "onnx", "onnxscript"),
     "peers": (*TRAIN, "monai", "einops"),
+    "ray": ("ray",),
     "smp": (*TRAIN, "segmentation_models_pytorch"),
 }
 NAMES = {
     "monai": "MONAI",
+    "ray": "Ray",
     "onnx": "ONNX",
     "tensorboard": "TensorBoard",
     "torch": "PyTorch",
