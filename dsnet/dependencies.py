@@ -21,12 +21,14 @@ EXTRAS = {
     "export": (*TRAIN, "onnx", "onnxscript"),
     "review": ("starlette", "uvicorn"),
     "peers": (*TRAIN, "monai", "einops"),
+    "ray": ("ray",),
     "smp": (*TRAIN, "segmentation_models_pytorch"),
 }
 NAMES = {
     "monai": "MONAI",
     "starlette": "Starlette",
     "uvicorn": "Uvicorn",
+    "ray": "Ray",
     "onnx": "ONNX",
     "tensorboard": "TensorBoard",
     "torch": "PyTorch",

@@ -268,6 +268,17 @@ def _export(options, arguments) -> int:
     return 1 if store.damaged else 0
 
 
+def _executor(options, device: str):
+    """What runs the jobs: a name, or a Ray cluster."""
+    if not options.ray:
+        return "processes" if device == "cpu" else "gpu"
+    from dsnet.archive.ray import RayExecutor
+
+    # Which GPU an actor has is Ray's to say.
+    on_gpu = None if device == "cpu" else "cuda"
+    return RayExecutor(options.workers, None if options.ray == "here" else options.ray, on_gpu)
+
+
 def _run(options, arguments, jobs, total: int, settings: dict, out: Path) -> int:
     """Label into a store, told on the way; the exit code."""
     from dsnet.archive import label_archive
@@ -277,16 +288,18 @@ def _run(options, arguments, jobs, total: int, settings: dict, out: Path) -> int
 
     if not (options.resume or options.retry_failed) and is_in_use(out):
         raise UserError(f"{out} is not empty: add --resume to go on with it, or give another --out")
-    device = devices.labelling_device(getattr(options, "device", "cpu"))
+    device = getattr(options, "device", "cpu")
+    if not options.ray:
+        device = devices.labelling_device(device)
     on_cpu = device == "cpu"
     with Stop() as stop, TerminalProgress(total) as progress:
         summary = label_archive(
             jobs,
             out,
-            executor="processes" if on_cpu else "gpu",
+            executor=_executor(options, device),
             settings=settings,
             workers=options.workers,
-            device=None if on_cpu else device,
+            device=None if on_cpu or options.ray else device,
             alpha_bits=options.alpha_bits,
             resume=options.resume,
             retry_failed=options.retry_failed,
@@ -294,7 +307,7 @@ def _run(options, arguments, jobs, total: int, settings: dict, out: Path) -> int
             stop=stop,
         )
     print(f"{progress.rate}, {progress.rate.seconds:.1f} s, workers: {options.workers}")
-    if not on_cpu and options.verbose:
+    if not on_cpu and not options.ray and options.verbose:
         print_stages(device, options.workers)
     print_summary(open_store(out))
     for warning in warnings_of(open_store(out)):

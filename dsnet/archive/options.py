@@ -148,6 +148,11 @@ def label_options(parser: argparse.ArgumentParser, out: str, required: bool = Tr
     parser.add_argument(
         "--workers", type=Range(int, 1, 4096), default=1, help="processes (default 1)"
     )
+    parser.add_argument(
+        "--ray", nargs="?", const="here", metavar="ADDRESS",
+        help="label on a Ray cluster, on --workers actors at most: the one at ADDRESS (auto, "
+        "HOST:6379), whose nodes see --out and the archive; without ADDRESS on this machine",
+    )  # fmt: skip
     parser.add_argument("--resume", action="store_true", help="go on with the store at --out")
     parser.add_argument(
         "--retry-failed", action="store_true", help="go on, and try failed rows again"
