@@ -110,7 +110,7 @@ def label_archive(
     jobs: Iterable[Job] | Callable[[Any], Iterable[Job]],
     out: str | os.PathLike,
     *,
-    executor: str | Executor = "processes",
+    executor: str | Executor | StagingExecutor = "processes",
     settings: dict[str, Any] | None = None,
     workers: int = 1,
     device: str | None = None,
@@ -285,7 +285,7 @@ def _left(jobs: Iterable[Job], done: Collection[str]) -> Iterable[Job]:
     return (job for job in jobs if not all(key in done for key, _ in job.rows))
 
 
-def _executor(executor: str | Executor, workers: int, device: str | None) -> Executor:
+def _executor(executor, workers: int, device: str | None) -> Any:
     if executor == "gpu":
         from dsnet.archive.gpu import GpuExecutor
 
@@ -299,7 +299,7 @@ def _executor(executor: str | Executor, workers: int, device: str | None) -> Exe
     if executor == "ray":
         from dsnet.archive.ray import RayExecutor
 
-        return cast(Any, RayExecutor(workers, device=device))
+        return RayExecutor(workers, device=device)
     if isinstance(executor, str):
         raise ValueError(f"executor must be one of {', '.join(EXECUTORS)}, got {executor!r}")
     if not any(callable(getattr(executor, name, None)) for name in ("run", "stage")):

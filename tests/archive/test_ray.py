@@ -61,6 +61,7 @@ def test_the_same_store_as_by_processes(tmp_path, workers, monkeypatch):
     assert (again.rows, again.added) == (24, 0)
 
 
+@pytest.mark.long
 def test_a_job_that_kills_costs_its_own_rows(tmp_path, monkeypatch):
     monkeypatch.setattr(on_ray, "BLOCK_ROWS", 12)
     deeds = {3: "die", 8: "raise", 11: "die"}
@@ -116,6 +117,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.long
 def test_a_killed_driver_is_followed_by_another(tmp_path):
     gate, store = tmp_path / "gate", tmp_path / "store"
     driver = subprocess.Popen([sys.executable, "-c", DRIVER, str(store), str(gate)],
