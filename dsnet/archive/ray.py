@@ -14,7 +14,7 @@ import contextlib
 import logging
 import pickle
 from collections.abc import Generator, Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from dsnet.archive.blocks import Block, BlockResult
 from dsnet.archive.jobs import Job
@@ -93,7 +93,7 @@ class RayExecutor:
             results = self._dataset(blocks, recipe).iter_batches(
                 batch_size=None, prefetch_batches=0, batch_format="pyarrow"
             )
-            with contextlib.closing(iter(results)) as batches:
+            with contextlib.closing(cast(Any, iter(results))) as batches:
                 for batch in batches:
                     for made in batch.column("results").to_pylist():
                         for result in pickle.loads(made):
