@@ -161,7 +161,7 @@ def test_a_group_that_kills_its_process_costs_one_job(monkeypatch):
         def close(self):
             pass
 
-    monkeypatch.setattr(workers, "_Pool", Pool)
+    monkeypatch.setattr(workers, "Pool", Pool)
     monkeypatch.setattr(_C, "cuda_device_count", lambda: 1)
     jobs = [Job(i) for i in range(9)]
     found = outcomes(jobs, archive_gpu.GpuExecutor("cuda", 2, rows=14))

@@ -88,7 +88,8 @@ def use(path, out):
     records = attempt(lambda: list(store.records()))
     for found in [] if isinstance(records, Exception) else records:
         encode(found, store.alpha_bits)  # Raises on what is not sound.
-    for key in store.keys[:3]:
+    keys = attempt(lambda: store.keys)
+    for key in [] if isinstance(keys, Exception) else keys[:3]:
         attempt(store.read, key)
     attempt(store.arrays)
     made = attempt(export.export_png, store, out / "png")
