@@ -7,6 +7,7 @@ python -m dsnet.label show store
 
 from __future__ import annotations
 
+import argparse
 import shlex
 import signal
 import sys
@@ -30,7 +31,7 @@ from dsnet.streams import command
 def main(argv: list[str] | None = None) -> int:
     """Run the command; returns its exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
-    options = label_parser(__doc__ or "", _RUNS).parse_args(arguments)
+    options = _parser().parse_args(arguments)
     try:
         return options.run(options, arguments)
     except (UserError, ValueError, RuntimeError, OSError, ImportError) as error:
@@ -337,6 +338,10 @@ _RUNS = {
     "compact": _compact,
     "export": _export,
 }
+
+
+def _parser() -> argparse.ArgumentParser:
+    return label_parser(__doc__ or "", _RUNS)
 
 
 if __name__ == "__main__":

@@ -50,7 +50,7 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
             "numpy", "scipy", "cv2", "pyarrow", "pydicom", "highdicom", "httpx", "isal", "fsspec",
         },
     ),
-    "archive": ({*GROUND, "labeling", "drawing", "data"}, {"numpy", "pyarrow", "rich"}),
+    "archive": ({*GROUND, "labeling", "drawing", "data"}, {"numpy", "pyarrow", "ray", "rich"}),
     "reviewing": (
         {*GROUND, "labeling", "drawing", "data"}, {"numpy", "starlette", "uvicorn"},
     ),

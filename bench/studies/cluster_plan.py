@@ -3,9 +3,10 @@
 Measured here, on one core: a row of `label recist` from the file to the shard, its bytes read and
 written, and what the driver does to take a shard in. Assumed: the storage's bandwidth
 (``--storage``, GB/s, shared by all), and that a block's time varies by a fifth. Simulated from
-these, block by block: workers take the next block when they are free, storage serves one block after the other at its
-bandwidth, and the driver takes shards in, in the order of the jobs, at most so many blocks behind
-the first that is missing. No cluster was at hand: this is a plan, not a measurement of one.
+these, block by block: workers take the next block when they are free, storage serves one block
+after the other at its bandwidth, and the driver takes shards in, in the order of the jobs, at most
+so many blocks behind the first that is missing. No cluster was at hand: this is a plan, not a
+measurement of one.
 """
 
 from __future__ import annotations
@@ -43,10 +44,7 @@ def measured(rounds: int) -> dict:
     read = sum(find_image(images, job.annotations[0]).stat().st_size for job in jobs)
     row, taken, written = [], [], 0
     for number in range(rounds + 1):
-        with (
-            tempfile.TemporaryDirectory() as folder,
-            StoreWriter(Path(folder, "store"), {}) as store,
-        ):
+        with tempfile.TemporaryDirectory() as here, StoreWriter(Path(here, "store"), {}) as store:
             start = time.process_time()
             made = Block(jobs, store.recipe).run()
             spent = time.process_time() - start
