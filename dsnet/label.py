@@ -92,6 +92,7 @@ def _recist(options, arguments) -> int:
 def _dicom(options, arguments) -> int:
     from dsnet.archive import dicom
     from dsnet.archive.exporting import export_on_series, require_seg
+    from dsnet.archive.naming import Naming, hash_key
     from dsnet.console import print_table
     from dsnet.data.dicom.index import index_series
     from dsnet.data.marks.find import find_marks
@@ -103,7 +104,7 @@ def _dicom(options, arguments) -> int:
     if options.seg:
         require_seg(options.seg, options.hash_key)
     window = _window(options)
-    naming = dicom.Naming(dicom.hash_key(options.hash_key), options.keep_identifiers)
+    naming = Naming(hash_key(options.hash_key), options.keep_identifiers)
     found = find_marks(
         options.marks, gsps_origin=options.gsps_origin, table_origin=options.table_origin
     )

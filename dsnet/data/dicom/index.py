@@ -308,7 +308,7 @@ class SeriesIndex:
         for at in repeated:
             entry, other = (entry_at(self._table, int(order[i])) for i in (at, begins[at]))
             if (entry.frame or 1) == 1:
-                reason = f"the same instance as {other.source}: left out"
+                reason = f"the same instance as {other.source!r}: left out"
                 self.problems.append((entry.source, reason))
         kept = np.ones(self._table.num_rows, bool)
         kept[order[repeated]] = False

@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import re
 import warnings
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from dsnet.data.datasets.coordinates import CORNER
+from dsnet.data.dicom.person import person_of
 from dsnet.data.marks import codes
 from dsnet.data.marks.bounded import read_object
 from dsnet.data.marks.codes import LENGTH, LONG, SHORT, measured
@@ -28,6 +29,7 @@ from dsnet.data.marks.record import (
     millimetres,
     points,
     refuse,
+    shown,
     text,
 )
 
@@ -92,12 +94,14 @@ def marks_of_report(source: str, dataset: Any, refused: Refused | None = None) -
         try:
             lines += _lines(item)
         except ValueError as error:
-            refuse(refused, source, f"{item.kind} of {_called(item)}: {error}")
+            refuse(refused, source, f"{item.kind} of {shown(_called(item))}: {error}")
     _far_lengths(lines)
     series = _series(dataset, root)
     marks = []
+    person = tuple(person_of(dataset).values())
     for number, (line, short, notes) in enumerate(_marks(lines, source, refused)):
-        marks.append(_found(line, short, notes, series, source, number))
+        mark = _found(line, short, notes, series, source, number)
+        marks.append(replace(mark, person=person))
     return marks
 
 
@@ -228,9 +232,8 @@ def _of_group(group: list[_Line], source: str, refused: Refused | None):
         found.append((long, short, notes))
     if len(longs) != len(shorts):
         for line in shorts:
-            refuse(
-                refused, source, f"short axis of {_called(line.item)}: no long axis goes with it"
-            )
+            called = shown(_called(line.item))
+            refuse(refused, source, f"short axis of {called}: no long axis goes with it")
     beside = others if len(others) <= _FEW else []
     for line in others:
         crosses = any(

@@ -194,7 +194,7 @@ def test_an_instance_that_is_there_twice_is_told(tmp_path):
         slice_of(tmp_path / f"{name}.dcm", number)
     index = index_series(tmp_path)
     assert index.slice("1.2.3.1").source.endswith("a.dcm") and len(index) == 2
-    first = f"the same instance as {tmp_path / 'a.dcm'}: left out"
+    first = f"the same instance as {str(tmp_path / 'a.dcm')!r}: left out"
     assert sorted(index.problems) == [(str(tmp_path / f"{n}.dcm"), first) for n in "cd"]
 
 
