@@ -93,7 +93,7 @@ def _recist(options, arguments) -> int:
 def _dicom(options, arguments) -> int:
     from dsnet.archive import dicom
     from dsnet.archive.exporting import export_on_series, require_seg
-    from dsnet.archive.finding import find_on_slices, named, tell_found
+    from dsnet.archive.finding import find_on_slices, named, require_new, tell_found
     from dsnet.archive.naming import Naming, hash_key
     from dsnet.data.store.reader import open_store
 
