@@ -17,6 +17,7 @@ from dsnet import devices
 from dsnet.archive.exporting import OBJECT_FORMATS, SERIES_FORMATS
 from dsnet.archive.parser import label_parser
 from dsnet.console import (
+    Bar,
     Stop,
     UserError,
     complain,
@@ -93,10 +94,8 @@ def _recist(options, arguments) -> int:
 def _dicom(options, arguments) -> int:
     from dsnet.archive import dicom
     from dsnet.archive.exporting import export_on_series, require_seg
-    from dsnet.console import print_table
-    from dsnet.data.dicom.index import index_series
-    from dsnet.data.marks.find import find_marks
-    from dsnet.data.marks.match import match_marks
+    from dsnet.archive.finding import find_on_slices, named, require_new, tell_found
+    from dsnet.archive.naming import Naming, hash_key
     from dsnet.data.store.reader import open_store
 
     if not (options.out or options.dry_run):
@@ -104,16 +103,14 @@ def _dicom(options, arguments) -> int:
     if options.seg:
         require_seg(options.seg, options.hash_key)
     window = _window(options)
-    naming = dicom.Naming(dicom.hash_key(options.hash_key), options.keep_identifiers)
-    found = find_marks(
-        options.marks, gsps_origin=options.gsps_origin, table_origin=options.table_origin
-    )
-    index = index_series(options.images, options.index, workers=options.workers)
-    matched = match_marks(found.marks, index)
-    for title, heads, rows in dicom.found_tables(found, matched, index, naming):
-        if options.dry_run or not title[0].isdigit():
-            print(f"{title}:")
-            print_table(rows, heads)
+    with named("--hash-key"):
+        naming = Naming(hash_key(options.hash_key), options.keep_identifiers)
+    if not options.dry_run:
+        require_new(options.out, options.resume or options.retry_failed)
+    origins = {"gsps_origin": options.gsps_origin, "table_origin": options.table_origin}
+    where = {"cache": options.index, "workers": options.workers}
+    found, index, matched = find_on_slices(options.images, options.marks, **where, **origins)
+    tell_found(found, matched, index, naming, everything=options.dry_run)
     if options.dry_run:
         return 0
     if not matched:
@@ -167,7 +164,9 @@ def _lidc(options, arguments) -> int:
         (low, high), options.neighbours,
     )  # fmt: skip
     how = {"max_pixels": options.max_pixels, "workers": options.workers}
-    found = find_lidc(options.images, options.xml, chosen, patients=options.patients, **how)
+    with Bar(on_stderr=True) as bar:
+        how["progress"] = lambda done, count: bar.show("slices", done, count)
+        found = find_lidc(options.images, options.xml, chosen, patients=options.patients, **how)
     settings = {"strategy": "raters", "size": options.crop, "window": (low, high)}
     return _run_pictures(options, arguments, found, {**settings, **_given(options, "neighbours")})
 
@@ -283,12 +282,11 @@ def _executor(options, device: str):
 def _run(options, arguments, jobs, total: int, settings: dict, out: Path) -> int:
     """Label into a store, told on the way; the exit code."""
     from dsnet.archive import label_archive
+    from dsnet.archive.finding import require_new
     from dsnet.archive.report import TerminalProgress, print_stages, print_summary, warnings_of
-    from dsnet.archive.run import is_in_use
     from dsnet.data.store.reader import open_store
 
-    if not (options.resume or options.retry_failed) and is_in_use(out):
-        raise UserError(f"{out} is not empty: add --resume to go on with it, or give another --out")
+    require_new(out, options.resume or options.retry_failed)
     device = getattr(options, "device", "cpu")
     if not options.ray:
         device = devices.labelling_device(device)

@@ -65,7 +65,8 @@ def dicom_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--index", metavar="FILE",
-        help="keep the index of --images in this Parquet file: only what changed is read again",
+        help="keep the index of --images in this Parquet file: only what changed is read again; "
+        "paths and series descriptions stand in it as they are",
     )  # fmt: skip
     parser.add_argument(
         "--gsps-origin", type=Range(float, 0, 1), default=0.5, metavar="PIXELS",
@@ -201,7 +202,10 @@ def lidc_options(parser: argparse.ArgumentParser) -> None:
     """Where LIDC-IDRI lies, which of its nodules and slices are labelled, and all else."""
     label_options(parser, "folder of the store")
     device_option(parser, "labels are within 0.001 of the CPU's, from the same trimaps")
-    parser.add_argument("--images", required=True, metavar="DIR", help="CT in DICOM, or a zip")
+    parser.add_argument(
+        "--images", required=True, metavar="PLACE",
+        help="CT in DICOM: a folder, a zip, or the address of a DICOMweb server",
+    )  # fmt: skip
     parser.add_argument(
         "--xml", metavar="DIR", help="the readers' XML files (default: among the images)"
     )
