@@ -148,7 +148,7 @@ def _texts_of(store: LabelStore):
 
 
 def types_of(column) -> tuple[list[str], np.ndarray]:
-    """Labels' types, of their metadata as the store writes it (a chunked column of JSON texts, [N]).
+    """Labels' types, of their metadata as the store writes it (a chunked column of texts, [N]).
 
     Returns
     -------
