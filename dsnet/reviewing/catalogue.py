@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -179,8 +180,9 @@ def coded(column) -> tuple[list[str], np.ndarray]:
 def _types(texts):
     """The types of JSON texts (an array), as an array."""
     import pyarrow as pa
-    import pyarrow.compute as pc
+    import pyarrow.compute
 
+    pc: Any = pyarrow.compute  # Its functions are made when it is imported.
     # A hundred thousand JSON texts take a second to read. Of a flat one without an escape the type
     # is what stands behind its name: no text within it can hold a quote.
     texts = texts.fill_null("")
