@@ -313,7 +313,7 @@ class Bar:
             return
         if name not in self._tasks:
             self._tasks[name] = self._bars.add_task(name, total=total, completed=done, text=text)
-        self._bars.update(self._tasks[name], completed=done, text=text)
+        self._bars.update(self._tasks[name], completed=done, total=total, text=text)
 
     def say(self, text: str) -> None:
         """A line beside the bars."""

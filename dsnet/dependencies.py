@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 # As pyproject.toml has them, by the names that they are imported by.
 TRAIN = ("torch", "triton", "tensorboard", "safetensors")
-DICOM = ("pydicom", "pylibjpeg", "pyjpegls")
+DICOM = ("pydicom", "highdicom", "pylibjpeg", "pyjpegls")
 EXTRAS = {
     "train": TRAIN,
     "dicom": DICOM,
@@ -21,12 +21,14 @@ EXTRAS = {
     "export": (*TRAIN, "onnx", "onnxscript"),
     "review": ("starlette", "uvicorn"),
     "peers": (*TRAIN, "monai", "einops"),
+    "ray": ("ray",),
     "smp": (*TRAIN, "segmentation_models_pytorch"),
 }
 NAMES = {
     "monai": "MONAI",
     "starlette": "Starlette",
     "uvicorn": "Uvicorn",
+    "ray": "Ray",
     "onnx": "ONNX",
     "tensorboard": "TensorBoard",
     "torch": "PyTorch",

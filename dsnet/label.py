@@ -14,24 +14,10 @@ import sys
 from pathlib import Path
 
 from dsnet import devices
-from dsnet.archive.examples import EXAMPLES
-from dsnet.archive.options import (
-    archive_options,
-    compact_options,
-    device_option,
-    dicom_options,
-    export_options,
-    label_options,
-    lidc_options,
-    neighbours_option,
-    positive,
-    reading_options,
-    recist_options,
-)
+from dsnet.archive.exporting import OBJECT_FORMATS, SERIES_FORMATS
+from dsnet.archive.parser import label_parser
 from dsnet.console import (
-    CROP_SIDES,
-    SEEDS,
-    Range,
+    Bar,
     Stop,
     UserError,
     complain,
@@ -40,8 +26,6 @@ from dsnet.console import (
     require_folder,
 )
 from dsnet.streams import command
-
-_millimetres = Range(float, above=0, most=10**4)
 
 
 @command
@@ -109,24 +93,24 @@ def _recist(options, arguments) -> int:
 
 def _dicom(options, arguments) -> int:
     from dsnet.archive import dicom
-    from dsnet.console import print_table
-    from dsnet.data.dicom.index import index_series
-    from dsnet.data.marks.find import find_marks
-    from dsnet.data.marks.match import match_marks
+    from dsnet.archive.exporting import export_on_series, require_seg
+    from dsnet.archive.finding import find_on_slices, named, require_new, tell_found
+    from dsnet.archive.naming import Naming, hash_key
+    from dsnet.data.store.reader import open_store
 
     if not (options.out or options.dry_run):
         raise UserError("--out must be the folder of the store; --dry-run needs none")
+    if options.seg:
+        require_seg(options.seg, options.hash_key)
     window = _window(options)
-    naming = dicom.Naming(dicom.hash_key(options.hash_key), options.keep_identifiers)
-    found = find_marks(
-        options.marks, gsps_origin=options.gsps_origin, table_origin=options.table_origin
-    )
-    index = index_series(options.images, options.index, workers=options.workers)
-    matched = match_marks(found.marks, index)
-    for title, heads, rows in dicom.found_tables(found, matched, index, naming):
-        if options.dry_run or not title[0].isdigit():
-            print(f"{title}:")
-            print_table(rows, heads)
+    with named("--hash-key"):
+        naming = Naming(hash_key(options.hash_key), options.keep_identifiers)
+    if not options.dry_run:
+        require_new(options.out, options.resume or options.retry_failed)
+    origins = {"gsps_origin": options.gsps_origin, "table_origin": options.table_origin}
+    where = {"cache": options.index, "workers": options.workers}
+    found, index, matched = find_on_slices(options.images, options.marks, **where, **origins)
+    tell_found(found, matched, index, naming, everything=options.dry_run)
     if options.dry_run:
         return 0
     if not matched:
@@ -136,7 +120,11 @@ def _dicom(options, arguments) -> int:
     jobs = dicom.dicom_jobs(matched, index, naming=naming, **crop, **more)
     given = _given(options, "neighbours", "keep_identifiers")
     settings = {"strategy": "recist", "dicom": True, **crop, **given, **naming.settings}
-    return _run(options, arguments, jobs, len(matched), settings, Path(options.out))
+    code = _run(options, arguments, jobs, len(matched), settings, Path(options.out))
+    if options.seg and code < 128:
+        store, keep = open_store(options.out), options.keep_identifiers
+        export_on_series(store, "dicom-seg", options.seg, index, keep_identifiers=keep)
+    return code
 
 
 def _window(options) -> tuple[float, float] | None:
@@ -176,7 +164,9 @@ def _lidc(options, arguments) -> int:
         (low, high), options.neighbours,
     )  # fmt: skip
     how = {"max_pixels": options.max_pixels, "workers": options.workers}
-    found = find_lidc(options.images, options.xml, chosen, patients=options.patients, **how)
+    with Bar(on_stderr=True) as bar:
+        how["progress"] = lambda done, count: bar.show("slices", done, count)
+        found = find_lidc(options.images, options.xml, chosen, patients=options.patients, **how)
     settings = {"strategy": "raters", "size": options.crop, "window": (low, high)}
     return _run_pictures(options, arguments, found, {**settings, **_given(options, "neighbours")})
 
@@ -251,6 +241,7 @@ def _compact(options, arguments) -> int:
 
 
 def _export(options, arguments) -> int:
+    from dsnet.archive.exporting import export_and_tell
     from dsnet.archive.report import warnings_of
     from dsnet.data.store import export
     from dsnet.data.store.reviewed import ReviewedStore, open_reviewed
@@ -258,10 +249,13 @@ def _export(options, arguments) -> int:
     store = open_reviewed(options.store, options.reviewed)
     if isinstance(store, ReviewedStore):
         print(store.told())
-    if options.format != "png":
+    if options.format not in ("png", *OBJECT_FORMATS):
         # Whoever takes these trains on them.
         for warning in warnings_of(store):
             print(f"warning: {warning}", file=sys.stderr)
+    if options.format in SERIES_FORMATS:
+        whole = export_and_tell(store, options)
+        return 0 if whole and not store.damaged else 1
     if options.format == "npz":
         parts = export.export_npz(
             store, options.out, tuple(options.split), options.seed, min_quality=options.min_quality
@@ -274,25 +268,37 @@ def _export(options, arguments) -> int:
     return 1 if store.damaged else 0
 
 
+def _executor(options, device: str):
+    """What runs the jobs: a name, or a Ray cluster."""
+    if not options.ray:
+        return "processes" if device == "cpu" else "gpu"
+    from dsnet.archive.ray import RayExecutor
+
+    # Which GPU an actor has is Ray's to say.
+    on_gpu = None if device == "cpu" else "cuda"
+    return RayExecutor(options.workers, None if options.ray == "here" else options.ray, on_gpu)
+
+
 def _run(options, arguments, jobs, total: int, settings: dict, out: Path) -> int:
     """Label into a store, told on the way; the exit code."""
     from dsnet.archive import label_archive
+    from dsnet.archive.finding import require_new
     from dsnet.archive.report import TerminalProgress, print_stages, print_summary, warnings_of
-    from dsnet.archive.run import is_in_use
     from dsnet.data.store.reader import open_store
 
-    if not (options.resume or options.retry_failed) and is_in_use(out):
-        raise UserError(f"{out} is not empty: add --resume to go on with it, or give another --out")
-    device = devices.labelling_device(getattr(options, "device", "cpu"))
+    require_new(out, options.resume or options.retry_failed)
+    device = getattr(options, "device", "cpu")
+    if not options.ray:
+        device = devices.labelling_device(device)
     on_cpu = device == "cpu"
     with Stop() as stop, TerminalProgress(total) as progress:
         summary = label_archive(
             jobs,
             out,
-            executor="processes" if on_cpu else "gpu",
+            executor=_executor(options, device),
             settings=settings,
             workers=options.workers,
-            device=None if on_cpu else device,
+            device=None if on_cpu or options.ray else device,
             alpha_bits=options.alpha_bits,
             resume=options.resume,
             retry_failed=options.retry_failed,
@@ -300,7 +306,7 @@ def _run(options, arguments, jobs, total: int, settings: dict, out: Path) -> int
             stop=stop,
         )
     print(f"{progress.rate}, {progress.rate.seconds:.1f} s, workers: {options.workers}")
-    if not on_cpu and options.verbose:
+    if not on_cpu and not options.ray and options.verbose:
         print_stages(device, options.workers)
     print_summary(open_store(out))
     for warning in warnings_of(open_store(out)):
@@ -317,83 +323,23 @@ def _run(options, arguments, jobs, total: int, settings: dict, out: Path) -> int
     return 1 if options.strict and summary.failed else 0
 
 
+_RUNS = {
+    "demo": _demo,
+    "recist": _recist,
+    "dicom": _dicom,
+    "masks": _masks,
+    "raters": _raters,
+    "lidc": _lidc,
+    "volumes": _volumes,
+    "show": _show,
+    "check": _check,
+    "compact": _compact,
+    "export": _export,
+}
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = _described(argparse.ArgumentParser, None, (__doc__ or "").split("\n")[0])
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-
-    def sub(name: str, run, text: str) -> argparse.ArgumentParser:
-        made = _described(commands.add_parser, name, text)
-        made.set_defaults(run=run)
-        return made
-
-    demo = sub("demo", _demo, "Label synthetic nodules of every kind; write a picture.")
-    label_options(demo, "folder for sheet.png and store/")
-    demo.add_argument("--count", type=positive, default=18, help="nodules (default 18)")
-    demo.add_argument("--size", type=CROP_SIDES, default=64, help="pixels a side (default 64)")
-    demo.add_argument("--seed", type=SEEDS, default=0, help="of the first nodules (default 0)")
-
-    recist = sub("recist", _recist, "Label the RECIST marks of a DeepLesion-like table.")
-    recist_options(recist)
-    label_options(recist, "folder of the store")
-    device_option(recist, "labels are within 0.001 of the CPU's, with the same binary masks")
-    archive_options(recist)
-    neighbours_option(recist)
-
-    dicom = sub("dicom", _dicom, "Label the marks of reports and viewers on DICOM slices.")
-    dicom_options(dicom)
-    label_options(dicom, "folder of the store", required=False)
-    device_option(dicom, "labels are within 0.001 of the CPU's, with the same binary masks")
-    neighbours_option(dicom)
-
-    masks = sub("masks", _masks, "Label a folder of images with a folder of binary masks.")
-    masks.add_argument("--images", required=True, metavar="DIR", help="8- or 16-bit grey pictures")
-    masks.add_argument("--masks", required=True, metavar="DIR", help="masks of the same names")
-    label_options(masks, "folder of the store")
-    device_option(masks, "labels are within 0.001 of the CPU's, from the same trimaps")
-    reading_options(masks)
-
-    raters = sub("raters", _raters, "Label images that several raters have outlined.")
-    raters.add_argument("--data", required=True, metavar="ROOT", help="LIDC-style folders")
-    label_options(raters, "folder of the store")
-    device_option(raters, "labels are within 0.001 of the CPU's, from the same trimaps")
-    reading_options(raters)
-    neighbours_option(raters)
-
-    lidc_options(sub("lidc", _lidc, "Label LIDC-IDRI's nodules from DICOM and its readers' XML."))
-
-    volumes = sub("volumes", _volumes, "Label the slices of MR volumes with segmentations.")
-    volumes.add_argument("--data", required=True, metavar="ROOT", help="PROMISE12's folders")
-    label_options(volumes, "folder of the store")
-    device_option(volumes, "labels are within 0.001 of the CPU's, from the same trimaps")
-    volumes.add_argument("--limit", type=positive, help="only the first LIMIT slices")
-    archive_options(volumes)
-
-    show = sub("show", _show, "Summary of a store; its best, median and worst labels.")
-    show.add_argument("store", metavar="STORE")
-    show.add_argument("--out", metavar="DIR", help="for the sheets (default STORE-sheets)")
-    show.add_argument("--count", type=positive, default=12, help="labels a sheet (default 12)")
-
-    check = sub("check", _check, "Say what is wrong with a store.")
-    check.add_argument("store", metavar="STORE")
-    check.add_argument("--repair", action="store_true", help="take out what is damaged")
-
-    compact = sub("compact", _compact, "Merge a store's small shards.")
-    compact_options(compact)
-
-    export = sub("export", _export, "Write a store's labels for other tools.")
-    export_options(export)
-    return parser
-
-
-def _described(make, name: str | None, text: str) -> argparse.ArgumentParser:
-    options = {
-        "description": text,
-        "epilog": EXAMPLES[name],
-        "formatter_class": argparse.RawDescriptionHelpFormatter,
-    }
-    if name is None:
-        return make(prog="python -m dsnet.label", **options)
-    return make(name, help=text, **options)
+    return label_parser(__doc__ or "", _RUNS)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ python -m dsnet.review store --report
 from __future__ import annotations
 
 import argparse
+import os
 import signal
 import sys
 from pathlib import Path
@@ -32,6 +33,8 @@ def main(argv: list[str] | None = None) -> int:
     options = _parser().parse_args(argv)
     try:
         require_folder(options.store, "STORE")
+        if options.out and not options.report:
+            raise UserError("--out needs --report: it is the report's picture")
         return _report(options) if options.report else _serve(options)
     except (UserError, ValueError, RuntimeError, OSError, MissingDependency) as error:
         return complain("dsnet.review", error)
@@ -48,6 +51,13 @@ def _serve(options) -> int:
     order = options.order or ("random" if options.blind else "expected-dice")
     plan = Plan(order, options.seed, options.sample, options.blind, options.readings)
     review = Review(open_store(options.store), plan)
+    if not review.count:
+        warn(f"{printable(options.store)} has no label with a picture: there is nothing to review")
+    if not os.access(options.store, os.W_OK | os.X_OK):
+        warn(
+            f"{printable(options.store)} cannot be written to: its labels can be looked at, and"
+            " nothing can be decided"
+        )
     serve(
         review,
         host=options.host,
@@ -87,7 +97,7 @@ def _parser() -> argparse.ArgumentParser:
         epilog="\n".join((__doc__ or "").split("\n")[2:]),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("store", metavar="STORE")
+    parser.add_argument("store", metavar="STORE", help="folder of a label store")
     parser.add_argument(
         "--port",
         type=Range(int, 0, 65535),

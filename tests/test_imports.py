@@ -46,11 +46,13 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
     "torch_ops": ({*GROUND, "labeling", "_C"}, {"torch"}),
     "data": (
         {*GROUND, "labeling", "_C"},
-        {"numpy", "scipy", "cv2", "pyarrow", "pydicom", "httpx", "isal", "fsspec"},
+        {
+            "numpy", "scipy", "cv2", "pyarrow", "pydicom", "highdicom", "httpx", "isal", "fsspec",
+        },
     ),
-    "archive": ({*GROUND, "labeling", "drawing", "data"}, {"numpy", "pyarrow", "rich"}),
+    "archive": ({*GROUND, "labeling", "drawing", "data"}, {"numpy", "pyarrow", "ray", "rich"}),
     "reviewing": (
-        {*GROUND, "labeling", "drawing", "data"}, {"numpy", "starlette", "uvicorn"},
+        {*GROUND, "labeling", "drawing", "data"}, {"numpy", "pyarrow", "starlette", "uvicorn"},
     ),
     "inference": ({*GROUND, "labeling", "drawing", "models", "data"}, {"numpy", "torch"}),
     "training": ({*GROUND, *NETWORKS, "labeling", "drawing", "data"}, {"numpy", "torch"}),

@@ -3,28 +3,25 @@
 Public
 ------
 ``dicom_jobs(matched, index, ...) -> ReviewedJobs``: for `label_archive`
-``Naming``: what of a patient goes into a store; ``hash_key(path) -> bytes``
 ``found_tables(marks, matched, index)``: what was found, and what does not fit
 """
 
 from __future__ import annotations
 
-import hashlib
-import hmac
-import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
 from dsnet.archive.jobs import describe, label_crop
+from dsnet.archive.naming import Naming
 from dsnet.archive.review import ListedRow, ReviewedJobs, review_pictures
 from dsnet.data.ct_image import choose_window
-from dsnet.data.datasets.keys import RowKeys, content_digest
+from dsnet.data.datasets.keys import RowKeys
+from dsnet.data.dicom.person import person_of
 from dsnet.data.neighbours import cut_shown
-from dsnet.data.picture_file import read_regular_file
 from dsnet.data.store.record import LabelRecord
 
 if TYPE_CHECKING:
@@ -34,72 +31,8 @@ if TYPE_CHECKING:
     from dsnet.data.marks.match import MatchedMark
     from dsnet.data.marks.record import FoundMarks
 
-_LEAST_KEY, _MOST_KEY = 16, 2**16
-# Hexadecimal digits of a keyed hash.
-_DIGITS = 32
-# A shorter part of a name is a word of its own in many reports.
-_LEAST_NAME = 3
-
-
-@dataclass(frozen=True)
-class Naming:
-    """What of a patient goes into a store: by default UIDs, and nothing that names a person.
-
-    Attributes
-    ----------
-    hash_key : bytes
-        UIDs and the patient's pseudonym become keyed hashes (HMAC-SHA-256) with it; empty: UIDs
-        stay as they are.
-    keep_identifiers : bool
-        Paths, and the patient's name, birth date and number, are kept, too.
-    """
-
-    hash_key: bytes = field(default=b"", repr=False)
-    keep_identifiers: bool = False
-
-    @property
-    def settings(self) -> dict[str, str]:
-        """What a resumed store must have been made with; it does not tell the secret."""
-        if not self.hash_key:
-            return {}
-        return {"hash_key": hmac.new(self.hash_key, b"dsnet", hashlib.sha256).hexdigest()[:8]}
-
-    def uid(self, text: str | None) -> str | None:
-        """A UID, or its keyed hash."""
-        if not text or not self.hash_key:
-            return text
-        return hmac.new(self.hash_key, text.encode(), hashlib.sha256).hexdigest()[:_DIGITS]
-
-    def source(self, matched: MatchedMark) -> str:
-        """What a row calls the picture that it comes from: paths may hold names."""
-        entry, mark = matched.entry, matched.mark
-        if self.keep_identifiers:
-            return entry.source if entry is not None else mark.file or mark.source
-        named = entry.instance_uid if entry is not None else mark.instance_uid
-        return self.uid(named) or f"{mark.format} {content_digest([mark.source])}"
-
-    def text(self, text: str, source: str, shown: str) -> str:
-        """A message without the path that it names."""
-        return text if self.keep_identifiers else text.replace(source, shown)
-
-
-def hash_key(path: str | None) -> bytes:
-    """The secret in a file, without the white space around it; empty without a file.
-
-    Raises
-    ------
-    ValueError
-        When there is no such file, or it holds less than 16 bytes: those can be guessed.
-    """
-    if path is None:
-        return b""
-    try:
-        key = read_regular_file(path, _MOST_KEY).strip()
-    except OSError as error:
-        raise ValueError(f"hash_key must be a file with a secret: {error}") from error
-    if len(key) < _LEAST_KEY:
-        raise ValueError(f"hash_key must hold at least {_LEAST_KEY} bytes, got {len(key)}")
-    return key
+# What people write into a mark.
+_TEXTS = ("label", "tracking_id", "reader")
 
 
 @dataclass(frozen=True)
@@ -122,21 +55,36 @@ class DicomJob:
 
     def read(self) -> list[Crop | LabelRecord]:
         """Read and crop; a row that fails is a record already."""
+        named = self._named()
         try:
             picture = self._picture()
         except (ValueError, OSError) as error:
             picture = error
         return [
-            self._row(key, each, picture) for key, each in zip(self.keys, self.matched, strict=True)
+            self._row(key, each, picture, named)
+            for key, each in zip(self.keys, self.matched, strict=True)
         ]
 
     def run(self) -> list[LabelRecord]:
         """Read, crop and label."""
         return [part if isinstance(part, LabelRecord) else label_crop(part) for part in self.read()]
 
+    def _named(self) -> dict[str, str] | None:
+        """What the slice calls its patient; None where there is none, or it cannot be read."""
+        from dsnet.data.dicom.index import read_entry_header
+
+        entry = self.matched[0].entry
+        if entry is None:
+            # What an npz tells of a lesion is its number.
+            return {} if self.matched[0].mark.format == "npz" else None
+        try:
+            return person_of(read_entry_header(entry))
+        except (ValueError, OSError):
+            return None
+
     def _picture(self) -> _Picture | None:
-        """The slice with what its header tells; None where no mark can be labelled on it."""
-        from dsnet.data.dicom.index import read_entry_header, read_slice
+        """The slice; None where no mark can be labelled on it."""
+        from dsnet.data.dicom.index import read_slice
         from dsnet.data.marks.npz import read_npz_slice
 
         first = self.matched[0]
@@ -157,36 +105,39 @@ class DicomJob:
                     plane = ValueError("it has another size")
             except (ValueError, OSError) as error:
                 there = entry.source if entry is not None else ""
-                plane = ValueError(self.naming.text(str(error), f"{there}: ", ""))
+                told = str(error).removeprefix(f"{there}: ")
+                plane = ValueError(self.naming.error(told, there, "its file"))
             planes.append(plane)
-        header = read_entry_header(first.entry)
-        return _Picture(
-            read.hu, read.spacing, read.patient, read.notes, planes,
-            {name: str(header.get(name) or "") for name in _NAMING},
-        )  # fmt: skip
+        return _Picture(read.hu, read.spacing, read.patient, read.notes, planes)
 
     def _row(
-        self, key: str, each: MatchedMark, picture: _Picture | Exception | None
+        self,
+        key: str,
+        each: MatchedMark,
+        picture: _Picture | Exception | None,
+        named: dict[str, str] | None,
     ) -> Crop | LabelRecord:
-        source = self.naming.source(each)
-        named = {} if picture is None or isinstance(picture, Exception) else picture.named
-        metadata = self._metadata(each, named)
-        notes = list(each.mark.notes)
-        if metadata["label"] != each.mark.label:
-            notes.append("the mark's text is left out: it holds what names the patient")
+        source, mark = self.naming.source(each), each.mark
+        names = None if named is None else [*named.values(), *mark.person]
+        metadata = self._metadata(each, names)
+        notes = list(self.naming.notes(mark.notes, names))
+        if said := [n for n in _TEXTS if getattr(mark, n) and not metadata[n]]:
+            why = "whose it is is not known" if named is None else "it holds what names the patient"
+            notes.append(f"the mark's text is left out ({', '.join(said)}): {why}")
+        if self.naming.keep_identifiers:
+            metadata.update(named or {})
         error: object = each.error or picture
-        if isinstance(error, (str, Exception)) and error:
-            text = error if isinstance(error, str) else describe(error)
-            there = each.entry.source if each.entry is not None else each.mark.source
-            text = self.naming.text(text, there, source)
-            failed = LabelRecord.from_error(key, source, text, metadata=metadata)
-            failed.notes = tuple(notes)
-            return failed
-        assert isinstance(picture, _Picture)
-        try:
-            return self._crop(key, source, each, picture, metadata, notes)
-        except ValueError as problem:
-            return LabelRecord.from_error(key, source, describe(problem), metadata=metadata)
+        if isinstance(picture, _Picture) and not each.error:
+            try:
+                return self._crop(key, source, each, picture, metadata, notes)
+            except ValueError as problem:
+                error = problem
+        told = error if isinstance(error, str) else describe(cast(Exception, error))
+        there = each.entry.source if each.entry is not None else mark.source
+        told = self.naming.error(told, there, source, names)
+        failed = LabelRecord.from_error(key, source, told, metadata=metadata)
+        failed.notes = tuple(notes)
+        return failed
 
     def _crop(self, key, source, each, picture, metadata, notes) -> Crop:
         mark, window = each.mark.recist(), self.options["window"]
@@ -207,16 +158,18 @@ class DicomJob:
         crop.notes = (*notes, *picture.notes, *crop.notes)
         return crop
 
-    def _metadata(self, each: MatchedMark, named: dict[str, str]) -> dict[str, Any]:
+    def _metadata(self, each: MatchedMark, names: list[str] | None) -> dict[str, Any]:
         mark, entry, uid = each.mark, each.entry, self.naming.uid
+        texts = {n: self.naming.text(getattr(mark, n) or "", names) or None for n in _TEXTS}
+        if self.naming.hash_key:
+            texts["tracking_id"] = uid(mark.tracking_id)
         made: dict[str, Any] = {
             "mark_format": mark.format,
-            "mark_source": content_digest([mark.source]),
+            "mark_source": self.naming.file(mark.source),
             "mark_index": mark.index,
-            "label": _without_names(mark.label, named, self.naming),
-            "tracking_id": uid(mark.tracking_id),
+            **texts,
+            "label": texts["label"] or "",
             "tracking_uid": uid(mark.tracking_uid),
-            "reader": mark.reader,
             "long_mm": mark.long_mm,
             "short_mm": mark.short_mm,
             "series_uid": uid(mark.series_uid),
@@ -230,19 +183,13 @@ class DicomJob:
                 instance_uid=uid(entry.instance_uid),
                 frame=entry.frame,
                 frame_of_reference_uid=uid(entry.frame_of_reference_uid),
-                body_part=entry.body_part,
+                body_part=self.naming.text(entry.body_part, names),
                 slice={
                     "position": entry.position, "orientation": entry.orientation,
                     "spacing": entry.spacing, "rows": entry.rows, "columns": entry.columns,
                 },
             )  # fmt: skip
-        if self.naming.keep_identifiers:
-            made.update(mark_source=mark.source, **{n: v for n, v in named.items() if v})
         return made
-
-
-# Of a header: what names a person.
-_NAMING = ("PatientName", "PatientID", "PatientBirthDate", "OtherPatientIDs", "AccessionNumber")
 
 
 @dataclass(frozen=True)
@@ -254,7 +201,6 @@ class _Picture:
     patient: str | None = None
     notes: tuple[str, ...] = ()
     planes: Sequence[np.ndarray | ValueError | None] = ()
-    named: dict[str, str] = field(default_factory=dict)
     shown: bool = False
 
 
@@ -341,15 +287,6 @@ def _slice_of(each: MatchedMark) -> tuple:
     return mark.source, mark.frame, None if mark.format == "npz" else mark.index
 
 
-def _without_names(text: str, named: dict[str, str], naming: Naming) -> str:
-    """A mark's text; empty where it holds a word of the patient's name, or a number of theirs."""
-    if naming.keep_identifiers or not text:
-        return text
-    words = {w.casefold() for v in named.values() for w in re.split(r"[\W_]+", v)}
-    said = {word.casefold() for word in re.split(r"[\W_]+", text)}
-    return "" if any(len(word) >= _LEAST_NAME for word in words & said) else text
-
-
 def found_tables(
     found: FoundMarks,
     matched: Sequence[MatchedMark],
@@ -394,4 +331,4 @@ def found_tables(
 
 
 def _told(pairs: Sequence[tuple[str, str]], naming: Naming) -> list[str]:
-    return [f"{s}: {why}" if naming.keep_identifiers else why for s, why in pairs]
+    return [naming.told(source, why) for source, why in pairs]

@@ -100,5 +100,12 @@ Killed at any moment nothing is lost: whoever writes to the store next finishes 
 examples:
   python -m dsnet.label export store --format png --out pictures
   python -m dsnet.label export store --format npz --out lnsm --split 1000 400 100 --seed 0
-  python -m dsnet.label export store --format nnunet --out Dataset501 --min-quality 0.7""",
+  python -m dsnet.label export store --format nnunet --out Dataset501 --min-quality 0.7
+  of labels of DICOM, for a viewer, and with the patient's name and number for the PACS:
+    python -m dsnet.label export store --format dicom-seg --images archive --out segmentations
+    python -m dsnet.label export store --format dicom-sr --images archive --out reports \\
+        --keep-identifiers --to https://pacs.example/dicom-web
+  as volumes on the series' own grids:
+    python -m dsnet.label export store --format nifti --images archive --out volumes
+A row that cannot be written is told with its reason, and the others are written; exit code 1.""",
 }

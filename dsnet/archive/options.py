@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from dsnet import devices
+from dsnet.archive.exporting import OBJECT_FORMATS, SERIES_FORMATS
 from dsnet.console import CROP_SIDES, MILLIMETRES_A_PIXEL, SEEDS, Range, above_zero
 
 positive = above_zero(int)
@@ -64,7 +65,8 @@ def dicom_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--index", metavar="FILE",
-        help="keep the index of --images in this Parquet file: only what changed is read again",
+        help="keep the index of --images in this Parquet file: only what changed is read again; "
+        "paths and series descriptions stand in it as they are",
     )  # fmt: skip
     parser.add_argument(
         "--gsps-origin", type=Range(float, 0, 1), default=0.5, metavar="PIXELS",
@@ -103,7 +105,9 @@ def crop_options(parser: argparse.ArgumentParser) -> None:
 def export_options(parser: argparse.ArgumentParser) -> None:
     """Which labels, and into which format."""
     parser.add_argument("store", metavar="STORE")
-    parser.add_argument("--format", required=True, choices=("png", "npz", "nnunet", "store"))
+    parser.add_argument(
+        "--format", required=True, choices=("png", "npz", "nnunet", "store", *SERIES_FORMATS)
+    )
     parser.add_argument("--out", required=True, metavar="DIR", help="new or empty folder")
     reviewed_option(parser)
     parser.add_argument(
@@ -120,6 +124,23 @@ def export_options(parser: argparse.ArgumentParser) -> None:
         help="npz: shares (default 1000 400 100)",
     )
     parser.add_argument("--seed", type=SEEDS, default=0, help="npz: of the split (default 0)")
+    parser.add_argument(
+        "--images", metavar="PLACE",
+        help=f"{', '.join(SERIES_FORMATS)}: the DICOM that was labelled, a folder, zip or address",
+    )  # fmt: skip
+    parser.add_argument(
+        "--index", metavar="FILE",
+        help="keep the index of --images in this Parquet file: only what changed is read again",
+    )  # fmt: skip
+    parser.add_argument(
+        "--keep-identifiers", action="store_true",
+        help="DICOM: the patient's name, number and birth date as the images have them (default: "
+        "no name, and a hash for the number)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--to", metavar="URL",
+        help=f"{', '.join(OBJECT_FORMATS)}: send the objects to this DICOMweb server, too",
+    )  # fmt: skip
 
 
 def label_options(parser: argparse.ArgumentParser, out: str, required: bool = True) -> None:
@@ -128,6 +149,11 @@ def label_options(parser: argparse.ArgumentParser, out: str, required: bool = Tr
     parser.add_argument(
         "--workers", type=Range(int, 1, 4096), default=1, help="processes (default 1)"
     )
+    parser.add_argument(
+        "--ray", nargs="?", const="here", metavar="ADDRESS",
+        help="label on a Ray cluster, on --workers actors at most: the one at ADDRESS (auto, "
+        "HOST:6379), whose nodes see --out and the archive; without ADDRESS on this machine",
+    )  # fmt: skip
     parser.add_argument("--resume", action="store_true", help="go on with the store at --out")
     parser.add_argument(
         "--retry-failed", action="store_true", help="go on, and try failed rows again"
@@ -176,7 +202,10 @@ def lidc_options(parser: argparse.ArgumentParser) -> None:
     """Where LIDC-IDRI lies, which of its nodules and slices are labelled, and all else."""
     label_options(parser, "folder of the store")
     device_option(parser, "labels are within 0.001 of the CPU's, from the same trimaps")
-    parser.add_argument("--images", required=True, metavar="DIR", help="CT in DICOM, or a zip")
+    parser.add_argument(
+        "--images", required=True, metavar="PLACE",
+        help="CT in DICOM: a folder, a zip, or the address of a DICOMweb server",
+    )  # fmt: skip
     parser.add_argument(
         "--xml", metavar="DIR", help="the readers' XML files (default: among the images)"
     )

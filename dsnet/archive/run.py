@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from dsnet.data.store.record import LabelRecord
     from dsnet.data.store.stage import Recipe, StagedShard, StoredRow
 
-EXECUTORS = ("processes", "gpu")
+EXECUTORS = ("processes", "gpu", "ray")
 LEFT_OUT = "left out, its key came before"
 
 
@@ -110,7 +110,7 @@ def label_archive(
     jobs: Iterable[Job] | Callable[[Any], Iterable[Job]],
     out: str | os.PathLike,
     *,
-    executor: str | Executor = "processes",
+    executor: str | Executor | StagingExecutor = "processes",
     settings: dict[str, Any] | None = None,
     workers: int = 1,
     device: str | None = None,
@@ -134,8 +134,9 @@ def label_archive(
         like make one. Of an iterable those jobs are left out whose rows are all there.
     out : path
         Folder of the store (`dsnet.data.store`): new or empty, unless `resume`.
-    executor : {"processes", "gpu"} or Executor
-        "gpu" takes jobs that have `read()`.
+    executor : {"processes", "gpu", "ray"}, Executor or StagingExecutor
+        "gpu" takes jobs that have `read()`. "ray" is a cluster on this machine, of so many
+        workers; `dsnet.archive.ray.RayExecutor` reaches another.
     settings : dict, optional
         What the labels depend on, in JSON values; a resumed store must have the same.
     workers : int
@@ -284,7 +285,7 @@ def _left(jobs: Iterable[Job], done: Collection[str]) -> Iterable[Job]:
     return (job for job in jobs if not all(key in done for key, _ in job.rows))
 
 
-def _executor(executor: str | Executor, workers: int, device: str | None) -> Executor:
+def _executor(executor, workers: int, device: str | None) -> Any:
     if executor == "gpu":
         from dsnet.archive.gpu import GpuExecutor
 
@@ -295,9 +296,13 @@ def _executor(executor: str | Executor, workers: int, device: str | None) -> Exe
         from dsnet.archive.processes import ProcessExecutor
 
         return ProcessExecutor(workers)
+    if executor == "ray":
+        from dsnet.archive.ray import RayExecutor
+
+        return RayExecutor(workers, device=device)
     if isinstance(executor, str):
         raise ValueError(f"executor must be one of {', '.join(EXECUTORS)}, got {executor!r}")
-    if not callable(getattr(executor, "run", None)):
+    if not any(callable(getattr(executor, name, None)) for name in ("run", "stage")):
         raise TypeError(
             f"executor must be one of {', '.join(EXECUTORS)}, or have run(jobs, stop), got "
             f"{type(executor).__name__}"

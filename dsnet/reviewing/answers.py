@@ -73,28 +73,33 @@ def item(review: Review, view: View, index: int) -> dict[str, Any]:
 
 
 def listed(review: Review, view: View, index: int, reader: str) -> dict[str, Any]:
-    """A label in the list: `item`, the readers' verdict (`Verdicts.state`) and the reader's own."""
+    """A label in the list: `item`, the readers' verdict (`Verdicts.state`) and the reader's own.
+
+    Where the readers are to be independent the first one is null.
+    """
     key = review.store.keys[index]
     standing = review.verdicts.standing(key)
     mine = standing[reader].verdict if reader in standing else None
+    state = None if review.plan.independent else review.verdicts.state(key)
     return {
         **item(review, view, index),
-        "verdict": review.verdicts.state(key) or None,
+        "verdict": state or None,
         "mine": mine,
     }
 
 
-def label(review: Review, around: Surroundings, index: int) -> dict[str, Any]:
+def label(review: Review, around: Surroundings, index: int, reader: str) -> dict[str, Any]:
     """One label in words and numbers; see `docs/how-to/review-labels.md`.
 
-    Of a blind review it has neither scores nor numbers of the metadata.
+    Of a blind review it has neither scores nor numbers of the metadata. Versions and decisions are
+    those that the reader may see.
 
     Raises
     ------
     ValueError
         When its row is damaged.
     """
-    version = review.version(index)
+    version = review.version(index, reader)
     record = review.labels.read(index, version)
     made = record if version == MADE else review.labels.read(index)
     image = made.image
@@ -118,15 +123,15 @@ def label(review: Review, around: Surroundings, index: int) -> dict[str, Any]:
             "metadata": _pairs(made, blind),
             "has_source": around.has_source(made),
             "slices": around.slices(made),
-            "versions": versions(review, index),
-            "decisions": decisions(review, record.key),
+            "versions": versions(review, index, reader),
+            "decisions": decisions(review, record.key, reader),
             "version": version,
             "lent_to": review.leases.holder(index),
         }
     )
 
 
-def versions(review: Review, index: int) -> list[dict[str, Any]]:
+def versions(review: Review, index: int, reader: str) -> list[dict[str, Any]]:
     """A label's versions, the one that was made first: version, made_by, time, what, base."""
     made = {"version": MADE, "made_by": "", "time": "", "what": "as it was made", "base": ""}
     mended = [
@@ -140,13 +145,15 @@ def versions(review: Review, index: int) -> list[dict[str, Any]]:
             "id": row.id,
         }
         for row in review.verdicts.mended(review.store.keys[index])
+        if review.may_see(row, reader)
     ]
     return [made, *mended]
 
 
-def decisions(review: Review, key: str) -> list[dict[str, Any]]:
+def decisions(review: Review, key: str, reader: str) -> list[dict[str, Any]]:
     """The verdicts on a label, the first one first; kind "undone" of those that were undone."""
     rows = (row for row in review.verdicts.rows(key) if row.kind == "verdict")
+    rows = (row for row in rows if review.may_see(row, reader))
     return [decision(row, undone=review.verdicts.is_undone(row)) for row in rows]
 
 

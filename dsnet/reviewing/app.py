@@ -16,7 +16,8 @@
     POST /api/label/INDEX/mend              the same, kept as a version
                                             verdict, undo and mend: {id, age, key} besides; what
                                             comes again with one id counts once
-    GET  /api/report                        `agreement.agreement`
+    GET  /api/report                        `agreement.agreement`; of a blind review without the
+                                            calibration
 
 All of `/api/` needs the token (`guard`); what lends, decides or undoes needs `X-DSNet-Reader`, a
 percent-encoded name. What is wrong is told as {"error": one line}.
@@ -24,6 +25,7 @@ percent-encoded name. What is wrong is told as {"error": one line}.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import time
@@ -33,7 +35,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
 
-from dsnet.console import printable
+from dsnet.console import brief, printable
 from dsnet.data.store.decisions import MADE
 from dsnet.dependencies import needed
 from dsnet.reviewing import answers
@@ -47,12 +49,13 @@ from dsnet.reviewing.surroundings import NotAtHand, Surroundings
 with needed("review", "the review of labels"):
     from starlette.applications import Starlette
     from starlette.concurrency import run_in_threadpool
-    from starlette.requests import Request
+    from starlette.requests import ClientDisconnect, Request
     from starlette.responses import Response
     from starlette.routing import Route
 
 PAGE = Path(__file__).with_name("page")
 MOST_BODY = 2**20
+SLOWEST_BODY = 30  # seconds
 MOST_AHEAD, MOST_LISTED = 50, 500
 LONGEST_NAME = 80
 MOST_AGE = 366 * 24 * 3600  # seconds that a verdict may wait in a browser
@@ -90,13 +93,13 @@ def make_app(
         ("list", "GET", desk.list),
         ("lease", "POST", desk.lease),
         ("release", "POST", desk.release),
-        ("label/{index:int}", "GET", desk.label),
-        ("label/{index:int}/planes", "GET", desk.planes),
-        ("label/{index:int}/surroundings", "GET", desk.surroundings),
-        ("label/{index:int}/neighbour", "GET", desk.neighbour),
-        ("label/{index:int}/verdict", "POST", desk.verdict),
-        ("label/{index:int}/preview", "POST", desk.preview),
-        ("label/{index:int}/mend", "POST", desk.mend),
+        ("label/{index}", "GET", desk.label),
+        ("label/{index}/planes", "GET", desk.planes),
+        ("label/{index}/surroundings", "GET", desk.surroundings),
+        ("label/{index}/neighbour", "GET", desk.neighbour),
+        ("label/{index}/verdict", "POST", desk.verdict),
+        ("label/{index}/preview", "POST", desk.preview),
+        ("label/{index}/mend", "POST", desk.mend),
         ("undo", "POST", desk.undo),
         ("report", "GET", desk.report),
     ):
@@ -139,11 +142,12 @@ class _Desk:
         return {}
 
     def label(self, request: Request, told: dict) -> dict:
-        return answers.label(self._review, self._around, self._index(request))
+        return answers.label(self._review, self._around, self._index(request), _named(request))
 
     def planes(self, request: Request, told: dict) -> Response:
         index = self._index(request)
-        version = request.query_params.get("version") or self._review.version(index)
+        version = request.query_params.get("version")
+        version = version or self._review.version(index, _named(request))
         record = self._review.labels.read(index, version)
         if record.image is None:
             raise Refused(404, "label has no image")
@@ -210,13 +214,14 @@ class _Desk:
             id=_text(told, "id"),
             age=_age(told),
         )
-        found = answers.versions(self._review, index)
+        found = answers.versions(self._review, index, reader)
         return {"version": row.version, "decision": row.id, "versions": found}
 
     def report(self, request: Request, told: dict) -> dict:
         review = self._review
         read = lambda key: review.labels.read(review.index_of(key) or 0)  # noqa: E731
-        return agreement(review.store, review.verdicts, read)
+        told = agreement(review.store, review.verdicts, read)
+        return {**told, "calibration": []} if review.plan.blind else told
 
     def _view(self, request: Request) -> View:
         names = ("order", "type", "source")
@@ -231,9 +236,10 @@ class _Desk:
         return _planes(packed(image=view.image), headers)
 
     def _index(self, request: Request, told: dict | None = None) -> int:
-        index = request.path_params["index"]
-        if index >= len(self._review.store):
-            raise Refused(404, f"index must be below {len(self._review.store)}, got {index}")
+        text, count = request.path_params["index"], len(self._review.store)
+        if not re.fullmatch(r"\d{1,10}", text, re.ASCII) or int(text) >= count:
+            raise Refused(404, f"index must be a whole number below {count}, got {brief(text)}")
+        index = int(text)
         key = _text(told or {}, "key")
         if key and key != self._review.store.keys[index]:
             raise Refused(409, "key must be the label's: it is another one's")
@@ -253,19 +259,26 @@ class _Desk:
 def _endpoint(answer: Callable[[Request, dict], Any]):
     async def endpoint(request: Request) -> Response:
         try:
-            told = await _body(request) if request.method == "POST" else {}
+            told = {}
+            if request.method == "POST":
+                told = await asyncio.wait_for(_body(request), SLOWEST_BODY)
             found = await run_in_threadpool(answer, request, told)
             return found if isinstance(found, Response) else _json(found)
         except Refused as error:
             return _json({"error": _line(error)}, error.status)
+        except asyncio.TimeoutError:
+            return _json({"error": f"body must come within {SLOWEST_BODY} s"}, 408)
         except Conflict as error:
             return _json({"error": _line(error)}, 409)
         except (NotAtHand, IndexError, KeyError) as error:
             return _json({"error": _line(error)}, 404)
         except (ValueError, TypeError) as error:
             return _json({"error": _line(error)}, 400)
+        except ClientDisconnect:
+            return Response(status_code=400)  # Nobody reads it.
         except OSError as error:
-            return _json({"error": f"not kept: {_line(error)}"}, 507)
+            kept = "cannot be read" if request.method == "GET" else "not kept"
+            return _json({"error": f"{kept}: {_line(error)}"}, 507)
 
     return endpoint
 

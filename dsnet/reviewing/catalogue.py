@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -34,17 +35,28 @@ class Catalogue:
 
     def __init__(self, store: LabelStore) -> None:
         self.store = store
-        # In one pass: a store of a hundred shards is a hundred files.
-        table = store.table([*_SCORES, "source", "metadata"])
+        # The first label needs the scores alone: the texts come while a page is being opened.
+        pool = ThreadPoolExecutor(1)
+        self._texts = pool.submit(_texts_of, store)
+        pool.shutdown(wait=False)
+        table = store.table([*_SCORES])
         height, expected, overall = (_numbers(table[name]) for name in _SCORES)
         self.score = np.where(np.isfinite(expected), expected, overall)
         self.score[~np.isfinite(self.score)] = np.nan
         self.shown = height > 0
-        self.types = _coded([_type_of(text) for text in _texts(table["metadata"])])
-        self.sources = _coded([name or "" for name in _texts(table["source"])])
 
     def __len__(self) -> int:
         return len(self.store)
+
+    @property
+    def types(self) -> tuple[list[str], np.ndarray]:
+        """See the class; a ValueError where a shard is damaged."""
+        return self._texts.result()[0]
+
+    @property
+    def sources(self) -> tuple[list[str], np.ndarray]:
+        """See the class; a ValueError where a shard is damaged."""
+        return self._texts.result()[1]
 
     def order(self, name: str, seed: int = 0) -> np.ndarray:
         """Indices of the labels that are shown, in an order.
@@ -71,8 +83,8 @@ class Catalogue:
         if name == "size":
             return shown[np.argsort(self.size[shown], kind="stable")]
         # The last key is the first: lexsort.
-        groups = {"type": self.types, "source": self.sources}
-        keys = [groups[name][1][shown]] if name in groups else []
+        groups = {"type": "types", "source": "sources"}
+        keys = [getattr(self, groups[name])[1][shown]] if name in groups else []
         return shown[np.lexsort((shown, score, *keys))]
 
     def sample(self, count: int, seed: int = 0) -> np.ndarray:
@@ -123,42 +135,80 @@ class Catalogue:
         return {"edges": np.round(BINS, 4).tolist(), **counts}
 
 
-def counted(coded: tuple[list[str], np.ndarray], chosen: np.ndarray, most: int) -> list[dict]:
+def counted(named: tuple[list[str], np.ndarray], chosen: np.ndarray, most: int) -> list[dict]:
     """The `most` frequent names among the labels `chosen` (bool [N]), with their counts."""
-    names, codes = coded
+    names, codes = named
     counts = np.bincount(codes[chosen], minlength=len(names))
     order = np.argsort(-counts, kind="stable")[:most]
     return [{"name": names[i], "count": int(counts[i])} for i in order if counts[i]]
 
 
+def _texts_of(store: LabelStore):
+    table = store.table(["source", "metadata"])
+    return types_of(table["metadata"]), coded(table["source"])
+
+
+def types_of(column) -> tuple[list[str], np.ndarray]:
+    """Labels' types, of their metadata as the store writes it (a chunked column of texts, [N]).
+
+    Returns
+    -------
+    (list of str, ndarray [N], int32)
+        The names, sorted, and which of them each label has.
+    """
+    import pyarrow as pa
+
+    return coded(pa.chunked_array([_types(chunk) for chunk in column.chunks], pa.string()))
+
+
+def coded(column) -> tuple[list[str], np.ndarray]:
+    """The different texts of a chunked column [N], sorted, null as an empty one; int32 [N], which.
+
+    A text becomes a Python object once a chunk.
+    """
+    parts = [chunk.fill_null("").dictionary_encode() for chunk in column.chunks]
+    texts = [part.dictionary.to_pylist() for part in parts]
+    names = sorted(set().union(*texts))
+    place = {name: code for code, name in enumerate(names)}
+    codes = [np.zeros(0, np.int32)]
+    for part, own in zip(parts, texts, strict=True):
+        places = np.array([place[text] for text in own], dtype=np.int32)
+        codes.append(places[np.asarray(part.indices)])
+    return names, np.concatenate(codes)
+
+
+def _types(texts):
+    """The types of JSON texts (an array), as an array."""
+    import pyarrow as pa
+    import pyarrow.compute
+
+    pc: Any = pyarrow.compute  # Its functions are made when it is imported.
+    # A hundred thousand JSON texts take a second to read. Of a flat one without an escape the type
+    # is what stands behind its name: no text within it can hold a quote.
+    texts = texts.fill_null("")
+    plain = pc.and_(
+        pc.equal(pc.count_substring(texts, "{"), 1),
+        pc.invert(pc.match_substring(texts, "\\")),
+    )
+    found = pa.nulls(len(texts), pa.string())
+    for name in _TYPES:
+        told = pc.extract_regex(texts, f'"{name}": "(?P<type>[^"]+)"')
+        found = pc.coalesce(found, pc.if_else(plain, pc.struct_field(told, "type"), None))
+        plain = pc.and_(plain, pc.invert(pc.match_substring(texts, f'"{name}":')))
+    odd = found.is_null()
+    read = [_type_of(text) for text in texts.filter(odd).to_pylist()]
+    return pc.replace_with_mask(found, odd, pa.array(read, pa.string()))
+
+
 def _numbers(column) -> np.ndarray:
     """A column as float64, NaN where it is null."""
-    return np.asarray(column.to_numpy(), dtype=np.float64)
+    import pyarrow as pa
+
+    # By way of an array: what a chunked one's `to_numpy` does imports pandas where that is there.
+    parts = [np.asarray(c.cast(pa.float64()).fill_null(np.nan)) for c in column.chunks]
+    return np.concatenate([np.zeros(0), *parts])
 
 
-def _texts(column) -> Iterator[str | None]:
-    """A column's texts, no more than a shard's at a time."""
-    for chunk in column.chunks:
-        yield from chunk.to_pylist()
-
-
-def _coded(texts: list[str]) -> tuple[list[str], np.ndarray]:
-    names = sorted(set(texts))
-    place = {name: code for code, name in enumerate(names)}
-    return names, np.array([place[text] for text in texts], dtype=np.int32)
-
-
-def _type_of(text: str | None) -> str:
-    text = text or ""
-    # A hundred thousand JSON texts take a second: of a flat one, as the store writes it, this is
-    # the value of the name. Within a text its quotes would have a backslash before them.
-    for name in _TYPES:
-        head = f'"{name}": "'
-        begin = text.find(head)
-        if begin >= 0 and text.count("{") == 1:
-            value, end, _ = text[begin + len(head) :].partition('"')
-            if value and end and "\\" not in value:
-                return value
-            break
+def _type_of(text: str) -> str:
     metadata = metadata_of(text)
     return next((str(metadata[n]) for n in _TYPES if metadata.get(n)), UNKNOWN_TYPE)

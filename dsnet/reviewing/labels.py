@@ -37,8 +37,10 @@ class Labels:
 
         Raises
         ------
+        OSError
+            When it is damaged, or its file is gone.
         ValueError
-            When it is damaged, or there is no such version of it.
+            When there is no such version of it.
         """
         with self._lock:
             found = self._kept.get((index, version))
@@ -58,7 +60,10 @@ class Labels:
         found = self._kept.get((index, MADE))
         if found is not None:
             return found[0]
-        record = self._store.read(index)
+        try:
+            record = self._store.read(index)
+        except ValueError as error:  # of a shard: damaged, or gone
+            raise OSError(str(error)) from error
         self._keep((index, MADE), record)
         return record
 

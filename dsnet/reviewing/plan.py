@@ -23,9 +23,9 @@ class Plan:
     sample : int or None
         Only so many labels, chosen at random.
     blind : bool
-        No score is shown.
+        No score is shown, and nothing that another reader said.
     readings : int
-        Readers who are to decide on each label.
+        Readers who are to decide on each label; of several none sees what another one said.
     """
 
     order: str = "expected-dice"
@@ -33,6 +33,11 @@ class Plan:
     sample: int | None = None
     blind: bool = False
     readings: int = 1
+
+    @property
+    def independent(self) -> bool:
+        """Whether a reader must not see what others said: their agreement is to be measured."""
+        return self.blind or self.readings > 1
 
     def __post_init__(self) -> None:
         if self.order not in ORDERS:

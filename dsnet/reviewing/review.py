@@ -280,10 +280,14 @@ class Review:
         """Where a key stands in the store; None where it does not."""
         return self._index.get(key)
 
-    def version(self, index: int) -> str:
-        """Which version of a label is shown first: the newest."""
+    def version(self, index: int, reader: str) -> str:
+        """Which version of a label a reader is shown first: the newest that he may see."""
         mended = self.verdicts.mended(self.store.keys[index])
-        return mended[-1].version if mended else MADE
+        return next((r.version for r in reversed(mended) if self.may_see(r, reader)), MADE)
+
+    def may_see(self, row: Decision, reader: str) -> bool:
+        """Whether a reader is shown what a row tells: see `Plan.independent`."""
+        return row.reader == reader or not self.plan.independent
 
     def progress(self, reader: str | None) -> dict[str, Any]:
         """How far the review is, and how far the reader: what the page's strip shows."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
+import errno
 import os
 import secrets
 import socket
@@ -50,28 +50,30 @@ def bound(host: str, port: int, *, tries: int = 1) -> socket.socket:
     OSError
         When neither it nor the next `tries` - 1 ports are to be had; names it.
     """
-    for other in range(port, port + tries - 1):
-        with contextlib.suppress(OSError):
+    for other in range(port, port + tries):
+        try:
             return _bound(host, other)
-    return _bound(host, port + tries - 1)
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE and other < port + tries - 1:
+                continue
+            ports = f"port {other}" if other == port else f"ports {port} to {other}"
+            raise OSError(f"cannot listen at {host}, {ports}: {error.strerror or error}") from error
+    raise ValueError(f"tries must be at least 1, got {tries}")
 
 
 def _bound(host: str, port: int) -> socket.socket:
+    family, kind, proto, _, address = socket.getaddrinfo(
+        host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    )[0]
+    listening = socket.socket(family, kind, proto)
     try:
-        family, kind, proto, _, address = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        listening = socket.socket(family, kind, proto)
-        try:
-            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            listening.bind(address)
-            listening.listen(128)
-        except OSError:
-            listening.close()
-            raise
-        return listening
-    except OSError as error:
-        raise OSError(f"cannot listen at {host}, port {port}: {error.strerror or error}") from error
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(address)
+        listening.listen(128)
+    except OSError:
+        listening.close()
+        raise
+    return listening
 
 
 def address_of(host: str, port: int, token: str, reader: str | None = None) -> str:
@@ -126,6 +128,7 @@ def serve(
         server_header=False,
         lifespan="off",
         ws="none",
+        proxy_headers=False,
         timeout_graceful_shutdown=3,
     )
     address = address_of(host, listening.getsockname()[1], token, reader)

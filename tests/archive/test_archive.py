@@ -162,7 +162,11 @@ def test_wrong_arguments_are_named(tmp_path):
         ({"out": tmp_path / "full"}, ValueError, "out must be a new or empty folder"),
         ({"out": tmp_path / "full/holiday.txt"}, ValueError, "out must be a folder, got the file"),
         ({"jobs": 7}, TypeError, "jobs must be an iterable or a callable"),
-        ({"executor": "ray"}, ValueError, "executor must be one of processes, gpu, got 'ray'"),
+        (
+            {"executor": "slurm"},
+            ValueError,
+            "executor must be one of processes, gpu, ray, got 'slurm'",
+        ),
         ({"executor": 7}, TypeError, r"executor must be .* or have run\(jobs, stop\), got int"),
         ({"device": "cuda"}, ValueError, "device must be None or 'cpu' for processes, got 'cuda'"),
         ({"executor": "gpu", "device": "tpu"}, ValueError, "device must be .*, got 'tpu'"),

@@ -101,7 +101,8 @@ def test_what_does_not_fit_is_a_row_with_its_reason(store):
     failed = {
         r.metadata["label"]: r.error for r in open_store(store).records() if r.status == "failed"
     }
-    assert failed["gone"] == "no slice of the instance that the mark names"
+    # Whose a mark without a slice is cannot be told, and so not whether its text names them.
+    assert failed[""] == "no slice of the instance that the mark names"
     assert "outside the image" in failed["off"] and len(failed) == 2
 
 
@@ -250,3 +251,25 @@ def test_marks_and_slices_of_a_server_give_the_same_labels(name, tmp_path):
         # What tells files apart differs: where a mark came from.
         assert {**row[5], "mark_source": ""} == {**other[5], "mark_source": ""}
         assert (*row[:5], row[6]) == (*other[:5], other[6])
+
+
+def test_errors_name_the_option(place, tmp_path, capsys):
+    gone, table = str(tmp_path / "gone"), tmp_path / "table.csv"
+    table.write_text("mine")
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "a").write_text("")
+    usual = {"--images": str(place / "images"), "--marks": str(place / "marks"),
+             "--out": str(tmp_path / "store")}  # fmt: skip
+    for change, told in (
+        ({"--images": gone}, "--images must be a folder, a zip or a DICOMDIR, there is none at"),
+        ({"--images": "http://me:secret@here"}, "--images must hold no password: write it to"),
+        ({"--marks": gone}, f"--marks: {gone}: no such file or folder"),
+        ({"--hash-key": gone}, "--hash-key must be a file with a secret"),
+        ({"--index": str(table)}, "--index must be a new file or an index of slices"),
+        ({"--out": str(tmp_path / "full")}, "full is not empty: add --resume"),
+    ):
+        given = [word for pair in {**usual, **change}.items() for word in pair]
+        assert label.main(["dicom", *given]) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith("dsnet.label: ") and told in line and "secret@" not in line
+    assert table.read_text() == "mine" and not (tmp_path / "store").exists()

@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 
+from dicom_servers import SERVERS, started
+from dicom_servers import store as send
 from dsnet import label
 from dsnet.data.crop_settings import of_store
 from dsnet.data.store import open_store
@@ -87,3 +89,20 @@ def test_a_slice_that_is_gone_costs_its_row(archive, tmp_path, capsys):
     (archive / "empty").mkdir()
     assert label.main(["lidc", "--images", str(archive / "empty"), "--out", "x"]) == 2
     assert "xml must hold LIDC's readings" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", SERVERS)
+def test_slices_of_a_server_give_the_same_labels(name, archive, tmp_path, capsys):
+    files = sorted(archive.rglob("*.dcm"))
+    (tmp_path / "server").mkdir()
+    with started(name, tmp_path / "server") as root:
+        send(root, files)
+        assert label.main(["lidc", "--images", root, "--out", str(tmp_path / "none")]) == 2
+        assert "xml must be the folder of the readers' XML files" in capsys.readouterr().err
+        for place, out in ((root, "web"), (str(archive), "files")):
+            arguments = ["lidc", "--images", place, "--xml", str(archive), "--crop", "32"]
+            assert label.main([*arguments, "--out", str(tmp_path / out)]) == 0
+    web, here = (list(open_store(tmp_path / out).records()) for out in ("web", "files"))
+    assert [r.key for r in web] == [r.key for r in here] and len(web) == 3
+    for one, other in zip(web, here, strict=True):
+        assert one.status == "ok" and np.array_equal(one.alpha, other.alpha)

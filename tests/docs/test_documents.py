@@ -8,6 +8,7 @@ import sys
 
 import pytest
 import torch
+import yaml
 
 from dsnet.models.pretrained import names as released_names
 from dsnet.models.pretrained import path_of
@@ -99,6 +100,8 @@ def test_commands_and_snippets_run(document, tmp_path, monkeypatch, run):
                 compile(text, str(document), "exec")
                 continue
             exec(compile(text, f"{document}: {text[:40]!r}", "exec"), given)
+        elif info == "yaml":
+            assert isinstance(yaml.safe_load(text), dict)
         elif info.endswith(" nnunet"):
             continue  # tests/data/test_nnunet.py runs them, where nnU-Net is installed
         else:

@@ -343,5 +343,35 @@ def test_a_full_disk_is_told_and_the_verdict_does_not_count(ann, store, monkeypa
         error = ann.tell("label/9/verdict", 507, verdict="accept", id="x")["error"]
     assert error.startswith("not kept:") and "No space left" in error
     assert ann.ask("session")["reviewed"] == 0
+    assert list((store / "_review").iterdir()) == []
     ann.tell("label/9/verdict", verdict="accept", id="x")
     assert [row.id for row in read_decisions(store).rows] == ["x"]
+
+
+def test_a_disk_that_fills_in_the_middle_of_a_row_leaves_the_rows_before(ann, store, monkeypatch):
+    import os
+
+    write = os.write
+
+    def fills(descriptor, data):
+        if len(data) < 40:
+            raise OSError(28, "No space left on device")
+        return write(descriptor, data[:30])
+
+    ann.tell("label/9/verdict", verdict="accept", id="x")
+    (file,) = (store / "_review").iterdir()
+    before = file.read_bytes()
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "write", fills)
+        for _ in range(3):
+            ann.tell("label/8/verdict", 507, verdict="accept", id="y")
+    assert list((store / "_review").iterdir()) == [file] and file.read_bytes() == before
+    ann.tell("label/8/verdict", verdict="accept", id="y")
+    found = read_decisions(store)
+    assert [row.id for row in found.rows] == ["x", "y"] and found.torn == found.damaged == []
+
+
+def test_a_store_that_cannot_be_read_is_told_so(ann, store):
+    for file in store.glob("shard-*"):
+        file.unlink()
+    assert ann.ask("label/9", 507)["error"].startswith("cannot be read:")

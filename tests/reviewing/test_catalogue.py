@@ -3,11 +3,12 @@
 import json
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from dsnet.data.store import open_store
 from dsnet.data.store.record import LabelRecord
-from dsnet.reviewing.catalogue import ORDERS, Catalogue, _type_of, counted
+from dsnet.reviewing.catalogue import ORDERS, Catalogue, coded, counted, types_of
 from dsnet.reviewing.plan import Plan
 from review_desk import labelled
 
@@ -79,18 +80,38 @@ def test_names_are_counted(catalogue):
         {"inner": {"lesion_type": "bone"}, "lesion_type": "lung"}, {"lesion_type": 5},
         {"lesion_type": "{"}, {"lesion_type": "\u202e"}, {"kind": "lung", "lesion_type": "bone"},
         {"lesion_type": ["a"]}, {"kind": "}"}, {"note": "{", "lesion_type": "lung"},
+        {"lesion_type": 5, "kind": "solid"}, {"lesion_type": None, "kind": None},
+        {"a\"lesion_type": "bone", "kind": "lung"}, {"lesion_type": False, "kind": "lung"},
     ],
 )  # fmt: skip
 def test_a_type_is_what_json_says(metadata):
     expected = next(
         (str(metadata[n]) for n in ("lesion_type", "kind") if metadata.get(n)), "unknown"
     )
-    assert _type_of(json.dumps(metadata, ensure_ascii=False)) == expected
+    text = json.dumps(metadata, ensure_ascii=False)
+    # Among others, in two pieces.
+    column = pa.chunked_array([['{"kind": "solid"}', text], [text]])
+    names, codes = types_of(column)
+    assert names == sorted({"solid", expected})
+    assert [names[code] for code in codes] == ["solid", expected, expected]
 
 
 @pytest.mark.parametrize("text", [None, "", "{", '{"lesion_type": "lun', "[]", "null"])
 def test_metadata_that_are_none_have_no_type(text):
-    assert _type_of(text) == "unknown"
+    names, codes = types_of(pa.chunked_array([[text]], pa.string()))
+    assert names == ["unknown"] and codes.tolist() == [0]
+
+
+def test_a_column_without_a_label_has_no_names():
+    for found in (coded, types_of):
+        names, codes = found(pa.chunked_array([], pa.string()))
+        assert names == [] and codes.dtype == np.int32 and codes.size == 0
+
+
+def test_texts_are_coded_by_their_order():
+    column = pa.chunked_array([["b", None], ["\u00e4", "a", "b"]])
+    names, codes = coded(column)
+    assert names == ["", "a", "b", "\u00e4"] and codes.tolist() == [2, 0, 3, 1, 2]
 
 
 @pytest.mark.parametrize(

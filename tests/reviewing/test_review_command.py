@@ -1,5 +1,6 @@
 """The command: a server of its own, killed between decisions; options that are wrong."""
 
+import contextlib
 import json
 import os
 import re
@@ -8,21 +9,23 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
-from contextlib import contextmanager
 
 import pytest
 
 from dsnet import review
+from dsnet.data.store import LabelRecord
 from dsnet.data.store.decisions import read_decisions
 from fresh_interpreter import PLACES, run_fresh
 
 pytest.importorskip("starlette")
 pytest.importorskip("uvicorn")
 
+from dsnet.reviewing import serving
+
 LIMIT = 300  # seconds after which a server hangs; a loaded machine is slow
 
 
-@contextmanager
+@contextlib.contextmanager
 def served(store, *options):
     """A server's process and the address that it printed."""
     code = f"""
@@ -123,8 +126,6 @@ def test_it_listens_to_this_machine_alone_and_tells_its_token(store):
 
 
 def test_a_port_that_is_taken_is_told_and_by_default_the_next_one_serves(store, monkeypatch):
-    from dsnet.reviewing import serving
-
     with served(store, "--port", "0") as (_, address):
         port = int(re.search(r":(\d+)/", address).group(1))
         with pytest.raises(OSError, match=f"cannot listen at 127.0.0.1, port {port}"):
@@ -142,12 +143,44 @@ def test_a_port_that_is_taken_is_told_and_by_default_the_next_one_serves(store, 
         (["--token", "not plain: <script>!"], "--token must be at least 16"),
         (["--host", "no.such.host.invalid", "--token", "a" * 16], "cannot listen at"),
         (["--blind", "--order", "expected-dice"], "order must not be"),
+        (["--out", "picture.png"], "--out needs --report"),
     ],
 )
 def test_options_that_are_wrong_are_told_in_a_line(store, capsys, options, told):
     assert review.main([str(store), "--no-browser", "--port", "0", *options]) == 2
     error = capsys.readouterr().err
     assert told in error and len(error.splitlines()) == 1
+
+
+def test_an_address_that_is_not_this_machines_is_told_with_the_first_port():
+    # Of a range for documents: no other port is of any use.
+    with pytest.raises(OSError, match=r"cannot listen at 192\.0\.2\.1, port 8477: "):
+        serving.bound("192.0.2.1", 8477, tries=20)
+
+
+def test_ports_that_are_all_taken_are_told_as_a_range():
+    with contextlib.ExitStack() as taken:
+        first = taken.enter_context(serving.bound("127.0.0.1", 0)).getsockname()[1]
+        with contextlib.suppress(OSError):  # Somebody else's: it is taken, too.
+            taken.enter_context(serving.bound("127.0.0.1", first + 1))
+        with pytest.raises(OSError, match=f"ports {first} to {first + 1}: Address already in use"):
+            serving.bound("127.0.0.1", first, tries=2)
+
+
+def test_a_store_where_nothing_can_be_reviewed_is_told(write_store, monkeypatch, caplog):
+    monkeypatch.setattr(serving, "serve", lambda review, **options: None)
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    path = write_store([LabelRecord.from_error("k", "s.png", "no file")])
+    assert review.main([str(path), "--no-browser"]) == 0
+    nothing, locked = caplog.messages
+    assert nothing.endswith("has no label with a picture: there is nothing to review")
+    assert "cannot be written to" in locked
+
+
+def test_a_store_that_can_be_reviewed_begins_without_a_word(store, monkeypatch, caplog):
+    monkeypatch.setattr(serving, "serve", lambda review, **options: None)
+    assert review.main([str(store), "--no-browser"]) == 0
+    assert caplog.messages == []
 
 
 def test_a_store_that_is_none_is_told(tmp_path, capsys):

@@ -9,7 +9,7 @@ from dsnet.data.store import open_store
 from dsnet.data.store.record import LabelRecord
 from dsnet.reviewing.surroundings import NotAtHand, Surroundings
 from meta_images import prostate, write_meta
-from review_desk import planes
+from review_desk import labelled, planes
 
 LOW, HIGH = -1350.0, 150.0
 
@@ -174,6 +174,22 @@ def test_a_source_that_is_no_picture_is_not_at_hand(source):
     assert not around.has_source(record) and around.slices(record) == {"below": 0, "above": 0}
     with pytest.raises(NotAtHand):
         around.view(record, 8)
+
+
+def test_a_source_that_is_a_uid_has_none(write_store, open_review):
+    uid = "1.2.826.0.1.3680043.8.498.1"
+    metadata = {"sop_instance_uid": uid, "slice": 3, "slices": 9, "window_low": -1e3}
+    place = {"offset": (3.0, 4.0), "scale": (1.0, 1.0)}
+    records = [
+        labelled(name, source=name, metadata=metadata, **place) for name in (uid, f"{uid}.dcm")
+    ]
+    ann = open_review(write_store(records, "dicom"))[1]("Ann")
+    for index, name in enumerate((uid, f"{uid}.dcm")):
+        told = ann.ask(f"label/{index}")
+        assert told["source"] == name and ["sop_instance_uid", uid] in told["metadata"]
+        assert not told["has_source"] and told["slices"] == {"below": 0, "above": 0}
+        assert ann.ask(f"label/{index}/surroundings", 404, margin=8)
+        assert ann.ask(f"label/{index}/neighbour", 404, step=1)
 
 
 def test_the_page_gets_them(labels, open_review):

@@ -165,7 +165,8 @@ def text(place: Any, name: str) -> str:
 
 def several(value: Any) -> list:
     """A tag's values as a list, however many there are."""
-    if value is None or isinstance(value, str | bytes):
+    # A person's name is one value, though it can be gone through.
+    if value is None or isinstance(value, str | bytes) or hasattr(value, "family_name"):
         return [] if value is None else [value]
     try:
         return list(value)

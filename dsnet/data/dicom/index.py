@@ -45,6 +45,7 @@ from dsnet.data.dicom.table import (
     files_table,
     pc,
     read_cache,
+    require_cache,
     sources,
     unchanged,
     write_cache,
@@ -84,11 +85,13 @@ def index_series(
     Raises
     ------
     ValueError
-        When there is no such place, or it is nothing of these.
+        When there is no such place, or it is nothing of these, or `cache` is a folder or another
+        file than an index: it is not written over.
     ImportError
         When pydicom, or httpx for a server, is not installed.
     """
     here = os.fspath(place)
+    require_cache(cache)
     before, builder = read_cache(cache, here), TableBuilder()
     problems: list[tuple[str, str]] = []
     left_out: Counter[str] = Counter()
@@ -308,7 +311,7 @@ class SeriesIndex:
         for at in repeated:
             entry, other = (entry_at(self._table, int(order[i])) for i in (at, begins[at]))
             if (entry.frame or 1) == 1:
-                reason = f"the same instance as {other.source}: left out"
+                reason = f"the same instance as {other.source!r}: left out"
                 self.problems.append((entry.source, reason))
         kept = np.ones(self._table.num_rows, bool)
         kept[order[repeated]] = False

@@ -210,12 +210,38 @@ def each_file(files: pa.Table) -> Iterator[Found]:
             yield Found(*row)
 
 
+def require_cache(path: str | Path | None) -> None:
+    """Refuse what is no index and would be written over; a damaged index is made anew.
+
+    Raises
+    ------
+    ValueError
+        When `path` is a folder, or a file of another kind.
+    """
+    if path is None or not os.path.exists(path):
+        return
+    if not os.path.isfile(path):
+        raise ValueError(f"cache must be a file, got {path}")
+    with open(path, "rb") as file:
+        start = file.read(4)
+    other = start not in (b"", b"PAR1")
+    try:
+        if not other and start:
+            other = (pq.read_schema(path).metadata or {}).get(b"format") != FORMAT.encode()
+    except (OSError, pa.ArrowException, ValueError):
+        return
+    if other:
+        raise ValueError(
+            f"cache must be a new file or an index of slices, got another file: {path}"
+        )
+
+
 def read_cache(path: str | Path | None, place: str) -> pa.Table | None:
     """The table of an earlier index of that place; None where there is none that can be used."""
     if path is None or not os.path.isfile(path):
         return None
     try:
-        table = pq.read_table(path, memory_map=False)
+        table = pq.read_table(path, memory_map=False, page_checksum_verification=True)
     except (OSError, pa.ArrowException, ValueError):
         return None
     said = {k.decode(): v.decode() for k, v in (table.schema.metadata or {}).items()}
@@ -231,7 +257,12 @@ def write_cache(path: str | Path, place: str, table: pa.Table) -> None:
     """Keep a table for the next index of that place."""
     metadata = {"format": FORMAT, "version": VERSION, "place": place}
     table = table.replace_schema_metadata(metadata)
-    write_atomically(path, lambda temporary: pq.write_table(table, temporary, compression="zstd"))
+    write_atomically(
+        path,
+        lambda temporary: pq.write_table(
+            table, temporary, compression="zstd", write_page_checksum=True
+        ),
+    )
 
 
 def _joined(values: Sequence[float] | None) -> str | None:

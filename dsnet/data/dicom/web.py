@@ -122,8 +122,22 @@ class WebServer:
         timeout = httpx.Timeout(_QUIET_SECONDS)
         self._client = httpx.Client(headers=headers, auth=auth, timeout=timeout)
 
-    def json(self, path: str, params: list[tuple[str, str]] | None = None) -> list[dict]:
-        """The objects of an answer in DICOM JSON (PS3.18, annex F); none of 204.
+    def json(
+        self,
+        path: str,
+        params: list[tuple[str, str]] | None = None,
+        *,
+        absent: tuple[int, ...] = (204,),
+    ) -> list[dict]:
+        """The objects of an answer in DICOM JSON (PS3.18, annex F).
+
+        Parameters
+        ----------
+        path : str
+            Below the root.
+        params : list of (name, value), optional
+        absent : tuple of int
+            Answers that say that there is none.
 
         Raises
         ------
@@ -133,17 +147,40 @@ class WebServer:
         url = f"{self.root}/{path}"
 
         def read() -> list[dict]:
-            with self._answer(url, params, "application/dicom+json") as response:
-                if response.status_code == 204:
+            taken = (200, *absent)
+            with self._answer(url, params, "application/dicom+json", taken) as response:
+                if response.status_code in absent:
                     return []
-                data = bytearray()
-                for chunk in self._chunks(response, url):
-                    data += chunk
-                    if len(data) > MAX_JSON_BYTES:
-                        raise ValueError(f"{url}: answers with more than {MAX_JSON_BYTES} bytes")
-            return _objects(bytes(data), url)
+                data = self._whole(response, url)
+            return _objects(data, url)
 
         return tried(read)
+
+    def post(self, path: str, data: bytes, kind: str) -> tuple[int, Any]:
+        """Status and JSON of an answer to a POST; None where it is no JSON.
+
+        Parameters
+        ----------
+        path : str
+            Below the root.
+        data : bytes
+        kind : str
+            Their Content-Type.
+
+        Raises
+        ------
+        ValueError
+            When the server cannot be reached, or stays busy.
+        """
+        url = f"{self.root}/{path}"
+        headers = {"Accept": "application/dicom+json", "Content-Type": kind}
+
+        def ask() -> tuple[int, Any]:
+            request = self._client.build_request("POST", url, content=data, headers=headers)
+            with contextlib.closing(self._sent(request, url)) as response:
+                return response.status_code, _json(self._whole(response, url))
+
+        return tried(ask)
 
     @contextlib.contextmanager
     def instance(self, url: str, most: int) -> Iterator[BinaryIO]:
@@ -175,37 +212,51 @@ class WebServer:
                 yield cast(BinaryIO, file)
 
     @contextlib.contextmanager
-    def _answer(self, url: str, params: Any, accept: str) -> Iterator[Any]:
+    def _answer(
+        self, url: str, params: Any, accept: str, taken: tuple[int, ...] = (200, 204)
+    ) -> Iterator[Any]:
         """The response to a GET, its body still to come."""
         origin = urlsplit(self.root)[:2]
-        httpx = self._httpx
         for _ in range(_REDIRECTS + 1):
             request = self._client.build_request(
                 "GET", url, params=params, headers={"Accept": accept}
             )
-            try:
-                response = self._client.send(request, stream=True)
-            except httpx.TransportError as error:
-                raise Interrupted(f"{url}: cannot be reached: {_said(error)}") from error
-            except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
-                raise ValueError(f"{url}: cannot be asked: {_said(error)}") from error
-            with contextlib.closing(response):
+            with contextlib.closing(self._sent(request, url)) as response:
                 if response.is_redirect:
                     target = urljoin(str(response.url), response.headers.get("location", ""))
                     if urlsplit(target)[:2] != origin:
                         raise ValueError(f"{url}: leads to another server: not followed")
                     url, params = target, None
                     continue
-                status = f"{response.status_code} {response.reason_phrase}".strip()
-                if response.status_code in _AGAIN:
-                    error = Interrupted(f"{url}: answers {status}")
-                    error.wait = _seconds(response.headers.get("retry-after"))
-                    raise error
-                if response.status_code not in (200, 204):
-                    raise ValueError(f"{url}: answers {status}")
+                if response.status_code not in taken:
+                    raise ValueError(f"{url}: answers {_status(response)}")
                 yield response
                 return
         raise ValueError(f"{url}: leads from one address to another without an end")
+
+    def _sent(self, request: Any, url: str) -> Any:
+        """The response to a request of a server that is not busy, its body still to come."""
+        httpx = self._httpx
+        try:
+            response = self._client.send(request, stream=True)
+        except httpx.TransportError as error:
+            raise Interrupted(f"{url}: cannot be reached: {_said(error)}") from error
+        except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
+            raise ValueError(f"{url}: cannot be asked: {_said(error)}") from error
+        if response.status_code in _AGAIN:
+            with contextlib.closing(response):
+                busy = Interrupted(f"{url}: answers {_status(response)}")
+                busy.wait = _seconds(response.headers.get("retry-after"))
+                raise busy
+        return response
+
+    def _whole(self, response: Any, url: str) -> bytes:
+        data = bytearray()
+        for chunk in self._chunks(response, url):
+            data += chunk
+            if len(data) > MAX_JSON_BYTES:
+                raise ValueError(f"{url}: answers with more than {MAX_JSON_BYTES} bytes")
+        return bytes(data)
 
     def _chunks(self, response: Any, url: str) -> Iterator[bytes]:
         encoding = response.headers.get("content-encoding", "identity")
@@ -281,13 +332,24 @@ def _first_part(chunks: Iterator[bytes], boundary: str, url: str) -> Iterator[by
 
 
 def _objects(data: bytes, url: str) -> list[dict]:
-    try:
-        found = json.loads(data)
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{url}: answers with no JSON") from error
+    found = _json(data)
+    if found is None:
+        raise ValueError(f"{url}: answers with no JSON")
     if not isinstance(found, list) or not all(isinstance(item, dict) for item in found):
         raise ValueError(f"{url}: must answer with a list of objects")
     return found
+
+
+def _json(data: bytes) -> Any:
+    """What it says; None where it is no JSON."""
+    try:
+        return json.loads(data)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _status(response: Any) -> str:
+    return f"{response.status_code} {response.reason_phrase}".strip()
 
 
 def _content_type(value: str) -> Message:

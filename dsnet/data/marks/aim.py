@@ -7,6 +7,8 @@ their calculations are those of a long and a short axis, or where they cross nea
 
 from __future__ import annotations
 
+import dataclasses
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -24,6 +26,7 @@ from dsnet.data.marks.record import (
     millimetres,
     points,
     refuse,
+    shown,
     text,
 )
 
@@ -68,14 +71,17 @@ def read_aim(
     if not annotations:
         raise ValueError(f"{source}: must have an ImageAnnotation")
     # Version 4 has the reader on the collection, version 3 on the annotation.
+    person = tuple(_person(root))
     readers = [text(user.get("name")) for user in root.named("user", "User")]
     reader = next(filter(None, readers), None)
     marks: list[FoundMark] = []
     for annotation in annotations:
         try:
-            marks += _marks(annotation, reader, source, len(marks))
+            found = _marks(annotation, reader, source, len(marks))
+            marks += [dataclasses.replace(mark, person=person) for mark in found]
         except ValueError as error:
-            refuse(refused, source, f"annotation {_name(annotation) or 'without a name'}: {error}")
+            called = shown(_name(annotation)) if _name(annotation) else "without a name"
+            refuse(refused, source, f"annotation {called}: {error}")
     return marks
 
 
@@ -320,6 +326,14 @@ def _name(annotation: Node) -> str:
 
 def _uid(node: Node, name: str) -> str:
     return text(node.get(name))
+
+
+def _person(root: Node) -> Iterator[str]:
+    """What the file calls the patient: a name, a number, a birth date as DICOM writes it."""
+    for node in root.named("Person", "person"):
+        yield from filter(None, (node.get("name"), node.get("id")))
+        if birth := node.get("birthDate") or node.get("birthdate"):
+            yield re.sub(r"\D", "", birth[:10])
 
 
 def _number(written: str) -> float | None:

@@ -30,6 +30,8 @@ _NAMES = (
     (LONG, r"\b(long(est)?|major)\b.*\b(axis|diameter|dimension)\b"),
     (LENGTH, r"\b(length|diameter|distance|linear measurement|ruler|line)\b"),
 )
+# A code's meaning has 64 characters; some are longer.
+_LONGEST_NAME = 256
 
 # Of the DICOM scheme (DCM), by their numbers.
 TRACKING_ID, TRACKING_UID = "112039", "112040"
@@ -47,7 +49,8 @@ def measured(code: Code) -> str:
 
 def measured_by_name(name: str) -> str:
     """The same by what it is called: "Long Axis", "shortAxis", "longest_diameter", "Length"."""
-    words = re.sub(r"(?<=[a-z])(?=[A-Z])|[_\-.]", " ", name).lower()
+    # The patterns below take the square of a name's length.
+    words = re.sub(r"(?<=[a-z])(?=[A-Z])|[_\-.]", " ", name[:_LONGEST_NAME]).lower()
     return next((kind for kind, pattern in _NAMES if re.search(pattern, words)), "")
 
 

@@ -6,7 +6,7 @@ are too long. So nothing is required here: what cannot be read is left empty.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -44,6 +44,8 @@ class Item:
         Of an IMAGE.
     target, refers
         The place that an item by reference names, and the item there.
+    known : dict
+        What a reader has worked out of its children, of which there may be many thousands.
     """
 
     relation: str = ""
@@ -61,6 +63,14 @@ class Item:
     refers: Item | None = None
     parent: Item | None = None
     children: list[Item] = field(default_factory=list)
+    known: dict[str, Any] = field(default_factory=dict, repr=False)
+
+    def once(self, make: Callable[[Item], Any]) -> Any:
+        """What a function gives of this item; called once, when the tree is whole."""
+        name = make.__name__
+        if name not in self.known:
+            self.known[name] = make(self)
+        return self.known[name]
 
     def walk(self) -> Iterator[Item]:
         """This item and all below it, in their order."""

@@ -24,6 +24,7 @@ from dsnet.data.marks.record import (
     millimetres,
     points,
     refuse,
+    shown,
     text,
 )
 
@@ -46,6 +47,9 @@ _KEYS = {
     "label": ("label", "labels", "location", "text", "description"),
     "reader": ("reader", "userName", "user"),
     "frame": ("frameNumber",),
+    "name": ("PatientName", "patientName"),
+    "number": ("PatientID", "PatientId", "patientId", "patientID"),
+    "birth": ("PatientBirthDate", "patientBirthDate"),
 }
 
 
@@ -163,6 +167,7 @@ def _mark(place: _Place, source: str, index: int) -> FoundMark | None:
         long_mm=millimetres(lengths[0], unit),
         short_mm=millimetres(lengths[1], unit),
         units=unit if lengths[0] is not None else "",
+        person=tuple(filter(None, (said["name"], said["number"], said["birth"]))),
         source=source,
         format="ohif",
         index=index,
@@ -187,7 +192,8 @@ def _ends(held: dict, tool: str) -> tuple[np.ndarray, bool]:
         found, solid = points(numbers, 3), True
     wanted = (2, 4) if re.search("bidirectional", tool, re.IGNORECASE) else (2,)
     if len(found) not in wanted:
-        raise ValueError(f"a {text(tool)} must have {wanted[-1]} ends, got {len(found)}")
+        called = shown(tool)
+        raise ValueError(f"a tool called {called} must have {wanted[-1]} ends, got {len(found)}")
     return found, solid
 
 

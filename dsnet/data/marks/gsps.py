@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from dsnet.data.datasets.coordinates import CORNER, check_origin
+from dsnet.data.dicom.person import person_of
 from dsnet.data.marks.bounded import MOST_PARTS, read_object
 from dsnet.data.marks.content_tree import (
     frame_number,
@@ -117,6 +118,7 @@ def _marks(source: str, dataset: Any, refused: Refused | None, origin: float) ->
             texts.append(_Text(words, place, *_placed(images), own))
         lines += own
     reader = text(word(dataset, "ContentCreatorName")) or None
+    person = tuple(person_of(dataset).values())
     marks = _pairs(lines, source, refused)
     labels = _labels(marks, texts)
     found = []
@@ -133,6 +135,7 @@ def _marks(source: str, dataset: Any, refused: Refused | None, origin: float) ->
                 tracking_id=long.tracking_id or None,
                 tracking_uid=long.tracking_uid or None,
                 reader=reader,
+                person=person,
                 source=source,
                 format="gsps",
                 index=len(found),

@@ -7,6 +7,7 @@ Public
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
@@ -15,13 +16,17 @@ import numpy as np
 from dsnet.data.dicom.entry import SliceEntry
 from dsnet.data.dicom.index import SeriesIndex
 from dsnet.data.marks.geometry import checked, placed, to_pixels
-from dsnet.data.marks.record import FoundMark
+from dsnet.data.marks.record import FoundMark, joined
 
 # mm that a mark may lie beside the only slice of a place, or beside the one that it names.
 _BESIDE_MM = 1.0
 # Of the gap between two slices; the rest is rounding.
 _HALF_GAP = 0.505
-# Two files that hold one mark agree to this, in pixels.
+# Half of the gap between the thickest slices, where the real one is not known.
+_FAR_MM = 5.0
+# Slices nearer than this lie at one place.
+_ONE_PLACE_MM = 0.02
+# Two files that hold one mark agree to this, in pixels or mm.
 _SAME = 0.01
 
 
@@ -69,7 +74,7 @@ def _matched(mark: FoundMark, index: SeriesIndex) -> MatchedMark:
     try:
         entry, beside = _entry(mark, index)
         if mark.long_axis is None:
-            mark, beside = _on_slice(mark, entry)
+            mark, beside = _on_slice(mark, entry, index)
     except ValueError as error:
         return MatchedMark(mark, None, str(error))
     notes = list(checked(mark, entry.spacing))
@@ -95,7 +100,7 @@ def _entry(mark: FoundMark, index: SeriesIndex) -> tuple[SliceEntry, float]:
     if mark.file:
         return _by_file(mark, index), 0.0
     if mark.world is not None:
-        return _nearest(mark.world, _candidates(mark, index))
+        return _by_place(mark, mark.world, index)
     raise ValueError("the mark names no instance, no file and no place in the patient")
 
 
@@ -109,31 +114,45 @@ def _by_file(mark: FoundMark, index: SeriesIndex) -> SliceEntry:
     raise ValueError(f"{len(found)} slices are of files of the name that the mark gives")
 
 
-def _candidates(mark: FoundMark, index: SeriesIndex) -> list[SliceEntry]:
+def _by_place(mark: FoundMark, world: np.ndarray, index: SeriesIndex) -> tuple[SliceEntry, float]:
+    """The slice that a mark lies on: of its series, or of the only one that has such a slice."""
     if mark.series_uid:
         found = index.series(mark.series_uid)
         if not found:
             raise ValueError("no slice of the series that the mark names")
     elif mark.frame_of_reference_uid:
         found = index.in_frame_of_reference(mark.frame_of_reference_uid)
-        series = {entry.series_uid for entry in found}
         if not found:
             raise ValueError("no slice of the frame of reference that the mark names")
-        if len(series) > 1:
-            raise ValueError(
-                f"{len(series)} series share the frame of reference that the mark names: "
-                "which is meant cannot be told"
-            )
     else:
         raise ValueError("the mark lies in the patient, and names no series")
-    usable = [entry for entry in found if None not in (entry.position, entry.orientation)]
-    if not usable:
+    by_series: dict[str, list[SliceEntry]] = {}
+    for entry in found:
+        if None not in (entry.position, entry.orientation):
+            by_series.setdefault(entry.series_uid, []).append(entry)
+    if not by_series:
         raise ValueError("the slices that the mark may lie on tell no places")
-    return usable
+    near, errors = [], []
+    for entries in by_series.values():
+        # A localizer has the frame of reference of its series, and lies across the mark.
+        try:
+            near.append(_nearest(world, entries))
+        except ValueError as error:
+            errors.append(error)
+    if len(near) > 1:
+        raise ValueError(
+            f"{len(near)} series share the frame of reference that the mark names: "
+            "which is meant cannot be told"
+        )
+    if near:
+        return near[0]
+    if len(errors) == 1:
+        raise errors[0]
+    raise ValueError(f"the mark lies on no slice of the {len(errors)} series of its place")
 
 
 def _nearest(world: np.ndarray, entries: list[SliceEntry]) -> tuple[SliceEntry, float]:
-    """The slice whose plane is nearest to the mark's middle."""
+    """The slice whose plane is nearest to the mark's middle, and to all of its ends."""
     middle = world.mean(0)[None]
     signed = []
     for entry in entries:
@@ -144,50 +163,102 @@ def _nearest(world: np.ndarray, entries: list[SliceEntry]) -> tuple[SliceEntry, 
     best = int(np.argmin(far))
     # On the other side of the mark, or the slice that is next to it.
     gaps = np.abs(np.array(signed) - signed[best])
-    gap = gaps[gaps > 1e-3].min() if (gaps > 1e-3).any() else 2 * _BESIDE_MM
-    if far[best] > max(_HALF_GAP * gap, 1e-3):
+    there = int((gaps <= _ONE_PLACE_MM).sum())
+    if there > 1:
+        raise ValueError(
+            f"{there} slices of the series lie where the mark does: which is meant cannot be told"
+        )
+    gap = gaps.min(where=gaps > _ONE_PLACE_MM, initial=np.inf)
+    half = _HALF_GAP * gap if np.isfinite(gap) else _HALF_GAP * 2 * _BESIDE_MM
+    if far[best] > half:
         raise ValueError(f"the mark lies {far[best]:.1f} mm from the nearest slice")
+    _require_near(world, entries[best], half)
     return entries[best], float(far[best])
 
 
-def _on_slice(mark: FoundMark, entry: SliceEntry) -> tuple[FoundMark, float]:
+def _require_near(world: np.ndarray, entry: SliceEntry, half: float) -> None:
+    """Refuse a mark that was drawn across slices: on its slice it would be shorter."""
+    assert entry.position is not None and entry.orientation is not None
+    _, far = to_pixels(world, entry.position, entry.orientation, entry.spacing or (1.0, 1.0))
+    if (most := float(np.abs(far).max())) > max(half, _BESIDE_MM):
+        raise ValueError(f"an end of the mark lies {most:.1f} mm from its slice")
+
+
+def _on_slice(mark: FoundMark, entry: SliceEntry, index: SeriesIndex) -> tuple[FoundMark, float]:
     if entry.position is None or entry.orientation is None or entry.spacing is None:
         raise ValueError("the mark lies in the patient, and its slice does not tell where it is")
+    if mark.world is not None and mark.instance_uid:
+        step = index.order(entry.series_uid).step if entry.series_uid else None
+        _require_near(mark.world, entry, _FAR_MM if step is None else _HALF_GAP * step)
     return placed(mark, entry.position, entry.orientation, entry.spacing)
 
 
 def _each_once(matched: list[MatchedMark]) -> list[MatchedMark]:
-    first: dict[tuple, int] = {}
-    more: dict[int, set[str]] = {}
+    cells: dict[tuple, list[int]] = {}
+    more: dict[int, list[FoundMark]] = {}
     kept: list[MatchedMark] = []
     for each in matched:
-        place = _place(each)
-        at = first.get(place)
+        picture, ends = _picture(each), _ends(each.mark)
+        at = None
+        if ends:
+            # Ends that agree have middles that do, and those lie in one cell or in the next.
+            cell = np.floor(ends[0].mean(0) / (2 * _SAME)).astype(int)
+            beside = (
+                number
+                for step in itertools.product((-1, 0, 1), repeat=len(cell))
+                for number in cells.get((*picture, *(cell + step).tolist()), ())
+            )
+            at = min((n for n in beside if _is_same(ends, _ends(kept[n].mark))), default=None)
+            if at is None:
+                cells.setdefault((*picture, *cell.tolist()), []).append(len(kept))
         if at is None or each.mark.source == kept[at].mark.source:
-            first.setdefault(place, len(kept))
             kept.append(each)
         else:
-            more.setdefault(at, set()).add(each.mark.source)
-    for at, files in more.items():
-        count = len(files)
-        note = f"{count} other file{'s hold' if count > 1 else ' holds'} the same mark"
-        mark = kept[at].mark
-        kept[at] = replace(kept[at], mark=replace(mark, notes=(*mark.notes, note)))
+            more.setdefault(at, []).append(each.mark)
+    for at, others in more.items():
+        kept[at] = replace(kept[at], mark=_with(kept[at].mark, others))
     return kept
 
 
-def _place(each: MatchedMark) -> tuple:
-    """What two records of one mark have in common."""
+def _with(mark: FoundMark, others: list[FoundMark]) -> FoundMark:
+    """A mark, with what other files tell of it besides: its readers, and what it lacks."""
+    count = len({other.source for other in others})
+    note = f"{count} other file{'s hold' if count > 1 else ' holds'} the same mark"
+    told = {
+        name: next(filter(None, (getattr(each, name) for each in (mark, *others))), None)
+        for name in ("tracking_id", "tracking_uid", "long_mm", "short_mm")
+    }
+    return replace(
+        mark,
+        **told,
+        label=next(filter(None, (each.label for each in (mark, *others))), ""),
+        reader=joined(each.reader for each in (mark, *others)) or None,
+        person=tuple(dict.fromkeys(name for each in (mark, *others) for name in each.person)),
+        notes=(*mark.notes, note),
+    )
+
+
+def _picture(each: MatchedMark) -> tuple:
+    """The picture of a mark, and of how many axes and dimensions it is."""
     mark, entry = each.mark, each.entry
-    ends = []
-    for axis in (mark.long_axis, mark.short_axis):
-        if axis is not None:
-            # Whichever end was drawn first.
-            ends.append(tuple(sorted(tuple(np.rint(axis / _SAME).astype(int)[i]) for i in (0, 1))))
-    if mark.long_axis is None and mark.world is not None:
-        ends.append(tuple(np.rint(mark.world.ravel() / _SAME).astype(int)))
+    kind = [ends.shape for ends in _ends(mark)]
     if entry is not None:
-        picture: tuple = (entry.source, entry.frame)
-    else:
-        picture = (mark.instance_uid or mark.file or mark.series_uid, mark.frame)
-    return (*picture, *ends)
+        return entry.source, entry.frame, *kind
+    return mark.instance_uid or mark.file or mark.series_uid, mark.frame, *kind
+
+
+def _ends(mark: FoundMark) -> list[np.ndarray]:
+    """Both axes, or the long one; of a mark without a slice those in the patient."""
+    if mark.long_axis is None:
+        return [] if mark.world is None else [mark.world[at : at + 2] for at in (0, 2)][
+            : len(mark.world) // 2
+        ]  # fmt: skip
+    return [axis for axis in (mark.long_axis, mark.short_axis) if axis is not None]
+
+
+def _is_same(ends: list[np.ndarray], others: list[np.ndarray]) -> bool:
+    """Whether two marks agree, whichever end was drawn first."""
+    return all(
+        min(np.abs(one - other).max(), np.abs(one - other[::-1]).max()) <= _SAME
+        for one, other in zip(ends, others, strict=True)
+    )

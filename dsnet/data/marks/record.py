@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -47,6 +46,9 @@ class FoundMark:
         Millimetres per pixel as the mark's own file has it.
     units : str
         Of the written lengths, as written; "" where there is none.
+    person : tuple of str
+        What its own file calls the patient: names and numbers that no text may hold. They are not
+        stored.
     source : str
         The file: a path, `ZIP!MEMBER` or an address.
     format : str
@@ -73,6 +75,7 @@ class FoundMark:
     short_mm: float | None = None
     written_spacing: tuple[float, float] | None = None
     units: str = ""
+    person: tuple[str, ...] = field(default=(), repr=False)
     source: str = ""
     format: str = ""
     index: int = 0
@@ -163,11 +166,6 @@ def text(value: object) -> str:
     """A string of a file on one line, without control characters, cut at `LONGEST_TEXT`."""
     kept = "".join(c if c.isprintable() else " " for c in str(value or "")[: 4 * LONGEST_TEXT])
     return " ".join(kept.split())[:LONGEST_TEXT]
-
-
-def file_name(source: str) -> str:
-    """The last part of a path, of `ZIP!MEMBER` or of an address."""
-    return re.split(r"[/\\!]", source)[-1]
 
 
 def joined(parts: Iterable[object]) -> str:

@@ -16,7 +16,6 @@ from dsnet.data.marks.geometry import MOST_LINES, paired
 from dsnet.data.marks.record import (
     FoundMark,
     Refused,
-    file_name,
     joined,
     millimetres,
     points,
@@ -106,8 +105,8 @@ def _both(long: FoundMark, short: FoundMark, first: FoundMark) -> FoundMark:
     """One mark of two lines, in the place of the first."""
     note = "two lines that cross, taken for the two axes"
     if long.source != short.source:
-        names = [file_name(mark.source) for mark in (long, short)]
-        note = f"{note}: long of {names[0]}, short of {names[1]}"
+        # Their names may be the patient's.
+        note = f"{note}, of two files"
     return dataclasses.replace(
         first,
         world=np.concatenate([np.asarray(long.world), np.asarray(short.world)]),

@@ -10,24 +10,27 @@ from __future__ import annotations
 
 import re
 import warnings
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from dsnet.data.datasets.coordinates import CORNER
+from dsnet.data.dicom.person import person_of
 from dsnet.data.marks import codes
 from dsnet.data.marks.bounded import read_object
 from dsnet.data.marks.codes import LENGTH, LONG, SHORT, measured
 from dsnet.data.marks.content_tree import Item, content_tree, sequence, word
 from dsnet.data.marks.geometry import crossing
 from dsnet.data.marks.record import (
+    LONGEST_TEXT,
     FoundMark,
     Refused,
     joined,
     millimetres,
     points,
     refuse,
+    shown,
     text,
 )
 
@@ -92,12 +95,14 @@ def marks_of_report(source: str, dataset: Any, refused: Refused | None = None) -
         try:
             lines += _lines(item)
         except ValueError as error:
-            refuse(refused, source, f"{item.kind} of {_called(item)}: {error}")
+            refuse(refused, source, f"{item.kind} of {shown(_called(item))}: {error}")
     _far_lengths(lines)
     series = _series(dataset, root)
     marks = []
+    person = tuple(person_of(dataset).values())
     for number, (line, short, notes) in enumerate(_marks(lines, source, refused)):
-        marks.append(_found(line, short, notes, series, source, number))
+        mark = _found(line, short, notes, series, source, number)
+        marks.append(replace(mark, person=person))
     return marks
 
 
@@ -156,13 +161,17 @@ def _numbers(item: Item) -> list[Item]:
     below = [child for child in item.children if child.kind == "NUM"]
     if below or item.parent is None:
         return below
-    beside = item.parent.children
+    return item.parent.once(_beside)
+
+
+def _beside(place: Item) -> list[Item]:
+    """The measurements of a place of one SCOORD."""
     drawn = [
         each
-        for each in beside
+        for each in place.children
         if each.kind in ("SCOORD", "SCOORD3D") and each.concept.value != codes.REFERENCE_POINTS
     ]
-    return [each for each in beside if each.kind == "NUM"] if len(drawn) == 1 else []
+    return [each for each in place.children if each.kind == "NUM"] if len(drawn) == 1 else []
 
 
 def _far_lengths(lines: list[_Line]) -> None:
@@ -184,12 +193,16 @@ def _far_lengths(lines: list[_Line]) -> None:
 def _image(item: Item, group: Item) -> tuple[str, int | None] | None:
     """The picture that an SCOORD was selected from, or that its group names."""
     for place in (item, *item.ancestors()):
-        named = [child.image for child in place.children if child.kind == "IMAGE" and child.image]
-        if len(set(named)) == 1:
-            return named[0]
+        named = place.once(_images)
+        if len(named) == 1:
+            return next(iter(named))
         if place is group:
             break
     return None
+
+
+def _images(place: Item) -> set[tuple[str, int | None]]:
+    return {child.image for child in place.children if child.kind == "IMAGE" and child.image}
 
 
 def _marks(lines: list[_Line], source: str, refused: Refused | None):
@@ -228,9 +241,8 @@ def _of_group(group: list[_Line], source: str, refused: Refused | None):
         found.append((long, short, notes))
     if len(longs) != len(shorts):
         for line in shorts:
-            refuse(
-                refused, source, f"short axis of {_called(line.item)}: no long axis goes with it"
-            )
+            called = shown(_called(line.item))
+            refuse(refused, source, f"short axis of {called}: no long axis goes with it")
     beside = others if len(others) <= _FEW else []
     for line in others:
         crosses = any(
@@ -288,9 +300,13 @@ def _found(
 
 def _without_ends(long: _Line) -> Item | None:
     """The short axis' measurement where it is a number alone, the only one of the group."""
-    found = [each for each in long.group.children if measured(each.concept) == SHORT]
+    return long.group.once(_short_alone) if long.role == LONG else None
+
+
+def _short_alone(group: Item) -> Item | None:
+    found = [each for each in group.children if measured(each.concept) == SHORT]
     drawn = {"SCOORD", "SCOORD3D"} & {below.kind for each in found for below in each.children}
-    return found[0] if len(found) == 1 and long.role == LONG and not drawn else None
+    return found[0] if len(found) == 1 and not drawn else None
 
 
 def _near(item: Item, code: str) -> str:
@@ -298,25 +314,41 @@ def _near(item: Item, code: str) -> str:
     for place in (item, *item.ancestors()):
         if place.kind == "TEXT":
             continue  # what it says is of its shape alone
-        for child in place.children:
-            below = child.children if child.kind == "CODE" else []
-            for each in (child, *below):
-                if each.concept.value == code and (each.text or each.code.meaning):
-                    return each.text or each.code.meaning
+        if code in (said := place.once(_said)):
+            return said[code]
     return ""
+
+
+def _said(place: Item) -> dict[str, str]:
+    """What the children of a place say first of each concept."""
+    found: dict[str, str] = {}
+    for child in place.children:
+        below = child.children if child.kind == "CODE" else []
+        for each in (child, *below):
+            if words := each.text or each.code.meaning:
+                found.setdefault(each.concept.value, words)
+    return found
 
 
 def _label(line: _Line) -> str:
     """Short label, finding and site of the nearest containers, and what was measured."""
     said: list[str] = []
     for place in (line.item, *line.item.ancestors()):
-        for child in place.children:
-            concept = child.concept
-            if concept.value == codes.SHORT_LABEL and "{" not in child.text:
-                said.insert(0, child.text)
-            elif concept.value == codes.FINDING or codes.is_site(concept):
-                said.append(child.code.meaning or child.text)
+        short, found = place.once(_called_so)
+        said = [*short, *said, *found]
     return joined(said)
+
+
+def _called_so(place: Item) -> tuple[list[str], list[str]]:
+    """Short labels, the last first, and findings with their sites; not more than are told."""
+    short, found = [], []
+    for child in place.children:
+        concept = child.concept
+        if concept.value == codes.SHORT_LABEL and "{" not in child.text:
+            short.insert(0, child.text)
+        elif concept.value == codes.FINDING or codes.is_site(concept):
+            found.append(child.code.meaning or child.text)
+    return short[:LONGEST_TEXT], found[:LONGEST_TEXT]
 
 
 def _series(dataset: Any, root: Item) -> dict[str, str]:

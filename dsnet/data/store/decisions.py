@@ -11,6 +11,7 @@ undo a row is a row, too.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -216,9 +217,17 @@ class DecisionLog:
         # Until it is known to be whole: after a failure the next row begins another file.
         self._file = None
         descriptor = os.open(file, flags, 0o644)
+        whole = os.fstat(descriptor).st_size
         try:
             while line:
                 line = line[os.write(descriptor, line) :]
+        except OSError:
+            # A full disk is asked again every few seconds: each time must leave nothing behind.
+            with contextlib.suppress(OSError):
+                os.ftruncate(descriptor, whole)
+                if not whole:
+                    file.unlink()
+            raise
         finally:
             os.close(descriptor)
         sync(file)

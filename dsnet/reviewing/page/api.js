@@ -41,7 +41,7 @@ export class Api {
   constructor(token) {
     this.token = token;
     this.reader = "";
-    this.onanswer = () => {}; // called with true or false: whether the server answered
+    this.onanswer = () => {}; // (whether it answered, status, why not)
   }
 
   renew(token) {
@@ -69,8 +69,9 @@ export class Api {
       throw new Refused(0, "the server does not answer");
     }
     const refused = response.status === 401 || response.status === 403;
-    this.onanswer(!refused && response.status < 500, response.status);
-    if (!response.ok) throw new Refused(response.status, await reasonOf(response));
+    const reason = response.ok ? "" : await reasonOf(response);
+    this.onanswer(!refused && response.status < 500, response.status, reason);
+    if (!response.ok) throw new Refused(response.status, reason);
     return response;
   }
 

@@ -39,6 +39,7 @@ export const KEYS = [
   ]],
   ["Page", [
     [["l"], "L", "list of labels", "list"],
+    [["o"], "O", "overview: what was decided, how far readers agree", "overview"],
     [["?"], "?", "these keys", "help"],
   ]],
 ]; // prettier-ignore

@@ -2,6 +2,7 @@
 
 import { Api, takeAddress, tokenOf } from "./api.js";
 import { keyTable, watchKeys } from "./keys.js";
+import { showOverview } from "./overview.js";
 import { Review } from "./review.js";
 import { plain, plural } from "./words.js";
 
@@ -40,7 +41,9 @@ async function untilAnswered() {
   for (;;) {
     try {
       return await api.json("api/session");
-    } catch {
+    } catch (error) {
+      // Not lost, but nothing to go on with: a damaged store, a name that cannot be.
+      if (!error.passing) notice.told(`The review cannot begin: ${error.message}`);
       await notice.again();
     }
   }
@@ -49,6 +52,7 @@ async function untilAnswered() {
 /** Tells a lost server, and takes a new token; `again()` is when to ask anew. */
 function watchServer() {
   let [waiting, timer, wake] = [0, 0, () => {}];
+  let last = [0];
   const box = find("notice");
   const kept = () => {
     if (!waiting) return "";
@@ -61,13 +65,16 @@ function watchServer() {
     find("notice-act").textContent = act;
     box.hidden = false;
   };
-  const lost = (status) => {
+  const lost = (status, reason) => {
     const denied = status === 401 || status === 403;
     const words = denied
       ? "The server does not know this page: it was begun anew, or this is not the address " +
         "that it printed."
-      : "The server does not answer. If it was stopped, start it again with " +
+      : status >= 500
+        ? `The server cannot go on: ${plain(reason)}.`
+        : "The server does not answer. If it was stopped, start it again with " +
         `--port ${location.port}.`;
+    last = [status, reason];
     show(words + kept(), denied, "Try now");
     box.dataset.kind = "lost";
     clearTimeout(timer);
@@ -87,14 +94,15 @@ function watchServer() {
       // `lost` was called, and asks again.
     }
   };
-  api.onanswer = (answered, status) => {
-    if (!answered) lost(status);
+  api.onanswer = (answered, status, reason) => {
+    if (!answered) lost(status, reason);
     else if (box.dataset.kind === "lost") box.hidden = true;
     if (answered && box.dataset.kind === "lost") delete box.dataset.kind;
   };
   find("notice-act").addEventListener("click", () => {
     if (box.dataset.kind === "lost") retry();
     else box.hidden = true;
+    wake();
   });
   find("notice-form").addEventListener("submit", (event) => {
     event.preventDefault();
@@ -103,10 +111,11 @@ function watchServer() {
     retry();
   });
   return {
+    told: (words) => show(plain(words), false, "Try again"),
     again: () => new Promise((resolve) => (wake = resolve)),
     waiting: (count) => {
       waiting = count;
-      if (box.dataset.kind === "lost" && find("notice-form").hidden) lost(0);
+      if (box.dataset.kind === "lost" && find("notice-form").hidden) lost(...last);
     },
     refused: (entry, message) => {
       const what = entry.body.verdict ?? "mending";
@@ -169,6 +178,7 @@ function controls() {
   on("discard", () => mending.discard());
   on("help", () => act("help"));
   on("list", () => act("list"));
+  on("overview", () => act("overview"));
   on("name", async () => {
     address.reader = null;
     await whoReads(true);
@@ -205,7 +215,10 @@ function act(action, key, event) {
   if (review.asksReason) {
     const reason = review.session.reasons.find((each) => each.key === key);
     if (reason || key === "Enter") review.decide("reject", reason?.code ?? null, event.timeStamp);
-    else review.closeReasons();
+    else {
+      review.closeReasons();
+      review.say("Not rejected.");
+    }
     if (reason || key === "Enter" || key === "Escape") return true;
   }
   if (event && review.tools.key(key, event)) return true;
@@ -239,12 +252,23 @@ function act(action, key, event) {
     discard: () => mending.discard(),
     escape: () => (tools.inHand ? tools.choose(tools.tool) : find("canvas").focus()),
     list: () => showList(document.body.dataset.list !== "shown"),
+    overview: () => overview().catch((error) => review.say(error.message)),
     help: () => find("keys").showModal(),
   };
   if (action?.startsWith("layer:")) display.toggleLayer(action.slice(6));
   else if (action in actions) actions[action]();
   else return false;
   return true;
+}
+
+/** The answer may take seconds, where many labels were mended. */
+async function overview() {
+  review.say("Counting …");
+  await review.outbox.settled();
+  const told = await api.json("api/report");
+  review.say("");
+  showOverview(find("tables"), told, review.session.reasons);
+  if (!find("decided").open) find("decided").showModal();
 }
 
 const ORDERS = { "expected-dice": "expected Dice" };

@@ -81,6 +81,7 @@ function showPast(label) {
       `${VERDICTS[row.verdict]?.sign ?? ""} ${row.verdict} by ${row.reader}`,
       row.reason,
       row.comment,
+      row.kind === "undone" ? "taken back" : "",
     ]
       .filter(Boolean)
       .map(plain)

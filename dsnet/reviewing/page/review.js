@@ -369,7 +369,8 @@ export class Review {
   }
 
   #reasons() {
-    const buttons = (this.session.reasons ?? []).map(({ key, code, text }) => {
+    const none = { key: "⏎", code: null, text: "no reason" };
+    const buttons = [...(this.session.reasons ?? []), none].map(({ key, code, text }) => {
       const button = document.createElement("button");
       const sign = document.createElement("kbd");
       sign.textContent = key;

@@ -5,6 +5,7 @@ import zipfile
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from dsnet.data.dicom.index import SeriesIndex, index_series, read_slice
@@ -124,12 +125,41 @@ def test_only_what_changed_is_read_again(tmp_path, monkeypatch):
     index, names = again()
     assert names == ["a/5.dcm"] and index.slice("1.2.3.5").position[2] == 6
     assert again()[1] == []
+    whole = index.series("1.2.3")
 
-    # A cache of another place, or that is none, is no cache.
+    # A cache of another place, or that is damaged, is no cache.
     assert len(index_series(folder / "b", cache)) == 1
-    cache.write_bytes(b"no parquet")
-    index, names = again()
-    assert len(names) == 5 and len(index) == 4
+    again()
+    content = cache.read_bytes()
+    for damaged in (content[:-1], content[:100], b"PAR1", b"", *flipped(content)):
+        cache.write_bytes(damaged)
+        index, names = again()
+        assert len(names) in (0, 5) and index.series("1.2.3") == whole
+        assert again()[1] == []
+
+
+def flipped(content):
+    """The bytes of a file, each time with another bit wrong."""
+    for at in np.random.default_rng(0).integers(4, len(content), 60):
+        damaged = bytearray(content)
+        damaged[at] ^= 1 << int(at) % 8
+        yield bytes(damaged)
+
+
+@pytest.mark.parametrize("kind", ["table.csv", "marks.parquet", "folder"])
+def test_what_is_no_index_is_not_written_over(tmp_path, kind):
+    slice_of(tmp_path / "a" / "1.dcm", 1)
+    other = tmp_path / kind
+    if kind == "folder":
+        other.mkdir()
+    elif kind == "table.csv":
+        other.write_text("a,b")
+    else:
+        pq.write_table(pa.table({"x1": [1.0]}), other)
+    before = other.read_bytes() if other.is_file() else None
+    with pytest.raises(ValueError, match="cache must be a"):
+        index_series(tmp_path / "a", other)
+    assert before == (other.read_bytes() if other.is_file() else None)
 
 
 def test_processes_find_the_same(tmp_path):
@@ -194,7 +224,7 @@ def test_an_instance_that_is_there_twice_is_told(tmp_path):
         slice_of(tmp_path / f"{name}.dcm", number)
     index = index_series(tmp_path)
     assert index.slice("1.2.3.1").source.endswith("a.dcm") and len(index) == 2
-    first = f"the same instance as {tmp_path / 'a.dcm'}: left out"
+    first = f"the same instance as {str(tmp_path / 'a.dcm')!r}: left out"
     assert sorted(index.problems) == [(str(tmp_path / f"{n}.dcm"), first) for n in "cd"]
 
 

@@ -25,6 +25,8 @@ from mark_files import (  # noqa: E402
     report,
 )
 
+from dsnet.data.marks import sr  # noqa: E402
+from dsnet.data.marks.content_tree import Code, Item  # noqa: E402
 from dsnet.data.marks.find import find_marks, read_marks  # noqa: E402
 from dsnet.data.marks.sr import read_sr  # noqa: E402
 from dsnet.labeling.recist import RecistMark  # noqa: E402
@@ -325,3 +327,24 @@ def test_a_whole_folder_of_them_within_a_bound_of_memory(tmp_path):
     marks, kilobytes = map(int, out.stdout.split())
     assert kilobytes < 800_000
     assert marks <= 2
+
+
+def test_a_long_name_and_many_siblings_take_no_longer_than_they_are():
+    """Patterns that take the square of a name's length; children that each line looks through."""
+    name = ("1", "X", "long " * 200_000)
+    named = report(group(number_item(name, 5, content=[line_item([1, 2, 9, 2])])))
+    assert read_marks("a.dcm", named).marks == []
+    root = Item(kind="CONTAINER")
+    looked = []
+    for _ in range(1000):
+        root.children.append(Item(kind="NUM", concept=Code("1", "X", "Length"), parent=root))
+
+    class Counted(list):
+        def __iter__(self):
+            looked.append(1)
+            return super().__iter__()
+
+    root.children = Counted(root.children)
+    for child in root.children:
+        assert sr._near(child, "112039") == "" and sr._image(child, root) is None
+    assert len(looked) == 3  # the loop itself, and each kind of answer once

@@ -104,3 +104,72 @@ def test_a_written_length_that_differs_is_noted(index):
     assert right.mark.notes == ()  # 7 pixels of 0.6 mm
     wrong = matched(index, long_axis=LONG, long_mm=7.0, instance_uid="1.2.3.1")
     assert "7.00 mm" in wrong.mark.notes[0] and "4.20 mm" in wrong.mark.notes[0]
+
+
+def test_files_that_differ_by_rounding_hold_one_mark(index):
+    """Reports have single precision, AIM decimals: an end may round to either side."""
+    place = {"instance_uid": "1.2.3.1"}
+    for number in range(200):
+        ends = LONG + np.random.default_rng(number).integers(0, 2000, (2, 2)) / 200
+        marks = [
+            FoundMark(ends, source="a.xml", **place),
+            FoundMark(ends.astype(np.float32).astype(float), source="a.dcm", **place),
+            FoundMark(ends + 0.0201, source="b.xml", **place),
+        ]
+        assert [f.mark.source for f in match_marks(marks, index)] == ["a.xml", "b.xml"]
+
+
+def test_what_the_other_files_tell_of_a_mark_is_kept(index):
+    place = {"instance_uid": "1.2.3.1"}
+    marks = [
+        FoundMark(LONG, source="a", reader="A", person=("Doe",), **place),
+        FoundMark(LONG, source="b", reader="B", label="left", tracking_id="1", **place),
+        FoundMark(LONG, source="c", reader="A", label="x", person=("X",), **place),
+    ]
+    (found,) = match_marks(marks, index)
+    mark = found.mark
+    assert (mark.reader, mark.label, mark.tracking_id) == ("A, B", "left", "1")
+    assert mark.person == ("Doe", "X") and mark.notes == ("2 other files hold the same mark",)
+
+
+def test_a_localizer_of_the_same_frame_of_reference_is_not_meant(tmp_path):
+    for number in range(1, 6):
+        slice_of(tmp_path / f"{number}.dcm", number, z=2.5 * number)
+    slice_of(
+        tmp_path / "scout.dcm", 1, series="1.2.4", ImagePositionPatient=[-100, 40, 100],
+        ImageOrientationPatient=[1, 0, 0, 0, 0, -1], ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"],
+    )  # fmt: skip
+    index = index_series(tmp_path)
+    found = matched(index, world=world(7.5), frame_of_reference_uid="1.9")
+    assert (found.error, found.entry.instance_uid) == ("", "1.2.3.3")
+    off = matched(index, world=world(30.0), frame_of_reference_uid="1.9")
+    assert off.error == "the mark lies on no slice of the 2 series of its place"
+
+
+def test_slices_at_one_place_are_not_guessed(tmp_path):
+    """Phases of one series, as of a perfusion."""
+    for number, z in enumerate((1, 1, 3, 5), 1):
+        slice_of(tmp_path / f"{number}.dcm", number, z=z)
+    index = index_series(tmp_path)
+    assert matched(index, world=world(1.0), series_uid="1.2.3").error == (
+        "2 slices of the series lie where the mark does: which is meant cannot be told"
+    )
+    assert matched(index, world=world(3.1), series_uid="1.2.3").entry.instance_uid == "1.2.3.3"
+    named = matched(index, world=world(1.0), instance_uid="1.2.3.2")
+    assert (named.error, named.entry.instance_uid) == ("", "1.2.3.2")
+
+
+@pytest.mark.parametrize("place", [{"series_uid": "1.2.3"}, {"instance_uid": "1.2.3.3"}])
+def test_a_mark_across_slices_is_none_of_a_slice(index, place):
+    """Drawn on a reformatted plane: on an axial slice it would be shorter."""
+    ends = world(7.5)
+    ends[:, 2] += (-6, 6)
+    found = matched(index, world=ends, **place)
+    assert (found.entry, found.error) == (None, "an end of the mark lies 6.0 mm from its slice")
+    ends[:, 2] = (7.0, 8.0)
+    assert matched(index, world=ends, **place).error == ""
+
+
+def test_a_place_and_an_instance_that_differ_are_not_believed(index):
+    found = matched(index, world=world(12.5), instance_uid="1.2.3.1")
+    assert found.error == "an end of the mark lies 10.0 mm from its slice"

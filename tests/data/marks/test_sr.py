@@ -130,7 +130,7 @@ def test_a_short_axis_alone_is_told():
     data = report(group(axes()[1]), group(*axes()))
     refused = []
     assert len(read_sr("made", data, refused)) == 1
-    assert refused == [("made", "short axis of no name: no long axis goes with it")]
+    assert refused == [("made", "short axis of 'no name': no long axis goes with it")]
     with pytest.raises(ValueError, match="no long axis goes with it"):
         read_sr("made", data)
 

@@ -77,11 +77,11 @@ def test_aim_bad_lines_are_told():
     refused = []
     assert read_aim("made", bad, refused) == []
     assert refused == [
-        ("made", "annotation Lesion 1: coordinates must be numbers, got ['somewhere', '200.5', "
+        ("made", "annotation 'Lesion 1': coordinates must be numbers, got ['somewhere', '200.5', "
          "'140.5', '210.5']"),
     ]  # fmt: skip
     two = aim_v3(CROSS, Image).replace(b'imageReferenceUID="1.2.3"', b'imageReferenceUID="9"', 1)
-    with pytest.raises(ValueError, match="made: annotation Lesion 1: a line must lie on one image"):
+    with pytest.raises(ValueError, match="annotation 'Lesion 1': a line must lie on one image"):
         read_aim("made", two)
     with pytest.raises(ValueError, match="made: must have an ImageAnnotation"):
         read_aim("made", b"<other/>")
@@ -164,7 +164,7 @@ def test_cornerstone_tools_state():
 @pytest.mark.parametrize(
     ("points", "reason"),
     [
-        (WORLD[:3].tolist(), "a Bidirectional must have 4 ends, got 3"),
+        (WORLD[:3].tolist(), "a tool called 'Bidirectional' must have 4 ends, got 3"),
         ([[1, 2]] * 4, "a point must be three numbers"),
         ([[1, 2, float("nan")]] * 4, "finite"),
         ([[1, 2, None]] * 4, "coordinates must be numbers"),
@@ -216,10 +216,7 @@ def test_slicer_lines_of_one_folder(tmp_path):
     assert sorted(len(mark.world) for mark in marks) == [2, 2, 2, 4]
     (both,) = [mark for mark in marks if len(mark.world) == 4]
     assert np.array_equal(both.world, WORLD)
-    assert both.notes == (
-        "two lines that cross, taken for the two axes: long of long.mrk.json, "
-        "short of short.mrk.json",
-    )
+    assert both.notes == ("two lines that cross, taken for the two axes, of two files",)
 
 
 @pytest.mark.parametrize(

@@ -98,7 +98,9 @@ def test_two_readers_have_no_label_at_once_and_both_verdicts_stay(serve, read, p
     max_.page.locator("#rows").evaluate("box => { box.scrollTop = 0; }")
     row.click()
     assert max_.wait_for_label(other_than=before) == shared
-    max_.page.locator("#past").get_by_text("accept by Ada").wait_for()
+    # What she said is not told: their agreement is measured.
+    max_.page.locator("#key").get_by_text(shared, exact=True).wait_for()
+    assert max_.page.locator("#past").inner_text() == ""
     max_.decide("r", "4")
     rows = [row for row in served.wait_for_rows(13) if row.key == shared]
     found = {(row.reader, row.verdict, row.reason) for row in rows}

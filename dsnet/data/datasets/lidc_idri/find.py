@@ -113,8 +113,10 @@ def find_lidc(
     patients: str | None = None,
     max_pixels: int = MAX_PIXELS,
     workers: int = 1,
+    progress: Callable[[int, int], object] | None = None,
 ) -> FoundOutlines:
-    """As `find_outlined_slices`, with the slices of a folder of DICOM, a zip or a DICOMDIR.
+    """As `find_outlined_slices`, with the slices of a folder of DICOM, a zip, a DICOMDIR or a
+    DICOMweb server.
 
     Parameters
     ----------
@@ -128,17 +130,23 @@ def find_lidc(
         A slice of more is refused, by its header.
     workers : int
         Processes that read headers.
+    progress : callable, optional
+        See `dsnet.data.dicom.index.index_series`.
 
     Raises
     ------
     ValueError
-        As `find_outlined_slices`, or when there is no such place.
+        As `find_outlined_slices`, when there is no such place, or when `images` is a server and
+        `xml` is not given.
     ImportError
         When pydicom is not installed.
     """
     from dsnet.data.dicom.index import index_series, read_slice
+    from dsnet.data.dicom.web import is_web
 
-    index = index_series(images, workers=workers)
+    if xml is None and is_web(images):
+        raise ValueError("xml must be the folder of the readers' XML files: a server has none")
+    index = index_series(images, workers=workers, progress=progress)
     read = partial(read_slice, max_pixels=max_pixels)
     found = find_outlined_slices(
         images if xml is None else xml, index.slice, read, chosen,

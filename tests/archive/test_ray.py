@@ -1,0 +1,171 @@
+"""On a Ray cluster of this machine: the same store as by processes, whatever dies meanwhile."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from dsnet.archive import label_archive
+from dsnet.archive.jobs import WORKER_DIED, phantom_jobs
+from dsnet.data.store import open_store, validate_store
+from label_command import content
+from worker_jobs import Job
+
+ray = pytest.importorskip("ray")
+from dsnet.archive import ray as on_ray  # noqa: E402
+
+LONG = 300  # seconds that something may take on a slow machine
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cluster():
+    """One for all tests: it takes seconds to start."""
+    # Its workers find what tests share.
+    paths = [str(Path(__file__).parent), *sys.path]
+    os.environ["PYTHONPATH"] = os.pathsep.join(path for path in paths if path)
+    with on_ray._cluster(None, 2, 0):
+        yield
+
+
+def numbered(path) -> list[tuple[str, str, str]]:
+    return [(r.key, r.status, r.error) for r in open_store(path).records()]
+
+
+def actors() -> list[int]:
+    """Processes of the actors that label."""
+    found = []
+    for place in Path("/proc").iterdir():
+        try:
+            if b"ray::MapWorker" in (place / "cmdline").read_bytes():
+                found.append(int(place.name))
+        except OSError:
+            pass
+    return found
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_the_same_store_as_by_processes(tmp_path, workers, monkeypatch):
+    monkeypatch.setattr(on_ray, "BLOCK_ROWS", 5)
+    label_archive(phantom_jobs(24, 32), tmp_path / "here", workers=1)
+    made = label_archive(phantom_jobs(24, 32), tmp_path / "ray", executor="ray", workers=workers)
+    assert (made.rows, made.labelled, made.added) == (24, 24, 24)
+    assert content(tmp_path / "ray") == content(tmp_path / "here")
+    assert not validate_store(tmp_path / "ray")
+    # Nothing is left to do.
+    again = label_archive(phantom_jobs(24, 32), tmp_path / "ray", executor="ray", resume=True)
+    assert (again.rows, again.added) == (24, 0)
+
+
+@pytest.mark.long
+def test_a_job_that_kills_costs_its_own_rows(tmp_path, monkeypatch):
+    monkeypatch.setattr(on_ray, "BLOCK_ROWS", 12)
+    deeds = {3: "die", 8: "raise", 11: "die"}
+    jobs = [Job(number, deeds.get(number, "")) for number in range(14)]
+    label_archive(jobs, tmp_path, executor="ray", workers=2)
+    expected = {3: WORKER_DIED, 8: "OverflowError: too much", 11: WORKER_DIED}
+    assert numbered(tmp_path) == [
+        (f"{number}-{part}", "failed", expected.get(number, "fine"))
+        for number in range(14)
+        for part in "ab"
+    ]
+
+
+def test_killed_actors_lose_and_double_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr(on_ray, "BLOCK_ROWS", 2)
+    gate, store = tmp_path / "gate", tmp_path / "store"
+    jobs = [Job(number, "wait" if number in (2, 9) else "", gate) for number in range(16)]
+    done = threading.Thread(target=label_archive, args=(jobs, store),
+                            kwargs={"executor": "ray", "workers": 2})  # fmt: skip
+    done.start()
+    killed: set[int] = set()
+    limit = time.monotonic() + LONG
+    while len(killed) < 3:
+        assert time.monotonic() < limit and done.is_alive()
+        for pid in set(actors()) - killed:
+            os.kill(pid, signal.SIGKILL)
+            killed.add(pid)
+        time.sleep(0.05)
+    gate.touch()
+    done.join(LONG)
+    assert not done.is_alive()
+    assert numbered(store) == [(f"{n}-{p}", "failed", "fine") for n in range(16) for p in "ab"]
+    assert not validate_store(store)
+
+
+def rows_of(store) -> int:
+    """How many rows a store has while it is written; 0 before there is one."""
+    try:
+        return len(open_store(store))
+    except (ValueError, OSError):
+        return 0
+
+
+DRIVER = """
+import sys
+from dsnet.archive import label_archive, ray as on_ray
+from worker_jobs import Job
+from pathlib import Path
+on_ray.BLOCK_ROWS = 2
+if __name__ == "__main__":
+    jobs = [Job(n, "wait" if n == 9 else "", Path(sys.argv[2])) for n in range(16)]
+    label_archive(jobs, sys.argv[1], executor="ray", workers=2)
+"""
+
+
+@pytest.mark.long
+def test_a_killed_driver_is_followed_by_another(tmp_path):
+    gate, store = tmp_path / "gate", tmp_path / "store"
+    driver = subprocess.Popen([sys.executable, "-c", DRIVER, str(store), str(gate)],
+                              stderr=subprocess.DEVNULL)  # fmt: skip
+    limit = time.monotonic() + LONG
+    while not rows_of(store):
+        assert time.monotonic() < limit and driver.poll() is None
+        time.sleep(0.05)
+    driver.kill()
+    driver.wait()
+    before = len(numbered(store))
+    assert 0 < before < 32
+    gate.touch()
+    jobs = [Job(number) for number in range(16)]
+    made = label_archive(jobs, store, executor="ray", workers=2, resume=True)
+    assert (made.rows, made.added) == (32, 32 - before)
+    assert numbered(store) == [(f"{n}-{p}", "failed", "fine") for n in range(16) for p in "ab"]
+    assert not validate_store(store) and not list(store.glob(".staged-*"))
+
+
+def test_a_stop_leaves_a_store_without_a_gap(tmp_path, monkeypatch):
+    monkeypatch.setattr(on_ray, "BLOCK_ROWS", 2)
+    asked = []
+
+    def stop():
+        asked.append(None)
+        return len(asked) > 4
+
+    made = label_archive(
+        [Job(n) for n in range(16)], tmp_path, executor="ray", workers=2, stop=stop
+    )
+    assert made.stopped and 0 < made.rows < 32
+    every = [(f"{n}-{p}", "failed", "fine") for n in range(16) for p in "ab"]
+    assert numbered(tmp_path) == every[: made.rows]
+
+
+def test_the_command_labels_on_ray(tmp_path, capsys):
+    from dsnet import label
+
+    demo = ["demo", "--count", "6", "--size", "32", "--out"]
+    assert label.main([*demo, str(tmp_path / "here")]) == 0
+    assert label.main([*demo, str(tmp_path / "ray"), "--ray", "--workers", "2"]) == 0
+    assert "6 of 6 rows" in capsys.readouterr().out
+    assert content(tmp_path / "ray" / "store") == content(tmp_path / "here" / "store")
+
+
+def test_bad_arguments_are_told():
+    with pytest.raises(ValueError, match=r"workers must be an integer >= 1, got 0"):
+        on_ray.RayExecutor(0)
+    with pytest.raises(ValueError, match=r"device must be 'cpu' or 'cuda' on Ray, got 'cuda:1'"):
+        on_ray.RayExecutor(1, device="cuda:1")
