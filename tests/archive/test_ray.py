@@ -48,7 +48,7 @@ def actors() -> list[int]:
     return found
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [pytest.param(1, marks=pytest.mark.long), 2])
 def test_the_same_store_as_by_processes(tmp_path, workers, monkeypatch):
     monkeypatch.setattr(on_ray, "BLOCK_ROWS", 5)
     label_archive(phantom_jobs(24, 32), tmp_path / "here", workers=1)
@@ -138,6 +138,7 @@ def test_a_killed_driver_is_followed_by_another(tmp_path):
     assert not validate_store(store) and not list(store.glob(".staged-*"))
 
 
+@pytest.mark.long
 def test_a_stop_leaves_a_store_without_a_gap(tmp_path, monkeypatch):
     monkeypatch.setattr(on_ray, "BLOCK_ROWS", 2)
     asked = []
@@ -154,6 +155,7 @@ def test_a_stop_leaves_a_store_without_a_gap(tmp_path, monkeypatch):
     assert numbered(tmp_path) == every[: made.rows]
 
 
+@pytest.mark.long
 def test_the_command_labels_on_ray(tmp_path, capsys):
     from dsnet import label
 
