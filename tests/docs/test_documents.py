@@ -49,6 +49,8 @@ def run(monkeypatch, capfd):
             return
         if module == "dsnet.review" and "--report" not in words:
             words.append("--help")  # It would serve until somebody stops it.
+        if "--ray" in words:
+            words.remove("--ray")  # A cluster takes its time; tests/archive/test_ray.py has one.
         if not {"--help", "--config"} & set(words):
             words += SHORTER.get(module, "").split()
         monkeypatch.setattr(sys, "argv", words[2:])
@@ -105,7 +107,7 @@ def test_commands_and_snippets_run(document, tmp_path, monkeypatch, run):
         elif info.endswith(" nnunet"):
             continue  # tests/data/test_nnunet.py runs them, where nnU-Net is installed
         else:
-            assert info == "python gpu", f"{document}: a block of {info!r}"
+            assert info in ("python gpu", "python ray"), f"{document}: a block of {info!r}"
             compile(text, str(document), "exec")
             imports = [line for line in text.splitlines() if line.startswith(("from", "import"))]
             assert imports
