@@ -32,8 +32,12 @@ constexpr int kIntegers = 4, kPlacesAtOnce = 2;
 constexpr int kParts = kOutputLanes / kIntegers;
 
 typedef std::int32_t Integers __attribute__((vector_size(4 * kIntegers)));
+// Sums count modulo 2^32.
+typedef std::uint32_t Modular __attribute__((vector_size(4 * kIntegers)));
 typedef std::int32_t UnalignedIntegers
     __attribute__((vector_size(4 * kIntegers), aligned(2), may_alias));
+
+DSNET_INLINE Integers sum_of(Integers a, Integers b) { return Integers(Modular(a) + Modular(b)); }
 
 // Each lane is two 16-bit numbers: the sum of their products.
 DSNET_INLINE Integers dot_pairs(Integers a, Integers b) {
@@ -94,10 +98,25 @@ struct Sums {
         }
 #endif
         const Integers repeated = Integers{} + both;
-        for (int k = 0; k < kParts; ++k) parts[k] += dot_pairs(repeated, weights.parts[k]);
+        for (int k = 0; k < kParts; ++k)
+            parts[k] = sum_of(parts[k], dot_pairs(repeated, weights.parts[k]));
     }
     DSNET_INLINE void add(const Sums& more) {
-        for (int k = 0; k < kParts; ++k) parts[k] += more.parts[k];
+        for (int k = 0; k < kParts; ++k) parts[k] = sum_of(parts[k], more.parts[k]);
+    }
+    DSNET_INLINE void take_off(const Sums& less) {
+        for (int k = 0; k < kParts; ++k)
+            parts[k] = Integers(Modular(parts[k]) - Modular(less.parts[k]));
+    }
+    // A fourth of it, which is whole, and a bias.
+    DSNET_INLINE void quarter(const std::int32_t* bias) {
+        for (int k = 0; k < kParts; ++k)
+            parts[k] =
+                (parts[k] >> 2) + *reinterpret_cast<const UnalignedIntegers*>(bias + k * kIntegers);
+    }
+    DSNET_INLINE void keep(std::int32_t* to) const {
+        for (int k = 0; k < kParts; ++k)
+            *reinterpret_cast<UnalignedIntegers*>(to + k * kIntegers) = parts[k];
     }
     DSNET_INLINE std::int32_t first(int output) const {
         return parts[output / kIntegers][output % kIntegers];

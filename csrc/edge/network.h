@@ -73,9 +73,25 @@ constexpr int edge_outputs_before(int layer) {
     return count;
 }
 
+// A 3 x 3 layer's weights for tiles of 2 x 2 outputs, each of which is made of 4 x 4 products.
+inline constexpr int kTileProducts = 16;
+
+constexpr int edge_tile_weights_before(int layer) {
+    int count = 0;
+    for (int k = 0; k < layer; ++k)
+        if (kEdgeLayer[k].kernel == 3)
+            count += kTileProducts * kEdgeLayer[k].inputs * kEdgeLayer[k].outputs;
+    return count;
+}
+
+// The magnitudes of an output's weights add up to less: 4 times its sum stays within 32 bits.
+inline constexpr std::int32_t kMostWeightSum = (1 << 29) / (kMostActive + 1);
+
 struct EdgeNetwork {
     // Layer after layer, each [row][column][input / 2][output][2].
     alignas(64) std::int16_t weights[edge_weights_before(kEdgeLayers)];
+    // Of the 3 x 3 ones, each [product][input / 2][output][2].
+    alignas(64) std::int16_t tile_weights[edge_tile_weights_before(kEdgeLayers)];
     alignas(64) std::int32_t bias[edge_outputs_before(kEdgeLayers)];
     // A sum is divided by 2 to this, to the nearest.
     std::int32_t shift[kEdgeLayers];

@@ -4,17 +4,12 @@
 // Below them, whose unit they take.
 #include "edge/integers.h"
 #include "edge/pixel.h"
+#include "edge/tiles.h"
 
 namespace dsnet::DSNET_UNIT {
 namespace {
 
 using Index = std::ptrdiff_t;
-
-DSNET_INLINE Vector counting() {
-    Vector out;
-    for (int lane = 0; lane < kLanes; ++lane) out[lane] = float(lane);
-    return out;
-}
 
 // Where a row of places lies in a plane of `rows` x `cols`: the corner of a square of four values,
 // and the shares of its far sides. Plain lanes, which every unit packs as it is wide; 32 bits
@@ -73,11 +68,15 @@ void sample(const EdgeCurve& curve, const Image<const float>& image, const EdgeC
             for (int a = 0; a < samples; ++a)
                 add_samples(curve, image, float(i) + (float(b) + 0.5f) * each,
                             (float(a) + 0.5f) * each, sums);
-        for (Index j = 0; j < kGrid; j += kLanes) {
-            store(cells.grey + i * kGrid + j, load(sums + j) * share);
-            const auto place = place_of(curve, float(i), counting() + float(j));
-            store(cells.share + i * kGrid + j, place.share);
-            store(cells.outside + i * kGrid + j, place.outside);
+        float* const grey = cells.grey + i * kGrid;
+        float* const shares = cells.share + i * kGrid;
+        float* const outside = cells.outside + i * kGrid;
+        DSNET_INDEPENDENT
+        for (Index j = 0; j < kGrid; ++j) {
+            grey[j] = sums[j] * share;
+            const auto place = place_of(curve, float(i), float(std::int32_t(j)));
+            shares[j] = place.share;
+            outside[j] = place.outside;
         }
     }
 }
@@ -86,19 +85,20 @@ void sample(const EdgeCurve& curve, const Image<const float>& image, const EdgeC
 void enter(const EdgeCurve& curve, float surroundings, float scale, const EdgeCells& cells,
            EdgeActivations<kFine, 4 * kCellInputs>& to) {
     for (Index i = 0; i < kGrid; ++i) {
-        for (Index j = 0; j < kGrid; j += kLanes) {
-            const Vector grey = load(cells.grey + i * kGrid + j);
-            const Vector outside = load(cells.outside + i * kGrid + j);
-            const Vector inputs[kCellInputs] = {told_grey(grey, surroundings, scale),
-                                                told_pixels(outside),
-                                                told_share(outside, curve.half_short)};
-            for (int input = 0; input < kCellInputs; ++input) {
-                std::int16_t* const first = to.at(int(i / 2), int(j / 2)) + 4 * input + i % 2 * 2;
-                for (Index lane = 0; lane < kLanes; ++lane)
-                    first[lane / 2 * (4 * kCellInputs) + lane % 2] =
-                        std::int16_t(inputs[input][lane]);
-            }
+        const float* const grey = cells.grey + i * kGrid;
+        const float* const outside = cells.outside + i * kGrid;
+        alignas(64) std::int16_t inputs[kCellInputs][kGrid];
+        DSNET_INDEPENDENT
+        for (Index j = 0; j < kGrid; ++j) {
+            inputs[0][j] = std::int16_t(told_grey(grey[j], surroundings, scale));
+            inputs[1][j] = std::int16_t(told_pixels(outside[j]));
+            inputs[2][j] = std::int16_t(told_share(outside[j], curve.half_short));
         }
+        std::int16_t* const first = to.at(int(i / 2), 0) + i % 2 * 2;
+        for (Index place = 0; place < kFine; ++place)
+            for (int input = 0; input < kCellInputs; ++input)
+                __builtin_memcpy(first + 4 * (place * kCellInputs + input),
+                                 inputs[input] + 2 * place, 2 * sizeof(std::int16_t));
     }
 }
 
@@ -149,11 +149,14 @@ DSNET_INLINE const std::int32_t* bias_of(const EdgeNetwork& network, int layer) 
 // Activations: sums by the layer's shift, 0 to kMostActive.
 template <int kName, bool kFused, class In, class Out>
 DSNET_INLINE void activate(const EdgeNetwork& network, const std::int32_t* bias, In& in, Out& out) {
-    const int shift = network.shift[kName];
-    convolve<kName, kFused>(
-        network, bias, in, [&](int y, int x, int o, const Sums& sums) {
+    if constexpr (kEdgeLayer[kName].kernel == 3 && !kFused) {
+        activate_tiles<kName>(network, bias, in, out);
+    } else {
+        const int shift = network.shift[kName];
+        convolve<kName, kFused>(network, bias, in, [&](int y, int x, int o, const Sums& sums) {
             sums.store(out.at(y, x) + o, shift, 0, kMostActive);
         });
+    }
 }
 
 template <int kName, bool kFused, class In, class Out>
@@ -166,18 +169,24 @@ template <int kName, bool kFused, class In, class Coarse, class Kept>
 DSNET_INLINE void add_coarser(const EdgeNetwork& network, In& in, Coarse& coarse, Kept& kept) {
     constexpr EdgeLayer kLayer = kEdgeLayer[kName];
     const int shift = network.shift[kName];
-    convolve<kName, kFused>(
-        network, bias_of(network, kName), in, [&](int y, int x, int o, const Sums& sums) {
-            sums.store(coarse.at(y, x) + o, shift, -kMostActive, kMostActive);
-        });
+    convolve<kName, kFused>(network, bias_of(network, kName), in,
+                            [&](int y, int x, int o, const Sums& sums) {
+                                sums.store(coarse.at(y, x) + o, shift, -kMostActive, kMostActive);
+                            });
     for (int y = 0; y < 2 * kLayer.side; ++y) {
         for (int x = 0; x < 2 * kLayer.side; ++x) {
             std::int16_t* const to = kept.at(y, x);
             const std::int16_t* const more = coarse.at(y / 2, x / 2);
-            DSNET_INDEPENDENT
-            for (int o = 0; o < kLayer.outputs; ++o) {
-                const int sum = to[o] + more[o];
-                to[o] = std::int16_t(sum < 0 ? 0 : sum > kMostActive ? kMostActive : sum);
+            for (int o = 0; o < kLayer.outputs; o += kOutputLanes) {
+                typedef std::int16_t Shorts __attribute__((vector_size(2 * kOutputLanes)));
+                Shorts kept_values, more_values;
+                __builtin_memcpy(&kept_values, to + o, sizeof(Shorts));
+                __builtin_memcpy(&more_values, more + o, sizeof(Shorts));
+                const Shorts least = {}, most = least + std::int16_t(kMostActive);
+                Shorts sum = kept_values + more_values;
+                sum = sum < least ? least : sum;
+                sum = sum > most ? most : sum;
+                __builtin_memcpy(to + o, &sum, sizeof(Shorts));
             }
         }
     }
@@ -185,7 +194,7 @@ DSNET_INLINE void add_coarser(const EdgeNetwork& network, In& in, Coarse& coarse
 
 template <bool kFused>
 void weigh_by(const EdgePlan& plan, const EdgeNetwork& network, const EdgeLevels& levels,
-           EdgeLayers& layers, const EdgeCells& cells) {
+              EdgeLayers& layers, const EdgeCells& cells) {
     std::int32_t first[kEdgeLayer[kEnter].outputs];
     for (int output = 0; output < kEdgeLayer[kEnter].outputs; ++output)
         first[output] = first_bias(network, output, plan.constants, levels.spread);
@@ -196,7 +205,8 @@ void weigh_by(const EdgePlan& plan, const EdgeNetwork& network, const EdgeLevels
     activate<kMiddleDown, kFused>(network, layers.middle, layers.middle_kept);
     activate<kToCoarse, kFused>(network, layers.middle_kept, layers.coarse);
     activate<kCoarse, kFused>(network, layers.coarse, layers.coarse_kept);
-    add_coarser<kFromCoarse, kFused>(network, layers.coarse_kept, layers.from_coarse, layers.middle_kept);
+    add_coarser<kFromCoarse, kFused>(network, layers.coarse_kept, layers.from_coarse,
+                                     layers.middle_kept);
     activate<kMiddleUp, kFused>(network, layers.middle_kept, layers.middle);
     add_coarser<kFromMiddle, kFused>(network, layers.middle, layers.from_middle, layers.fine_kept);
     activate<kFineUp, kFused>(network, layers.fine_kept, layers.fine);

@@ -3,10 +3,12 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdlib>
 #include <cstring>
 #include <string>
 
 #include "edge/curve.h"
+#include "edge/tile_weights.h"
 #include "python/arguments.h"
 
 namespace dsnet {
@@ -37,6 +39,7 @@ inline EdgeNetwork make_network(const py::sequence& weights, const py::sequence&
         const std::int16_t* from = weight.data();
         std::int16_t* const to = network.weights + edge_weights_before(layer);
         for (int o = 0; o < shape.outputs; ++o) {
+            std::int32_t sum = 0;
             for (int i = 0; i < shape.inputs; ++i) {
                 for (int tap = 0; tap < shape.kernel * shape.kernel; ++tap, ++from) {
                     if (*from > kMostWeight || *from < -kMostWeight)
@@ -44,14 +47,19 @@ inline EdgeNetwork make_network(const py::sequence& weights, const py::sequence&
                                ", got " + std::to_string(*from));
                     to[((tap * (shape.inputs / 2) + i / 2) * shape.outputs + o) * 2 + i % 2] =
                         *from;
+                    sum += std::abs(*from);
                 }
             }
+            if (sum >= kMostWeightSum)
+                refuse(weight_name + " of an output must add up to less than " +
+                       std::to_string(kMostWeightSum) + ", got " + std::to_string(sum));
         }
         std::copy_n(bias.data(), shape.outputs, network.bias + edge_outputs_before(layer));
         network.shift[layer] = shifts.data()[layer];
         if (network.shift[layer] < 0 || network.shift[layer] > 20)
             refuse("shifts must be within 0 and 20, got " + std::to_string(network.shift[layer]));
     }
+    fill_tile_weights(network);
     std::copy_n(constants.data(), constants.size(), &network.of_constants[0][0]);
     network.log_odds_per_unit = static_cast<float>(log_odds_per_unit);
     const auto expected =
@@ -79,6 +87,7 @@ Parameters
 ----------
 weights : sequence of 11 int16 [outputs, inputs, kernel, kernel]
     Within +-1023, of the layers in csrc/edge/network.h; the last one's outputs are padded to 16.
+    The magnitudes of an output's weights add up to less than 262144.
 biases : sequence of 11 int32 [outputs]
 shifts : int32 [11]
 of_constants : float64 [16, 5]

@@ -1,6 +1,7 @@
 """The native edge model beside its NumPy reference."""
 
 import csv
+import dataclasses
 import threading
 
 import cv2
@@ -12,7 +13,7 @@ from dsnet import _C
 from dsnet.data.phantom import KINDS, make_phantom
 from dsnet.labeling import RecistMark
 from dsnet.labeling.cut import CERTAIN, cut_recist
-from dsnet.labeling.edge_model import edge_network, native_network
+from dsnet.labeling.edge_model import compiled, edge_network, native_network
 from dsnet.labeling.recist import FARTHEST
 from dsnet.labeling.reference.cut import cut_recist_reference
 from dsnet.labeling.reference.edge_model import (
@@ -231,6 +232,49 @@ def test_odd_images_give_numbers_and_the_same_bits_on_every_vector_unit():
             assert len(set(cuts)) == 1
     finally:
         _C.use_vector_unit(units[-1])
+
+
+def large_network(rng):
+    """Weights as large as they may be, all of a sign or not, and shifts that keep sums in range."""
+    given, weights, shifts = edge_network(), {}, {}
+    for name, weight in given.weights.items():
+        most = rng.integers(1, 1024, weight.shape)
+        sums = np.abs(most).sum(axis=(1, 2, 3), keepdims=True)
+        most = np.minimum(most, most * (2**18 - 1) // sums)
+        sign = rng.choice([-1, 1], weight.shape, p=rng.choice([(0, 1), (0.3, 0.7), (0.5, 0.5)]))
+        weights[name] = (most * sign).astype(np.int16)
+        shifts[name] = int(rng.integers(6, 19))
+    return dataclasses.replace(given, weights=weights, shifts=shifts)
+
+
+def test_networks_of_large_weights_are_the_reference_on_every_vector_unit():
+    rng, units, seen = np.random.default_rng(10), _C.vector_units(), set()
+    try:
+        for number in range(24):
+            network = large_network(rng)
+            phantom = make_phantom(KINDS[number % 6], 40, number)
+            evidence = lesion_evidence(phantom.image, phantom.mark, network)
+            expected = np.clip(evidence.log_odds, -CERTAIN, CERTAIN)
+            for unit in units:
+                _C.use_vector_unit(unit)
+                cut = _C.cut_recist(phantom.image, phantom.mark.coordinates, compiled(network))
+                if cut[2] == 0:  # no fall-back
+                    assert np.array_equal(cut[1][evidence.window], expected)
+                    seen.add((unit, len(np.unique(expected)) > 10))
+    finally:
+        _C.use_vector_unit(units[-1])
+    assert {(unit, True) for unit in units} <= seen
+
+
+def test_weights_that_could_leave_32_bits_are_refused():
+    network = edge_network()
+    weights = np.full((48, 48, 3, 3), 606, np.int16)
+    assert compiled(dataclasses.replace(network, weights=network.weights | {"coarse": weights}))
+    weights[7, 0, 0, :2] = 607, -1000
+    with pytest.raises(
+        ValueError, match=r"weights\[5\] of an output must add up to less than 262144, got 262187"
+    ):
+        compiled(dataclasses.replace(network, weights=network.weights | {"coarse": weights}))
 
 
 def test_nothing_is_left_over_from_the_mark_before():
