@@ -49,11 +49,11 @@ class CropPlan:
     @cached_property
     def box(self) -> tuple[slice, slice]:
         """Rows and columns of the image that the crop is made of."""
-        if self.is_copy:
-            spans = [(int(pixels[0]), int(pixels[-1]) + 1) for pixels in self._copied]
-        else:
-            spans = [(one.first, one.first + one.matrix.shape[1]) for one in self._weights]
-        return slice(*spans[0]), slice(*spans[1])
+        if not self.is_copy:
+            rows, columns = (slice(w.first, w.first + w.matrix.shape[1]) for w in self._weights)
+            return rows, columns
+        (x, y), (height, width) = self.offset, self.shape
+        return _span(int(y), self.size, height), _span(int(x), self.size, width)
 
     def cut(self, image: np.ndarray | SlicePart) -> np.ndarray:
         """The crop of an image [H, W], float32 [size, size].
@@ -116,10 +116,10 @@ def plan_crop(
         raise ValueError(f"size must be at most {isqrt(_MOST_PIXELS)} pixels, got {size}")
     if isotropic_mm is not None and not (spacing is not None and 0 < isotropic_mm < np.inf):
         raise ValueError(f"isotropic_mm must be > 0 and needs spacing, got {isotropic_mm}")
-    if "mark lies outside the image" in mark.problems(shape):
+    low_x, low_y, high_x, high_y = x_min, y_min, x_max, y_max = mark.bounds()
+    if mark.is_outside(shape):
         bounds = tuple(round(v, 1) for v in mark.bounds())
         raise ValueError(f"mark at x, y {bounds} lies outside the image of {shape[1]}x{shape[0]}")
-    x_min, y_min, x_max, y_max = mark.bounds()
     if not max(x_max - x_min, y_max - y_min) <= size + np.hypot(*shape):
         raise ValueError(
             f"mark spans {x_max - x_min:g}x{y_max - y_min:g} pixels, more than the image of "
@@ -141,7 +141,6 @@ def plan_crop(
                 f"{along}: got spacing {spacing} and isotropic_mm {isotropic_mm}"
             )
 
-    low_x, low_y, high_x, high_y = mark.bounds()
     middle = (0.5 * (low_x + high_x + 1), 0.5 * (low_y + high_y + 1))
     offset = tuple(
         # Unscaled pixels are copied whole.
@@ -149,6 +148,13 @@ def plan_crop(
         for m, s in zip(middle, scale, strict=True)
     )
     return CropPlan((shape[0], shape[1]), size, (offset[0], offset[1]), scale)
+
+
+def _span(first: int, size: int, length: int) -> slice:
+    """What there is of so many pixels from the first one on, the nearest one at least."""
+    return slice(
+        min(max(first, 0), length - 1), min(max(first + size - 1, 0), length - 1) + 1
+    )
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,7 @@ DICOM_ENDINGS = (".dcm", ".dicom")
 # HU + 32768 of any CT, padding and metal included. A windowed 16-bit picture that keeps within
 # would use a tenth of its range.
 _LOWEST_HU = -8192.0
+_HIGHEST_CODE = np.uint16(2**16 - 1)
 _HU_CODES = (HU_OFFSET - 3072, HU_OFFSET + 3584)
 
 
@@ -63,7 +64,8 @@ def hu_of_codes(codes: np.ndarray) -> np.ndarray:
 
 def has_low_codes(codes: np.ndarray) -> bool:
     """Whether any of uint16 values, 0 aside, is less than the HU of `require_hu` + 32768."""
-    return bool((codes - np.uint16(1) < np.uint16(HU_OFFSET + _LOWEST_HU - 1)).any())
+    # 0 less 1 is the highest.
+    return bool((codes - np.uint16(1)).min(initial=_HIGHEST_CODE) < HU_OFFSET + _LOWEST_HU - 1)
 
 
 def require_hu(hu: np.ndarray) -> None:
@@ -217,5 +219,7 @@ def apply_window(hu: np.ndarray, low: float, high: float) -> np.ndarray:
         When `low` is not below `high`.
     """
     check_window((low, high))
-    scaled = (np.asarray(hu, dtype=np.float64) - low) / (high - low)
-    return np.clip(scaled, 0.0, 1.0).astype(np.float32)
+    scaled = np.asarray(hu, dtype=np.float64) - low
+    scaled /= high - low
+    np.maximum(scaled, 0.0, out=scaled)
+    return np.minimum(scaled, 1.0, out=scaled).astype(np.float32)

@@ -6,6 +6,7 @@ origin is brought here by its reader.
 
 from __future__ import annotations
 
+import math
 import reprlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -69,7 +70,7 @@ class RecistMark:
             When they are not numbers.
         """
         values = _as_numbers(coordinates, 8, "coordinates")
-        if np.isnan(values[4:]).all():
+        if all(map(math.isnan, values[4:].tolist())):
             return cls(_usable(values[:4], "coordinates").reshape(2, 2).copy(), None)
         first, second = _usable(values, "coordinates").reshape(2, 2, 2)
         if _length(second) > _length(first):
@@ -163,8 +164,16 @@ class RecistMark:
 
     def bounds(self) -> tuple[float, float, float, float]:
         """`(x_min, y_min, x_max, y_max)` of the four end points, in pixels."""
-        points = np.concatenate(self.axes)
-        return (*points.min(0).tolist(), *points.max(0).tolist())
+        return _bounds(*self.axes)
+
+    def is_outside(self, shape: tuple[int, int]) -> bool:
+        """Whether all that was drawn lies outside of an image of `shape` [H, W]."""
+        x_min, y_min, x_max, y_max = _bounds(*self._drawn)
+        return x_max < -0.5 or y_max < -0.5 or x_min > shape[1] - 0.5 or y_min > shape[0] - 0.5
+
+    @property
+    def _drawn(self) -> list[np.ndarray]:
+        return [axis for axis in (self.long_axis, self.short_axis) if axis is not None]
 
     def translated(self, dx: float, dy: float) -> RecistMark:
         """The mark moved by `(dx, dy)` pixels."""
@@ -236,9 +245,8 @@ class RecistMark:
         shape : (H, W), optional
             The image's, to also tell an end point outside it.
         """
-        drawn = [axis for axis in (self.long_axis, self.short_axis) if axis is not None]
         found = []
-        for problem, axis in zip(PROBLEMS, drawn, strict=False):
+        for problem, axis in zip(PROBLEMS, self._drawn, strict=False):
             if _length(axis) < SHORTEST_AXIS:
                 found.append(problem)
         if not found and self.short_axis is not None:
@@ -249,9 +257,8 @@ class RecistMark:
             if slope > 0.5:
                 found.append(PROBLEMS[3])
         if shape is not None:
-            points = np.concatenate(drawn)
-            (x_min, y_min), (x_max, y_max) = points.min(0), points.max(0)
-            if x_max < -0.5 or y_max < -0.5 or x_min > shape[1] - 0.5 or y_min > shape[0] - 0.5:
+            x_min, y_min, x_max, y_max = _bounds(*self._drawn)
+            if self.is_outside(shape):
                 found.append(PROBLEMS[4])
             elif x_min < -0.5 or y_min < -0.5 or x_max > shape[1] - 0.5 or y_max > shape[0] - 0.5:
                 found.append(PROBLEMS[5])
@@ -349,10 +356,11 @@ def _as_numbers(values: Sequence[float] | np.ndarray, count: int, name: str) -> 
 
 def _usable(numbers: np.ndarray, name: str) -> np.ndarray:
     """The numbers; ValueError where one belongs to no image."""
-    if not np.isfinite(numbers).all():
-        raise ValueError(f"{name} must be finite, got {numbers.tolist()}")
-    if np.abs(numbers).max() > FARTHEST:
-        raise ValueError(f"{name} must be within +-{FARTHEST:g} pixels, got {numbers.tolist()}")
+    values = numbers.tolist()
+    if not all(map(math.isfinite, values)):
+        raise ValueError(f"{name} must be finite, got {values}")
+    if max(map(abs, values)) > FARTHEST:
+        raise ValueError(f"{name} must be within +-{FARTHEST:g} pixels, got {values}")
     return numbers
 
 
@@ -371,8 +379,20 @@ def _axes_cross(long_axis: np.ndarray, short_axis: np.ndarray, tolerance: float 
     return -slack_long <= at_long <= 1 + slack_long and -slack_short <= at_short <= 1 + slack_short
 
 
+# Of four numbers Python makes sums in a tenth of the time that NumPy takes to begin.
+
+
 def _length(axis: np.ndarray) -> float:
-    return float(np.hypot(*(axis[1] - axis[0])))
+    (x0, y0), (x1, y1) = axis.tolist()
+    return float(np.hypot(x1 - x0, y1 - y0))
+
+
+def _bounds(*axes: np.ndarray) -> tuple[float, float, float, float]:
+    points = [point for axis in axes for point in axis.tolist()]
+    xs, ys = [x for x, _ in points], [y for _, y in points]
+    if any(map(math.isnan, (*xs, *ys))):
+        return (math.nan,) * 4
+    return min(xs), min(ys), max(xs), max(ys)
 
 
 def _grid(shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -216,11 +217,12 @@ def find_image(images_dir: str | Path, annotation: DeepLesionAnnotation) -> Path
     """
     name = annotation.file_name
     series, _, slice_name = name.rpartition("_")
-    if not name or Path(name).name != name or series == "..":
+    if not name or os.path.basename(name) != name or name == "." or series == "..":
         raise ValueError(f"File_name must be a file's name, got {name!r}")
     whole = place_of(images_dir)
-    for root in (whole, whole / "Images_png"):
-        for path in (root / series / slice_name, root / name):
+    inner = f"{series}/{slice_name}" if series else slice_name
+    for more in ("", "Images_png/"):
+        for path in (whole / f"{more}{inner}", whole / f"{more}{name}"):
             if is_file(path):
                 return path
     raise ValueError(f"no image {series}/{slice_name} or {name} in {whole}")
