@@ -66,7 +66,8 @@ class CropPlan:
         cut = self.pixels(image)
         if not np.isfinite(cut).all():
             raise ValueError("image must be finite around the mark, got NaN or infinite values")
-        return cut.astype(np.float32)
+        # Of an array a view may have been cut.
+        return cut.astype(np.float32, copy=cut.base is not None)
 
     def pixels(self, image: np.ndarray | SlicePart) -> np.ndarray:
         """What the crop's pixels come to: as they are, or float64 where they are resampled."""
@@ -128,10 +129,9 @@ def plan_crop(
     scale = (1.0, 1.0)
     if isotropic_mm is not None and spacing is not None:
         scale = (spacing[1] / isotropic_mm, spacing[0] / isotropic_mm)
-    scaled = mark.scaled(*scale)
-    x_min, y_min, x_max, y_max = scaled.bounds()
-    margin = max(LEAST_MARGIN, MARGIN_SHARE * scaled.long_diameter)
-    shrink = min(1.0, size / (max(x_max - x_min, y_max - y_min) + 2 * margin))
+    width, height, long_diameter = mark.extent(*scale)
+    margin = max(LEAST_MARGIN, MARGIN_SHARE * long_diameter)
+    shrink = min(1.0, size / (max(width, height) + 2 * margin))
     scale = (scale[0] * shrink, scale[1] * shrink)
     for length, along in zip(scale, "xy", strict=True):
         # Neither a crop within one pixel nor one of a million: the spacing is not the image's.
@@ -152,9 +152,7 @@ def plan_crop(
 
 def _span(first: int, size: int, length: int) -> slice:
     """What there is of so many pixels from the first one on, the nearest one at least."""
-    return slice(
-        min(max(first, 0), length - 1), min(max(first + size - 1, 0), length - 1) + 1
-    )
+    return slice(min(max(first, 0), length - 1), min(max(first + size - 1, 0), length - 1) + 1)
 
 
 @dataclass(frozen=True)

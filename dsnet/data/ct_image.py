@@ -181,9 +181,15 @@ def choose_window(
     """
     if for_tissue(window):
         return window
-    outer, inner = (hu[box] for box in ring_boxes(mark))
+    (rows, cols), (inner_rows, inner_cols) = ring_boxes(mark)
+    outer = hu[rows, cols]
+    inner = outer[_within(inner_rows, rows), _within(inner_cols, cols)]
     lung = np.count_nonzero(outer < _LUNG_BELOW) - np.count_nonzero(inner < _LUNG_BELOW)
     return LUNG_WINDOW if lung > _LUNG_SHARE * (outer.size - inner.size) else SOFT_TISSUE_WINDOW
+
+
+def _within(inner: slice, outer: slice) -> slice:
+    return slice(inner.start - outer.start, inner.stop - outer.start)
 
 
 def for_tissue(window: tuple[float, float] | None) -> TypeGuard[tuple[float, float]]:

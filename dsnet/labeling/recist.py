@@ -187,6 +187,20 @@ class RecistMark:
         moved = (self.coordinates.reshape(4, 2) + 0.5) * scale - 0.5
         return RecistMark.from_coordinates(moved)
 
+    def extent(self, sx: float, sy: float) -> tuple[float, float, float]:
+        """Width, height and long diameter of what `scaled` gives, in pixels; raises as it does."""
+        points = [point for axis in self._drawn for point in axis.tolist()]
+        xs, ys = (
+            [(x + 0.5) * sx - 0.5 for x, _ in points],
+            [(y + 0.5) * sy - 0.5 for _, y in points],
+        )
+        if self.short_axis is None or not max(map(abs, (*xs, *ys))) <= FARTHEST:
+            scaled = self.scaled(sx, sy)
+            x_min, y_min, x_max, y_max = scaled.bounds()
+            return x_max - x_min, y_max - y_min, scaled.long_diameter
+        lengths = np.hypot(xs[1] - xs[0], ys[1] - ys[0]), np.hypot(xs[3] - xs[2], ys[3] - ys[2])
+        return max(xs) - min(xs), max(ys) - min(ys), float(max(lengths))
+
     def ellipse_mask(self, shape: tuple[int, int], *, scale: float = 1.0) -> np.ndarray:
         """Pixels inside the ellipse of the axes, its diameters times `scale`.
 
@@ -265,7 +279,8 @@ class RecistMark:
         return found
 
 
-def _shown(value: object) -> str:
+def shown(value: object) -> str:
+    """What came, as an error tells it."""
     try:
         return reprlib.repr(value)
     except Exception:
@@ -297,44 +312,6 @@ def ordered_coordinates(coordinates: np.ndarray) -> np.ndarray:
     return rows.reshape(-1, 8)
 
 
-def as_mark(prompt) -> RecistMark:
-    """A mark of a `RecistMark`, its 8 coordinates, or a box (x0, y0, x1, y1).
-
-    A long axis alone is no box: it is `RecistMark.from_long_axis`, or 8 numbers, the last four NaN.
-
-    A box becomes the mark of its middle lines. Its bounds are the box, so that it is cut where a
-    mark of these bounds is; only how far a large lesion is shrunk also depends on the long axis.
-
-    Raises
-    ------
-    ValueError
-        For another count of numbers, numbers that are not finite, or a box without an area.
-    TypeError
-        When they are not numbers.
-    """
-    if isinstance(prompt, RecistMark):
-        return prompt
-    try:
-        numbers = np.ravel(prompt)
-    except Exception as error:  # Ragged, or whatever an object's own __array__ raises.
-        raise TypeError(f"a prompt must be 8 or 4 numbers, got {_shown(prompt)}") from error
-    if numbers.size != 4:
-        if numbers.size != 8:
-            raise ValueError(f"a prompt must be 8 coordinates or a box of 4, got {numbers.size}")
-        return RecistMark.from_coordinates(prompt)
-    try:
-        x0, y0, x1, y1 = (float(v) for v in numbers)
-    except (TypeError, ValueError, OverflowError) as error:
-        raise TypeError(f"a box must be 4 numbers, got {_shown(prompt)}") from error
-    if not (x0 < x1 and y0 < y1):
-        raise ValueError(
-            f"a box must be x0, y0, x1, y1 with x0 < x1 and y0 < y1, got {x0:g}, {y0:g}, "
-            f"{x1:g}, {y1:g}"
-        )
-    x, y = (x0 + x1) / 2, (y0 + y1) / 2
-    return RecistMark.from_coordinates([x0, y, x1, y, x, y0, x, y1])
-
-
 def dot(points: np.ndarray, direction: np.ndarray) -> np.ndarray:
     """How far `points` [..., 2] lie along `direction` [2].
 
@@ -348,7 +325,7 @@ def _as_numbers(values: Sequence[float] | np.ndarray, count: int, name: str) -> 
     try:
         numbers = np.asarray(values, dtype=np.float64).ravel()
     except Exception as error:  # Or whatever the object's own code raises.
-        raise TypeError(f"{name} must be {count} numbers, got {_shown(values)}") from error
+        raise TypeError(f"{name} must be {count} numbers, got {shown(values)}") from error
     if numbers.size != count:
         raise ValueError(f"{name} must be {count} numbers, got {numbers.size}")
     return numbers
@@ -390,7 +367,7 @@ def _length(axis: np.ndarray) -> float:
 def _bounds(*axes: np.ndarray) -> tuple[float, float, float, float]:
     points = [point for axis in axes for point in axis.tolist()]
     xs, ys = [x for x, _ in points], [y for _, y in points]
-    if any(map(math.isnan, (*xs, *ys))):
+    if math.isnan(sum(xs) + sum(ys)):
         return (math.nan,) * 4
     return min(xs), min(ys), max(xs), max(ys)
 
