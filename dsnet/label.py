@@ -16,6 +16,7 @@ from pathlib import Path
 from dsnet import devices
 from dsnet.archive.exporting import OBJECT_FORMATS, SERIES_FORMATS
 from dsnet.archive.parser import label_parser
+from dsnet.archive.server import start_server
 from dsnet.console import (
     Bar,
     Stop,
@@ -34,6 +35,8 @@ def main(argv: list[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     options = _parser().parse_args(arguments)
     try:
+        if getattr(options, "workers", 1) > 1 and not getattr(options, "ray", None):
+            start_server()
         return options.run(options, arguments)
     except (UserError, ValueError, RuntimeError, OSError, ImportError) as error:
         return complain("dsnet.label", error)

@@ -2,18 +2,21 @@
 
 Decoding alone, against OpenCV and a plain decoder of zlib, after parity to the bit; then reading,
 cropping, labelling and writing a row, the whole of it by `label_archive`, and a stock loop of
-OpenCV, grabCut and PyMatting over some of the same rows. What is told is the processor's time of
-this process (user and system), which others on the machine do not lengthen much, and the clock's.
+OpenCV, grabCut and PyMatting over some of the same rows. Last a long run, the same slices under
+many names, from reading the table to the closed store: which share of it is neither decoding
+(checksums, inflating, filters) nor labelling. What is told is the processor's time of this process
+(user and system), which others on the machine do not lengthen much, and the clock's.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import tempfile
 import time
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import cv2
@@ -25,8 +28,10 @@ from bench.common.machine import machine, machine_line
 from bench.common.stock import stock_label
 from bench.common.study import shared_data
 from dsnet import _C
+from dsnet.archive import jobs
 from dsnet.archive.jobs import label_crop, slice_jobs
 from dsnet.archive.run import label_archive
+from dsnet.data import picture_file
 from dsnet.data.datasets.deeplesion import (
     fetch_slice,
     find_image,
@@ -36,7 +41,7 @@ from dsnet.data.datasets.deeplesion import (
 )
 from dsnet.data.datasets.slice_crops import SlicePlan, cut_slice
 from dsnet.data.picture_file import Picture
-from dsnet.data.png import PNG_BEGINNING
+from dsnet.data.png import PNG_BEGINNING, PngFile
 from dsnet.data.store import StoreWriter
 
 DATA = shared_data("deeplesion")
@@ -50,6 +55,7 @@ def main() -> None:
     parser.add_argument("--origin", type=float, default=0, help="as `dsnet.label recist` has it")
     parser.add_argument("--rounds", type=int, default=5, help="the best of so many counts")
     parser.add_argument("--stock", type=int, default=10, help="rows of the stock loop")
+    parser.add_argument("--names", type=int, default=50, help="of each slice in the long run")
     parser.add_argument("--out", type=Path, default=Path("bench/results/archive.json"))
     options = parser.parse_args()
     cv2.setNumThreads(1)
@@ -61,6 +67,7 @@ def main() -> None:
         *stages(annotations, options.images, options.rounds),
         stock_loop(annotations[: options.stock], options.images),
     ]
+    long_run = shares(options.annotations, options.images, options.origin, options.names)
     here = machine("cv2", "pymatting")
     table = Table(title=machine_line(here), title_justify="left")
     for column in ("what", "by", "of", "CPU ms", "wall ms"):
@@ -70,8 +77,15 @@ def main() -> None:
             row["what"], row["by"], row["of"], f"{row['cpu_ms']:.3f}", f"{row['wall_ms']:.3f}"
         )
     Console(width=110).print(table)
+    print(
+        f"a row of {long_run['rows']}: {long_run['cpu_ms']:.3f} ms of CPU, of them decoding "
+        f"{long_run['decode_ms']:.3f}, labelling {long_run['label_ms']:.3f}: "
+        f"{long_run['rest_share']:.1%} is neither"
+    )
     options.out.parent.mkdir(parents=True, exist_ok=True)
-    found = {"machine": here, "annotations": len(annotations), "rows": rows}
+    found = {
+        "machine": here, "annotations": len(annotations), "rows": rows, "long_run": long_run,
+    }  # fmt: skip
     options.out.write_text(json.dumps(found, indent=1) + "\n")
 
 
@@ -155,8 +169,8 @@ def stages(annotations, images: Path, rounds: int) -> list[dict]:
                     writer.append(record)
 
         def whole():
-            jobs = slice_jobs(annotations, images, **how)
-            label_archive(jobs, Path(folder, f"a{next(number)}"))
+            left = slice_jobs(annotations, images, **how)
+            label_archive(left, Path(folder, f"a{next(number)}"))
 
         return [
             measured(what, "dsnet", "row", function, annotations, rounds)
@@ -168,6 +182,78 @@ def stages(annotations, images: Path, rounds: int) -> list[dict]:
                 ("all: label_archive, one worker", whole),
             )
         ]
+
+
+def shares(table: Path, images: Path, origin: float, names: int) -> dict:
+    """A run from the table to the store, and what of it decoding and labelling take."""
+    how = {"size": SIZE, "window": "auto", "isotropic_mm": None}
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        more, links = folder / "table.csv", folder / "images"
+        under_many_names(table, images, origin, names, more, links)
+
+        def run(number: int, rows: int | None = None) -> int:
+            annotations = read_annotations(more, origin=origin)[:rows]
+            return label_archive(slice_jobs(annotations, links, **how), folder / f"s{number}").rows
+
+        run(0, rows=8)  # what is loaded late
+        with (
+            timed((picture_file, "read_png"), (PngFile, "pixels")) as decoding_s,
+            timed((jobs, "label_recist")) as labelling_s,
+        ):
+            begin = time.process_time()
+            rows = run(1)
+            whole = time.process_time() - begin
+    each, known = 1e3 / rows, sum(decoding_s) + sum(labelling_s)
+    return {
+        "rows": rows,
+        "cpu_ms": each * whole,
+        "decode_ms": each * sum(decoding_s),
+        "label_ms": each * sum(labelling_s),
+        "rest_share": 1 - known / whole,
+    }
+
+
+def under_many_names(
+    table: Path, images: Path, origin: float, names: int, more: Path, links: Path
+) -> None:
+    """A table of each usable row `names` times, and links to its slice."""
+    usable = [a for a in read_annotations(table, origin=origin) if a.mark]
+    header, *lines = table.read_text(encoding="utf-8-sig").splitlines()
+    text = [header]
+    for number in range(names):
+        for annotation in usable:
+            name = f"{number:04d}x{annotation.file_name}"
+            text.append(lines[annotation.row - 2].replace(annotation.file_name, name, 1))
+            if not (link := links / name).exists():
+                links.mkdir(exist_ok=True)
+                link.symlink_to(find_image(images, annotation).resolve())
+    more.write_text("\n".join(text) + "\n")
+
+
+@contextlib.contextmanager
+def timed(*places: tuple[object, str]) -> Iterator[list[float]]:
+    """CPU seconds of each call of functions, which are found at (module or class, name)."""
+    seconds: list[float] = []
+
+    def watched(function: Callable) -> Callable:
+        def call(*arguments, **named):
+            begin = time.thread_time()
+            try:
+                return function(*arguments, **named)
+            finally:
+                seconds.append(time.thread_time() - begin)
+
+        return call
+
+    before = [(owner, name, getattr(owner, name)) for owner, name in places]
+    for owner, name, function in before:
+        setattr(owner, name, watched(function))
+    try:
+        yield seconds
+    finally:
+        for owner, name, function in before:
+            setattr(owner, name, function)
 
 
 def stock_loop(annotations, images: Path) -> dict:

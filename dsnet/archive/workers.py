@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import signal
 import threading
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -12,6 +11,7 @@ from typing import Any
 
 from dsnet.archive.blocks import Block, Progress, follow
 from dsnet.archive.jobs import Job, run_job
+from dsnet.archive.server import ONE_THREAD, inherited, start_server
 from dsnet.data.phantom import make_phantom
 from dsnet.labeling import label_recist
 
@@ -74,14 +74,16 @@ class Pool:
     """One process."""
 
     def __init__(self, number: int) -> None:
-        context = multiprocessing.get_context("spawn")
+        context = start_server()
         self._begun = context.Value("b", 0)
         self.progress = Progress(context.Value("q", -1), context.Value("b", 0))
+        # As it is now: the server knows that of its own start.
+        environment = {**os.environ, **ONE_THREAD}
         self._pool = ProcessPoolExecutor(
             1,
             mp_context=context,
             initializer=_start_worker,
-            initargs=(number, self._begun, self.progress),
+            initargs=(number, self._begun, self.progress, environment),
         )
 
     @property
@@ -90,32 +92,17 @@ class Pool:
         return bool(self._begun.value)
 
     def submit(self, job: Job | Block) -> Future:
-        # The process starts here and inherits the mask: Ctrl-C at a terminal goes to all of its
-        # processes, and only the parent shall answer.
-        mask = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT, signal.SIGHUP])
-        before = {name: os.environ.get(name) for name in _THREADS}
-        os.environ.update({name: "1" for name in _THREADS})
         try:
-            return self._pool.submit(_run, job)
+            with inherited():  # The process starts here.
+                return self._pool.submit(_run, job)
         except BrokenProcessPool as error:
             future: Future = Future()
             future.set_exception(error)
             return future
-        finally:
-            for name, value in before.items():
-                if value is None:
-                    del os.environ[name]
-                else:
-                    os.environ[name] = value
-            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
     def close(self) -> None:
         # A process that is still starting when this one ends would find its locks gone.
         self._pool.shutdown(wait=True, cancel_futures=True)
-
-
-# One core a worker: the processes are the parallelism.
-_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 
 
 def _run(job: Job | Block):
@@ -131,9 +118,12 @@ def worker_number() -> int:
     return _worker_number
 
 
-def _start_worker(number: int, begun, progress: Progress) -> None:
+def _start_worker(number: int, begun, progress: Progress, environment: dict[str, str]) -> None:
     global _worker_number
     _worker_number = number
+    for name in os.environ.keys() - environment.keys():
+        del os.environ[name]
+    os.environ.update(environment)
     follow(progress)
     # A worker whose parent was killed would wait for work for ever.
     threading.Thread(target=_follow_parent, daemon=True).start()

@@ -49,11 +49,11 @@ class CropPlan:
     @cached_property
     def box(self) -> tuple[slice, slice]:
         """Rows and columns of the image that the crop is made of."""
-        if self.is_copy:
-            spans = [(int(pixels[0]), int(pixels[-1]) + 1) for pixels in self._copied]
-        else:
-            spans = [(one.first, one.first + one.matrix.shape[1]) for one in self._weights]
-        return slice(*spans[0]), slice(*spans[1])
+        if not self.is_copy:
+            rows, columns = (slice(w.first, w.first + w.matrix.shape[1]) for w in self._weights)
+            return rows, columns
+        (x, y), (height, width) = self.offset, self.shape
+        return _span(int(y), self.size, height), _span(int(x), self.size, width)
 
     def cut(self, image: np.ndarray | SlicePart) -> np.ndarray:
         """The crop of an image [H, W], float32 [size, size].
@@ -66,7 +66,8 @@ class CropPlan:
         cut = self.pixels(image)
         if not np.isfinite(cut).all():
             raise ValueError("image must be finite around the mark, got NaN or infinite values")
-        return cut.astype(np.float32)
+        # Of an array a view may have been cut.
+        return cut.astype(np.float32, copy=cut.base is not None)
 
     def pixels(self, image: np.ndarray | SlicePart) -> np.ndarray:
         """What the crop's pixels come to: as they are, or float64 where they are resampled."""
@@ -116,10 +117,10 @@ def plan_crop(
         raise ValueError(f"size must be at most {isqrt(_MOST_PIXELS)} pixels, got {size}")
     if isotropic_mm is not None and not (spacing is not None and 0 < isotropic_mm < np.inf):
         raise ValueError(f"isotropic_mm must be > 0 and needs spacing, got {isotropic_mm}")
-    if "mark lies outside the image" in mark.problems(shape):
+    low_x, low_y, high_x, high_y = x_min, y_min, x_max, y_max = mark.bounds()
+    if mark.is_outside(shape):
         bounds = tuple(round(v, 1) for v in mark.bounds())
         raise ValueError(f"mark at x, y {bounds} lies outside the image of {shape[1]}x{shape[0]}")
-    x_min, y_min, x_max, y_max = mark.bounds()
     if not max(x_max - x_min, y_max - y_min) <= size + np.hypot(*shape):
         raise ValueError(
             f"mark spans {x_max - x_min:g}x{y_max - y_min:g} pixels, more than the image of "
@@ -128,10 +129,9 @@ def plan_crop(
     scale = (1.0, 1.0)
     if isotropic_mm is not None and spacing is not None:
         scale = (spacing[1] / isotropic_mm, spacing[0] / isotropic_mm)
-    scaled = mark.scaled(*scale)
-    x_min, y_min, x_max, y_max = scaled.bounds()
-    margin = max(LEAST_MARGIN, MARGIN_SHARE * scaled.long_diameter)
-    shrink = min(1.0, size / (max(x_max - x_min, y_max - y_min) + 2 * margin))
+    width, height, long_diameter = mark.extent(*scale)
+    margin = max(LEAST_MARGIN, MARGIN_SHARE * long_diameter)
+    shrink = min(1.0, size / (max(width, height) + 2 * margin))
     scale = (scale[0] * shrink, scale[1] * shrink)
     for length, along in zip(scale, "xy", strict=True):
         # Neither a crop within one pixel nor one of a million: the spacing is not the image's.
@@ -141,7 +141,6 @@ def plan_crop(
                 f"{along}: got spacing {spacing} and isotropic_mm {isotropic_mm}"
             )
 
-    low_x, low_y, high_x, high_y = mark.bounds()
     middle = (0.5 * (low_x + high_x + 1), 0.5 * (low_y + high_y + 1))
     offset = tuple(
         # Unscaled pixels are copied whole.
@@ -149,6 +148,11 @@ def plan_crop(
         for m, s in zip(middle, scale, strict=True)
     )
     return CropPlan((shape[0], shape[1]), size, (offset[0], offset[1]), scale)
+
+
+def _span(first: int, size: int, length: int) -> slice:
+    """What there is of so many pixels from the first one on, the nearest one at least."""
+    return slice(min(max(first, 0), length - 1), min(max(first + size - 1, 0), length - 1) + 1)
 
 
 @dataclass(frozen=True)

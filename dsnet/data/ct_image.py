@@ -29,6 +29,7 @@ DICOM_ENDINGS = (".dcm", ".dicom")
 # HU + 32768 of any CT, padding and metal included. A windowed 16-bit picture that keeps within
 # would use a tenth of its range.
 _LOWEST_HU = -8192.0
+_HIGHEST_CODE = np.uint16(2**16 - 1)
 _HU_CODES = (HU_OFFSET - 3072, HU_OFFSET + 3584)
 
 
@@ -63,7 +64,8 @@ def hu_of_codes(codes: np.ndarray) -> np.ndarray:
 
 def has_low_codes(codes: np.ndarray) -> bool:
     """Whether any of uint16 values, 0 aside, is less than the HU of `require_hu` + 32768."""
-    return bool((codes - np.uint16(1) < np.uint16(HU_OFFSET + _LOWEST_HU - 1)).any())
+    # 0 less 1 is the highest.
+    return bool((codes - np.uint16(1)).min(initial=_HIGHEST_CODE) < HU_OFFSET + _LOWEST_HU - 1)
 
 
 def require_hu(hu: np.ndarray) -> None:
@@ -179,9 +181,15 @@ def choose_window(
     """
     if for_tissue(window):
         return window
-    outer, inner = (hu[box] for box in ring_boxes(mark))
+    (rows, cols), (inner_rows, inner_cols) = ring_boxes(mark)
+    outer = hu[rows, cols]
+    inner = outer[_within(inner_rows, rows), _within(inner_cols, cols)]
     lung = np.count_nonzero(outer < _LUNG_BELOW) - np.count_nonzero(inner < _LUNG_BELOW)
     return LUNG_WINDOW if lung > _LUNG_SHARE * (outer.size - inner.size) else SOFT_TISSUE_WINDOW
+
+
+def _within(inner: slice, outer: slice) -> slice:
+    return slice(inner.start - outer.start, inner.stop - outer.start)
 
 
 def for_tissue(window: tuple[float, float] | None) -> TypeGuard[tuple[float, float]]:
@@ -217,5 +225,7 @@ def apply_window(hu: np.ndarray, low: float, high: float) -> np.ndarray:
         When `low` is not below `high`.
     """
     check_window((low, high))
-    scaled = (np.asarray(hu, dtype=np.float64) - low) / (high - low)
-    return np.clip(scaled, 0.0, 1.0).astype(np.float32)
+    scaled = np.asarray(hu, dtype=np.float64) - low
+    scaled /= high - low
+    np.maximum(scaled, 0.0, out=scaled)
+    return np.minimum(scaled, 1.0, out=scaled).astype(np.float32)

@@ -117,6 +117,8 @@ def read_neighbours(
     list of 2 * count of what `read` gives, or ValueError
         In the order of `neighbour_files`; an error says why there is none.
     """
+    if not count:
+        return []
     if place_of(path).suffix.lower() in DICOM_ENDINGS:
         # Names of DICOM files are in no order that the patient knows of.
         return [ValueError("not looked for beside a DICOM file")] * (2 * count)

@@ -36,14 +36,20 @@ def read_regular_file(path: str | Path | RemoteFile, most: int, first: int | Non
     """
     if isinstance(path, RemoteFile):
         return path.read(most, first)
-    with open_regular_file(path) as file:
-        try:
-            size = os.fstat(file.fileno()).st_size
-            if size > most:
-                raise ValueError(f"{path}: must be of at most {most} bytes, got {size}")
-            return file.read(most if first is None else first)
-        except OSError as error:
-            raise ValueError(f"{path}: {error.strerror or error}") from error
+    descriptor, size = _opened(path)
+    try:
+        if size > most:
+            raise ValueError(f"{path}: must be of at most {most} bytes, got {size}")
+        # One byte more than there should be, to see the end; a file may grow meanwhile.
+        left, parts = most if first is None else first, []
+        while left > 0 and (part := os.read(descriptor, min(left, size + 1))):
+            parts.append(part)
+            left -= len(part)
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+    except OSError as error:
+        raise ValueError(f"{path}: {error.strerror or error}") from error
+    finally:
+        os.close(descriptor)
 
 
 def open_regular_file(path: str | Path) -> BinaryIO:
@@ -54,14 +60,19 @@ def open_regular_file(path: str | Path) -> BinaryIO:
     ValueError
         As `read_regular_file`, of any size.
     """
-    path = Path(path)
+    return open(_opened(path)[0], "rb")
+
+
+def _opened(path: str | Path) -> tuple[int, int]:
+    """Descriptor and size of a regular file."""
     try:
         # Opening a pipe waits for a writer, unless told not to.
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        state = os.fstat(descriptor)
+        if not stat.S_ISREG(state.st_mode):
             os.close(descriptor)
             raise ValueError(f"{path}: must be a regular file")
-        return open(descriptor, "rb")
+        return descriptor, state.st_size
     except OSError as error:
         raise ValueError(f"{path}: {error.strerror or error}") from error
     except ValueError as error:  # A name with a NUL; its message names no file.

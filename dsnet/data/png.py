@@ -27,6 +27,8 @@ PNG_BEGINNING = b"\x89PNG\r\n\x1a\n"
 _BESIDE = frozenset((b"tEXt", b"tIME", b"pHYs"))
 # OpenCV's and libpng's own limits are higher.
 _LONGEST_SIDE = 2**16
+# Of a chunk: its length and name, its checksum.
+_HEAD, _SUM = struct.Struct(">I4s").unpack_from, struct.Struct(">I").unpack_from
 
 
 @dataclass(frozen=True)
@@ -84,16 +86,15 @@ def read_png(data: bytes) -> PngFile:
     ValueError
         When it is cut short or damaged, or holds several frames.
     """
-    view, crc32 = memoryview(data), _deflate.crc32
+    view, crc32, size = memoryview(data), _deflate.crc32, len(data)
     position, header, before = len(PNG_BEGINNING), b"", b""
     parts, plain = [], True
     while True:
-        head = data[position : position + 8]
-        name = head[4:]
-        end = position + 12 + int.from_bytes(head[:4], "big")
-        if len(head) < 8 or end > len(data):
-            raise ValueError(f"the PNG is cut short after {len(data)} bytes")
-        if crc32(view[position + 4 : end - 4]) != int.from_bytes(view[end - 4 : end], "big"):
+        length, name = _HEAD(data, position) if position + 8 <= size else (size, b"")
+        end = position + 12 + length
+        if end > size:
+            raise ValueError(f"the PNG is cut short after {size} bytes")
+        if (crc32(view[position + 4 : end - 4]),) != _SUM(data, end - 4):
             raise ValueError(f"the PNG is damaged at byte {position}")
         if not header:
             if name != b"IHDR" or end - position != 25:

@@ -12,7 +12,7 @@ from __future__ import annotations
 from dsnet.data.crop_settings import CropSettings
 from dsnet.inference.crop_settings import crop_settings
 from dsnet.inference.segment import LesionMask, SliceSegmentation, segment_slice
-from dsnet.labeling.recist import as_mark
+from dsnet.labeling.prompts import as_mark
 
 __all__ = [
     "CropSettings",

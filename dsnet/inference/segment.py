@@ -19,7 +19,8 @@ from dsnet.data.crop import Crop, cut_crop, paste_back
 from dsnet.data.ct_image import choose_window
 from dsnet.data.neighbours import cut_shown
 from dsnet.inference.inputs import BOX_NOTE, network_inputs, sees
-from dsnet.labeling.recist import RecistMark, as_mark
+from dsnet.labeling.prompts import as_mark
+from dsnet.labeling.recist import RecistMark
 from dsnet.models import SRResNet, mean_over_views, threshold_of, to_input_grid, unwrap
 
 

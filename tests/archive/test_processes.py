@@ -1,5 +1,6 @@
 """Worker processes that die, of their job or of something else."""
 
+import os
 from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
 
@@ -36,6 +37,17 @@ def test_records_that_cannot_be_sent_cost_their_rows():
     found = dict(outcomes(jobs, ProcessExecutor(2)))
     assert [key for key, error in found.items() if "pickle" in error] == ["1-a", "1-b"]
     assert len(found) == 8
+
+
+def test_workers_have_the_environment_of_their_run_and_one_thread_each(monkeypatch):
+    jobs = [Job(0, "tell DSNET_TOLD"), Job(1, "tell OMP_NUM_THREADS")]
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    for told in ("one run", "another"):
+        monkeypatch.setenv("DSNET_TOLD", told)
+        assert dict(outcomes(jobs, ProcessExecutor(2)))["0-a"] == told
+    monkeypatch.delenv("DSNET_TOLD")
+    found = dict(outcomes(jobs, ProcessExecutor(2)))
+    assert found["0-a"] == "none" and found["1-a"] == "1" and os.environ["OMP_NUM_THREADS"] == "7"
 
 
 class Pool:

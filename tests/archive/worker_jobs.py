@@ -35,6 +35,9 @@ class Job:
             return [threading.Lock()]
         if self.deed == "raise":
             raise OverflowError("too much")
+        if self.deed.startswith("tell "):
+            told = os.environ.get(self.deed.split()[1], "none")
+            return [LabelRecord.from_error(key, source, told) for key, source in self.rows]
         if self.deed == "meet":
             self.place.touch()
         limit = time.monotonic() + 600

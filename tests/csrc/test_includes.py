@@ -18,8 +18,9 @@ ROOMS = {
     "matting": "base gpu trimap/numbers.h",
     "quality": "base gpu mark masks trimap",
     "png": "base",
+    "codes": "base",
     "label": "base gpu mark masks trimap edge cut matting quality",
-    "python": "base gpu mark masks trimap edge cut matting quality png label",
+    "python": "base gpu mark masks trimap edge cut matting quality png codes label",
 }
 SOURCES = sorted(path for path in CSRC.rglob("*") if path.suffix in (".h", ".cuh", ".cpp", ".cu"))
 

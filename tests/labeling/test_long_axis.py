@@ -12,8 +12,9 @@ from dsnet.labeling import RecistMark, SoftLabel, label_batch, label_recist, rec
 from dsnet.labeling.cut import cut_recist
 from dsnet.labeling.mark_model import MarkedMask
 from dsnet.labeling.notes import ASSUMED
+from dsnet.labeling.prompts import as_mark
 from dsnet.labeling.quality import score
-from dsnet.labeling.recist import FARTHEST, as_mark, ordered_coordinates
+from dsnet.labeling.recist import FARTHEST, ordered_coordinates
 from dsnet.labeling.reference.cut import cut_recist_reference
 from dsnet.labeling.reference.label import label_recist_by_stages
 from dsnet.labeling.reference.quality import score_reference

@@ -11,7 +11,7 @@ from dsnet.labeling import (
     label_raters_batch,
     label_recist,
 )
-from dsnet.labeling.recist import as_mark
+from dsnet.labeling.prompts import as_mark
 
 PHANTOM = make_phantom(size=32)
 IMAGE, MARK, MASK = PHANTOM.image, PHANTOM.mark, PHANTOM.alpha >= 0.5

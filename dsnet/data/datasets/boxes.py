@@ -9,7 +9,7 @@ import numpy as np
 from dsnet.data.datasets.deeplesion import DeepLesionAnnotation
 from dsnet.data.datasets.keys import RowKeys
 from dsnet.data.tables import read_table
-from dsnet.labeling.recist import as_mark
+from dsnet.labeling.prompts import as_mark
 
 BOX_COLUMNS = ("x0", "y0", "x1", "y1")
 FILE_COLUMNS = ("file_name", "file", "image")

@@ -51,4 +51,5 @@ def read_mark(text: str | None, origin: float) -> RecistMark:
             f"{len(numbers)}"
         )
     make = RecistMark.from_long_axis if len(numbers) == 4 else RecistMark.from_coordinates
-    return make(numbers).translated(-origin, -origin)
+    mark = make(numbers)
+    return mark.translated(-origin, -origin) if origin else mark

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import os
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -11,6 +13,7 @@ from typing import overload
 import numpy as np
 
 from dsnet.data.crop import Crop
+from dsnet.data.datasets.cells import numbers_in, usual_numbers, whole_number
 from dsnet.data.datasets.coordinates import CORNER, check_origin, read_mark
 from dsnet.data.datasets.image_size import stated_size
 from dsnet.data.datasets.keys import RowKeys, row_content
@@ -216,11 +219,12 @@ def find_image(images_dir: str | Path, annotation: DeepLesionAnnotation) -> Path
     """
     name = annotation.file_name
     series, _, slice_name = name.rpartition("_")
-    if not name or Path(name).name != name or series == "..":
+    if not name or os.path.basename(name) != name or name == "." or series == "..":
         raise ValueError(f"File_name must be a file's name, got {name!r}")
     whole = place_of(images_dir)
-    for root in (whole, whole / "Images_png"):
-        for path in (root / series / slice_name, root / name):
+    inner = f"{series}/{slice_name}" if series else slice_name
+    for more in ("", "Images_png/"):
+        for path in (whole / f"{more}{inner}", whole / f"{more}{name}"):
             if is_file(path):
                 return path
     raise ValueError(f"no image {series}/{slice_name} or {name} in {whole}")
@@ -323,62 +327,46 @@ def _millimetres_along(annotation: DeepLesionAnnotation) -> float:
 
 
 def _annotation(fields, key: str, name: str, line: int, origin: float) -> DeepLesionAnnotation:
-    mark, error = None, ""
+    mark, error, get = None, "", fields.get
     try:
         mark = read_mark(fields["Measurement_coordinates"], origin)
         if not name:
             raise ValueError("File_name is empty")
     except (ValueError, TypeError) as problem:
         mark, error = None, f"row {line}: {problem}"
-    box = _optional(fields, "Bounding_boxes", 4)
-    spacing = _optional(fields, "Spacing_mm_px_", 3)
-    if spacing is not None and not (np.isfinite(spacing).all() and min(spacing) > 0):
+    box = numbers_in(get("Bounding_boxes"), 4)
+    spacing = usual_numbers(get("Spacing_mm_px_"), 3)
+    if spacing is not None and not (all(map(math.isfinite, spacing)) and min(spacing) > 0):
         spacing = None
-    window = _optional(fields, "DICOM_windows", 2)
-    lesion_type, split = _integer(fields, "Coarse_lesion_type"), _integer(fields, "Train_Val_Test")
-    age = _optional(fields, "Patient_age", 1)
+    lesion_type, split = (whole_number(get(c)) for c in ("Coarse_lesion_type", "Train_Val_Test"))
+    age = usual_numbers(get("Patient_age"), 1)
     return DeepLesionAnnotation(
         key=key,
         file_name=name,
         row=line,
         mark=mark,
         error=error,
-        patient=_patient(fields.get("Patient_index") or ""),
-        study=_integer(fields, "Study_index"),
-        series=_integer(fields, "Series_ID"),
-        key_slice=_integer(fields, "Key_slice_index"),
+        patient=_patient(get("Patient_index") or ""),
+        study=whole_number(get("Study_index")),
+        series=whole_number(get("Series_ID")),
+        key_slice=whole_number(get("Key_slice_index")),
         bounding_box=None if box is None else tuple(edge - origin for edge in box),
-        diameters=_optional(fields, "Lesion_diameters_Pixel_", 2),
-        normalized_location=_optional(fields, "Normalized_lesion_location", 3),
+        diameters=numbers_in(get("Lesion_diameters_Pixel_"), 2),
+        normalized_location=numbers_in(get("Normalized_lesion_location"), 3),
         lesion_type=LESION_TYPES.get(lesion_type or 0, "unknown"),
-        possibly_noisy=_integer(fields, "Possibly_noisy") == 1,
-        slice_range=_optional(fields, "Slice_range", 2),
+        possibly_noisy=whole_number(get("Possibly_noisy")) == 1,
+        slice_range=numbers_in(get("Slice_range"), 2),
         spacing=None if spacing is None else (spacing[1], spacing[0]),
         slice_spacing=None if spacing is None else spacing[2],
-        image_size=stated_size(fields.get("Image_size")),
-        window=None if window is None else (window[0], window[1]),
-        gender=(fields.get("Patient_gender") or "").strip(),
+        image_size=stated_size(get("Image_size")),
+        window=usual_numbers(get("DICOM_windows"), 2),
+        gender=(get("Patient_gender") or "").strip(),
         age=None if age is None else age[0],
         split=SPLITS.get(split or 0, "unknown"),
     )
 
 
-def _optional(fields: dict, column: str, count: int) -> tuple[float, ...] | None:
-    """That column's numbers; None where it is absent, empty or not `count` numbers."""
-    try:
-        cells = (fields.get(column) or "").split(",")
-        values = tuple(float(number) for number in cells if number.strip())
-    except ValueError:
-        return None
-    return values if len(values) == count else None
-
-
 def _patient(text: str) -> int | str | None:
     """DeepLesion's are numbers, other hospitals' any text."""
-    number = _integer({"": text}, "")
+    number = whole_number(text)
     return text.strip() or None if number is None else number
-
-
-def _integer(fields: dict, column: str) -> int | None:
-    values = _optional(fields, column, 1)
-    return int(values[0]) if values is not None and np.isfinite(values[0]) else None

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 
+@lru_cache(1024)
 def stated_size(text: str | None) -> tuple[float, ...] | None:
     """Two numbers, however they are set apart: "512, 512", "512x512"; None for anything else."""
     values = tuple(float(number) for number in re.findall(r"\d+(?:\.\d+)?", text or ""))

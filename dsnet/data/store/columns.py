@@ -6,7 +6,7 @@ worker, and looks at one value after the other.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Sized
 from typing import Any
 
 import numpy as np
@@ -44,38 +44,40 @@ def _array(values: list, field):
     import pyarrow as pa
 
     kind = field.type
+    missing = values.count(None)
+    if missing == len(values):
+        return pa.nulls(missing, kind)
     if pa.types.is_list(kind):
-        sizes = [0 if value is None else len(value) for value in values]
-        inner = [item for value in values if value is not None for item in value]
-        return _from_buffers(kind, values, [_offsets(sizes, field)], _array(inner, kind.field(0)))
+        lists = [value or () for value in values] if missing else values
+        offsets = _offsets(lists, field)
+        inner = _array([item for value in lists for item in value], kind.field(0))
+        return _from_buffers(kind, values, missing, [offsets], inner)
     if pa.types.is_string(kind) or pa.types.is_binary(kind):
-        data = values
+        data = [value or b"" for value in values] if missing else values
         if pa.types.is_string(kind):
-            data = [None if value is None else value.encode("utf-8") for value in values]
-        sizes = [0 if value is None else len(value) for value in data]
-        offsets = _offsets(sizes, field)
-        joined = b"".join([value for value in data if value is not None])
-        return _from_buffers(kind, values, [offsets, pa.py_buffer(joined)])
-    numbers = np.array([0 if value is None else value for value in values], _dtype(kind))
-    return _from_buffers(kind, values, [pa.py_buffer(numbers)])
+            data = [value.encode("utf-8") if value else b"" for value in values]
+        buffers = [_offsets(data, field), pa.py_buffer(b"".join(data))]
+        return _from_buffers(kind, values, missing, buffers)
+    data = [0 if value is None else value for value in values] if missing else values
+    return _from_buffers(kind, values, missing, [pa.py_buffer(np.array(data, _dtype(kind)))])
 
 
-def _from_buffers(kind, values: list, buffers: list, child=None):
+def _from_buffers(kind, values: list, missing: int, buffers: list, child=None):
     import pyarrow as pa
 
-    missing = np.array([value is None for value in values], dtype=bool)
     valid = None
-    if missing.any():
-        valid = pa.py_buffer(np.packbits(~missing, bitorder="little"))
+    if missing:
+        there = np.array([value is not None for value in values])
+        valid = pa.py_buffer(np.packbits(there, bitorder="little"))
     children = None if child is None else [child]
-    return pa.Array.from_buffers(kind, len(values), [valid, *buffers], children=children)
+    return pa.Array.from_buffers(kind, len(values), [valid, *buffers], missing, children=children)
 
 
-def _offsets(sizes: list[int], field):
+def _offsets(values: Sequence[Sized], field):
     import pyarrow as pa
 
-    ends = np.zeros(len(sizes) + 1, np.int64)
-    np.cumsum(sizes, out=ends[1:])
+    ends = np.zeros(len(values) + 1, np.int64)
+    np.cumsum(list(map(len, values)), out=ends[1:])
     if ends[-1] > COLUMN_BYTES:
         raise OverflowError(f"{field.name} of a shard must be below 2 GiB, got {ends[-1]} bytes")
     return pa.py_buffer(ends.astype(np.int32))

@@ -23,15 +23,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from dsnet.data.store.codes import dequantise, quantise
-from dsnet.labeling.constants import BACKGROUND, FOREGROUND, UNKNOWN
+from dsnet.data.store.codes import dequantise
+from dsnet.data.store.planes import ARRAY_COLUMNS, LABEL_COLUMNS, encoded_planes
 from dsnet.labeling.trimap import consensus
 
-LABEL_COLUMNS = ("image", "alpha", "binary", "trimap")
-# What older shards have not.
-LATER_COLUMNS = ("truth", "readers", "neighbours")
-ARRAY_COLUMNS = (*LABEL_COLUMNS, *LATER_COLUMNS)
-SOFT_COLUMNS = ("image", "alpha", "readers", "neighbours")
 STATUSES = ("ok", "failed")
 STAGES = ("cut", "trimap", "matting")
 PAIRS = (("spacing", ("row", "column")), ("offset", ("x", "y")), ("scale", ("x", "y")))
@@ -202,11 +197,10 @@ def encode(record: LabelRecord, alpha_bits: int) -> dict[str, Any]:
         raise TypeError(f"notes must be a sequence of str, got {record.notes!r}")
     if record.status not in STATUSES:
         raise ValueError(f"status must be one of {STATUSES}, got {record.status!r}")
-    arrays = _checked_arrays(record)
-    missing = [name for name in LABEL_COLUMNS if arrays[name] is None]
+    planes, shape = encoded_planes(record, alpha_bits)
+    missing = [name for name in LABEL_COLUMNS if planes[name] is None]
     if record.status == "ok" and missing:
         raise ValueError(f"{missing[0]} must be given for status 'ok' (key {record.key!r})")
-    shape = next((a.shape[-2:] for a in arrays.values() if a is not None), (None, None))
     row: dict[str, Any] = {
         "key": record.key,
         "source": _text(record.source),
@@ -214,12 +208,8 @@ def encode(record: LabelRecord, alpha_bits: int) -> dict[str, Any]:
         "error": _text(record.error),
         "height": shape[0],
         "width": shape[1],
+        **planes,
     }
-    for name in SOFT_COLUMNS:
-        array, bits = arrays[name], alpha_bits if name == "alpha" else 16
-        row[name] = None if array is None else quantise(array, bits).tobytes()
-    for name in ("binary", "trimap", "truth"):
-        row[name] = None if (array := arrays[name]) is None else array.astype(np.uint8).tobytes()
     row["mark"] = None if record.mark is None else _coordinates(record.mark)
     for name, (first, second) in PAIRS:
         pair = getattr(record, name)
@@ -308,44 +298,6 @@ def json_ready(value: Any) -> Any:
     raise TypeError(f"metadata and settings must hold JSON values, got {type(value).__name__}")
 
 
-def _checked_arrays(record: LabelRecord) -> dict[str, np.ndarray | None]:
-    arrays: dict[str, np.ndarray | None] = {}
-    for name in ARRAY_COLUMNS:
-        value = getattr(record, name)
-        arrays[name] = value = None if value is None else np.asarray(value)
-        if value is None:
-            continue
-        if name == "neighbours" and (value.ndim != 3 or 0 in value.shape or len(value) % 2):
-            raise ValueError(f"{name} must be [2 * count, H, W], got shape {value.shape}")
-        if name != "neighbours" and (value.ndim != 2 or 0 in value.shape):
-            raise ValueError(f"{name} must be [H, W] and not empty, got shape {value.shape}")
-        if name in SOFT_COLUMNS:
-            arrays[name] = value = value.astype(np.float32, copy=False)
-            if not (np.minimum.reduce(value, None) >= 0 and np.maximum.reduce(value, None) <= 1):
-                raise ValueError(f"{name} must lie in 0..1, got {value.min()}..{value.max()}")
-    shapes = {name: a.shape[-2:] for name, a in arrays.items() if a is not None}
-    if len(set(shapes.values())) > 1:
-        raise ValueError(f"arrays of one row must have one shape, got {shapes}")
-    trimap, alpha, binary = arrays["trimap"], arrays["alpha"], arrays["binary"]
-    if trimap is not None and not _holds(trimap, (BACKGROUND, UNKNOWN, FOREGROUND)):
-        raise ValueError(f"trimap must hold 0, 128 and 255, got {np.unique(trimap)[:8].tolist()}")
-    for name in ("binary", "truth"):
-        array = arrays[name]
-        if array is not None and array.dtype != bool and not _holds(array, (0, 1)):
-            raise ValueError(f"{name} must be bool, or hold 0 and 1")
-    if alpha is not None:
-        arrays["binary"] = cut = alpha >= 0.5
-        if binary is not None and (binary.astype(bool, copy=False) != cut).any():
-            raise ValueError(f"binary must be alpha >= 0.5 (key {record.key!r})")
-    return arrays
-
-
-def _holds(array: np.ndarray, values: tuple[int, ...]) -> bool:
-    if array.dtype == np.uint8:
-        return not array.tobytes().translate(None, bytes(values))
-    return bool(np.isin(array, values).all())
-
-
 def _coordinates(mark) -> list[float | None]:
     """A mark's eight numbers, the last four None where its short axis is unknown."""
     numbers = _numbers("mark", mark, 8)
@@ -357,6 +309,8 @@ def _coordinates(mark) -> list[float | None]:
 
 
 def _numbers(name: str, values, count: int) -> list[float]:
+    if type(values) is tuple and len(values) == count and set(map(type, values)) == {float}:
+        return list(values)
     numbers = np.asarray(values, dtype=np.float64).ravel()
     if numbers.size != count:
         raise ValueError(f"{name} must be {count} numbers, got {numbers.size}")

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from dsnet.data.store.entries import describe
-from dsnet.data.store.record import LATER_COLUMNS, schema
+from dsnet.data.store.planes import LATER_COLUMNS
+from dsnet.data.store.record import schema
 from dsnet.files import write_atomically
 
 # A reader decompresses whole row groups; 32 crops of 64 x 64 are about 0.8 MB.

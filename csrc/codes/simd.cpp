@@ -1,0 +1,59 @@
+#include "codes/simd.h"
+
+#include "base/lanes.h"
+
+namespace dsnet::DSNET_UNIT {
+namespace {
+
+using Index = std::ptrdiff_t;
+
+// A sum of so many ones fits into 32 bits.
+constexpr Index kBlock = Index{1} << 20;
+
+template <typename T, typename Holds>
+DSNET_INLINE bool all_of(const T* values, Index count, Holds holds) {
+    for (Index begin = 0; begin < count; begin += kBlock) {
+        const Index end = begin + kBlock < count ? begin + kBlock : count;
+        std::int32_t sound = 0;
+        for (Index i = begin; i < end; ++i) sound += holds(values[i]);
+        if (sound != end - begin) return false;
+    }
+    return true;
+}
+
+bool are_shares(const float* values, Index count) {
+    return all_of(values, count, [](float value) { return (value >= 0) & (value <= 1); });
+}
+
+bool are_trimap(const std::uint8_t* values, Index count) {
+    return all_of(values, count, [](std::uint8_t value) {
+        return (value == 0) | (value == 128) | (value == 255);
+    });
+}
+
+template <typename Code>
+DSNET_INLINE void quantise(const float* values, Index count, Code* codes) {
+    constexpr double kTop = static_cast<Code>(-1);
+    DSNET_INDEPENDENT
+    for (Index i = 0; i < count; ++i)
+        codes[i] = static_cast<Code>(static_cast<std::int32_t>(values[i] * kTop + 0.5));
+}
+
+void quantise_8(const float* values, Index count, std::uint8_t* codes) {
+    quantise(values, count, codes);
+}
+void quantise_16(const float* values, Index count, std::uint16_t* codes) {
+    quantise(values, count, codes);
+}
+
+void halve(const float* values, Index count, std::uint8_t* binary) {
+    DSNET_INDEPENDENT
+    for (Index i = 0; i < count; ++i) binary[i] = values[i] >= 0.5f;
+}
+
+}  // namespace
+
+extern const CodesSimd codes_simd;
+const CodesSimd codes_simd = {&are_shares, &quantise_8, &quantise_16, &halve, &are_trimap};
+
+}  // namespace dsnet::DSNET_UNIT
