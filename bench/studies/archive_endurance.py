@@ -197,7 +197,7 @@ def strike(family: Family, blow: Blow, rng: np.random.Generator) -> int:
 def memory(looks: list[tuple[float, int, float, float]]) -> dict:
     """Memory by quarters of the time in which rows came, of the command and its largest child."""
     table = np.array(looks)
-    table = table[table[:, 1] > 0]
+    table = table[(table[:, 1] > 0) & (table[:, 1] < table[-1, 1])]
     found: dict = {"looks": len(table)}
     if len(table) < 2 * QUARTERS:
         return found

@@ -41,7 +41,8 @@ def read_regular_file(path: str | Path | RemoteFile, most: int, first: int | Non
             size = os.fstat(file.fileno()).st_size
             if size > most:
                 raise ValueError(f"{path}: must be of at most {most} bytes, got {size}")
-            return file.read(most if first is None else first)
+            # Not `most`: room for as much would be asked for.
+            return file.read(size if first is None else min(first, size))
         except OSError as error:
             raise ValueError(f"{path}: {error.strerror or error}") from error
 

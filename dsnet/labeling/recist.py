@@ -69,7 +69,7 @@ class RecistMark:
             When they are not numbers.
         """
         values = _as_numbers(coordinates, 8, "coordinates")
-        if np.isnan(values[4:]).all():
+        if np.isnan(values[4]) and np.isnan(values[5:]).all():
             return cls(_usable(values[:4], "coordinates").reshape(2, 2).copy(), None)
         first, second = _usable(values, "coordinates").reshape(2, 2, 2)
         if _length(second) > _length(first):
@@ -349,11 +349,11 @@ def _as_numbers(values: Sequence[float] | np.ndarray, count: int, name: str) -> 
 
 def _usable(numbers: np.ndarray, name: str) -> np.ndarray:
     """The numbers; ValueError where one belongs to no image."""
+    if np.abs(numbers).max() <= FARTHEST:  # nor is one of them NaN
+        return numbers
     if not np.isfinite(numbers).all():
         raise ValueError(f"{name} must be finite, got {numbers.tolist()}")
-    if np.abs(numbers).max() > FARTHEST:
-        raise ValueError(f"{name} must be within +-{FARTHEST:g} pixels, got {numbers.tolist()}")
-    return numbers
+    raise ValueError(f"{name} must be within +-{FARTHEST:g} pixels, got {numbers.tolist()}")
 
 
 def _axes_cross(long_axis: np.ndarray, short_axis: np.ndarray, tolerance: float = 1.0) -> bool:

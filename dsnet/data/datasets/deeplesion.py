@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import overload
 
@@ -179,7 +179,7 @@ def select(
             return False
         if a.possibly_noisy and not include_noisy:
             return False
-        if a.mark is None:
+        if a.mark is None or (min_diameter_mm is None and max_diameter_mm is None):
             return True
         millimetres = a.mark.long_diameter * _millimetres_along(a)
         if min_diameter_mm is not None and millimetres < min_diameter_mm:
@@ -330,55 +330,66 @@ def _annotation(fields, key: str, name: str, line: int, origin: float) -> DeepLe
             raise ValueError("File_name is empty")
     except (ValueError, TypeError) as problem:
         mark, error = None, f"row {line}: {problem}"
-    box = _optional(fields, "Bounding_boxes", 4)
-    spacing = _optional(fields, "Spacing_mm_px_", 3)
-    if spacing is not None and not (np.isfinite(spacing).all() and min(spacing) > 0):
-        spacing = None
-    window = _optional(fields, "DICOM_windows", 2)
-    lesion_type, split = _integer(fields, "Coarse_lesion_type"), _integer(fields, "Train_Val_Test")
-    age = _optional(fields, "Patient_age", 1)
+    said = fields.get
+    box = _numbers(said("Bounding_boxes"), 4)
+    spacing = _spacing(said("Spacing_mm_px_"))
+    window = _repeated_numbers(said("DICOM_windows"), 2)
+    age = _repeated_numbers(said("Patient_age"), 1)
     return DeepLesionAnnotation(
         key=key,
         file_name=name,
         row=line,
         mark=mark,
         error=error,
-        patient=_patient(fields.get("Patient_index") or ""),
-        study=_integer(fields, "Study_index"),
-        series=_integer(fields, "Series_ID"),
-        key_slice=_integer(fields, "Key_slice_index"),
+        patient=_patient(said("Patient_index") or ""),
+        study=_integer(said("Study_index")),
+        series=_integer(said("Series_ID")),
+        key_slice=_integer(said("Key_slice_index")),
         bounding_box=None if box is None else tuple(edge - origin for edge in box),
-        diameters=_optional(fields, "Lesion_diameters_Pixel_", 2),
-        normalized_location=_optional(fields, "Normalized_lesion_location", 3),
-        lesion_type=LESION_TYPES.get(lesion_type or 0, "unknown"),
-        possibly_noisy=_integer(fields, "Possibly_noisy") == 1,
-        slice_range=_optional(fields, "Slice_range", 2),
+        diameters=_numbers(said("Lesion_diameters_Pixel_"), 2),
+        normalized_location=_numbers(said("Normalized_lesion_location"), 3),
+        lesion_type=LESION_TYPES.get(_integer(said("Coarse_lesion_type")) or 0, "unknown"),
+        possibly_noisy=_integer(said("Possibly_noisy")) == 1,
+        slice_range=_repeated_numbers(said("Slice_range"), 2),
         spacing=None if spacing is None else (spacing[1], spacing[0]),
         slice_spacing=None if spacing is None else spacing[2],
-        image_size=stated_size(fields.get("Image_size")),
+        image_size=_stated_size(said("Image_size")),
         window=None if window is None else (window[0], window[1]),
-        gender=(fields.get("Patient_gender") or "").strip(),
+        gender=(said("Patient_gender") or "").strip(),
         age=None if age is None else age[0],
-        split=SPLITS.get(split or 0, "unknown"),
+        split=SPLITS.get(_integer(said("Train_Val_Test")) or 0, "unknown"),
     )
 
 
-def _optional(fields: dict, column: str, count: int) -> tuple[float, ...] | None:
-    """That column's numbers; None where it is absent, empty or not `count` numbers."""
+def _numbers(text: str | None, count: int) -> tuple[float, ...] | None:
+    """A cell's numbers; None where it is absent, empty or not `count` numbers."""
     try:
-        cells = (fields.get(column) or "").split(",")
-        values = tuple(float(number) for number in cells if number.strip())
+        values = tuple(float(number) for number in (text or "").split(",") if number.strip())
     except ValueError:
         return None
     return values if len(values) == count else None
 
 
+# Of columns in which many rows say the same: read once, and held once.
+_REPEATED = lru_cache(maxsize=4096)
+_repeated_numbers = _REPEATED(_numbers)
+_stated_size = _REPEATED(stated_size)
+
+
+@_REPEATED
+def _spacing(text: str | None) -> tuple[float, ...] | None:
+    values = _numbers(text, 3)
+    return values if values and np.isfinite(values).all() and min(values) > 0 else None
+
+
+@_REPEATED
 def _patient(text: str) -> int | str | None:
     """DeepLesion's are numbers, other hospitals' any text."""
-    number = _integer({"": text}, "")
+    number = _integer(text)
     return text.strip() or None if number is None else number
 
 
-def _integer(fields: dict, column: str) -> int | None:
-    values = _optional(fields, column, 1)
+@_REPEATED
+def _integer(text: str | None) -> int | None:
+    values = _numbers(text, 1)
     return int(values[0]) if values is not None and np.isfinite(values[0]) else None
