@@ -94,8 +94,9 @@ class Run:
     def start(self) -> Family:
         """Begin, or go on with what is there."""
         more = ["--resume"] if self.store.exists() else []
-        threads = {"OMP_NUM_THREADS": "1", "RAY_enable_metrics_collection": "0"}
-        return Family(self._arguments + more, self.log, {**os.environ, **threads})
+        # Ray's workers are as nice as they can be, by default: processes are not.
+        given = {"OMP_NUM_THREADS": "1", "RAY_worker_niceness": "0"}
+        return Family(self._arguments + more, self.log, {**os.environ, **given})
 
     def rows(self) -> int:
         """How many the store has now; it must be readable whenever it is looked at."""
@@ -162,8 +163,9 @@ def disturbed(folder: Path, archive: Archive, options) -> tuple[dict, Account]:
         struck[f"{blow.whom}, {signal.Signals(blow.how).name}"] += strike(family, blow, rng)
         if blow.whom in ("driver", "all"):
             code = family.wait()
-            wanted = (-blow.how, 128 + blow.how) if blow.how == signal.SIGTERM else (-blow.how,)
-            _require(code in wanted, f"{blow} must end the run, which ended with {code}")
+            # Of a signal to stop the run ends by itself, and says so.
+            wanted = 128 + blow.how if blow.how == signal.SIGTERM else -blow.how
+            _require(code == wanted, f"{blow} must end the run with {wanted}, got {code}")
             family = None
     if family is None:
         family, starts = run.start(), starts + 1
