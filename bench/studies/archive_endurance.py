@@ -145,6 +145,7 @@ def disturbed(folder: Path, archive: Archive, options) -> tuple[dict, Account]:
     blows = list(islice(cycle(BLOWS[options.executor]), options.kills))
     moments = np.sort(rng.uniform(0.02, 0.9, len(blows)) * len(archive.kinds))
     struck: Counter[str] = Counter()
+    stopping: list[float] = []
     family, since, starts, starting = None, 0.0, 0, 0.0
     begin = time.monotonic()
     for blow, moment in zip(blows, moments, strict=True):
@@ -162,7 +163,10 @@ def disturbed(folder: Path, archive: Archive, options) -> tuple[dict, Account]:
             run.pause()
         struck[f"{blow.whom}, {signal.Signals(blow.how).name}"] += strike(family, blow, rng)
         if blow.whom in ("driver", "all"):
+            told = time.monotonic()
             code = family.wait()
+            if blow.how == signal.SIGTERM:
+                stopping.append(time.monotonic() - told)
             # Of a signal to stop the run ends by itself, and says so.
             wanted = 128 + blow.how if blow.how == signal.SIGTERM else -blow.how
             _require(code == wanted, f"{blow} must end the run with {wanted}, got {code}")
@@ -175,7 +179,7 @@ def disturbed(folder: Path, archive: Archive, options) -> tuple[dict, Account]:
     _ended(run.start())
     _ended(_check(run))
     found = {"seconds": time.monotonic() - begin, "starts": starts, "struck": dict(struck),
-             "summaries_that_blame_a_file": blamed,
+             "seconds_to_stop": stopping, "summaries_that_blame_a_file": blamed,
              "unreadable_while_written": run.unreadable}  # fmt: skip
     _require(struck.total() >= len(blows), f"each blow must hit, got {dict(struck)}")
     return found, account_of(run.store, archive)
@@ -242,7 +246,7 @@ def _require(holds: bool, told: str) -> None:
         raise SystemExit(told)
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("folder", type=Path, help="for the archive and the stores; kept")
     parser.add_argument("--steps", nargs="+", choices=("undisturbed", "disturbed"),
@@ -257,7 +261,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--note", default="", help="of the machine, as that others used it")
     parser.add_argument("--out", type=Path, default=Path("bench/results/archive_endurance.json"))
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     made = options.folder / "DL_info.csv"
     archive = archive_at(options.folder) if made.exists() else write_archive(
         options.folder, options.rows, options.broken, options.seed, options.marks
