@@ -128,8 +128,10 @@ def undisturbed(folder: Path, archive: Archive, options) -> tuple[dict, Account]
     found["unreadable_while_written"] = run.unreadable
     for what, call in (
         ("open", lambda: open_store(run.store)),
+        ("resume_finished", lambda: _ended(run.start())),
+        # After another writer nobody knows that it is finished: the table is read.
         ("resume_store", lambda: _resume(run.store)),
-        ("resume_command", lambda: _ended(run.start())),
+        ("resume_with_the_table", lambda: _ended(run.start())),
         ("check", lambda: _ended(_check(run))),
     ):
         found[what] = timed(call)

@@ -156,13 +156,13 @@ def test_a_killed_driver_is_followed_by_another(tmp_path):
 
 @pytest.mark.long
 def test_a_driver_that_is_told_to_stop_says_how_to_go_on(tmp_path):
-    demo = ["demo", "--count", "100000", "--size", "16", "--out", str(tmp_path / "d")]
+    demo = ["demo", "--count", "20000", "--size", "16", "--out", str(tmp_path / "d")]
     run = telling_command(*demo, "--ray", "--workers", "2")
-    wait_for_line(run, " of 100000 rows")
+    wait_for_line(run, " of 20000 rows")
     run.send_signal(signal.SIGTERM)
     told, complaint = run.communicate(timeout=LONG)
     assert run.returncode == 128 + signal.SIGTERM and "To go on: " in told + complaint
-    assert 0 < len(open_store(tmp_path / "d" / "store")) < 100_000
+    assert 0 < len(open_store(tmp_path / "d" / "store")) < 20_000
 
 
 @pytest.mark.long
