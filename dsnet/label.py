@@ -11,6 +11,7 @@ import argparse
 import shlex
 import signal
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from dsnet import devices
@@ -63,12 +64,25 @@ def _recist(options, arguments) -> int:
 
     check_place(options.annotations, lambda path: require_file(path, "--annotations"))
     check_place(options.images, lambda path: require_folder(path, "--images"))
+    from dsnet.archive.again import asked_of, is_finished, nothing_left
     from dsnet.archive.jobs import slice_jobs
     from dsnet.data.datasets.coordinates import CORNER, check_origin
     from dsnet.data.datasets.deeplesion import read_annotations, select
-    from dsnet.data.patients import patients_by, with_patients
+    from dsnet.data.patients import is_table, patients_by, with_patients
 
     origin = CORNER if options.origin is None else check_origin(options.origin)
+    window = "none" if options.pictures else "auto"
+    if options.window is not None:
+        window = _window(options)
+    crop = {"size": options.crop, "window": window, "isotropic_mm": options.isotropic}
+    given = _given(options, "patients", "neighbours")
+    settings = {"strategy": "recist", **crop, "origin": origin, **given}
+    names = ("origin", "type", "split", "no_noisy", "min_mm", "max_mm", "limit", "patients")
+    tables = [options.annotations, *filter(is_table, [options.patients or ""])]
+    asked = asked_of(tables, {name: getattr(options, name) for name in names})
+    if options.resume and not options.retry_failed and is_finished(options.out, asked):
+        jobs = nothing_left(asked)
+        return _run(options, arguments, jobs, None, settings, Path(options.out))
     table = read_annotations(options.annotations, origin=origin)
     rule = patients_by(options.patients) if options.patients else None
     if options.patients:
@@ -83,14 +97,9 @@ def _recist(options, arguments) -> int:
     )[: options.limit]
     if not chosen:
         raise UserError("no annotation is left: check --type, --split, --min-mm and --max-mm")
-    window = "none" if options.pictures else "auto"
-    if options.window is not None:
-        window = _window(options)
-    crop = {"size": options.crop, "window": window, "isotropic_mm": options.isotropic}
     more = {"max_pixels": options.max_pixels, "neighbours": options.neighbours}
     jobs = slice_jobs(chosen, options.images, table=table, patient=rule, **crop, **more)
-    given = _given(options, "patients", "neighbours")
-    settings = {"strategy": "recist", **crop, "origin": origin, **given}
+    jobs = replace(jobs, asked=asked)
     return _run(options, arguments, jobs, len(chosen), settings, Path(options.out))
 
 
@@ -282,7 +291,7 @@ def _executor(options, device: str):
     return RayExecutor(options.workers, None if options.ray == "here" else options.ray, on_gpu)
 
 
-def _run(options, arguments, jobs, total: int, settings: dict, out: Path) -> int:
+def _run(options, arguments, jobs, total: int | None, settings: dict, out: Path) -> int:
     """Label into a store, told on the way; the exit code."""
     from dsnet.archive import label_archive
     from dsnet.archive.finding import require_new

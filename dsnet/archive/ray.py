@@ -13,6 +13,8 @@ from __future__ import annotations
 import contextlib
 import logging
 import pickle
+import signal
+import threading
 from collections.abc import Generator, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, cast
 
@@ -177,6 +179,21 @@ def _blocks(jobs: Iterable[Job], workers: int) -> Iterator[bytes]:
 
 
 @contextlib.contextmanager
+def _own_signals() -> Iterator[None]:
+    """Ray's beginning takes SIGTERM: the run would die of what tells it to stop."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {n: signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            if handler is not None:
+                signal.signal(number, handler)
+
+
+@contextlib.contextmanager
 def _cluster(address: str | None, workers: int, gpus: int) -> Iterator[None]:
     """A cluster that is reached, or one on this machine that ends with the run."""
     import ray
@@ -193,7 +210,8 @@ def _cluster(address: str | None, workers: int, gpus: int) -> Iterator[None]:
     else:
         options["address"] = address
     try:
-        ray.init(**options)
+        with _own_signals():
+            ray.init(**options)
     except (ConnectionError, TimeoutError, ValueError) as error:
         raise RuntimeError(f"no Ray cluster at {address}: {error}") from error
     try:

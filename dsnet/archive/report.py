@@ -13,7 +13,7 @@ from pathlib import Path
 from dsnet.archive.tally import EMPTY_LABELS, LOW, RANKED_BY, Tally, scores_of
 from dsnet.console import Progress, Rate, print_table, printable
 from dsnet.data.datasets.pictures import LIKE_HU
-from dsnet.data.patients import known_patient, unknown_patients_note
+from dsnet.data.patients import known_patient, patient_in_name, unknown_patients_note
 from dsnet.data.store.decisions import MADE, read_decisions
 from dsnet.data.store.reader import LabelStore
 from dsnet.data.store.record import STAGES, LabelRecord, metadata_of
@@ -147,13 +147,21 @@ def print_demo(store: LabelStore, path: Path) -> None:
 
 def warnings_of(store: LabelStore) -> list[str]:
     """What a user should know of a store before training on it: patients unknown, HU misread."""
+    import pyarrow.compute as pc
+
     unknown = like_hu = labelled = 0
     for part in store.parts(["key", "status", "metadata", "notes"]):
-        for row in part.to_pylist():
-            if row["status"] == "ok":
-                labelled += 1
-                unknown += known_patient(row["key"], metadata_of(row["metadata"])) is None
-                like_hu += any((note or "").startswith(LIKE_HU) for note in row["notes"] or ())
+        ok = part.filter(pc.field("status") == "ok")
+        labelled += len(ok)
+        keys, told = ok["key"].to_pylist(), ok["metadata"].to_pylist()
+        # Most names tell, and are looked at quicker than metadata.
+        unknown += sum(
+            patient_in_name(key) is None and known_patient(key, metadata_of(text)) is None
+            for key, text in zip(keys, told, strict=True)
+        )
+        if len(ok["notes"].combine_chunks().flatten()):
+            notes = ok["notes"].to_pylist()
+            like_hu += sum(any((n or "").startswith(LIKE_HU) for n in row or ()) for row in notes)
     told = [note] if (note := unknown_patients_note(unknown, labelled)) else []
     if like_hu:
         told.append(

@@ -30,10 +30,13 @@ class ReviewedJobs:
     review : callable
         Given the store that is resumed, lines that tell what has changed; raises ValueError where
         the run cannot go on with it.
+    asked : str
+        What the rows are all rows of, see `again.asked_of`; empty where nobody asks for it again.
     """
 
     left: Callable[[set[str]], Iterator]
     review: Callable[[LabelStore], list[str]]
+    asked: str = ""
 
     def __call__(self, done: set[str]) -> Iterator:
         """The jobs that are left."""

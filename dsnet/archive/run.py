@@ -191,7 +191,7 @@ def label_archive(
     from dsnet.data.store.manifest import manifest_file, read_manifest
     from dsnet.data.store.record import storable_key
 
-    start, added = time.monotonic(), 0
+    start, added, died = time.monotonic(), 0, False
     review = getattr(jobs, "review", None)
     # Before the writer drops failed rows: some may not come again.
     changes: Any = []
@@ -213,16 +213,21 @@ def label_archive(
         if getattr(runner, "stages", False):
             with contextlib.closing(cast(Any, runner).stage(left, stop, writer.recipe)) as shards:
                 for shard in chain.from_iterable(shards):
+                    died |= any(row.error.startswith(WORKER_DIED) for row in shard.rows)
                     added += _taken(writer, shard, observer, None if tells else before)
         else:
             with contextlib.closing(runner.run(left, stop)) as found:
                 for record in chain.from_iterable(found):
+                    died |= record.error.startswith(WORKER_DIED)
                     record.key = storable_key(record.key)
                     if record.key not in writer.done:
                         observer.add(_stored(writer, record))
                         added += 1
                     elif tells or record.key not in before:
                         observer.say(f"{LEFT_OUT}: {record.key}")
+        # A row whose worker died is tried again, and what has changed is told again.
+        if not (stop or died or changes):
+            writer.finished = getattr(jobs, "asked", "")
     counts = read_manifest(path)["counts"]
     return ArchiveSummary(
         path=path,

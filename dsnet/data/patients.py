@@ -74,7 +74,7 @@ def patients_by(rule: str) -> Callable[[str], str]:
     ValueError
         When the rule is neither, or the table is not in order.
     """
-    if rule.lower().endswith((".csv", ".tsv", ".txt")) or os.path.isfile(rule):
+    if is_table(rule):
         return _by_table(Path(rule))
     try:
         pattern = re.compile(rule)
@@ -93,6 +93,11 @@ def patients_by(rule: str) -> Callable[[str], str]:
         return text
 
     return patient
+
+
+def is_table(rule: str) -> bool:
+    """Whether a rule of `patients_by` is the name of a table."""
+    return rule.lower().endswith((".csv", ".tsv", ".txt")) or os.path.isfile(rule)
 
 
 def _by_table(path: Path) -> Callable[[str], str]:

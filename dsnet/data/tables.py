@@ -6,13 +6,16 @@ import csv
 import os
 import stat
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 
 from dsnet.data.remote import RemoteFile, place_of
 
 # A whole archive's marks are some ten MB.
 _MOST_BYTES = 2**31
+_PART_BYTES = 2**20
 # No column that is read needs more; a name or a reason of 100 kB helps nobody.
 LONGEST_FIELD = 4096
 LONGEST_NAME = 256  # of a column
@@ -38,12 +41,33 @@ class Row:
     error: str = ""
 
 
+class Rows:
+    """The rows of a table, taken apart as they are asked for: of a million the text is enough.
+
+    Parameters
+    ----------
+    text : str
+        Of the file, lines ending with LF; empty ones are left out, and the header.
+    columns : list of str
+    """
+
+    def __init__(self, text: str, columns: list[str]) -> None:
+        self._text, self._columns = text, columns
+
+    def __len__(self) -> int:
+        return max(sum(1 for _ in _lines(self._text)) - 1, 0)
+
+    def __iter__(self) -> Iterator[Row]:
+        for number, line in islice(_lines(self._text), 1, None):
+            yield _row(number, line, self._columns)
+
+
 @dataclass(frozen=True)
 class Table:
-    """The columns and the rows of a table, empty lines left out."""
+    """The columns and the rows of a table."""
 
     columns: list[str]
-    rows: list[Row]
+    rows: Rows
 
 
 def read_table(path: str | Path, *, lower: bool = False, data: bytes | None = None) -> Table:
@@ -71,10 +95,10 @@ def read_table(path: str | Path, *, lower: bool = False, data: bytes | None = No
         When the file cannot be read, is no UTF-8, has a header that is none, or a column twice; the
         message names the file.
     """
-    lines = _lines(_decoded(path, _content(place_of(path)) if data is None else data))
-    if not lines:
-        return Table([], [])
-    header, *others = lines
+    text = _decoded(path, _content(place_of(path)) if data is None else data)
+    header = next(_lines(text), None)
+    if header is None:
+        return Table([], Rows("", []))
     try:
         columns = [name.strip() for name in _fields(header[1])]
         if (longest := max(map(len, columns))) > LONGEST_NAME:
@@ -86,7 +110,7 @@ def read_table(path: str | Path, *, lower: bool = False, data: bytes | None = No
     twice = [name for name, count in Counter(filter(None, columns)).items() if count > 1]
     if twice:
         raise ValueError(f"{path}: column {', '.join(twice)} comes more than once")
-    return Table(columns, [_row(number, line, columns) for number, line in others])
+    return Table(columns, Rows(text, columns))
 
 
 def _content(path: Path | RemoteFile) -> bytes:
@@ -98,24 +122,36 @@ def _content(path: Path | RemoteFile) -> bytes:
             # A shell's <(...) is a pipe.
             if not (stat.S_ISREG(state.st_mode) or stat.S_ISFIFO(state.st_mode)):
                 raise ValueError(f"{path}: must be a regular file")
-            data = file.read(_MOST_BYTES + 1)
+            # In parts: a read of so many bytes at most would ask for room for as many.
+            parts, size = [], 0
+            while size <= _MOST_BYTES and (part := file.read(_PART_BYTES)):
+                parts.append(part)
+                size += len(part)
     except OSError as error:
         raise ValueError(f"{path}: {error.strerror or error}") from error
-    if len(data) > _MOST_BYTES:
+    if size > _MOST_BYTES:
         raise ValueError(f"{path}: must be of at most {_MOST_BYTES} bytes")
-    return data
+    return b"".join(parts)
 
 
 def _decoded(path: str | Path, data: bytes) -> str:
     try:
-        return data.decode("utf-8-sig")
+        text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise ValueError(f"{path}: not a text file in UTF-8: {error}") from error
+    return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
-def _lines(text: str) -> list[tuple[int, str]]:
-    lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
-    return [(number, line) for number, line in enumerate(lines, 1) if line.strip()]
+def _lines(text: str) -> Iterator[tuple[int, str]]:
+    """The lines that are not empty, and their numbers."""
+    begin = number = 0
+    while begin < len(text):
+        end = text.find("\n", begin)
+        end = len(text) if end < 0 else end
+        number += 1
+        if (line := text[begin:end]).strip():
+            yield number, line
+        begin = end + 1
 
 
 def _row(number: int, line: str, columns: list[str]) -> Row:

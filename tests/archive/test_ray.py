@@ -1,5 +1,6 @@
 """On a Ray cluster of this machine: the same store as by processes, whatever dies meanwhile."""
 
+import ctypes
 import os
 import signal
 import subprocess
@@ -13,7 +14,7 @@ import pytest
 from dsnet.archive import label_archive
 from dsnet.archive.jobs import WORKER_DIED, phantom_jobs
 from dsnet.data.store import open_store, validate_store
-from label_command import content
+from label_command import content, telling_command, wait_for_line
 from worker_jobs import Job
 
 ray = pytest.importorskip("ray")
@@ -22,14 +23,29 @@ from dsnet.archive import ray as on_ray  # noqa: E402
 LONG = 300  # seconds that something may take on a slow machine
 
 
+def handlers() -> list[bytes]:
+    """Where the process goes at signals that tell it to stop, whoever has set that."""
+    found = []
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        action = ctypes.create_string_buffer(256)
+        assert ctypes.CDLL(None).sigaction(number, None, action) == 0
+        found.append(action.raw[: ctypes.sizeof(ctypes.c_void_p)])
+    return found
+
+
 @pytest.fixture(scope="module", autouse=True)
 def cluster():
     """One for all tests: it takes seconds to start."""
+    before = handlers()
     # Its workers find what tests share.
     paths = [str(Path(__file__).parent), *sys.path]
     os.environ["PYTHONPATH"] = os.pathsep.join(path for path in paths if path)
     with on_ray._cluster(None, 2, 0):
-        yield
+        yield before
+
+
+def test_signals_stay_the_run_s_own(cluster):
+    assert handlers() == cluster
 
 
 def numbered(path) -> list[tuple[str, str, str]]:
@@ -136,6 +152,17 @@ def test_a_killed_driver_is_followed_by_another(tmp_path):
     assert (made.rows, made.added) == (32, 32 - before)
     assert numbered(store) == [(f"{n}-{p}", "failed", "fine") for n in range(16) for p in "ab"]
     assert not validate_store(store) and not list(store.glob(".staged-*"))
+
+
+@pytest.mark.long
+def test_a_driver_that_is_told_to_stop_says_how_to_go_on(tmp_path):
+    demo = ["demo", "--count", "20000", "--size", "16", "--out", str(tmp_path / "d")]
+    run = telling_command(*demo, "--ray", "--workers", "2")
+    wait_for_line(run, " of 20000 rows")
+    run.send_signal(signal.SIGTERM)
+    told, complaint = run.communicate(timeout=LONG)
+    assert run.returncode == 128 + signal.SIGTERM and "To go on: " in told + complaint
+    assert 0 < len(open_store(tmp_path / "d" / "store")) < 20_000
 
 
 @pytest.mark.long

@@ -1,11 +1,13 @@
 """Every line of a table is a row, by number, or the table is refused by name."""
 
 import os
+import tracemalloc
 
 import pytest
 
 from dsnet.data.datasets.boxes import read_boxes
 from dsnet.data.datasets.deeplesion import read_annotations
+from dsnet.data.picture_file import read_regular_file
 from dsnet.data.tables import LONGEST_FIELD, read_table
 
 HEADER = "File_name,Measurement_coordinates,Spacing_mm_px_\n"
@@ -96,9 +98,8 @@ def test_what_is_no_table_is_refused_by_name(tmp_path):
         read_table("/dev/zero")
     with pytest.raises(ValueError, match="Is a directory"):
         read_table(tmp_path)
-    assert read_table(written(tmp_path, b"\xef\xbb\xbfa , b\n1,2")).rows[0].fields == {
-        "a": "1", "b": "2",
-    }  # fmt: skip
+    (row,) = read_table(written(tmp_path, b"\xef\xbb\xbfa , b\n1,2")).rows
+    assert row.fields == {"a": "1", "b": "2"}
 
 
 def test_a_pipe_of_a_shell_is_read(tmp_path):
@@ -106,6 +107,28 @@ def test_a_pipe_of_a_shell_is_read(tmp_path):
     os.write(writing, b"a,b\n1,2\n")
     os.close(writing)
     try:
-        assert read_table(f"/dev/fd/{reading}").rows[0].fields == {"a": "1", "b": "2"}
+        (row,) = read_table(f"/dev/fd/{reading}").rows
+        assert row.fields == {"a": "1", "b": "2"}
     finally:
         os.close(reading)
+
+
+def test_rows_are_taken_apart_as_they_are_asked_for_and_again(tmp_path):
+    rows = read_table(written(tmp_path, "\n a,b\r\n1,2\r\n\r\n  \n3\n4,5")).rows
+    wanted = [(3, {"a": "1", "b": "2"}), (6, {"a": "3"}), (7, {"a": "4", "b": "5"})]
+    assert len(rows) == 3 and [(row.line, row.fields) for row in rows] == wanted
+    assert [(row.line, row.fields) for row in rows] == wanted
+    none = read_table(written(tmp_path, "\n\n")).rows
+    assert len(none) == 0 and list(none) == []
+
+
+def test_a_small_file_asks_for_little_memory(tmp_path):
+    path = written(tmp_path, HEADER + line(0))
+    tracemalloc.start()
+    try:
+        rows = read_annotations(path)
+        assert len(read_regular_file(path, 2**31)) == path.stat().st_size
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(rows) == 1 and most < 2**22

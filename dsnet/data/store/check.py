@@ -13,6 +13,7 @@ from dsnet.data.store.entries import describe, hash_keys, in_order, is_full, sha
 from dsnet.data.store.keys import KeyIndex
 from dsnet.data.store.lock import StoreLock
 from dsnet.data.store.manifest import (
+    FINISHED,
     DamagedManifest,
     State,
     manifest_file,
@@ -207,6 +208,7 @@ def _rewrite(path: Path, manifest: dict[str, Any], survey: _Survey) -> None:
         counts.update(survey.counts[name])
     sync(path)
     manifest = {**manifest, "shards": shards, "counts": {"rows": counts.total(), **counts}}
+    manifest.pop(FINISHED, None)
     write_manifest(path, manifest, usual_score_columns())
 
 

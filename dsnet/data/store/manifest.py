@@ -36,6 +36,8 @@ MANIFEST = "_manifest.parquet"
 OLD_MANIFEST = "manifest.json"
 COUNTS = ("rows", "ok", "failed")
 ORIGIN = ("alpha_bits", "settings", "created")
+# What the store was finished for: all rows of it are there. Whatever changes rows forgets it.
+FINISHED = "finished"
 KEY = b"dsnet"  # in the footer of the manifest and of every shard
 # Tries to read a manifest and its journal while a writer replaces both.
 _TRIES = 100

@@ -29,7 +29,7 @@ from dsnet.data.store.entries import describe, hash_keys, in_order, shard_name, 
 from dsnet.data.store.journal import JournalWriter
 from dsnet.data.store.keys import FEW, KeyIndex, KeySet
 from dsnet.data.store.lock import LOCK, StoreLock
-from dsnet.data.store.manifest import FORMAT, origin_of, shard_files, write_manifest
+from dsnet.data.store.manifest import FINISHED, FORMAT, origin_of, shard_files, write_manifest
 from dsnet.data.store.reader import LabelStore, open_store
 from dsnet.data.store.record import LabelRecord, decode, json_ready, usual_score_columns
 from dsnet.data.store.settings import require_same
@@ -77,6 +77,8 @@ class StoreWriter:
     ----------
     recipe : Recipe
         With which any process can make a shard of this store; see `stage`.
+    finished : str
+        What the manifest shall say that all rows are of; set before the writer is closed.
 
     Raises
     ------
@@ -107,8 +109,7 @@ class StoreWriter:
             raise TypeError(f"settings must be a dict, got {type(settings).__name__}")
         self.path = Path(path)
         self.alpha_bits = alpha_bits
-        self.shard_rows = shard_rows
-        self.shard_seconds = shard_seconds
+        self.shard_rows, self.shard_seconds = shard_rows, shard_seconds
         self._settings = json_ready(settings)
         self._shards: dict[str, dict[str, Any]] = {}
         self._counts: dict[str, dict[str, int]] = {}
@@ -116,7 +117,7 @@ class StoreWriter:
         self._totals = Counter(ok=0, failed=0)
         self._unsaid: list[dict[str, Any]] = []
         self._journal: JournalWriter | None = None
-        self._score_columns = usual_score_columns()
+        self._score_columns, self.finished = usual_score_columns(), ""
         self._last_flush = time.monotonic()
         self._patience = FIRST_SHARE * shard_seconds
         if self.path.exists() and not self.path.is_dir():
@@ -218,7 +219,7 @@ class StoreWriter:
             return
         try:
             self.flush()
-            if self._journal is not None:
+            if self._journal is not None or self.finished:
                 self._write_whole_manifest()
             self._index.save(FEW)
             remove_staged(self.path)
@@ -338,8 +339,7 @@ class StoreWriter:
 
     def _list(self, entry: dict[str, Any], hashes: np.ndarray) -> None:
         """Take a shard into the account; `_write_manifest` says so."""
-        name = entry["name"]
-        if name in self._shards:
+        if (name := entry["name"]) in self._shards:
             self._unlist(name)
         self._shards[name], self._row_counts[name] = entry, entry["rows"]
         self._counts[name] = {"ok": entry["rows"] - entry["failed"], "failed": entry["failed"]}
@@ -381,6 +381,7 @@ class StoreWriter:
             "updated": _now(),
             "counts": self._told_counts(),
             "shards": [self._shards[name] for name in in_order(self._shards)],
+            **({FINISHED: self.finished} if self.finished else {}),
         }
         self._base = write_manifest(self.path, manifest, self._score_columns)
         self._unsaid = []

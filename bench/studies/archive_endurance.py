@@ -1,0 +1,296 @@
+"""A long run of `label recist` over broken files: `python -m bench.studies.archive_endurance DIR`.
+
+An archive is made in DIR with as many rows as are wanted, 1 % of them broken in every way that
+archives are (`bench.common.broken_archive`). Then two runs of the command over it:
+
+- undisturbed: rows a second, memory of the parent and of its processes over time, then opening,
+  resuming and checking the store that was made;
+- disturbed: workers and drivers are killed at seeded moments, and the command is given again with
+  --resume where it ended.
+
+Of either store each row is looked at: every line of the table once, its status and its reason as
+the archive's maker knows them, and the disturbed one's rows equal to the bit (all but times).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import shutil
+import signal
+import sys
+import time
+from collections import Counter
+from itertools import cycle, islice
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from bench.common.broken_archive import KINDS, REASONS, Archive, archive_at, write_archive
+from bench.common.machine import machine
+from bench.common.processes import Family
+from bench.common.store_account import Account, account_of
+from dsnet.data.store import StoreWriter, open_store
+
+QUARTERS = 4
+# So often memory is looked at, and not so often that looking takes a share that counts.
+LOOK_SECONDS, LOOK_SHARE = 0.5, 0.05
+POLL_SECONDS = 0.05
+
+
+class Blow(NamedTuple):
+    """Whom a signal hits, and how.
+
+    Attributes
+    ----------
+    whom : str
+        "driver", "all", or what stands in the command line of a child.
+    how : int
+        Signal.
+    starting : bool
+        Before the run has its first new row.
+    """
+
+    whom: str
+    how: int
+    starting: bool = False
+
+
+_WORKER, _ACTOR = "spawn_main", "ray::MapWorker"
+BLOWS = {
+    "processes": (
+        Blow(_WORKER, signal.SIGKILL), Blow("driver", signal.SIGKILL),
+        Blow(_WORKER, signal.SIGTERM), Blow("driver", signal.SIGTERM),
+        Blow("all", signal.SIGKILL), Blow("driver", signal.SIGKILL, starting=True),
+    ),
+    "ray": (
+        Blow(_ACTOR, signal.SIGKILL), Blow("driver", signal.SIGKILL),
+        Blow(_WORKER, signal.SIGKILL), Blow("driver", signal.SIGTERM),
+        Blow(_ACTOR, signal.SIGKILL), Blow("all", signal.SIGKILL),
+    ),
+}  # fmt: skip
+
+
+class Run:
+    """The command over an archive, into a store in the same folder."""
+
+    def __init__(self, folder: Path, archive: Archive, name: str, options) -> None:
+        self.store = folder / name
+        self.log = folder / f"{name}.log"
+        self._arguments = [
+            sys.executable, "-m", "dsnet.label", "recist", "--annotations", str(archive.table),
+            "--images", str(archive.images), "--out", str(self.store),
+            "--crop", str(options.crop), "--workers", str(options.workers),
+            *(["--ray"] if options.executor == "ray" else []),
+        ]  # fmt: skip
+        shutil.rmtree(self.store, ignore_errors=True)
+        self.log.unlink(missing_ok=True)
+        self._readable, self._cost = False, 0.0
+        self.unreadable = 0
+
+    def start(self) -> Family:
+        """Begin, or go on with what is there."""
+        more = ["--resume"] if self.store.exists() else []
+        # Ray's workers are as nice as they can be, by default: processes are not.
+        given = {"OMP_NUM_THREADS": "1", "RAY_worker_niceness": "0"}
+        return Family(self._arguments + more, self.log, {**os.environ, **given})
+
+    def rows(self) -> int:
+        """How many the store has now; it must be readable whenever it is looked at."""
+        begin = time.monotonic()
+        try:
+            found = len(open_store(self.store))
+            self._readable = True
+        except (ValueError, OSError):
+            self.unreadable += self._readable
+            found = 0
+        self._cost = time.monotonic() - begin
+        return found
+
+    def pause(self) -> None:
+        """Between two looks, so that these are a small share."""
+        time.sleep(max(POLL_SECONDS, self._cost / LOOK_SHARE))
+
+
+def undisturbed(folder: Path, archive: Archive, options) -> tuple[dict, Account]:
+    """One run from beginning to end, and what its store costs afterwards."""
+    run = Run(folder, archive, f"undisturbed-{options.executor}", options)
+    begin, family, looks = time.monotonic(), run.start(), []
+    while not family.ended:
+        looks.append((time.monotonic() - begin, run.rows(), *family.memory_mb()))
+        time.sleep(max(LOOK_SECONDS, run._cost / LOOK_SHARE))
+    seconds = time.monotonic() - begin
+    _require(family.wait() == 0, f"the run must end with 0, see {run.log}")
+    found = {"seconds": seconds, "rows_per_s": len(archive.kinds) / seconds, **memory(looks)}
+    found["unreadable_while_written"] = run.unreadable
+    for what, call in (
+        ("open", lambda: open_store(run.store)),
+        ("resume_finished", lambda: _ended(run.start())),
+        # After another writer nobody knows that it is finished: the table is read.
+        ("resume_store", lambda: _resume(run.store)),
+        ("resume_with_the_table", lambda: _ended(run.start())),
+        ("check", lambda: _ended(_check(run))),
+    ):
+        found[what] = timed(call)
+    _require(found["check"] is not None and f"{len(archive.kinds)} rows, all checksums right" in
+             run.log.read_text(), f"the store must be sound, see {run.log}")  # fmt: skip
+    return found, account_of(run.store, archive)
+
+
+def disturbed(folder: Path, archive: Archive, options) -> tuple[dict, Account]:
+    """One run with so many blows, begun again after each that ended it."""
+    rng = np.random.default_rng(options.seed)
+    run = Run(folder, archive, f"disturbed-{options.executor}", options)
+    blows = list(islice(cycle(BLOWS[options.executor]), options.kills))
+    moments = np.sort(rng.uniform(0.02, 0.9, len(blows)) * len(archive.kinds))
+    struck: Counter[str] = Counter()
+    stopping: list[float] = []
+    family, since, starts, starting = None, 0.0, 0, 0.0
+    begin = time.monotonic()
+    for blow, moment in zip(blows, moments, strict=True):
+        if family is None:
+            family, since = run.start(), time.monotonic()
+            starts += 1
+        before, until = run.rows(), since + rng.uniform(0, starting)
+        while (rows := run.rows()) < (before + 1 if blow.starting else moment):
+            _require(not family.ended, f"the run ended before {blow}, see {run.log}")
+            if not rows:
+                starting = time.monotonic() - since
+            if blow.starting and time.monotonic() > until:
+                break
+            family.look()
+            run.pause()
+        struck[f"{blow.whom}, {signal.Signals(blow.how).name}"] += strike(family, blow, rng)
+        if blow.whom in ("driver", "all"):
+            told = time.monotonic()
+            code = family.wait()
+            if blow.how == signal.SIGTERM:
+                stopping.append(time.monotonic() - told)
+            # Of a signal to stop the run ends by itself, and says so.
+            wanted = 128 + blow.how if blow.how == signal.SIGTERM else -blow.how
+            _require(code == wanted, f"{blow} must end the run with {wanted}, got {code}")
+            family = None
+    if family is None:
+        family, starts = run.start(), starts + 1
+    _require(family.wait() == 0, f"the run must end with 0, see {run.log}")
+    # What is blamed on a file that two workers died on by chance is tried again.
+    blamed = run.log.read_text().count("worker process died")
+    _ended(run.start())
+    _ended(_check(run))
+    found = {"seconds": time.monotonic() - begin, "starts": starts, "struck": dict(struck),
+             "seconds_to_stop": stopping, "summaries_that_blame_a_file": blamed,
+             "unreadable_while_written": run.unreadable}  # fmt: skip
+    _require(struck.total() >= len(blows), f"each blow must hit, got {dict(struck)}")
+    return found, account_of(run.store, archive)
+
+
+def strike(family: Family, blow: Blow, rng: np.random.Generator) -> int:
+    """Send the signal, waiting for somebody whom it hits; to how many."""
+    if blow.whom == "driver":
+        return int(family.kill(family.head.pid, blow.how))
+    if blow.whom == "all":
+        there = [family.head.pid, *family.look()]
+        return int(sum(family.kill(pid, blow.how) for pid in there) > 0)
+    while not family.ended:
+        there = sorted(pid for pid, words in family.look().items() if blow.whom in words)
+        if there and family.kill(int(rng.choice(there)), blow.how):
+            return 1
+        time.sleep(POLL_SECONDS)
+    return 0
+
+
+def memory(looks: list[tuple[float, int, float, float]]) -> dict:
+    """Memory by quarters of the time in which rows came, of the command and its largest child."""
+    table = np.array(looks)
+    table = table[(table[:, 1] > 0) & (table[:, 1] < table[-1, 1])]
+    found: dict = {"looks": len(table)}
+    if len(table) < 2 * QUARTERS:
+        return found
+    for name, column in (("parent_mb", 2), ("worker_mb", 3)):
+        parts = [float(part.mean()) for part in np.array_split(table[:, column], QUARTERS)]
+        found[name] = {"by_quarter": parts, "last_to_second": parts[3] / parts[1],
+                       "most": float(table[:, column].max())}  # fmt: skip
+    return found
+
+
+def timed(call) -> dict[str, float]:
+    """Seconds by the clock, and of the processor, children's included."""
+
+    def spent() -> float:
+        used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+        return sum(one.ru_utime + one.ru_stime for one in used)
+
+    cpu, begin = spent(), time.monotonic()
+    call()
+    return {"seconds": time.monotonic() - begin, "cpu_s": spent() - cpu}
+
+
+def _resume(store: Path) -> None:
+    settings = open_store(store).manifest["settings"]
+    StoreWriter(store, settings, resume=True).close()
+
+
+def _check(run: Run) -> Family:
+    return Family([sys.executable, "-m", "dsnet.label", "check", str(run.store)], run.log,
+                  dict(os.environ))  # fmt: skip
+
+
+def _ended(family: Family) -> None:
+    code = family.wait()
+    _require(code == 0, f"a command must end with 0, got {code}")
+
+
+def _require(holds: bool, told: str) -> None:
+    if not holds:
+        raise SystemExit(told)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("folder", type=Path, help="for the archive and the stores; kept")
+    parser.add_argument("--steps", nargs="+", choices=("undisturbed", "disturbed"),
+                        default=["undisturbed", "disturbed"])  # fmt: skip
+    parser.add_argument("--rows", type=int, default=10_000)
+    parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--broken", type=float, default=0.01, help="share of the rows")
+    parser.add_argument("--executor", choices=tuple(BLOWS), default="processes")
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--crop", type=int, default=32)
+    parser.add_argument("--marks", type=int, default=50, help="of a file, on average")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--note", default="", help="of the machine, as that others used it")
+    parser.add_argument("--out", type=Path, default=Path("bench/results/archive_endurance.json"))
+    options = parser.parse_args(arguments)
+    made = options.folder / "DL_info.csv"
+    archive = archive_at(options.folder) if made.exists() else write_archive(
+        options.folder, options.rows, options.broken, options.seed, options.marks
+    )  # fmt: skip
+    _require(len(archive.kinds) == options.rows, f"{options.folder} has {len(archive.kinds)} rows")
+    kept = options.folder / "undisturbed.npy"
+    found: dict = {"rows": options.rows, "note": options.note}
+    found.update({name: getattr(options, name) for name in ("workers", "crop", "marks", "seed")})
+    found["broken_rows"] = sum(int(np.sum(archive.kinds == KINDS.index(kind)))
+                               for kind, reason in REASONS.items() if reason)  # fmt: skip
+    for step in options.steps:
+        result, account = globals()[step](options.folder, archive, options)
+        result |= account.told()
+        if step == "undisturbed" and options.executor == "processes":
+            np.save(kept, account.digests)
+        elif kept.exists():
+            same = (np.load(kept) == account.digests).all(1)
+            result["rows_of_other_bits"] = int((~same).sum())
+        found[step] = result
+        print(json.dumps({step: result}, indent=1))
+        options.out.parent.mkdir(parents=True, exist_ok=True)
+        old = json.loads(options.out.read_text()) if options.out.exists() else {}
+        name = f"{options.executor}, {options.rows} rows"
+        old[name] = {**old.get(name, {}), **found, "machine": machine("pyarrow")}
+        options.out.write_text(json.dumps(old, indent=1) + "\n")
+        _require(not account.problems, f"the store is not what it must be: {account.problems[:3]}")
+
+
+if __name__ == "__main__":
+    main()

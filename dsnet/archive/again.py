@@ -1,0 +1,62 @@
+"""A run that is given again: a digest of what was asked for, and whether a store has all of it.
+
+To read a table of a million marks and to ask for each takes a minute. A store whose run came to its
+end keeps the digest, until anything is written to it again; `StoreWriter.finished` tells how.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from dsnet import __version__
+from dsnet.archive.review import ReviewedJobs
+from dsnet.data.store.manifest import FINISHED, read_manifest
+
+
+def asked_of(files: list[str], chosen: dict[str, Any]) -> str:
+    """A digest of the rows that a run is asked for; empty where nobody can tell.
+
+    Parameters
+    ----------
+    files : list of str
+        That say which rows there are: of a pipe, which is read once, and of an address none can
+        tell.
+    chosen : dict
+        By what they are chosen; JSON values.
+    """
+    told = hashlib.sha256(json.dumps([__version__, chosen], sort_keys=True).encode("utf-8"))
+    for file in files:
+        try:
+            if not stat.S_ISREG(os.stat(file).st_mode):
+                return ""
+            with open(file, "rb") as opened:
+                digest = hashlib.sha256()
+                while part := opened.read(2**20):
+                    digest.update(part)
+        except (OSError, ValueError):  # An address, or none: who reads it tells.
+            return ""
+        told.update(digest.digest())
+    return told.hexdigest()
+
+
+def is_finished(store: str | os.PathLike, asked: str) -> bool:
+    """Whether a store came to the end of a run that asked for the same."""
+    try:
+        return bool(asked) and read_manifest(Path(store)).get(FINISHED) == asked
+    except (OSError, ValueError):  # The run tells.
+        return False
+
+
+def nothing_left(asked: str) -> ReviewedJobs:
+    """The jobs of a run whose store is finished."""
+
+    def none(done: object) -> Iterator:
+        return iter(())
+
+    return ReviewedJobs(none, lambda store: [], asked)
