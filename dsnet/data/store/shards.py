@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from dsnet.data.store.entries import describe
+from dsnet.data.store.places import Place, arrow_source, size_of
 from dsnet.data.store.record import LATER_COLUMNS, schema
 from dsnet.files import write_atomically
 
@@ -20,7 +21,7 @@ ROW_GROUP_ROWS = 32
 
 
 @contextmanager
-def naming(path: Path) -> Iterator[None]:
+def naming(path: Place) -> Iterator[None]:
     """Turn pyarrow's errors into a ValueError that names the shard.
 
     Raises
@@ -44,13 +45,11 @@ def naming(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[Any]:
+def opened(path: Place) -> Iterator[Any]:
     """A shard as a `pyarrow.parquet.ParquetFile`, page checksums verified; see `naming`."""
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
-    # As a file and in bytes: pyarrow takes a name with a colon for a URL, and names must be UTF-8.
-    with naming(path), pa.OSFile(os.fsencode(path)) as source:
+    with naming(path), arrow_source(path) as source:
         yield pq.ParquetFile(source, page_checksum_verification=True)
 
 
@@ -59,7 +58,7 @@ class OpenShard:
 
     Parameters
     ----------
-    path : Path
+    path : Path or RemoteFile
 
     Raises
     ------
@@ -67,13 +66,12 @@ class OpenShard:
         As `naming`.
     """
 
-    def __init__(self, path: Path) -> None:
-        import pyarrow as pa
+    def __init__(self, path: Place) -> None:
         import pyarrow.parquet as pq
 
         self._path = path
         with naming(path):
-            self._source = pa.OSFile(os.fsencode(path))
+            self._source = arrow_source(path)
             self._file = pq.ParquetFile(
                 self._source, page_checksum_verification=True, pre_buffer=False
             )
@@ -103,7 +101,7 @@ class OpenShard:
         self._source.close()
 
 
-def checked_metadata(path: Path, listed: dict[str, Any] | None):
+def checked_metadata(path: Place, listed: dict[str, Any] | None):
     """Parquet metadata of a shard.
 
     Raises
@@ -111,10 +109,9 @@ def checked_metadata(path: Path, listed: dict[str, Any] | None):
     ValueError
         When its size, rows or columns are not those of the manifest's entry or of a store.
     """
-    if listed and path.exists() and path.stat().st_size != listed["bytes"]:
+    if listed and (size := size_of(path)) is not None and size != listed["bytes"]:
         raise ValueError(
-            f"shard {path} is damaged: {path.stat().st_size} bytes,"
-            f" the manifest says {listed['bytes']}"
+            f"shard {path} is damaged: {size} bytes, the manifest says {listed['bytes']}"
         )
     with opened(path) as file:
         if listed and file.metadata.num_rows != listed["rows"]:
@@ -163,7 +160,7 @@ def write_shard(path: Path, table) -> None:
     write_atomically(path, lambda temporary: write_parquet(temporary, table))
 
 
-def describe_shard(path: Path, rows: int) -> dict[str, Any]:
+def describe_shard(path: Place, rows: int) -> dict[str, Any]:
     """A shard's entry in the manifest, from the file; see `entries.describe`."""
     try:
         with opened(path) as file:
