@@ -120,7 +120,7 @@ class RemoteFile:
         ValueError
             When that cannot be found out.
         """
-        return bool(self._tried(lambda system, path: system.isfile(path)))
+        return self._info() is not None
 
     def check(self) -> None:
         """Ask for nothing, but that the address can be used.
@@ -167,15 +167,25 @@ class RemoteFile:
 
     def size(self) -> int | None:
         """Bytes of the file; None where there is none; ValueError where that cannot be told."""
+        found = self._info()
+        if found is not None and found.get("size") is None:
+            raise ValueError(f"{self}: its size is not told")
+        return None if found is None else int(found["size"])
 
-        def size(system, path: str) -> int | None:
+    def _info(self) -> dict | None:
+        """What is told of the file; None where there is none."""
+
+        def info(system, path: str) -> dict | None:
+            # Not isfile, to which whatever fails is no file.
             try:
                 found = system.info(path)
-            except FileNotFoundError:
+            except FileNotFoundError as error:
+                if _hidden(error) is not None:
+                    raise
                 return None
-            return int(found["size"]) if found["type"] == "file" else None
+            return found if found["type"] == "file" else None
 
-        return self._tried(size)
+        return self._tried(info)
 
     def sizes(self) -> dict[str, int]:
         """Bytes of each file of a folder, by name; none where there is no folder."""
@@ -231,6 +241,7 @@ class RemoteFile:
             except MissingDependency:
                 raise
             except Exception as error:
+                error = _hidden(error) or error
                 if not left or not _may_pass(error):
                     raise ValueError(self._told(error, TRIES - left)) from error
             time.sleep(wait)
@@ -247,6 +258,15 @@ class RemoteFile:
             told = f"{told}: {text}"
         begin = "" if told.startswith(f"{self}: ") else f"{self}: "
         return f"{begin}{told}" + (f" (tried {tries} times)" if tries > 1 else "")
+
+
+def _hidden(error: BaseException) -> BaseException | None:
+    """What a server said, where fsspec makes "no such file" of it; None where there is none."""
+    cause = error.__cause__ if isinstance(error, FileNotFoundError) else None
+    if isinstance(cause, OSError) and not isinstance(cause, FileNotFoundError):
+        return cause
+    status = getattr(cause, "status", None)  # Of HTTP: 404 and 410 say that there is none.
+    return cause if isinstance(status, int) and status not in (404, 410) else None
 
 
 def _protocols(system) -> tuple[str, ...]:

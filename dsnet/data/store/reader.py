@@ -183,14 +183,11 @@ class LabelStore:
             self._require_sum(name)
             checked_metadata(self._file(name), self._listed.get(name))
             with opened(self._file(name)) as file:
-                groups = file.num_row_groups
-            for group in range(groups):
-                with opened(self._file(name)) as file:
-                    rows = file.read_row_group(group).to_pylist()
-                for row in rows:
-                    record = self._decoded(row)
-                    if status in (None, record.status):
-                        yield record
+                for group in range(file.num_row_groups):
+                    for row in file.read_row_group(group).to_pylist():
+                        record = self._decoded(row)
+                        if status in (None, record.status):
+                            yield record
 
     def read(self, which: int | str) -> LabelRecord:
         """One row by its index (negative counts from the end) or key; reads its row group only.

@@ -50,7 +50,9 @@ def opened(path: Place) -> Iterator[Any]:
     import pyarrow.parquet as pq
 
     with naming(path), arrow_source(path) as source:
-        yield pq.ParquetFile(source, page_checksum_verification=True)
+        # Of an address all that a row group needs is asked for at once.
+        far = not isinstance(path, Path)
+        yield pq.ParquetFile(source, page_checksum_verification=True, pre_buffer=far)
 
 
 class OpenShard:
@@ -73,7 +75,9 @@ class OpenShard:
         with naming(path):
             self._source = arrow_source(path)
             self._file = pq.ParquetFile(
-                self._source, page_checksum_verification=True, pre_buffer=False
+                self._source,
+                page_checksum_verification=True,
+                pre_buffer=not isinstance(path, Path),
             )
         metadata = self._file.metadata
         groups = [metadata.row_group(g).num_rows for g in range(metadata.num_row_groups)]
