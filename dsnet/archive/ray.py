@@ -89,7 +89,7 @@ class RayExecutor:
         OSError
             When a shard cannot be written.
         """
-        blocks = _blocks(jobs, recipe, self.workers)
+        blocks = blocks_of(jobs, recipe, self.workers)
         first = None if stop else next(blocks, None)
         if first is None:
             return
@@ -227,8 +227,11 @@ def _found(asked: Any) -> Any:
         raise RuntimeError(f"actors die as they start: {' '.join(str(error).split())}") from error
 
 
-def _blocks(jobs: Iterable[Job], recipe: Recipe, workers: int) -> Iterator[Block]:
-    """The jobs in blocks of `BLOCK_ROWS` rows; the first ones smaller, twice as many each round."""
+def blocks_of(jobs: Iterable[Job], recipe: Recipe, workers: int) -> Iterator[Block]:
+    """The jobs in blocks of `BLOCK_ROWS` rows.
+
+    The first ones are smaller: of `FIRST_ROWS` for each worker, then of twice as many each round.
+    """
     most, number = min(FIRST_ROWS, BLOCK_ROWS), 0
     taken: list[Job] = []
     rows = 0
