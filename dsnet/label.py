@@ -219,20 +219,23 @@ def _given(options, *names: str) -> dict:
 
 def _show(options, arguments) -> int:
     from dsnet.archive.report import print_summary, write_sheets
+    from dsnet.data.remote import is_address
     from dsnet.data.store.reader import open_store
 
     store = open_store(options.store)
     print_summary(store)
     # Beside the store: tools that read it as a data set would stumble over pictures.
-    beside = f"{Path(options.store).resolve()}-sheets"
+    beside = f"{store.path.name if is_address(options.store) else store.path.resolve()}-sheets"
     for path in write_sheets(store, Path(options.out or beside), options.count):
         print(f"look at {printable(str(path))}")
     return 1 if store.damaged else 0
 
 
 def _check(options, arguments) -> int:
-    require_folder(options.store, "STORE")
+    from dsnet.data.remote import check_place
     from dsnet.data.store import open_store, repair_store, validate_store
+
+    check_place(options.store, lambda path: require_folder(path, "STORE"))
 
     problems = (repair_store if options.repair else validate_store)(options.store)
     for problem in problems:
@@ -249,6 +252,19 @@ def _compact(options, arguments) -> int:
 
     before, after = compact_store(options.store, options.shard_rows)
     print(f"{before} shards are now {after}")
+    return 0
+
+
+def _push(options, arguments) -> int:
+    require_folder(options.store, "STORE")
+    from dsnet.data.store.push import push_store
+
+    done = push_store(options.store, options.address)
+    removed = f", {done.removed} removed" if done.removed else ""
+    print(
+        f"{done.rows} rows in {done.shards} shards are there: {done.sent} files sent, "
+        f"{done.bytes / 1e6:.1f} MB{removed}"
+    )
     return 0
 
 
@@ -346,6 +362,7 @@ _RUNS = {
     "show": _show,
     "check": _check,
     "compact": _compact,
+    "push": _push,
     "export": _export,
 }
 

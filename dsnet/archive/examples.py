@@ -96,6 +96,13 @@ examples:
   python -m dsnet.label compact store --shard-rows 1024
 Merges shards that follow each other up to so many rows; no row, no order and no value changes.
 Killed at any moment nothing is lost: whoever writes to the store next finishes it.""",
+    "push": """\
+examples:
+  python -m dsnet.label push store s3://bucket/store
+  python -m dsnet.label show s3://bucket/store
+Shards are verified before they are sent, and not sent again when they are there: after a kill, or
+when the store has grown, the same command goes on. show, check and export read a store at an
+address. Needs the extra remote, and s3fs for s3://.""",
     "export": """\
 examples:
   python -m dsnet.label export store --format png --out pictures

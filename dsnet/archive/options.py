@@ -7,6 +7,7 @@ import argparse
 from dsnet import devices
 from dsnet.archive.exporting import OBJECT_FORMATS, SERIES_FORMATS
 from dsnet.console import CROP_SIDES, MILLIMETRES_A_PIXEL, SEEDS, Range, above_zero
+from dsnet.data.remote import is_address
 
 positive = above_zero(int)
 _millimetres = Range(float, above=0, most=10**4)
@@ -108,7 +109,9 @@ def export_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--format", required=True, choices=("png", "npz", "nnunet", "store", *SERIES_FORMATS)
     )
-    parser.add_argument("--out", required=True, metavar="DIR", help="new or empty folder")
+    parser.add_argument(
+        "--out", required=True, type=new_folder, metavar="DIR", help="new or empty folder"
+    )
     reviewed_option(parser)
     parser.add_argument(
         "--min-quality",
@@ -143,9 +146,19 @@ def export_options(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
 
 
+def new_folder(text: str) -> str:
+    """A folder that a run writes: a path, which no address is."""
+    if is_address(text):
+        raise argparse.ArgumentTypeError(
+            f"must be a folder, got the address {text}: `python -m dsnet.label push STORE ADDRESS` "
+            "copies a store to one"
+        )
+    return text
+
+
 def label_options(parser: argparse.ArgumentParser, out: str, required: bool = True) -> None:
     """Where labels go, and how; `out`: what the folder is for."""
-    parser.add_argument("--out", required=required, metavar="DIR", help=out)
+    parser.add_argument("--out", required=required, type=new_folder, metavar="DIR", help=out)
     parser.add_argument(
         "--workers", type=Range(int, 1, 4096), default=1, help="processes (default 1)"
     )
@@ -267,6 +280,12 @@ def reviewed_option(parser: argparse.ArgumentParser) -> None:
         help="which labels by the verdicts of dsnet.review, mended ones as they were mended "
         f"(default {NOT_REJECTED}); as-made passes over both",
     )
+
+
+def push_options(parser: argparse.ArgumentParser) -> None:
+    """Which store, and where it is copied to."""
+    parser.add_argument("store", metavar="STORE", help="a folder")
+    parser.add_argument("address", metavar="ADDRESS", help="s3://BUCKET/PLACE, gs://, ...")
 
 
 def compact_options(parser: argparse.ArgumentParser) -> None:

@@ -16,6 +16,7 @@ from dsnet.archive.options import (
     lidc_options,
     neighbours_option,
     positive,
+    push_options,
     reading_options,
     recist_options,
 )
@@ -93,6 +94,8 @@ def label_parser(about: str, runs: Mapping[str, Callable]) -> argparse.ArgumentP
 
     compact = sub("compact", "Merge a store's small shards.")
     compact_options(compact)
+
+    push_options(sub("push", "Copy a store to an address, or bring it up to date there."))
 
     export = sub("export", "Write a store's labels for other tools.")
     export_options(export)

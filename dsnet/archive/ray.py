@@ -1,22 +1,23 @@
-"""Jobs on a Ray cluster: Ray Data hands them out and tries them again, dsnet keeps the account.
+"""Jobs on a Ray cluster: Ray places, restarts and tries again, dsnet keeps the account.
 
-The driver, which holds the store, makes blocks of the jobs; each is labelled by one of a pool of
-actors, in a process of its own, so that a file that kills costs its row and not the actor. What an
-actor labelled it writes as a shard under a name that is none of the store's, on storage that all
-nodes see; the driver takes it in, in the order of the jobs. A block that Ray tries again, after a
-worker or a node died, is written again, and taken once: a store holds each row once whatever fails.
-A driver that died is followed by another one with `resume`.
+The driver, which holds the store, hands blocks of the jobs to actors, as they come and a few ahead;
+each is labelled in a process of its actor's own, so that a file that kills costs its row and not
+the actor. What an actor labelled it writes as a shard under a name that is none of the store's, on
+storage that all nodes see; the driver takes it in, in the order of the jobs. A block that Ray tries
+again, after a worker or a node died, is written again, and taken once: a store holds each row once
+whatever fails. A driver that died is followed by another one with `resume`.
 """
 
 from __future__ import annotations
 
 import contextlib
 import logging
-import pickle
 import signal
 import threading
+from collections import deque
 from collections.abc import Generator, Iterable, Iterator
-from typing import TYPE_CHECKING, Any, cast
+from dataclasses import dataclass
+from typing import Any
 
 from dsnet.archive.blocks import Block, BlockResult
 from dsnet.archive.jobs import Job
@@ -24,13 +25,14 @@ from dsnet.data.store.stage import Recipe, StagedShard
 from dsnet.dependencies import needed
 from dsnet.devices import usable_cores
 
-if TYPE_CHECKING:
-    from ray.data import Dataset
-
-# Rows of a block: a second's work for a worker that decodes PNG, and little to lose.
-BLOCK_ROWS = 256
-# Blocks that each worker should get at least, so that all end at about the same time.
-BLOCKS_A_WORKER = 4
+# Rows of a block: two seconds' work for a worker that decodes PNG. The first blocks are smaller, so
+# that all actors have work at once and a run that is killed again and again gets on.
+BLOCK_ROWS = 1024
+FIRST_ROWS = 64
+# Blocks handed out ahead of the one that is taken next, an actor: what is done out of turn waits on
+# the disk.
+BLOCKS_AHEAD = 8
+POLL_SECONDS = 0.2
 
 
 class RayExecutor:
@@ -63,7 +65,7 @@ class RayExecutor:
         if device not in (None, "cpu", "cuda", "auto"):
             raise ValueError(f"device must be 'cpu' or 'cuda' on Ray, got {device!r}")
         with needed("ray", "labelling on many machines"):
-            import ray.data  # noqa: F401
+            import ray  # noqa: F401
         self.workers, self.address = workers, address
         self.gpus = 0 if device in (None, "cpu") else 1
 
@@ -75,59 +77,45 @@ class RayExecutor:
         Parameters
         ----------
         jobs : iterable of Job
-            Taken whole before the first one is handed out.
+            Taken as they are needed.
         stop : object
-            Asked for its truth after every block.
+            Asked for its truth again and again; what is under way then is given up.
         recipe : Recipe
             Of the store, whose folder all nodes see.
 
         Raises
         ------
         RuntimeError
-            When the cluster cannot be reached, or actors die as they start.
+            When the cluster cannot be reached, has no GPU for `device`, or actors die as they
+            start.
         OSError
             When a shard cannot be written.
         """
-        blocks = list(_blocks(jobs, self.workers))
-        if not blocks or stop:
+        blocks = blocks_of(jobs, recipe, self.workers)
+        first = None if stop else next(blocks, None)
+        if first is None:
             return
-        with _cluster(self.address, self.workers, self.gpus):
-            results = self._dataset(blocks, recipe).iter_batches(
-                batch_size=None, prefetch_batches=0, batch_format="pyarrow"
-            )
-            with contextlib.closing(cast(Any, iter(results))) as batches:
-                for batch in batches:
-                    for made in batch.column("results").to_pylist():
-                        for result in pickle.loads(made):
-                            if result.error is not None:
-                                raise result.error
-                            yield result.shards
-                            if stop:
-                                return
-
-    def _dataset(self, blocks: list[bytes], recipe: Recipe) -> Dataset:
-        import pyarrow as pa
-        import ray.data
-        from ray.data import ActorPoolStrategy, DataContext
-
-        context = DataContext.get_current()
-        context.execution_options.preserve_order = True
-        context.enable_progress_bars = False
-        context.print_on_execution_start = False
-        context.issue_detectors_config.detectors = []
-        # A table each: Ray Data hands them out one by one. The recipe goes with each: an actor that
-        # is made again may find lost what it was made with.
-        how = pickle.dumps((recipe, "cuda" if self.gpus else None))
-        tables = [pa.table({"how": [how], "jobs": pa.array([jobs], pa.large_binary())})
-                  for jobs in blocks]  # fmt: skip
-        return ray.data.from_arrow(tables).map_batches(
-            Labeller,
-            batch_size=1,
-            batch_format="pyarrow",
-            num_cpus=1,
-            num_gpus=self.gpus or None,
-            compute=ActorPoolStrategy(min_size=1, max_size=self.workers),
-        )
+        with (
+            _cluster(self.address, self.workers, self.gpus),
+            contextlib.closing(_Actors(self.workers, self.gpus)) as actors,
+        ):
+            actors.add(first)
+            more = True
+            while not stop:
+                while more and actors.want_more:
+                    block = next(blocks, None)
+                    if block is None:
+                        more = False
+                    else:
+                        actors.add(block)
+                if actors.done:
+                    return
+                for result in actors.work():
+                    if result.error is not None:
+                        raise result.error
+                    yield result.shards
+                    if stop:
+                        return
 
 
 class Labeller:
@@ -138,44 +126,127 @@ class Labeller:
 
         self._crew = _Crew(1)
 
-    def __call__(self, batch: Any) -> Any:
-        """Label a batch of blocks: a table of pickled jobs becomes one of pickled results."""
-        import pyarrow as pa
+    def ready(self) -> None:
+        """Return once the actor is there."""
 
-        made = [
-            pickle.dumps(self._label(pickle.loads(row["jobs"]), *pickle.loads(row["how"])))
-            for row in batch.to_pylist()
-        ]
-        return pa.table({"results": pa.array(made, pa.binary())})
-
-    def _label(
-        self, jobs: tuple[Job, ...], recipe: Recipe, device: str | None
-    ) -> list[BlockResult]:
+    def label(self, block: Block, device: str | None) -> list[BlockResult]:
+        """Label a block, on the GPU that the actor has where `device` is "cuda"."""
         if device is not None:
             from dsnet.archive.gpu import DeviceJob
 
-            jobs = (DeviceJob(jobs, device, usable_cores()),)
-        task = self._crew.add(Block(jobs, recipe))
+            block = Block((DeviceJob(block.jobs, device, usable_cores()),), block.recipe)
+        task = self._crew.add(block)
         while (results := task.results) is None:
             self._crew.work()
         return results
 
 
-def _blocks(jobs: Iterable[Job], workers: int) -> Iterator[bytes]:
-    """The jobs in pickled tuples of `BLOCK_ROWS` rows; of fewer where each worker lacked blocks."""
-    every = list(jobs)
-    rows = sum(len(job.rows) for job in every)
-    most = max(1, min(BLOCK_ROWS, rows // (BLOCKS_A_WORKER * workers)))
+@dataclass(eq=False)
+class _Task:
+    """A block on its way."""
+
+    block: Block
+    results: list[BlockResult] | None = None
+
+
+class _Actors:
+    """The actors of a run, and the blocks that they have, in order."""
+
+    def __init__(self, workers: int, gpus: int) -> None:
+        import ray
+
+        self._most = BLOCKS_AHEAD * workers
+        self._device = "cuda" if gpus else None
+        # Where an actor's process or node dies Ray makes it again, and gives it its block again.
+        made = ray.remote(num_cpus=1, num_gpus=gpus, max_restarts=-1, max_task_retries=-1)(Labeller)
+        self._actors: list[Any] = [made.remote() for _ in range(workers)]
+        # What is asked of each: to be there, or a block.
+        self._asked: dict[Any, tuple[Any, _Task | None]] = {
+            actor.ready.remote(): (actor, None) for actor in self._actors
+        }
+        self._idle: list[Any] = []
+        self._waiting: deque[_Task] = deque()
+        self._ordered: deque[_Task] = deque()
+
+    @property
+    def want_more(self) -> bool:
+        """Whether another block should be added."""
+        return len(self._waiting) < max(1, len(self._idle)) and len(self._ordered) < self._most
+
+    @property
+    def done(self) -> bool:
+        """Whether the results of all blocks were taken."""
+        return not self._ordered
+
+    def add(self, block: Block) -> None:
+        """Add a block after all others."""
+        self._waiting.append(_Task(block))
+        self._ordered.append(self._waiting[-1])
+
+    def work(self) -> Iterator[BlockResult]:
+        """Hand out what can be, wait a moment, and yield what is done in order."""
+        import ray
+
+        while self._waiting and self._idle:
+            self._give(self._idle.pop(), self._waiting.popleft())
+        # All at once: of one at a time the first ones asked would be served before the others.
+        done, _ = ray.wait(list(self._asked), num_returns=1, timeout=POLL_SECONDS)
+        for asked in done:
+            actor, task = self._asked.pop(asked)
+            found = _found(asked)
+            if self._waiting:
+                self._give(actor, self._waiting.popleft())
+            else:
+                self._idle.append(actor)
+            if task is not None:
+                task.results = found
+        while self._ordered and (results := self._ordered[0].results) is not None:
+            self._ordered.popleft()
+            yield from results
+
+    def _give(self, actor: Any, task: _Task) -> None:
+        self._asked[actor.label.remote(task.block, self._device)] = actor, task
+
+    def close(self) -> None:
+        """End the actors; what they are at is given up."""
+        import ray
+
+        for actor in self._actors:
+            with contextlib.suppress(Exception):  # It, or the cluster, is gone already.
+                ray.kill(actor)
+
+
+def _found(asked: Any) -> Any:
+    """What an actor gave, or what it raised."""
+    import ray
+    from ray.exceptions import RayActorError, RayTaskError
+
+    try:
+        return ray.get(asked)
+    except RayTaskError as error:
+        raise error.cause from None
+    except RayActorError as error:
+        raise RuntimeError(f"actors die as they start: {' '.join(str(error).split())}") from error
+
+
+def blocks_of(jobs: Iterable[Job], recipe: Recipe, workers: int) -> Iterator[Block]:
+    """The jobs in blocks of `BLOCK_ROWS` rows.
+
+    The first ones are smaller: of `FIRST_ROWS` for each worker, then of twice as many each round.
+    """
+    most, number = min(FIRST_ROWS, BLOCK_ROWS), 0
     taken: list[Job] = []
-    count = 0
-    for job in every:
+    rows = 0
+    for job in jobs:
         taken.append(job)
-        count += len(job.rows)
-        if count >= most:
-            yield pickle.dumps(tuple(taken))
-            taken, count = [], 0
+        rows += len(job.rows)
+        if rows >= most:
+            yield Block(tuple(taken), recipe)
+            taken, rows, number = [], 0, number + 1
+            if number % workers == 0:
+                most = min(2 * most, BLOCK_ROWS)
     if taken:
-        yield pickle.dumps(tuple(taken))
+        yield Block(tuple(taken), recipe)
 
 
 @contextlib.contextmanager
@@ -199,11 +270,11 @@ def _cluster(address: str | None, workers: int, gpus: int) -> Iterator[None]:
     import ray
 
     if ray.is_initialized():
+        _require_gpus(gpus)
         yield
         return
     # What Ray says of itself stands in its own logs.
-    for name in ("ray", "ray.data"):
-        logging.getLogger(name).setLevel(logging.ERROR)
+    logging.getLogger("ray").setLevel(logging.ERROR)
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     if address is None:
         options |= {"num_cpus": workers, "include_dashboard": False}
@@ -215,6 +286,15 @@ def _cluster(address: str | None, workers: int, gpus: int) -> Iterator[None]:
     except (ConnectionError, TimeoutError, ValueError) as error:
         raise RuntimeError(f"no Ray cluster at {address}: {error}") from error
     try:
+        _require_gpus(gpus)
         yield
     finally:
         ray.shutdown()
+
+
+def _require_gpus(gpus: int) -> None:
+    """Tell where nobody can have the GPU that each actor asks for."""
+    import ray
+
+    if gpus and not ray.cluster_resources().get("GPU"):
+        raise RuntimeError("device must be 'cpu': the Ray cluster has no GPU now")

@@ -177,7 +177,9 @@ def label_archive(
         raise TypeError(
             f"jobs must be an iterable or a callable of the done keys, got {type(jobs).__name__}"
         )
-    path, resume = Path(out), resume or retry_failed
+    from dsnet.data.store.places import folder_of
+
+    path, resume = folder_of(out, "be written"), resume or retry_failed
     if path.exists() and not path.is_dir():
         raise ValueError(f"out must be a folder, got the file {path}")
     if not resume and is_in_use(path):

@@ -6,6 +6,7 @@ after that is told with the address, without the password that it may have.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import time
@@ -13,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from dsnet.dependencies import MissingDependency, needed
+from dsnet.files import write_bytes
 
 # Waits of 1, 2 and 4 seconds: a server's or a bucket's hiccup is over by then.
 TRIES = 4
@@ -27,6 +29,8 @@ _LASTING = (
     TypeError,
     ValueError,
 )
+# Of botocore, which is not imported here.
+_LASTING_NAMES = ("NoCredentialsError", "PartialCredentialsError", "ProfileNotFound")
 # Of HTTP: too slow, and too many requests.
 _PASSING_STATUS = (408, 425, 429)
 
@@ -116,7 +120,7 @@ class RemoteFile:
         ValueError
             When that cannot be found out.
         """
-        return bool(self._tried(lambda system, path: system.isfile(path)))
+        return self._info() is not None
 
     def check(self) -> None:
         """Ask for nothing, but that the address can be used.
@@ -150,6 +154,73 @@ class RemoteFile:
             raise ValueError(f"{self}: must be of at most {most} bytes")
         return data if first is None else data[:first]
 
+    def range(self, begin: int, end: int) -> bytes:
+        """The bytes of a file from `begin` to `end` (excluded); raises as `read`."""
+
+        def read(system, path: str) -> bytes:
+            data = system.cat_file(path, start=begin, end=end)
+            if len(data) != end - begin:
+                raise OSError(f"{len(data)} bytes came of {end - begin}")
+            return data
+
+        return self._tried(read)
+
+    def size(self) -> int | None:
+        """Bytes of the file; None where there is none; ValueError where that cannot be told."""
+        found = self._info()
+        if found is not None and found.get("size") is None:
+            raise ValueError(f"{self}: its size is not told")
+        return None if found is None else int(found["size"])
+
+    def _info(self) -> dict | None:
+        """What is told of the file; None where there is none."""
+
+        def info(system, path: str) -> dict | None:
+            # Not isfile, to which whatever fails is no file.
+            try:
+                found = system.info(path)
+            except FileNotFoundError as error:
+                if _hidden(error) is not None:
+                    raise
+                return None
+            return found if found["type"] == "file" else None
+
+        return self._tried(info)
+
+    def sizes(self) -> dict[str, int]:
+        """Bytes of each file of a folder, by name; none where there is no folder."""
+
+        def sizes(system, path: str) -> dict[str, int]:
+            system.invalidate_cache()
+            try:
+                found = system.ls(path, detail=True)
+            except FileNotFoundError:
+                return {}
+            names = [(one["name"].rstrip("/").rpartition("/")[2], one) for one in found]
+            return {n: int(one["size"] or 0) for n, one in names if one["type"] == "file"}
+
+        return self._tried(sizes)
+
+    def write(self, data: bytes) -> None:
+        """Put a file in the place of what is there, whole or not at all; raises as `read`."""
+
+        def write(system, path: str) -> None:
+            if "file" in _protocols(system):
+                write_bytes(path, data)
+            else:
+                system.pipe_file(path, data)
+
+        self._tried(write)
+
+    def remove(self) -> None:
+        """Remove a file, if it is there; raises as `read`."""
+
+        def remove(system, path: str) -> None:
+            with contextlib.suppress(FileNotFoundError):
+                system.rm_file(path)
+
+        self._tried(remove)
+
     def _system(self):
         """The file system that it is on, and its path there."""
         with needed("remote", f"reading {self.address.partition('://')[0]}://"):
@@ -170,6 +241,7 @@ class RemoteFile:
             except MissingDependency:
                 raise
             except Exception as error:
+                error = _hidden(error) or error
                 if not left or not _may_pass(error):
                     raise ValueError(self._told(error, TRIES - left)) from error
             time.sleep(wait)
@@ -177,9 +249,10 @@ class RemoteFile:
         raise AssertionError("unreachable")
 
     def _told(self, error: Exception, tries: int) -> str:
-        if isinstance(error, FileNotFoundError):
-            return f"{self}: No such file"
         text = " ".join(str(error).split()).replace(self.address, str(self))
+        if isinstance(error, FileNotFoundError):
+            # s3fs tells of a bucket that is not there likewise.
+            return f"{self}: {text if 'bucket does not exist' in text else 'No such file'}"
         told = text if isinstance(error, ValueError) and text else type(error).__name__
         if text and told != text:
             told = f"{told}: {text}"
@@ -187,9 +260,22 @@ class RemoteFile:
         return f"{begin}{told}" + (f" (tried {tries} times)" if tries > 1 else "")
 
 
+def _hidden(error: BaseException) -> BaseException | None:
+    """What a server said, where fsspec makes "no such file" of it; None where there is none."""
+    cause = error.__cause__ if isinstance(error, FileNotFoundError) else None
+    if isinstance(cause, OSError) and not isinstance(cause, FileNotFoundError):
+        return cause
+    status = getattr(cause, "status", None)  # Of HTTP: 404 and 410 say that there is none.
+    return cause if isinstance(status, int) and status not in (404, 410) else None
+
+
+def _protocols(system) -> tuple[str, ...]:
+    return (system.protocol,) if isinstance(system.protocol, str) else tuple(system.protocol)
+
+
 def _may_pass(error: Exception) -> bool:
     """Whether another try may go better."""
-    if isinstance(error, _LASTING):
+    if isinstance(error, _LASTING) or type(error).__name__ in _LASTING_NAMES:
         return False
     status = getattr(error, "status", None)
     return not (isinstance(status, int) and 400 <= status < 500 and status not in _PASSING_STATUS)

@@ -15,7 +15,7 @@ from dsnet.archive import label_archive
 from dsnet.archive.jobs import WORKER_DIED, phantom_jobs
 from dsnet.data.store import open_store, validate_store
 from label_command import content, telling_command, wait_for_line
-from worker_jobs import Job
+from worker_jobs import GpuJob, Job
 
 ray = pytest.importorskip("ray")
 from dsnet.archive import ray as on_ray  # noqa: E402
@@ -40,8 +40,11 @@ def cluster():
     # Its workers find what tests share.
     paths = [str(Path(__file__).parent), *sys.path]
     os.environ["PYTHONPATH"] = os.pathsep.join(path for path in paths if path)
-    with on_ray._cluster(None, 2, 0):
-        yield before
+    # GPUs are what Ray is told: whether a process can use them is its own affair.
+    with on_ray._own_signals():
+        ray.init(num_cpus=2, num_gpus=2, include_dashboard=False, log_to_driver=False)
+    yield before
+    ray.shutdown()
 
 
 def test_signals_stay_the_run_s_own(cluster):
@@ -57,7 +60,7 @@ def actors() -> list[int]:
     found = []
     for place in Path("/proc").iterdir():
         try:
-            if b"ray::MapWorker" in (place / "cmdline").read_bytes():
+            if b"ray::Labeller" in (place / "cmdline").read_bytes():
                 found.append(int(place.name))
         except OSError:
             pass
@@ -93,8 +96,14 @@ def test_a_job_that_kills_costs_its_own_rows(tmp_path, monkeypatch):
 
 def test_killed_actors_lose_and_double_nothing(tmp_path, monkeypatch):
     monkeypatch.setattr(on_ray, "BLOCK_ROWS", 2)
-    gate, store = tmp_path / "gate", tmp_path / "store"
-    jobs = [Job(number, "wait" if number in (2, 9) else "", gate) for number in range(16)]
+    monkeypatch.setattr(on_ray, "BLOCKS_AHEAD", 2)
+    gate, store, taken = tmp_path / "gate", tmp_path / "store", []
+
+    def jobs(done):
+        for number in range(16):
+            taken.append(number)
+            yield Job(number, "wait" if number in (2, 9) else "", gate)
+
     done = threading.Thread(target=label_archive, args=(jobs, store),
                             kwargs={"executor": "ray", "workers": 2})  # fmt: skip
     done.start()
@@ -106,6 +115,8 @@ def test_killed_actors_lose_and_double_nothing(tmp_path, monkeypatch):
             os.kill(pid, signal.SIGKILL)
             killed.add(pid)
         time.sleep(0.05)
+    # Two are done, and no more were made than four blocks ahead.
+    assert len(taken) <= 2 + 2 * 2
     gate.touch()
     done.join(LONG)
     assert not done.is_alive()
@@ -168,18 +179,16 @@ def test_a_driver_that_is_told_to_stop_says_how_to_go_on(tmp_path):
 @pytest.mark.long
 def test_a_stop_leaves_a_store_without_a_gap(tmp_path, monkeypatch):
     monkeypatch.setattr(on_ray, "BLOCK_ROWS", 2)
-    asked = []
-
-    def stop():
-        asked.append(None)
-        return len(asked) > 4
-
+    jobs, seen = [Job(n) for n in range(15)], []
+    # The last one would wait for ever.
+    jobs.append(Job(15, "wait", tmp_path / "nobody makes it"))
     made = label_archive(
-        [Job(n) for n in range(16)], tmp_path, executor="ray", workers=2, stop=stop
-    )
-    assert made.stopped and 0 < made.rows < 32
+        jobs, tmp_path / "store", executor="ray", workers=2, progress=seen.append,
+        stop=lambda: len(seen) >= 7,
+    )  # fmt: skip
+    assert made.stopped and 7 <= made.rows < 32 and made.rows == len(seen)
     every = [(f"{n}-{p}", "failed", "fine") for n in range(16) for p in "ab"]
-    assert numbered(tmp_path) == every[: made.rows]
+    assert numbered(tmp_path / "store") == every[: made.rows]
 
 
 @pytest.mark.long
@@ -191,6 +200,20 @@ def test_the_command_labels_on_ray(tmp_path, capsys):
     assert label.main([*demo, str(tmp_path / "ray"), "--ray", "--workers", "2"]) == 0
     assert "6 of 6 rows" in capsys.readouterr().out
     assert content(tmp_path / "ray" / "store") == content(tmp_path / "here" / "store")
+
+
+def test_each_actor_has_a_gpu_of_its_own(tmp_path, monkeypatch):
+    monkeypatch.setattr(on_ray, "BLOCK_ROWS", 1)
+    (tmp_path / "gpus").mkdir()
+    jobs = [GpuJob(number, tmp_path / "gpus", 2) for number in range(4)]
+    store = tmp_path / "store"
+    # Of four actors two have to wait for a GPU until the run ends.
+    made = label_archive(jobs, store, executor=on_ray.RayExecutor(4, device="cuda"))
+    assert made.rows == 4 and {r.error for r in open_store(store).records()} == {"0", "1"}
+    with monkeypatch.context() as patch:
+        patch.setattr(ray, "cluster_resources", lambda: {"CPU": 2.0})
+        with pytest.raises(RuntimeError, match="the Ray cluster has no GPU"):
+            label_archive(jobs, tmp_path / "none", executor=on_ray.RayExecutor(device="cuda"))
 
 
 def test_bad_arguments_are_told():

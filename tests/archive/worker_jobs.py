@@ -50,6 +50,31 @@ class Job:
         return self.run()
 
 
+@dataclass(frozen=True)
+class GpuJob:
+    """A row that tells which GPU its process sees, once there is a process with each."""
+
+    number: int
+    place: Path
+    gpus: int
+
+    @property
+    def rows(self):
+        return [(str(self.number), "nowhere")]
+
+    def read(self):
+        from dsnet.labeling.gpu import engine
+
+        engine.device_count = lambda: 1  # Of what this process may see.
+        mine = os.environ["CUDA_VISIBLE_DEVICES"]
+        (self.place / mine).touch()
+        limit = time.monotonic() + 600
+        while len(list(self.place.iterdir())) < self.gpus:
+            assert time.monotonic() < limit, f"only {list(self.place.iterdir())} came"
+            time.sleep(0.01)
+        return [LabelRecord.from_error(key, source, mine) for key, source in self.rows]
+
+
 def gradients_of_a_step(rank: int, world: int, meeting: str, out: str) -> None:
     """One adversarial step in one of several processes; its gradients go to `out`."""
     import torch

@@ -52,14 +52,14 @@ def in_memory(folder):
 
 
 class Handler(SimpleHTTPRequestHandler):
-    def do_GET(self):
+    def send_head(self):
         server = self.server
         server.asked.append(self.path)
         if server.failing and "009" in self.path:
             server.failing -= 1
             self.send_error(server.status)
-        else:
-            super().do_GET()
+            return None
+        return super().send_head()
 
     def log_message(self, *_):
         pass
@@ -135,6 +135,16 @@ def test_what_may_pass_is_tried_again(folder, server, waits, status, tries):
     file = RemoteFile(f"{server.address}/000001_01_01/009.png")
     assert file.read(10**6) == (folder / "000001_01_01/009.png").read_bytes()
     assert len(server.asked) == tries and waits == [1, 2, 4][: tries - 1]
+
+
+def test_a_server_that_fails_does_not_say_that_a_file_is_absent(server, waits):
+    file = RemoteFile(f"{server.address}/000001_01_01/009.png")
+    server.failing = 3
+    assert file.is_file() and waits
+    server.failing = 99
+    with pytest.raises(ValueError, match=r"009\.png: ClientResponseError: 503.*tried 4 times"):
+        file.is_file()
+    assert not RemoteFile(f"{server.address}/000001_01_01/012.png").is_file()
 
 
 def test_what_does_not_pass_is_told_with_the_tries(server, waits):

@@ -26,7 +26,7 @@ class Stored(NamedTuple):
 
     Attributes
     ----------
-    values : ndarray [H, W], int32
+    values : ndarray [H, W], whole numbers of up to 32 bits
         Of the bits that are stored, with their sign.
     padding : ndarray [H, W], bool, or None
         Where PixelPaddingValue, or its range, says that nothing was measured.
@@ -120,7 +120,8 @@ def _native(header: Header, layout: _Layout, frame: int, frames: int) -> np.ndar
     data = _exactly(header.file, size)
     big = header.syntax == "1.2.840.10008.1.2.2"
     cells = np.frombuffer(data, f"{'>' if big else '<'}u{layout.allocated // 8}")
-    return cells.astype(np.uint32).reshape(layout.rows, layout.columns)
+    cells = cells.astype(cells.dtype.newbyteorder("="), copy=False)
+    return cells.reshape(layout.rows, layout.columns)
 
 
 def _exactly(file: Any, size: int) -> bytes:
@@ -176,7 +177,7 @@ def _decoded(header: Header, layout: _Layout, frame: int, frames: int) -> np.nda
         ) from error
     if values.shape != (layout.rows, layout.columns):
         raise ValueError(f"must be one grey frame, got shape {values.shape}")
-    return values.astype(np.int64).astype(np.uint32) & np.uint32(2**layout.allocated - 1)
+    return values.astype(np.int64).astype(f"u{layout.allocated // 8}")
 
 
 def _frame_bytes(header: Header, layout: _Layout, frame: int, frames: int) -> bytes:
@@ -282,7 +283,10 @@ def codestream_size(data: bytes) -> tuple[int, int] | None:
 
 
 def _stored(cells: np.ndarray, layout: _Layout, dataset: Any) -> Stored:
-    """Values of the stored bits of uint32 cells, and which of them are padding."""
+    """Values of the stored bits of cells, unsigned, and which of them are padding."""
+    if (plain := _plain(cells, layout, dataset)) is not None:
+        return plain
+    cells = cells.astype(np.uint32)
     low, span = layout.high + 1 - layout.stored, 1 << layout.allocated
     mask = ((1 << layout.stored) - 1) << low
     values = ((cells & np.uint32(mask)) >> np.uint32(low)).astype(np.int64)
@@ -305,6 +309,18 @@ def _stored(cells: np.ndarray, layout: _Layout, dataset: Any) -> Stored:
             f"{count} pixels have bits set beside the {layout.stored} that are stored: left out"
         )
     return Stored(values.astype(np.int32), padding, tuple(notes))
+
+
+def _plain(cells: np.ndarray, layout: _Layout, dataset: Any) -> Stored | None:
+    """The cells as they are, where each is its value; None where bits have to be told apart."""
+    if layout.allocated == 32 or layout.high + 1 != layout.stored or _overlay_bits(dataset, layout):
+        return None
+    values = cells.view(f"i{cells.itemsize}") if layout.signed else cells
+    half = 1 << (layout.stored - 1)
+    low, high = (-half, half - 1) if layout.signed else (0, 2 * half - 1)
+    if not low <= values.min() <= values.max() <= high:
+        return None
+    return Stored(values, _padding(values, cells, layout, dataset), ())
 
 
 def _overlay_bits(dataset: Any, layout: _Layout) -> int:

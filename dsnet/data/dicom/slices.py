@@ -234,22 +234,39 @@ def _place(
 
 def _hounsfield(stored: Stored, slope: float, intercept: float) -> tuple[np.ndarray, list[str]]:
     """HU of stored values, padding as air, and what is told of that."""
-    hu = (stored.values.astype(np.float64) * slope + intercept).astype(np.float32)
+    hu = _rescaled(stored.values, slope, intercept)
     notes = []
-    padding = np.zeros(hu.shape, bool) if stored.padding is None else stored.padding
-    image = hu[~padding]
+    padding = stored.padding
+    if padding is not None and not padding.any():
+        padding = None
+    image = hu if padding is None else hu[~padding]
     if image.size and not (np.isfinite(image).all() and image.min() >= _LOWEST_HU):
         raise ValueError(f"its values begin at {image.min():g}: these are not HU")
-    if padding.any() and hu[padding].max() < _BELOW_AIR_HU:
-        # A lossy code spreads the padding's value.
-        padding = padding | (hu < _BELOW_AIR_HU)
-    if count := int(padding.sum()):
+    count = 0
+    if padding is not None:
+        if hu[padding].max() < _BELOW_AIR_HU:
+            # A lossy code spreads the padding's value.
+            padding = padding | (hu < _BELOW_AIR_HU)
+        count = np.count_nonzero(padding)
         hu[padding] = AIR_HU
         notes.append(f"{count} pixels of padding became air ({AIR_HU:g} HU)")
-    if low := int((hu < _BELOW_AIR_HU).sum()):
+    if low := np.count_nonzero(hu < _BELOW_AIR_HU):
         notes.append(
             f"{low} pixels below {_BELOW_AIR_HU:g} HU are not called padding: left as they are"
         )
     if not count and hu.size and hu.min() > _NO_FAT_HU:
         notes.append(f"its values begin at {hu.min():g} HU: there is neither air nor fat in it")
     return hu, notes
+
+
+def _rescaled(values: np.ndarray, slope: float, intercept: float) -> np.ndarray:
+    """Stored values times the slope plus the intercept, float32 as float64 rounds to it."""
+    whole = slope.is_integer() and intercept.is_integer()
+    # Whole numbers below 2**24 are exact in float32, too.
+    if whole and values.itemsize <= 2 and max(abs(slope) * 2.0**16, abs(intercept)) < 2.0**23:
+        hu = values.astype(np.float32)
+        if slope != 1.0:
+            hu *= np.float32(slope)
+        hu += np.float32(intercept)
+        return hu
+    return (values.astype(np.float64) * slope + intercept).astype(np.float32)

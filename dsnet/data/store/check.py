@@ -22,6 +22,7 @@ from dsnet.data.store.manifest import (
     shard_files,
     write_manifest,
 )
+from dsnet.data.store.places import Place, StorePath, folder_of, size_of, store_place
 from dsnet.data.store.rebuild import rebuilt_manifest
 from dsnet.data.store.record import usual_score_columns
 from dsnet.data.store.review_check import repair_review, review_faults
@@ -30,21 +31,21 @@ from dsnet.data.store.verify import verify_row
 from dsnet.files import sync
 
 
-def validate_store(path: str | os.PathLike) -> list[str]:
+def validate_store(path: StorePath) -> list[str]:
     """Read a whole store and say what is wrong with it; empty when it is sound.
 
     Checks every shard's checksum, every row's columns, `binary` against `alpha`, that keys are
     unique, the manifest's counts, and what readers decided and mended. Unlike `open_store` it does
     not raise on damage.
     """
-    path = Path(path)
+    place = store_place(path)
     try:
-        state = read_state(path)
+        state = read_state(place)
     except (ValueError, OSError) as error:
         return [str(error)]
-    problems = _Survey(path, state.manifest, state).problems
+    problems = _Survey(place, state.manifest, state).problems
     try:
-        return problems + review_faults(path, state.manifest["alpha_bits"])
+        return problems + review_faults(place, state.manifest["alpha_bits"])
     except OSError as error:
         return [*problems, str(error)]
 
@@ -68,7 +69,7 @@ def repair_store(path: str | os.PathLike) -> list[str]:
     OSError
         When the system cannot read a shard: nothing is taken out then.
     """
-    path = Path(path)
+    path = folder_of(path, "be repaired")
     _manifest_of(path)  # so that no foreign folder gets a lock file
     lock = StoreLock(path)
     try:
@@ -78,7 +79,7 @@ def repair_store(path: str | os.PathLike) -> list[str]:
         if survey.unreadable is not None:
             raise survey.unreadable
         if told and (file := manifest_file(path)):
-            _put_aside(file, _aside(path), move=False)
+            _put_aside(path / file.name, _aside(path), move=False)
         if told or survey.problems:
             _rewrite(path, manifest, survey)
         told += [
@@ -102,7 +103,7 @@ def _manifest_of(path: Path) -> tuple[dict[str, Any], list[str]]:
 class _Survey:
     """Every shard read: its problems in words, and the rows of it that stay."""
 
-    def __init__(self, path: Path, manifest: dict[str, Any], state: State | None = None) -> None:
+    def __init__(self, path: Place, manifest: dict[str, Any], state: State | None = None) -> None:
         self.path, self.alpha_bits = path, manifest["alpha_bits"]
         self.found: list[tuple[str, int]] = []  # problem, rows that it costs
         self.kept: dict[str, list[int]] = {}  # shard -> rows
@@ -143,7 +144,7 @@ class _Survey:
 
     def _look(self, name: str) -> None:
         file, listed = self._file(name), self._listed.get(name)
-        if listed and file.exists() and sha256(file) != listed["sha256"]:
+        if listed and size_of(file) is not None and sha256(file) != listed["sha256"]:
             raise ValueError(f"shard {file} is damaged: its checksum is not the manifest's")
         checked_metadata(file, listed)
         sound: dict[int, tuple[str, str]] = {}
@@ -179,9 +180,9 @@ class _Survey:
                 text = f"manifest of {self.path}: {', '.join(wrong)} of {name} must be the shard's"
                 self.found.append((text, 0))
 
-    def _file(self, name: str) -> Path:
+    def _file(self, name: str) -> Place:
         moved = self.path / self._moved.get(name, name)
-        return moved if moved.exists() else self.path / name
+        return moved if size_of(moved) is not None else self.path / name
 
     def _kept_keys(self, name: str) -> list[str]:
         with opened(self._file(name)) as shard:

@@ -22,6 +22,7 @@ from dsnet.data.store.journal import JournalWriter
 from dsnet.data.store.keys import FEW, KeyIndex
 from dsnet.data.store.lock import StoreLock
 from dsnet.data.store.manifest import State, read_state, write_manifest
+from dsnet.data.store.places import folder_of
 from dsnet.data.store.reader import REMEDY, LabelStore, open_store
 from dsnet.data.store.record import STATUSES, usual_score_columns
 from dsnet.data.store.shards import describe_shard, write_parquet
@@ -61,7 +62,7 @@ def compact_store(path: str | os.PathLike, shard_rows: int = SHARD_ROWS) -> tupl
     """
     if shard_rows < 1:
         raise ValueError(f"shard_rows must be at least 1, got {shard_rows!r}")
-    path = Path(path)
+    path = folder_of(path, "be compacted")
     open_store(path)  # so that no foreign folder gets a lock file
     lock = StoreLock(path)
     try:

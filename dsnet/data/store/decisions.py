@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from dsnet.console import brief
+from dsnet.data.store.places import StorePath, local_copy, store_place
 from dsnet.files import sync
 
 REVIEW = "_review"
@@ -236,9 +237,9 @@ class DecisionLog:
         self._file = file
 
 
-def decision_files(store: str | os.PathLike) -> list[Path]:
+def decision_files(store: StorePath) -> list[Path]:
     """A store's files of decisions, in the order of their names; none where nobody reviewed it."""
-    folder = Path(store) / REVIEW
+    folder = local_copy(store_place(store), REVIEW, fresh=True) / REVIEW
     try:
         names = os.listdir(folder)
     except (FileNotFoundError, NotADirectoryError):
@@ -246,7 +247,7 @@ def decision_files(store: str | os.PathLike) -> list[Path]:
     return [folder / name for name in sorted(names) if _FILE.fullmatch(name)]
 
 
-def read_decisions(store: str | os.PathLike) -> FoundDecisions:
+def read_decisions(store: StorePath) -> FoundDecisions:
     """All rows about a store's labels, in the order of their times.
 
     A line that is damaged costs itself alone; it is told in `damaged`. One without an end, as a

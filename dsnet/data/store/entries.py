@@ -14,11 +14,11 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from dsnet.data.store.places import Place, opened_binary, size_of
 from dsnet.data.store.record import STATUSES
 
 SHARD = re.compile(r"shard-\d{5,}\.parquet")
@@ -60,18 +60,18 @@ def keys_digest(hashes: np.ndarray) -> str:
     return hashlib.sha256(hashes.tobytes()).hexdigest()[:32]
 
 
-def sha256(path: Path) -> str:
+def sha256(path: Place) -> str:
     """Checksum of a file, in hexadecimal."""
     digest = hashlib.sha256()
-    with open(path, "rb") as file:
+    with opened_binary(path) as file:
         while block := file.read(_BLOCK):
             digest.update(block)
     return digest.hexdigest()
 
 
-def tail_digest(path: Path) -> str:
+def tail_digest(path: Place) -> str:
     """The digest of a Parquet file's footer, in hexadecimal; of what is none, of its last bytes."""
-    with open(path, "rb") as file:
+    with opened_binary(path) as file:
         size = file.seek(0, 2)
         file.seek(max(size - 8, 0))
         length = int.from_bytes(file.read(4), "little")
@@ -80,13 +80,13 @@ def tail_digest(path: Path) -> str:
 
 
 def describe(
-    path: Path, keys: Sequence[Any], statuses: Sequence[Any], name: str | None = None
+    path: Place, keys: Sequence[Any], statuses: Sequence[Any], name: str | None = None
 ) -> dict[str, Any]:
     """The entry of a shard whose keys and statuses are known.
 
     Parameters
     ----------
-    path : Path
+    path : Path or RemoteFile
         Where the file is now.
     keys, statuses : sequences of N str
         Rows that are not sound (no key, one key twice, no status) leave the last three fields out.
@@ -96,7 +96,7 @@ def describe(
     entry: dict[str, Any] = {
         "name": name or path.name,
         "rows": len(keys),
-        "bytes": path.stat().st_size,
+        "bytes": size_of(path),
         "sha256": sha256(path),
     }
     sound = all(isinstance(key, str) and key for key in keys) and len(set(keys)) == len(keys)

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from dsnet.data.store.carrier import MAGIC, footer
+from dsnet.data.store.places import Place, read_whole
 from dsnet.files import sync, write_bytes
 
 JOURNAL = "_journal.parquet"
@@ -48,7 +49,7 @@ class DamagedJournal(ValueError):
     """A line that is not the last is not what was written."""
 
 
-def read_journal(folder: Path) -> Journal | None:
+def read_journal(folder: Place) -> Journal | None:
     """A store's journal; None where there is none.
 
     Raises
@@ -56,9 +57,8 @@ def read_journal(folder: Path) -> Journal | None:
     DamagedJournal
         When a line before the last is not sound.
     """
-    try:
-        data = Path(folder, JOURNAL).read_bytes()
-    except FileNotFoundError:
+    data = read_whole(folder / JOURNAL)
+    if data is None:
         return None
     first, at = _line(data, len(MAGIC))
     length = first.get("footer") if first else None

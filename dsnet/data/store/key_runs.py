@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from dsnet.data.store.carrier import MAGIC, footer
+from dsnet.data.store.places import Place
 from dsnet.files import write_bytes
 
 RUN = re.compile(r"_keys-\d{5,}\.parquet")
@@ -112,8 +113,10 @@ def _sorted(shards, hashes: list[np.ndarray], places: list[np.ndarray]) -> KeyRu
     return KeyRun(shards, joined[order], where[order])
 
 
-def run_files(folder: Path) -> list[Path]:
+def run_files(folder: Place) -> list[Path]:
     """The files of a store's runs, in order."""
+    if not isinstance(folder, Path):
+        return []  # Runs are mapped into memory: of an address the shards themselves are asked.
     names = [path for path in folder.glob("_keys-*.parquet") if RUN.fullmatch(path.name)]
     return sorted(names, key=lambda path: int(path.stem[6:]))
 

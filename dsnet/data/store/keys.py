@@ -20,6 +20,7 @@ from dsnet.data.store.key_runs import (
     run_of,
     write_run,
 )
+from dsnet.data.store.places import Place
 
 # Shards whose keys are held as text.
 HELD_SHARDS = 8
@@ -32,7 +33,7 @@ class KeyIndex:
 
     Parameters
     ----------
-    folder : Path
+    folder : Path or RemoteFile
         Of the store.
     entries : mapping of str to dict
         The shards and their entries, in order.
@@ -42,7 +43,7 @@ class KeyIndex:
 
     def __init__(
         self,
-        folder: Path,
+        folder: Place,
         entries: Mapping[str, dict[str, Any]],
         keys_of: Callable[[str], list[str]],
     ) -> None:
@@ -160,6 +161,7 @@ class KeyIndex:
             return
         if self._fresh:
             new.append(run_of(self._fresh, self._digests))
+        assert isinstance(self._folder, Path)  # Nobody writes to an address.
         for run in new:
             taken: list[KeyRun] = []
             while kept and len(kept[-1]) <= len(run) and len(kept[-1]) + len(run) <= LONGEST_RUN:

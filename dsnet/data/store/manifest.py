@@ -13,13 +13,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from dsnet.console import warn
+from dsnet.data.remote import is_file
 from dsnet.data.store.columns import table_of
 from dsnet.data.store.entries import SHARD, in_order, is_entry, shard_number
 from dsnet.data.store.journal import (
@@ -29,7 +29,8 @@ from dsnet.data.store.journal import (
     read_journal,
     remove_journal,
 )
-from dsnet.files import write_atomically
+from dsnet.data.store.places import Place, arrow_source, names, read_whole
+from dsnet.files import write_bytes
 
 FORMAT = 1
 MANIFEST = "_manifest.parquet"
@@ -74,7 +75,7 @@ class State:
     journalled: bool = False
 
 
-def read_manifest(path: Path) -> dict[str, Any]:
+def read_manifest(path: Place) -> dict[str, Any]:
     """A store's manifest with its journal, every field of it checked.
 
     Raises
@@ -88,17 +89,16 @@ def read_manifest(path: Path) -> dict[str, Any]:
     return read_state(path).manifest
 
 
-def read_state(path: Path) -> State:
+def read_state(path: Place) -> State:
     """A store's manifest with its journal; raises as `read_manifest`."""
-    path = Path(path)
-    if path.is_file():
+    if isinstance(path, Path) and path.is_file():
         raise ValueError(f"path must be a folder, {path} is a file")
     for _ in range(_TRIES):
         file = manifest_file(path)
         if file is None:
-            if path.is_dir() and shard_files(path):
+            if shard_files(path):
                 raise DamagedManifest(f"manifest {path / MANIFEST} is missing")
-            if path.is_dir() and os.listdir(path):
+            if names(path):
                 raise ValueError(f"{path} is not a label store: it has no {MANIFEST}")
             raise FileNotFoundError(f"no label store at {path}")
         text = _text_of(file)
@@ -118,7 +118,7 @@ def read_state(path: Path) -> State:
     return state
 
 
-def _take_in(path: Path, state: State, journal: Journal) -> None:
+def _take_in(path: Place, state: State, journal: Journal) -> None:
     entries = {entry["name"]: entry for entry in state.manifest["shards"]}
     counts = state.manifest["counts"]
     for number, line in enumerate(journal.lines, 2):
@@ -163,39 +163,41 @@ def write_manifest(path: Path, manifest: dict[str, Any], score_columns: list[str
     str
         Its digest, for a journal that goes on from it.
     """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    text = json.dumps(manifest, indent=1)
-    columns = table_of([], score_columns, {KEY: text.encode("utf-8")})
-
-    def write(temporary: Path) -> None:
-        with pa.OSFile(os.fsencode(temporary), "wb") as file:
-            pq.write_table(columns, file)
-
-    write_atomically(path / MANIFEST, write)
+    text, data = manifest_bytes(manifest, score_columns)
+    write_bytes(path / MANIFEST, data)
     (path / OLD_MANIFEST).unlink(missing_ok=True)
     remove_journal(path)
     return digest_of(text)
 
 
-def manifest_file(path: Path) -> Path | None:
+def manifest_bytes(manifest: dict[str, Any], score_columns: list[str]) -> tuple[str, bytes]:
+    """A manifest's text, and the file that holds it."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    text = json.dumps(manifest, indent=1)
+    made = pa.BufferOutputStream()
+    pq.write_table(table_of([], score_columns, {KEY: text.encode("utf-8")}), made)
+    return text, made.getvalue().to_pybytes()
+
+
+def manifest_file(path: Place) -> Place | None:
     """The file that holds a store's manifest; None where the folder has none."""
-    return next((p for n in (MANIFEST, OLD_MANIFEST) if (p := Path(path, n)).is_file()), None)
+    return next((p for n in (MANIFEST, OLD_MANIFEST) if is_file(p := path / n)), None)
 
 
-def shard_files(path: Path) -> list[str]:
+def shard_files(path: Place) -> list[str]:
     """Names of the shards in a folder, in order."""
-    return in_order(name for name in os.listdir(path) if SHARD.fullmatch(name))
+    return in_order(name for name in names(path) if SHARD.fullmatch(name))
 
 
-def load_manifest(file: Path) -> dict[str, Any]:
+def load_manifest(file: Place) -> dict[str, Any]:
     """A manifest without its journal, whose fields need not be sound; of another format it is a
     ValueError."""
     return _loaded(file, _text_of(file))
 
 
-def _loaded(file: Path, text: str) -> dict[str, Any]:
+def _loaded(file: Place, text: str) -> dict[str, Any]:
     try:
         manifest = json.loads(text)
         if not isinstance(manifest, dict):
@@ -214,21 +216,20 @@ def origin_of(manifest: dict[str, Any]) -> bytes:
     return json.dumps(told, indent=1).encode("utf-8")
 
 
-def _text_of(file: Path) -> str:
+def _text_of(file: Place) -> str:
     try:
         return _text(file)
     except ValueError as error:
         raise DamagedManifest(f"manifest {file} is damaged: {error}") from error
 
 
-def _text(file: Path) -> str:
+def _text(file: Place) -> str:
     if file.name == OLD_MANIFEST:
-        return file.read_bytes().decode("utf-8")
-    import pyarrow as pa
+        return (read_whole(file) or b"").decode("utf-8")
     import pyarrow.parquet as pq
 
     try:
-        with pa.OSFile(os.fsencode(file)) as source:
+        with arrow_source(file) as source:
             limit = _THRIFT_BYTES
             parquet = pq.ParquetFile(
                 source, thrift_string_size_limit=limit, thrift_container_size_limit=limit

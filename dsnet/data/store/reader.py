@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import operator
-import os
 from bisect import bisect_right
 from collections import Counter, OrderedDict
 from collections.abc import Iterator
 from functools import cached_property
 from itertools import accumulate
-from pathlib import Path
 from typing import Any
 
 from dsnet.console import warn
-from dsnet.data.store.entries import in_order, is_full, sha256, tail_digest
+from dsnet.data.store.entries import SHARD, in_order, is_full, sha256, tail_digest
 from dsnet.data.store.keys import KeyIndex
-from dsnet.data.store.manifest import DamagedManifest, read_state, shard_files
+from dsnet.data.store.manifest import DamagedManifest, read_state
+from dsnet.data.store.places import Place, StorePath, size_of, sizes, store_place
 from dsnet.data.store.record import (
     ARRAY_COLUMNS,
     STATUSES,
@@ -30,14 +29,14 @@ from dsnet.data.store.verify import verify_row
 
 # What a person can do about a store that does not open.
 REMEDY = "`python -m dsnet.label check STORE --repair` takes out what is damaged"
-
-
 # Shards whose files stay open between two rows that are read.
 OPEN_SHARDS = 16
 
 
-def open_store(path: str | os.PathLike) -> LabelStore:
-    """Open a label store for reading; a store that is being written is readable, too.
+def open_store(path: StorePath) -> LabelStore:
+    """Open a label store for reading, in a folder or at an address that fsspec reads (s3://, ...).
+
+    A store that is being written is readable, too.
 
     Raises
     ------
@@ -57,7 +56,7 @@ class LabelStore:
 
     Attributes
     ----------
-    path : Path
+    path : Path or RemoteFile
     manifest : dict
         format, dsnet_version, created, settings, counts, shards.
     alpha_bits : int
@@ -67,8 +66,8 @@ class LabelStore:
         Keys of the rows that were read and are not sound, and what is wrong with them.
     """
 
-    def __init__(self, path: str | os.PathLike) -> None:
-        self.path = Path(path)
+    def __init__(self, path: StorePath) -> None:
+        self.path: Any = store_place(path)
         try:
             self._state = read_state(self.path)
         except DamagedManifest as error:
@@ -184,14 +183,11 @@ class LabelStore:
             self._require_sum(name)
             checked_metadata(self._file(name), self._listed.get(name))
             with opened(self._file(name)) as file:
-                groups = file.num_row_groups
-            for group in range(groups):
-                with opened(self._file(name)) as file:
-                    rows = file.read_row_group(group).to_pylist()
-                for row in rows:
-                    record = self._decoded(row)
-                    if status in (None, record.status):
-                        yield record
+                for group in range(file.num_row_groups):
+                    for row in file.read_row_group(group).to_pylist():
+                        record = self._decoded(row)
+                        if status in (None, record.status):
+                            yield record
 
     def read(self, which: int | str) -> LabelRecord:
         """One row by its index (negative counts from the end) or key; reads its row group only.
@@ -275,10 +271,10 @@ class LabelStore:
         entries = {name: self._listed.get(name, {}) for name in self._rows}
         return KeyIndex(self.path, entries, self.shard_keys)
 
-    def _file(self, name: str) -> Path:
+    def _file(self, name: str) -> Place:
         """Where a shard is: one that a killed compaction left has another name still."""
         moved = self._state.moved.get(name)
-        if moved is not None and (file := self.path / moved).exists():
+        if moved is not None and size_of(file := self.path / moved) is not None:
             return file
         return self.path / name
 
@@ -300,8 +296,8 @@ class LabelStore:
         return shard
 
     def _take_all(self) -> None:
-        there = {entry.name: entry for entry in os.scandir(self.path)}
-        found = [n for n in shard_files(self.path) if n not in self._state.gone]
+        there = sizes(self.path)
+        found = [n for n in there if SHARD.fullmatch(n) and n not in self._state.gone]
         unlisted = False
         for name in in_order(self._listed.keys() | set(found)):
             listed = self._listed.get(name)
@@ -310,12 +306,12 @@ class LabelStore:
                 self._look_through(name)
                 continue
             moved = self._state.moved.get(name, name)
-            file = there.get(moved if moved in there else name)
-            if file is None:
+            size = there.get(moved if moved in there else name)
+            if size is None:
                 raise ValueError(f"shard {self.path / name} is missing")
-            if file.stat().st_size != listed["bytes"]:
+            if size != listed["bytes"]:
                 raise ValueError(
-                    f"shard {self.path / name} is damaged: {file.stat().st_size} bytes,"
+                    f"shard {self.path / name} is damaged: {size} bytes,"
                     f" the manifest says {listed['bytes']}"
                 )
             self._rows[name] = listed["rows"]
@@ -394,5 +390,5 @@ def _with_columns(part, rows: int, wanted):
     return pa.Table.from_arrays(arrays, schema=wanted)
 
 
-def _wrong_sum(path: Path) -> str:
+def _wrong_sum(path: Place) -> str:
     return f"shard {path} is damaged: its checksum is not the manifest's; {REMEDY}"

@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from dsnet.data.store.decisions import Decision, decision_files, read_decisions, sound_lines
+from dsnet.data.store.places import Place
 from dsnet.data.store.versions import version_row
 from dsnet.files import write_bytes
 
 
-def review_faults(store: Path, alpha_bits: int) -> list[str]:
+def review_faults(store: Place, alpha_bits: int) -> list[str]:
     """Lines of decisions that are damaged, and mended versions that are missing or damaged.
 
     A last line without an end is no fault: its reader was never told that it counts.
@@ -43,7 +44,7 @@ def repair_review(store: Path, alpha_bits: int, keep) -> list[str]:
     return told
 
 
-def _lost(store: Path, rows: list[Decision], alpha_bits: int) -> list[tuple[str, str]]:
+def _lost(store: Place, rows: list[Decision], alpha_bits: int) -> list[tuple[str, str]]:
     lost = []
     for row in rows:
         if row.kind == "mend":

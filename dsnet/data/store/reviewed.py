@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,6 +9,7 @@ import numpy as np
 
 from dsnet.console import warn
 from dsnet.data.store.decisions import MADE, Decision, read_decisions
+from dsnet.data.store.places import StorePath
 from dsnet.data.store.reader import LabelStore, StoreArrays
 from dsnet.data.store.record import LabelRecord
 from dsnet.data.store.verdicts import Verdicts
@@ -29,7 +29,7 @@ CHOICES = {
 }
 
 
-def open_reviewed(path: str | os.PathLike, which: str = NOT_REJECTED) -> LabelStore:
+def open_reviewed(path: StorePath, which: str = NOT_REJECTED) -> LabelStore:
     """Open a store for those who use its labels: exporters, summaries, training.
 
     Parameters
@@ -68,7 +68,7 @@ class ReviewedStore(LabelStore):
         See `open_reviewed`.
     """
 
-    def __init__(self, path: str | os.PathLike, which: str, verdicts: Verdicts) -> None:
+    def __init__(self, path: StorePath, which: str, verdicts: Verdicts) -> None:
         super().__init__(path)
         self.which, self.verdicts = which, verdicts
         states = CHOICES[which]

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from dsnet.data.store.entries import describe
+from dsnet.data.store.places import Place, arrow_source, size_of
 from dsnet.data.store.planes import LATER_COLUMNS
 from dsnet.data.store.record import schema
 from dsnet.files import write_atomically
@@ -21,7 +22,7 @@ ROW_GROUP_ROWS = 32
 
 
 @contextmanager
-def naming(path: Path) -> Iterator[None]:
+def naming(path: Place) -> Iterator[None]:
     """Turn pyarrow's errors into a ValueError that names the shard.
 
     Raises
@@ -45,14 +46,14 @@ def naming(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[Any]:
+def opened(path: Place) -> Iterator[Any]:
     """A shard as a `pyarrow.parquet.ParquetFile`, page checksums verified; see `naming`."""
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
-    # As a file and in bytes: pyarrow takes a name with a colon for a URL, and names must be UTF-8.
-    with naming(path), pa.OSFile(os.fsencode(path)) as source:
-        yield pq.ParquetFile(source, page_checksum_verification=True)
+    with naming(path), arrow_source(path) as source:
+        # Of an address all that a row group needs is asked for at once.
+        far = not isinstance(path, Path)
+        yield pq.ParquetFile(source, page_checksum_verification=True, pre_buffer=far)
 
 
 class OpenShard:
@@ -60,7 +61,7 @@ class OpenShard:
 
     Parameters
     ----------
-    path : Path
+    path : Path or RemoteFile
 
     Raises
     ------
@@ -68,15 +69,16 @@ class OpenShard:
         As `naming`.
     """
 
-    def __init__(self, path: Path) -> None:
-        import pyarrow as pa
+    def __init__(self, path: Place) -> None:
         import pyarrow.parquet as pq
 
         self._path = path
         with naming(path):
-            self._source = pa.OSFile(os.fsencode(path))
+            self._source = arrow_source(path)
             self._file = pq.ParquetFile(
-                self._source, page_checksum_verification=True, pre_buffer=False
+                self._source,
+                page_checksum_verification=True,
+                pre_buffer=not isinstance(path, Path),
             )
         metadata = self._file.metadata
         groups = [metadata.row_group(g).num_rows for g in range(metadata.num_row_groups)]
@@ -104,7 +106,7 @@ class OpenShard:
         self._source.close()
 
 
-def checked_metadata(path: Path, listed: dict[str, Any] | None):
+def checked_metadata(path: Place, listed: dict[str, Any] | None):
     """Parquet metadata of a shard.
 
     Raises
@@ -112,10 +114,9 @@ def checked_metadata(path: Path, listed: dict[str, Any] | None):
     ValueError
         When its size, rows or columns are not those of the manifest's entry or of a store.
     """
-    if listed and path.exists() and path.stat().st_size != listed["bytes"]:
+    if listed and (size := size_of(path)) is not None and size != listed["bytes"]:
         raise ValueError(
-            f"shard {path} is damaged: {path.stat().st_size} bytes,"
-            f" the manifest says {listed['bytes']}"
+            f"shard {path} is damaged: {size} bytes, the manifest says {listed['bytes']}"
         )
     with opened(path) as file:
         if listed and file.metadata.num_rows != listed["rows"]:
@@ -164,7 +165,7 @@ def write_shard(path: Path, table) -> None:
     write_atomically(path, lambda temporary: write_parquet(temporary, table))
 
 
-def describe_shard(path: Path, rows: int) -> dict[str, Any]:
+def describe_shard(path: Place, rows: int) -> dict[str, Any]:
     """A shard's entry in the manifest, from the file; see `entries.describe`."""
     try:
         with opened(path) as file:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from dsnet.data.store.decisions import MADE, REVIEW, Decision, is_version
 from dsnet.data.store.entries import sha256
+from dsnet.data.store.places import StorePath, local_copy, store_place
 from dsnet.data.store.record import LabelRecord, decode, encode, schema, usual_score_columns
 from dsnet.data.store.shards import opened, write_shard
 from dsnet.data.store.verify import verify_row
@@ -17,7 +17,7 @@ from dsnet.data.store.verify import verify_row
 _OWN = ("alpha", "binary", "trimap", "mark", "quality", "seconds", "notes")
 
 
-def version_file(store: str | os.PathLike, version: str) -> Path:
+def version_file(store: StorePath, version: str) -> Path:
     """Where a mended version lies.
 
     Raises
@@ -27,12 +27,10 @@ def version_file(store: str | os.PathLike, version: str) -> Path:
     """
     if not is_version(version) or version == MADE:
         raise ValueError(f"version must be 16 hexadecimal digits, got {version!r}")
-    return Path(store) / REVIEW / f"version-{version}.parquet"
+    return local_copy(store_place(store), REVIEW) / REVIEW / f"version-{version}.parquet"
 
 
-def write_version(
-    store: str | os.PathLike, version: str, record: LabelRecord, alpha_bits: int
-) -> str:
+def write_version(store: StorePath, version: str, record: LabelRecord, alpha_bits: int) -> str:
     """Keep a mended label; the SHA-256 of its file, which the decision's row tells.
 
     Raises
@@ -52,7 +50,7 @@ def write_version(
 
 
 def read_version(
-    store: str | os.PathLike, made: LabelRecord, row: Decision, alpha_bits: int
+    store: StorePath, made: LabelRecord, row: Decision, alpha_bits: int
 ) -> LabelRecord:
     """A label as a reader mended it.
 
@@ -79,7 +77,7 @@ def read_version(
     return replace(made, status="ok", error="", truth=truth, **own)
 
 
-def version_row(store: str | os.PathLike, row: Decision, alpha_bits: int) -> dict[str, Any]:
+def version_row(store: StorePath, row: Decision, alpha_bits: int) -> dict[str, Any]:
     """The column values of a mended label, as `record.encode` gave them.
 
     Raises

@@ -30,6 +30,7 @@ from dsnet.data.store.journal import JournalWriter
 from dsnet.data.store.keys import FEW, KeyIndex, KeySet
 from dsnet.data.store.lock import LOCK, StoreLock
 from dsnet.data.store.manifest import FINISHED, FORMAT, origin_of, shard_files, write_manifest
+from dsnet.data.store.places import folder_of
 from dsnet.data.store.reader import LabelStore, open_store
 from dsnet.data.store.record import LabelRecord, decode, json_ready, usual_score_columns
 from dsnet.data.store.settings import require_same
@@ -107,7 +108,7 @@ class StoreWriter:
             raise ValueError(f"shard_rows must be at least 1, got {shard_rows!r}")
         if not isinstance(settings, dict):
             raise TypeError(f"settings must be a dict, got {type(settings).__name__}")
-        self.path = Path(path)
+        self.path = folder_of(path, "be written")
         self.alpha_bits = alpha_bits
         self.shard_rows, self.shard_seconds = shard_rows, shard_seconds
         self._settings = json_ready(settings)

@@ -92,6 +92,34 @@ def test_layouts(tmp_path, values, tags, hu, notes):
     assert first(written(tmp_path, values, dtype, **tags), len(values)) == (hu, notes)
 
 
+@pytest.mark.parametrize("bits, stored", [(16, 16), (16, 12), (8, 8)])
+@pytest.mark.parametrize("signed", [0, 1])
+@pytest.mark.parametrize("slope, intercept", [(1, -1024), (2, -3), (-1, 1000), (0.37, -1000.5)])
+def test_plain_cells_are_hu_by_pydicom_and_a_slope(
+    tmp_path, bits, stored, signed, slope, intercept
+):
+    rng = np.random.default_rng(bits + stored + signed)
+    half = 2 ** (stored - 1)
+    low, high = (-half, half - 1) if signed else (0, 2 * half - 1)
+    # Nothing that comes below what no scanner gives.
+    kept = sorted(((-8000 - intercept) / slope, np.copysign(40000, slope)))
+    low, high = int(max(low, kept[0])), int(min(high, kept[1]))
+    values = rng.integers(low, high, (7, 5), endpoint=True).astype(f"{'ui'[signed]}{bits // 8}")
+    layout = {"BitsAllocated": bits, "BitsStored": stored, "HighBit": stored - 1}
+    path = dicom(
+        tmp_path / "a.dcm", signed=signed, Rows=7, Columns=5, RescaleSlope=slope,
+        RescaleIntercept=intercept, **layout,
+    )  # fmt: skip
+    found = pydicom.dcmread(path)
+    found.PixelData = values.tobytes() + bytes(values.nbytes % 2)
+    found["PixelData"].VR = "OW"
+    found.save_as(path)
+    stored_values = pydicom.dcmread(path).pixel_array
+    assert np.array_equal(stored_values, values)
+    right = (stored_values.astype(np.float64) * slope + intercept).astype(np.float32)
+    assert np.array_equal(read_dicom(path).hu, right)
+
+
 def test_eight_bits(tmp_path):
     eight = {"BitsAllocated": 8, "BitsStored": 8, "HighBit": 7}
     path = written(tmp_path, [0, 255], "u1", **eight, RescaleSlope=8)
