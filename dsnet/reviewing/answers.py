@@ -12,8 +12,9 @@ from dsnet.data.store.reader import LabelStore
 from dsnet.data.store.record import LabelRecord, json_ready
 from dsnet.reviewing.catalogue import ORDERS, counted
 from dsnet.reviewing.plan import TELLING
-from dsnet.reviewing.review import Review, View
+from dsnet.reviewing.review import Review
 from dsnet.reviewing.surroundings import Surroundings
+from dsnet.reviewing.views import View
 
 # Of the grey values that the store has, 0..1.
 PRESETS = (
@@ -33,7 +34,7 @@ def session(review: Review, reader: str | None) -> dict[str, Any]:
     frequent names, with counts), reasons (key, code, text), readers (name, decided), presets (name,
     low, high in 0..1), report_ready; and what `Review.progress` tells.
     """
-    plan, catalogue, chosen = review.plan, review.catalogue, review.chosen()
+    plan, catalogue, chosen = review.plan, review.stock.catalogue, review.chosen()
     reasons = enumerate(REASONS.items(), 1)
     return {
         "store": review.store.path.resolve().name,
@@ -62,10 +63,10 @@ def store_id(store: LabelStore) -> str:
 
 def item(review: Review, view: View, index: int) -> dict[str, Any]:
     """A label in the queue: key, index, position, and the expected Dice where it may be shown."""
-    score = float(review.catalogue.score[index])
+    score = float(review.stock.catalogue.score[index])
     known = score == score and not review.plan.blind
     return {
-        "key": review.store.keys[index],
+        "key": review.stock.keys[index],
         "index": index,
         "position": int(view.place[index]),
         "expected_dice": round(score, 4) if known else None,
@@ -77,7 +78,7 @@ def listed(review: Review, view: View, index: int, reader: str) -> dict[str, Any
 
     Where the readers are to be independent the first one is null.
     """
-    key = review.store.keys[index]
+    key = review.stock.keys[index]
     standing = review.verdicts.standing(key)
     mine = standing[reader].verdict if reader in standing else None
     state = None if review.plan.independent else review.verdicts.state(key)
@@ -119,7 +120,7 @@ def label(review: Review, around: Surroundings, index: int, reader: str) -> dict
             "scores": {} if blind else {n: round(v, 4) for n, v in record.quality.items()},
             "notes": list(record.notes),
             "source": record.source,
-            "type": review.catalogue.type_of(index),
+            "type": review.stock.catalogue.type_of(index),
             "metadata": _pairs(made, blind),
             "has_source": around.has_source(made),
             "slices": around.slices(made),
@@ -144,7 +145,7 @@ def versions(review: Review, index: int, reader: str) -> list[dict[str, Any]]:
             "comment": row.comment,
             "id": row.id,
         }
-        for row in review.verdicts.mended(review.store.keys[index])
+        for row in review.verdicts.mended(review.stock.keys[index])
         if review.may_see(row, reader)
     ]
     return [made, *mended]

@@ -43,8 +43,9 @@ from dsnet.reviewing.agreement import agreement
 from dsnet.reviewing.guard import LOOPBACK, Guard
 from dsnet.reviewing.mending import read_mending
 from dsnet.reviewing.planes import packed
-from dsnet.reviewing.review import Conflict, Review, View
+from dsnet.reviewing.review import Conflict, Review
 from dsnet.reviewing.surroundings import NotAtHand, Surroundings
+from dsnet.reviewing.views import View
 
 with needed("review", "the review of labels"):
     from starlette.applications import Starlette
@@ -236,19 +237,19 @@ class _Desk:
         return _planes(packed(image=view.image), headers)
 
     def _index(self, request: Request, told: dict | None = None) -> int:
-        text, count = request.path_params["index"], len(self._review.store)
+        text, count = request.path_params["index"], len(self._review.stock)
         if not re.fullmatch(r"\d{1,10}", text, re.ASCII) or int(text) >= count:
             raise Refused(404, f"index must be a whole number below {count}, got {brief(text)}")
         index = int(text)
         key = _text(told or {}, "key")
-        if key and key != self._review.store.keys[index]:
+        if key and key != self._review.stock.keys[index]:
             raise Refused(409, "key must be the label's: it is another one's")
         return index
 
     def _indices(self, told: dict) -> list[int]:
         indices = told.get("indices", [])
         keys = told.get("keys", [])
-        count = len(self._review.store)
+        count = len(self._review.stock)
         if not isinstance(indices, list) or not isinstance(keys, list):
             raise Refused(400, "indices and keys must be lists")
         known = [i for i in indices if type(i) is int and 0 <= i < count]
