@@ -13,7 +13,7 @@ from dsnet.data.store.record import LabelRecord, json_ready
 from dsnet.reviewing.catalogue import ORDERS, counted
 from dsnet.reviewing.plan import TELLING
 from dsnet.reviewing.review import Review
-from dsnet.reviewing.surroundings import Surroundings
+from dsnet.reviewing.surroundings import HU_RANGE, Surroundings, hu_window
 from dsnet.reviewing.views import View
 
 # Of the grey values that the store has, 0..1.
@@ -22,6 +22,13 @@ PRESETS = (
     ("dark", 0.0, 0.5),
     ("middle", 0.25, 0.75),
     ("bright", 0.5, 1.0),
+)
+# In HU, of slices whose window is known: name, level, width, as viewers have them.
+HU_PRESETS = (
+    ("lung", -600, 1500),
+    ("soft tissue", 40, 400),
+    ("bone", 400, 1800),
+    ("liver", 30, 150),
 )
 _MOST_NAMES = 50
 _LONGEST_TEXT = 2000
@@ -32,7 +39,8 @@ def session(review: Review, reader: str | None) -> dict[str, Any]:
 
     store, store_id, version, blind, order, orders, sample, readings, types and sources (the most
     frequent names, with counts), reasons (key, code, text), readers (name, decided), presets (name,
-    low, high in 0..1), report_ready; and what `Review.progress` tells.
+    low, high in 0..1) and hu_presets (in HU), hu_range, report_ready; and what `Review.progress`
+    tells.
     """
     plan, catalogue, chosen = review.plan, review.stock.catalogue, review.chosen()
     reasons = enumerate(REASONS.items(), 1)
@@ -51,6 +59,11 @@ def session(review: Review, reader: str | None) -> dict[str, Any]:
         "readers": review.decided_by(),
         "report_ready": bool(review.verdicts.keys),
         "presets": [{"name": name, "low": low, "high": high} for name, low, high in PRESETS],
+        "hu_presets": [
+            {"name": name, "low": level - width / 2, "high": level + width / 2}
+            for name, level, width in HU_PRESETS
+        ],
+        "hu_range": HU_RANGE,
         **review.progress(reader),
     }
 
@@ -117,6 +130,7 @@ def label(review: Review, around: Surroundings, index: int, reader: str) -> dict
             "has_mask": record.alpha is not None,
             "mark": mark,
             "spacing": record.spacing,
+            "hu": hu_window(made),
             "scores": {} if blind else {n: round(v, 4) for n, v in record.quality.items()},
             "notes": list(record.notes),
             "source": record.source,

@@ -10,6 +10,7 @@
     GET  /api/label/INDEX/planes?version=V  `planes.packed`: image, alpha, trimap, binary, truth
     GET  /api/label/INDEX/surroundings?margin=M, /neighbour?step=S&margin=M
                                             the image alone; X-DSNet-Offset: x,y in crop pixels
+                                            &hu=1: of `surroundings.HU_RANGE`, from the source
     POST /api/label/INDEX/verdict           {verdict, reason, comment, seconds, version or mend}
     POST /api/undo                          {decision}: the reader's last one where it is null
     POST /api/label/INDEX/preview           `mending.read_mending`; planes, X-DSNet-Milliseconds
@@ -230,7 +231,7 @@ class _Desk:
 
     def _around_it(self, request: Request, step: int, margin: int) -> Response:
         record = self._review.labels.read(self._index(request))
-        view = self._around.view(record, margin, step)
+        view = self._around.view(record, margin, step, hu=bool(_whole(request, "hu", 0, 0, 1)))
         x, y = view.offset
         name = quote(view.name, errors="replace")
         headers = {"X-DSNet-Offset": f"{x},{y}", "X-DSNet-Slice": name}

@@ -23,7 +23,6 @@ from dsnet.reviewing.tally import Tally
 from dsnet.reviewing.views import View, Views
 
 
-
 class Conflict(ValueError):
     """What was decided is of something else than what it names."""
 

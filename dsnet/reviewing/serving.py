@@ -142,10 +142,10 @@ def serve(
         timeout_graceful_shutdown=3,
     )
     address = address_of(host, listening.getsockname()[1], token, reader)
-    print(address, flush=True)
     if tell is not None:
         place = address.partition("/?")[0]
         tell(f"{place} (process {os.getpid()} on {socket.gethostname()})")
+    print(address, flush=True)
     ended = threading.Event()
     threading.Thread(target=_watch, args=(review, ended), daemon=True).start()
     if browser and has_window():

@@ -202,8 +202,41 @@ def test_the_page_gets_them(labels, open_review):
     assert found.headers["X-DSNet-Slice"] == "005.png"
     (image,) = planes(found).values()
     assert image.shape == (48, 48)
-    assert np.abs(image[8:40, 8:40] / 255 - record.image).max() < 0.003
+    assert np.abs(image[8:40, 8:40] / 65535 - record.image).max() < 1e-4
     assert planes(ann.ask("label/0/neighbour", step=-1))["image"].shape == (32, 32)
     assert ann.ask("label/0/neighbour", 404, step=2)
     for wrong in ("step=0", "step=9", "step=x"):
         assert ann.ask(f"label/0/neighbour?{wrong}", 400)
+
+
+def test_the_source_tells_hu_beyond_the_stored_window(labels, open_review, slices, tmp_path):
+    _, store = labels(MIDDLE)
+    ann = open_review(store)[1]("Ann")
+    told = ann.ask("label/0")
+    assert told["hu"] == [LOW, HIGH]
+    least, most = ann.ask("session")["hu_range"]
+    file = tmp_path / "Images_png" / "000001_01_01" / "005.png"
+    (x, y) = (int(o) for o in open_store(store).read(0).offset)
+    for path, number, margin in (("surroundings", 5, 4), ("neighbour?step=-1", 4, 0)):
+        raw = cv2.imread(str(file.with_name(f"{number:03d}.png")), cv2.IMREAD_UNCHANGED)
+        hu = raw.astype(np.float64)[y - margin : y + 32 + margin, x - margin : x + 32 + margin]
+        sign = "&" if "?" in path else "?"
+        (image,) = planes(ann.ask(f"label/0/{path}{sign}hu=1&margin={margin}")).values()
+        found = least + image / 65535 * (most - least)
+        assert np.abs(found - (hu - 32768)).max() < 0.05
+        # Of the stored window alone most of it is cut off.
+        (image,) = planes(ann.ask(f"label/0/{path}{sign}margin={margin}")).values()
+        assert (
+            np.abs(image / 65535 * (HIGH - LOW) + LOW - (hu - 32768).clip(LOW, HIGH)).max() < 0.05
+        )
+    assert ann.ask("label/0/surroundings?hu=2", 400)
+
+
+@pytest.mark.parametrize(
+    "window", [{}, {"window_low": -160.0}, {"window_low": 240, "window_high": -160},
+               {"window_low": float("nan"), "window_high": 3.0}, {"grey_low": 0, "grey_high": 900}],
+)  # fmt: skip
+def test_without_a_window_nothing_is_known_in_hu(write_store, open_review, window):
+    ann = open_review(write_store([labelled("k", metadata=window)], "greys"))[1]("Ann")
+    assert ann.ask("label/0")["hu"] is None
+    assert ann.ask("label/0/surroundings?hu=1", 404)
