@@ -39,6 +39,7 @@ class Reader:
 
     def ask(self, path, status=200, **params):
         """The answer of a GET below /api/, which must have that status."""
+        assert "?" not in path  # `params` would replace it.
         found = self._client.get(f"/api/{path}", params=params, headers=self.headers)
         return _checked(found, status)
 
