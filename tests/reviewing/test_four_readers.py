@@ -93,7 +93,7 @@ def test_a_reader_who_vanishes_frees_the_labels(desk):
     _, _, page, now = desk()
     ann, bob, eve, max_ = map(page, NAMES)
     held = [reader.indices(count=LABELS // 4) for reader in (ann, bob, eve, max_)]
-    assert sorted(sum(held, [])) == list(range(LABELS))
+    assert sorted(index for own in held for index in own) == list(range(LABELS))
     assert ann.indices(after=held[0][-1], count=50) == []
     now[0] = 60.0
     for reader, own in ((ann, held[0]), (bob, held[1]), (eve, held[2])):

@@ -31,6 +31,7 @@ export class Display {
     find("slice").textContent = "this slice";
     find("surroundings").disabled = !entry.label?.has_source;
     this.windowing.take(entry.label);
+    this.#room();
     this.hover(null);
     this.#fill().catch(() => {}); // The label is whole without.
   }
@@ -56,7 +57,6 @@ export class Display {
   toggleSurroundings() {
     this.around = !this.around;
     this.#apply();
-    if (this.view.fitted) this.view.fit();
     this.#fill().catch(() => {});
   }
 
@@ -155,7 +155,7 @@ export class Display {
     for (const [name, shown] of Object.entries(view.layers)) find(`layer-${name}`).checked = shown;
     find("smooth").checked = view.smooth;
     find("surroundings").checked = this.around;
-    view.room = this.around ? 0.6 : 0.94;
+    this.#room();
     this.hover(null);
     view.redraw();
     const { layers, smooth } = view;
@@ -165,6 +165,14 @@ export class Display {
     } catch {
       // It is asked again next time.
     }
+  }
+
+  /** Surroundings need their share of the canvas, where there are any. */
+  #room() {
+    const room = this.around && this.entry?.label?.has_source ? 0.6 : 0.94;
+    const another = room !== this.view.room;
+    this.view.room = room;
+    if (another && this.view.fitted) this.view.fit();
   }
 
   /** What was kept of the window. */

@@ -192,7 +192,7 @@ export class Review {
     find("empty").hidden = true;
     this.tools.reset();
     this.closeReasons();
-    find("comment").value = "";
+    find("comment").value = find("over").textContent = "";
     picture.replace(picture.planes);
     this.view.onframe = () => this.#drawn((now) => this.timings.change.push(now - begun));
     this.view.show(picture, label.mark, label.spacing);

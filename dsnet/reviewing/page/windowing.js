@@ -90,8 +90,9 @@ export class Windowing {
 
   /** "−35 HU", of what `Picture.value` gives: with its sign where it is cut off. */
   words([value, cut]) {
+    if (this.unit === "grey") return `grey ${this.#number(value)}`;
     const sign = cut < 0 ? "≤ " : cut > 0 ? "≥ " : "";
-    return `${sign}${this.#number(value)}${this.unit === "hu" ? " HU" : " of 1"}`;
+    return `${sign}${this.#number(value)} HU`;
   }
 
   /** "W 400 L 40 HU". */

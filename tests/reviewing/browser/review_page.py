@@ -97,10 +97,9 @@ def free_port():
     """A port that stays free while its server is dead: none that connections are given."""
     for _ in range(1000):
         port = random.SystemRandom().randrange(10_000, 32_000)
-        with socket.socket() as free:
-            with contextlib.suppress(OSError):
-                free.bind(("127.0.0.1", port))
-                return port
+        with socket.socket() as free, contextlib.suppress(OSError):
+            free.bind(("127.0.0.1", port))
+            return port
     raise AssertionError("no port is free")
 
 

@@ -1,4 +1,4 @@
-"""Window and level: in HU where the store knows them, beyond its window where the source is there."""
+"""Window and level: in HU, beyond the stored window where the source is at hand."""
 
 from dataclasses import replace
 
