@@ -1,4 +1,4 @@
-"""Every format of `label export` follows the readers: of nobody's, some and all labels' verdicts."""
+"""Every format of `label export` follows verdicts: on no label, on some, on all."""
 
 import csv
 
