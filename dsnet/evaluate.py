@@ -49,6 +49,7 @@ def main(argv: list[str] | None = None) -> int:
                     data=options.data,
                     part=options.part,
                     split=options.split,
+                    reviewed=options.reviewed,
                     model=options.model,
                     complete=options.folds,
                     device=options.device,
@@ -78,6 +79,7 @@ def _folder(run: Path) -> Path:
 
 
 def _parser() -> argparse.ArgumentParser:
+    from dsnet.data.store.reviewed import CHOICES
     from dsnet.evaluation.runs import PARTS
     from dsnet.evaluation.score import BATCH
     from dsnet.training.step import PRECISIONS
@@ -116,6 +118,10 @@ def _parser() -> argparse.ArgumentParser:
         "--data", metavar="STORE", help="label store in place of the run's: moved, or another's"
     )
     what.add_argument("--part", default="test", choices=PARTS, help="of the run's split (test)")
+    what.add_argument(
+        "--reviewed", choices=tuple(CHOICES),
+        help="which labels by the verdicts of dsnet.review, as label export has it (the run's)",
+    )  # fmt: skip
     what.add_argument("--split", metavar="FILE", help="split.json for a model file without one")
     what.add_argument(
         "--folds", action="store_true", help="the runs must be all folds of a cross-validation"

@@ -45,27 +45,38 @@ def main(argv: list[str] | None = None) -> int:
 
 def _serve(options) -> int:
     from dsnet.data.store.reader import open_store
-    from dsnet.reviewing.review import Plan, Review
+    from dsnet.data.store.review_lock import review_lock
+    from dsnet.reviewing.plan import Plan
+    from dsnet.reviewing.review import Review
     from dsnet.reviewing.serving import serve
 
     order = options.order or ("random" if options.blind else "expected-dice")
     plan = Plan(order, options.seed, options.sample, options.blind, options.readings)
-    review = Review(open_store(options.store), plan)
-    if not review.count:
-        warn(f"{printable(options.store)} has no label with a picture: there is nothing to review")
-    if not os.access(options.store, os.W_OK | os.X_OK):
-        warn(
-            f"{printable(options.store)} cannot be written to: its labels can be looked at, and"
-            " nothing can be decided"
+    store = open_store(options.store)
+    lock = None
+    if os.access(options.store, os.W_OK | os.X_OK):
+        several = "several readers work through that server, at the address that it printed"
+        lock = review_lock(store.path, several)
+    try:
+        review = Review(store, plan)
+        if not review.count:
+            told = "has no label with a picture: there is nothing to review"
+            warn(f"{printable(options.store)} {told}")
+        if lock is None:
+            told = "cannot be written to: its labels can be looked at, and nothing can be decided"
+            warn(f"{printable(options.store)} {told}")
+        serve(
+            review,
+            host=options.host,
+            port=options.port,
+            token=options.token,
+            reader=options.reader,
+            browser=not options.no_browser,
+            tell=lock.tell if lock else None,
         )
-    serve(
-        review,
-        host=options.host,
-        port=options.port,
-        token=options.token,
-        reader=options.reader,
-        browser=not options.no_browser,
-    )
+    finally:
+        if lock:
+            lock.release()
     return 0
 
 

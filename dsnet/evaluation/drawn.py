@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import torch
 
-from dsnet.data.store.reader import open_store
+from dsnet.data.store.reviewed import AS_MADE, open_reviewed
 from dsnet.models.grid import resized
 
 
@@ -22,7 +22,9 @@ class Drawn(NamedTuple):
     truth: str
 
 
-def what_people_drew(source: str, keys: Sequence[str], shape: tuple[int, int]) -> Drawn:
+def what_people_drew(
+    source: str, keys: Sequence[str], shape: tuple[int, int], reviewed: str = AS_MADE
+) -> Drawn:
     """Of these cases, brought to `shape`.
 
     Parameters
@@ -32,13 +34,15 @@ def what_people_drew(source: str, keys: Sequence[str], shape: tuple[int, int]) -
     keys : sequence of N str
     shape : (int, int)
         Height and width of the cases.
+    reviewed : str
+        As `data.store.reviewed.open_reviewed` takes it.
     """
     if not source:
         return Drawn(None, "the phantoms' soft masks cut at one half")
     wanted = set(keys)
     share: dict[str, torch.Tensor] = {}
     drawn = 0
-    for record in open_store(source).records("ok"):
+    for record in open_reviewed(source, reviewed).records("ok"):
         if record.key in wanted:
             drawn += record.truth is not None
             if record.readers is not None:

@@ -9,6 +9,8 @@ from pathlib import Path
 from dsnet.console import brief
 from dsnet.data.crop_settings import CropSettings, of_store
 from dsnet.data.patients import patient_of, unknown_patients_note
+from dsnet.data.store.reader import open_store
+from dsnet.data.store.reviewed import AS_MADE, review_note
 from dsnet.models.checkpoint import model_crop, model_inputs
 from dsnet.models.released import installed, is_name, names
 from dsnet.training.checkpoint import read_checkpoint
@@ -35,6 +37,8 @@ class Run:
         What `dsnet.train` wrote; None for a model that stands alone.
     patients : dict of str to str
         Of the split's keys, where patients.json lies beside split.json.
+    rejudged : bool
+        Whether other verdicts count than in its training: see `judged_by`.
     """
 
     name: str
@@ -44,6 +48,14 @@ class Run:
     split_file: Path | None
     folder: Path | None
     patients: dict[str, str] = field(default_factory=dict)
+    rejudged: bool = False
+
+    def judged_by(self, reviewed: str | None) -> Run:
+        """The same, scored on labels that `open_reviewed` gives for this; None: as it learnt."""
+        if reviewed is None or reviewed == self.settings["reviewed"]:
+            return self
+        settings = {**self.settings, "reviewed": reviewed}
+        return replace(self, settings=settings, rejudged=True)
 
 
 def find_run(path: Path, model: str = "best", split: str | None = None) -> Run:
@@ -122,8 +134,12 @@ def cases_of(run: Run, data: str | None, part: str, loaded: dict) -> tuple[Devic
         )
     source = data or run.settings["data"]
     cases = _load(source, run.settings, model_inputs(run.model), loaded)
+    which = run.settings["reviewed"]
+    told = review_note(source, which) if source else ""
     source = source or "the phantoms"
     crops = _other_crops(run, data) if data else []
+    if told:
+        crops.append(told)
     unsure = [told] if (told := unknown_patients_note(cases.unknown, len(cases))) else []
     if any(cases.replayed):
         unsure.append(
@@ -143,16 +159,22 @@ def cases_of(run: Run, data: str | None, part: str, loaded: dict) -> tuple[Devic
     if data and not known & set(cases.keys):
         fresh, told = _of_another_store(run, cases, source, part)
         return fresh, [*crops, *told, *unsure]
-    notes = [*notes, *unsure, *_changes(run, cases, source, bool(data))]
+    notes = [*notes, *unsure, *_changes(run, cases, source, bool(data) or run.rejudged)]
     wanted = known if part == "all" else set(run.split[part])
     missing = wanted - set(cases.keys)
+    if missing and which != AS_MADE:
+        left_out = missing & set(open_store(source).keys)
+        wanted, missing = wanted - left_out, missing - left_out
+        if left_out:
+            notes.append(f"--reviewed {which} leaves out {len(left_out)} cases of part {part}")
     if missing:
         raise ValueError(
             f"{source} lacks {len(missing)} of the {len(wanted)} cases of part {part} in "
             f"{run.split_file}, {min(missing)} among them"
         )
     if not wanted:
-        raise ValueError(f"part {part} in {run.split_file} has no case")
+        left = "" if which == AS_MADE else f" that --reviewed {which} leaves"
+        raise ValueError(f"part {part} in {run.split_file} has no case{left}")
     place = {key: i for i, key in enumerate(cases.keys)}
     if part in ("val", "test"):
         learnt = {cases.patients[place[key]] for key in run.split["train"] if key in place}
@@ -203,12 +225,15 @@ def _load(source: str, settings: dict, inputs: tuple[int, bool], loaded: dict) -
     size, quality = settings["size"], settings["min_quality"]
     seed = Settings(**settings).seed_of_data
     neighbours, marks = inputs
-    how = (source, size, quality) if source else (size, settings["phantoms"], seed)
+    which = settings["reviewed"]
+    how = (source, size, quality, which) if source else (size, settings["phantoms"], seed)
     how = (*how, *inputs)
     if how not in loaded:
         if source:
             sides = size or None
-            found = DeviceDataset.from_store(source, "cpu", sides, quality or None, neighbours)
+            found = DeviceDataset.from_store(
+                source, "cpu", sides, quality or None, neighbours, which
+            )
         elif neighbours:
             raise ValueError("the phantoms have no neighbouring slices, which the network sees")
         else:

@@ -42,6 +42,7 @@ def evaluate(
     data: str | None = None,
     part: str = "test",
     split: str | None = None,
+    reviewed: str | None = None,
     model: str = "best",
     complete: bool = False,
     device: str = "auto",
@@ -67,6 +68,9 @@ def evaluate(
         "train", "val", "test" or "all".
     split : path, optional
         A split.json for model files that have none beside them.
+    reviewed : str, optional
+        Which labels by readers' verdicts, as `data.store.reviewed.open_reviewed` takes it; by
+        default as each run had it.
     model : str
         "best" or "last": which file of a folder.
     complete : bool
@@ -113,7 +117,8 @@ def evaluate(
         THRESHOLDS.check("threshold", threshold)
     place = torch_device(device)
     batch = batch or BATCH.get(place.type, 1)
-    groups = group_runs([find_run(Path(each), model, split) for each in runs], part, complete)
+    known = [find_run(Path(each), model, split).judged_by(reviewed) for each in runs]
+    groups = group_runs(known, part, complete)
     require_name([group.name for group in groups], against)
     # Everything that can be wrong is told before the first network works.
     loaded: dict[tuple, DeviceDataset] = {}
@@ -211,9 +216,10 @@ def _kind(network: DSNet, given: float | None) -> str:
 
 def _drawn(run: Run, cases: DeviceDataset, data: str | None, known: dict[tuple, Drawn]) -> Drawn:
     source, (height, width) = data or run.settings["data"], cases.image.shape[2:]
-    how = (source, height, width, *cases.keys)
+    which = run.settings["reviewed"]
+    how = (source, which, height, width, *cases.keys)
     if how not in known:
-        known[how] = what_people_drew(source, cases.keys, (height, width))
+        known[how] = what_people_drew(source, cases.keys, (height, width), which)
     return known[how]
 
 

@@ -12,8 +12,9 @@ from dsnet.data.store.reader import LabelStore
 from dsnet.data.store.record import LabelRecord, json_ready
 from dsnet.reviewing.catalogue import ORDERS, counted
 from dsnet.reviewing.plan import TELLING
-from dsnet.reviewing.review import Review, View
-from dsnet.reviewing.surroundings import Surroundings
+from dsnet.reviewing.review import Review
+from dsnet.reviewing.surroundings import HU_RANGE, Surroundings, hu_window
+from dsnet.reviewing.views import View
 
 # Of the grey values that the store has, 0..1.
 PRESETS = (
@@ -21,6 +22,13 @@ PRESETS = (
     ("dark", 0.0, 0.5),
     ("middle", 0.25, 0.75),
     ("bright", 0.5, 1.0),
+)
+# In HU, of slices whose window is known: name, level, width, as viewers have them.
+HU_PRESETS = (
+    ("lung", -600, 1500),
+    ("soft tissue", 40, 400),
+    ("bone", 400, 1800),
+    ("liver", 30, 150),
 )
 _MOST_NAMES = 50
 _LONGEST_TEXT = 2000
@@ -31,9 +39,10 @@ def session(review: Review, reader: str | None) -> dict[str, Any]:
 
     store, store_id, version, blind, order, orders, sample, readings, types and sources (the most
     frequent names, with counts), reasons (key, code, text), readers (name, decided), presets (name,
-    low, high in 0..1), report_ready; and what `Review.progress` tells.
+    low, high in 0..1) and hu_presets (in HU), hu_range, report_ready; and what `Review.progress`
+    tells.
     """
-    plan, catalogue, chosen = review.plan, review.catalogue, review.chosen()
+    plan, catalogue, chosen = review.plan, review.stock.catalogue, review.chosen()
     reasons = enumerate(REASONS.items(), 1)
     return {
         "store": review.store.path.resolve().name,
@@ -50,6 +59,11 @@ def session(review: Review, reader: str | None) -> dict[str, Any]:
         "readers": review.decided_by(),
         "report_ready": bool(review.verdicts.keys),
         "presets": [{"name": name, "low": low, "high": high} for name, low, high in PRESETS],
+        "hu_presets": [
+            {"name": name, "low": level - width / 2, "high": level + width / 2}
+            for name, level, width in HU_PRESETS
+        ],
+        "hu_range": HU_RANGE,
         **review.progress(reader),
     }
 
@@ -62,10 +76,10 @@ def store_id(store: LabelStore) -> str:
 
 def item(review: Review, view: View, index: int) -> dict[str, Any]:
     """A label in the queue: key, index, position, and the expected Dice where it may be shown."""
-    score = float(review.catalogue.score[index])
+    score = float(review.stock.catalogue.score[index])
     known = score == score and not review.plan.blind
     return {
-        "key": review.store.keys[index],
+        "key": review.stock.keys[index],
         "index": index,
         "position": int(view.place[index]),
         "expected_dice": round(score, 4) if known else None,
@@ -77,7 +91,7 @@ def listed(review: Review, view: View, index: int, reader: str) -> dict[str, Any
 
     Where the readers are to be independent the first one is null.
     """
-    key = review.store.keys[index]
+    key = review.stock.keys[index]
     standing = review.verdicts.standing(key)
     mine = standing[reader].verdict if reader in standing else None
     state = None if review.plan.independent else review.verdicts.state(key)
@@ -116,10 +130,11 @@ def label(review: Review, around: Surroundings, index: int, reader: str) -> dict
             "has_mask": record.alpha is not None,
             "mark": mark,
             "spacing": record.spacing,
+            "hu": hu_window(made),
             "scores": {} if blind else {n: round(v, 4) for n, v in record.quality.items()},
             "notes": list(record.notes),
             "source": record.source,
-            "type": review.catalogue.type_of(index),
+            "type": review.stock.catalogue.type_of(index),
             "metadata": _pairs(made, blind),
             "has_source": around.has_source(made),
             "slices": around.slices(made),
@@ -144,7 +159,7 @@ def versions(review: Review, index: int, reader: str) -> list[dict[str, Any]]:
             "comment": row.comment,
             "id": row.id,
         }
-        for row in review.verdicts.mended(review.store.keys[index])
+        for row in review.verdicts.mended(review.stock.keys[index])
         if review.may_see(row, reader)
     ]
     return [made, *mended]

@@ -10,6 +10,7 @@
     GET  /api/label/INDEX/planes?version=V  `planes.packed`: image, alpha, trimap, binary, truth
     GET  /api/label/INDEX/surroundings?margin=M, /neighbour?step=S&margin=M
                                             the image alone; X-DSNet-Offset: x,y in crop pixels
+                                            &hu=1: of `surroundings.HU_RANGE`, from the source
     POST /api/label/INDEX/verdict           {verdict, reason, comment, seconds, version or mend}
     POST /api/undo                          {decision}: the reader's last one where it is null
     POST /api/label/INDEX/preview           `mending.read_mending`; planes, X-DSNet-Milliseconds
@@ -43,8 +44,9 @@ from dsnet.reviewing.agreement import agreement
 from dsnet.reviewing.guard import LOOPBACK, Guard
 from dsnet.reviewing.mending import read_mending
 from dsnet.reviewing.planes import packed
-from dsnet.reviewing.review import Conflict, Review, View
+from dsnet.reviewing.review import Conflict, Review
 from dsnet.reviewing.surroundings import NotAtHand, Surroundings
+from dsnet.reviewing.views import View
 
 with needed("review", "the review of labels"):
     from starlette.applications import Starlette
@@ -229,26 +231,26 @@ class _Desk:
 
     def _around_it(self, request: Request, step: int, margin: int) -> Response:
         record = self._review.labels.read(self._index(request))
-        view = self._around.view(record, margin, step)
+        view = self._around.view(record, margin, step, hu=bool(_whole(request, "hu", 0, 0, 1)))
         x, y = view.offset
         name = quote(view.name, errors="replace")
         headers = {"X-DSNet-Offset": f"{x},{y}", "X-DSNet-Slice": name}
         return _planes(packed(image=view.image), headers)
 
     def _index(self, request: Request, told: dict | None = None) -> int:
-        text, count = request.path_params["index"], len(self._review.store)
+        text, count = request.path_params["index"], len(self._review.stock)
         if not re.fullmatch(r"\d{1,10}", text, re.ASCII) or int(text) >= count:
             raise Refused(404, f"index must be a whole number below {count}, got {brief(text)}")
         index = int(text)
         key = _text(told or {}, "key")
-        if key and key != self._review.store.keys[index]:
+        if key and key != self._review.stock.keys[index]:
             raise Refused(409, "key must be the label's: it is another one's")
         return index
 
     def _indices(self, told: dict) -> list[int]:
         indices = told.get("indices", [])
         keys = told.get("keys", [])
-        count = len(self._review.store)
+        count = len(self._review.stock)
         if not isinstance(indices, list) or not isinstance(keys, list):
             raise Refused(400, "indices and keys must be lists")
         known = [i for i in indices if type(i) is int and 0 <= i < count]

@@ -22,6 +22,13 @@ BINS = np.arange(21) / 20  # Not linspace: its 0.7 lies above 0.7.
 class Catalogue:
     """Scores, types, sources and sizes of a store's labels, by columns; no pixel is read.
 
+    Parameters
+    ----------
+    store : LabelStore
+    rows : ndarray [N], int64, optional
+        Which row of the store each label is, -1 of one that it has no more; by default they are
+        its rows.
+
     Attributes
     ----------
     store : LabelStore
@@ -33,30 +40,33 @@ class Catalogue:
         The names, sorted, and which of them each label has.
     """
 
-    def __init__(self, store: LabelStore) -> None:
-        self.store = store
+    def __init__(self, store: LabelStore, rows: np.ndarray | None = None) -> None:
+        self.store, self._rows = store, rows
         # The first label needs the scores alone: the texts come while a page is being opened.
         pool = ThreadPoolExecutor(1)
         self._texts = pool.submit(_texts_of, store)
         pool.shutdown(wait=False)
         table = store.table([*_SCORES])
         height, expected, overall = (_numbers(table[name]) for name in _SCORES)
-        self.score = np.where(np.isfinite(expected), expected, overall)
-        self.score[~np.isfinite(self.score)] = np.nan
-        self.shown = height > 0
+        score = np.where(np.isfinite(expected), expected, overall)
+        score[~np.isfinite(score)] = np.nan
+        self.score = self._by_label(score, np.nan)
+        self.shown = self._by_label(height > 0, False)
 
     def __len__(self) -> int:
-        return len(self.store)
+        return len(self.shown)
 
     @property
     def types(self) -> tuple[list[str], np.ndarray]:
         """See the class; a ValueError where a shard is damaged."""
-        return self._texts.result()[0]
+        names, codes = self._texts.result()[0]
+        return names, self._by_label(codes, 0)
 
     @property
     def sources(self) -> tuple[list[str], np.ndarray]:
         """See the class; a ValueError where a shard is damaged."""
-        return self._texts.result()[1]
+        names, codes = self._texts.result()[1]
+        return names, self._by_label(codes, 0)
 
     def order(self, name: str, seed: int = 0) -> np.ndarray:
         """Indices of the labels that are shown, in an order.
@@ -78,7 +88,8 @@ class Catalogue:
             raise ValueError(f"order must be one of {ORDERS}, got {name!r}")
         shown = np.flatnonzero(self.shown)
         if name == "random":
-            return np.random.default_rng(seed).permutation(shown)
+            # The first numbers stay the same when more labels come.
+            return shown[np.argsort(np.random.default_rng(seed).random(len(self))[shown])]
         score = np.where(np.isnan(self.score), -1.0, self.score)[shown]
         if name == "size":
             return shown[np.argsort(self.size[shown], kind="stable")]
@@ -102,12 +113,18 @@ class Catalogue:
         table = self.store.table(["mark", "spacing_row", "spacing_column"])
         row, column = _numbers(table["spacing_row"]), _numbers(table["spacing_column"])
         row, column = (np.where(np.isfinite(s), s, 1.0) for s in (row, column))
-        size = np.full(len(self), np.inf)
+        size = np.full(len(row), np.inf)
         for index, mark in enumerate(table["mark"].to_pylist()):
             if mark is not None and None not in mark[:4]:
                 x0, y0, x1, y1 = mark[:4]
                 size[index] = np.hypot((x1 - x0) * column[index], (y1 - y0) * row[index])
-        return size
+        return self._by_label(size, np.inf)
+
+    def _by_label(self, values: np.ndarray, otherwise) -> np.ndarray:
+        """Values of the store's rows as the labels' own."""
+        if self._rows is None:
+            return values
+        return np.append(values, np.array(otherwise, values.dtype))[self._rows]
 
     def named(self, coded: tuple[list[str], np.ndarray], name: str) -> np.ndarray:
         """Bool [N]: labels whose type or source has that name."""

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from collections.abc import Callable
 
 from dsnet.data.store.decisions import MADE
-from dsnet.data.store.reader import LabelStore
 from dsnet.data.store.record import ARRAY_COLUMNS, LabelRecord
 from dsnet.data.store.verdicts import Verdicts
 from dsnet.data.store.versions import read_version
+from dsnet.reviewing.stock import Stock
 
 # Of records that are kept: what is fetched ahead is asked for twice, and a mark that is dragged
 # every few milliseconds. Crops of 64x64 take 50 kB.
@@ -21,13 +22,15 @@ class Labels:
 
     Parameters
     ----------
-    store : LabelStore
+    stock : Stock
     verdicts : Verdicts
         That know of the mended versions.
+    look : callable
+        Asked when a label cannot be read: true where the store has changed, and `stock` with it.
     """
 
-    def __init__(self, store: LabelStore, verdicts: Verdicts) -> None:
-        self._store, self._verdicts = store, verdicts
+    def __init__(self, stock: Stock, verdicts: Verdicts, look: Callable[[], bool]) -> None:
+        self.stock, self._verdicts, self._look = stock, verdicts, look
         self._kept: OrderedDict[tuple[int, str], tuple[LabelRecord, int]] = OrderedDict()
         self._bytes = 0
         self._lock = threading.Lock()
@@ -42,6 +45,20 @@ class Labels:
         ValueError
             When there is no such version of it.
         """
+        try:
+            return self._read(index, version)
+        except OSError:
+            if not self._look():
+                raise
+            return self._read(index, version)
+
+    def forget(self) -> None:
+        """The store has changed."""
+        with self._lock:
+            self._kept.clear()
+            self._bytes = 0
+
+    def _read(self, index: int, version: str) -> LabelRecord:
         with self._lock:
             found = self._kept.get((index, version))
             if found is not None:
@@ -52,7 +69,8 @@ class Labels:
                 row = self._verdicts.made(record.key, version)
                 if row is None:
                     raise ValueError(f"version must be one of the label's, got {version!r}")
-                record = read_version(self._store.path, record, row, self._store.alpha_bits)
+                store = self.stock.store
+                record = read_version(store.path, record, row, store.alpha_bits)
                 self._keep((index, version), record)
             return record
 
@@ -60,10 +78,7 @@ class Labels:
         found = self._kept.get((index, MADE))
         if found is not None:
             return found[0]
-        try:
-            record = self._store.read(index)
-        except ValueError as error:  # of a shard: damaged, or gone
-            raise OSError(str(error)) from error
+        record = self.stock.read(index)
         self._keep((index, MADE), record)
         return record
 

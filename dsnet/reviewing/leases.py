@@ -62,6 +62,11 @@ class Leases:
                     del self._held[index]
                     self._mask[index] = False
 
+    def grow(self, count: int) -> None:
+        """There are so many labels now."""
+        with self._lock:
+            self._mask = np.pad(self._mask, (0, count - len(self._mask)))
+
     def of_others(self, reader: str) -> np.ndarray:
         """Bool [count]: held by somebody else."""
         with self._lock:

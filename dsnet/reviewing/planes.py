@@ -1,4 +1,4 @@
-"""Pictures as the page takes them: planes of bytes after a head of 16."""
+"""Pictures as the page takes them: planes after a head of 16 bytes."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ import numpy as np
 MAGIC = 0x314E5344  # "DSN1", little-endian
 # In this order, each where its bit is set.
 BITS = {"image": 1, "alpha": 2, "trimap": 4, "binary": 8, "truth": 16}
-_SOFT = ("image", "alpha")
 
 
 def packed(**planes: np.ndarray | None) -> bytes:
     """Planes [H, W] of one size as bytes.
 
     Four uint32, little-endian: `MAGIC`, height, width, the sum of the `BITS` of the planes that are
-    there; then these, row-major, a byte a pixel: image and alpha are value x 255, rounded so that
-    alpha keeps its side of one half; binary and truth 0 or 1; the trimap as it is.
+    there; then these, row-major. The image has two bytes a pixel, little-endian, value x 65535: a
+    narrow window of a wide one has its grey levels, too. The others have one: alpha is value x 255,
+    rounded so that it keeps its side of one half; binary and truth 0 or 1; the trimap as it is.
 
     Parameters
     ----------
@@ -39,7 +39,10 @@ def packed(**planes: np.ndarray | None) -> bytes:
 
 
 def _bytes(name: str, plane) -> bytes:
-    if name in _SOFT:
+    if name == "image":
+        codes = np.rint(np.asarray(plane, np.float64) * 65535)
+        return np.ascontiguousarray(codes, dtype="<u2").tobytes()
+    if name == "alpha":
         # 127.5 is one half: as `data.store.codes.quantise`, which rounds it up.
         plane = np.floor(np.asarray(plane, np.float64) * 255 + 0.5)
     return np.ascontiguousarray(plane, dtype=np.uint8).tobytes()

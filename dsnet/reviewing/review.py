@@ -4,37 +4,27 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import OrderedDict, defaultdict, deque
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from dsnet.console import warn
 from dsnet.data.store.decisions import MADE, Decision, DecisionLog, new_id, read_decisions
-from dsnet.data.store.reader import LabelStore
+from dsnet.data.store.reader import LabelStore, open_store
 from dsnet.data.store.verdicts import Verdicts
 from dsnet.data.store.versions import write_version
-from dsnet.reviewing.catalogue import Catalogue
 from dsnet.reviewing.labels import Labels
 from dsnet.reviewing.leases import LEASE_SECONDS, Leases
 from dsnet.reviewing.mending import Mending, noted
-from dsnet.reviewing.plan import TELLING, Plan
-
-# Verdicts whose time tells the rate.
-_RECENT = 50
-_KEPT_VIEWS = 8
+from dsnet.reviewing.plan import Plan
+from dsnet.reviewing.stock import Stock, stamp
+from dsnet.reviewing.tally import Tally
+from dsnet.reviewing.views import View, Views
 
 
 class Conflict(ValueError):
     """What was decided is of something else than what it names."""
-
-
-class View(NamedTuple):
-    """Labels in an order: `order`, their indices; `place` int32 [N], where each stands, or -1."""
-
-    order: np.ndarray
-    place: np.ndarray
 
 
 class Review:
@@ -49,7 +39,8 @@ class Review:
 
     Attributes
     ----------
-    catalogue : Catalogue
+    stock : Stock
+        The store's labels, numbered; `look` brings another one.
     verdicts : Verdicts
         Of every process that wrote before this one began, and of this one.
     labels : Labels
@@ -63,28 +54,73 @@ class Review:
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.store, self.plan = store, plan or Plan()
+        self.plan, self.stock = plan or Plan(), Stock(store)
         found = read_decisions(store.path)
         for told in (*found.torn, *found.damaged):
             warn(told)
         self.verdicts = Verdicts(found.rows)
-        self.catalogue = Catalogue(store)
-        self.labels = Labels(store, self.verdicts)
+        self.labels = Labels(self.stock, self.verdicts, self.look)
         self.leases = Leases(len(store), LEASE_SECONDS, clock)
         self._log = DecisionLog(store.path)
         self._lock = threading.RLock()
-        self._index = {key: index for index, key in enumerate(store.keys)}
-        self._chosen = self.catalogue.shown
+        self._looking = threading.Lock()
+        self._stamp: tuple = ()
+        self._sample = np.ones(len(store), bool)
         if self.plan.sample is not None:
-            self._chosen = np.zeros(len(store), bool)
-            self._chosen[self.catalogue.sample(self.plan.sample, self.plan.seed)] = True
-        self._views: OrderedDict[tuple, View] = OrderedDict()
-        # By label how many readers' verdicts stand, and by reader on which labels.
-        self._readings = np.zeros(len(store), np.int32)
-        self._decided: dict[str, np.ndarray] = {}
-        self._recent: dict[str, deque[float]] = defaultdict(lambda: deque(maxlen=_RECENT))
+            self._sample[:] = False
+            self._sample[self.stock.catalogue.sample(self.plan.sample, self.plan.seed)] = True
+        self._chosen = self._sample & self.stock.catalogue.shown
+        self._views = Views(self.plan)
+        self._tally = Tally(len(store), self.plan.readings)
         for key in self.verdicts.keys:
             self._recount(key)
+
+    def look(self) -> bool:
+        """Take in what a writer did to the store meanwhile; whether there was anything.
+
+        Labels that it appended are reviewed, too, unless a sample is; decisions stay with their
+        keys.
+        """
+        if not self._looking.acquire(blocking=False):
+            return False
+        try:
+            now = stamp(self.store.path)
+            if now == self._stamp:
+                return False
+            try:
+                store = open_store(self.store.path)
+            except (ValueError, OSError):  # In the middle of a change, or damaged: `read` says so.
+                return False
+            if store.manifest == self.store.manifest:
+                self._stamp = now
+                return False
+            stock = Stock(store, self.stock)
+            with self._lock:
+                self._take(stock)
+            self._stamp = now
+            return True
+        finally:
+            self._looking.release()
+
+    def _take(self, stock: Stock) -> None:
+        before = len(self.stock)
+        self.stock = self.labels.stock = stock
+        self.labels.forget()
+        self.leases.grow(len(stock))
+        self._tally.grow(len(stock))
+        joins = np.full(len(stock) - before, self.plan.sample is None)
+        self._sample = np.append(self._sample, joins)
+        self._chosen = self._sample & stock.catalogue.shown
+        self._views.forget()
+        # Decisions may be there already, of a label that was lost and made again.
+        for key in stock.keys[before:]:
+            if self.verdicts.rows(key):
+                self._recount(key)
+
+    @property
+    def store(self) -> LabelStore:
+        """The store, as it was opened last."""
+        return self.stock.store
 
     @property
     def count(self) -> int:
@@ -99,27 +135,8 @@ class Review:
         ValueError
             When there is no such order, or it would tell scores in a blind review.
         """
-        order = order or self.plan.order
-        if self.plan.blind and order in TELLING:
-            raise ValueError(f"order must not tell scores in a blind review, got {order!r}")
-        wanted = (order, type, source)
         with self._lock:
-            if wanted in self._views:
-                self._views.move_to_end(wanted)
-                return self._views[wanted]
-            found = self.catalogue.order(order, self.plan.seed)
-            chosen = self._chosen
-            if type:
-                chosen = chosen & self.catalogue.named(self.catalogue.types, type)
-            if source:
-                chosen = chosen & self.catalogue.named(self.catalogue.sources, source)
-            found = found[chosen[found]]
-            place = np.full(len(self.store), -1, np.int32)
-            place[found] = np.arange(len(found))
-            self._views[wanted] = made = View(found, place)
-            while len(self._views) > _KEPT_VIEWS:
-                self._views.popitem(last=False)
-            return made
+            return self._views.view(self.stock.catalogue, self._chosen, order, type, source)
 
     def next(self, reader: str, view: View, after: int | None, count: int) -> list[int]:
         """Lend a reader the next labels.
@@ -139,9 +156,11 @@ class Review:
             Labels on which neither this reader nor as many as `Plan.readings` decided, and which
             no other one holds.
         """
-        start = 0 if after is None else int(view.place[self._known(after)]) + 1
+        start = 0
+        if after is not None and self._known(after) < len(view.place):
+            start = int(view.place[after]) + 1
         with self._lock:
-            closed = self._closed(reader) | self.leases.of_others(reader)
+            closed = self._tally.closed(reader) | self.leases.of_others(reader)
             order = view.order[start:]
             found = order[np.flatnonzero(~closed[order])[:count]].tolist()
             return [index for index in found if self.leases.lend(index, reader)]
@@ -188,7 +207,7 @@ class Review:
             When it cannot be written: it does not count.
         """
         with self._lock:
-            key = self.store.keys[self._known(index)]
+            key = self.stock.keys[self._known(index)]
             if (known := self._again(id, "verdict", key, reader)) is not None:
                 return known
             rows: list[Decision] = []
@@ -205,7 +224,7 @@ class Review:
             )  # fmt: skip
             self._keep(*rows, row)
             if row.seconds is not None:
-                self._recent[reader].append(row.seconds)
+                self._tally.spent(reader, row.seconds)
             self.leases.give_back([index], reader)
             return row
 
@@ -236,7 +255,7 @@ class Review:
             As `decide`.
         """
         with self._lock:
-            key = self.store.keys[self._known(index)]
+            key = self.stock.keys[self._known(index)]
             if (known := self._again(id, "mend", key, reader)) is not None:
                 return known
             row = self._mended(index, reader, change, id or new_id(), age, comment)
@@ -272,17 +291,17 @@ class Review:
             if not self.verdicts.is_undone(row):
                 time = self._log.time()
                 self._keep(Decision(id or new_id(), "undo", row.key, reader, time, undoes=row.id))
-            if row.key in self._index:
-                self.leases.lend(self._index[row.key], reader)
+            if (index := self.index_of(row.key)) is not None:
+                self.leases.lend(index, reader)
             return row
 
     def index_of(self, key: str) -> int | None:
-        """Where a key stands in the store; None where it does not."""
-        return self._index.get(key)
+        """A key's number; None where the store has no such label."""
+        return self.stock.index.get(key)
 
     def version(self, index: int, reader: str) -> str:
         """Which version of a label a reader is shown first: the newest that he may see."""
-        mended = self.verdicts.mended(self.store.keys[index])
+        mended = self.verdicts.mended(self.stock.keys[index])
         return next((r.version for r in reversed(mended) if self.may_see(r, reader)), MADE)
 
     def may_see(self, row: Decision, reader: str) -> bool:
@@ -292,20 +311,19 @@ class Review:
     def progress(self, reader: str | None) -> dict[str, Any]:
         """How far the review is, and how far the reader: what the page's strip shows."""
         with self._lock:
-            done = self._readings >= self.plan.readings
-            reviewed = int((done & self._chosen).sum())
+            done, tally = self._tally.done, self._tally
             mine = left = rate = seconds_left = None
             if reader:
-                own = self._decided.get(reader)
-                mine = 0 if own is None else int((own & self._chosen).sum())
-                left = int((self._chosen & ~self._closed(reader)).sum())
-                if spent := self._recent.get(reader):
-                    mean = max(sum(spent) / len(spent), 0.05)
+                mine = int((tally.of(reader) & self._chosen).sum())
+                left = int((self._chosen & ~tally.closed(reader)).sum())
+                if (mean := tally.seconds_each(reader)) is not None:
                     rate, seconds_left = round(3600 / mean, 1), round(left * mean, 1)
-            shown = None if self.plan.blind else self.catalogue.histogram(self._chosen, done)
+            shown = None
+            if not self.plan.blind:
+                shown = self.stock.catalogue.histogram(self._chosen, done)
             return {
                 "count": self.count,
-                "reviewed": reviewed,
+                "reviewed": int((done & self._chosen).sum()),
                 "mine": mine,
                 "left": left,
                 "rate_per_hour": rate,
@@ -320,12 +338,7 @@ class Review:
     def decided_by(self) -> list[dict[str, Any]]:
         """Each reader, and on how many labels a verdict of his stands."""
         with self._lock:
-            return [{"name": n, "decided": int(d.sum())} for n, d in self._decided.items()]
-
-    def _closed(self, reader: str) -> np.ndarray:
-        closed = self._readings >= self.plan.readings
-        own = self._decided.get(reader)
-        return closed if own is None else closed | own
+            return [{"name": n, "decided": d} for n, d in self._tally.readers().items()]
 
     def _again(self, id: str, kind: str, key: str | None, reader: str) -> Decision | None:
         """The row of that id, where it came before."""
@@ -345,7 +358,7 @@ class Review:
         version = new_id()
         told = write_version(self.store.path, version, record, self.store.alpha_bits)
         return Decision(
-            id, "mend", self.store.keys[index], reader, self._log.time(age),
+            id, "mend", self.stock.keys[index], reader, self._log.time(age),
             version=version, mended_by=change.by, base=change.base, file_sum=told, comment=comment,
         )  # fmt: skip
 
@@ -356,17 +369,11 @@ class Review:
             self._recount(row.key)
 
     def _recount(self, key: str) -> None:
-        index = self._index.get(key)
-        if index is None:  # A row that the store has no more.
-            return
-        readers = self.verdicts.standing(key)
-        self._readings[index] = len(readers)
-        for reader in readers:
-            self._decided.setdefault(reader, np.zeros(len(self.store), bool))
-        for reader, decided in self._decided.items():
-            decided[index] = reader in readers
+        index = self.index_of(key)
+        if index is not None:  # None of a row that the store has no more.
+            self._tally.recount(index, self.verdicts.standing(key))
 
     def _known(self, index: int) -> int:
-        if not 0 <= index < len(self.store):
-            raise IndexError(f"index must be below {len(self.store)}, got {index}")
+        if not 0 <= index < len(self.stock):
+            raise IndexError(f"index must be below {len(self.stock)}, got {index}")
         return index

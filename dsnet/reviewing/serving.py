@@ -9,14 +9,18 @@ import socket
 import sys
 import threading
 import webbrowser
+from collections.abc import Callable
 from urllib.parse import quote
 
+from dsnet.console import warn
 from dsnet.dependencies import needed
 from dsnet.reviewing.app import make_app
 from dsnet.reviewing.guard import LOOPBACK
 from dsnet.reviewing.review import Review
 
 LEAST_TOKEN = 16
+# Between two looks at the store; without a change each is a `stat` of two files.
+LOOK_SECONDS = 3.0
 # A page keeps what the server did not confirm yet by its address, which so stays the same.
 PORT, TRIES = 8477, 20
 
@@ -93,6 +97,7 @@ def serve(
     token: str | None = None,
     reader: str | None = None,
     browser: bool = True,
+    tell: Callable[[str], None] | None = None,
 ) -> None:
     """Serve a review until Ctrl-C or SIGTERM; prints its address first.
 
@@ -108,6 +113,8 @@ def serve(
         Whom the page takes its reader for, until he says otherwise.
     browser : bool
         Open the address, where there is a browser with a window.
+    tell : callable, optional
+        Is told, without the token, where this server is.
 
     Raises
     ------
@@ -116,6 +123,8 @@ def serve(
     """
     with needed("review", "the review of labels"):
         import uvicorn
+
+        from dsnet.reviewing.timely import TimelyProtocol
     token = checked_token(token, host)
     listening = bound(host, PORT if port is None else port, tries=TRIES if port is None else 1)
     local = host in LOOPBACK
@@ -123,6 +132,7 @@ def serve(
     app = make_app(review, token, hosts, any_address=not local)
     config = uvicorn.Config(
         app,
+        http=TimelyProtocol,
         log_level="warning",
         access_log=False,  # It would hold the token.
         server_header=False,
@@ -132,11 +142,28 @@ def serve(
         timeout_graceful_shutdown=3,
     )
     address = address_of(host, listening.getsockname()[1], token, reader)
+    if tell is not None:
+        place = address.partition("/?")[0]
+        tell(f"{place} (process {os.getpid()} on {socket.gethostname()})")
     print(address, flush=True)
+    ended = threading.Event()
+    threading.Thread(target=_watch, args=(review, ended), daemon=True).start()
     if browser and has_window():
         threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
-    with listening:
-        uvicorn.Server(config).run(sockets=[listening])
+    try:
+        with listening:
+            uvicorn.Server(config).run(sockets=[listening])
+    finally:
+        ended.set()
+
+
+def _watch(review: Review, ended: threading.Event) -> None:
+    """Take in what a run appends to the store meanwhile."""
+    while not ended.wait(LOOK_SECONDS):
+        try:
+            review.look()
+        except Exception as error:  # The pages go on with what is known.
+            warn(f"the store cannot be read anew: {error}")
 
 
 def has_window() -> bool:

@@ -21,6 +21,8 @@ MOST_MARGIN = 512  # crop pixels on either side
 FARTHEST_SLICE = 8
 _VOLUME_ENDINGS = (".mhd", ".mha")
 _KEPT_FILES = 6
+# What CT scanners tell, and usual windows lie in.
+HU_RANGE = (-1024.0, 3071.0)
 # Grey values of the same place in the file and in the store: 16 bits, and rounding of resampling.
 _ALIKE = 1e-3
 
@@ -70,7 +72,9 @@ class Surroundings:
             reach[name] = there.index(False) if False in there else FARTHEST_SLICE
         return reach
 
-    def view(self, record: LabelRecord, margin: int = 0, step: int = 0) -> View:
+    def view(
+        self, record: LabelRecord, margin: int = 0, step: int = 0, *, hu: bool = False
+    ) -> View:
         """A crop's place with `margin` crop pixels around, in its own slice or one beside it.
 
         Parameters
@@ -81,6 +85,9 @@ class Surroundings:
         step : int
             Slices up, at most `FARTHEST_SLICE` either way. Slices that the store has are taken
             from there where `margin` is 0.
+        hu : bool
+            Of a slice in HU: 0 and 1 of what comes are those of `HU_RANGE`, not of the label's
+            window. It is read from the source.
 
         Raises
         ------
@@ -93,7 +100,9 @@ class Surroundings:
             raise ValueError(f"margin must be in 0..{MOST_MARGIN}, got {margin}")
         if abs(step) > FARTHEST_SLICE:
             raise ValueError(f"step must be within +-{FARTHEST_SLICE}, got {step}")
-        if step and not margin and record.neighbours is not None:
+        if hu and hu_window(record) is None:
+            raise NotAtHand("the source's values are not known in HU")
+        if step and not margin and not hu and record.neighbours is not None:
             place = 2 * abs(step) - 2 + (step > 0)
             if place >= len(record.neighbours):
                 raise NotAtHand(f"the store has no slice {step:+d}")
@@ -102,19 +111,20 @@ class Surroundings:
             raise NotAtHand("the source is not at hand")
         own = self._read(record, record.source, 0)
         self._require_same(record, own)
+        levels = HU_RANGE if hu else _levels(record)
         if not step:
-            return _window(record, own, margin, Path(record.source).name)
+            return _window(record, own, margin, Path(record.source).name, levels)
         file = _beside(record, step)
         if file is None:
             raise NotAtHand(f"there is no slice {step:+d} beside the source")
         other = self._read(record, file, step)
         if other.shape != own.shape:
             raise NotAtHand(f"slice {step:+d} has another size")
-        return _window(record, other, margin, Path(file).name)
+        return _window(record, other, margin, Path(file).name, levels)
 
     def _require_same(self, record: LabelRecord, own: np.ndarray) -> None:
         crop = np.asarray(record.image)
-        again = _window(record, own, 0, "").image
+        again = _window(record, own, 0, "", _levels(record)).image
         if again.shape != crop.shape or not np.abs(again - crop).max() <= _ALIKE:
             raise NotAtHand("the source's file is not the one that the label was made from")
 
@@ -138,13 +148,23 @@ class Surroundings:
         return image
 
 
+def hu_window(record: LabelRecord) -> tuple[float, float] | None:
+    """What 0 and 1 of the image are in HU; None where that is not known."""
+    return _pair(record, "window_low", "window_high")
+
+
 def _levels(record: LabelRecord) -> tuple[float, float] | None:
     """What became 0 and 1 of the source's values; None where these were 0..1 already."""
-    for names in (("window_low", "window_high"), ("grey_low", "grey_high")):
-        low, high = (record.metadata.get(name) for name in names)
-        if isinstance(low, (int, float)) and isinstance(high, (int, float)):
-            return float(low), float(high)
-    return None
+    return hu_window(record) or _pair(record, "grey_low", "grey_high")
+
+
+def _pair(record: LabelRecord, *names: str) -> tuple[float, float] | None:
+    """Two numbers of the metadata, the second above the first."""
+    found = [record.metadata.get(name) for name in names]
+    if not all(isinstance(each, (int, float)) and math.isfinite(each) for each in found):
+        return None
+    low, high = map(float, found)
+    return (low, high) if low < high else None
 
 
 def _number(record: LabelRecord, step: int) -> int | None:
@@ -184,8 +204,11 @@ def _slice_of_volume(file: str, number: int) -> np.ndarray:
     return np.array(volume[number], dtype=np.float32)
 
 
-def _window(record: LabelRecord, image: np.ndarray, margin: int, name: str) -> View:
-    """A crop's place in a slice, and around it as far as the slice goes."""
+def _window(record: LabelRecord, image: np.ndarray, margin: int, name: str, levels) -> View:
+    """A crop's place in a slice, and around it as far as the slice goes.
+
+    `levels` become 0 and 1; None: values are 0..1.
+    """
     assert record.image is not None and record.offset is not None and record.scale is not None
     sides: list[tuple[int, int]] = []
     begins: list[float] = []
@@ -199,6 +222,6 @@ def _window(record: LabelRecord, image: np.ndarray, margin: int, name: str) -> V
         begins.append(offset + first / scale)
     (x0, x1), (y0, y1) = sides
     shown = cut_window(image, (begins[0], begins[1]), (x1 - x0, y1 - y0), record.scale)
-    if (levels := _levels(record)) is not None:
+    if levels is not None:
         shown = apply_window(shown, *levels)  # After resampling, as the crop was made.
     return View(np.nan_to_num(shown).clip(0, 1), (x0, y0), name)

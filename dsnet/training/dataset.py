@@ -2,7 +2,7 @@
 
 Public
 ------
-``DeviceDataset.from_store(path, device="cpu", size=None, min_quality=None, neighbours=0)``
+``DeviceDataset.from_store(path, device="cpu", size=None, ...)``
 ``DeviceDataset.phantoms(count, size=64, seed=0, device="cpu")``
     ``.image``, ``.soft`` float32 and ``.binary`` bool, all [N, 1, H, W] on the device;
     ``.keys``, ``.patients`` lists of N str; ``.subset(indices)``, ``.to(device)``, ``.digest()``,
@@ -29,8 +29,8 @@ import torch
 from dsnet.data.neighbours import missing_in
 from dsnet.data.patients import known_patient, patient_of
 from dsnet.data.phantom import make_phantoms
-from dsnet.data.store.reader import open_store
 from dsnet.data.store.record import LabelRecord
+from dsnet.data.store.reviewed import AS_MADE, open_reviewed
 from dsnet.labeling.quality import ranking
 from dsnet.labeling.recist import RecistMark
 from dsnet.models import mark_plane
@@ -92,6 +92,7 @@ class DeviceDataset:
         size: int | None = None,
         min_quality: float | None = None,
         neighbours: int = 0,
+        reviewed: str = AS_MADE,
     ) -> DeviceDataset:
         """All rows of status "ok".
 
@@ -107,6 +108,8 @@ class DeviceDataset:
             Leaves out labels whose expected Dice (of masks: overall quality) is lower or absent.
         neighbours : int
             Slices on either side that are read with each.
+        reviewed : str
+            Which labels by readers' verdicts: see `data.store.reviewed.open_reviewed`.
 
         Raises
         ------
@@ -120,7 +123,7 @@ class DeviceDataset:
         stood_in = []
         unknown = 0
         shape = None if size is None else (size, size)
-        for record in open_store(path).records("ok"):
+        for record in open_reviewed(path, reviewed).records("ok"):
             label = record.labelled()
             score = ranking(record.quality)
             if min_quality is not None and (score is None or score < min_quality):

@@ -28,6 +28,7 @@ from dsnet.console import Range, Stop, printable
 from dsnet.data.crop_settings import of_phantoms, of_store
 from dsnet.data.patients import unknown_patients_note
 from dsnet.data.store.lock import writing
+from dsnet.data.store.reviewed import AS_MADE, review_note
 from dsnet.devices import torch_device, use_threads
 from dsnet.files import write_json
 from dsnet.models import (
@@ -61,7 +62,7 @@ COURSE = (
     "accumulate", "epochs", "lr", "warmup", "precision", "seed", "variant", "scale", "width",
     "depth", "reduction", "judge_width", "teacher", "data_seed", "soft_weight", "gan_weight",
     "soft_loss",
-    "average", "neighbours", "mark_input",
+    "average", "neighbours", "mark_input", "reviewed",
 )  # fmt: skip
 WARM_UP_STEPS = 2
 
@@ -105,8 +106,9 @@ def _train(settings: Settings, stop: Stop, held: ExitStack) -> dict:
         crop = of_store(settings.data, settings.size)
         quality = settings.min_quality or None
         data = DeviceDataset.from_store(
-            settings.data, device, settings.size or None, quality, settings.neighbours
-        )
+            settings.data, device, settings.size or None, quality, settings.neighbours,
+            settings.reviewed,
+        )  # fmt: skip
     else:
         crop = of_phantoms(settings.size or 64)
         side, count = settings.size or 64, settings.phantoms
@@ -292,6 +294,8 @@ def _introduction(settings, device, world, network, data, split) -> list[str]:
     if lacking := sum(map(bool, data.stood_in)):
         told = f"{lacking} of {len(data)} cases lack neighbours: the slice itself stands for them"
         lines.append(f"warning: {told}")
+    if told := settings.data and review_note(settings.data, settings.reviewed):
+        lines.append(f"warning: {told}" if settings.reviewed == AS_MADE else told)
     if told := unknown_patients_note(data.unknown, len(data)):
         lines.append(f"warning: {told}")
     if not split.val:

@@ -19,6 +19,7 @@ from typing import Any
 
 from dsnet import devices
 from dsnet.console import LEARNING_RATES, SEEDS, Range, brief
+from dsnet.data.store.reviewed import AS_MADE, CHOICES
 from dsnet.files import write_json
 from dsnet.losses import GAN_WEIGHT, SOFT_WEIGHT
 from dsnet.models import PEERS, VARIANTS
@@ -76,6 +77,13 @@ class Settings:
         "data",
         "leave out labels of lower expected Dice (of masks: quality); 0: none",
         Range(float, 0, 1),
+    )
+    reviewed: str = _option(
+        AS_MADE,
+        "data",
+        "which labels by the verdicts of dsnet.review, mended ones as they were mended; as-made: "
+        "all, verdicts passed over",
+        choices=tuple(CHOICES),
     )
     shares: tuple = _option(
         (387.0, 55.0, 544.0), "data", "shares of train, val and test, by patients", nargs=3

@@ -34,11 +34,12 @@ class Reader:
     """A page of one reader's, without the browser."""
 
     def __init__(self, client, name="Ann", token=TOKEN):
-        self._client = client
+        self._client, self.name = client, name
         self.headers = {"X-DSNet-Token": token, "X-DSNet-Reader": quote(name)}
 
     def ask(self, path, status=200, **params):
         """The answer of a GET below /api/, which must have that status."""
+        assert "?" not in path  # `params` would replace it.
         found = self._client.get(f"/api/{path}", params=params, headers=self.headers)
         return _checked(found, status)
 
@@ -63,5 +64,10 @@ def planes(answer):
     assert magic.to_bytes(4, "little") == b"DSN1"
     names = ("image", "alpha", "trimap", "binary", "truth")
     there = [name for i, name in enumerate(names) if bits >> i & 1]
-    pixels = np.frombuffer(answer.content[16:], np.uint8).reshape(len(there), height, width)
-    return dict(zip(there, pixels, strict=True))
+    found, at = {}, 16
+    for name in there:
+        kind = np.dtype("<u2" if name == "image" else np.uint8)
+        plane = np.frombuffer(answer.content, kind, height * width, at).reshape(height, width)
+        found[name], at = plane, at + plane.nbytes
+    assert at == len(answer.content)
+    return found

@@ -50,7 +50,8 @@ def test_planes_are_the_stores(ann, store):
     found = planes(ann.ask("label/2/planes"))
     assert list(found) == ["image", "alpha", "trimap", "binary"]
     for name, plane in (("image", record.image), ("alpha", record.alpha)):
-        assert np.abs(found[name] / 255 - plane).max() <= 0.5 / 255 + 1e-6
+        most = 65535 if name == "image" else 255
+        assert np.abs(found[name] / most - plane).max() <= 0.5 / most + 1e-6
     assert np.array_equal(found["alpha"] >= 128, record.binary)
     assert np.array_equal(found["binary"], record.binary)
     assert np.array_equal(found["trimap"], record.trimap)

@@ -5,17 +5,20 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
+import time
 import urllib.error
 import urllib.request
 
 import pytest
 
-from dsnet import review
-from dsnet.data.store import LabelRecord
+from dsnet import label, review
+from dsnet.data.store import LabelRecord, StoreWriter
 from dsnet.data.store.decisions import read_decisions
 from fresh_interpreter import PLACES, run_fresh
+from review_desk import labelled
 
 pytest.importorskip("starlette")
 pytest.importorskip("uvicorn")
@@ -25,14 +28,24 @@ from dsnet.reviewing import serving
 LIMIT = 300  # seconds after which a server hangs; a loaded machine is slow
 
 
+def until(found):
+    """As soon as `found()` is true."""
+    end = time.monotonic() + LIMIT
+    while not found():
+        assert time.monotonic() < end, "it never came"
+        time.sleep(0.05)
+
+
 @contextlib.contextmanager
-def served(store, *options):
-    """A server's process and the address that it printed."""
+def served(store, *options, head=20.0):
+    """A server's process and the address that it printed; a head may take `head` seconds."""
     code = f"""
 import signal, sys
 sys.path[:0] = {PLACES!r}
 signal.signal(signal.SIGINT, signal.default_int_handler)
 from dsnet import review
+from dsnet.reviewing import serving, timely
+timely.SLOWEST_HEAD, serving.LOOK_SECONDS = {head}, 0.1
 sys.exit(review.main(sys.argv[1:]))
 """
     command = [sys.executable, "-c", code, str(store), "--no-browser", *options]
@@ -59,29 +72,58 @@ def ask(address, path, body=None, reader="Ann"):
         return json.loads(answer.read())
 
 
-def test_a_server_that_is_killed_loses_no_decision(store):
-    confirmed = []
-    for turn in range(3):
-        with served(store, "--port", "0") as (process, address):
-            for item in ask(address, "queue?count=2")["items"]:
-                path = f"label/{item['index']}/verdict"
-                body = {"verdict": "reject", "reason": "leaks", "comment": f"turn {turn}"}
-                confirmed.append(ask(address, path, body)["decision"])
-            if turn == 1:
-                told = ask(address, "label/0/mend", {"threshold": 0.3})
-                confirmed.append(told["decision"])
-            os.kill(process.pid, signal.SIGKILL)
-            process.wait(LIMIT)
-    assert [row.id for row in read_decisions(store).rows] == confirmed and len(confirmed) == 7
+def test_a_second_server_of_a_store_is_refused_and_told_where_the_first_is(store, capsys):
+    with served(store, "--port", "0") as (process, address):
+        place = address.partition("/?")[0]
+        assert review.main([str(store), "--no-browser", "--port", "0"]) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert f"is being reviewed at {place} (process {process.pid} on " in line
+        assert "several readers work through that server" in line
+        # What only reads goes on, what takes damaged decisions out does not.
+        assert review.main([str(store), "--report"]) == 0
+        assert label.main(["check", str(store)]) == 0
+        capsys.readouterr()
+        assert label.main(["check", str(store), "--repair"]) == 2
+        assert "stop that server, then repair" in capsys.readouterr().err
+        ask(address, "label/9/verdict", {"verdict": "reject", "reason": "leaks"})
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait(LIMIT)
+    # A dead one holds nothing.
+    assert label.main(["check", str(store), "--repair"]) == 0
+    with served(store, "--port", "0") as (process, address):
+        assert ask(address, "session")["mine"] == 1
+        process.send_signal(signal.SIGINT)
+        process.wait(LIMIT)
+    assert not (store / ".review.lock").exists()
+
+
+def test_labels_that_a_run_appends_come_to_the_page(store):
     with served(store, "--port", "0") as (_, address):
-        session = ask(address, "session")
-        assert (session["reviewed"], session["mine"]) == (6, 6)
-        left = [item["index"] for item in ask(address, "queue?count=50")["items"]]
-        assert len(left) == 5
-        assert len(ask(address, "label/0")["versions"]) == 2
-        # To undo goes on over killed servers.
-        undone = [ask(address, "undo", {})["undone"] for _ in range(7)]
-    assert undone == confirmed[::-1]
+        assert ask(address, "session")["count"] == 11
+        with StoreWriter(store, {"crop": 48}, resume=True) as writer:
+            writer.append(labelled("new", 30, quality={"expected_dice": 0.1}))
+        until(lambda: ask(address, "session")["count"] == 12)
+        assert ask(address, "queue?count=2")["items"][1]["key"] == "new"
+
+
+def test_a_head_that_comes_slowly_holds_nothing(store):
+    with served(store, "--port", "0", head=0.5) as (_, address):
+        place = ("127.0.0.1", int(re.search(r":(\d+)/", address).group(1)))
+        ends = []
+        for begun in (b"", b"G", b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nX: "):
+            slow = socket.create_connection(place, LIMIT)
+            slow.sendall(begun)
+            ends.append(slow)
+        # A request after another one has its time, too.
+        again = socket.create_connection(place, LIMIT)
+        again.sendall(b"GET /favicon.ico HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+        assert again.recv(4096).startswith(b"HTTP/1.1 204")
+        again.sendall(b"GET ")
+        for slow in (*ends, again):
+            with slow, contextlib.suppress(ConnectionResetError, BrokenPipeError):
+                while slow.recv(4096):
+                    pass
+        assert ask(address, "session")["count"] == 11
 
 
 def test_two_readers_at_once_and_both_stay(store):
@@ -223,8 +265,6 @@ def test_nothing_is_asked_of_another_machine(store):
 
 
 def test_the_address_names_what_a_browser_can_reach():
-    import socket
-
     from dsnet.reviewing.serving import address_of
 
     assert address_of("::1", 80, "t") == "http://[::1]:80/?token=t"

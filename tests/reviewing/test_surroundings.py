@@ -202,8 +202,42 @@ def test_the_page_gets_them(labels, open_review):
     assert found.headers["X-DSNet-Slice"] == "005.png"
     (image,) = planes(found).values()
     assert image.shape == (48, 48)
-    assert np.abs(image[8:40, 8:40] / 255 - record.image).max() < 0.003
+    assert np.abs(image[8:40, 8:40] / 65535 - record.image).max() < 1e-4
     assert planes(ann.ask("label/0/neighbour", step=-1))["image"].shape == (32, 32)
     assert ann.ask("label/0/neighbour", 404, step=2)
-    for wrong in ("step=0", "step=9", "step=x"):
-        assert ann.ask(f"label/0/neighbour?{wrong}", 400)
+    for wrong in ("0", "9", "x"):
+        assert "step must be" in ann.ask("label/0/neighbour", 400, step=wrong)["error"]
+
+
+def test_the_source_tells_hu_beyond_the_stored_window(labels, open_review, slices, tmp_path):
+    _, store = labels(MIDDLE)
+    ann = open_review(store)[1]("Ann")
+    told = ann.ask("label/0")
+    assert told["hu"] == [LOW, HIGH]
+    least, most = ann.ask("session")["hu_range"]
+    file = tmp_path / "Images_png" / "000001_01_01" / "005.png"
+    (x, y) = (int(o) for o in open_store(store).read(0).offset)
+    for path, number, asked in (
+        ("surroundings", 5, {"margin": 4}),
+        ("neighbour", 4, {"step": -1, "margin": 0}),
+    ):
+        raw = cv2.imread(str(file.with_name(f"{number:03d}.png")), cv2.IMREAD_UNCHANGED)
+        near, far = -asked["margin"], 32 + asked["margin"]
+        hu = raw[y + near : y + far, x + near : x + far].astype(np.float64) - 32768
+        (image,) = planes(ann.ask(f"label/0/{path}", hu=1, **asked)).values()
+        assert np.abs(least + image / 65535 * (most - least) - hu).max() < 0.05
+        # Of the stored window alone what lies beyond is cut off.
+        (image,) = planes(ann.ask(f"label/0/{path}", **asked)).values()
+        assert hu.max() > HIGH
+        assert np.abs(image / 65535 * (HIGH - LOW) + LOW - hu.clip(LOW, HIGH)).max() < 0.05
+    ann.ask("label/0/surroundings", 400, hu=2)
+
+
+@pytest.mark.parametrize(
+    "window", [{}, {"window_low": -160.0}, {"window_low": 240, "window_high": -160},
+               {"window_low": float("nan"), "window_high": 3.0}, {"grey_low": 0, "grey_high": 900}],
+)  # fmt: skip
+def test_without_a_window_nothing_is_known_in_hu(write_store, open_review, window):
+    ann = open_review(write_store([labelled("k", metadata=window)], "greys"))[1]("Ann")
+    assert ann.ask("label/0")["hu"] is None
+    assert "HU" in ann.ask("label/0/surroundings", 404, hu=1)["error"]

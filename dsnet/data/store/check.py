@@ -26,6 +26,7 @@ from dsnet.data.store.places import Place, StorePath, folder_of, size_of, store_
 from dsnet.data.store.rebuild import rebuilt_manifest
 from dsnet.data.store.record import usual_score_columns
 from dsnet.data.store.review_check import repair_review, review_faults
+from dsnet.data.store.review_lock import review_lock
 from dsnet.data.store.shards import checked_metadata, describe_shard, opened, write_shard
 from dsnet.data.store.verify import verify_row
 from dsnet.files import sync
@@ -65,13 +66,18 @@ def repair_store(path: str | os.PathLike) -> list[str]:
         When there is no store, it is of a later format, or no manifest can be made: no shard is
         sound, or the shards are of several stores.
     RuntimeError
-        When another process writes to the store.
+        When another process writes to the store, or a server takes decisions about its labels.
     OSError
         When the system cannot read a shard: nothing is taken out then.
     """
     path = folder_of(path, "be repaired")
     _manifest_of(path)  # so that no foreign folder gets a lock file
     lock = StoreLock(path)
+    try:
+        decisions = review_lock(path, "stop that server, then repair")
+    except BaseException:
+        lock.release()
+        raise
     try:
         roll_forward(path)
         manifest, told = _manifest_of(path)
@@ -89,6 +95,7 @@ def repair_store(path: str | os.PathLike) -> list[str]:
         keep = lambda file: _put_aside(file, _aside(path), move=False)  # noqa: E731
         return told + repair_review(path, manifest["alpha_bits"], keep)
     finally:
+        decisions.release()
         lock.release()
 
 

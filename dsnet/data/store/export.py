@@ -358,6 +358,8 @@ def _chosen(store: LabelStore, min_quality: float | None) -> list[_Chosen]:
             found.append(_Chosen(record.key, patient, record.labelled().image.shape))
     if not found:
         limit = "" if min_quality is None else f" with a quality >= {min_quality}"
+        if which := getattr(store, "which", ""):  # Of `reviewed.ReviewedStore`.
+            limit += f" that --reviewed {which} lets through"
         raise ValueError(f"the store {store.path} has no label of status 'ok'{limit}")
     return found
 

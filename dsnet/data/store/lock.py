@@ -92,6 +92,12 @@ class StoreLock:
         """Whether it was not released yet."""
         return self._descriptor is not None
 
+    def tell(self, text: str) -> None:
+        """Write into the lock's file who holds it, for those whom it keeps out."""
+        if self._descriptor is not None:
+            os.ftruncate(self._descriptor, 0)
+            os.pwrite(self._descriptor, text.encode(), 0)
+
     def release(self) -> None:
         """Let the next one write, and leave no file; a second call does nothing."""
         if self._descriptor is not None:

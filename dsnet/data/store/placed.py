@@ -145,6 +145,8 @@ def export_series(
             first = next(iter(refused.items()), None)
             why = "" if first is None else f": {len(refused)} refused, first {first[0]}: {first[1]}"
             limit = "" if min_quality is None else f" with a quality >= {min_quality}"
+            if which := getattr(store, "which", ""):  # Of `reviewed.ReviewedStore`.
+                limit += f" that --reviewed {which} lets through"
             raise ValueError(f"the store {store.path} has no label that can be written{limit}{why}")
 
     build_folder(out, fill)

@@ -55,6 +55,28 @@ def open_reviewed(path: StorePath, which: str = NOT_REJECTED) -> LabelStore:
     return ReviewedStore(path, which, Verdicts(found.rows))
 
 
+def review_note(path: str | os.PathLike, which: str) -> str:
+    """In a line, what readers' verdicts change about a store's labels, or would; else empty.
+
+    Parameters
+    ----------
+    path : path
+    which : str
+        As `open_reviewed` takes it. Of "as-made" what is passed over.
+    """
+    store = open_reviewed(path, NOT_REJECTED if which == AS_MADE else which)
+    if not isinstance(store, ReviewedStore):
+        return ""
+    if which != AS_MADE:
+        return store.told()
+    if not store.left_out and not store.mended:
+        return ""
+    return (
+        f"readers rejected {store.left_out} labels and mended {store.mended}; all are taken as"
+        f" they were made, --reviewed {NOT_REJECTED} honours that"
+    )
+
+
 class ReviewedStore(LabelStore):
     """A store of which `records`, `table` and `arrays` tell the chosen labels alone.
 

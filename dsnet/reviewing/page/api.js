@@ -89,7 +89,10 @@ export class Api {
   }
 }
 
-/** Planes [height, width] of uint8 from bytes: 16 of header, then plane after plane. */
+/**
+ * Planes [height, width] from bytes: 16 of header, then plane after plane. The image is uint16, the
+ * others are uint8.
+ */
 export function decodePlanes(buffer) {
   const head = new DataView(buffer);
   if (buffer.byteLength < HEAD_BYTES || head.getUint32(0, true) !== MAGIC) {
@@ -100,8 +103,9 @@ export function decodePlanes(buffer) {
   let at = HEAD_BYTES;
   PLANES.forEach((name, bit) => {
     if (!(mask & (1 << bit))) return;
-    planes[name] = new Uint8Array(buffer, at, height * width);
-    at += height * width;
+    const Kind = name === "image" ? Uint16Array : Uint8Array;
+    planes[name] = new Kind(buffer, at, height * width);
+    at += planes[name].byteLength;
   });
   return planes;
 }

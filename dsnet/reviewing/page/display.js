@@ -1,22 +1,23 @@
 // How a picture is shown: layers, window, smoothing, slices. A reader's choice is remembered.
 
 import { Picture } from "./picture.js";
+import { Windowing } from "./windowing.js";
 
 const KEPT = "dsnet-display";
-const FULL = [{ name: "whole", low: 0, high: 1 }];
-// A window is dragged over its whole range by so many CSS pixels.
-const DRAG = 500;
-const LEAST_WIDTH = 0.02;
 const find = (id) => document.getElementById(id);
 
 export class Display {
-  constructor(api, view, session) {
-    Object.assign(this, { api, view });
-    this.presets = session.presets?.length ? session.presets.slice(0, 4) : FULL;
+  constructor(api, view, session, say) {
+    Object.assign(this, { api, view, range: session.hu_range });
     this.entry = null;
     this.step = 0;
     this.around = false;
-    this.#remembered();
+    const kept = this.#remembered();
+    const onchange = () => {
+      this.#apply();
+      this.#fill().catch(() => {}); // What the store has is shown.
+    };
+    this.windowing = new Windowing(view, session, kept, { onchange, say });
     this.#controls();
     this.#apply();
   }
@@ -29,7 +30,18 @@ export class Display {
     find("slices").hidden = !(below || above);
     find("slice").textContent = "this slice";
     find("surroundings").disabled = !entry.label?.has_source;
-    this.#surround(entry);
+    this.windowing.take(entry.label);
+    this.#room();
+    this.hover(null);
+    this.#fill().catch(() => {}); // The label is whole without.
+  }
+
+  /** Make what is drawn of a label that comes later. */
+  warm(entry) {
+    const window = this.windowing.of(entry.label);
+    entry.picture.warm(...window);
+    if (!this.windowing.beyond(entry.label)) return;
+    this.#get(entry, "surroundings?margin=0").then((full) => full.grey(...window)).catch(() => {});
   }
 
   toggleLayer(name) {
@@ -45,71 +57,87 @@ export class Display {
   toggleSurroundings() {
     this.around = !this.around;
     this.#apply();
-    if (this.view.fitted) this.view.fit();
-    if (this.entry) this.#surround(this.entry);
+    this.#fill().catch(() => {});
   }
 
-  preset(number) {
-    const preset = this.presets[number];
-    if (preset) this.setWindow(preset.low, preset.high);
-  }
-
-  setWindow(low, high) {
-    const width = Math.min(1, Math.max(LEAST_WIDTH, high - low));
-    const level = Math.min(1, Math.max(0, (low + high) / 2));
-    this.view.low = level - width / 2;
-    this.view.high = level + width / 2;
-    this.#apply();
-  }
-
-  /** Right and left change the width, up and down the level, as in a hospital's viewer. */
-  dragWindow(dx, dy) {
-    const { low, high } = this.view;
-    const width = high - low + dx / DRAG;
-    const level = (low + high) / 2 + dy / DRAG;
-    this.setWindow(level - width / 2, level + width / 2);
+  /** What is under the pointer, in crop pixels, or null. */
+  hover(point) {
+    const { view, windowing } = this;
+    const words = [windowing.told];
+    if (point) {
+      const [x, y] = point.map(Math.round);
+      const [dx, dy] = view.around?.offset ?? [0, 0];
+      const beside = view.slice ? null : view.around?.value(x - dx, y - dy);
+      const value = view.shown?.value(x, y) ?? beside;
+      if (value) words.unshift(`${windowing.words(value)} at column ${x}, row ${y}`);
+    }
+    find("readout").textContent = this.entry ? words.join(" · ") : "";
   }
 
   /** One slice further; up to where the store or the series ends. */
   async slice(by) {
-    const { entry } = this;
+    const { entry, step: before } = this;
     const { below = 0, above = 0 } = entry?.label?.slices ?? {};
     const step = Math.max(-below, Math.min(above, this.step + by));
-    if (!entry || step === this.step) return;
+    if (!entry || step === before) return;
     this.step = step;
-    entry.slices ??= new Map([[0, null]]);
-    if (!entry.slices.has(step)) {
-      const planes = await this.api.planes(`api/label/${entry.index}/neighbour?step=${step}`);
-      entry.slices.set(step, new Picture(planes));
+    try {
+      await this.#fill();
+    } catch (error) {
+      if (this.entry === entry && this.step === step) this.step = before;
+      throw error;
     }
     if (this.entry !== entry || this.step !== step) return;
-    this.view.slice = entry.slices.get(step);
     const away = `${Math.abs(step)} ${step < 0 ? "below" : "above"}`;
     find("slice").textContent = step === 0 ? "this slice" : away;
-    this.view.redraw();
   }
 
-  async #surround(entry) {
-    if (!this.around || !entry.label?.has_source) {
-      this.view.around = null;
-      this.view.redraw();
-      return;
-    }
-    try {
-      entry.around ??= await this.#fetchSurroundings(entry);
-    } catch {
-      return; // The label is whole without.
-    }
-    if (this.entry !== entry || !this.around) return;
-    this.view.around = entry.around;
-    this.view.redraw();
-  }
-
-  async #fetchSurroundings(entry) {
+  /** Fetch what is to be seen besides the label's own planes, and show it. */
+  async #fill() {
+    const { entry, step, view } = this;
+    if (!entry?.picture) return;
+    const { label } = entry;
+    const wide = this.windowing.beyond(label);
     const { width, height } = entry.picture;
     const margin = Math.round(Math.max(width, height) / 2);
-    const planes = await this.api.planes(`api/label/${entry.index}/surroundings?margin=${margin}`);
-    return Object.assign(new Picture(planes), { offset: planes.offset });
+    const [slice, full, around] = await Promise.all([
+      step ? this.#get(entry, `neighbour?step=${step}`) : null,
+      wide && !step ? this.#get(entry, "surroundings?margin=0") : null,
+      // The label is whole without.
+      this.around && label.has_source
+        ? this.#get(entry, `surroundings?margin=${margin}`).catch(() => null)
+        : null,
+    ]);
+    if (this.entry !== entry || this.step !== step || this.windowing.beyond(label) !== wide) return;
+    Object.assign(view, { slice, full, around });
+    view.redraw();
+  }
+
+  /** A picture from the label's source, once; in HU beyond the store's where that is wanted. */
+  #get(entry, path) {
+    const wide = this.windowing.beyond(entry.label);
+    entry.fetched ??= new Map();
+    const place = wide ? `${path}&hu=1` : path;
+    if (!entry.fetched.has(place)) {
+      const range = wide ? this.range : (entry.label.hu ?? undefined);
+      const picture = this.api
+        .planes(`api/label/${entry.index}/${place}`)
+        .then((planes) => Object.assign(new Picture(planes, range), { offset: planes.offset }));
+      entry.fetched.set(place, picture);
+      picture.catch((error) => {
+        entry.fetched.delete(place);
+        // Another file, or none: the store's values are all that there is.
+        if (wide && error.status === 404) this.#narrow(entry);
+      });
+    }
+    return entry.fetched.get(place);
+  }
+
+  #narrow(entry) {
+    entry.label.has_source = false;
+    if (this.entry !== entry) return;
+    this.windowing.take(entry.label);
+    this.#fill().catch(() => {});
   }
 
   #controls() {
@@ -120,20 +148,6 @@ export class Display {
     find("surroundings").addEventListener("change", () => this.toggleSurroundings());
     find("below").addEventListener("click", () => this.slice(-1).catch(() => {}));
     find("above").addEventListener("click", () => this.slice(1).catch(() => {}));
-    const moved = () => {
-      const [level, width] = [Number(find("level").value), Number(find("width").value)];
-      this.setWindow(level - width / 2, level + width / 2);
-    };
-    find("level").addEventListener("input", moved);
-    find("width").addEventListener("input", moved);
-    this.presets.forEach(({ name }, i) => {
-      const button = document.createElement("button");
-      const key = document.createElement("kbd");
-      key.textContent = String(i + 1);
-      button.append(`${name} `, key);
-      button.addEventListener("click", () => this.preset(i));
-      find("presets").append(button);
-    });
   }
 
   #apply() {
@@ -141,29 +155,29 @@ export class Display {
     for (const [name, shown] of Object.entries(view.layers)) find(`layer-${name}`).checked = shown;
     find("smooth").checked = view.smooth;
     find("surroundings").checked = this.around;
-    view.room = this.around ? 0.6 : 0.94;
-    find("level").value = String((view.low + view.high) / 2);
-    find("width").value = String(view.high - view.low);
-    [...find("presets").children].forEach((button, i) => {
-      const { low, high } = this.presets[i];
-      const same = Math.abs(low - view.low) < 1e-6 && Math.abs(high - view.high) < 1e-6;
-      button.setAttribute("aria-pressed", String(same));
-    });
+    this.#room();
+    this.hover(null);
     view.redraw();
-    const { layers, smooth, low, high } = view;
+    const { layers, smooth } = view;
     try {
-      localStorage.setItem(
-        KEPT,
-        JSON.stringify({ layers, smooth, low, high, around: this.around }),
-      );
+      const kept = { layers, smooth, around: this.around, ...this.windowing.state };
+      localStorage.setItem(KEPT, JSON.stringify(kept));
     } catch {
       // It is asked again next time.
     }
   }
 
+  /** Surroundings need their share of the canvas, where there are any. */
+  #room() {
+    const room = this.around && this.entry?.label?.has_source ? 0.6 : 0.94;
+    const another = room !== this.view.room;
+    this.view.room = room;
+    if (another && this.view.fitted) this.view.fit();
+  }
+
+  /** What was kept of the window. */
   #remembered() {
     const { view } = this;
-    [view.low, view.high] = [this.presets[0].low, this.presets[0].high];
     try {
       const kept = JSON.parse(localStorage.getItem(KEPT) ?? "{}");
       for (const name of Object.keys(view.layers)) {
@@ -171,9 +185,9 @@ export class Display {
       }
       if (typeof kept.smooth === "boolean") view.smooth = kept.smooth;
       this.around = kept.around === true;
-      if (kept.low < kept.high) [view.low, view.high] = [kept.low, kept.high];
+      return kept;
     } catch {
-      // As it is at first.
+      return null; // As it is at first.
     }
   }
 }

@@ -10,8 +10,9 @@ const BEHIND = 40;
 const RENEW_MS = 20000;
 
 export class Feed {
-  constructor(api) {
-    this.api = api;
+  /** `warm(entry)` makes what is drawn of a label first. */
+  constructor(api, warm) {
+    Object.assign(this, { api, warm });
     this.filter = {};
     this.trail = [];
     this.at = -1;
@@ -58,6 +59,13 @@ export class Feed {
     }
     this.fill().catch(() => {}); // The lost server has been told; `next` asks again.
     return this.current;
+  }
+
+  /** Whether there is a label after all, where there was none. */
+  async more() {
+    this.exhausted = false;
+    await this.fill();
+    return this.ahead.length > 0;
   }
 
   previous() {
@@ -170,9 +178,10 @@ export class Feed {
       const label = await this.api.json(`api/label/${entry.index}`);
       const version = encodeURIComponent(label.version ?? "");
       const planes = await this.api.planes(`api/label/${entry.index}/planes?version=${version}`);
-      entry.picture = new Picture(planes);
+      entry.picture = new Picture(planes, label.hu ?? undefined);
       entry.key = label.key;
       entry.label = label;
+      this.warm(entry);
     } catch (error) {
       entry.error = error;
     }

@@ -21,19 +21,25 @@ const heatTable = tableOf((value) => {
   // Nothing of lesion shows nothing; the rest is seen at once, whatever its colour.
   return [...colour, value === 0 ? 0 : 255 * HEAT_OPACITY * Math.min(1, 0.35 + value / 160)];
 });
+const greys = tableOf((value) => [value, value, value, 255]);
+const clamped = (shown) => Math.round(Math.min(255, Math.max(0, shown)));
 const trimapTable = tableOf((value) =>
   value === FOREGROUND ? FOREGROUND_TINT : value === UNKNOWN ? UNKNOWN_TINT : [0, 0, 0, 0],
 );
 
+const FULL = 65535; // of the image's values
+const GREY = [0, 1];
+
 export class Picture {
-  constructor(planes) {
+  /** `range` is what the image's least and largest value are, in HU or 0 and 1. */
+  constructor(planes, range = GREY) {
+    this.range = range;
     this.height = planes.height;
     this.width = planes.width;
     this.image = planes.image ?? null;
     this.planes = planes; // as they came
     this.windowed = { grey: null, low: NaN, high: NaN };
     this.replace(planes);
-    this.warm();
   }
 
   /** Take another label of the same image. */
@@ -44,17 +50,27 @@ export class Picture {
   }
 
   /** Make now what is drawn first, so that the change to this label only draws. */
-  warm() {
-    this.grey(0, 1);
+  warm(low, high) {
+    this.grey(low, high);
     this.contour();
   }
 
-  /** The image with [low, high] of 0..1 shown as black to white. */
+  /** The value at a pixel, in the range's unit: [value, -1, 0 or 1 where it is cut off]. */
+  value(x, y) {
+    if (!this.image || x < 0 || y < 0 || x >= this.width || y >= this.height) return null;
+    const code = this.image[y * this.width + x];
+    const [low, high] = this.range;
+    return [low + (code / FULL) * (high - low), (code === FULL) - (code === 0)];
+  }
+
+  /** The image with [low, high], in the range's unit, shown as black to white. */
   grey(low, high) {
     if (!this.image) return null;
     const known = this.windowed;
     if (known.low !== low || known.high !== high) {
-      const grey = windowed(this, low, high, known.grey);
+      const [least, most] = this.range;
+      const [from, to] = [low, high].map((each) => (each - least) / (most - least));
+      const grey = windowed(this, from, to, known.grey);
       this.windowed = { grey, low, high };
     }
     return this.windowed.grey;
@@ -81,14 +97,14 @@ export class Picture {
   }
 }
 
-/** A canvas of grey values; `planes` has image, height and width. */
-export function windowed(planes, low, high, canvas = null) {
+/** A canvas of grey values, of which [low, high] of 0..1 is black to white. */
+function windowed({ image, width, height }, low, high, canvas) {
   const slope = 255 / Math.max(high - low, 1e-6);
-  const table = tableOf((value) => {
-    const shown = slope * (value / 255 - low);
-    return [shown, shown, shown, 255];
+  return painted(width, height, canvas, (pixels) => {
+    for (let i = 0; i < pixels.length; i++) {
+      pixels[i] = greys[clamped(slope * (image[i] / FULL - low))];
+    }
   });
-  return tinted(planes.image, planes, table, canvas);
 }
 
 function tableOf(colour) {
@@ -98,13 +114,18 @@ function tableOf(colour) {
   return table;
 }
 
-function tinted(plane, { width, height }, table, canvas = null) {
+function tinted(plane, { width, height }, table) {
+  return painted(width, height, null, (pixels) => {
+    for (let i = 0; i < plane.length; i++) pixels[i] = table[plane[i]];
+  });
+}
+
+function painted(width, height, canvas, paint) {
   canvas ??= document.createElement("canvas");
   canvas.width = width;
   canvas.height = height;
   const data = new ImageData(width, height);
-  const pixels = new Uint32Array(data.data.buffer);
-  for (let i = 0; i < plane.length; i++) pixels[i] = table[plane[i]];
+  paint(new Uint32Array(data.data.buffer));
   canvas.getContext("2d").putImageData(data, 0, 0);
   return canvas;
 }

@@ -7,14 +7,15 @@ import { LabelList } from "./list.js";
 import { Mending } from "./mending.js";
 import { Outbox } from "./outbox.js";
 import { showFacts, showSizes } from "./panel.js";
+import { Stopwatch } from "./stopwatch.js";
 import { drawStrip, progressWords } from "./strip.js";
 import { Tools } from "./tools.js";
 import { number, plain, plural, VERDICTS } from "./words.js";
 import { View } from "./view.js";
 
 const SESSION_MS = 8000;
-// Of a label that lies before nobody: a reader who went for coffee.
-const IDLE_MS = 60000;
+const WAIT_MS = 3000;
+const TOLD = ["count", "reviewed", "mine", "rate_per_hour", "seconds_left", "histogram"];
 const find = (id) => document.getElementById(id);
 
 export class Review {
@@ -32,20 +33,25 @@ export class Review {
       onplanes: (...answer) => this.#previewed(...answer),
       onerror: (error) => this.say(error.message),
     });
-    this.display = new Display(api, this.view, session);
-    this.tools = new Tools(this.view, this.mending, (dx, dy) => this.display.dragWindow(dx, dy));
+    this.display = new Display(api, this.view, session, (words) => this.say(words));
+    this.tools = new Tools(this.view, this.mending, {
+      window: (dx, dy) => this.display.windowing.drag(dx, dy),
+      hover: (point) => this.display.hover(point),
+    });
     this.view.ondraw = () => this.tools.place();
     this.drafts = new Drafts(session.store_id ?? session.store);
-    this.feed = new Feed(api);
+    this.feed = new Feed(api, (entry) => this.display.warm(entry));
     this.list = new LabelList(api, find("rows"), this.feed, (item) => this.jump(item));
     this.outbox = new Outbox(api, session.store_id ?? session.store, {
       onchange: (waiting) => this.#kept(waiting),
       ondone: (entry, answer) => this.#answered(entry, answer),
       onrefused: (entry, message) => this.#refused(entry, message),
     });
-    this.#watchTime();
+    this.watch = new Stopwatch(() => this.#saveDraft());
     this.#reasons();
     this.#told(session);
+    // What others give back, and what a run appends to the store, comes to a reader who waits.
+    setInterval(() => this.waits && this.#askAgain().catch(() => {}), WAIT_MS);
     addEventListener("pagehide", () => {
       this.#saveDraft();
       this.feed.release();
@@ -72,7 +78,7 @@ export class Review {
       reason,
       key: label.key,
       version: label.version,
-      seconds: this.#seconds(),
+      seconds: this.watch.seconds,
     };
     body.comment = find("comment").value.trim();
     if (mend) body.mend = mend;
@@ -159,6 +165,7 @@ export class Review {
 
   async #show(entry, begun, said) {
     if (!entry) {
+      this.waits = true;
       this.#empty(`${said} Nothing is left here for you.`);
       return;
     }
@@ -181,17 +188,17 @@ export class Review {
     }
     const { label, picture } = entry;
     this.shown = entry;
+    this.waits = false;
     find("empty").hidden = true;
     this.tools.reset();
     this.closeReasons();
-    find("comment").value = "";
+    find("comment").value = find("over").textContent = "";
     picture.replace(picture.planes);
     this.view.onframe = () => this.#drawn((now) => this.timings.change.push(now - begun));
     this.view.show(picture, label.mark, label.spacing);
     this.mending.begin(entry.index, label.version, label.mark);
     this.display.take(entry);
-    this.spent = 0;
-    this.since = document.hidden ? null : performance.now();
+    this.watch.start();
     this.#restoreDraft();
     // What is beside the picture is filled in after it is seen.
     const { spoken } = this;
@@ -325,12 +332,21 @@ export class Review {
   }
 
   #told(answer) {
-    const known = ["count", "reviewed", "mine", "rate_per_hour", "seconds_left", "histogram"];
-    for (const name of known) if (answer[name] !== undefined) this.session[name] = answer[name];
+    const more = (answer.count ?? 0) - this.session.count;
+    for (const name of TOLD) if (answer[name] !== undefined) this.session[name] = answer[name];
     find("progress").textContent = progressWords(this.session);
     if (answer.histogram !== undefined)
       drawStrip(find("strip"), this.session.histogram, this.score);
     if (this.list.count === 0) this.list.setCount(this.session.count);
+    if (more > 0) {
+      this.list.refresh();
+      this.say(`${plural(more, "label")} ${more === 1 ? "has" : "have"} come to the store.`);
+    }
+  }
+
+  async #askAgain() {
+    this.#refresh();
+    if ((await this.feed.more()) && this.waits) this.moveOn(() => this.feed.next());
   }
 
   async #refresh(now = false) {
@@ -347,25 +363,6 @@ export class Review {
   say(words) {
     this.spoken += 1;
     find("said").textContent = words;
-  }
-
-  #seconds() {
-    const now = this.since === null ? 0 : Math.min(performance.now() - this.since, IDLE_MS);
-    return Math.round((this.spent + now) / 10) / 100;
-  }
-
-  #watchTime() {
-    this.spent = 0;
-    this.since = performance.now();
-    document.addEventListener("visibilitychange", () => {
-      if (document.hidden && this.since !== null) {
-        this.spent += performance.now() - this.since;
-        this.since = null;
-        this.#saveDraft();
-      } else if (!document.hidden) {
-        this.since ??= performance.now();
-      }
-    });
   }
 
   #reasons() {

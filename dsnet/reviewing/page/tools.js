@@ -21,9 +21,9 @@ const WORDS = {
 const find = (id) => document.getElementById(id);
 
 export class Tools {
-  /** `mending` takes the changes; `windowBy(dx, dy)` a drag that is none of them. */
-  constructor(view, mending, windowBy) {
-    Object.assign(this, { view, mending });
+  /** `mending` takes the changes; `window(dx, dy)` a drag that is none of them, `hover(point)`. */
+  constructor(view, mending, { window, hover }) {
+    Object.assign(this, { view, mending, tell: hover });
     this.tool = "look";
     this.radius = 3;
     this.add = true;
@@ -39,7 +39,7 @@ export class Tools {
       stroke: (phase, point) => this.#stroke(phase, point),
       axis: (phase, point) => this.#axis(phase, point),
       hover: (point, end) => this.#hover(point, end),
-      window: windowBy,
+      window,
     });
     find("brush").addEventListener("click", () => this.choose("brush"));
     find("draw").addEventListener("click", () => this.choose("draw"));
@@ -193,6 +193,7 @@ export class Tools {
 
   #hover(point, end) {
     this.view.canvas.dataset.over = end >= 0 ? "end" : "";
+    this.tell(point);
     if (this.tool !== "brush") return;
     if (point) this.at = point;
     this.#told();

@@ -20,7 +20,7 @@ export class View {
     this.hidden = false;
     this.smooth = true;
     this.room = 0.94; // share of the canvas that a fitted crop takes
-    this.low = 0;
+    this.low = 0; // the window, in the unit of the pictures' ranges
     this.high = 1;
     this.scale = 1;
     this.shift = [0, 0];
@@ -39,6 +39,7 @@ export class View {
       picture,
       mark,
       spacing,
+      full: null, // the same crop with values beyond the stored window
       around: null,
       slice: null,
       strokes: [],
@@ -46,6 +47,11 @@ export class View {
     });
     if (shape || this.fitted) this.fit();
     this.redraw();
+  }
+
+  /** The picture whose grey values are seen at the crop's place. */
+  get shown() {
+    return this.slice ?? this.full ?? this.picture;
   }
 
   fit() {
@@ -127,7 +133,7 @@ export class View {
       context.drawImage(this.around.grey(this.low, this.high), ...this.around.offset);
       context.globalAlpha = 1;
     }
-    const grey = (this.slice ?? picture).grey(this.low, this.high);
+    const grey = this.shown.grey(this.low, this.high);
     if (grey) context.drawImage(grey, 0, 0);
     if (this.hidden) return;
     context.globalAlpha = this.slice ? 0.5 : 1;

@@ -1,5 +1,6 @@
 """Fixtures: a browser, a store of phantoms, a server, readers."""
 
+import os
 import shutil
 
 import pytest
@@ -7,11 +8,13 @@ import pytest
 from review_page import Reader, Served, phantom_records, write_store
 
 
-@pytest.fixture(scope="session")
+# While it is open asyncio has a running loop in this thread: no longer than a file's tests.
+@pytest.fixture(scope="module")
 def chromium():
-    program = shutil.which("chromium") or shutil.which("chromium-browser")
+    names = (os.environ.get("DSNET_CHROMIUM", ""), "chromium", "chromium-browser", "google-chrome")
+    program = next((found for name in names if name and (found := shutil.which(name))), None)
     if program is None:
-        pytest.skip("no chromium on this machine")
+        pytest.skip("no chromium on this machine, and none named by DSNET_CHROMIUM")
     api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
     pytest.importorskip("starlette", reason="the extra `review` is not installed")
     pytest.importorskip("uvicorn", reason="the extra `review` is not installed")

@@ -1,5 +1,7 @@
 """A review that is served, and a reader who waits for what is seen."""
 
+import contextlib
+import random
 import socket
 import subprocess
 import sys
@@ -52,9 +54,7 @@ class Served:
     def __init__(self, store, *options):
         self.store = store
         self.options = options
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
+        self.port = free_port()
         self.process = None
 
     @property
@@ -91,6 +91,16 @@ class Served:
     def wait_for_rows(self, count, kind="verdict"):
         until(lambda: len(self.rows(kind)) >= count)
         return self.rows(kind)
+
+
+def free_port():
+    """A port that stays free while its server is dead: none that connections are given."""
+    for _ in range(1000):
+        port = random.SystemRandom().randrange(10_000, 32_000)
+        with socket.socket() as free, contextlib.suppress(OSError):
+            free.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError("no port is free")
 
 
 def until(found, limit=LIMIT):

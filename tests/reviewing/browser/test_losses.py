@@ -41,7 +41,8 @@ def test_decisions_of_while_the_server_was_dead_come_when_it_is_back(serve, read
     rows = served.wait_for_rows(4)
     assert {row.key for row in rows} == set(decided) and len(rows) == 4
     until(lambda: not alert.is_visible())
-    assert reader.ask("() => dsnetReview.outbox.waiting") == 0
+    # The last row is on the disk before the page is told so.
+    reader.until("() => dsnetReview.outbox.waiting === 0")
     # The label follows the end that was dragged meanwhile.
     until(lambda: reader.alpha != before)
     reader.decide("a")
@@ -51,6 +52,7 @@ def test_decisions_of_while_the_server_was_dead_come_when_it_is_back(serve, read
 def test_what_a_closed_page_could_not_send_is_sent_by_the_next_one(serve, read, phantoms):
     served = serve(phantoms)
     reader = read(served)
+    reader.until("() => dsnetReview.feed.ahead.length === 10")
     reader.until("() => dsnetReview.feed.ahead.every((entry) => entry.label)")
     served.kill()
     decided = [reader.decide(key) for key in "au"]
