@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from dsnet.data.store.record import STATUSES
+from dsnet.files import require_regular
 
 SHARD = re.compile(r"shard-\d{5,}\.parquet")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
@@ -62,6 +63,7 @@ def keys_digest(hashes: np.ndarray) -> str:
 
 def sha256(path: Path) -> str:
     """Checksum of a file, in hexadecimal."""
+    require_regular(path)
     digest = hashlib.sha256()
     with open(path, "rb") as file:
         while block := file.read(_BLOCK):
@@ -71,6 +73,7 @@ def sha256(path: Path) -> str:
 
 def tail_digest(path: Path) -> str:
     """The digest of a Parquet file's footer, in hexadecimal; of what is none, of its last bytes."""
+    require_regular(path)
     with open(path, "rb") as file:
         size = file.seek(0, 2)
         file.seek(max(size - 8, 0))

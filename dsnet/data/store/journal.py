@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from dsnet.data.store.carrier import MAGIC, footer
-from dsnet.files import sync, write_bytes
+from dsnet.files import require_regular, sync, write_bytes
 
 JOURNAL = "_journal.parquet"
 _DIGITS = 16
@@ -56,10 +56,14 @@ def read_journal(folder: Path) -> Journal | None:
     DamagedJournal
         When a line before the last is not sound.
     """
+    file = Path(folder, JOURNAL)
     try:
-        data = Path(folder, JOURNAL).read_bytes()
+        require_regular(file)
+        data = file.read_bytes()
     except FileNotFoundError:
         return None
+    except ValueError as error:
+        raise DamagedJournal(str(error)) from None
     first, at = _line(data, len(MAGIC))
     length = first.get("footer") if first else None
     if first is None or type(length) is not int or length < 0 or not _text(first.get("base")):
@@ -143,7 +147,10 @@ def _line(data: bytes, at: int) -> tuple[dict[str, Any] | None, int]:
     digest, _, text = data[at:end].partition(b" ")
     if hashlib.sha256(text).hexdigest()[:_DIGITS].encode("ascii") != digest:
         return None, end + 1
-    line = json.loads(text)
+    try:
+        line = json.loads(text)
+    except (ValueError, RecursionError):  # Whoever made it up made up its sum, too.
+        return None, end + 1
     return (line if isinstance(line, dict) else None), end + 1
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from dsnet.data.store.entries import describe
 from dsnet.data.store.record import LATER_COLUMNS, schema
-from dsnet.files import write_atomically
+from dsnet.files import require_regular, write_atomically
 
 # A reader decompresses whole row groups; 32 crops of 64 x 64 are about 0.8 MB.
 ROW_GROUP_ROWS = 32
@@ -46,11 +46,9 @@ def naming(path: Path) -> Iterator[None]:
 @contextmanager
 def opened(path: Path) -> Iterator[Any]:
     """A shard as a `pyarrow.parquet.ParquetFile`, page checksums verified; see `naming`."""
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
-    # As a file and in bytes: pyarrow takes a name with a colon for a URL, and names must be UTF-8.
-    with naming(path), pa.OSFile(os.fsencode(path)) as source:
+    with naming(path), _source(path) as source:
         yield pq.ParquetFile(source, page_checksum_verification=True)
 
 
@@ -68,12 +66,11 @@ class OpenShard:
     """
 
     def __init__(self, path: Path) -> None:
-        import pyarrow as pa
         import pyarrow.parquet as pq
 
         self._path = path
         with naming(path):
-            self._source = pa.OSFile(os.fsencode(path))
+            self._source = _source(path)
             self._file = pq.ParquetFile(
                 self._source, page_checksum_verification=True, pre_buffer=False
             )
@@ -101,6 +98,14 @@ class OpenShard:
         """Let go of the file."""
         self._file.close()
         self._source.close()
+
+
+def _source(path: Path):
+    """As a file and in bytes: pyarrow takes a name with a colon for a URL, names must be UTF-8."""
+    import pyarrow as pa
+
+    require_regular(path)
+    return pa.OSFile(os.fsencode(path))
 
 
 def checked_metadata(path: Path, listed: dict[str, Any] | None):
