@@ -5,10 +5,12 @@ import hashlib
 import json
 import os
 import re
+from functools import partialmethod
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from dsnet.data.store import LabelRecord, StoreWriter, compact, compact_store, keys, open_store
@@ -19,7 +21,7 @@ from dsnet.data.store.key_runs import run_files
 from dsnet.data.store.manifest import read_state
 from dsnet.data.store.versions import write_version
 
-ROWS = 8
+ROWS = 4
 # A sum and JSON, as in a journal or a file of keys; or a sum within, as of a decision.
 LINES = re.compile(rb"([0-9a-f]{16,32}) (\{[^\n]*\})" rb'|\{"sum": "([0-9a-f]{16})", ([^\n]*)')
 SETTINGS = {"crop": 64, "hu_window": [-1024.0, 1050.0]}
@@ -119,7 +121,7 @@ def journalled(path):
     """A store whose writer was killed: journal, files of keys, a staged shard, a temporary file."""
     rng = np.random.default_rng(0)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(writer_module, "FEW_SHARDS", 4)
+        patch.setattr(writer_module, "FEW_SHARDS", 2)
         patch.setattr(keys, "LEAST_RUN", 3)
         writer = StoreWriter(path, SETTINGS, shard_rows=1, shard_seconds=1e9)
         for number in range(ROWS):
@@ -149,6 +151,8 @@ def merging(path, *, named):
             patch.setattr(compact, "os", SimpleNamespace(replace=killed, listdir=os.listdir))
         compact_store(path, 3)
     assert read_state(path).moved
+    if named:
+        (path / "shard-00001.parquet").unlink()
 
 
 def reviewed(path):
@@ -165,7 +169,7 @@ def reviewed(path):
     labels = [found for found in store.records("ok")]
     for reader in ("Ann", "Bo"):
         log = DecisionLog(path)
-        for found in labels[:4]:
+        for found in labels[:2]:
             version = MADE
             if rng.random() < 0.5:
                 version = new_id()
@@ -184,6 +188,14 @@ def reviewed(path):
                     verdict=pick(rng, VERDICTS), seconds=1.5,
                 )
             )  # fmt: skip
+
+
+@pytest.fixture
+def one_thread(monkeypatch):
+    """Files of some kilobytes are read without waiting for pyarrow's threads."""
+    for name in ("read", "read_row_group"):
+        read = partialmethod(getattr(pq.ParquetFile, name), use_threads=False)
+        monkeypatch.setattr(pq.ParquetFile, name, read)
 
 
 STATES = {

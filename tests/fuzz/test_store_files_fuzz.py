@@ -12,6 +12,7 @@ import shutil
 import numpy as np
 import pytest
 from fuzz import random_stores as stores
+from fuzz.random_stores import one_thread  # noqa: F401
 
 from dsnet.data.store import StoreWriter, open_store, repair_store, validate_store
 from dsnet.data.store.decisions import read_decisions
@@ -178,12 +179,14 @@ def fuzz(state, tmp_path, caplog, name, seed, count):
         shutil.rmtree(path.parent)
 
 
+@pytest.mark.usefixtures("one_thread")
 @pytest.mark.parametrize("name", KINDS)
 def test_random_damage(state, tmp_path, caplog, name):
     fuzz(state, tmp_path, caplog, name, seed=1, count=6)
 
 
 @pytest.mark.long
+@pytest.mark.usefixtures("one_thread")
 @pytest.mark.parametrize("name", KINDS)
 def test_much_random_damage(state, tmp_path, caplog, name):
     fuzz(state, tmp_path, caplog, name, seed=2, count=-(-ROWS // len(stores.STATES)))

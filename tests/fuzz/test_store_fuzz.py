@@ -11,7 +11,13 @@ import shutil
 import numpy as np
 import pyarrow as pa
 import pytest
-from fuzz.random_stores import ODD, damage, pick, record
+from fuzz.random_stores import (  # noqa: F401
+    ODD,
+    damage,
+    one_thread,
+    pick,
+    record,
+)
 
 from dsnet import label
 from dsnet.data.store import (
@@ -197,12 +203,14 @@ def fuzz(sound, tmp_path, name, seed, count):
         shutil.rmtree(place)
 
 
+@pytest.mark.usefixtures("one_thread")
 @pytest.mark.parametrize("name", KINDS)
 def test_random_stores(sound, tmp_path, name):
     fuzz(sound, tmp_path, name, seed=1, count=60)
 
 
 @pytest.mark.long
+@pytest.mark.usefixtures("one_thread")
 @pytest.mark.parametrize("name", KINDS)
 def test_many_random_stores(sound, tmp_path, name):
     fuzz(sound, tmp_path, name, seed=2, count=ROWS)
