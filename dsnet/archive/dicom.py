@@ -22,6 +22,7 @@ from dsnet.data.ct_image import choose_window
 from dsnet.data.datasets.keys import RowKeys
 from dsnet.data.dicom.person import person_of
 from dsnet.data.neighbours import cut_shown
+from dsnet.data.patients import SLICE
 from dsnet.data.store.record import LabelRecord
 
 if TYPE_CHECKING:
@@ -150,6 +151,9 @@ class DicomJob:
         patient = self.naming.uid(picture.patient)
         if patient is not None:
             metadata["patient"] = patient
+        else:  # Of whoever it is: the labels of one study, or of one file, stay together.
+            together = (metadata.get("study_uid"), metadata["series_uid"], metadata["mark_source"])
+            metadata[SLICE] = next(filter(None, together))
         crop = cut_shown(
             picture.image, mark, self.options["size"], picture.planes, window,
             spacing=picture.spacing, isotropic_mm=self.options["isotropic_mm"],
