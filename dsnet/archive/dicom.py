@@ -327,6 +327,7 @@ def found_tables(
         ("marks that do not match", [each.error for each in matched if each.error]),
         ("files of marks that cannot be read", _told(found.refused, naming)),
         ("files of marks without a mark", _told(found.empty, naming)),
+        ("files beside that may be marks", _told(found.other, naming)),
         ("pictures that cannot be used", _told(index.problems, naming)),
     ):
         counts = Counter(reasons).most_common()
