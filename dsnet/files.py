@@ -10,6 +10,7 @@ Public
 ``sync(path)``: a file's content, or a folder's names, are on disk
 ``clear_left_overs(folder)``: what killed processes left unfinished there
 ``table_cell(value)``: what may go into a table that people open in a spreadsheet
+``require_regular(path)``: a pipe would be waited for, a device read for ever
 ``TEMPORARY``: how the names of unfinished files begin
 ``CANNOT``: numbers of the errors by which a file system says that it has no such thing
 """
@@ -24,6 +25,7 @@ import os
 import re
 import shutil
 import socket
+import stat
 import threading
 import time
 from collections.abc import Callable
@@ -175,6 +177,20 @@ def sync(path: str | os.PathLike) -> None:
     finally:
         if descriptor is not None:
             os.close(descriptor)
+
+
+def require_regular(path: str | os.PathLike) -> None:
+    """Nothing, where a file may be opened and read to its end.
+
+    Raises
+    ------
+    OSError
+        When there is none.
+    ValueError
+        When it is a folder, a pipe or a device, or a link to one.
+    """
+    if not stat.S_ISREG(os.stat(path).st_mode):
+        raise ValueError(f"{os.fspath(path)}: must be a regular file")
 
 
 def clear_left_overs(folder: str | os.PathLike) -> None:

@@ -3,10 +3,10 @@
 Measured here, on one core: a row of `label recist` from the file to the shard, its bytes read and
 written, and what the driver does: making and pickling a row's job, taking a shard in. Assumed: the
 storage's bandwidth (``--storage``, GB/s, shared by all), and that a block's time varies by a fifth.
-Simulated from these, block by block: workers take the next block when they are free, storage serves one block
-after the other at its bandwidth, and the driver takes shards in, in the order of the jobs, at most
-so many blocks behind the first that is missing. No cluster was at hand: this is a plan, not a
-measurement of one.
+Simulated from these, block by block: workers take the next block when they are free, storage serves
+one block after the other at its bandwidth, and the driver takes shards in, in the order of the
+jobs, at most so many blocks behind the first that is missing. No cluster was at hand: this is a
+plan, not a measurement of one.
 """
 
 from __future__ import annotations
@@ -130,8 +130,9 @@ def main() -> None:
         "bench.studies.cluster_plan`; no cluster was at hand.", "",
         f"A row takes {1e3 * of['row_s']:.2f} ms of a core, {of['read_bytes'] / 1e3:.0f} kB read "
         f"and {of['written_bytes'] / 1e3:.1f} kB written; the driver makes the jobs of "
-        f"{BLOCK_ROWS} rows and takes their shard in, which costs {1e3 * of['driver_s']:.1f} ms. In "
-        f"all {MARKS * of['row_s'] / 3600:.0f} core hours, {MARKS * of['read_bytes'] / 1e12:.1f} TB read, "
+        f"{BLOCK_ROWS} rows and takes their shard in, which costs {1e3 * of['driver_s']:.1f} ms. "
+        f"In all {MARKS * of['row_s'] / 3600:.0f} core hours, "
+        f"{MARKS * of['read_bytes'] / 1e12:.1f} TB read, "
         f"{MARKS * of['written_bytes'] / 1e12:.2f} TB written.", "",
         "| | rows/s | hours | cores busy | storage busy | driver busy | what limits |",
         "|---|---|---|---|---|---|---|",

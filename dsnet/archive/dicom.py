@@ -22,6 +22,7 @@ from dsnet.data.ct_image import choose_window
 from dsnet.data.datasets.keys import RowKeys
 from dsnet.data.dicom.person import person_of
 from dsnet.data.neighbours import cut_shown
+from dsnet.data.patients import SLICE
 from dsnet.data.store.record import LabelRecord
 
 if TYPE_CHECKING:
@@ -150,6 +151,9 @@ class DicomJob:
         patient = self.naming.uid(picture.patient)
         if patient is not None:
             metadata["patient"] = patient
+        else:  # Of whoever it is: the labels of one study, or of one file, stay together.
+            together = (metadata.get("study_uid"), metadata["series_uid"], metadata["mark_source"])
+            metadata[SLICE] = next(filter(None, together))
         crop = cut_shown(
             picture.image, mark, self.options["size"], picture.planes, window,
             spacing=picture.spacing, isotropic_mm=self.options["isotropic_mm"],
@@ -323,6 +327,7 @@ def found_tables(
         ("marks that do not match", [each.error for each in matched if each.error]),
         ("files of marks that cannot be read", _told(found.refused, naming)),
         ("files of marks without a mark", _told(found.empty, naming)),
+        ("files beside that may be marks", _told(found.other, naming)),
         ("pictures that cannot be used", _told(index.problems, naming)),
     ):
         counts = Counter(reasons).most_common()

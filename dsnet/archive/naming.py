@@ -60,11 +60,12 @@ class Naming:
         """A UID, or its keyed hash; what is none is hashed in any case."""
         if not text:
             return text
+        data = text.encode("utf-8", "surrogatepass")  # Names of files need not be Unicode.
         if self.hash_key:
-            return hmac.new(self.hash_key, text.encode(), hashlib.sha256).hexdigest()[:_DIGITS]
+            return hmac.new(self.hash_key, data, hashlib.sha256).hexdigest()[:_DIGITS]
         if self.keep_identifiers or _UID.fullmatch(text):
             return text
-        return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:_DIGITS]
+        return hashlib.sha256(data).hexdigest()[:_DIGITS]
 
     def source(self, matched: MatchedMark) -> str:
         """What a row calls the picture that it comes from: paths may hold names."""

@@ -11,10 +11,16 @@ import shutil
 import numpy as np
 import pyarrow as pa
 import pytest
+from fuzz.random_stores import (  # noqa: F401
+    ODD,
+    damage,
+    one_thread,
+    pick,
+    record,
+)
 
 from dsnet import label
 from dsnet.data.store import (
-    LabelRecord,
     StoreWriter,
     export,
     open_store,
@@ -27,32 +33,6 @@ from dsnet.data.store.shards import describe_shard, opened, write_shard
 
 ROWS = int(os.environ.get("DSNET_FUZZ_ROWS", 100_000)) // 10
 SHARD = "shard-00000.parquet"
-ODD = [
-    None, True, False, 0, -1, 1, 7, 10**30, -0.0, 0.5, float("nan"), float("inf"), 1e308, "", "x",
-    "ok", "failed", "16", "\ud800", "a\x00b", "[/]", "=1", "../../x", [], {}, [None], [[]],
-    {"": None}, "0" * 64, [1, 2], {"rows": -1},
-]  # fmt: skip
-
-
-def record(number, rng):
-    if rng.random() < 0.2:
-        return LabelRecord.from_error(f"k{number}", "s.png", "truncated PNG")
-    shape = tuple(rng.integers(1, 6, 2))
-    alpha = rng.random(shape, dtype=np.float32)
-    return LabelRecord(
-        key=f"k{number}",
-        image=rng.random(shape, dtype=np.float32),
-        alpha=alpha,
-        binary=alpha >= 0.5,
-        truth=alpha > 0.4 if rng.random() < 0.5 else None,
-        readers=np.rint(4 * alpha) / np.float32(4) if rng.random() < 0.5 else None,
-        trimap=rng.choice(np.array([0, 128, 255], np.uint8), shape),
-        mark=rng.random(8),
-        spacing=(0.7, 0.8),
-        quality={"overall": float(rng.random())},
-        notes=("odd",),
-        metadata={"patient": 1},
-    )
 
 
 @pytest.fixture(scope="module")
@@ -63,10 +43,6 @@ def sound(tmp_path_factory):
         for number in range(8):
             writer.append(record(number, rng))
     return path
-
-
-def pick(rng, values):
-    return values[rng.integers(len(values))]
 
 
 def attempt(call, *arguments):
@@ -199,28 +175,7 @@ def bad_rows(rng, path, text):
 
 def bad_bytes(rng, path, text):
     """A file of the store that was written over, cut, torn or put together from two halves."""
-    file = path / pick(rng, [SHARD, SHARD, SHARD, MANIFEST])
-    data = bytearray(file.read_bytes())
-    for _ in range(rng.choice([1, 1, 1, 2, 5])):
-        at = int(rng.integers(len(data) or 1))
-        count = int(pick(rng, [1, 2, 8, 100, 512]))
-        change = rng.integers(7)
-        if change == 0 and data:
-            data[at] ^= 1 << rng.integers(8)
-        elif change == 1:
-            data[at : at + count] = rng.bytes(count)
-        elif change == 2:
-            del data[at : at + count]
-        elif change == 3:
-            data[at:at] = rng.bytes(count)
-        elif change == 4:
-            del data[at:]
-        elif change == 5:  # A block that never reached the disk.
-            data[at : at + count] = bytes(len(data[at : at + count]))
-        else:
-            other = int(rng.integers(len(data) or 1))
-            data[at : at + count] = data[other : other + count]
-    file.write_bytes(data)
+    damage(rng, path / pick(rng, [SHARD, SHARD, SHARD, MANIFEST]))
 
 
 KINDS = {"manifests": bad_manifest, "rows": bad_rows, "bytes": bad_bytes}
@@ -248,12 +203,14 @@ def fuzz(sound, tmp_path, name, seed, count):
         shutil.rmtree(place)
 
 
+@pytest.mark.usefixtures("one_thread")
 @pytest.mark.parametrize("name", KINDS)
 def test_random_stores(sound, tmp_path, name):
     fuzz(sound, tmp_path, name, seed=1, count=60)
 
 
 @pytest.mark.long
+@pytest.mark.usefixtures("one_thread")
 @pytest.mark.parametrize("name", KINDS)
 def test_many_random_stores(sound, tmp_path, name):
     fuzz(sound, tmp_path, name, seed=2, count=ROWS)

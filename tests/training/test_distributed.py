@@ -1,27 +1,14 @@
 """Two processes over gloo have the gradients of one process with both batches, and one average."""
 
-import multiprocessing
-
 import torch
 
-import worker_jobs
+import torch_jobs
 
 
 def test_two_processes_have_the_gradients_of_one(tmp_path):
-    context = multiprocessing.get_context("spawn")
     runs = [(0, 1, "alone"), (0, 2, "first"), (1, 2, "second")]
-    processes = [
-        context.Process(
-            target=worker_jobs.gradients_of_a_step,
-            args=(rank, world, str(tmp_path / "meeting"), str(tmp_path / name)),
-        )
-        for rank, world, name in runs
-    ]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join(600)
-        assert process.exitcode == 0
+    calls = [(r, w, str(tmp_path / "meeting"), str(tmp_path / name)) for r, w, name in runs]
+    torch_jobs.run_together(torch_jobs.gradients_of_a_step, calls)
     loaded = [torch.load(tmp_path / name) for _, _, name in runs]
     (alone, first, second), (average, mean, same) = zip(*loaded, strict=True)
     assert len(alone) == len(first) > 20 and any(g.abs().max() > 0 for g in alone)

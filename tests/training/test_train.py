@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -263,30 +264,50 @@ def test_signal_handlers_come_back_also_after_an_error(tmp_path):
     assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == before
 
 
-def test_sigterm_saves_and_the_run_goes_on_from_there(tmp_path):
-    arguments = [sys.executable, "-u", "-m", "dsnet.train", *TINY, "--out", str(tmp_path / "b")]
-    assert run(tmp_path / "a", "--epochs", "20") == 0
-    with subprocess.Popen([*arguments, "--epochs", "20"], stdout=subprocess.PIPE, text=True) as job:
-        for line in job.stdout:
-            if line.startswith("epoch 2 "):
-                job.terminate()
-                break
-        rest = job.stdout.read()
-    assert job.returncode == 0, rest
-    stopped = final(tmp_path / "b")[2]
-    assert 4 <= stopped < 40
-    assert f"stopped by a signal after step {stopped}" in rest
-    assert run(tmp_path / "b", "--epochs", "20", "--resume") == 0
+def test_sigterm_saves_and_the_run_goes_on_from_there(tmp_path, monkeypatch, capsys):
+    assert run(tmp_path / "a", "--epochs", "4") == 0
+    say = print
+
+    def ended_after_two(text="", **options):
+        say(text, **options)
+        if text.startswith("epoch 2 "):
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("builtins.print", ended_after_two)
+        assert run(tmp_path / "b", "--epochs", "4") == 0
+    # Of two steps an epoch the one after the signal is the last, in the middle of the third epoch.
+    assert final(tmp_path / "b")[2] == 5
+    assert "stopped by a signal after step 5" in capsys.readouterr().out
+    assert run(tmp_path / "b", "--epochs", "4", "--resume") == 0
     a, b = final(tmp_path / "a"), final(tmp_path / "b")
     assert all(torch.equal(a[0][name], b[0][name]) for name in a[0])
 
 
-def test_two_processes_train_one_network(tmp_path):
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node"]
-    arguments = ["-m", "dsnet.train", *TINY, "--out", str(tmp_path)]
-    command = [*torchrun, "2", *arguments, "--epochs", "1"]
+@pytest.fixture(scope="module")
+def by_two_processes(tmp_path_factory):
+    """What two processes train; one run of them, for each imports torch: "net" and "long"."""
+    out = tmp_path_factory.mktemp("by_two")
+    (out / "both.py").write_text(
+        "import sys\nfrom dsnet import train\n"
+        "rest = sys.argv[1:]\nat = rest.index('and')\n"
+        "sys.exit(train.main(rest[:at]) or train.main(rest[at + 1 :]))\n"
+    )
+    long = [
+        *TINY, "--variant", "unet", "--epochs", "12", "--lr", "0.03", "--batch", "1",
+        "--out", str(out / "long"), "--phantoms", "16", "--size", "32", "--shares", "2", "12", "2",
+    ]  # fmt: skip
+    command = [
+        sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
+        str(out / "both.py"), *TINY, "--out", str(out / "net"), "--epochs", "1", "and", *long,
+    ]  # fmt: skip
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
+    return out
+
+
+def test_two_processes_train_one_network(by_two_processes):
+    tmp_path = by_two_processes / "net"
     content = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
     # Four crops, two of them in each process's batch: one step.
     assert content["progress"]["step"] == 1
@@ -294,16 +315,9 @@ def test_two_processes_train_one_network(tmp_path):
     assert len((tmp_path / "log.csv").read_text().splitlines()) == 2
 
 
-def test_processes_validate_the_model_that_is_saved(tmp_path):
+def test_processes_validate_the_model_that_is_saved(by_two_processes):
     """Each has running statistics of its own crops; those of the first are in the file."""
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node"]
-    more = [
-        "--variant", "unet", "--epochs", "12", "--lr", "0.03", "--batch", "1",
-        "--out", str(tmp_path), "--phantoms", "16", "--size", "32", "--shares", "2", "12", "2",
-    ]  # fmt: skip
-    command = [*torchrun, "2", "-m", "dsnet.train", *TINY, *more]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
+    tmp_path = by_two_processes / "long"
     data = DeviceDataset.phantoms(16, 32)
     split = json.loads((tmp_path / "split.json").read_text())
     held = data.subset([data.keys.index(key) for key in split["val"]])

@@ -1,12 +1,10 @@
 """Validation after an epoch: the best threshold, the same on any number of processes."""
 
-import multiprocessing
-
 import pytest
 import torch
 from torch import nn
 
-import worker_jobs
+import torch_jobs
 from dsnet.metrics import THRESHOLD_GRID, dice
 from dsnet.training.dataset import DeviceDataset
 from dsnet.training.settings import Settings
@@ -44,20 +42,10 @@ def test_the_best_threshold_and_its_dice(tmp_path, batch):
 
 @pytest.mark.parametrize(("world", "cases"), [(2, 7), (3, 2)])
 def test_processes_agree_with_one_to_the_bit(tmp_path, world, cases):
-    context = multiprocessing.get_context("spawn")
     ranks = [(0, 1), *((rank, world) for rank in range(world))]
-    jobs = [
-        context.Process(
-            target=worker_jobs.validation_of_a_network,
-            args=(rank, of, cases, str(tmp_path / "meeting"), str(tmp_path / f"{rank}-{of}")),
-        )
-        for rank, of in ranks
-    ]
-    for job in jobs:
-        job.start()
-    for job in jobs:
-        job.join(600)
-        assert job.exitcode == 0
+    meeting = str(tmp_path / "meeting")
+    calls = [(rank, of, cases, meeting, str(tmp_path / f"{rank}-{of}")) for rank, of in ranks]
+    torch_jobs.run_together(torch_jobs.validation_of_a_network, calls)
     alone, *others = (torch.load(tmp_path / f"{rank}-{of}") for rank, of in ranks)
     assert len(others) == world and all(other == alone for other in others)
     assert 0 < alone[0] <= 1 and alone[1] in THRESHOLD_GRID

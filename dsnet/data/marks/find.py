@@ -38,6 +38,8 @@ _MODALITY = re.compile(rb"\x08\x00\x60\x00(?:CS\x02\x00|\x02\x00\x00\x00)(SR|PR)
 _MODALITIES = ("SR", "PR")
 _TEXTS = (".json", ".xml", ".aim", ".mrk.json")
 _TABLES = (".csv", ".parquet", ".pq")
+# Whoever has these among marks should know where none of them was read.
+_ENDINGS = (*_TEXTS, *_TABLES, ".tsv", ".npz")
 Reader = Callable[[str, bytes | None, Refused | None], list[FoundMark]]
 
 
@@ -51,8 +53,8 @@ def find_marks(
     """All marks of a place.
 
     A file is known by what it holds: DICOM by its class, the others by their ending and their
-    first bytes. Files of other kinds, pictures among them, are passed over. Nothing is written, and
-    a zip is not unpacked to disk.
+    first bytes. Files of other kinds, pictures among them, are passed over; where their endings are
+    those of marks, `other` tells them. Nothing is written, and a zip is not unpacked to disk.
 
     Parameters
     ----------
@@ -140,6 +142,8 @@ def _read(
     try:
         reader = _reader(name.lower(), load, gsps_origin, table_origin)
         if reader is None:
+            if name.lower().endswith(_ENDINGS):
+                found.other.append((source, "of no format of marks that is known"))
             return
         marks = reader(source, load(_most(name.lower())), refused)
     except ValueError as error:

@@ -109,11 +109,15 @@ class FoundMarks:
     empty : list of (source, reason)
         Files of a known format without a mark: reports of doses, presentation states without
         lines, outlines.
+    other : list of (source, reason)
+        Files with the ending of marks that are of no known format, and so may be marks that nobody
+        reads: a table with semicolons or in UTF-16, a viewer's own JSON.
     """
 
     marks: list[FoundMark] = field(default_factory=list)
     refused: Refused = field(default_factory=list)
     empty: Refused = field(default_factory=list)
+    other: Refused = field(default_factory=list)
 
     @property
     def counts(self) -> dict[str, int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections import Counter
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -92,8 +93,9 @@ def repair_store(path: str | os.PathLike) -> list[str]:
             text + (f" ({rows} row{'s' * (rows > 1)} lost)" if rows else "")
             for text, rows in survey.found
         ]
-        keep = lambda file: _put_aside(file, _aside(path), move=False)  # noqa: E731
-        return told + repair_review(path, manifest["alpha_bits"], keep)
+        return told + repair_review(
+            path, manifest["alpha_bits"], partial(_put_aside, aside=_aside(path))
+        )
     finally:
         decisions.release()
         lock.release()
@@ -226,7 +228,7 @@ def _aside(path: Path) -> Path:
 
 
 def _put_aside(file: Path, aside: Path, *, move: bool) -> None:
-    if not file.exists():
+    if not os.path.lexists(file):
         return
     aside.mkdir(exist_ok=True)
     number, place = 0, aside / file.name

@@ -21,7 +21,7 @@ from dsnet.data.store.entries import describe, is_full, sha256
 from dsnet.data.store.journal import JournalWriter
 from dsnet.data.store.keys import FEW, KeyIndex
 from dsnet.data.store.lock import StoreLock
-from dsnet.data.store.manifest import State, read_state, write_manifest
+from dsnet.data.store.manifest import MERGE, State, read_state, write_manifest
 from dsnet.data.store.places import folder_of
 from dsnet.data.store.reader import REMEDY, LabelStore, open_store
 from dsnet.data.store.record import STATUSES, usual_score_columns
@@ -29,7 +29,6 @@ from dsnet.data.store.shards import describe_shard, write_parquet
 from dsnet.data.store.stage import SHARD_BYTES
 from dsnet.files import sync
 
-MERGE = ".merge-"
 # A shard's footer is read for one row of it: long ones make that slow.
 SHARD_ROWS = 2048
 

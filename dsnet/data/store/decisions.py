@@ -26,7 +26,7 @@ from typing import NamedTuple
 
 from dsnet.console import brief
 from dsnet.data.store.places import StorePath, local_copy, store_place
-from dsnet.files import sync
+from dsnet.files import require_regular, sync
 
 REVIEW = "_review"
 FORMAT = 1
@@ -260,6 +260,11 @@ def read_decisions(store: StorePath) -> FoundDecisions:
     """
     found = FoundDecisions([], [], [])
     for file in decision_files(store):
+        try:
+            require_regular(file)
+        except ValueError as error:
+            found.damaged.append(str(error))
+            continue
         *lines, last = file.read_bytes().split(b"\n")
         if last:
             found.torn.append(f"{file}: the last line has no end; nobody was told that it counts")
@@ -274,7 +279,14 @@ def read_decisions(store: StorePath) -> FoundDecisions:
 
 
 def sound_lines(file: Path, lost: Collection[str] = ()) -> bytes:
-    """A file of decisions without the lines that are damaged or torn, or of a version in `lost`."""
+    """A file of decisions without the lines that are damaged or torn, or of a version in `lost`.
+
+    Raises
+    ------
+    ValueError
+        When it is no regular file.
+    """
+    require_regular(file)
     lines = file.read_bytes().split(b"\n")[:-1]
     rows = [(line, _row(line)) for line in lines]
     return b"".join(

@@ -57,7 +57,10 @@ def read_journal(folder: Place) -> Journal | None:
     DamagedJournal
         When a line before the last is not sound.
     """
-    data = read_whole(folder / JOURNAL)
+    try:
+        data = read_whole(folder / JOURNAL)
+    except ValueError as error:
+        raise DamagedJournal(str(error)) from None
     if data is None:
         return None
     first, at = _line(data, len(MAGIC))
@@ -143,7 +146,10 @@ def _line(data: bytes, at: int) -> tuple[dict[str, Any] | None, int]:
     digest, _, text = data[at:end].partition(b" ")
     if hashlib.sha256(text).hexdigest()[:_DIGITS].encode("ascii") != digest:
         return None, end + 1
-    line = json.loads(text)
+    try:
+        line = json.loads(text)
+    except (ValueError, RecursionError):  # Whoever made it up made up its sum, too.
+        return None, end + 1
     return (line if isinstance(line, dict) else None), end + 1
 
 

@@ -21,7 +21,7 @@ import numpy as np
 
 from dsnet.data.store.carrier import MAGIC, footer
 from dsnet.data.store.places import Place
-from dsnet.files import write_bytes
+from dsnet.files import require_regular, write_bytes
 
 RUN = re.compile(r"_keys-\d{5,}\.parquet")
 # Keys that a writer holds in memory before they become a run, and those of the longest run.
@@ -144,6 +144,7 @@ def write_run(folder: Path, run: KeyRun) -> KeyRun:
 def read_run(file: Path) -> KeyRun | None:
     """The run of a file, mapped; None where it is not what was written."""
     try:
+        require_regular(file)
         data = np.memmap(file, np.uint8, mode="r")
         with open(file, "rb") as opened:
             opened.seek(len(MAGIC))
@@ -158,6 +159,17 @@ def read_run(file: Path) -> KeyRun | None:
             return None
         shards = [(name, digest) for name, digest in told["shards"]]
         values = np.frombuffer(arrays, "<u8")
-        return KeyRun(shards, values[:rows], values[rows:], file)
-    except (OSError, ValueError, KeyError, TypeError):
+        run = KeyRun(shards, values[:rows], values[rows:], file)
+        return run if _is_sound(run, rows) else None
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
+
+
+def _is_sound(run: KeyRun, rows: object) -> bool:
+    """Whether what it says can be looked up: its sum may be that of whoever made it up."""
+    return (
+        type(rows) is int
+        and 0 <= rows == len(run.hashes) == len(run.places)
+        and all(isinstance(text, str) for shard in run.shards for text in shard)
+        and (not rows or int(run.places.max()) >> _ROW_BITS < len(run.shards))
+    )

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -40,6 +41,10 @@ ORIGIN = ("alpha_bits", "settings", "created")
 # What the store was finished for: all rows of it are there. Whatever changes rows forgets it.
 FINISHED = "finished"
 KEY = b"dsnet"  # in the footer of the manifest and of every shard
+# In the manifest's footer, `digest_of` its text; older ones have none.
+_SUM = b"dsnet.sum"
+MERGE = ".merge-"  # how the name of a merged shard begins that is not the store's yet
+_MERGED = re.compile(re.escape(MERGE) + "[0-9a-f]+")
 # Tries to read a manifest and its journal while a writer replaces both.
 _TRIES = 100
 # Of a footer, which is as long as the list of the shards.
@@ -128,7 +133,8 @@ def _take_in(path: Place, state: State, journal: Journal) -> None:
             (new is None or is_entry(new))
             and isinstance(gone, list)
             and all(isinstance(name, str) and SHARD.fullmatch(name) for name in gone)
-            and isinstance(line.get("staged", ""), str)
+            # A name out of the folder would have any file moved into the store.
+            and _MERGED.fullmatch(str(line.get("staged", MERGE + "0")))
             and _are_counts(line.get("counts"))
         ):
             raise DamagedManifest(f"journal {path / JOURNAL} is damaged: line {number} is none")
@@ -176,8 +182,9 @@ def manifest_bytes(manifest: dict[str, Any], score_columns: list[str]) -> tuple[
     import pyarrow.parquet as pq
 
     text = json.dumps(manifest, indent=1)
+    told = {KEY: text.encode("utf-8"), _SUM: digest_of(text).encode("ascii")}
     made = pa.BufferOutputStream()
-    pq.write_table(table_of([], score_columns, {KEY: text.encode("utf-8")}), made)
+    pq.write_table(table_of([], score_columns, told), made)
     return text, made.getvalue().to_pybytes()
 
 
@@ -241,7 +248,10 @@ def _text(file: Place) -> str:
         raise ValueError(str(error)) from error
     if KEY not in metadata:
         raise ValueError("it has no text of dsnet's")
-    return metadata[KEY].decode("utf-8")
+    text = metadata[KEY].decode("utf-8")
+    if metadata.get(_SUM, digest_of(text).encode("ascii")) != digest_of(text).encode("ascii"):
+        raise ValueError("its text is not what was written")
+    return text
 
 
 def faults(manifest: dict[str, Any]) -> Iterator[tuple[str, str]]:

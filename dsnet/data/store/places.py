@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, TypeAlias
 
 from dsnet.data.remote import RemoteFile, place_of
+from dsnet.files import require_regular
 
 Place: TypeAlias = Path | RemoteFile
 # As whoever opens a store names it.
@@ -77,6 +78,7 @@ def read_whole(file: Place) -> bytes | None:
     if isinstance(file, RemoteFile):
         return file.read(MOST_BYTES) if file.size() is not None else None
     try:
+        require_regular(file)
         return file.read_bytes()
     except FileNotFoundError:
         return None
@@ -86,6 +88,7 @@ def opened_binary(file: Place) -> BinaryIO:
     """A file, open for reading."""
     if isinstance(file, RemoteFile):
         return io.BufferedReader(_Ranges(file), _BLOCK)
+    require_regular(file)
     return open(file, "rb")
 
 
@@ -95,6 +98,7 @@ def arrow_source(file: Place) -> Any:
 
     if isinstance(file, RemoteFile):
         return pa.PythonFile(_Ranges(file), mode="r")
+    require_regular(file)
     # In bytes: pyarrow takes a name with a colon for a URL, and names must be UTF-8.
     return pa.OSFile(os.fsencode(file))
 

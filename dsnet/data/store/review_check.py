@@ -30,16 +30,20 @@ def repair_review(store: Path, alpha_bits: int, keep) -> list[str]:
     alpha_bits : int
         The store's.
     keep : callable
-        Given a file that will change, keeps a copy of it.
+        Given a file that will change, keeps a copy of it; with `move` true the file itself.
     """
     found = read_decisions(store)
     lost = _lost(store, found.rows, alpha_bits)
     told = [*found.damaged, *(text for _, text in lost)]
     versions = {version for version, _ in lost}
     for file in decision_files(store) if told else ():
-        sound = sound_lines(file, versions)
+        try:
+            sound = sound_lines(file, versions)
+        except ValueError:  # No file to be read at all.
+            keep(file, move=True)
+            continue
         if sound != file.read_bytes():
-            keep(file)
+            keep(file, move=False)
             write_bytes(file, sound)
     return told
 

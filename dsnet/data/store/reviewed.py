@@ -55,7 +55,7 @@ def open_reviewed(path: StorePath, which: str = NOT_REJECTED) -> LabelStore:
     return ReviewedStore(path, which, Verdicts(found.rows))
 
 
-def review_note(path: str | os.PathLike, which: str) -> str:
+def review_note(path: StorePath, which: str) -> str:
     """In a line, what readers' verdicts change about a store's labels, or would; else empty.
 
     Parameters

@@ -24,12 +24,19 @@ from typing import Any
 import numpy as np
 
 from dsnet import __version__
-from dsnet.data.store.compact import MERGE, roll_forward
+from dsnet.data.store.compact import roll_forward
 from dsnet.data.store.entries import describe, hash_keys, in_order, shard_name, shard_number
 from dsnet.data.store.journal import JournalWriter
 from dsnet.data.store.keys import FEW, KeyIndex, KeySet
 from dsnet.data.store.lock import LOCK, StoreLock
-from dsnet.data.store.manifest import FINISHED, FORMAT, origin_of, shard_files, write_manifest
+from dsnet.data.store.manifest import (
+    FINISHED,
+    FORMAT,
+    MERGE,
+    origin_of,
+    shard_files,
+    write_manifest,
+)
 from dsnet.data.store.places import folder_of
 from dsnet.data.store.reader import LabelStore, open_store
 from dsnet.data.store.record import LabelRecord, decode, json_ready, usual_score_columns

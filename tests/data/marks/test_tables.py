@@ -97,10 +97,21 @@ def test_other_tables_are_passed_over(tmp_path):
     (tmp_path / "a.csv").write_text("name,x1\na,1\n")
     (tmp_path / "b.csv").write_bytes(b"\xff\xfe\x00")
     (tmp_path / "c.csv").write_text("")
+    # As spreadsheets of other countries and "Unicode text" have it: marks, and nobody reads them.
+    text = "file,x1,y1,x2,y2,origin\na.png,1,2,3,4,0\n"
+    (tmp_path / "f.csv").write_text(text.replace(",", ";"))
+    (tmp_path / "g.CSV").write_bytes(text.encode("utf-16"))
+    (tmp_path / "h.tsv").write_text(text.replace(",", "\t"))
+    (tmp_path / "i.json").write_text("[]")
+    (tmp_path / "j.txt").write_text(text)
     pq.write_table(pa.table({"a": [1]}), tmp_path / "d.parquet")
     (tmp_path / "e.parquet").write_bytes(b"PAR1" + bytes(50))
     found = find_marks(tmp_path)
     assert found.marks == [] and found.empty == []
+    assert [(source[-5:], reason) for source, reason in found.other] == [
+        (name, "of no format of marks that is known")
+        for name in ("a.csv", "b.csv", "c.csv", "rquet", "f.csv", "g.CSV", "h.tsv", ".json")
+    ]
     ((source, reason),) = found.refused
     assert source.endswith("e.parquet") and "no Parquet can be read" in reason
     with pytest.raises(ValueError, match="must have the columns sop_instance_uid or file, x1"):
