@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import signal
-import threading
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any
@@ -14,6 +12,7 @@ from dsnet.archive.blocks import Block, Progress, follow
 from dsnet.archive.jobs import Job, run_job
 from dsnet.data.phantom import make_phantom
 from dsnet.labeling import label_recist
+from dsnet.signals import end_with_parent, left_to_parent
 
 
 class Worker:
@@ -90,13 +89,11 @@ class Pool:
         return bool(self._begun.value)
 
     def submit(self, job: Job | Block) -> Future:
-        # The process starts here and inherits the mask: Ctrl-C at a terminal goes to all of its
-        # processes, and only the parent shall answer.
-        mask = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT, signal.SIGHUP])
         before = {name: os.environ.get(name) for name in _THREADS}
         os.environ.update({name: "1" for name in _THREADS})
         try:
-            return self._pool.submit(_run, job)
+            with left_to_parent():  # The process starts here and inherits the mask.
+                return self._pool.submit(_run, job)
         except BrokenProcessPool as error:
             future: Future = Future()
             future.set_exception(error)
@@ -107,7 +104,6 @@ class Pool:
                     del os.environ[name]
                 else:
                     os.environ[name] = value
-            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
     def close(self) -> None:
         # A process that is still starting when this one ends would find its locks gone.
@@ -135,8 +131,7 @@ def _start_worker(number: int, begun, progress: Progress) -> None:
     global _worker_number
     _worker_number = number
     follow(progress)
-    # A worker whose parent was killed would wait for work for ever.
-    threading.Thread(target=_follow_parent, daemon=True).start()
+    end_with_parent()
     warm_up()
     begun.value = 1
 
@@ -146,10 +141,3 @@ def warm_up() -> None:
     # Compiled code is loaded at its first use: the first label's stages should not pay for it.
     phantom = make_phantom(size=16)
     label_recist(phantom.image, phantom.mark)
-
-
-def _follow_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
