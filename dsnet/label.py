@@ -27,6 +27,7 @@ from dsnet.console import (
     require_file,
     require_folder,
 )
+from dsnet.signals import signals_raised
 from dsnet.streams import command
 
 
@@ -36,14 +37,15 @@ def main(argv: list[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     options = _parser().parse_args(arguments)
     try:
-        if getattr(options, "workers", 1) > 1 and not getattr(options, "ray", None):
-            start_server()
-        return options.run(options, arguments)
+        with signals_raised():
+            if getattr(options, "workers", 1) > 1 and not getattr(options, "ray", None):
+                start_server()
+            return options.run(options, arguments)
     except (UserError, ValueError, RuntimeError, OSError, ImportError) as error:
         return complain("dsnet.label", error)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
         print("stopped", file=sys.stderr)
-        return 128 + signal.SIGINT
+        return 128 + getattr(stop, "signal", signal.SIGINT)
 
 
 def _demo(options, arguments) -> int:

@@ -16,7 +16,7 @@ from fresh_interpreter import printed
 ROOT = Path(__file__).resolve().parents[1]
 
 COMMANDS = ("label", "review", "train", "train_sr", "evaluate", "predict")
-GROUND = ("files", "console", "streams", "devices", "dependencies")
+GROUND = ("files", "console", "streams", "signals", "devices", "dependencies")
 WITHOUT_TORCH = ("labeling", "drawing", "data", "archive", "reviewing")
 NETWORKS = ("losses", "metrics", "models")
 LIBRARIES = (
@@ -30,6 +30,7 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
     "files": (set(GROUND), {"numpy", "cv2"}),
     "console": (set(GROUND), {"rich"}),
     "streams": (set(GROUND), set()),
+    "signals": (set(), set()),
     "devices": ({*GROUND, "_C"}, {"torch"}),
     "dependencies": (set(), set()),
     "labeling": ({*GROUND, "_C"}, {"numpy", "scipy", "numba", "pyamg"}),

@@ -13,6 +13,7 @@ from pathlib import Path
 from dsnet.archive.tally import EMPTY_LABELS, LOW, RANKED_BY, Tally, scores_of
 from dsnet.console import Progress, Rate, print_table, printable
 from dsnet.data.datasets.pictures import LIKE_HU
+from dsnet.data.dicom.attempts import LOST
 from dsnet.data.patients import known_patient, patient_in_name, unknown_patients_note
 from dsnet.data.store.decisions import MADE, read_decisions
 from dsnet.data.store.reader import LabelStore
@@ -45,6 +46,7 @@ class TerminalProgress:
     def __init__(self, total: int | None = None) -> None:
         self._total = total
         self._open = contextlib.ExitStack()
+        self._told_lost = False
         self.rate = Rate(total)
 
     def __enter__(self) -> TerminalProgress:
@@ -62,8 +64,11 @@ class TerminalProgress:
         self.rate = self._progress.rate
 
     def add(self, record: LabelRecord | StoredRow) -> None:
-        """Count a row."""
+        """Count a row; the first that a server is given up for is told."""
         self._progress.add(record)
+        if not self._told_lost and LOST in (record.error or ""):
+            self._told_lost = True
+            self.say(f"{LOST}: its other rows fail at once; --retry-failed tries them again")
 
     def say(self, text: str) -> None:
         """A line beside the bar."""

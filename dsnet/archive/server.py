@@ -11,9 +11,10 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import os
-import signal
 from collections.abc import Iterator
 from multiprocessing import forkserver
+
+from dsnet.signals import left_to_parent
 
 # What workers of every archive use; the table's readers and pyarrow load late elsewhere.
 LOADED = [
@@ -41,19 +42,15 @@ def start_server() -> multiprocessing.context.ForkServerContext:
 
 @contextlib.contextmanager
 def inherited() -> Iterator[None]:
-    """What processes that are started meanwhile inherit: one thread each, and no signals.
-
-    Ctrl-C at a terminal goes to all of its processes, and only the parent shall answer.
-    """
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT, signal.SIGHUP])
+    """What processes that are started meanwhile inherit: one thread each, and few signals."""
     before = {name: os.environ.get(name) for name in ONE_THREAD}
     os.environ.update(ONE_THREAD)
     try:
-        yield
+        with left_to_parent():
+            yield
     finally:
         for name, value in before.items():
             if value is None:
                 del os.environ[name]
             else:
                 os.environ[name] = value
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)

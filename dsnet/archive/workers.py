@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
-import threading
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any
@@ -14,6 +12,7 @@ from dsnet.archive.jobs import Job, run_job
 from dsnet.archive.server import ONE_THREAD, inherited, start_server
 from dsnet.data.phantom import make_phantom
 from dsnet.labeling import label_recist
+from dsnet.signals import end_with_parent
 
 
 class Worker:
@@ -125,8 +124,7 @@ def _start_worker(number: int, begun, progress: Progress, environment: dict[str,
         del os.environ[name]
     os.environ.update(environment)
     follow(progress)
-    # A worker whose parent was killed would wait for work for ever.
-    threading.Thread(target=_follow_parent, daemon=True).start()
+    end_with_parent()
     warm_up()
     begun.value = 1
 
@@ -136,10 +134,3 @@ def warm_up() -> None:
     # Compiled code is loaded at its first use: the first label's stages should not pay for it.
     phantom = make_phantom(size=16)
     label_recist(phantom.image, phantom.mark)
-
-
-def _follow_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)

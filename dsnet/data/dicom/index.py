@@ -40,6 +40,7 @@ from dsnet.data.dicom.table import (
     SLICE,
     FileRows,
     TableBuilder,
+    beside,
     each_file,
     entry_at,
     files_table,
@@ -70,12 +71,14 @@ def index_series(
         of a DICOMweb server, of a study or a series of it, or of studies by a query
         ("https://pacs/dicom-web/studies?ModalitiesInStudy=CT").
     cache : path, optional
-        A Parquet file that keeps the index. What has not changed since, by path, size and time, is
-        not read again; of a server a series that has as many instances as then.
+        A Parquet file that keeps the index, also of what was read before an interruption. What has
+        not changed since, by path, size and time, is not read again, but for what could not be
+        read; of a server a series that has as many instances as then.
     workers : int
         Processes that read headers. With more than one, a script must guard its main module.
     progress : callable, optional
-        Called with the files that were read and how many there are to read.
+        Called with the files that were read and how many there are to read; what it raises ends
+        the reading.
 
     Returns
     -------
@@ -96,25 +99,30 @@ def index_series(
     problems: list[tuple[str, str]] = []
     left_out: Counter[str] = Counter()
     kept, read = [], 0
-    if is_web(here):
-        for found in web_rows(here, before, problems, progress):
-            if isinstance(found, FileRows):
-                builder.add(found)
+    try:
+        if is_web(here):
+            for found in web_rows(here, before, problems, progress):
+                if isinstance(found, FileRows):
+                    builder.add(found)
+                    read += 1
+                else:
+                    kept.append(found)
+        else:
+            files, left_out, problems = _files(here)
+            listed = files_table(files)
+            if before is not None:
+                same, listed = unchanged(before, listed)
+                kept.append(same)
+            for rows in scan(each_file(listed), workers):
+                builder.add(*rows)
                 read += 1
-            else:
-                kept.append(found)
-    else:
-        files, left_out, problems = _files(here)
-        listed = files_table(files)
-        if before is not None:
-            same, listed = unchanged(before, listed)
-            kept.append(same)
-        read = listed.num_rows
-        for done, rows in enumerate(scan(each_file(listed), workers), 1):
-            for row in rows:
-                builder.add(row)
-            if progress is not None:
-                progress(done, read)
+                if progress is not None:
+                    progress(read, listed.num_rows)
+    except BaseException:
+        if cache is not None and read:
+            # Hours of reading, which the next index goes on with.
+            write_cache(cache, here, beside(builder.table(*kept), before))
+        raise
     table = builder.table(*kept)
     if cache is not None and (before is None or read or table.num_rows != before.num_rows):
         write_cache(cache, here, table)

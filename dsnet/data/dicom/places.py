@@ -22,7 +22,7 @@ from typing import BinaryIO, NamedTuple, TypeVar, cast
 
 from dsnet.data.dicom.header import read_header, several, told
 from dsnet.data.dicom.streams import Pulled
-from dsnet.data.dicom.web import is_web, root_of, tried, web_server
+from dsnet.data.dicom.web import is_web, root_of, web_server
 from dsnet.data.picture_file import open_regular_file
 
 DICOMDIR = "DICOMDIR"
@@ -221,7 +221,7 @@ def read_source(
             with server.instance(source, most) as file:
                 return read(file, None)
 
-        return tried(once)
+        return server.attempts.tried(once, source)
     with _opened(source) as (file, size):
         return read(file, size)
 

@@ -15,7 +15,7 @@ from dsnet.data.dicom.header import quiet, told
 from dsnet.data.dicom.places import Found
 from dsnet.data.dicom.scan import read_entries
 from dsnet.data.dicom.table import OTHER, REFUSED, SLICE, FileRows, instances_of_series
-from dsnet.data.dicom.web import WebServer, tried, web_address, web_server
+from dsnet.data.dicom.web import WebServer, web_address, web_server
 from dsnet.dependencies import needed
 
 _PAGE = 1000
@@ -65,6 +65,7 @@ def web_rows(
         import pydicom  # noqa: F401
     address = web_address(place)
     server = web_server(address.root)
+    server.attempts.begin()
     done = known = 0
     for study, study_tags in _studies(server, address.study, address.query, problems):
         try:
@@ -112,6 +113,7 @@ def web_files(
     """
     address = web_address(place)
     server = web_server(address.root)
+    server.attempts.begin()
     for study, _ in _studies(server, address.study, address.query, problems):
         try:
             found = _series(server, study, address.series, problems)
@@ -131,9 +133,11 @@ def web_files(
             for uid in uids:
                 url = f"{server.root}/{path}/instances/{quote(uid)}"
                 try:
-                    yield url, tried(partial(_whole, server, url, most))
+                    data = server.attempts.tried(partial(_whole, server, url, most), url)
                 except ValueError as error:
                     problems.append((url, _without(error, address.root)))
+                else:
+                    yield url, data
 
 
 def _whole(server: WebServer, url: str, most: int) -> bytes:

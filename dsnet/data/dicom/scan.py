@@ -15,6 +15,7 @@ from dsnet.data.dicom.header import quiet, read_header
 from dsnet.data.dicom.places import DICOMDIR_CLASS, Found, is_zip, read_source, zip_members
 from dsnet.data.dicom.table import OTHER, REFUSED, SLICE, FileRows
 from dsnet.dependencies import needed
+from dsnet.signals import end_with_parent, left_to_parent
 
 # Files that go to a process at a time, and such lots under way for each process.
 _LOT, _AHEAD = 64, 4
@@ -48,11 +49,12 @@ def scan(files: Iterable[Found], workers: int = 1) -> Iterator[list[FileRows]]:
             yield from map(read_file, lot)
         return
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context) as pool:
+    with ProcessPoolExecutor(workers, context, end_with_parent) as pool:
         waiting: list[tuple[list[Found], Future]] = []
         try:
             for lot in itertools.chain((first, second), lots):
-                waiting.append((lot, pool.submit(_read_lot, lot)))
+                with left_to_parent():
+                    waiting.append((lot, pool.submit(_read_lot, lot)))
                 if len(waiting) > workers * _AHEAD:
                     yield from waiting.pop(0)[1].result()
             while waiting:

@@ -58,6 +58,7 @@ def send_objects(
         When pydicom or httpx is not installed.
     """
     server = web_server(require_address(root))
+    server.attempts.begin()
     refused: dict[str, str] = {}
     instances: dict[tuple[str, str], dict[str, str]] = {}
     for path in files:

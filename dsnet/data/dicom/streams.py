@@ -25,9 +25,12 @@ class Interrupted(OSError):
     ----------
     wait : float or None
         Seconds that the server asks to wait.
+    away : bool
+        Whether it is the server that is not there, and not this one thing.
     """
 
     wait: float | None = None
+    away: bool = True
 
 
 class Limited(io.RawIOBase):

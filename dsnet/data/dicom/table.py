@@ -1,7 +1,7 @@
 """The index as a table of Arrow: small in memory, and kept in Parquet.
 
 A row is a slice, or a file of which there is none and why. A file is read again when its size or
-its time changed.
+its time changed, or when it could not be read: it may have been the disk, or a server.
 """
 
 from __future__ import annotations
@@ -68,18 +68,23 @@ class TableBuilder:
         self._rows: list[dict[str, Any]] = []
         self._tables: list[pa.Table] = []
 
-    def add(self, rows: FileRows) -> None:
-        folder, name = os.path.split(rows.file.path)
-        base = {
-            "folder": folder, "name": name, "member": rows.member, "size": rows.file.size,
-            "changed": rows.file.changed, "status": rows.status, "reason": rows.reason,
-        }  # fmt: skip
-        if not rows.entries:
-            self._rows.append(base)
-        for entry in rows.entries:
-            row = entry._asdict()
-            row["spacing"], row["orientation"] = _joined(entry.spacing), _joined(entry.orientation)
-            self._rows.append({**base, **row})
+    def add(self, *found: FileRows) -> None:
+        """Add what one file gave, all of it or, where a signal comes between, nothing."""
+        rows: list[dict[str, Any]] = []
+        for each in found:
+            folder, name = os.path.split(each.file.path)
+            base = {
+                "folder": folder, "name": name, "member": each.member, "size": each.file.size,
+                "changed": each.file.changed, "status": each.status, "reason": each.reason,
+            }  # fmt: skip
+            if not each.entries:
+                rows.append(base)
+            for entry in each.entries:
+                row = entry._asdict()
+                row["spacing"] = _joined(entry.spacing)
+                row["orientation"] = _joined(entry.orientation)
+                rows.append({**base, **row})
+        self._rows += rows
         if len(self._rows) >= _BATCH:
             self._flush()
 
@@ -93,9 +98,9 @@ class TableBuilder:
         return table.take(_sorted(table, order))
 
     def _flush(self) -> None:
-        if self._rows:
-            self._tables.append(_from_rows(self._rows))
-            self._rows = []
+        rows, self._rows = self._rows, []
+        if rows:
+            self._tables.append(_from_rows(rows))
 
 
 def _from_rows(rows: list[dict[str, Any]]) -> pa.Table:
@@ -179,6 +184,15 @@ def instances_of_series(table: pa.Table, folder: str) -> tuple[pa.Table, int]:
     return rows, pc.count_distinct(rows["name"]).as_py()
 
 
+def beside(table: pa.Table, before: pa.Table | None) -> pa.Table:
+    """A table, and of an earlier one the rows of the folders that it has not come to."""
+    if before is None:
+        return table
+    folders = pc.cast(before["folder"], pa.string())
+    seen = pc.unique(pc.cast(table["folder"], pa.string()))
+    return TableBuilder().table(table, before.filter(pc.invert(pc.is_in(folders, value_set=seen))))
+
+
 def files_table(files: Iterable[Found]) -> pa.Table:
     """path, size and changed of files, in their order."""
     schema = pa.schema([("path", pa.string()), ("size", pa.int64()), ("changed", pa.int64())])
@@ -237,7 +251,10 @@ def require_cache(path: str | Path | None) -> None:
 
 
 def read_cache(path: str | Path | None, place: str) -> pa.Table | None:
-    """The table of an earlier index of that place; None where there is none that can be used."""
+    """The table of an earlier index of that place, without what could not be read.
+
+    None where there is none that can be used.
+    """
     if path is None or not os.path.isfile(path):
         return None
     try:
@@ -248,7 +265,8 @@ def read_cache(path: str | Path | None, place: str) -> pa.Table | None:
     if (said.get("format"), said.get("version")) != (FORMAT, VERSION) or said.get("place") != place:
         return None
     try:
-        return table.cast(SCHEMA)
+        table = table.cast(SCHEMA)
+        return table.filter(pc.not_equal(pc.cast(table["status"], pa.string()), REFUSED))
     except (pa.ArrowException, ValueError):
         return None
 

@@ -17,16 +17,15 @@ from email.message import Message
 from typing import Any, BinaryIO, NamedTuple, cast
 from urllib.parse import urljoin, urlsplit, urlunsplit
 
+from dsnet.data.dicom.attempts import Attempts
 from dsnet.data.dicom.streams import Interrupted, Pulled
 from dsnet.dependencies import needed
 
 # Of an answer in JSON: the metadata of a series of thousands.
 MAX_JSON_BYTES = 2**28
-TRIES = 3
 TOKEN = "DSNET_DICOMWEB_TOKEN"
 _REDIRECTS = 3
 _AGAIN = (429, 500, 502, 503, 504)
-_LONGEST_WAIT_SECONDS = 30.0
 # To connect and between two bytes; and for an answer in all, which could drip for ever.
 _QUIET_SECONDS, _ALL_SECONDS = 30.0, 1800.0
 _CHUNK = 2**16
@@ -97,6 +96,12 @@ class WebServer:
     root : str
         Its address, to which studies/... is put.
 
+    Attributes
+    ----------
+    root : str
+    attempts : Attempts
+        Of its requests.
+
     Raises
     ------
     ImportError
@@ -107,7 +112,7 @@ class WebServer:
         with needed("dicomweb", "reading from a DICOMweb server"):
             import httpx
         self._httpx = httpx
-        self.root = root
+        self.root, self.attempts = root, Attempts()
         headers = {"Accept-Encoding": "identity"}
         auth = None
         if token := os.environ.get(TOKEN):
@@ -154,7 +159,7 @@ class WebServer:
                 data = self._whole(response, url)
             return _objects(data, url)
 
-        return tried(read)
+        return self.attempts.tried(read, url)
 
     def post(self, path: str, data: bytes, kind: str) -> tuple[int, Any]:
         """Status and JSON of an answer to a POST; None where it is no JSON.
@@ -180,7 +185,7 @@ class WebServer:
             with contextlib.closing(self._sent(request, url)) as response:
                 return response.status_code, _json(self._whole(response, url))
 
-        return tried(ask)
+        return self.attempts.tried(ask, url)
 
     @contextlib.contextmanager
     def instance(self, url: str, most: int) -> Iterator[BinaryIO]:
@@ -247,6 +252,7 @@ class WebServer:
             with contextlib.closing(response):
                 busy = Interrupted(f"{url}: answers {_status(response)}")
                 busy.wait = _seconds(response.headers.get("retry-after"))
+                busy.away = response.status_code != 500
                 raise busy
         return response
 
@@ -276,28 +282,6 @@ class WebServer:
 def web_server(root: str) -> WebServer:
     """The server at an address, with its connections."""
     return WebServer(root)
-
-
-def tried(read: Any) -> Any:
-    """What `read()` gives; on `Interrupted` it is called again, `TRIES` times in all.
-
-    Raises
-    ------
-    ValueError
-        The last interruption, in its words.
-    """
-    for attempt in range(1, TRIES + 1):
-        try:
-            return read()
-        except Interrupted as error:
-            if attempt == TRIES:
-                raise ValueError(f"{error} ({TRIES} times)") from error
-            wait(min(error.wait or 0.5 * 4 ** (attempt - 1), _LONGEST_WAIT_SECONDS))
-
-
-def wait(seconds: float) -> None:
-    """Between two tries."""
-    time.sleep(seconds)
 
 
 def _first_part(chunks: Iterator[bytes], boundary: str, url: str) -> Iterator[bytes]:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from dsnet.data.dicom.attempts import LOST
 from dsnet.data.dicom.entry import SliceEntry
 from dsnet.data.dicom.index import SeriesIndex
 from dsnet.data.marks.geometry import checked, placed, to_pixels
@@ -76,7 +77,9 @@ def _matched(mark: FoundMark, index: SeriesIndex) -> MatchedMark:
         if mark.long_axis is None:
             mark, beside = _on_slice(mark, entry, index)
     except ValueError as error:
-        return MatchedMark(mark, None, str(error))
+        lacks = any(LOST in reason for _, reason in index.problems)
+        more = " (not all images are known of: their server was lost)" if lacks else ""
+        return MatchedMark(mark, None, f"{error}{more}")
     notes = list(checked(mark, entry.spacing))
     if beside > _BESIDE_MM:
         notes.append(f"the mark lies {beside:.1f} mm beside its slice")

@@ -13,7 +13,7 @@ pytest.importorskip("highdicom")
 
 from dicom_rows import Headers, aim_rows, drawn_slice, labelled_row, store_of  # noqa: E402
 from dicom_servers import SERVERS, started  # noqa: E402
-from dsnet.data.dicom import send, web  # noqa: E402
+from dsnet.data.dicom import attempts, send, web  # noqa: E402
 from dsnet.data.store.dicom_objects import export_dicom_seg, export_dicom_sr  # noqa: E402
 from shared_data import shared  # noqa: E402
 
@@ -134,7 +134,7 @@ def test_what_is_refused_and_what_is_lost_is_told_by_file(objects):
 
 def test_a_busy_server_is_asked_again_and_a_refusal_of_what_is_there_is_none(objects, monkeypatch):
     waits, times = [], []
-    monkeypatch.setattr(web, "wait", waits.append)
+    monkeypatch.setattr(attempts, "wait", waits.append)
 
     def answers(method, path, body, headers):
         times.append(method)
@@ -216,7 +216,7 @@ def test_credentials_come_from_the_environment_or_netrc_and_go_out_as_they_are(
     ],
 )
 def test_an_address_that_is_none_is_told(objects, monkeypatch, root, reason):
-    monkeypatch.setattr(web, "wait", lambda seconds: None)
+    monkeypatch.setattr(attempts, "wait", lambda seconds: None)
     with pytest.raises(ValueError, match=reason) as error:
         send.send_objects(root, objects[:1])
     assert "pass@" not in str(error.value)
