@@ -268,7 +268,7 @@ def test_rungs_stand_beside_the_one_before_and_are_drawn(lidc, tmp_path, monkeyp
     assert lidc_networks.main(["train", store, runs, *sizes, *only]) == 0
     made = json.loads((tmp_path / "runs/sdrfm-0/settings.json").read_text())
     assert made["teacher"] == str(tmp_path / "runs/teacher.pt") and made["scale"] == 4
-    assert made["batch"] == 8 and made["lr"] == pytest.approx(2e-4 * 8**0.5)
+    assert made["batch"] == 8 and made["size"] == 16 and made["lr"] == pytest.approx(2e-4 * 8**0.5)
     patients = {key.partition("/")[0] for key in json.loads(
         (tmp_path / "runs/unet-0/split.json").read_text())["train"]}  # fmt: skip
     assert {path.rpartition("/")[2] for path in learnt["images"]} == patients

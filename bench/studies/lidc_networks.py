@@ -69,9 +69,12 @@ PEERS = {
 # Widths that a peer can have.
 WIDTHS = {"monai-swin-unetr": 12}
 # What a run takes where no option says otherwise. A rung on the finer grid costs sixteen times the
-# work of a network on the crop's own, so that seven rungs of three seeds learn for less long, and
-# in small batches, which go further on as many crops.
-SIZES = {"networks": {"epochs": 30, "batch": 32}, "rungs": {"epochs": 4, "batch": 8}}
+# work of a network on the crop's own, so that seven rungs of three seeds see crops of half the
+# sides, learn for less long, and in small batches, which go further on as many crops.
+SIZES = {
+    "networks": {"epochs": 30, "batch": 32, "size": 0},
+    "rungs": {"epochs": 4, "batch": 8, "size": 16},
+}
 # Table 3, right column.
 PAPER_RUNGS = dict(zip(VARIANTS, (77.84, 79.32, 80.69, 81.99, 82.83, 83.11, 83.35), strict=True))
 GROUPS = {"networks": {**OURS, **PEERS}, "rungs": {name: {"variant": name} for name in VARIANTS}}
@@ -91,6 +94,7 @@ def settings_of(name: str, group: str, options: argparse.Namespace, seed: int) -
     recipe: dict = dict(RECIPES["fast"])
     epochs = options.epochs or (60 if options.full else SIZES[group]["epochs"])
     batch = options.batch or (recipe["batch"] if options.full else SIZES[group]["batch"])
+    size = 0 if options.full else SIZES[group]["size"]
     if batch != recipe["batch"]:
         # As the recipe's own rate follows from its batch.
         recipe |= {"batch": batch, "lr": RECIPES["paper"]["lr"] * batch**0.5}
@@ -99,6 +103,7 @@ def settings_of(name: str, group: str, options: argparse.Namespace, seed: int) -
             **recipe, "data": options.store, "data_seed": options.data_seed, "seed": seed,
             "precision": "bf16" if options.full else "fp32",
             "epochs": epochs, "width": width,
+            "size": size if options.size is None else options.size,
             "scale": 4 if rungs else 1, "threads": options.threads,
             "out": str(folder_of(options.runs, name, seed)), **how,
         }
@@ -246,18 +251,21 @@ def how_trained(options: argparse.Namespace) -> dict:
     """What the rungs' table tells of its runs."""
     run = json.loads((folder_of(options.runs, "unet", 0) / "settings.json").read_text())
     split = json.loads((folder_of(options.runs, "unet", 0) / "split.json").read_text())
-    names = ("width", "epochs", "batch", "lr", "scale", "soft_weight", "judge_width")
+    names = ("width", "epochs", "batch", "lr", "size", "soft_weight", "judge_width")
     return {name: run[name] for name in names} | {"training_slices": len(split["train"])}
 
 
 def about_rungs(result: dict) -> list[str]:
     """What was scaled down, in words."""
     how = result["how"]
+    crops = "as the store has them, on the fourfold grid"
+    if side := how["size"]:
+        crops = f"brought to {side}x{side} pixels on a grid of {4 * side}x{4 * side}"
     return [
         "", "The paper's seven rungs, each with all that the one above it has. **Scaled down** to "
         f"what two CPU cores manage: {how['width']} channels at the first level (paper: 64), "
         f"{how['epochs']} epochs of {how['training_slices']} slices in batches of {how['batch']} "
-        f"(60 epochs), crops of 32x32 on a grid of 128x128 (64x64 on 256x256), a teacher of 8 "
+        f"(60 epochs), crops {crops} (64x64 on a grid of 256x256), a teacher of 8 "
         "blocks of 16 features without adversarial loss that learnt for a quarter of an hour from "
         f"the training patients' pictures (16 of 64), soft mask loss of weight "
         f"{how['soft_weight']:g} (100). *Step*: difference to the rung above, paired alike.",
@@ -320,6 +328,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--epochs", type=int, help=f"({_sizes('epochs')})")
     parser.add_argument("--batch", type=int, help=f"({_sizes('batch')})")
+    parser.add_argument(
+        "--size", type=int, help=f"pixels a side of the crops, 0: as they are ({_sizes('size')})"
+    )
     parser.add_argument("--width", type=int, default=8)
     parser.add_argument("--data-seed", type=int, default=1, help="of the split by patients")
     parser.add_argument("--teacher", default="", help=f"rungs: its file (RUNS/{TEACHER})")
