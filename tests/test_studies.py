@@ -6,13 +6,15 @@ import json
 import cv2
 import numpy as np
 import pytest
+import torch
 
 from bench.common import study
-from bench.studies import isbi, lidc_networks, lnsm, promise, train_lidc
+from bench.studies import figures, isbi, lidc_networks, lnsm, promise, train_lidc
 from dsnet.data.phantom import KINDS, make_phantom
 from dsnet.data.store import open_store
 from dsnet.evaluation.score import evaluate
 from dsnet.labeling import consensus, label_mask
+from dsnet.models import build
 from dsnet.training.dataset import DeviceDataset, split_by_patient
 from dsnet.training.run import train
 from dsnet.training.settings import parse
@@ -48,6 +50,21 @@ def scored(study_module, store, out, *data):
     study_module.score(str(store), [str(run)], out)
     name = study_module.__name__.rpartition(".")[2]
     return json.loads((out / f"{name}.json").read_text()), (out / f"{name}.md").read_text()
+
+
+def drawn(kind, store, runs, rows, out):
+    """The columns of a sheet of `figures`, without its words."""
+    given = [kind, str(store), *map(str, runs), "--cases", str(rows), "--out", str(out)]
+    assert figures.main(given) == 0
+    sheet = cv2.imread(str(out / f"{kind}.png"))[6:-6, 6:-6]
+    assert sheet.shape[0] == 24 + rows * (160 + 24)
+    each = [sheet[24 + k * 184 : 184 + k * 184] for k in range(rows)]
+    count = (sheet.shape[1] + 6) // 166
+    return [np.stack([row[:, 166 * i : 166 * i + 160] for row in each]) for i in range(count)]
+
+
+def colourful(picture):
+    return picture.max(-1).astype(int) - picture.min(-1) > 40
 
 
 def test_a_turn_is_one_of_eight_symmetries():
@@ -93,6 +110,11 @@ def test_isbi_samples_are_windows_of_one_label_and_split_by_picture(cells, tmp_p
     assert found["test samples"]["cases"] == 10 and found["test samples"]["patients"] == 1
     assert 0 <= found["test samples"]["rows"]["run"]["DICE"][0] <= 100
     assert "| DSNet, paper | 95.8 | 91.3 | 94.7 |  |" in text
+    # Figure 8: image, truth, trimap, soft mask and what the run found, two samples held out.
+    columns = drawn("soft-masks", store, [tmp_path / "run"], 2, tmp_path)
+    assert len(columns) == 5
+    assert set(np.unique(columns[1])) >= {0, 255} and not colourful(columns[1]).any()
+    assert 128 in columns[2]
     capsys.readouterr()
 
 
@@ -194,7 +216,7 @@ def test_lnsm_trains_on_marks_alone_and_holds_out_patients(lidc, tmp_path, capsy
 
 
 def test_networks_are_compared_over_seeds_and_with_the_readers(lidc, tmp_path, monkeypatch, capsys):
-    for module in (train_lidc, lidc_networks):
+    for module in (train_lidc, lidc_networks, figures):
         monkeypatch.setattr(module, "shared_data", lambda name: lidc)
     store, runs = str(tmp_path / "store"), str(tmp_path / "runs")
     train_lidc.prepare(store, side=48)
@@ -223,3 +245,71 @@ def test_networks_are_compared_over_seeds_and_with_the_readers(lidc, tmp_path, m
     assert 60 < dice[place["reader 1"], place["reader 2"]] < 100
     text = (tmp_path / "lidc_networks.md").read_text()
     assert "| unet |" in text and "backbone, mark" in text and "reader 4" in text
+    # Figure 7: the nodule, four readers, their consensus, a network.
+    unet = lidc_networks.folder_of(runs, "unet", 0)
+    columns = drawn("readers", store, [unet], 2, tmp_path)
+    assert len(columns) == 7 and not colourful(columns[0]).any()
+    for k, column in enumerate(columns[1:6]):
+        _, green, red = column[colourful(column)].T.astype(int)
+        assert len(red) > 100 and ((green > red) if k == 4 else (red > green)).all()
+    # Readers 1 and 3 drew the same, reader 2 a pixel lower.
+    assert (columns[1] == columns[3]).all() and (columns[1] != columns[2]).any()
+
+
+def test_rungs_stand_beside_the_one_before_and_are_drawn(lidc, tmp_path, monkeypatch, capsys):
+    for module in (train_lidc, lidc_networks, figures):
+        monkeypatch.setattr(module, "shared_data", lambda name: lidc)
+    store, runs = str(tmp_path / "store"), str(tmp_path / "runs")
+    train_lidc.prepare(store, side=24)
+    sizes = ["--rows", "rungs", "--seeds", "1", "--epochs", "1", "--width", "2", "--threads", "1"]
+    assert lidc_networks.main(["teacher", store, runs, "--sr-steps", "1", "--threads", "1"]) == 0
+    learnt = json.loads((tmp_path / "runs/teacher.json").read_text())
+    only = ["--only", "unet", "backbone", "sdrfm"]
+    assert lidc_networks.main(["train", store, runs, *sizes, *only]) == 0
+    made = json.loads((tmp_path / "runs/sdrfm-0/settings.json").read_text())
+    assert made["teacher"] == str(tmp_path / "runs/teacher.pt") and made["scale"] == 4
+    assert made["batch"] == 8 and made["size"] == 16 and made["lr"] == pytest.approx(2e-4 * 8**0.5)
+    patients = {key.partition("/")[0] for key in json.loads(
+        (tmp_path / "runs/unet-0/split.json").read_text())["train"]}  # fmt: skip
+    assert {path.rpartition("/")[2] for path in learnt["images"]} == patients
+    assert lidc_networks.main(["score", store, runs, *sizes, "--out", str(tmp_path)]) == 0
+    rows = json.loads((tmp_path / "lidc_rungs.json").read_text())["parts"]["all slices"]
+    assert list(rows) == ["unet", "backbone", "sdrfm", "one reader"]
+    for name, before in (("backbone", "unet"), ("sdrfm", "backbone")):
+        step = rows[name]["dice"] - rows[before]["dice"]
+        assert rows[name]["dice_step"][0] == pytest.approx(step)
+    assert rows["sdrfm"]["paper"] == 82.83
+    assert "| 82.83 |" in (tmp_path / "lidc_rungs.md").read_text()
+    # Figure 5: the slice enlarged, the teacher's, the first block's attention.
+    folders = [tmp_path / "runs/backbone-0", tmp_path / "runs/sdrfm-0"]
+    assert len(drawn("attention", store, folders, 1, tmp_path)) == 4
+    with pytest.raises(ValueError, match="must have CBAM blocks"):
+        drawn("attention", store, [tmp_path / "runs/unet-0"], 1, tmp_path)
+    capsys.readouterr()
+
+
+def test_the_attention_drawn_is_the_blocks_own():
+    torch.manual_seed(0)
+    network = build("backbone", width=4, depth=1, scale=1).eval()
+    block = network.network.encoder[0]
+    spatial = block.cbam.SpatialGate["spatial"]
+    torch.nn.init.normal_(spatial["bn"].weight, std=30)
+    torch.nn.init.normal_(spatial["bn"].bias)
+    image = torch.rand(2, 1, 9, 7)
+    found = figures.spatial_attention(network, image)
+    assert not block.conv2._forward_hooks
+    # What the block makes of its input, over what it makes where the gate is one half everywhere.
+    seen = []
+    block.cbam.register_forward_pre_hook(
+        lambda module, given, more: seen.append((given[0], more)), with_kwargs=True
+    )
+    with torch.no_grad():
+        network(image)
+        x, how = seen[0][0], {name: seen[0][1][name] for name in ("scale", "shift")}
+        gated = block.cbam(x, **how)
+        spatial["bn"].weight.zero_()
+        spatial["bn"].bias.zero_()
+        half = block.cbam(x, **how)
+    strongest = half.abs().argmax(1, keepdim=True)
+    wanted = (gated / half).gather(1, strongest)[:, 0, :9, :7] / 2
+    assert np.allclose(found, wanted, atol=1e-5) and found.std() > 0.01

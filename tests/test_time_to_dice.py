@@ -107,7 +107,7 @@ def test_the_clock_stops_at_the_first_score_that_reaches_the_goal(study):
 
 def test_the_summary_is_of_goals_that_all_seeds_reached(study):
     runs = [
-        {"contender": name, "seconds": seconds}
+        {"contender": name, "seconds": seconds, "trained_seconds": seconds or 20.0}
         for name, each in {
             "fast": (2.0, 1.0, 4.0),
             "paper": (10.0, 8.0, 9.0),
@@ -119,9 +119,13 @@ def test_the_summary_is_of_goals_that_all_seeds_reached(study):
     assert found["fast"]["median_seconds"] == 2.0 and found["fast"]["range_seconds"] == [1.0, 4.0]
     assert found["monai"] == {
         "reached": 1, "seeds": 2, "median_seconds": None, "range_seconds": None,
+        "least_seconds": 11.5,
     }  # fmt: skip
     told = study.tell(found)
-    assert "paper / fast: 4.50" in told and "monai / fast: not measured" in told
+    assert "paper / fast: 4.50\n" in told
+    # Between 3 and more than 20 s: the median is 11.5 s at least, and so is the ratio.
+    assert "monai / fast: at least 5.75, not reached by all seeds" in told
+    assert "paper / fast: not measured" in study.tell({**found, "fast": found["monai"]})
 
 
 @pytest.mark.parametrize("recipe", ["paper", "fast"])

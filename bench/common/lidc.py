@@ -6,10 +6,12 @@ import csv
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 
+from dsnet.data.store.record import LabelRecord
 from dsnet.labeling import RecistMark, consensus
 
 
@@ -91,6 +93,14 @@ def read_slices() -> list[NoduleSlice]:
                 )
             )
     return slices
+
+
+def reader_masks(picture: Any, record: LabelRecord) -> np.ndarray:
+    """What each reader drew in a record's window of a picture, bool [readers, H, W]."""
+    assert record.offset is not None and record.image is not None
+    left, top = (int(corner) for corner in record.offset)
+    height, width = record.image.shape
+    return picture.read().masks[:, top : top + height, left : left + width]
 
 
 def jittered(mark: RecistMark, pixels: float, rng: np.random.Generator) -> RecistMark:

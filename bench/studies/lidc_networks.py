@@ -9,29 +9,44 @@ recipe; what is there already is left. ``score`` scores the held-out patients (p
 50 % consensus as truth: each network at the threshold that its validation chose, with one half
 beside it, means over seeds and cases, and differences to the plain U-Net paired by case, with
 95 % intervals by a bootstrap over patients. Then the network as one more reader beside the four
-(paper, table 4). ``--rows rungs`` is the ablation (paper, table 3) on the finer grid with a small
-teacher. ``--full`` takes the sizes for a GPU: 64 channels, 60 epochs.
+(paper, table 4).
+
+``--rows rungs`` is the ablation (paper, table 3) on the finer grid; each rung stands beside the one
+before it, too. It wants an SR teacher that saw training patients alone (``teacher``, a quarter of
+an hour):
+
+    python -m bench.studies.lidc_networks teacher lidc32 runs/rungs
+    python -m bench.studies.lidc_networks train lidc32 runs/rungs --rows rungs
+    python -m bench.studies.lidc_networks score lidc32 runs/rungs --rows rungs
+
+``--full`` takes the sizes for a GPU: 64 channels, 60 epochs.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
+from bench.common.lidc import reader_masks
 from bench.common.study import overlap, shared_data, write
 from dsnet.data.datasets.lidc import find_rater_pictures
 from dsnet.data.store import open_store
+from dsnet.devices import use_threads
 from dsnet.evaluation.rows import Row
 from dsnet.evaluation.score import evaluate
 from dsnet.labeling import consensus
 from dsnet.metrics import paired_difference
 from dsnet.models import VARIANTS
+from dsnet.training.dataset import DeviceDataset, split_by_patient
 from dsnet.training.run import train
 from dsnet.training.settings import RECIPES, Settings
+from dsnet.training.sr import SRSettings, train_sr
 
 OURS = {
     "unet": {"variant": "unet"},
@@ -43,6 +58,7 @@ OURS = {
     "backbone, neighbours": {"variant": "backbone", "average": 0.99, "neighbours": 1},
     "backbone, mark": {"variant": "backbone", "average": 0.99, "mark_input": True},
 }
+TEACHER = "teacher.pt"
 PEERS = {
     name: {"variant": name}
     for name in (
@@ -52,6 +68,15 @@ PEERS = {
 }  # fmt: skip
 # Widths that a peer can have.
 WIDTHS = {"monai-swin-unetr": 12}
+# What a run takes where no option says otherwise. A rung on the finer grid costs sixteen times the
+# work of a network on the crop's own, so that seven rungs of three seeds see crops of half the
+# sides, learn for less long, and in small batches, which go further on as many crops.
+SIZES = {
+    "networks": {"epochs": 30, "batch": 32, "size": 0},
+    "rungs": {"epochs": 4, "batch": 8, "size": 16},
+}
+# Table 3, right column.
+PAPER_RUNGS = dict(zip(VARIANTS, (77.84, 79.32, 80.69, 81.99, 82.83, 83.11, 83.35), strict=True))
 GROUPS = {"networks": {**OURS, **PEERS}, "rungs": {name: {"variant": name} for name in VARIANTS}}
 # By `dsnet.metrics`' names, as tables head them, and how many of a unit are shown.
 COLUMNS = {
@@ -66,20 +91,48 @@ def settings_of(name: str, group: str, options: argparse.Namespace, seed: int) -
     how = GROUPS[group][name]
     rungs = group == "rungs"
     width = 64 if options.full else WIDTHS.get(name, options.width)
+    recipe: dict = dict(RECIPES["fast"])
+    epochs = options.epochs or (60 if options.full else SIZES[group]["epochs"])
+    batch = options.batch or (recipe["batch"] if options.full else SIZES[group]["batch"])
+    size = 0 if options.full else SIZES[group]["size"]
+    if batch != recipe["batch"]:
+        # As the recipe's own rate follows from its batch.
+        recipe |= {"batch": batch, "lr": RECIPES["paper"]["lr"] * batch**0.5}
     made = Settings(
         **{
-            **RECIPES["fast"], "data": options.store, "data_seed": options.data_seed, "seed": seed,
+            **recipe, "data": options.store, "data_seed": options.data_seed, "seed": seed,
             "precision": "bf16" if options.full else "fp32",
-            "epochs": 60 if options.full else options.epochs, "width": width,
+            "epochs": epochs, "width": width,
+            "size": size if options.size is None else options.size,
             "scale": 4 if rungs else 1, "threads": options.threads,
             "out": str(folder_of(options.runs, name, seed)), **how,
         }
     )  # fmt: skip
     if rungs:
-        made = replace(made, teacher=options.teacher, judge_width=16)
-        if not options.teacher and not options.full:
-            made = replace(made, teacher_blocks=4, teacher_features=16)
+        # Without a file: a teacher that learnt nothing, as small as that of ``teacher``.
+        found = Path(options.runs, TEACHER)
+        teacher = options.teacher or (str(found) if found.exists() else "")
+        made = replace(made, teacher=teacher)
+        if not options.full:
+            made = replace(made, judge_width=16, teacher_blocks=8, teacher_features=16)
     return made
+
+
+def train_teacher(options: argparse.Namespace) -> None:
+    """An SR teacher of the whole pictures of the patients that the rungs train on."""
+    data = DeviceDataset.from_store(options.store)
+    split = split_by_patient(data.patients, Settings().shares, options.data_seed)
+    root = shared_data("lidc") / "LIDC-IDRI-slices"
+    file = Path(options.runs, TEACHER)
+    sizes: dict = {} if options.full else {"blocks": 8, "features": 16, "patch": 64}
+    use_threads(options.threads)
+    train_sr(
+        SRSettings(
+            images=sorted({str(root / data.patients[i]) for i in split.train}), global_skip=True,
+            lr=1e-3, steps=20000 if options.full else options.sr_steps, out=str(file),
+            resume=file.with_suffix(".checkpoint.pt").is_file(), **sizes,
+        )
+    )  # fmt: skip
 
 
 def folder_of(runs: str, name: str, seed: int) -> Path:
@@ -116,16 +169,23 @@ def score_all(options: argparse.Namespace) -> dict:
         ("one slice a nodule, the largest", lambda key: records[key].metadata["largest"]),
         ("all slices", lambda key: True),
     ):
-        result["parts"][part] = {
-            name: figures(row, rows[reference], keep) for name, row in rows.items()
-        }
+        found, before = {}, rows[reference]
+        for name, row in rows.items():
+            found[name] = figures(row, rows[reference], keep)
+            if options.rows == "rungs":
+                found[name]["paper"] = PAPER_RUNGS[name]
+                found[name]["dice_step"] = figures(row, before, keep)["dice_difference"]
+                before = row
+        result["parts"][part] = found
         kept = [records[key] for key in rows[reference].keys if keep(key)]
         readers = np.array([each for r in kept for each in r.metadata["readers"]])
         result["parts"][part]["one reader"] = {
             metric: float(100 * column.mean())
             for metric, column in zip(("dice", "sensitivity", "ppv"), readers.T, strict=True)
         }
-    if options.rows == "networks":
+    if options.rows == "rungs":
+        result["how"] = how_trained(options)
+    else:
         result["readers"] = readers_table(options.store, records, rows)
     return result
 
@@ -169,10 +229,7 @@ def readers_table(store: str, records: dict, rows: dict[str, Row]) -> dict:
         record = records[key]
         if not record.metadata["largest"]:
             continue
-        masks = pictures[key].read().masks
-        left, top = (int(v) for v in record.offset)
-        height, width = record.image.shape
-        cut = masks[:, top : top + height, left : left + width]
+        cut = reader_masks(pictures[key], record)
         if len(cut) != 4 or not all(mask.any() for mask in cut):
             continue
         shown = [*cut, consensus(cut)]
@@ -186,30 +243,64 @@ def readers_table(store: str, records: dict, rows: dict[str, Row]) -> dict:
     return {"columns": columns, "cases": cases, "dice": (100 * sums / max(cases, 1)).tolist()}
 
 
+def interval(difference: Sequence[float]) -> str:
+    return "{:+.2f} [{:+.2f}, {:+.2f}]".format(*difference)
+
+
+def how_trained(options: argparse.Namespace) -> dict:
+    """What the rungs' table tells of its runs."""
+    run = json.loads((folder_of(options.runs, "unet", 0) / "settings.json").read_text())
+    split = json.loads((folder_of(options.runs, "unet", 0) / "split.json").read_text())
+    names = ("width", "epochs", "batch", "lr", "size", "soft_weight", "judge_width")
+    return {name: run[name] for name in names} | {"training_slices": len(split["train"])}
+
+
+def about_rungs(result: dict) -> list[str]:
+    """What was scaled down, in words."""
+    how = result["how"]
+    crops = "as the store has them, on the fourfold grid"
+    if side := how["size"]:
+        crops = f"brought to {side}x{side} pixels on a grid of {4 * side}x{4 * side}"
+    return [
+        "", "The paper's seven rungs, each with all that the one above it has. **Scaled down** to "
+        f"what two CPU cores manage: {how['width']} channels at the first level (paper: 64), "
+        f"{how['epochs']} epochs of {how['training_slices']} slices in batches of {how['batch']} "
+        f"(60 epochs), crops {crops} (64x64 on a grid of 256x256), a teacher of 8 "
+        "blocks of 16 features without adversarial loss that learnt for a quarter of an hour from "
+        f"the training patients' pictures (16 of 64), soft mask loss of weight "
+        f"{how['soft_weight']:g} (100). *Step*: difference to the rung above, paired alike.",
+    ]  # fmt: skip
+
+
 def text_of(result: dict, options: argparse.Namespace) -> str:
+    rungs = options.rows == "rungs"
     lines = [
-        "# Networks on LIDC, held-out patients" if options.rows == "networks"
-        else "# The ablation on LIDC, held-out patients", "",
+        "# The ablation on LIDC, held-out patients" if rungs
+        else "# Networks on LIDC, held-out patients", "",
         "Trained and scored by `python -m bench.studies.lidc_networks`: strategy 2's soft masks, "
         "the 50 % consensus as truth, whole patients held out. Means over cases and seeds, in %; "
         "differences to the first row in points, paired by case, with 95 % intervals by a "
-        "bootstrap over patients. Thresholds are those that validation chose. Marks are replayed "
-        "over the truth as people draw them (`draw_mark`), one a case, the same for all.",
+        "bootstrap over patients. Thresholds are those that validation chose."
+        + ("" if rungs else " Marks are replayed over the truth as people draw them (`draw_mark`), "
+           "one a case, the same for all."),
+        *(about_rungs(result) if rungs else ()),
     ]  # fmt: skip
+    more = " step | DICE, paper |" if rungs else ""
     for part, rows in result["parts"].items():
         first = rows[result["reference"]]
         lines += [
             "", f"## {part}: {first['cases']} cases of {first['patients']} patients", "",
-            f"| | seeds | {' | '.join(head for head, _ in COLUMNS.values())} | DICE, difference |",
-            "|---" * (3 + len(COLUMNS)) + "|",
+            f"| | seeds | {' | '.join(head for head, _ in COLUMNS.values())} | DICE, difference |"
+            + more,
+            "|---" * (3 + len(COLUMNS) + 2 * rungs) + "|",
         ]  # fmt: skip
         for name, row in rows.items():
             cells = [f"{row[m]:.2f}" if m in row else "" for m in COLUMNS]
             seeds = ", ".join(f"{value:.1f}" for value in row.get("dice_seeds", []))
-            difference = ""
-            if "dice_difference" in row and row is not first:
-                difference = "{:+.2f} [{:+.2f}, {:+.2f}]".format(*row["dice_difference"])
-            lines.append(f"| {name} | {seeds} | {' | '.join(cells)} | {difference} |")
+            told = ["dice_difference", *(["dice_step"] if rungs else [])]
+            cells += [interval(row[d]) if d in row and row is not first else "" for d in told]
+            cells += [str(row.get("paper", ""))] if rungs else []
+            lines.append(f"| {name} | {seeds} | {' | '.join(cells)} |")
     if "readers" in result:
         table = result["readers"]
         lines += [
@@ -222,25 +313,34 @@ def text_of(result: dict, options: argparse.Namespace) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _sizes(option: str) -> str:
+    return ", ".join(f"{group}: {sizes[option]}" for group, sizes in SIZES.items())
+
+
 def main(argv: list[str] | None = None) -> int:
     """Run one job."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("job", choices=("train", "score"))
+    parser.add_argument("job", choices=("teacher", "train", "score"))
     parser.add_argument("store", help="label store that bench.studies.train_lidc prepared")
     parser.add_argument("runs", help="folder of the runs")
     parser.add_argument("--rows", choices=tuple(GROUPS), default="networks")
     parser.add_argument("--only", nargs="+", metavar="ROW", help="train: only these rows")
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--epochs", type=int, default=30)
+    parser.add_argument("--epochs", type=int, help=f"({_sizes('epochs')})")
+    parser.add_argument("--batch", type=int, help=f"({_sizes('batch')})")
+    parser.add_argument(
+        "--size", type=int, help=f"pixels a side of the crops, 0: as they are ({_sizes('size')})"
+    )
     parser.add_argument("--width", type=int, default=8)
     parser.add_argument("--data-seed", type=int, default=1, help="of the split by patients")
-    parser.add_argument("--teacher", default="", help="rungs: SR teacher's file")
+    parser.add_argument("--teacher", default="", help=f"rungs: its file (RUNS/{TEACHER})")
+    parser.add_argument("--sr-steps", type=int, default=1200, help="teacher: steps (1200)")
     parser.add_argument("--threads", type=int, default=0)
     parser.add_argument("--full", action="store_true", help="the paper's width and epochs")
     parser.add_argument("--out", type=Path, default=Path("bench/results"))
     options = parser.parse_args(argv)
-    if options.job == "train":
-        train_all(options)
+    if options.job != "score":
+        (train_all if options.job == "train" else train_teacher)(options)
         return 0
     result = score_all(options)
     name = "lidc_networks" if options.rows == "networks" else "lidc_rungs"
