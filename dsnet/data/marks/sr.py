@@ -8,6 +8,7 @@ angles, circles and ellipses are no marks.
 
 from __future__ import annotations
 
+import itertools
 import re
 import warnings
 from dataclasses import dataclass, field, replace
@@ -339,8 +340,12 @@ def _label(line: _Line) -> str:
     for place in (line.item, *line.item.ancestors()):
         short, found = place.once(_called_so)
         said = [*short, *said, *found]
-    comments = [c.text for c in line.group.children if c.concept.value == codes.COMMENT]
-    return joined([*comments[:LONGEST_TEXT], *said])
+    return joined([*line.group.once(_comments), *said])
+
+
+def _comments(group: Item) -> list[str]:
+    found = (each.text for each in group.children if each.concept.value == codes.COMMENT)
+    return list(itertools.islice(found, LONGEST_TEXT))
 
 
 def _called_so(place: Item) -> tuple[list[str], list[str]]:
