@@ -107,7 +107,7 @@ def _recist(options, arguments) -> int:
 
 def _dicom(options, arguments) -> int:
     from dsnet.archive import dicom
-    from dsnet.archive.exporting import export_on_series, require_seg
+    from dsnet.archive.exporting import export_on_series, require_new_folder
     from dsnet.archive.finding import find_on_slices, named, require_new, tell_found
     from dsnet.archive.naming import Naming, hash_key
     from dsnet.data.store.reader import open_store
@@ -115,7 +115,7 @@ def _dicom(options, arguments) -> int:
     if not (options.out or options.dry_run):
         raise UserError("--out must be the folder of the store; --dry-run needs none")
     if options.seg:
-        require_seg(options.seg, options.hash_key)
+        require_new_folder(options.seg, "--seg")
     window = _window(options)
     with named("--hash-key"):
         naming = Naming(hash_key(options.hash_key), options.keep_identifiers)
@@ -136,8 +136,7 @@ def _dicom(options, arguments) -> int:
     settings = {"strategy": "recist", "dicom": True, **crop, **given, **naming.settings}
     code = _run(options, arguments, jobs, len(matched), settings, Path(options.out))
     if options.seg and code < 128:
-        store, keep = open_store(options.out), options.keep_identifiers
-        export_on_series(store, "dicom-seg", options.seg, index, keep_identifiers=keep)
+        export_on_series(open_store(options.out), "dicom-seg", options.seg, index, naming)
     return code
 
 

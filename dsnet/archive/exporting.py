@@ -5,22 +5,29 @@ Public
 ``SERIES_FORMATS``: names of the formats
 ``export_on_series(store, form, out, images, ...) -> Exported``
 ``export_and_tell(store, options) -> bool``: the command
-``require_seg(folder, hash_key)``
+``require_new_folder(path, option)``
 """
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
+from dsnet.archive.finding import named
+from dsnet.archive.naming import Naming, hash_key
+from dsnet.archive.unhashed import Unhashed, require_key
 from dsnet.console import UserError, printable
 
 if TYPE_CHECKING:
     import argparse
 
+    import numpy as np
+
+    from dsnet.data.dicom.entry import SliceEntry
     from dsnet.data.dicom.index import SeriesIndex
     from dsnet.data.store.placed import Exported
     from dsnet.data.store.reader import LabelStore
@@ -35,8 +42,8 @@ def export_on_series(
     form: str,
     out: str | os.PathLike,
     images: SeriesIndex,
+    naming: Naming | None = None,
     *,
-    keep_identifiers: bool = False,
     min_quality: float | None = None,
     refuse: Callable[[str, str], object] | None = None,
 ) -> Exported:
@@ -50,7 +57,9 @@ def export_on_series(
         New or empty folder.
     images : SeriesIndex
         Where the slices are found by their UIDs.
-    keep_identifiers, min_quality
+    naming : Naming, optional
+        Whether the patient's identifiers are kept, and the secret of a store of keyed hashes.
+    min_quality
         See `dsnet.data.store.dicom_objects`.
     refuse : callable, optional
         Told the key of each row that cannot be written, and why; by default a line of the
@@ -63,7 +72,10 @@ def export_on_series(
     ValueError
         When no row can be written.
     """
-    common = {"min_quality": min_quality, "refuse": refuse or _tell}
+    naming = naming or Naming()
+    common = {"min_quality": min_quality, "refuse": refuse or functools.partial(_tell, naming)}
+    if naming.hash_key:
+        store = cast(Any, Unhashed(store, naming, images))
     if form in OBJECT_FORMATS:
         from dsnet.data.store import dicom_objects
 
@@ -71,12 +83,18 @@ def export_on_series(
             "dicom-seg": dicom_objects.export_dicom_seg,
             "dicom-sr": dicom_objects.export_dicom_sr,
         }[form]
-        done = write(store, out, images, keep_identifiers=keep_identifiers, **common)
+        done = write(store, out, images, keep_identifiers=naming.keep_identifiers, **common)
     elif form == "flare-npz":
         from dsnet.data.dicom.index import read_slice
         from dsnet.data.store.flare import export_flare_npz
 
-        done = export_flare_npz(store, out, images, lambda entry: read_slice(entry).hu, **common)
+        def hounsfield(entry: SliceEntry) -> np.ndarray:
+            try:
+                return read_slice(entry).hu
+            except (ValueError, OSError) as error:
+                raise ValueError(naming.error(str(error), entry.source, "a slice")) from error
+
+        done = export_flare_npz(store, out, images, hounsfield, **common)
     else:
         from dsnet.data.store import volumes
 
@@ -91,13 +109,6 @@ def require_new_folder(path: str | os.PathLike, option: str) -> None:
     place = Path(path)
     if place.exists() and not (place.is_dir() and not any(place.iterdir())):
         raise UserError(f"{option} must be a new or empty folder, got {place}")
-
-
-def require_seg(folder: str, hash_key: str | None) -> None:
-    """Check where segmentations go that are written after labelling."""
-    if hash_key:
-        raise UserError("--seg must find the slices by their UIDs: it goes without --hash-key")
-    require_new_folder(folder, "--seg")
 
 
 def require_wishes(form: str, images: str | None, out: str, to: str | None) -> str:
@@ -134,20 +145,26 @@ def export_and_tell(store: LabelStore, options: argparse.Namespace) -> bool:
 
     form, out, to = options.format, options.out, options.to
     place = require_wishes(form, options.images, out, to)
+    with named("--hash-key"):
+        naming = Naming(hash_key(options.hash_key), options.keep_identifiers)
+    require_key(store, naming)
     done = export_on_series(
-        store, form, out, index_series(place, options.index),
-        keep_identifiers=options.keep_identifiers, min_quality=options.min_quality,
+        store, form, out, index_series(place, options.index), naming,
+        min_quality=options.min_quality,
     )  # fmt: skip
     if to is None:
         return not done.refused
     sent = send_objects(
         to,
         sorted(Path(out).rglob("*.dcm")),
-        refuse=lambda file, why: _tell(file, why, "not sent"),
+        refuse=lambda file, why: _tell(naming, file, why, "not sent"),
     )
     print(f"{sent.arrived} objects are on the server")
     return not (done.refused or sent.refused)
 
 
-def _tell(name: str, reason: str, what: str = "not written") -> None:
-    print(printable(f"{what}: {name}: {reason}"), file=sys.stderr)
+def _tell(naming: Naming, name: str, reason: str, what: str = "not written") -> None:
+    """A line of a row or of a written file: their names tell no person, the reason may."""
+    told = naming.told(name, reason)
+    print(printable(f"{what}: {told if naming.keep_identifiers else f'{name}: {told}'}"),
+          file=sys.stderr)  # fmt: skip

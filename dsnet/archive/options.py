@@ -136,6 +136,10 @@ def export_options(parser: argparse.ArgumentParser) -> None:
         help="keep the index of --images in this Parquet file: only what changed is read again",
     )  # fmt: skip
     parser.add_argument(
+        "--hash-key", metavar="FILE",
+        help=f"{', '.join(SERIES_FORMATS)}: the secret that the store was made with",
+    )  # fmt: skip
+    parser.add_argument(
         "--keep-identifiers", action="store_true",
         help="DICOM: the patient's name, number and birth date as the images have them (default: "
         "no name, and a hash for the number)",

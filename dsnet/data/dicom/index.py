@@ -31,6 +31,7 @@ from dsnet.data.dicom.places import (
     files_below,
     is_zip,
     read_source,
+    split_source,
 )
 from dsnet.data.dicom.query import web_rows
 from dsnet.data.dicom.scan import scan
@@ -262,12 +263,18 @@ class SeriesIndex:
         KeyError
             When there is no such instance.
         ValueError
-            When it cannot be read any more.
+            When it cannot be read any more; it names the instance, not the file.
         """
         entry = self.slice(instance_uid) or self.slice(instance_uid, 1)
         if entry is None:
             raise KeyError(instance_uid)
-        return read_entry_header(entry)
+        try:
+            return read_entry_header(entry)
+        except (ValueError, OSError) as error:
+            told = str(error)
+            for path in (entry.source, split_source(entry.source)[0]):
+                told = told.removeprefix(f"{path}: ").replace(path, "its file")
+            raise ValueError(f"instance {instance_uid} cannot be read: {told}") from error
 
     def summary(self) -> list[dict[str, Any]]:
         """A row a series: what it is, how many slices it has, what is odd about it."""

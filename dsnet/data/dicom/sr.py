@@ -1,8 +1,8 @@
 """Measurements of soft masks as DICOM Structured Reports; needs the extra `dsnet[dicom]`.
 
 Template 1500 of PS3.16 with a group (template 1501) for each pair of axes, in the form that OHIF
-and Cornerstone3D read back as bidirectional measurements: they know them by their tracking
-identifier and by the words "Long Axis" and "Short Axis".
+and Cornerstone3D read back as bidirectional measurements: they know them by how their tracking
+identifier begins and by the words "Long Axis" and "Short Axis", and show their comment as label.
 """
 
 from __future__ import annotations
@@ -74,8 +74,8 @@ def measurement_report(
 
     A lesion has a group with both axes as they are in its mask, under its tracking UID, which the
     segmentations have, too; and where it was made of a mark a second group with that, under the
-    mark's tracking identifier and a UID of its own (a viewer that knows annotations by UID would
-    have one of them overwrite the other).
+    mark's tracking identifier, behind the name of a viewer's tool, and a UID of its own (a viewer
+    that knows annotations by UID would have one of them overwrite the other).
 
     Parameters
     ----------
@@ -176,13 +176,10 @@ def _group(lesion: PlacedLesion, axes: Measured, classes: Mapping[str, Any], *, 
             (LONG_AXIS, SHORT_AXIS)[: len(axes.axes)], axes.axes, axes.lengths, strict=True
         )
     ]
-    uid, identifier = lesion.tracking_uid, BIDIRECTIONAL
+    uid, identifier, comment = lesion.tracking_uid, BIDIRECTIONAL, lesion.label
     if drawn:
-        if lesion.tracking_id != lesion.tracking_uid:
-            identifier = lesion.tracking_id
-        elif len(axes.axes) == 1:
-            identifier = LENGTH
-        uid = content_uid("mark", lesion.tracking_uid)
+        uid, identifier = content_uid("mark", lesion.tracking_uid), _shown_as(lesion, axes)
+        comment = f"{lesion.label} ({DRAWN})" if lesion.label else DRAWN
     place = place_of(lesion.label, lesion.place)
     group: Any = sr.MeasurementsAndQualitativeEvaluations(
         tracking_identifier=sr.TrackingIdentifier(uid=uid, identifier=identifier),
@@ -192,8 +189,17 @@ def _group(lesion: PlacedLesion, axes: Measured, classes: Mapping[str, Any], *, 
         session=DRAWN if drawn else MEASURED,
         measurements=measurements,
     )
-    if lesion.label:
+    if comment:
         group[0].ContentSequence.append(
-            sr.TextContentItem(codes.DCM.Comment, lesion.label, sr.RelationshipTypeValues.CONTAINS)
+            sr.TextContentItem(codes.DCM.Comment, comment, sr.RelationshipTypeValues.CONTAINS)
         )
     return group
+
+
+def _shown_as(lesion: PlacedLesion, axes: Measured) -> str:
+    """The identifier of a mark: by its beginning OHIF knows how to draw it, or leaves it out."""
+    tool = LENGTH if len(axes.axes) == 1 else BIDIRECTIONAL
+    if lesion.tracking_id == lesion.tracking_uid:
+        return tool
+    named = lesion.tracking_id.lower().startswith("cornerstone")
+    return lesion.tracking_id if named else f"{tool}:{lesion.tracking_id}"

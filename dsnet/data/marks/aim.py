@@ -105,6 +105,11 @@ class _Shape:
     frame_of_reference: str
 
 
+# The calculations of a shape by its uid, or of the annotation by None, and by what they are of; of
+# several no more than two, since none of them is meant.
+_Roles = dict[tuple[str | None, str], list["_Calculation"]]
+
+
 @dataclass(eq=False)
 class _Calculation:
     """A length that was written, and what of."""
@@ -120,16 +125,18 @@ def _marks(annotation: Node, reader: str | None, source: str, first: int) -> lis
     calculations = [c for c in map(_calculation, _calculations(annotation)) if c.role]
     roles = _linked(annotation, calculations)
     series = _series(annotation)
+    label, name = joined([_name(annotation), *_places(annotation)]), _name(annotation)
+    tracking_uid = _uid(annotation, "trackingUniqueIdentifier")
+    tracking_uid = tracking_uid or _uid(annotation, "uniqueIdentifier")
     found = []
     for long, short, notes in _paired(shapes, calculations, roles):
         shape = shapes[long]
         ends = shape.ends[:2]
         across = shapes[short].ends if short is not None else shape.ends[2:]
-        linked = [] if short is None else roles.get(shapes[short].uid, [])
         alone = len(shapes) == 1
         lengths = [
-            _length(calculations, roles.get(shape.uid, []), LONG, alone, notes),
-            _length(calculations, linked, SHORT, False, notes),
+            _length(roles, shape.uid, LONG, alone, notes),
+            _length(roles, None if short is None else shapes[short].uid, SHORT, False, notes),
         ]
         flat = ends.shape[1] == 2
         found.append(
@@ -141,11 +148,9 @@ def _marks(annotation: Node, reader: str | None, source: str, first: int) -> lis
                 series_uid=series.get(shape.image) or None,
                 instance_uid=shape.image or None,
                 frame=shape.frame,
-                label=joined([_name(annotation), *_places(annotation)]),
-                tracking_id=_name(annotation) or None,
-                tracking_uid=_uid(annotation, "trackingUniqueIdentifier")
-                or _uid(annotation, "uniqueIdentifier")
-                or None,
+                label=label,
+                tracking_id=name or None,
+                tracking_uid=tracking_uid or None,
                 reader=reader,
                 long_mm=lengths[0],
                 short_mm=lengths[1],
@@ -193,7 +198,7 @@ def _order(coordinate: Node) -> int:
 
 
 def _paired(
-    shapes: list[_Shape], calculations: list[_Calculation], roles: dict[str, list[_Calculation]]
+    shapes: list[_Shape], calculations: list[_Calculation], roles: _Roles
 ) -> Iterator[tuple[int, int | None, list[str]]]:
     """Which shapes are one mark, in their order: (long, short or None, notes)."""
     known = {c.role for c in calculations}
@@ -203,7 +208,7 @@ def _paired(
         both = len(shape.ends) == 4 and {LONG, SHORT} <= known
         if both and crossing(shape.ends[:2], shape.ends[2:]) is not None:
             found.append((i, None, []))
-    called = {role: [i for i in lines if _has(roles, shapes[i], role)] for role in (LONG, SHORT)}
+    called = {r: [i for i in lines if roles.get((shapes[i].uid, r))] for r in (LONG, SHORT)}
     if len(called[LONG]) == len(called[SHORT]) == 1 and called[LONG] != called[SHORT]:
         long, short = called[LONG][0], called[SHORT][0]
         if shapes[long].image == shapes[short].image:
@@ -224,24 +229,13 @@ def _paired(
     return iter(sorted(found, key=lambda mark: min(i for i in mark[:2] if i is not None)))
 
 
-def _has(roles: dict[str, list[_Calculation]], shape: _Shape, role: str) -> bool:
-    return any(each.role == role for each in roles.get(shape.uid, []))
-
-
 def _length(
-    calculations: list[_Calculation],
-    linked: list[_Calculation],
-    role: str,
-    alone: bool,
-    notes: list[str],
+    roles: _Roles, uid: str | None, role: str, alone: bool, notes: list[str]
 ) -> float | None:
     """What is written of an axis: linked to it, called so, or the only length of an only line."""
-    candidates = (
-        [c for c in linked if c.role == role],
-        [c for c in linked if c.role == LENGTH],
-        [c for c in calculations if c.role == role],
-        [c for c in calculations if c.role == LENGTH and alone],
-    )
+    places = [(uid, role), (uid, LENGTH)] if uid is not None else []
+    places += [(None, role), *([(None, LENGTH)] if alone else [])]
+    candidates = [roles.get(place, []) for place in places]
     found = next((held for held in candidates if len(held) == 1), [])
     if not found:
         return None
@@ -281,23 +275,30 @@ def _calculation(node: Node) -> _Calculation:
 _V3_CODE = ("codeValue", "codingSchemeDesignator", "codeMeaning")
 
 
-def _linked(annotation: Node, calculations: list[_Calculation]) -> dict[str, list[_Calculation]]:
-    """The calculations of each shape, by the annotation's statements.
+def _linked(annotation: Node, calculations: list[_Calculation]) -> _Roles:
+    """The calculations of each shape, by the annotation's statements, and of the annotation.
 
     ePAD gives all calculations the same uid, 0: such a statement says nothing.
     """
+    found: _Roles = {}
     by_uid: dict[str, list[_Calculation]] = {}
     for each in calculations:
+        _keep(found, (None, each.role), each)
         by_uid.setdefault(each.uid, []).append(each)
-    found: dict[str, list[_Calculation]] = {}
     for node in annotation.named("ImageAnnotationStatement"):
         subject, target = (
             _uid(node, name) for name in ("subjectUniqueIdentifier", "objectUniqueIdentifier")
         )
         held = by_uid.get(subject, [])
-        if len(held) == 1 and held[0] not in found.setdefault(target, []):
-            found[target].append(held[0])
+        if len(held) == 1:
+            _keep(found, (target, held[0].role), held[0])
     return found
+
+
+def _keep(found: _Roles, place: tuple[str | None, str], each: _Calculation) -> None:
+    held = found.setdefault(place, [])
+    if len(held) < 2 and each not in held:
+        held.append(each)
 
 
 def _series(annotation: Node) -> dict[str, str]:

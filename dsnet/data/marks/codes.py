@@ -36,6 +36,7 @@ _LONGEST_NAME = 256
 # Of the DICOM scheme (DCM), by their numbers.
 TRACKING_ID, TRACKING_UID = "112039", "112040"
 OBSERVER, SHORT_LABEL, FINDING = "121008", "125309", "121071"
+COMMENT = "121106"  # what OHIF calls a measurement
 REFERENCE_POINTS = "122438"  # where a viewer writes its text
 SERIES_UID = "112002"
 _SITES = ("363698007", "G-C0E3")  # finding site

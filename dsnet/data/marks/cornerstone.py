@@ -222,10 +222,15 @@ def _said(place: _Place, keys: tuple[str, ...]) -> str:
 def _lengths(place: _Place, both: bool) -> tuple[list[float | None], str]:
     """Long and short axis as written, and their unit."""
     held = place.held
-    stats = held.get("cachedStats")
-    per_image = [each for each in stats.values() if isinstance(each, dict)] if (
-        isinstance(stats, dict)
-    ) else []  # fmt: skip
+    # By the image's id; OHIF's measurements have the same under another name.
+    stats = (held.get(name) for name in ("cachedStats", "data"))
+    per_image = [
+        each
+        for found in stats
+        if isinstance(found, dict)
+        for each in found.values()
+        if isinstance(each, dict)
+    ]
     for where in (held, *per_image, *place.around[:1]):
         long = _number(where, "longestDiameter", "length")
         if long is not None:

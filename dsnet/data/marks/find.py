@@ -17,6 +17,7 @@ from dsnet.data.marks.cornerstone import is_cornerstone, read_cornerstone
 from dsnet.data.marks.dicom_json import is_dicom_json, read_dicom_json
 from dsnet.data.marks.gsps import is_gsps, read_gsps
 from dsnet.data.marks.npz import MOST_NPZ_BYTES, is_npz, read_npz
+from dsnet.data.marks.ohif_csv import is_ohif_csv, read_ohif_csv
 from dsnet.data.marks.places import Load, files
 from dsnet.data.marks.record import FoundMark, FoundMarks, Refused
 from dsnet.data.marks.slicer import is_slicer, joined_lines, read_slicer
@@ -175,6 +176,8 @@ def _reader(name: str, load: Load, gsps_origin: float, table_origin: float | Non
 
     if name.endswith(_TABLES):
         content = load(MOST_TABLE_BYTES, _HEAD if name.endswith(".csv") else None)
+        if name.endswith(".csv") and is_ohif_csv(content):
+            return read_ohif_csv
         return table if is_table(content) else None
     if name.endswith(".npz"):
         return read_npz if is_npz(load(MOST_NPZ_BYTES, 4)) else None

@@ -19,6 +19,8 @@ _APART_MM = 1.0
 # by less than this share.
 _AGREES_MM = 0.5
 _AGREES_SHARE = 0.02
+# A length that a program worked out of the ends that it wrote, with two digits or more.
+_EXACT_MM, _EXACT_SHARE = 0.006, 1e-3
 MOST_LINES = 2000
 
 
@@ -135,6 +137,32 @@ def checked(mark: FoundMark, spacing: Sequence[float] | None) -> tuple[str, ...]
     if long is not None and short is not None and short > long:
         notes.append("the axis that is called short is the longer one")
     return tuple(notes)
+
+
+def sides_swapped(mark: FoundMark, spacing: Sequence[float] | None) -> bool:
+    """Whether a mark's ends are pixels counted by the other side's millimetres.
+
+    OHIF 3 writes such reports where pixels are not square (it divides by the spacing of rows where
+    that of columns is due, and the other way round): the lengths that it wrote fit only so.
+
+    Parameters
+    ----------
+    mark : FoundMark
+    spacing : (row, column) or None
+        The slice's, mm.
+    """
+    if spacing is None or mark.world is not None or np.isclose(*spacing, rtol=1e-3):
+        return False
+    told = [(axis, mm) for axis, mm in enumerate((mark.long_mm, mark.short_mm)) if mm]
+
+    def fits(sides: Sequence[float]) -> bool:
+        lengths = [(_length_mm(mark, axis, sides), mm) for axis, mm in told]
+        return all(
+            length is None or abs(length - mm) <= _EXACT_MM + _EXACT_SHARE * mm
+            for length, mm in lengths
+        )
+
+    return bool(told) and fits(spacing[::-1]) and not fits(spacing)
 
 
 def crossing(first: np.ndarray, second: np.ndarray) -> float | None:

@@ -6,6 +6,7 @@ axis alone. The text nearest to a mark in its annotation is its label.
 
 from __future__ import annotations
 
+import itertools
 import warnings
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -29,6 +30,8 @@ from dsnet.data.marks.record import FoundMark, Refused, joined, points, refuse, 
 _CLASSES = "1.2.840.10008.5.1.4.1.1.11."
 # Pixels from a mark to a text of another annotation that is its label.
 _BESIDE = 64.0
+# Pixels: a ruler whose line is drawn, too, lies where that does.
+_SAME = 0.01
 _LINES = ("POLYLINE", "INTERPOLATED")
 
 
@@ -79,44 +82,81 @@ def read_gsps(
 class _Line:
     ends: np.ndarray
     image: tuple[str, int | None] | None
+    annotation: int
     tracking_id: str = ""
     tracking_uid: str = ""
     notes: list[str] = field(default_factory=list)
 
 
 class _Text(NamedTuple):
-    """Words, where they stand, and which annotation's."""
+    """Words, where they stand, and which annotation's by its number."""
 
     words: str
     place: np.ndarray | None
     image: tuple[str, int | None] | None
-    own: list[_Line]
+    annotation: int
+
+
+class _Pictures:
+    """The pictures that an annotation is of, and what part of them is displayed."""
+
+    def __init__(self, images: list[tuple[str, int | None]], areas: _Areas) -> None:
+        self.listed = images
+        different = set(images)
+        self.image = images[0] if len(different) == 1 else None
+        count = len(different)
+        self.notes = [] if count == 1 else [f"drawn on {count or 'no'} images: none is named alone"]
+        self.area = areas.of({image[0] for image in different})
+
+
+class _Areas:
+    """The displayed areas of a state, found by the pictures that they name."""
+
+    def __init__(self, dataset: Any) -> None:
+        self._areas = sequence(dataset, "DisplayedAreaSelectionSequence")
+        self._first: dict[str, int] = {}
+        for number, area in enumerate(self._areas):
+            # One that names no picture is of all that none names.
+            for uid in _names(area) or {""}:
+                self._first.setdefault(uid, number)
+        try:
+            self.turned = int(read(dataset, "ImageRotation") or 0) % 180 == 90
+        except (TypeError, ValueError, OverflowError):
+            self.turned = False
+
+    def of(self, uids: set[str]) -> Any:
+        """The first area of one of these pictures, else of all; None where there is none."""
+        named = [self._first[uid] for uid in uids - {""} if uid in self._first]
+        number = min(named) if named else self._first.get("")
+        return None if number is None else self._areas[number]
 
 
 def _marks(source: str, dataset: Any, refused: Refused | None, origin: float) -> list[FoundMark]:
     if not is_gsps(word(dataset, "SOPClassUID"), word(dataset, "Modality")):
         raise ValueError(f"{source}: must be a presentation state")
     series, instances = _referenced(dataset)
+    areas = _Areas(dataset)
+    everywhere = _Pictures(instances, areas)
     lines: list[_Line] = []
     texts: list[_Text] = []
-    for annotation in sequence(dataset, "GraphicAnnotationSequence"):
-        images = _images(annotation, instances)
-        own: list[_Line] = []
-        for graphic in sequence(annotation, "GraphicObjectSequence"):
-            try:
-                own += _line(graphic, dataset, images, origin)
-            except ValueError as error:
-                refuse(refused, source, f"line {len(lines) + len(own) + 1}: {error}")
-        for compound in sequence(annotation, "CompoundGraphicSequence"):
-            try:
-                own += _ruler(compound, dataset, images, origin, own)
-            except ValueError as error:
-                refuse(refused, source, f"line {len(lines) + len(own) + 1}: {error}")
+    for number, annotation in enumerate(sequence(dataset, "GraphicAnnotationSequence")):
+        named = _images(annotation)
+        pictures = _Pictures(named, areas) if named else everywhere
+        drawn: set[tuple] = set()
+        for read_one, name in ((_line, "GraphicObject"), (_ruler, "CompoundGraphic")):
+            for graphic in sequence(annotation, f"{name}Sequence"):
+                try:
+                    ends = read_one(graphic, pictures, areas, origin, drawn)
+                except ValueError as error:
+                    refuse(refused, source, f"line {len(lines) + 1}: {error}")
+                    continue
+                if ends is not None:
+                    told = _tracking(graphic)
+                    lines.append(_Line(ends, pictures.image, number, *told, [*pictures.notes]))
         for item in sequence(annotation, "TextObjectSequence"):
             words = str(read(item, "UnformattedTextValue") or "")
-            place = _anchor(item, dataset, images, origin)
-            texts.append(_Text(words, place, *_placed(images), own))
-        lines += own
+            place = _anchor(item, pictures, areas, origin)
+            texts.append(_Text(words, place, pictures.image, number))
     reader = text(word(dataset, "ContentCreatorName")) or None
     person = tuple(person_of(dataset).values())
     marks = _pairs(lines, source, refused)
@@ -176,73 +216,75 @@ def _referenced(dataset: Any) -> tuple[dict[str, str], list[tuple[str, int | Non
     return {key: value for key, value in series.items() if value}, images
 
 
-def _images(annotation: Any, instances: list) -> list[tuple[str, int | None]]:
-    """The pictures that an annotation is of: those that it names, else all of the state's."""
+def _images(annotation: Any) -> list[tuple[str, int | None]]:
+    """The pictures that an annotation names; none where it is of all of the state's."""
     found = []
     for item in sequence(annotation, "ReferencedImageSequence"):
         instance = word(item, "ReferencedSOPInstanceUID")
         frames = len(numbers(item, "ReferencedFrameNumber"))
         # Of several frames none is the mark's.
         found += [(instance, frame_number(item))] if frames < 2 else [(instance, None), ("", None)]
-    return found or instances
+    return found
 
 
-def _line(graphic: Any, dataset: Any, images: list, origin: float) -> list[_Line]:
-    """A graphic object of two points; none of any other."""
+def _line(
+    graphic: Any, pictures: _Pictures, areas: _Areas, origin: float, drawn: set[tuple]
+) -> np.ndarray | None:
+    """The ends of a graphic object of two points; None of any other."""
     if word(graphic, "GraphicType").upper() not in _LINES:
-        return []
+        return None
     data = numbers(graphic, "GraphicData")
     if len(data) != 4:
-        return []
-    ends = _pixels(data, word(graphic, "GraphicAnnotationUnits"), dataset, images, origin)
-    return [_Line(ends, *_placed(images), *_tracking(graphic), notes=_several(images))]
+        return None
+    ends = _pixels(data, word(graphic, "GraphicAnnotationUnits"), pictures, areas, origin)
+    drawn.add(_cell(ends))
+    return ends
 
 
-def _ruler(compound: Any, dataset: Any, images: list, origin: float, drawn: list) -> list[_Line]:
-    """A compound graphic of two points that is a line, unless it is drawn as a plain one, too."""
+def _ruler(
+    compound: Any, pictures: _Pictures, areas: _Areas, origin: float, drawn: set[tuple]
+) -> np.ndarray | None:
+    """Likewise of a compound graphic, unless it is drawn as a plain line, too."""
     if word(compound, "CompoundGraphicType").upper() not in ("RULER", "RANGELINE", "MULTILINE"):
-        return []
+        return None
     data = numbers(compound, "GraphicData")
     if len(data) != 4:
-        return []
-    ends = _pixels(data, word(compound, "CompoundGraphicUnits"), dataset, images, origin)
-    if any(np.abs(ends - line.ends).max() < 0.01 for line in drawn):
-        return []
-    return [_Line(ends, *_placed(images), *_tracking(compound), notes=_several(images))]
+        return None
+    ends = _pixels(data, word(compound, "CompoundGraphicUnits"), pictures, areas, origin)
+    cell = _cell(ends)
+    beside = itertools.product(*((at - 1, at, at + 1) for at in cell))
+    if any(each in drawn for each in beside):
+        return None
+    drawn.add(cell)
+    return ends
 
 
-def _placed(images: list) -> tuple[tuple[str, int | None] | None]:
-    return (images[0] if len(set(images)) == 1 else None,)
-
-
-def _several(images: list) -> list[str]:
-    count = len(set(images))
-    return [] if count == 1 else [f"drawn on {count or 'no'} images: none is named alone"]
+def _cell(ends: np.ndarray) -> tuple:
+    """Where a line lies, to a hundredth of a pixel."""
+    return tuple(np.floor(ends / _SAME).astype(np.int64).ravel().tolist())
 
 
 def _tracking(item: Any) -> tuple[str, str]:
     return text(word(item, "TrackingID")), text(word(item, "TrackingUID"))
 
 
-def _pixels(data: list, units: str, dataset: Any, images: list, origin: float) -> np.ndarray:
+def _pixels(
+    data: list, units: str, pictures: _Pictures, areas: _Areas, origin: float
+) -> np.ndarray:
     """Points of a graphic as pixel centres at integers."""
     if units.upper() == "PIXEL":
         return points(data, 2, origin)
     if units.upper() != "DISPLAY":
         raise ValueError(f"GraphicAnnotationUnits must be PIXEL or DISPLAY, got {units!r}")
-    corner, extent, turned = _displayed_area(dataset, images)
+    corner, extent = _displayed_area(pictures.area)
     fractions = points(data, 2)
     # A picture turned by 90 or 270 degrees is shown with its columns along the rows.
-    along = fractions[:, ::-1] if turned else fractions
+    along = fractions[:, ::-1] if areas.turned else fractions
     return corner + along * extent - CORNER
 
 
-def _displayed_area(dataset: Any, images: list) -> tuple[np.ndarray, np.ndarray, bool]:
+def _displayed_area(area: Any) -> tuple[np.ndarray, np.ndarray]:
     """Where the displayed area begins, from the corner of the first pixel, and what it spans."""
-    areas = sequence(dataset, "DisplayedAreaSelectionSequence")
-    shown = {image[0] for image in images}
-    named = [area for area in areas if shown & _names(area)]
-    area = next(iter(named or [area for area in areas if not _names(area)]), None)
     if area is None:
         raise ValueError("in DISPLAY units, without a displayed area of its image")
     first = points(numbers(area, "DisplayedAreaTopLeftHandCorner"), 2)
@@ -254,11 +296,7 @@ def _displayed_area(dataset: Any, images: list) -> tuple[np.ndarray, np.ndarray,
     backward = last[0] < first[0]
     corner = np.where(backward, first[0], first[0] - 1)
     end = np.where(backward, last[0] - 1, last[0])
-    try:
-        turned = int(read(dataset, "ImageRotation") or 0) % 180 == 90
-    except (TypeError, ValueError, OverflowError):
-        turned = False
-    return corner, end - corner, turned
+    return corner, end - corner
 
 
 def _names(area: Any) -> set[str]:
@@ -276,22 +314,30 @@ def _labels(marks: list[tuple[_Line, _Line | None]], texts: list[_Text]) -> list
     said: list[list[str]] = [[] for _ in marks]
     if len(texts) * len(marks) > MOST_PARTS:
         return [""] * len(marks)
-    ends = [np.concatenate([line.ends for line in mark if line is not None]) for mark in marks]
-    for words, place, image, own in texts:
-        near = [i for i, mark in enumerate(marks) if any(line in own for line in mark)]
+    # A mark of one line has its ends twice.
+    ends = np.array([[long.ends, (short or long).ends] for long, short in marks])
+    ends = ends.reshape(len(marks), 4, 2)
+    by_annotation: dict[int, list[int]] = {}
+    by_image: dict[Any, list[int]] = {}
+    for i, mark in enumerate(marks):
+        for number in {line.annotation for line in mark if line is not None}:
+            by_annotation.setdefault(number, []).append(i)
+        by_image.setdefault(mark[0].image, []).append(i)
+    for words, place, image, annotation in texts:
+        near = by_annotation.get(annotation, [])
         if place is None:
             near = near if len(near) == 1 else []
         else:
-            far = np.array([np.hypot(*(each - place).T).min() for each in ends])
-            beside = [i for i, mark in enumerate(marks) if mark[0].image == image]
-            near = near or [i for i in beside if far[i] <= _BESIDE]
-            near = [min(near, key=far.__getitem__)] if near else []
+            beside = near or by_image.get(image, [])
+            far = np.hypot(*np.moveaxis(ends[beside] - place, 2, 0)).min(1)
+            at = int(far.argmin()) if beside else -1
+            near = [beside[at]] if beside and (near or far[at] <= _BESIDE) else []
         for i in near:
             said[i].append(words)
     return [joined(each) for each in said]
 
 
-def _anchor(item: Any, dataset: Any, images: list, origin: float) -> np.ndarray | None:
+def _anchor(item: Any, pictures: _Pictures, areas: _Areas, origin: float) -> np.ndarray | None:
     """Where a text stands: its anchor, else the middle of its box; None where it tells neither."""
     for names, units in (
         (("AnchorPoint",), "AnchorPointAnnotationUnits"),
@@ -300,7 +346,7 @@ def _anchor(item: Any, dataset: Any, images: list, origin: float) -> np.ndarray 
     ):  # fmt: skip
         data = [number for name in names for number in numbers(item, name)]
         try:
-            return _pixels(data, word(item, units), dataset, images, origin).mean(0)
+            return _pixels(data, word(item, units), pictures, areas, origin).mean(0)
         except ValueError:
             continue
     return None

@@ -16,7 +16,7 @@ import numpy as np
 from dsnet.data.dicom.attempts import LOST
 from dsnet.data.dicom.entry import SliceEntry
 from dsnet.data.dicom.index import SeriesIndex
-from dsnet.data.marks.geometry import checked, placed, to_pixels
+from dsnet.data.marks.geometry import checked, placed, sides_swapped, to_pixels
 from dsnet.data.marks.record import FoundMark, joined
 
 # mm that a mark may lie beside the only slice of a place, or beside the one that it names.
@@ -80,6 +80,13 @@ def _matched(mark: FoundMark, index: SeriesIndex) -> MatchedMark:
         lacks = any(LOST in reason for _, reason in index.problems)
         more = " (not all images are known of: their server was lost)" if lacks else ""
         return MatchedMark(mark, None, f"{error}{more}")
+    if sides_swapped(mark, entry.spacing):
+        row, column = entry.spacing or (0.0, 0.0)
+        told = (
+            "the mark's ends fit its lengths only where the sides of a pixel are swapped "
+            f"({row:g} x {column:g} mm): OHIF writes such reports, its CSV and JSON are right"
+        )
+        return MatchedMark(mark, entry, told)
     notes = list(checked(mark, entry.spacing))
     if beside > _BESIDE_MM:
         notes.append(f"the mark lies {beside:.1f} mm beside its slice")

@@ -8,6 +8,7 @@ angles, circles and ellipses are no marks.
 
 from __future__ import annotations
 
+import itertools
 import re
 import warnings
 from dataclasses import dataclass, field, replace
@@ -41,6 +42,8 @@ _CLASSES = "1.2.840.10008.5.1.4.1.1.88."
 _NO_DIAMETER = re.compile(r"arrow|angle|probe|text|freehand|roi\b", re.IGNORECASE)
 # Lines that nothing but their places tells apart are compared with each other up to so many.
 _FEW = 200
+# Before a lesion's own name, as `dsnet.data.dicom.sr` writes it for OHIF.
+_TOOL = re.compile(r"^Cornerstone3DTools@[^:]*:(Bidirectional|Length):(?=.)")
 _BOTH_AXES = re.compile(r"bidirectional", re.IGNORECASE)
 
 
@@ -131,9 +134,11 @@ def _lines(item: Item) -> list[_Line]:
     numbers = _numbers(item)
     tracked = text(_near(item, codes.TRACKING_ID) or "")
     called = [measured(each.concept) for each in numbers] + [measured(item.concept)]
-    if _NO_DIAMETER.search(tracked) or any(
-        "angle" in each.concept.meaning.lower() for each in numbers
-    ):
+    if any("angle" in each.concept.meaning.lower() for each in numbers):
+        return []
+    role = next((r for r in (LONG, SHORT, LENGTH) if r in called), "")
+    # A code tells more: people call lesions by such words, too.
+    if not role and _NO_DIAMETER.search(tracked):
         return []
     origin = CORNER if dimensions == 2 else 0.0
     ends = points(item.data, dimensions, origin)
@@ -148,7 +153,6 @@ def _lines(item: Item) -> list[_Line]:
             raise ValueError("four points must be two axes that cross, got an outline")
         long = _Line(item, ends[:2], LONG, by_role.get(LONG), group, image)
         return [long, _Line(item, ends[2:], SHORT, by_role.get(SHORT), group, image)]
-    role = next((r for r in (LONG, SHORT, LENGTH) if r in called), "")
     if not role and numbers:
         return []  # it measures something else
     return [_Line(item, ends, role, by_role.get(role), group, image)]
@@ -285,7 +289,7 @@ def _found(
         instance_uid=instance,
         frame=frame,
         label=_label(long),
-        tracking_id=text(_near(long.item, codes.TRACKING_ID)) or None,
+        tracking_id=text(_TOOL.sub("", _near(long.item, codes.TRACKING_ID))) or None,
         tracking_uid=text(_near(long.item, codes.TRACKING_UID)) or None,
         reader=text(_near(long.item, codes.OBSERVER)) or None,
         long_mm=lengths[0],
@@ -331,12 +335,17 @@ def _said(place: Item) -> dict[str, str]:
 
 
 def _label(line: _Line) -> str:
-    """Short label, finding and site of the nearest containers, and what was measured."""
+    """Comment of the group, short label, finding and site of the nearest containers."""
     said: list[str] = []
     for place in (line.item, *line.item.ancestors()):
         short, found = place.once(_called_so)
         said = [*short, *said, *found]
-    return joined(said)
+    return joined([*line.group.once(_comments), *said])
+
+
+def _comments(group: Item) -> list[str]:
+    found = (each.text for each in group.children if each.concept.value == codes.COMMENT)
+    return list(itertools.islice(found, LONGEST_TEXT))
 
 
 def _called_so(place: Item) -> tuple[list[str], list[str]]:

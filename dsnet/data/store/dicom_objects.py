@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from dsnet.data.dicom.grid import slice_distance
+from dsnet.data.dicom.header import quiet
 from dsnet.data.dicom.objects import file_bytes
 from dsnet.data.dicom.seg import segmentation
 from dsnet.data.dicom.sr import measurement_report
@@ -48,15 +49,16 @@ def export_dicom_seg(
 
     def write(folder: Path, series: SeriesLesions) -> None:
         distance = slice_distance(series.entries)
-        made = {
-            f"{kind}.dcm": file_bytes(
-                segmentation(
-                    series.lesions, series.headers, kind,
-                    slice_distance=distance, keep_identifiers=keep_identifiers,
+        with quiet():  # highdicom prints the patient's name where it has one part
+            made = {
+                f"{kind}.dcm": file_bytes(
+                    segmentation(
+                        series.lesions, series.headers, kind,
+                        slice_distance=distance, keep_identifiers=keep_identifiers,
+                    )
                 )
-            )
-            for kind in ("soft", "binary")
-        }  # fmt: skip
+                for kind in ("soft", "binary")
+            }  # fmt: skip
         _write(folder / series.name, made)
 
     return export_series(store, images, out, write, min_quality=min_quality, refuse=refuse)
@@ -77,10 +79,12 @@ def export_dicom_sr(
     """
 
     def write(folder: Path, series: SeriesLesions) -> None:
-        report = measurement_report(
-            series.lesions, series.headers, _spacings(series), keep_identifiers=keep_identifiers
-        )
-        _write(folder / series.name, {"measurements.dcm": file_bytes(report)})
+        with quiet():
+            report = measurement_report(
+                series.lesions, series.headers, _spacings(series), keep_identifiers=keep_identifiers
+            )
+            made = {"measurements.dcm": file_bytes(report)}
+        _write(folder / series.name, made)
 
     return export_series(store, images, out, write, min_quality=min_quality, refuse=refuse)
 

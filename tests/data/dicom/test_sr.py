@@ -10,12 +10,14 @@ pydicom = pytest.importorskip("pydicom")
 pytest.importorskip("highdicom")
 
 from dicom_rows import Headers, aim_rows, dciodvfy, drawn_slice, labelled_row, store_of  # noqa: E402
+from dsnet.data.marks.sr import read_sr  # noqa: E402
 from dsnet.data.store.dicom_objects import export_dicom_seg, export_dicom_sr  # noqa: E402
 from dsnet.labeling import recist_from_mask  # noqa: E402
 from shared_data import shared  # noqa: E402
 
 MARK = [18, 30, 30, 30, 24, 25, 24, 36]
 BIDIRECTIONAL = "Cornerstone3DTools@^0.1.0:Bidirectional"
+LENGTH = "Cornerstone3DTools@^0.1.0:Length"
 
 
 def concept(item):
@@ -86,7 +88,8 @@ def test_real_marks_and_the_axes_of_their_masks_are_read_back(tmp_path):
                 assert length == pytest.approx(np.hypot(*step), abs=1e-3)
                 assert image.ReferencedSOPInstanceUID == header.SOPInstanceUID
             said, axes = mark
-            assert said["112039"] == record.key and "111001" not in said
+            assert said["112039"] == f"{LENGTH}:{record.key}" and "111001" not in said
+            assert said["121106"] == "lung lesion (mark)"
             drawn = (record.mark[:4].reshape(2, 2) + 0.5) / record.scale - 0.5 + record.offset
             assert list(axes) == ["Long Axis"]
             assert np.abs(axes["Long Axis"][1] - drawn).max() < 0.01
@@ -156,3 +159,24 @@ def test_a_slice_without_spacing_is_not_measured(tmp_path):
     store = store_of(tmp_path / "store", rows)
     told = export_dicom_sr(store, tmp_path / "out", Headers([odd, fine]))
     assert told.written == 1 and "has no spacing" in told.refused["odd"]
+
+
+def test_marks_go_out_as_ohif_draws_them_and_come_back_under_their_own_names(tmp_path):
+    """What each is called: the mark's name, what OHIF takes it for, what the reader gives again."""
+    lesion, ruler = f"{BIDIRECTIONAL}:Lesion 1", "Cornerstone3DTools@^0.1.0:Length"
+    one = drawn_slice(1)
+    cases = [("Lesion 1", lesion, "Lesion 1"), (BIDIRECTIONAL, BIDIRECTIONAL, BIDIRECTIONAL),
+             (ruler, ruler, ruler), ("Arrow of text", f"{BIDIRECTIONAL}:Arrow of text",
+                                     "Arrow of text")]  # fmt: skip
+    for number, (name, shown, again) in enumerate(cases):
+        row = labelled_row(one, one.pixel_array - 1024.0, MARK, label="nodule")
+        row.metadata.update(tracking_id=name, tracking_uid="2.25.5")
+        store = store_of(tmp_path / f"store{number}", [row])
+        export_dicom_sr(store, tmp_path / f"out{number}", Headers([one]))
+        path = tmp_path / f"out{number}" / "2.25.77" / "measurements.dcm"
+        _, ((mask, _), (mark, _)) = groups_of(path)
+        assert (mask["112039"], mark["112039"]) == (BIDIRECTIONAL, shown)
+        measured, drawn = read_sr(str(path))
+        assert (measured.tracking_uid, measured.tracking_id) == ("2.25.5", BIDIRECTIONAL)
+        assert drawn.tracking_id == again and drawn.tracking_uid != "2.25.5"
+        assert (measured.label, drawn.label) == ("nodule, Nodule", "nodule (mark), Nodule")
