@@ -12,6 +12,7 @@ import os
 import signal
 import sys
 from pathlib import Path
+from typing import NoReturn
 
 from dsnet.console import (
     SEEDS,
@@ -53,6 +54,8 @@ def _serve(options) -> int:
     order = options.order or ("random" if options.blind else "expected-dice")
     plan = Plan(order, options.seed, options.sample, options.blind, options.readings)
     store = open_store(options.store)
+    # By default it would end this process before the lock is given back.
+    signal.signal(signal.SIGTERM, _end)
     lock = None
     if os.access(options.store, os.W_OK | os.X_OK):
         several = "several readers work through that server, at the address that it printed"
@@ -78,6 +81,10 @@ def _serve(options) -> int:
         if lock:
             lock.release()
     return 0
+
+
+def _end(number: int, frame: object) -> NoReturn:
+    raise SystemExit(128 + number)
 
 
 def _report(options) -> int:
