@@ -11,6 +11,7 @@ import argparse
 import os
 import signal
 import sys
+import threading
 from pathlib import Path
 from typing import NoReturn
 
@@ -54,12 +55,13 @@ def _serve(options) -> int:
     order = options.order or ("random" if options.blind else "expected-dice")
     plan = Plan(order, options.seed, options.sample, options.blind, options.readings)
     store = open_store(options.store)
-    # By default it would end this process before the lock is given back.
-    signal.signal(signal.SIGTERM, _end)
     lock = None
     if os.access(options.store, os.W_OK | os.X_OK):
         several = "several readers work through that server, at the address that it printed"
         lock = review_lock(store.path, several)
+    in_main = threading.current_thread() is threading.main_thread()
+    # By default it would end this process before the lock is given back.
+    before = signal.signal(signal.SIGTERM, _end) if in_main else None
     try:
         review = Review(store, plan)
         if not review.count:
@@ -80,6 +82,8 @@ def _serve(options) -> int:
     finally:
         if lock:
             lock.release()
+        if in_main:
+            signal.signal(signal.SIGTERM, before)
     return 0
 
 
