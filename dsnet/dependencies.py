@@ -19,7 +19,7 @@ EXTRAS = {
     "remote": ("fsspec", "aiohttp"),
     "evaluate": (*TRAIN, "monai"),
     "export": (*TRAIN, "onnx", "onnxscript"),
-    "review": ("starlette", "uvicorn"),
+    "review": ("h11", "starlette", "uvicorn"),
     "peers": (*TRAIN, "monai", "einops"),
     "ray": ("ray",),
     "smp": (*TRAIN, "segmentation_models_pytorch"),

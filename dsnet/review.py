@@ -11,7 +11,9 @@ import argparse
 import os
 import signal
 import sys
+import threading
 from pathlib import Path
+from typing import NoReturn
 
 from dsnet.console import (
     SEEDS,
@@ -57,6 +59,9 @@ def _serve(options) -> int:
     if os.access(options.store, os.W_OK | os.X_OK):
         several = "several readers work through that server, at the address that it printed"
         lock = review_lock(store.path, several)
+    in_main = threading.current_thread() is threading.main_thread()
+    # By default it would end this process before the lock is given back.
+    before = signal.signal(signal.SIGTERM, _end) if in_main else None
     try:
         review = Review(store, plan)
         if not review.count:
@@ -77,7 +82,13 @@ def _serve(options) -> int:
     finally:
         if lock:
             lock.release()
+        if in_main:
+            signal.signal(signal.SIGTERM, before)
     return 0
+
+
+def _end(number: int, frame: object) -> NoReturn:
+    raise SystemExit(128 + number)
 
 
 def _report(options) -> int:

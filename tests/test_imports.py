@@ -53,7 +53,8 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
     ),
     "archive": ({*GROUND, "labeling", "drawing", "data"}, {"numpy", "pyarrow", "ray", "rich"}),
     "reviewing": (
-        {*GROUND, "labeling", "drawing", "data"}, {"numpy", "pyarrow", "starlette", "uvicorn"},
+        {*GROUND, "labeling", "drawing", "data"},
+        {"numpy", "pyarrow", "starlette", "uvicorn", "h11"},
     ),
     "inference": ({*GROUND, "labeling", "drawing", "models", "data"}, {"numpy", "torch"}),
     "training": ({*GROUND, *NETWORKS, "labeling", "drawing", "data"}, {"numpy", "torch"}),

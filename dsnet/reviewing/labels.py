@@ -26,11 +26,11 @@ class Labels:
     verdicts : Verdicts
         That know of the mended versions.
     look : callable
-        Asked when a label cannot be read: true where the store has changed, and `stock` with it.
+        Asked when a label cannot be read; true where the store had changed, and `renew` was called.
     """
 
     def __init__(self, stock: Stock, verdicts: Verdicts, look: Callable[[], bool]) -> None:
-        self.stock, self._verdicts, self._look = stock, verdicts, look
+        self._stock, self._verdicts, self._look = stock, verdicts, look
         self._kept: OrderedDict[tuple[int, str], tuple[LabelRecord, int]] = OrderedDict()
         self._bytes = 0
         self._lock = threading.Lock()
@@ -52,9 +52,10 @@ class Labels:
                 raise
             return self._read(index, version)
 
-    def forget(self) -> None:
+    def renew(self, stock: Stock) -> None:
         """The store has changed."""
         with self._lock:
+            self._stock = stock
             self._kept.clear()
             self._bytes = 0
 
@@ -69,7 +70,7 @@ class Labels:
                 row = self._verdicts.made(record.key, version)
                 if row is None:
                     raise ValueError(f"version must be one of the label's, got {version!r}")
-                store = self.stock.store
+                store = self._stock.store
                 record = read_version(store.path, record, row, store.alpha_bits)
                 self._keep((index, version), record)
             return record
@@ -78,7 +79,7 @@ class Labels:
         found = self._kept.get((index, MADE))
         if found is not None:
             return found[0]
-        record = self.stock.read(index)
+        record = self._stock.read(index)
         self._keep((index, MADE), record)
         return record
 

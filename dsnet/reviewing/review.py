@@ -104,8 +104,8 @@ class Review:
 
     def _take(self, stock: Stock) -> None:
         before = len(self.stock)
-        self.stock = self.labels.stock = stock
-        self.labels.forget()
+        self.stock = stock
+        self.labels.renew(stock)
         self.leases.grow(len(stock))
         self._tally.grow(len(stock))
         joins = np.full(len(stock) - before, self.plan.sample is None)

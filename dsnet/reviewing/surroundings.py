@@ -160,11 +160,11 @@ def _levels(record: LabelRecord) -> tuple[float, float] | None:
 
 def _pair(record: LabelRecord, *names: str) -> tuple[float, float] | None:
     """Two numbers of the metadata, the second above the first."""
-    found = [record.metadata.get(name) for name in names]
-    if not all(isinstance(each, (int, float)) and math.isfinite(each) for each in found):
-        return None
-    low, high = map(float, found)
-    return (low, high) if low < high else None
+    low, high = (
+        float(value) if isinstance(value := record.metadata.get(name), (int, float)) else math.nan
+        for name in names
+    )
+    return (low, high) if math.isfinite(high - low) and low < high else None
 
 
 def _number(record: LabelRecord, step: int) -> int | None:

@@ -60,7 +60,9 @@ def pasted(record):
     return paste_back(record.alpha, crop, SHAPE)
 
 
-@pytest.mark.parametrize("which", ["accepted", "not-rejected", "rejected"])
+@pytest.mark.parametrize(
+    "which", ["accepted", "not-rejected", pytest.param("rejected", marks=pytest.mark.long)]
+)
 @pytest.mark.parametrize("form", FORMATS)
 def test_every_format_has_the_chosen_labels(reviewed, tmp_path, capsys, form, which):
     folder, left = reviewed

@@ -4,6 +4,15 @@ import pytest
 
 from dsnet.data.store import StoreWriter, open_store
 from review_desk import TOKEN, Reader, labelled
+from review_servers import Forks
+
+
+@pytest.fixture(scope="session")
+def forks(tmp_path_factory):
+    """Starts servers."""
+    found = Forks(tmp_path_factory.mktemp("servers"))
+    yield found
+    found.end()
 
 
 @pytest.fixture

@@ -81,6 +81,15 @@ def test_failed_rows_that_are_tried_again_keep_their_numbers(open_review, write_
     assert ann.ask("session")["count"] == 5
 
 
+def test_a_store_whose_first_row_goes_is_the_same_store(open_review, write_store):
+    """What a browser keeps of it until it is sent goes by its id."""
+    path = write_store([LabelRecord.from_error("f", "s.png", "no file"), labelled("a", 1)], "first")
+    before = open_review(path)[1]().ask("session")["store_id"]
+    append(path, labelled("b", 2), retry_failed=True)
+    assert open_store(path).keys == ["a", "b"]
+    assert open_review(path)[1]().ask("session")["store_id"] == before
+
+
 def test_a_store_that_is_compacted_is_read_on(open_review, store):
     _, reader = open_review()
     ann = reader("Ann")

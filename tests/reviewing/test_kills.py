@@ -4,8 +4,6 @@ import contextlib
 import json
 import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 import urllib.error
@@ -15,52 +13,26 @@ import numpy as np
 import pytest
 
 from dsnet.data.store.decisions import read_decisions
-from fresh_interpreter import PLACES
+from review_servers import LIMIT
 
 pytest.importorskip("starlette")
 pytest.importorskip("uvicorn")
 
-LIMIT = 300  # seconds after which a server hangs; a loaded machine is slow
 TOKEN = "a-token-of-the-tests"
-# What takes seconds to import is imported once; each server is a process of its own.
-FORKS = f"""
-import os, sys
-sys.path[:0] = {PLACES!r}
-import pyarrow.parquet, uvicorn
-from dsnet import review
-import dsnet.labeling, dsnet.reviewing.app, dsnet.reviewing.review, dsnet.reviewing.serving
-import dsnet.reviewing.timely
-for line in sys.stdin:
-    process = os.fork()
-    if process == 0:
-        os._exit(review.main(sys.argv[1:]))
-    print(process, flush=True)
-    os.waitpid(process, 0)
-"""
 
 
 @pytest.fixture
-def servers(store):
+def servers(store, forks):
     """Starts a server; (its process's number, its address)."""
-    options = [str(store), "--no-browser", "--port", "0", "--token", TOKEN]
-    forks = subprocess.Popen(
-        [sys.executable, "-c", FORKS, *options],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    numbers = []
+    started = []
 
     def start():
-        print(file=forks.stdin, flush=True)
-        told = sorted(forks.stdout.readline().strip() for _ in range(2))
-        numbers.append(int(told[0]))
-        return numbers[-1], told[1].partition("/?")[0]
+        process, address = forks.start(store, "--port", "0", "--token", TOKEN)
+        started.append(process)
+        return process, address.partition("/?")[0]
 
     yield start
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(numbers[-1], signal.SIGKILL)
-    forks.stdin.close()
-    forks.wait(LIMIT)
-    forks.stdout.close()
+    forks.kill(started[-1])
 
 
 class Client:

@@ -92,8 +92,8 @@ def test_a_second_server_of_a_store_is_refused_and_told_where_the_first_is(store
     assert label.main(["check", str(store), "--repair"]) == 0
     with served(store, "--port", "0") as (process, address):
         assert ask(address, "session")["mine"] == 1
-        process.send_signal(signal.SIGINT)
-        process.wait(LIMIT)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(LIMIT) == 143
     assert not (store / ".review.lock").exists()
 
 

@@ -79,7 +79,7 @@ def test_labels_of_masks(masks, open_review, command):
         "masks": ["--images", str(masks / "images"), "--masks", str(masks / "mask-0")],
         "raters": ["--data", str(masks / "data")],
     }
-    out = masks / "store"
+    out = masks / "labelled"
     assert label.main([command, *given[command], "--out", str(out)]) == 0
     ann, told = layers_are_the_stores(out, open_review, truth=True)
     assert len(told) == 2
@@ -90,7 +90,7 @@ def test_labels_of_masks(masks, open_review, command):
 
 
 def test_labels_of_dicom_with_neighbours_and_surroundings(dicom, open_review):
-    out = dicom / "store"
+    out = dicom / "labelled"
     arguments = ["--images", str(dicom / "ct"), "--marks", str(dicom / "marks")]
     options = ["--neighbours", "1", "--crop", "32", "--keep-identifiers"]
     assert label.main(["dicom", *arguments, "--out", str(out), *options]) == 0

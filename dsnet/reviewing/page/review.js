@@ -345,8 +345,9 @@ export class Review {
   }
 
   async #askAgain() {
-    this.#refresh();
-    if ((await this.feed.more()) && this.waits) this.moveOn(() => this.feed.next());
+    if (!(await this.feed.more()) || !this.waits) return;
+    this.moveOn(() => this.feed.next());
+    this.#refresh(true);
   }
 
   async #refresh(now = false) {

@@ -30,24 +30,24 @@ def phantoms(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def reviewed(phantoms, tmp_path_factory):
+def reviewed(phantoms, tmp_path_factory, forks):
     """A store that is looked at by one reader, Hedy, and not decided on."""
     copy = tmp_path_factory.mktemp("looked") / "store"
     shutil.copytree(phantoms, copy)
-    served = Served(copy).start()
+    served = Served(forks, copy).start()
     yield served
     served.kill()
 
 
 @pytest.fixture
-def serve(tmp_path):
+def serve(tmp_path, forks):
     """A copy of a store, served; `serve(store, *options)`."""
     running = []
 
     def start(store, *options):
         copy = tmp_path / f"store-{len(running)}"
         shutil.copytree(store, copy)
-        served = Served(copy, *options).start()
+        served = Served(forks, copy, *options).start()
         running.append(served)
         return served
 

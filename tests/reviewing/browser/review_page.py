@@ -3,9 +3,6 @@
 import contextlib
 import random
 import socket
-import subprocess
-import sys
-import time
 
 import numpy as np
 
@@ -13,10 +10,9 @@ from dsnet.data.phantom import KINDS, make_phantom
 from dsnet.data.store import LabelRecord, StoreWriter
 from dsnet.data.store.decisions import read_decisions
 from dsnet.labeling import label_recist
+from review_servers import until
 
 TOKEN = "a-token-of-the-tests-1234"
-# Seconds after which something that is waited for never comes; a loaded machine is slow.
-LIMIT = 60
 
 
 def phantom_records(count):
@@ -51,9 +47,8 @@ def write_store(path, records):
 class Served:
     """`python -m dsnet.review` of a store, on one port for as long as the test runs."""
 
-    def __init__(self, store, *options):
-        self.store = store
-        self.options = options
+    def __init__(self, forks, store, *options):
+        self.forks, self.store, self.options = forks, store, options
         self.port = free_port()
         self.process = None
 
@@ -65,21 +60,16 @@ class Served:
         return f"{self.origin}/?token={TOKEN}&reader={reader}"
 
     def start(self):
-        command = [sys.executable, "-m", "dsnet.review", str(self.store), "--no-browser"]
-        command += ["--port", str(self.port), "--token", TOKEN, *self.options]
-        self.process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        self.process, printed = self.forks.start(
+            self.store, "--port", self.port, "--token", TOKEN, *self.options
         )
-        printed = self.process.stdout.readline()
-        assert f"{self.origin}/?token={TOKEN}" in printed, printed + self.process.stdout.read()
+        assert printed == f"{self.origin}/?token={TOKEN}"
         return self
 
     def kill(self):
         """As a power cut does: no time to write anything."""
         if self.process is not None:
-            self.process.kill()
-            self.process.wait(LIMIT)
-            self.process.stdout.close()
+            self.forks.kill(self.process)
             self.process = None
 
     def rows(self, kind="verdict"):
@@ -101,15 +91,6 @@ def free_port():
             free.bind(("127.0.0.1", port))
             return port
     raise AssertionError("no port is free")
-
-
-def until(found, limit=LIMIT):
-    """What `found()` gives as soon as it is true."""
-    end = time.monotonic() + limit
-    while not (value := found()):
-        assert time.monotonic() < end, "it never came"
-        time.sleep(0.02)
-    return value
 
 
 class Reader:

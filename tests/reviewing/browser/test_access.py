@@ -54,7 +54,7 @@ def test_contrast_is_wcags():
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
-@pytest.mark.parametrize("by", ["system", "switch"])
+@pytest.mark.parametrize("by", ["system", pytest.param("switch", marks=pytest.mark.long)])
 def test_every_text_has_the_contrast_of_aa(reviewed, read, theme, by):
     other = {"light": "dark", "dark": "light"}[theme]
     reader = read(reviewed, "Hedy", color_scheme=theme if by == "system" else other)
@@ -110,7 +110,7 @@ def test_the_help_names_every_key_that_does_something(reviewed, read):
     dialog = reader.page.get_by_role("dialog", name="Keys")
     dialog.wait_for()
     shown = " ".join(dialog.locator("kbd").all_text_contents()).lower()
-    for key in "arucz hmbst1i v+0 gdex,[k l?".replace(" ", ""):
+    for key in "arucz hmbst1wi v+0 gdex,[k l?".replace(" ", ""):
         assert key in shown
     box = dialog.bounding_box()
     assert box["y"] >= 0 and box["y"] + box["height"] <= 720
@@ -119,7 +119,9 @@ def test_the_help_names_every_key_that_does_something(reviewed, read):
     assert not dialog.is_visible()
 
 
-@pytest.mark.parametrize("size", [(1280, 720), (820, 1180), (1180, 820)])
+@pytest.mark.parametrize(
+    "size", [(1280, 720), (820, 1180), pytest.param((1180, 820), marks=pytest.mark.long)]
+)
 def test_picture_and_verdicts_are_in_sight(reviewed, read, size):
     width, height = size
     reader = read(reviewed, "Hedy", viewport={"width": width, "height": height})

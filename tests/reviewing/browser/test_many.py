@@ -29,8 +29,8 @@ def tiny_records():
 
 
 @pytest.mark.long
-def test_a_hundred_thousand_labels_open_and_scroll(tmp_path, read):
-    served = Served(write_store(tmp_path / "store", tiny_records())).start()
+def test_a_hundred_thousand_labels_open_and_scroll(tmp_path, read, forks):
+    served = Served(forks, write_store(tmp_path / "store", tiny_records())).start()
     try:
         reader = read(served)
         opened = reader.ask("() => dsnetReview.timings.opened")
