@@ -189,8 +189,8 @@ class _Actors:
 
         while self._waiting and self._idle:
             self._give(self._idle.pop(), self._waiting.popleft())
-        # All at once: of one at a time the first ones asked would be served before the others.
-        done, _ = ray.wait(list(self._asked), num_returns=1, timeout=POLL_SECONDS)
+        with _in_words():
+            done, _ = ray.wait(list(self._asked), num_returns=1, timeout=POLL_SECONDS)
         for asked in done:
             actor, task = self._asked.pop(asked)
             found = _found(asked)
@@ -219,14 +219,24 @@ class _Actors:
 def _found(asked: Any) -> Any:
     """What an actor gave, or what it raised."""
     import ray
-    from ray.exceptions import RayActorError, RayTaskError
+
+    with _in_words():
+        return ray.get(asked)
+
+
+@contextlib.contextmanager
+def _in_words() -> Iterator[None]:
+    """What an actor raised as it raised it; what befell Ray as a RuntimeError of one line."""
+    from ray.exceptions import RayError, RayTaskError
 
     try:
-        return ray.get(asked)
+        yield
     except RayTaskError as error:
-        raise error.cause from None
-    except RayActorError as error:
-        raise RuntimeError(f"actors die as they start: {' '.join(str(error).split())}") from error
+        if isinstance(error.cause, Exception):
+            raise error.cause from None
+        raise RuntimeError(f"an actor failed: {' '.join(str(error).split())}") from error
+    except RayError as error:
+        raise RuntimeError(f"Ray gave up: {' '.join(str(error).split())}") from error
 
 
 def blocks_of(jobs: Iterable[Job], recipe: Recipe, workers: int) -> Iterator[Block]:

@@ -194,10 +194,18 @@ class RemoteFile:
             system.invalidate_cache()
             try:
                 found = system.ls(path, detail=True)
-            except FileNotFoundError:
+            except FileNotFoundError as error:
+                if _hidden(error) is not None:
+                    raise
                 return {}
-            names = [(one["name"].rstrip("/").rpartition("/")[2], one) for one in found]
-            return {n: int(one["size"] or 0) for n, one in names if one["type"] == "file"}
+            sized = {}
+            for one in found:
+                # An empty object of the folder's own name, which consoles make, is none in it.
+                if one["type"] == "file" and one["name"].rstrip("/") != path.rstrip("/"):
+                    # A page that lists files tells of no sizes.
+                    size = one["size"] if one["size"] is not None else system.size(one["name"])
+                    sized[one["name"].rstrip("/").rpartition("/")[2]] = int(size or 0)
+            return sized
 
         return self._tried(sizes)
 

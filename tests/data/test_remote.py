@@ -1,6 +1,7 @@
 """Files at addresses: read like paths, tried again where it may help, errors in words."""
 
 import functools
+import sys
 import threading
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
@@ -186,6 +187,9 @@ def test_no_more_is_read_than_may_be(in_memory):
 
 
 def test_what_cannot_be_used_is_told_before_anything_is_read(monkeypatch):
+    monkeypatch.setitem(sys.modules, "s3fs", None)
+    with pytest.raises(ValueError, match=r"s3://bucket/a: Install s3fs to access S3"):
+        RemoteFile("s3://bucket/a").check()
     with pytest.raises(ValueError, match=r"nothing://a: .*not known"):
         RemoteFile("nothing://a").check()
     RemoteFile("memory://a").check()

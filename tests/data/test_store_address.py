@@ -61,6 +61,8 @@ def test_what_is_read_there_is_what_is_here(tmp_path):
     assert "k000059" in there and "k000060" not in there
     assert there.manifest["shards"] == here.manifest["shards"]
     assert validate_store(ADDRESS) == []
+    push_store(tmp_path / "s", f"file://{tmp_path}/there")
+    assert rows_of(tmp_path / "there") == rows_of(f"file://{tmp_path}/there") == rows_of(ADDRESS)
     # Nothing is sent again, and then what is new alone.
     assert push_store(tmp_path / "s", ADDRESS)[2:] == (0, 0, 0)
     with StoreWriter(tmp_path / "s", {}, resume=True) as writer:
