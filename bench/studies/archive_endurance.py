@@ -64,7 +64,9 @@ BLOWS = {
     "processes": (
         Blow(_WORKER, signal.SIGKILL), Blow("driver", signal.SIGKILL),
         Blow(_WORKER, signal.SIGTERM), Blow("driver", signal.SIGTERM),
+        Blow(_WORKER, signal.SIGKILL), Blow(_WORKER, signal.SIGKILL),
         Blow("all", signal.SIGKILL), Blow("driver", signal.SIGKILL, starting=True),
+        Blow(_WORKER, signal.SIGTERM), Blow(_WORKER, signal.SIGKILL),
     ),
     "ray": (
         Blow(_ACTOR, signal.SIGKILL), Blow("driver", signal.SIGKILL),
