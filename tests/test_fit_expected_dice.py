@@ -7,7 +7,7 @@ from bench.common.dice_model import crossed, fit, folds_of, logistic
 from bench.common.lidc import dice, read_nodules
 from bench.common.ranking import auroc, intervals
 from bench.fits.expected_dice import SIZES, margins_of, without_their_own
-from bench.studies.expected_dice import of_other_marks, spreads
+from bench.studies.expected_dice import SOURCES, foretold, of_other_marks, spreads
 from dsnet.labeling import label_recist
 from dsnet.labeling.mark_model import MarkedMask
 from shared_data import shared
@@ -81,6 +81,18 @@ def test_what_other_marks_had_and_how_far_they_spread():
     assert of_other_marks(nodule, found) == pytest.approx([0.85, 0.8, 0.75, 0.5, 0.5, 0.5])
     # Within: 0.01 and 0; the means 0.8 and 0.5 vary by 0.045, of which 0.005 / 3 is the marks'.
     assert spreads(nodule, found) == pytest.approx((0.045 - 0.005 / 3, 0.005))
+
+
+def test_a_source_counts_from_its_own_row_on():
+    rng = np.random.default_rng(3)
+    names = [name for source in SOURCES.values() for name in source]
+    columns = {name: rng.normal(size=800) for name in names}
+    columns["patient"] = np.repeat(np.arange(80), 10)
+    columns["dice"] = logistic(2 + columns["evidence"])
+    first, *rest = foretold(columns)
+    assert abs(first["rank_correlation"]) < 0.2 and first["explained"] < 0.05
+    for row in rest:
+        assert row["rank_correlation"] > 0.99 and row["explained"] > 0.98 and row["auroc"] > 0.99
 
 
 @pytest.mark.long

@@ -64,6 +64,7 @@ def main() -> None:
     rows = list(foretold(columns))
     told = {
         "labels": len(labels),
+        "poor": int((columns["dice"] < POOR).sum()),
         "variance_between_nodules": between,
         "variance_within": within,
         "sources": rows,
@@ -210,8 +211,8 @@ def show(rows: list[dict], told: dict) -> None:
     console.print(table)
     between, within = told["variance_between_nodules"], told["variance_within"]
     console.print(
-        f"{told['labels']} labels; standard deviation of the Dice between nodules "
-        f"{between**0.5:.3f}, between marks of one {within**0.5:.3f}"
+        f"{told['labels']} labels, {told['poor']} of them poor; standard deviation of the Dice "
+        f"between nodules {between**0.5:.3f}, between marks of one {within**0.5:.3f}"
     )
 
 
