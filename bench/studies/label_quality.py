@@ -160,6 +160,13 @@ def expected_dice(nodules: list[Nodule]) -> list[dict]:
             name: np.array([label.quality[name] for label, _ in labels])
             for name in ("expected_dice", "expected_dice_low", "overall")
         }
+        # With each reader who marked anything, in place of their consensus.
+        single = [
+            (dice(label.binary, mask), label.quality["expected_dice_low"])
+            for label, n in labels
+            for mask in n.masks
+            if mask.any()
+        ]
         judged = partial(foretold, scores, found)
         told.append(
             {
@@ -168,6 +175,8 @@ def expected_dice(nodules: list[Nodule]) -> list[dict]:
                 "poor": int((found < POOR).sum()),
                 **judged(np.arange(len(found))),
                 "intervals": intervals(judged, patient),
+                "mean_dice_with_one_reader": float(np.mean([had for had, _ in single])),
+                "cover_of_one_reader": float(np.mean([had >= low for had, low in single])),
             }
         )
     return told
@@ -242,7 +251,8 @@ def show(
             f"patients have: rank correlation {told['expected_dice_rank_correlation']}, overall "
             f"score {told['overall_rank_correlation']}; mean error {told['mean_error']}; AUROC of "
             f"Dice < {POOR} {told['expected_dice_auroc']}, overall score {told['overall_auroc']} "
-            f"({told['poor']} of {told['n']}); the bound covers {told['cover']}"
+            f"({told['poor']} of {told['n']}); the bound covers {told['cover']}, "
+            f"of the Dice with one reader {told['cover_of_one_reader']:.2f}"
         )
     for name, told in people.items():
         console.print(f"94 real marks, {name}: {told['mean']:.3f}, 5 % {told['percentile_5']:.3f}")
