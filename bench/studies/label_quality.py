@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,7 @@ from scipy import stats
 
 from bench.common.human_marks import read_marks_and_masks, read_real_lesions
 from bench.common.lidc import Nodule, dice, jittered, read_nodules
+from bench.common.ranking import auroc, intervals
 from bench.common.stock import stock_cut, stock_label
 from dsnet.data.crop import cut_crop
 from dsnet.labeling import RecistMark, closed_form_matting, label_recist
@@ -148,44 +150,52 @@ def expected_dice(nodules: list[Nodule]) -> list[dict]:
     told = []
     for drawn, marks in marks_of(held_out).items():
         labels = [
-            (label_recist(n.image, mark), n.truth)
+            (label_recist(n.image, mark), n)
             for n, several in zip(held_out, marks, strict=True)
             for mark in several
         ]
-        found = np.array([dice(label.binary, truth) for label, truth in labels])
+        found = np.array([dice(label.binary, n.truth) for label, n in labels])
+        patient = np.array([n.name.partition("/")[0] for _, n in labels])
         scores = {
             name: np.array([label.quality[name] for label, _ in labels])
             for name in ("expected_dice", "expected_dice_low", "overall")
         }
-        poor = found < POOR
+        # With each reader who marked anything, in place of their consensus.
+        single = [
+            (dice(label.binary, mask), label.quality["expected_dice_low"])
+            for label, n in labels
+            for mask in n.masks
+            if mask.any()
+        ]
+        judged = partial(foretold, scores, found)
         told.append(
             {
                 "marks": drawn,
                 "n": len(found),
-                "poor": int(poor.sum()),
-                "mean_error": float(np.abs(scores["expected_dice"] - found).mean()),
-                "cover": float((found >= scores["expected_dice_low"]).mean()),
-                **{
-                    f"{name}_rank_correlation": float(stats.spearmanr(scores[name], found)[0])
-                    for name in ("expected_dice", "overall")
-                },
-                **{
-                    f"{name}_auroc": auroc(-scores[name], poor)
-                    for name in ("expected_dice", "overall")
-                },
+                "poor": int((found < POOR).sum()),
+                **judged(np.arange(len(found))),
+                "intervals": intervals(judged, patient),
+                "mean_dice_with_one_reader": float(np.mean([had for had, _ in single])),
+                "cover_of_one_reader": float(np.mean([had >= low for had, low in single])),
             }
         )
     return told
 
 
-def auroc(scores: np.ndarray, positive: np.ndarray) -> float:
-    """Chance that a positive has the higher score (Mann and Whitney)."""
-    if not 0 < positive.sum() < len(positive):
-        return np.nan
-    ranks = stats.rankdata(scores)
-    count = positive.sum()
-    above = ranks[positive].sum() - count * (count + 1) / 2
-    return float(above / (count * (len(positive) - count)))
+def foretold(
+    scores: dict[str, np.ndarray], found: np.ndarray, rows: np.ndarray
+) -> dict[str, float]:
+    """How well some labels' scores tell their Dice."""
+    of, found = {name: values[rows] for name, values in scores.items()}, found[rows]
+    told = {
+        "mean_error": float(np.abs(of["expected_dice"] - found).mean()),
+        "cover": float((found >= of["expected_dice_low"]).mean()),
+    }
+    for name in ("expected_dice", "overall"):
+        told[f"{name}_rank_correlation"] = float(stats.spearmanr(of[name], found)[0])
+    for name in ("expected_dice", "overall"):
+        told[f"{name}_auroc"] = auroc(-of[name], found < POOR)
+    return told
 
 
 def of_people() -> dict[str, dict]:
@@ -232,13 +242,17 @@ def show(
         table.add_row(row["marks"], row["method"], row["group"], *values, *counts)
     console.print(table)
     for told in expected:
+        told = told | {
+            name: f"{told[name]:.3f} ({low:.3f} to {high:.3f})"
+            for name, (low, high) in told["intervals"].items()
+        }
         console.print(
-            f"expected Dice, {told['marks']} marks: rank correlation "
-            f"{told['expected_dice_rank_correlation']:.2f} (overall score "
-            f"{told['overall_rank_correlation']:.2f}), mean error {told['mean_error']:.3f}, "
-            f"AUROC of Dice < {POOR} {told['expected_dice_auroc']:.2f} "
-            f"({told['overall_auroc']:.2f}; {told['poor']} of {told['n']}), "
-            f"the bound covers {told['cover']:.0%}"
+            f"expected Dice, {told['marks']} marks, with what nineteen of twenty samples of the "
+            f"patients have: rank correlation {told['expected_dice_rank_correlation']}, overall "
+            f"score {told['overall_rank_correlation']}; mean error {told['mean_error']}; AUROC of "
+            f"Dice < {POOR} {told['expected_dice_auroc']}, overall score {told['overall_auroc']} "
+            f"({told['poor']} of {told['n']}); the bound covers {told['cover']}, "
+            f"of the Dice with one reader {told['cover_of_one_reader']:.2f}"
         )
     for name, told in people.items():
         console.print(f"94 real marks, {name}: {told['mean']:.3f}, 5 % {told['percentile_5']:.3f}")

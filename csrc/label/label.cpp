@@ -48,7 +48,7 @@ void probabilities(Image<const float> log_odds, Image<const std::uint8_t> trimap
 
 namespace {
 
-// What Dice the label may have with what a careful reader would draw.
+// What Dice the label may have with what careful readers agree on.
 void expect_dice(const EdgeNetwork& network, const MarkFrame& frame, std::ptrdiff_t pixels,
                  LabelOutcome& outcome) {
     QualityScores& scores = outcome.quality;

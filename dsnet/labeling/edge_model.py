@@ -15,7 +15,7 @@ runs is compiled (`csrc/edge/`) and takes its coefficients from here; in NumPy i
 
 Its coefficients (`edge_model.npz`) were fitted by `python -m bench.fits.edge_model` to LIDC's
 patients of one half, under marks that `draw_mark` drew, and to phantoms; the expected Dice's by
-`python -m bench.fits.expected_dice` to those of them that were left out;
+`python -m bench.fits.expected_dice` to their largest slices;
 `python -m bench.studies.label_quality` reports the other half.
 """
 

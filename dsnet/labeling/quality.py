@@ -17,8 +17,8 @@ from dsnet import _C
 from dsnet.labeling.recist import RecistMark
 
 QUALITY_SCORES = {
-    "expected_dice": "the Dice that the label may have with what a careful reader would draw "
-    "(strategy 3), calibrated on patients of its own",
+    "expected_dice": "the Dice that the label may have with what careful readers agree on "
+    "(strategy 3), calibrated on four readers' 50 % consensus and marks as people draw them",
     "expected_dice_low": "what that Dice exceeds in nine labels of ten",
     "axes_agreement": "the result's extent along the mark's two axes, against the mark's own "
     "(mean over both axes of shorter / longer; of the long axis, where the short one is unknown)",

@@ -1,4 +1,4 @@
-"""What Dice a label from a mark may have with what a careful reader would draw."""
+"""What Dice a label from a mark may have with what careful readers agree on."""
 
 from __future__ import annotations
 

@@ -50,7 +50,7 @@ export function judged(scores) {
     if (overall === undefined || overall === null) return "No score is known.";
     return overall < 0.6 ? "Low quality: look closely." : "Quality as usual.";
   }
-  if (dice >= 0.9) return "Likely as a careful reader would draw it.";
+  if (dice >= 0.9) return "Likely as careful readers would draw it.";
   if (dice >= 0.8) return "Probably close; the edge may be off.";
   return "Doubtful: look closely.";
 }
