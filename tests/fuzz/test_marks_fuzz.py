@@ -7,6 +7,7 @@ makes the same file again.
 import io
 import json
 import os
+from xml.etree import ElementTree
 
 import numpy as np
 import pyarrow as pa
@@ -119,7 +120,7 @@ def npz():
     recist = np.zeros_like(gts)
     recist[1, 5, 2:7] = 1
     np.savez_compressed(
-        sink, imgs=gts * 9, gts=gts, recist=recist, spacing=np.array([1.0, 0.7, 0.7])
+        sink, imgs=gts * 9, gts=gts, recist=recist, spacing=np.array([0.7, 0.7, 5.0])
     )
     return sink.getvalue()
 
@@ -189,6 +190,27 @@ def other_dicom(rng, data):
         return data
 
 
+def other_xml(rng, data):
+    """Attributes, texts and elements that are others, gone, or there again."""
+    whole = ElementTree.fromstring(data)
+    for _ in range(rng.integers(1, 4)):
+        element = pick(rng, list(whole.iter()))
+        change = rng.integers(5)
+        if change == 0 and len(element):
+            element.remove(pick(rng, list(element)))
+        elif change == 1 and len(element):
+            element.append(pick(rng, list(element)))
+        elif change == 2:
+            element.text = pick(rng, [text for text in TEXTS if "\x1b" not in text])
+        elif element.attrib:
+            name = pick(rng, sorted(element.attrib))
+            if rng.random() < 0.3:
+                del element.attrib[name]
+            else:
+                element.set(name, pick(rng, [text for text in TEXTS if "\x1b" not in text]))
+    return ElementTree.tostring(whole)
+
+
 def other_text(rng, data):
     """Words of XML or of a table that are others, gone, or there again."""
     text = data.decode()
@@ -217,6 +239,8 @@ def other(rng, name, data):
         return other_json(rng, data)
     if name.endswith(".dcm"):
         return other_dicom(rng, data)
+    if name.endswith(".xml") and rng.random() < 0.7:
+        return other_xml(rng, data)
     return other_text(rng, data) if name.endswith((".xml", ".csv")) else damaged(rng, data)
 
 
