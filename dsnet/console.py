@@ -11,6 +11,7 @@ Public
 ``require_folder(path, name)``, ``require_file``: what an option names is there
 ``printable(text)``: what of a file's name may go to a terminal
 ``Range(kind, least, most, above)``: which numbers an option takes; ``above_zero(kind)``
+``given(text)``: the type of an option that names something
 ``SEEDS``, ``CROP_SIDES``, ``MILLIMETRES_A_PIXEL``, ``LEARNING_RATES``: ranges that several share
 """
 
@@ -154,6 +155,14 @@ def brief(value: object) -> str:
 def above_zero(kind: type) -> Range:
     """The numbers above 0."""
     return Range(kind, above=0)
+
+
+def given(text: str) -> str:
+    """The type of an option that names something: a shell's variable that is not set names nothing,
+    and would be the folder that one is in, or as if the option were not there."""
+    if not text:
+        raise ArgumentTypeError("must not be empty")
+    return text
 
 
 # What options, settings and files have in common.

@@ -104,3 +104,8 @@ def write_ct(path: Path, z: float, stored: np.ndarray, **tags) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     made.save_as(path, enforce_file_format=True)
     return path
+
+
+def place_of(row) -> str:
+    """Which nodule of the series a row is, and where; its key tells that by what was drawn."""
+    return f"nodule-{row.metadata['nodule']}/z{row.metadata['z']:+.2f}"

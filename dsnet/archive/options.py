@@ -6,7 +6,7 @@ import argparse
 
 from dsnet import devices
 from dsnet.archive.exporting import OBJECT_FORMATS, SERIES_FORMATS
-from dsnet.console import CROP_SIDES, MILLIMETRES_A_PIXEL, SEEDS, Range, above_zero
+from dsnet.console import CROP_SIDES, MILLIMETRES_A_PIXEL, SEEDS, Range, above_zero, given
 from dsnet.data.remote import is_address
 
 positive = above_zero(int)
@@ -16,10 +16,14 @@ _millimetres = Range(float, above=0, most=10**4)
 def recist_options(parser: argparse.ArgumentParser) -> None:
     """Which rows of a table, and how they are shown."""
     parser.add_argument(
-        "--annotations", required=True, metavar="CSV", help="DL_info.csv: a path or an address"
+        "--annotations",
+        required=True,
+        type=given,
+        metavar="CSV",
+        help="DL_info.csv: a path or an address",
     )
     parser.add_argument(
-        "--images", required=True, metavar="DIR",
+        "--images", required=True, type=given, metavar="DIR",
         help="Images_png, with SERIES/KEY.png: a path, or an address (s3://, https://, ...)",
     )  # fmt: skip
     parser.add_argument(
@@ -50,11 +54,11 @@ def recist_options(parser: argparse.ArgumentParser) -> None:
 def dicom_options(parser: argparse.ArgumentParser) -> None:
     """Where marks and slices lie, and what of the patient is kept."""
     parser.add_argument(
-        "--images", required=True, metavar="PLACE",
+        "--images", required=True, type=given, metavar="PLACE",
         help="folder, zip or DICOMDIR with the slices, or the address of a DICOMweb server",
     )  # fmt: skip
     parser.add_argument(
-        "--marks", required=True, metavar="PLACE",
+        "--marks", required=True, type=given, metavar="PLACE",
         help="folder, zip, file or DICOMweb server with the marks: SR, GSPS, AIM, viewers' exports",
     )  # fmt: skip
     parser.add_argument(
@@ -62,10 +66,13 @@ def dicom_options(parser: argparse.ArgumentParser) -> None:
         help="label nothing: tell what was found, and what does not match and why",
     )  # fmt: skip
     parser.add_argument(
-        "--seg", metavar="DIR", help="write DICOM segmentations there, too (new or empty folder)"
+        "--seg",
+        type=given,
+        metavar="DIR",
+        help="write DICOM segmentations there, too (new or empty folder)",
     )
     parser.add_argument(
-        "--index", metavar="FILE",
+        "--index", type=given, metavar="FILE",
         help="keep the index of --images in this Parquet file: only what changed is read again; "
         "paths and series descriptions stand in it as they are",
     )  # fmt: skip
@@ -79,7 +86,7 @@ def dicom_options(parser: argparse.ArgumentParser) -> None:
         help="the same of tables without a column origin, which are refused without it",
     )  # fmt: skip
     parser.add_argument(
-        "--hash-key", metavar="FILE",
+        "--hash-key", type=given, metavar="FILE",
         help="file with a secret: UIDs are stored as keyed hashes (HMAC-SHA-256)",
     )  # fmt: skip
     parser.add_argument(
@@ -105,7 +112,7 @@ def crop_options(parser: argparse.ArgumentParser) -> None:
 
 def export_options(parser: argparse.ArgumentParser) -> None:
     """Which labels, and into which format."""
-    parser.add_argument("store", metavar="STORE")
+    parser.add_argument("store", type=given, metavar="STORE")
     parser.add_argument(
         "--format", required=True, choices=("png", "npz", "nnunet", "store", *SERIES_FORMATS)
     )
@@ -128,15 +135,15 @@ def export_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--seed", type=SEEDS, default=0, help="npz: of the split (default 0)")
     parser.add_argument(
-        "--images", metavar="PLACE",
+        "--images", type=given, metavar="PLACE",
         help=f"{', '.join(SERIES_FORMATS)}: the DICOM that was labelled, a folder, zip or address",
     )  # fmt: skip
     parser.add_argument(
-        "--index", metavar="FILE",
+        "--index", type=given, metavar="FILE",
         help="keep the index of --images in this Parquet file: only what changed is read again",
     )  # fmt: skip
     parser.add_argument(
-        "--hash-key", metavar="FILE",
+        "--hash-key", type=given, metavar="FILE",
         help=f"{', '.join(SERIES_FORMATS)}: the secret that the store was made with",
     )  # fmt: skip
     parser.add_argument(
@@ -145,7 +152,7 @@ def export_options(parser: argparse.ArgumentParser) -> None:
         "no name, and a hash for the number)",
     )  # fmt: skip
     parser.add_argument(
-        "--to", metavar="URL",
+        "--to", type=given, metavar="URL",
         help=f"{', '.join(OBJECT_FORMATS)}: send the objects to this DICOMweb server, too",
     )  # fmt: skip
 
@@ -157,7 +164,7 @@ def new_folder(text: str) -> str:
             f"must be a folder, got the address {text}: `python -m dsnet.label push STORE ADDRESS` "
             "copies a store to one"
         )
-    return text
+    return given(text)
 
 
 def label_options(parser: argparse.ArgumentParser, out: str, required: bool = True) -> None:
@@ -185,6 +192,7 @@ def archive_options(parser: argparse.ArgumentParser) -> None:
     """Whose a picture is, and how large it may be."""
     parser.add_argument(
         "--patients",
+        type=given,
         metavar="REGEX|CSV",
         help="whose a picture is: group 1 of REGEX in its path, or a table of file and patient",
     )
@@ -220,11 +228,14 @@ def lidc_options(parser: argparse.ArgumentParser) -> None:
     label_options(parser, "folder of the store")
     device_option(parser, "labels are within 0.001 of the CPU's, from the same trimaps")
     parser.add_argument(
-        "--images", required=True, metavar="PLACE",
+        "--images", required=True, type=given, metavar="PLACE",
         help="CT in DICOM: a folder, a zip, or the address of a DICOMweb server",
     )  # fmt: skip
     parser.add_argument(
-        "--xml", metavar="DIR", help="the readers' XML files (default: among the images)"
+        "--xml",
+        type=given,
+        metavar="DIR",
+        help="the readers' XML files (default: among the images)",
     )
     parser.add_argument(
         "--readers", type=Range(int, 1, 100), default=1, metavar="N",
@@ -288,13 +299,15 @@ def reviewed_option(parser: argparse.ArgumentParser) -> None:
 
 def push_options(parser: argparse.ArgumentParser) -> None:
     """Which store, and where it is copied to."""
-    parser.add_argument("store", metavar="STORE", help="a folder")
-    parser.add_argument("address", metavar="ADDRESS", help="s3://BUCKET/PLACE, gs://, ...")
+    parser.add_argument("store", type=given, metavar="STORE", help="a folder")
+    parser.add_argument(
+        "address", type=given, metavar="ADDRESS", help="s3://BUCKET/PLACE, gs://, ..."
+    )
 
 
 def compact_options(parser: argparse.ArgumentParser) -> None:
     """Which store, and how long its shards become."""
-    parser.add_argument("store", metavar="STORE")
+    parser.add_argument("store", type=given, metavar="STORE")
     parser.add_argument(
         "--shard-rows", type=positive, default=2048, metavar="N", help="of a shard (default 2048)"
     )

@@ -20,7 +20,7 @@ from dsnet.archive.options import (
     reading_options,
     recist_options,
 )
-from dsnet.console import CROP_SIDES, SEEDS
+from dsnet.console import CROP_SIDES, SEEDS, given
 
 
 def label_parser(about: str, runs: Mapping[str, Callable]) -> argparse.ArgumentParser:
@@ -61,14 +61,20 @@ def label_parser(about: str, runs: Mapping[str, Callable]) -> argparse.ArgumentP
     neighbours_option(dicom)
 
     masks = sub("masks", "Label a folder of images with a folder of binary masks.")
-    masks.add_argument("--images", required=True, metavar="DIR", help="8- or 16-bit grey pictures")
-    masks.add_argument("--masks", required=True, metavar="DIR", help="masks of the same names")
+    masks.add_argument(
+        "--images", required=True, type=given, metavar="DIR", help="8- or 16-bit grey pictures"
+    )
+    masks.add_argument(
+        "--masks", required=True, type=given, metavar="DIR", help="masks of the same names"
+    )
     label_options(masks, "folder of the store")
     device_option(masks, "labels are within 0.001 of the CPU's, from the same trimaps")
     reading_options(masks)
 
     raters = sub("raters", "Label images that several raters have outlined.")
-    raters.add_argument("--data", required=True, metavar="ROOT", help="LIDC-style folders")
+    raters.add_argument(
+        "--data", required=True, type=given, metavar="ROOT", help="LIDC-style folders"
+    )
     label_options(raters, "folder of the store")
     device_option(raters, "labels are within 0.001 of the CPU's, from the same trimaps")
     reading_options(raters)
@@ -77,19 +83,23 @@ def label_parser(about: str, runs: Mapping[str, Callable]) -> argparse.ArgumentP
     lidc_options(sub("lidc", "Label LIDC-IDRI's nodules from DICOM and its readers' XML."))
 
     volumes = sub("volumes", "Label the slices of MR volumes with segmentations.")
-    volumes.add_argument("--data", required=True, metavar="ROOT", help="PROMISE12's folders")
+    volumes.add_argument(
+        "--data", required=True, type=given, metavar="ROOT", help="PROMISE12's folders"
+    )
     label_options(volumes, "folder of the store")
     device_option(volumes, "labels are within 0.001 of the CPU's, from the same trimaps")
     volumes.add_argument("--limit", type=positive, help="only the first LIMIT slices")
     archive_options(volumes)
 
     show = sub("show", "Summary of a store; its best, median and worst labels.")
-    show.add_argument("store", metavar="STORE")
-    show.add_argument("--out", metavar="DIR", help="for the sheets (default STORE-sheets)")
+    show.add_argument("store", type=given, metavar="STORE")
+    show.add_argument(
+        "--out", type=given, metavar="DIR", help="for the sheets (default STORE-sheets)"
+    )
     show.add_argument("--count", type=positive, default=12, help="labels a sheet (default 12)")
 
     check = sub("check", "Say what is wrong with a store.")
-    check.add_argument("store", metavar="STORE")
+    check.add_argument("store", type=given, metavar="STORE")
     check.add_argument("--repair", action="store_true", help="take out what is damaged")
 
     compact = sub("compact", "Merge a store's small shards.")

@@ -1,5 +1,7 @@
 """`python -m dsnet.label lidc`: DICOM and XML in, a store of nodules with their readers out."""
 
+import re
+
 import numpy as np
 import pytest
 
@@ -8,7 +10,7 @@ from dicom_servers import store as send
 from dsnet import label
 from dsnet.data.crop_settings import of_store
 from dsnet.data.store import open_store
-from lidc_files import SERIES, nodule, non_nodule, reading, ring, roi, uid, write_ct
+from lidc_files import SERIES, nodule, non_nodule, place_of, reading, ring, roi, uid, write_ct
 
 pytest.importorskip("pydicom")
 
@@ -43,10 +45,10 @@ def test_nodules_of_a_folder_become_a_store(archive, tmp_path, capsys):
     told = capsys.readouterr().err
     assert "1 XML files whose series has no image" in told and "1 points of non-nodules" in told
     store = open_store(tmp_path / "store")
-    assert list(store.keys) == [
-        f"{SERIES}/nodule-1/z+0.00", f"{SERIES}/nodule-1/z+2.50", f"{SERIES}/nodule-2/z+5.00",
-    ]  # fmt: skip
-    record = store.read(f"{SERIES}/nodule-1/z+2.50")
+    records = {place_of(record): record for record in store.records()}
+    assert list(records) == ["nodule-1/z+0.00", "nodule-1/z+2.50", "nodule-2/z+5.00"]
+    record = records["nodule-1/z+2.50"]
+    assert re.fullmatch(rf"{SERIES}/z\+2\.50#[0-9a-f]{{8}}", record.key)
     assert record.status == "ok" and record.spacing == (0.7, 0.5)
     assert record.metadata["patient"] == "LIDC-IDRI-0009"
     assert record.metadata["instance_uid"] == uid(2.5)
@@ -61,7 +63,7 @@ def test_nodules_of_a_folder_become_a_store(archive, tmp_path, capsys):
     made = of_store(tmp_path / "store")
     assert (made.size, made.window, made.isotropic_mm) == (32, (-1350.0, 150.0), None)
     # One reader of four is none; a reader's nodule of its own is there all the same.
-    assert not store.read(f"{SERIES}/nodule-2/z+5.00").truth.any()
+    assert not records["nodule-2/z+5.00"].truth.any()
 
 
 def test_the_paper_s_nodules_with_neighbours(archive, tmp_path, capsys):
@@ -71,11 +73,33 @@ def test_the_paper_s_nodules_with_neighbours(archive, tmp_path, capsys):
     assert "1 nodules of fewer than 4 readers" in capsys.readouterr().err
     (key,) = open_store(out).keys
     record = open_store(out).read(key)
-    assert key == f"{SERIES}/nodule-1/z+2.50" and record.neighbours.shape == (2, 32, 32)
+    assert place_of(record) == "nodule-1/z+2.50" and record.neighbours.shape == (2, 32, 32)
     assert not any("stands for it" in note for note in record.notes)
     # A resumed store goes on where the choice and the crops are the same.
     assert run(archive, out, *given, "--resume") == 0
     assert run(archive, out, *given, "--resume", "--window", "-1000", "400") == 2
+
+
+def test_a_resumed_store_follows_what_was_drawn(archive, tmp_path, capsys):
+    """Nodules are numbered by the file: with one more in front each number means another."""
+    out, xml = tmp_path / "store", archive / "LIDC-IDRI-0009" / "study" / "series" / "069.xml"
+    assert run(archive, out) == 0
+    before = xml.read_bytes()
+    first = nodule("first", roi(0, ring(46, 40, 4))).encode()
+    xml.write_bytes(before.replace(b"<unblindedReadNodule>", first + b"<unblindedReadNodule>", 1))
+    capsys.readouterr()
+    assert run(archive, out, "--resume") == 0
+    assert "3 rows are in the store already" in capsys.readouterr().out
+    # On the slice at 0 there are two nodules now, each labelled once.
+    low, new = [r for r in open_store(out).records() if r.metadata["z"] == 0]
+    x, y = (int(v) for v in new.offset)
+    assert new.readers[40 - y, 46 - x] and not low.readers[40 - 14, 46 - 14 :].any()
+    assert len(open_store(out)) == 4
+    # A line that was drawn anew is a row of its own, and what the store has besides is told.
+    xml.write_bytes(before.replace(b"<xCoord>25</xCoord>", b"<xCoord>24</xCoord>", 1))
+    assert run(archive, out, "--resume") == 0
+    assert "in the store and not in the folders" in capsys.readouterr().out
+    assert len(open_store(out)) > 4
 
 
 def test_a_slice_that_is_gone_costs_its_row(archive, tmp_path, capsys):
@@ -83,7 +107,7 @@ def test_a_slice_that_is_gone_costs_its_row(archive, tmp_path, capsys):
     assert run(archive, tmp_path / "store") == 0
     store = open_store(tmp_path / "store")
     failed = [record for record in store.records() if record.status == "failed"]
-    assert [record.key for record in failed] == [f"{SERIES}/nodule-1/z+2.50"]
+    assert [record.key.split("#")[0] for record in failed] == [f"{SERIES}/z+2.50"]
     assert f"no image of SOP instance UID {uid(2.5)}" in failed[0].error
     capsys.readouterr()
     (archive / "empty").mkdir()

@@ -68,3 +68,31 @@ def test_a_folder_of_marks_whose_name_is_no_unicode_is_read(tmp_path, hashed):
     given = [*images, "--marks", odd]
     assert label.main(["dicom", *given, "--out", str(tmp_path / "s"), *more]) == 0
     assert len(owners(tmp_path / "s")) == 3
+
+
+OPTIONS = {
+    "dicom": ("--images", "--marks", "--out", "--seg", "--index", "--hash-key"),
+    "lidc": ("--images", "--xml", "--out", "--patients"),
+    "masks": ("--images", "--masks", "--out", "--patients"),
+    "raters": ("--data", "--out", "--patients"),
+    "volumes": ("--data", "--out", "--patients"),
+    "recist": ("--annotations", "--images", "--out", "--patients"),
+    "export": ("--out", "--images", "--index", "--to"),
+    "show": ("--out",),
+}
+
+
+@pytest.mark.parametrize("command", OPTIONS)
+def test_an_empty_name_is_told_by_its_option(command, capsys):
+    """Of a shell's variable that is not set: no rule for patients is not what was asked for."""
+    for name in OPTIONS[command]:
+        with pytest.raises(SystemExit):
+            label.main([command, name, ""])
+        assert f"argument {name}: must not be empty" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["show", "check", "compact", "export"])
+def test_an_empty_store_is_none(command, capsys):
+    with pytest.raises(SystemExit):
+        label.main([command, ""])
+    assert "argument STORE: must not be empty" in capsys.readouterr().err

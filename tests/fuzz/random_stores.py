@@ -60,8 +60,13 @@ def pick(rng, values):
 
 
 def damage(rng, file):
-    """Write a file over, cut it, tear it, or put it together from two halves."""
-    data = bytearray(file.read_bytes())
+    """Damage a file in its place."""
+    file.write_bytes(damaged(rng, file.read_bytes()))
+
+
+def damaged(rng, data):
+    """A file's bytes written over, cut, torn, or put together from two halves."""
+    data = bytearray(data)
     for _ in range(rng.choice([1, 1, 1, 2, 5])):
         at = int(rng.integers(len(data) or 1))
         count = int(pick(rng, [1, 2, 8, 100, 512]))
@@ -81,7 +86,7 @@ def damage(rng, file):
         else:
             other = int(rng.integers(len(data) or 1))
             data[at : at + count] = data[other : other + count]
-    file.write_bytes(data)
+    return bytes(data)
 
 
 def damage_in_words(rng, file):

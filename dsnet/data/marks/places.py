@@ -42,12 +42,21 @@ def files(place: Path, refused: Refused) -> Iterator[PlaceFile]:
         When there is no such place.
     """
     if place.is_dir():
-        for folder, folders, names in os.walk(place):
+
+        def unread(error: OSError) -> None:
+            refused.append((str(error.filename), f"cannot be read: {told(error)}"))
+
+        for folder, folders, names in os.walk(place, onerror=unread):
             folders.sort()
+            for name in folders:
+                if os.path.islink(linked := os.path.join(folder, name)):
+                    refused.append((linked, "a link to a folder is not followed"))
             for name in sorted(names):
                 path = Path(folder, name)
-                if path.is_file():  # neither a pipe nor a link to nowhere
+                if path.is_file():
                     yield from _file_or_zip(path, refused)
+                else:
+                    refused.append((str(path), "neither a file nor a folder, or a link to none"))
     elif place.is_file():
         yield from _file_or_zip(place, refused)
     else:

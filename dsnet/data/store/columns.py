@@ -85,3 +85,16 @@ def _offsets(values: Sequence[Sized], field):
 
 def _dtype(kind) -> str:
     return {"int32": "<i4", "double": "<f8"}[str(kind)]
+
+
+def with_columns(part, rows: int, wanted):
+    """A table with every column of a schema: a score that only later shards have is null here."""
+    import pyarrow as pa
+
+    arrays = [
+        part[field.name].cast(field.type)
+        if field.name in part.column_names
+        else pa.nulls(rows, field.type)
+        for field in wanted
+    ]
+    return pa.Table.from_arrays(arrays, schema=wanted)

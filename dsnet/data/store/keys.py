@@ -69,6 +69,8 @@ class KeyIndex:
         for name in entries:
             if name not in self._digests:
                 waiting[name] = hashes = hash_keys(keys_of(name))
+                if keys_digest(hashes) != wanted.get(name, keys_digest(hashes)):
+                    raise ValueError(f"shard {folder / name} is damaged: its keys are others")
                 count += len(hashes)
                 if count >= LEAST_RUN:
                     self._gather(waiting)

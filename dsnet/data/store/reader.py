@@ -11,6 +11,7 @@ from itertools import accumulate
 from typing import Any
 
 from dsnet.console import warn
+from dsnet.data.store.columns import with_columns
 from dsnet.data.store.entries import SHARD, in_order, is_full, sha256, tail_digest
 from dsnet.data.store.keys import KeyIndex
 from dsnet.data.store.manifest import DamagedManifest, read_state
@@ -79,6 +80,7 @@ class LabelStore:
         self._rows: dict[str, int] = {}
         self._counts: dict[str, dict[str, int]] = {}
         self._sums_checked: set[str] = set()
+        self._footers_checked: set[str] = set()
         self._open: OrderedDict[str, OpenShard] = OrderedDict()
         try:
             self._take_all()
@@ -127,7 +129,7 @@ class LabelStore:
             raise ValueError(f"columns must be among {whole.names}, got {unknown[0]!r}")
         wanted = pa.schema([whole.field(name) for name in columns])
         return pa.concat_tables(
-            [wanted.empty_table(), *(_with_columns(part, rows, wanted) for part, rows in parts)]
+            [wanted.empty_table(), *(with_columns(part, rows, wanted) for part, rows in parts)]
         )
 
     def parts(self, columns: list[str]) -> Iterator[Any]:
@@ -149,12 +151,12 @@ class LabelStore:
         if unknown := [name for name in columns if name not in known.names]:
             raise ValueError(f"columns must be among {known.names}, got {unknown[0]!r}")
         wanted = pa.schema([known.field(name) for name in columns])
-        return (_with_columns(part, rows, wanted) for part, rows in self._parts(columns))
+        return (with_columns(part, rows, wanted) for part, rows in self._parts(columns))
 
     def _parts(self, columns: list[str] | None) -> Iterator[tuple[Any, int]]:
         """(what it has of the columns, rows) of each shard."""
         for name, rows in self._rows.items():
-            with opened(self._file(name)) as file:
+            with opened(self._sound(name)) as file:
                 there = file.schema_arrow.names
                 wanted = [
                     column
@@ -250,7 +252,7 @@ class LabelStore:
 
     def shard_table(self, name: str, columns: list[str] | None = None):
         """A shard as a pyarrow table, of all its columns unless some are named."""
-        with opened(self._file(name)) as file:
+        with opened(self._sound(name)) as file:
             return file.read(columns=columns)
 
     def shard_keys(self, name: str) -> list[str]:
@@ -278,18 +280,26 @@ class LabelStore:
             return file
         return self.path / name
 
+    def _sound(self, name: str) -> Path:
+        """Where a shard is whose footer, where its entry tells, is what was written.
+
+        Its pages are checked as they are read; a changed footer may have them taken for others.
+        """
+        path, listed = self._file(name), self._listed.get(name)
+        if listed is not None and is_full(listed) and name not in self._footers_checked:
+            checked_metadata(path, listed)
+            if tail_digest(path) != listed["tail"]:
+                raise ValueError(_wrong_sum(path))
+            self._footers_checked.add(name)
+        return path
+
     def _opened(self, name: str) -> OpenShard:
         """A shard that is what was written, but for its pages, which are checked when read."""
         shard = self._open.get(name)
         if shard is None:
-            path, listed = self._file(name), self._listed.get(name)
-            if listed is not None and is_full(listed):
-                checked_metadata(path, listed)
-                if tail_digest(path) != listed["tail"]:
-                    raise ValueError(_wrong_sum(path))
-            else:
+            if not is_full(self._listed.get(name)):
                 self._require_sum(name)
-            shard = self._open[name] = OpenShard(path)
+            shard = self._open[name] = OpenShard(self._sound(name))
             if len(self._open) > OPEN_SHARDS:
                 self._open.popitem(last=False)[1].close()
         self._open.move_to_end(name)
@@ -375,19 +385,6 @@ class LabelStore:
                 warn(f"{self.path}: row {key} is {reason}")
             return LabelRecord.from_error(key, row["source"] or "", reason)
         return decode(row, self.alpha_bits)
-
-
-def _with_columns(part, rows: int, wanted):
-    """A table with every column of a schema: a score that only later shards have is null here."""
-    import pyarrow as pa
-
-    arrays = [
-        part[field.name].cast(field.type)
-        if field.name in part.column_names
-        else pa.nulls(rows, field.type)
-        for field in wanted
-    ]
-    return pa.Table.from_arrays(arrays, schema=wanted)
 
 
 def _wrong_sum(path: Place) -> str:

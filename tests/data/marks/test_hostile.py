@@ -304,9 +304,37 @@ def test_pipes_links_and_folders_with_names_of_files(tmp_path):
     (tmp_path / "b.dcm" / "loop").symlink_to(tmp_path)
     (tmp_path / "b.dcm" / "d.dcm").write_bytes(good_report())
     found = find_marks(tmp_path)
-    assert len(found.marks) == 1 and not found.refused
+    assert len(found.marks) == 1
+    # A link to a disk that is not there, or a folder beside, may be where marks are.
+    none = "neither a file nor a folder, or a link to none"
+    assert found.refused == [
+        (str(tmp_path / "a.dcm"), none),
+        (str(tmp_path / "c.dcm"), none),
+        (str(tmp_path / "b.dcm" / "loop"), "a link to a folder is not followed"),
+    ]
     with pytest.raises(ValueError, match="no such file or folder"):
         find_marks(tmp_path / "nowhere")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root reads every folder")
+def test_a_folder_that_cannot_be_read_is_told(tmp_path):
+    (tmp_path / "a").mkdir(mode=0)
+    ((source, reason),) = find_marks(tmp_path).refused
+    assert source == str(tmp_path / "a") and reason.startswith("cannot be read: PermissionError")
+
+
+def test_a_folder_that_vanishes_is_told(tmp_path, monkeypatch):
+    (tmp_path / "a").mkdir()
+    real = os.scandir
+
+    def scandir(place):
+        if os.fspath(place).endswith("a"):
+            raise OSError(5, "Input/output error", os.fspath(place))
+        return real(place)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    ((source, reason),) = find_marks(tmp_path).refused
+    assert source == str(tmp_path / "a") and reason.startswith("cannot be read: OSError")
 
 
 @pytest.mark.long

@@ -25,6 +25,7 @@ import numpy as np
 
 from dsnet.data.crop_plan import LEAST_MARGIN, MARGIN_SHARE
 from dsnet.data.ct_image import LUNG_WINDOW, check_window
+from dsnet.data.datasets.keys import RowKeys, content_digest
 from dsnet.data.datasets.lidc_idri.matching import Nodule, match_nodules
 from dsnet.data.datasets.lidc_idri.outlines import bounds, diameter_mm, nodule_mask
 from dsnet.data.datasets.lidc_idri.readings import (
@@ -234,6 +235,7 @@ class _Finder:
     found: FoundOutlines = field(default_factory=FoundOutlines)
     left_out: Counter[str] = field(default_factory=Counter)
     series: set[str] = field(default_factory=set)
+    keys: RowKeys = field(default_factory=RowKeys)
     faulty: set[str] = field(default_factory=set)
 
     def take(self, file: Path) -> None:
@@ -287,10 +289,7 @@ class _Finder:
                 return
         offset, side = _window(nodule, self.chosen.crop)
         metadata = _metadata(reading, nodule, size)
-        used: Counter[str] = Counter()
         for uid, z in _slices(reading, nodule, offset, side, self.chosen.largest).items():
-            key = f"{reading.series_uid}/nodule-{nodule.number}/z{z:+.2f}"
-            used[key] += 1
             image = images[uid]
             source = image.source if image else reading.source
             fault = unknown or ("" if image else f"no image of SOP instance UID {uid}")
@@ -300,6 +299,10 @@ class _Finder:
             except ValueError as error:
                 fault = fault or str(error)
             readers = _drawn_on(reading, nodule, uid)
+            # Of what was drawn: nodules are numbered anew when a file has one more or one less.
+            drawn = [[(bool(o.included), o.points.tolist()) for o in lines] for lines in readers]
+            digest = content_digest([uid, *map(int, offset), int(side), drawn])
+            key = self.keys.unique(f"{reading.series_uid}/z{z:+.2f}#{digest}")
             own = {
                 "instance_uid": uid,
                 "z": z,
@@ -308,7 +311,7 @@ class _Finder:
             }
             near = self.beside(image, self.chosen.neighbours) if image and self.beside else ()
             yield OutlinedSlice(
-                key=readable(key if used[key] == 1 else f"{key}#{used[key]}"),
+                key=readable(key),
                 source=readable(source),
                 image=image,
                 readers=readers,

@@ -54,7 +54,8 @@ class OutlinedSlice:
     Attributes
     ----------
     key : str
-        SERIES/nodule-N/zZ: unique in its data set, wherever the files lie.
+        SERIES/zZ#DIGEST, of what its readers drew: unique in its data set, the same wherever the
+        files lie and whatever other nodules they have.
     source : str
         The slice's file; the XML file where there is none.
     image : Slice or None
