@@ -280,7 +280,7 @@ class LabelStore:
             return file
         return self.path / name
 
-    def _sound(self, name: str) -> Path:
+    def _sound(self, name: str) -> Place:
         """Where a shard is whose footer, where its entry tells, is what was written.
 
         Its pages are checked as they are read; a changed footer may have them taken for others.
