@@ -9,10 +9,10 @@ Importing this module loads none of it.
 from __future__ import annotations
 
 import contextlib
-import multiprocessing
 import os
 from collections.abc import Iterator
 from multiprocessing import forkserver
+from multiprocessing.context import ForkServerContext
 
 from dsnet.signals import left_to_parent
 
@@ -24,20 +24,20 @@ LOADED = [
 ]
 # One core a worker: the processes are the parallelism.
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
-ONE_THREAD = dict.fromkeys(_THREADS, "1")
+ONE_THREAD: dict[str, str] = dict.fromkeys(_THREADS, "1")
 
 
-def start_server() -> multiprocessing.context.ForkServerContext:
+def start_server() -> ForkServerContext:
     """Start the server, where it does not run; the context whose processes are forked from it.
 
     A program that has started Python's fork server for itself keeps it: workers then load what
     they need.
     """
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(LOADED)
+    made = ForkServerContext()
+    made.set_forkserver_preload(LOADED)
     with inherited():
         forkserver.ensure_running()
-    return context
+    return made
 
 
 @contextlib.contextmanager

@@ -268,9 +268,11 @@ class RemoteFile:
         return f"{begin}{told}" + (f" (tried {tries} times)" if tries > 1 else "")
 
 
-def _hidden(error: BaseException) -> BaseException | None:
+def _hidden(error: Exception) -> Exception | None:
     """What a server said, where fsspec makes "no such file" of it; None where there is none."""
     cause = error.__cause__ if isinstance(error, FileNotFoundError) else None
+    if not isinstance(cause, Exception):
+        return None
     if isinstance(cause, OSError) and not isinstance(cause, FileNotFoundError):
         return cause
     status = getattr(cause, "status", None)  # Of HTTP: 404 and 410 say that there is none.

@@ -368,7 +368,7 @@ def _bounds(*axes: np.ndarray) -> tuple[float, float, float, float]:
     points = [point for axis in axes for point in axis.tolist()]
     xs, ys = [x for x, _ in points], [y for _, y in points]
     if math.isnan(sum(xs) + sum(ys)):
-        return (math.nan,) * 4
+        return math.nan, math.nan, math.nan, math.nan
     return min(xs), min(ys), max(xs), max(ys)
 
 

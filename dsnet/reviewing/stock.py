@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +76,7 @@ def stamp(path: Path) -> tuple[Any, ...]:
     found = []
     for file in (manifest_file(path), path / JOURNAL):
         try:
-            status = file.stat() if file is not None else None
+            status = os.stat(str(file)) if file is not None else None
         except OSError:
             status = None
         found.append(status and (status.st_ino, status.st_size, status.st_mtime_ns))

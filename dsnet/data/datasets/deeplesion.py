@@ -340,6 +340,7 @@ def _annotation(fields, key: str, name: str, line: int, origin: float) -> DeepLe
         spacing = None
     lesion_type, split = (whole_number(get(c)) for c in ("Coarse_lesion_type", "Train_Val_Test"))
     age = usual_numbers(get("Patient_age"), 1)
+    window = usual_numbers(get("DICOM_windows"), 2)
     return DeepLesionAnnotation(
         key=key,
         file_name=name,
@@ -359,7 +360,7 @@ def _annotation(fields, key: str, name: str, line: int, origin: float) -> DeepLe
         spacing=None if spacing is None else (spacing[1], spacing[0]),
         slice_spacing=None if spacing is None else spacing[2],
         image_size=stated_size(get("Image_size")),
-        window=usual_numbers(get("DICOM_windows"), 2),
+        window=None if window is None else (window[0], window[1]),
         gender=(get("Patient_gender") or "").strip(),
         age=None if age is None else age[0],
         split=SPLITS.get(split or 0, "unknown"),
