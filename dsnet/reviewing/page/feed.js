@@ -128,7 +128,8 @@ export class Feed {
       const wanted = AHEAD - this.ahead.length;
       const query = this.query({ after: this.last ?? "", count: wanted });
       const { items } = await this.api.json(`api/queue?${query}`);
-      if (filter !== this.filter) return;
+      // Begun anew meanwhile: whoever waits wants the labels that were asked for last.
+      if (filter !== this.filter) return this.#fill();
       this.exhausted = items.length < wanted;
       // What was decided may not have reached the server yet.
       const decided = this.trail.filter((entry) => entry.verdict || entry === this.current);

@@ -10,7 +10,7 @@ from dsnet.data.phantom import KINDS, make_phantom
 from dsnet.data.store import LabelRecord, StoreWriter
 from dsnet.data.store.decisions import read_decisions
 from dsnet.labeling import label_recist
-from review_servers import until
+from review_servers import LIMIT, until
 
 TOKEN = "a-token-of-the-tests-1234"
 
@@ -101,6 +101,7 @@ class Reader:
         self.served = served
         self.name = name
         self.faults = []
+        page.set_default_timeout(1000 * LIMIT)
         page.on("pageerror", lambda error: self.faults.append(str(error)))
         page.on("dialog", lambda dialog: (self.faults.append(dialog.message), dialog.dismiss()))
 

@@ -106,6 +106,11 @@ def test_menus_choose_type_and_order(serve, read, phantoms):
     assert reader.wait_for_label(other_than=first).startswith("spiculated")
     assert keys.count() == 6
     reader.page.locator("#order").select_option("size")
+    # Until then the label before lies there, and a key would be about it.
+    reader.until(
+        "() => dsnetReview.feed.filter.order === 'size' && dsnetReview.shown !== null"
+        " && dsnetReview.feed.current === dsnetReview.shown"
+    )
     sizes = []
     for _ in range(5):
         reader.wait_for_label()
