@@ -268,13 +268,14 @@ class RemoteFile:
         return f"{begin}{told}" + (f" (tried {tries} times)" if tries > 1 else "")
 
 
-def _hidden(error: BaseException) -> BaseException | None:
+def _hidden(error: Exception) -> Exception | None:
     """What a server said, where fsspec makes "no such file" of it; None where there is none."""
     cause = error.__cause__ if isinstance(error, FileNotFoundError) else None
     if isinstance(cause, OSError) and not isinstance(cause, FileNotFoundError):
         return cause
     status = getattr(cause, "status", None)  # Of HTTP: 404 and 410 say that there is none.
-    return cause if isinstance(status, int) and status not in (404, 410) else None
+    told = isinstance(status, int) and status not in (404, 410)
+    return cause if told and isinstance(cause, Exception) else None
 
 
 def _protocols(system) -> tuple[str, ...]:
