@@ -276,7 +276,8 @@ def _hidden(error: Exception) -> Exception | None:
     if isinstance(cause, OSError) and not isinstance(cause, FileNotFoundError):
         return cause
     status = getattr(cause, "status", None)  # Of HTTP: 404 and 410 say that there is none.
-    return cause if isinstance(status, int) and status not in (404, 410) else None
+    told = isinstance(status, int) and status not in (404, 410)
+    return cause if told and isinstance(cause, Exception) else None
 
 
 def _protocols(system) -> tuple[str, ...]:
