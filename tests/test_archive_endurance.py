@@ -72,7 +72,7 @@ def test_a_family_is_known_when_its_head_is_gone(tmp_path):
 
 
 def test_memory_is_told_by_quarters_while_rows_come():
-    looks = [(t, 0, 900.0, 900.0) for t in range(3)]
+    looks = [(float(t), 0, 900.0, 900.0) for t in range(3)]
     looks += [(3.0 + t, 10 + t, 100.0 + t // 4, 50.0) for t in range(16)]
     looks += [(20.0 + t, 99, 900.0, 900.0) for t in range(3)]
     found = archive_endurance.memory(looks)

@@ -11,7 +11,8 @@ import subprocess
 import time
 from pathlib import Path
 
-PATIENCE = 300.0  # seconds for what ends in one
+# Seconds for what ends in one, where nobody else works.
+PATIENCE = 600.0
 
 
 class Family:
@@ -65,14 +66,14 @@ class Family:
         return True
 
     def wait(self) -> int:
-        """Wait for the command and all others; its exit code.
+        """Wait for the command, however long, and then for all others; its exit code.
 
         Raises
         ------
         RuntimeError
             When processes outlive it; they are killed.
         """
-        code = self.head.wait(PATIENCE)
+        code = self.head.wait()
         limit = time.monotonic() + PATIENCE
         while left := self.look():
             if time.monotonic() > limit:

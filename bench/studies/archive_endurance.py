@@ -59,6 +59,9 @@ class Blow(NamedTuple):
     starting: bool = False
 
 
+# Seconds, rows in the store, memory of the command and of its largest child in MB.
+Look = tuple[float, int, float, float]
+
 _WORKER, _ACTOR = "spawn_main", "ray::MapWorker"
 BLOWS = {
     "processes": (
@@ -130,14 +133,15 @@ def undisturbed(folder: Path, archive: Archive, options) -> tuple[dict, Account]
         time.sleep(max(LOOK_SECONDS, run._cost / LOOK_SHARE))
     seconds = time.monotonic() - begin
     _require(family.wait() == 0, f"the run must end with 0, see {run.log}")
-    found = {"seconds": seconds, "rows_per_s": len(archive.kinds) / seconds, **memory(looks)}
+    found: dict = {"seconds": seconds, "rows_per_s": len(archive.kinds) / seconds}
+    found |= memory(looks)
     # Of what Ray starts the command knows no times.
     found["cpu_s"] = _spent() - spent if options.executor == "processes" else None
     found["unreadable_while_written"] = run.unreadable
     return found, account_of(run.store, archive)
 
 
-def afterwards(folder: Path, archive: Archive, options) -> tuple[dict, None]:
+def afterwards(folder: Path, archive: Archive, options) -> tuple[dict, Account]:
     """What the store of the undisturbed run costs whoever opens it or goes on with it."""
     run = Run(folder, archive, f"undisturbed-{options.executor}", options)
     # It may be an earlier version's, which did not say that it is finished.
@@ -154,7 +158,7 @@ def afterwards(folder: Path, archive: Archive, options) -> tuple[dict, None]:
         found[what] = timed(call)
     sound = f"{len(archive.kinds)} rows, all checksums right"
     _require(sound in run.log.read_text(), f"the store must be sound, see {run.log}")
-    return found, None
+    return found, account_of(run.store, archive)
 
 
 def disturbed(folder: Path, archive: Archive, options) -> tuple[dict, Account]:
@@ -168,18 +172,20 @@ def disturbed(folder: Path, archive: Archive, options) -> tuple[dict, Account]:
     stopping: list[float] = []
     family, since, starts, starting = None, 0.0, 0, 0.0
     begin = time.monotonic()
+    lives: list[list[Look]] = []
     for blow, moment in zip(blows, moments, strict=True):
         if family is None:
             family, since = run.start(), time.monotonic()
             starts += 1
+            lives.append([])
         before, until = run.rows(), since + rng.uniform(0, starting)
         while (rows := run.rows()) < (before + 1 if blow.starting else moment):
             _require(not family.ended, f"the run ended before {blow}, see {run.log}")
+            lives[-1].append((time.monotonic() - since, rows, *family.memory_mb()))
             if not rows:
                 starting = time.monotonic() - since
             if blow.starting and time.monotonic() > until:
                 break
-            family.look()
             run.pause()
         struck[f"{blow.whom}, {signal.Signals(blow.how).name}"] += strike(family, blow, rng)
         if blow.whom in ("driver", "all"):
@@ -201,6 +207,8 @@ def disturbed(folder: Path, archive: Archive, options) -> tuple[dict, Account]:
     found = {"seconds": time.monotonic() - begin, "starts": starts, "struck": dict(struck),
              "seconds_to_stop": stopping, "summaries_that_blame_a_file": blamed,
              "unreadable_while_written": run.unreadable}  # fmt: skip
+    longest = max(lives, key=lambda looks: looks[-1][1] - looks[0][1] if looks else 0)
+    found["longest_life"] = memory(longest)
     _require(struck.total() >= len(blows), f"each blow must hit, got {dict(struck)}")
     return found, account_of(run.store, archive)
 
@@ -220,10 +228,10 @@ def strike(family: Family, blow: Blow, rng: np.random.Generator) -> int:
     return 0
 
 
-def memory(looks: list[tuple[float, int, float, float]]) -> dict:
+def memory(looks: list[Look]) -> dict:
     """Memory by quarters of the time in which rows came, of the command and its largest child."""
-    table = np.array(looks)
-    table = table[(table[:, 1] > 0) & (table[:, 1] < table[-1, 1])]
+    table = np.array(looks).reshape(-1, 4)
+    table = table[(table[:, 1] > table[:1, 1]) & (table[:, 1] < table[-1:, 1])]
     found: dict = {"looks": len(table)}
     if len(table) < 2 * QUARTERS:
         return found
@@ -298,13 +306,12 @@ def main(arguments: list[str] | None = None) -> None:
                                for kind, reason in REASONS.items() if reason)  # fmt: skip
     for step in options.steps:
         result, account = STEPS[step](options.folder, archive, options)
-        if account is not None:
-            result |= account.told()
-            if step == "undisturbed" and options.executor == "processes":
-                np.save(kept, account.digests)
-            elif kept.exists():
-                same = (np.load(kept) == account.digests).all(1)
-                result["rows_of_other_bits"] = int((~same).sum())
+        result |= account.told()
+        if step != "disturbed" and options.executor == "processes":
+            np.save(kept, account.digests)
+        elif kept.exists():
+            same = (np.load(kept) == account.digests).all(1)
+            result["rows_of_other_bits"] = int((~same).sum())
         found[step] = result
         print(json.dumps({step: result}, indent=1))
         options.out.parent.mkdir(parents=True, exist_ok=True)
@@ -312,8 +319,7 @@ def main(arguments: list[str] | None = None) -> None:
         name = f"{options.executor}, {options.rows} rows"
         old[name] = {**old.get(name, {}), **found, "machine": machine("pyarrow")}
         options.out.write_text(json.dumps(old, indent=1) + "\n")
-        problems = account.problems if account is not None else []
-        _require(not problems, f"the store is not what it must be: {problems[:3]}")
+        _require(not account.problems, f"the store is not what it must be: {account.problems[:3]}")
 
 
 if __name__ == "__main__":
