@@ -9,6 +9,7 @@ from dicom_servers import SERVERS, started
 from dicom_servers import store as send
 from dsnet import label
 from dsnet.data.crop_settings import of_store
+from dsnet.data.patients import patient_of
 from dsnet.data.store import open_store
 from lidc_files import SERIES, nodule, non_nodule, place_of, reading, ring, roi, uid, write_ct
 
@@ -100,6 +101,24 @@ def test_a_resumed_store_follows_what_was_drawn(archive, tmp_path, capsys):
     assert run(archive, out, "--resume") == 0
     assert "in the store and not in the folders" in capsys.readouterr().out
     assert len(open_store(out)) > 4
+
+
+def test_a_patient_has_one_name_wherever_its_scans_lie(archive, tmp_path):
+    """LIDC-IDRI has patients with two scans; of one the path may tell the patient, of one not."""
+    other, pixels = "1.2.3.200", np.random.default_rng(4).integers(0, 1500, (64, 60))
+    for number, patient in enumerate(("LIDC-IDRI-0009", "P-7")):
+        series = f"{other}.{number}"
+        write_ct(
+            archive / "more" / f"{number}.dcm", 0.0, pixels, SeriesInstanceUID=series,
+            SOPInstanceUID=f"{series}.1", PatientID=patient,
+        )  # fmt: skip
+        drawn = nodule("a", roi(0, ring(30, 30, 5)).replace(uid(0), f"{series}.1"))
+        (archive / "more" / f"{number}.xml").write_bytes(reading(drawn, series=series))
+    assert run(archive, tmp_path / "store") == 0
+    records = list(open_store(tmp_path / "store").records("ok"))
+    of_series = {r.metadata["series_uid"]: patient_of(r.key, r.metadata) for r in records}
+    assert of_series[SERIES] == of_series[f"{other}.0"] == "LIDC-IDRI-0009"
+    assert of_series[f"{other}.1"] not in ("LIDC-IDRI-0009", "P-7")
 
 
 def test_a_slice_that_is_gone_costs_its_row(archive, tmp_path, capsys):

@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import re
+from copy import deepcopy
 from functools import partialmethod
 from pathlib import Path
 from types import SimpleNamespace
@@ -108,7 +109,7 @@ def damage_in_words(rng, file):
         if isinstance(holder, dict) and rng.random() < 0.2:
             del holder[pick(rng, names)]
         else:
-            holder[pick(rng, names)] = pick(rng, ODD)
+            holder[pick(rng, names)] = deepcopy(pick(rng, ODD))
         if not told:
             break
     text = json.dumps(told).encode("ascii")

@@ -7,6 +7,7 @@ makes the same file again.
 import io
 import json
 import os
+from copy import deepcopy
 from xml.etree import ElementTree
 
 import numpy as np
@@ -150,9 +151,9 @@ def other_json(rng, data):
             if change == 0:
                 del holder[name]
             elif change == 1 and isinstance(holder, list):
-                holder += [holder[name]] * int(pick(rng, [1, 2, 300]))
+                holder += [deepcopy(holder[name])] * int(pick(rng, [1, 2, 300]))
             else:
-                holder[name] = pick(rng, [*ODD, *TEXTS])
+                holder[name] = deepcopy(pick(rng, [*ODD, *TEXTS]))
             break
     return json.dumps(whole).encode("utf-8", "surrogatepass")
 

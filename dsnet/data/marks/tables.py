@@ -211,6 +211,8 @@ def _mark(fields: dict, source: str, line: int, origin: float | None) -> FoundMa
     if frame is not None and not (frame >= 1 and frame == int(frame)):
         raise ValueError(f"frame must be a whole number from 1, got {frame:g}")
     lengths = [_number(fields, name) for name in ("long_mm", "short_mm")]
+    if wrong := [length for length in lengths if length is not None and length < 0]:
+        raise ValueError(f"long_mm and short_mm must be >= 0, got {wrong[0]:g}")
     return FoundMark(
         long_axis=long,
         short_axis=_axis(fields, SHORT_AXIS, origin),

@@ -51,6 +51,7 @@ def test_csv():
         ("1.2,,inf,20,30,24,,,,,0,,,,,", "x1 must be finite"),
         ("1.2,,1e12,20,30,24,,,,,0,,,,,", "finite and within +-1e9"),
         ("1.2,,10,20,30,24,,,,,0,0,,,,", "frame must be a whole number from 1, got 0"),
+        ("1.2,,10,20,30,24,,,,,0,,,-15,,", "long_mm and short_mm must be >= 0, got -15"),
         ("1.2,,10,20,30,24,,,,,0,,,,0,1", "row_spacing and column_spacing must be > 0"),
         ("1.2,,10,20", "must have 16 fields"),
     ],

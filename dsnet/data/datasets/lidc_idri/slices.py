@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Protocol
 
 import numpy as np
@@ -14,6 +15,9 @@ from dsnet.data.datasets.lidc_idri.outlines import bounds, nodule_mask
 from dsnet.data.datasets.lidc_idri.readings import Outline
 from dsnet.data.neighbours import missing_notes, stand_in
 from dsnet.data.patients import SLICE
+
+# LIDC-IDRI-0001 to LIDC-IDRI-1012.
+PATIENTS = 1012
 
 
 class Slice(Protocol):
@@ -112,7 +116,8 @@ class OutlinedSlice:
         masks = [nodule_mask(lines, self.offset, image.shape) for lines in self.readers]
         metadata = dict(self.metadata)
         if found.patient and "patient" not in metadata:
-            metadata["patient"] = found.patient
+            # By the one name, be it in a path or not: two scans of a patient are of one patient.
+            metadata["patient"] = _public_names().get(found.patient, found.patient)
             metadata.pop(SLICE, None)
         metadata.update(window_low=self.window[0], window_high=self.window[1])
         told = tuple(getattr(found, "notes", ()))
@@ -148,3 +153,12 @@ def _point_notes(metadata: dict[str, Any]) -> list[str]:
         for reader, kind in metadata.get("pointed_at", ())
         if reader not in metadata.get("outlined_by", ())
     ]
+
+
+@lru_cache(maxsize=1)
+def _public_names() -> dict[str, str]:
+    """What LIDC-IDRI calls its patients, by the pseudonyms of these PatientIDs."""
+    from dsnet.data.dicom.slices import hashed_patient
+
+    names = [f"LIDC-IDRI-{number:04d}" for number in range(1, PATIENTS + 1)]
+    return {hashed_patient(name) or "": name for name in names}
