@@ -178,6 +178,8 @@ def score_all(options: argparse.Namespace) -> dict:
                 found[name]["dice_step"] = figures(row, before, keep)["dice_difference"]
                 before = row
         result["parts"][part] = found
+        if options.rows == "rungs":
+            continue
         kept = [records[key] for key in rows[reference].keys if keep(key)]
         readers = np.array([each for r in kept for each in r.metadata["readers"]])
         result["parts"][part]["one reader"] = {
