@@ -274,7 +274,8 @@ def test_rungs_stand_beside_the_one_before_and_are_drawn(lidc, tmp_path, monkeyp
     assert {path.rpartition("/")[2] for path in learnt["images"]} == patients
     assert lidc_networks.main(["score", store, runs, *sizes, "--out", str(tmp_path)]) == 0
     rows = json.loads((tmp_path / "lidc_rungs.json").read_text())["parts"]["all slices"]
-    assert list(rows) == ["unet", "backbone", "sdrfm", "one reader"]
+    # Readers drew on finer pixels.
+    assert list(rows) == ["unet", "backbone", "sdrfm"]
     for name, before in (("backbone", "unet"), ("sdrfm", "backbone")):
         step = rows[name]["dice"] - rows[before]["dice"]
         assert rows[name]["dice_step"][0] == pytest.approx(step)
@@ -285,6 +286,38 @@ def test_rungs_stand_beside_the_one_before_and_are_drawn(lidc, tmp_path, monkeyp
     assert len(drawn("attention", store, folders, 1, tmp_path)) == 4
     with pytest.raises(ValueError, match="must have CBAM blocks"):
         drawn("attention", store, [tmp_path / "runs/unet-0"], 1, tmp_path)
+    capsys.readouterr()
+
+
+def test_a_runs_sizes_are_its_groups_or_the_papers(tmp_path, monkeypatch):
+    def sizes(*given):
+        asked = []
+        monkeypatch.setattr(
+            lidc_networks, "train", lambda settings: asked.append(settings) or {"stopped": True}
+        )
+        assert lidc_networks.main(["train", "store", str(tmp_path), *given]) == 0
+        names = ("width", "epochs", "batch", "size", "scale", "judge_width", "teacher_blocks")
+        return [getattr(asked[0], name) for name in names], asked[0].lr
+
+    assert sizes() == ([8, 30, 32, 0, 1, 64, 16], 1.1e-3)
+    small = ([8, 6, 8, 16, 4, 16, 8], pytest.approx(2e-4 * 8**0.5))
+    assert sizes("--rows", "rungs") == small
+    assert sizes("--rows", "rungs", "--full") == ([64, 60, 32, 0, 4, 64, 16], 1.1e-3)
+    given = ["--epochs", "3", "--batch", "16", "--size", "24", "--full"]
+    assert sizes("--rows", "rungs", *given) == ([64, 3, 16, 24, 4, 64, 16], 8e-4)
+
+
+def test_a_run_that_was_stopped_is_not_done(tmp_path, monkeypatch, capsys):
+    asked = []
+    monkeypatch.setattr(
+        lidc_networks, "train", lambda settings: asked.append(settings) or {"stopped": True}
+    )
+    folder = lidc_networks.folder_of(str(tmp_path), "unet", 0)
+    folder.mkdir()
+    for resume in (False, True):
+        assert lidc_networks.main(["train", "store", str(tmp_path)]) == 0
+        assert asked[-1].resume == resume and not list(tmp_path.rglob("done"))
+        (folder / "checkpoint.pt").touch()
     capsys.readouterr()
 
 

@@ -145,6 +145,9 @@ def test_our_loop_trains_as_the_command_does(bench, tmp_path, recipe):
     for name, value in loop.network.state_dict().items():
         assert torch.equal(value, trained[name]), name
     assert loop.parameters == sum(p.numel() for p in loop.network.parameters())
+    data.soft = 1 - data.soft
+    begun = loops.OurLoop(settings, data).network.network.head.bias
+    assert torch.sigmoid(begun).item() == pytest.approx(min(data.soft.mean().item(), 0.9))
 
 
 def test_monais_loop_learns_and_a_seed_is_repeated(bench):

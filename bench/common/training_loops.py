@@ -49,6 +49,7 @@ class OurLoop:
             reduction=settings.reduction, teacher_blocks=settings.teacher_blocks,
             teacher_features=settings.teacher_features,
         )  # fmt: skip
+        network.expect(float(data.soft.mean()))
         last = settings.channels_last
         self.memory = torch.channels_last if last else torch.contiguous_format
         judge = None

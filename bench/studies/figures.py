@@ -20,6 +20,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -35,10 +36,17 @@ from dsnet.files import write_png
 from dsnet.labeling import consensus
 from dsnet.models import DSNet, interpolate, load_model, threshold_of
 
-TILE, HEAD, GAP = 160, 24, 6
+SIDE, HEAD, GAP = 160, 24, 6
 TRUTH, FOUND, INK = (70, 215, 70), (60, 60, 245), (30, 30, 30)
 OVERSAMPLING, THICK = 3, 5
-Picture = tuple[str, np.ndarray]
+
+
+class Picture(NamedTuple):
+    """A plane [H, W] in 0..1 under its name, and lines where others cross their levels."""
+
+    name: str
+    plane: np.ndarray
+    outlines: tuple[tuple[np.ndarray, Colour, float], ...] = ()
 
 
 def spatial_attention(network: DSNet, image: torch.Tensor) -> np.ndarray:
@@ -106,12 +114,12 @@ def attention(records: list[LabelRecord], runs: dict) -> list[list[Picture]]:
         planes["image"] = network.slice_of(inputs)
     for name, plane in planes.items():
         for row, one in zip(rows, plane[:, 0].numpy(), strict=True):
-            row.append((name, _drawn(one)))
+            row.append(Picture(name, one))
     for run, (network, inputs) in runs.items():
         if network.config.rung.network == "unet":
             raise ValueError(f"run must have CBAM blocks, {run} is of {network.config.variant}")
         for row, gate in zip(rows, spatial_attention(network, inputs), strict=True):
-            row.append((f"attention, {Path(run).name}", _drawn(gate)))
+            row.append(Picture(f"attention, {Path(run).name}", gate))
     return rows
 
 
@@ -123,13 +131,14 @@ def readers(records: list[LabelRecord], runs: dict) -> list[list[Picture]]:
     for k, record in enumerate(records):
         image = _image(record)
         masks = reader_masks(pictures[record.key], record)
-        row = [("nodule", _drawn(image))]
+        row = [Picture("nodule", image)]
         for number, mask in enumerate(masks, 1):
-            row.append((f"reader {number}", _drawn(image, (mask, FOUND, 0.5))))
+            row.append(Picture(f"reader {number}", image, ((mask, FOUND, 0.5),)))
         agreed = consensus(masks)
-        row.append(("50 % consensus", _drawn(image, (agreed, TRUTH, 0.5))))
+        green = (agreed, TRUTH, 0.5)
+        row.append(Picture("50 % consensus", image, (green,)))
         for name, (soft, cut) in found.items():
-            row.append((name, _drawn(image, (agreed, TRUTH, 0.5), (soft[k], FOUND, cut))))
+            row.append(Picture(name, image, (green, (soft[k], FOUND, cut))))
         rows.append(row)
     return rows
 
@@ -145,25 +154,25 @@ def soft_masks(records: list[LabelRecord], runs: dict) -> list[list[Picture]]:
             "trimap": record.trimap.astype(np.float32) / 255, "soft mask": record.alpha,
             **{name: soft[k] for name, (soft, _) in found.items()},
         }  # fmt: skip
-        rows.append([(name, _drawn(plane)) for name, plane in planes.items()])
+        rows.append([Picture(name, plane) for name, plane in planes.items()])
     return rows
 
 
 KINDS = {"attention": attention, "readers": readers, "soft-masks": soft_masks}
 
 
-def sheet(rows: list[list[Picture]], titles: Sequence[str]) -> np.ndarray:
+def sheet(rows: list[list[Picture]], titles: Sequence[str], side: int = SIDE) -> np.ndarray:
     """All of it on one sheet: names above the columns, the case's below each row."""
-    width = len(rows[0]) * (TILE + GAP) - GAP
+    width = len(rows[0]) * (side + GAP) - GAP
     head = paper(HEAD, width)
-    for i, (name, _) in enumerate(rows[0]):
-        write(head, name, (i * (TILE + GAP) + 2, HEAD - 8), 12, INK, TILE - 4)
+    for i, picture in enumerate(rows[0]):
+        write(head, picture.name, (i * (side + GAP) + 2, HEAD - 8), 12, INK, side - 4)
     strips = [head]
     for row, title in zip(rows, titles, strict=True):
-        strip = paper(TILE + HEAD, width)
-        for i, (_, tile) in enumerate(row):
-            put(strip, tile, i * (TILE + GAP), 0, TILE, TILE)
-        write(strip, title, (2, TILE + 16), 11, INK, width - 4)
+        strip = paper(side + HEAD, width)
+        for i, picture in enumerate(row):
+            put(strip, _drawn(picture, side), i * (side + GAP), 0, side, side)
+        write(strip, title, (2, side + 16), 11, INK, width - 4)
         strips.append(strip)
     return np.pad(np.concatenate(strips), ((GAP, GAP), (GAP, GAP), (0, 0)), constant_values=255)
 
@@ -185,11 +194,11 @@ def _image(record: LabelRecord) -> np.ndarray:
     return record.image
 
 
-def _drawn(plane: np.ndarray, *outlines: tuple[np.ndarray, Colour, float]) -> np.ndarray:
-    """A plane in 0..1, with the lines where others cross their levels."""
-    oversampling = OVERSAMPLING if outlines else 1
-    tile = Tile(plane, fitted(plane.shape, TILE), smooth=True, oversampling=oversampling)
-    for level, colour, at in outlines:
+def _drawn(picture: Picture, side: int) -> np.ndarray:
+    oversampling = OVERSAMPLING if picture.outlines else 1
+    size = fitted(picture.plane.shape, side)
+    tile = Tile(picture.plane, size, smooth=True, oversampling=oversampling)
+    for level, colour, at in picture.outlines:
         tile.outline(level, colour, THICK, at=at)
     return tile.picture()
 
@@ -201,6 +210,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("store", help="the label store that the runs learnt from")
     parser.add_argument("runs", nargs="+", help="folders that dsnet.train wrote")
     parser.add_argument("--cases", type=int, default=4, help="rows (4)")
+    parser.add_argument("--side", type=int, default=SIDE, help=f"pixels of a picture ({SIDE})")
     parser.add_argument("--out", type=Path, default=Path("bench/results"))
     options = parser.parse_args(argv)
     records, runs = held_out(options.store, options.runs, options.cases)
@@ -208,7 +218,7 @@ def main(argv: list[str] | None = None) -> int:
     titles = [f"{record.key}, {_size(record)} px" for record in records]
     options.out.mkdir(parents=True, exist_ok=True)
     file = options.out / f"{options.kind}.png"
-    write_png(file, sheet(rows, titles))
+    write_png(file, sheet(rows, titles, options.side))
     print(file)
     return 0
 

@@ -17,6 +17,7 @@ Public
 ``DSNet.logits(image, teacher_outputs=None)``: the same before the sigmoid
 ``DSNet.teach(image) -> SROutputs(image, features) or None``: what `teacher_outputs` takes
 ``DSNet.predict(image, threshold=None, flips=False) -> (soft, binary)`` on the input's grid
+``DSNet.expect(share)``: begin with that share of a crop as lesion, where it is more than half
 ``DSNet.threshold``: where its binary masks begin, None where nobody chose; its file keeps it
 ``threshold_of(model) -> float``: the same, one half where nobody chose
 ``DSNet.trainable_parameters() -> list``: all but the frozen teacher's
@@ -49,6 +50,8 @@ ONE_HALF = 0.5
 # (Lin et al. 2017). The paper does not state it; from a half, the first steps are spent on the
 # background alone.
 FOREGROUND_PRIOR = 0.1
+# Of crops that are mostly lesion, at most.
+GREATEST_PRIOR = 0.9
 
 
 class DSNet(nn.Module):
@@ -100,7 +103,25 @@ class DSNet(nn.Module):
             self.network = UNet(fused, 1, config.width, config.depth)
         else:
             self.network = Backbone(fused, 1, config.width, config.depth, config.reduction)
-        logit = math.log(FOREGROUND_PRIOR / (1 - FOREGROUND_PRIOR))
+        self._begin_at(FOREGROUND_PRIOR)
+
+    def expect(self, share: float) -> None:
+        """Begin with `share` of a crop as lesion, where that is more than half.
+
+        From a tenth, the last features of every other column may die in all channels where most of
+        a crop is to be found, as the inside of cells; no gradient reaches them, and their pixels
+        stay near a tenth for good.
+
+        Parameters
+        ----------
+        share : float
+            Mean of the soft masks to learn from.
+        """
+        if share > ONE_HALF:
+            self._begin_at(min(share, GREATEST_PRIOR))
+
+    def _begin_at(self, share: float) -> None:
+        logit = math.log(share / (1 - share))
         nn.init.constant_(cast(nn.Parameter, self.network.head.bias), logit)
 
     def train(self, mode: bool = True) -> DSNet:

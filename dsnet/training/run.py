@@ -137,6 +137,7 @@ def _train(settings: Settings, stop: Stop, held: ExitStack) -> dict:
     }  # fmt: skip
     require_memory(lambda: build(settings.variant, **sizes), device, "--width, --depth")
     network = build(settings.variant, teacher=teacher, **sizes)
+    network.expect(float(training.soft.mean()))
     discriminator = None
     if network.config.rung.gan_loss:
         discriminator = PixelDiscriminator(width=settings.judge_width)

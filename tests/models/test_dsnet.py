@@ -170,6 +170,18 @@ def test_fresh_masks_are_mostly_background(variant):
     assert 0.03 < mean < 0.3
 
 
+@pytest.mark.parametrize(
+    ("share", "wanted"), [(0.02, 0.1), (0.5, 0.1), (0.78, 0.78), (0.95, 0.9), (1.0, 0.9)]
+)
+def test_the_head_begins_at_what_is_most_of_a_crop(share, wanted):
+    model = tiny("backbone")
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    model.expect(share)
+    changed = [n for n, value in model.state_dict().items() if not torch.equal(value, before[n])]
+    assert changed == ([] if wanted == 0.1 else ["network.head.bias"])
+    assert torch.sigmoid(model.network.head.bias).item() == pytest.approx(wanted)
+
+
 def test_same_seed_same_bits():
     image = torch.rand(2, 1, 8, 8)
     assert torch.equal(tiny()(image), tiny()(image))

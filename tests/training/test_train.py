@@ -16,7 +16,7 @@ from dsnet import train as command
 from dsnet.console import Stop
 from dsnet.data.store.lock import StoreLock
 from dsnet.metrics import dice
-from dsnet.models import load_model
+from dsnet.models import DSNet, load_model
 from dsnet.models.tensor_file import save_tensors
 from dsnet.training.dataset import DeviceDataset
 from dsnet.training.settings import parse
@@ -72,6 +72,16 @@ def test_saved_models_have_the_threshold_that_validated_best(tmp_path):
         assert half == pytest.approx(float(row["dice_half"]), abs=1e-5)
         for at in (0.1, 0.3, 0.5, 0.7, 0.9):
             assert dice(soft >= at, truth).mean() <= dice(binary, truth).mean() + 1e-9
+
+
+def test_a_network_is_told_what_share_is_to_be_found(tmp_path, monkeypatch):
+    told = []
+    monkeypatch.setattr(DSNet, "expect", lambda network, share: told.append(share))
+    assert run(tmp_path, *UNET) == 0
+    data = DeviceDataset.phantoms(8, 16, 0)
+    keys = json.loads((tmp_path / "split.json").read_text())["train"]
+    soft = data.soft[[data.keys.index(key) for key in keys]]
+    assert told == [pytest.approx(soft.mean().item())] and 0.02 < told[0] < 0.5
 
 
 def test_the_weight_of_the_soft_loss_counts_where_the_loss_does(tmp_path):
