@@ -53,11 +53,16 @@ def _raise(number: int, frame) -> NoReturn:
 @contextlib.contextmanager
 def left_to_parent() -> Iterator[None]:
     """Start processes that leave Ctrl-C and SIGHUP to this one: a terminal sends them to all."""
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT, signal.SIGHUP])
+    mask = leave_to_parent()
     try:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
+def leave_to_parent() -> set[int]:
+    """Leave Ctrl-C and SIGHUP to the parent from now on; the signals that were so before."""
+    return signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT, signal.SIGHUP])
 
 
 def end_with_parent() -> None:

@@ -15,7 +15,7 @@ from dsnet.archive.jobs import Job, run_job
 from dsnet.archive.server import ONE_THREAD, inherited, start_server
 from dsnet.data.phantom import make_phantom
 from dsnet.labeling import label_recist
-from dsnet.signals import end_with_parent
+from dsnet.signals import end_with_parent, leave_to_parent
 
 
 class Worker:
@@ -127,6 +127,7 @@ def _start_worker(number: int, begun, progress: Progress, environment: dict[str,
         del os.environ[name]
     os.environ.update(environment)
     follow(progress)
+    leave_to_parent()  # A server that the program started for itself does not.
     end_with_parent()
     warm_up()
     # What was loaded stays: no collection need look at it again.
