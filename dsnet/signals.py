@@ -11,6 +11,7 @@ import os
 import signal
 import threading
 from collections.abc import Iterator
+from multiprocessing import resource_tracker
 from typing import NoReturn
 
 
@@ -53,6 +54,8 @@ def _raise(number: int, frame) -> NoReturn:
 @contextlib.contextmanager
 def left_to_parent() -> Iterator[None]:
     """Start processes that leave Ctrl-C and SIGHUP to this one: a terminal sends them to all."""
+    # Started meanwhile, it would let Ctrl-C through again, for this process and those to come.
+    resource_tracker.ensure_running()
     mask = leave_to_parent()
     try:
         yield

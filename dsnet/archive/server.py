@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator
-from multiprocessing import forkserver, resource_tracker
+from multiprocessing import forkserver
 from multiprocessing.context import ForkServerContext
 
 from dsnet.signals import left_to_parent
@@ -35,7 +35,6 @@ def start_server() -> ForkServerContext:
     """
     made = ForkServerContext()
     made.set_forkserver_preload(LOADED)
-    resource_tracker.ensure_running()  # It lets signals through again as it starts.
     with inherited():
         forkserver.ensure_running()
     return made
