@@ -313,6 +313,7 @@ def _run(options, arguments, jobs, total: int | None, settings: dict, out: Path)
     from dsnet.archive import label_archive
     from dsnet.archive.finding import require_new
     from dsnet.archive.report import TerminalProgress, print_stages, print_summary, warnings_of
+    from dsnet.archive.workers import frozen
     from dsnet.data.store.reader import open_store
 
     require_new(out, options.resume or options.retry_failed)
@@ -320,7 +321,7 @@ def _run(options, arguments, jobs, total: int | None, settings: dict, out: Path)
     if not options.ray:
         device = devices.labelling_device(device)
     on_cpu = device == "cpu"
-    with Stop() as stop, TerminalProgress(total) as progress:
+    with Stop() as stop, frozen(), TerminalProgress(total) as progress:
         summary = label_archive(
             jobs,
             out,

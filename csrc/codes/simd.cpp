@@ -51,9 +51,29 @@ void halve(const float* values, Index count, std::uint8_t* binary) {
     for (Index i = 0; i < count; ++i) binary[i] = values[i] >= 0.5f;
 }
 
+std::uint16_t lowest(const std::uint16_t* codes, Index count, std::uint16_t least) {
+    std::uint16_t below = static_cast<std::uint16_t>(least - 1);
+    for (Index i = 0; i < count; ++i) {
+        const auto one = static_cast<std::uint16_t>(codes[i] - 1);
+        below = one < below ? one : below;
+    }
+    return static_cast<std::uint16_t>(below + 1);
+}
+
+void windowed(const std::uint16_t* codes, Index count, const HuWindow& window, float* values) {
+    const double offset = window.offset, low = window.low, width = window.high - window.low;
+    DSNET_INDEPENDENT
+    for (Index i = 0; i < count; ++i) {
+        double share = ((codes[i] - offset) - low) / width;
+        share = share > 0.0 ? share : 0.0;
+        values[i] = static_cast<float>(share < 1.0 ? share : 1.0);
+    }
+}
+
 }  // namespace
 
 extern const CodesSimd codes_simd;
-const CodesSimd codes_simd = {&are_shares, &quantise_8, &quantise_16, &halve, &are_trimap};
+const CodesSimd codes_simd = {&are_shares, &quantise_8, &quantise_16, &halve,
+                              &are_trimap, &lowest,     &windowed};
 
 }  // namespace dsnet::DSNET_UNIT

@@ -1,4 +1,4 @@
-// Values in 0..1 as whole numbers, and what a label's planes may hold.
+// Whole numbers that pixels are kept as: a store's, of values in 0..1, and a CT slice's, of HU.
 #pragma once
 
 #include <cstddef>
@@ -7,6 +7,11 @@
 #include "base/vector_unit.h"
 
 namespace dsnet {
+
+struct HuWindow {
+    double offset;  // the code of 0 HU
+    double low, high;
+};
 
 struct CodesSimd {
     // Whether all values lie in 0..1; NaN does not.
@@ -18,6 +23,11 @@ struct CodesSimd {
     void (*halve)(const float* values, std::ptrdiff_t count, std::uint8_t* binary);
     // Whether all are 0, 128 or 255.
     bool (*are_trimap)(const std::uint8_t* values, std::ptrdiff_t count);
+    // The least of some codes and `least`; 0 counts as the highest.
+    std::uint16_t (*lowest)(const std::uint16_t* codes, std::ptrdiff_t count, std::uint16_t least);
+    // (code - offset - low) / (high - low) in float64, within 0..1.
+    void (*windowed)(const std::uint16_t* codes, std::ptrdiff_t count, const HuWindow& window,
+                     float* values);
 };
 
 DSNET_VECTOR_TABLE(CodesSimd, codes_simd)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import os
+from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any
@@ -126,6 +129,8 @@ def _start_worker(number: int, begun, progress: Progress, environment: dict[str,
     follow(progress)
     end_with_parent()
     warm_up()
+    # What was loaded stays: no collection need look at it again.
+    gc.freeze()
     begun.value = 1
 
 
@@ -134,3 +139,13 @@ def warm_up() -> None:
     # Compiled code is loaded at its first use: the first label's stages should not pay for it.
     phantom = make_phantom(size=16)
     label_recist(phantom.image, phantom.mark)
+
+
+@contextlib.contextmanager
+def frozen() -> Iterator[None]:
+    """Meanwhile no collection looks at what is there now: a table of millions of rows, modules."""
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()

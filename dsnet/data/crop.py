@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from dsnet.data.crop_plan import CropPlan, plan_crop, resampled, weights
+from dsnet.data.ct_image import apply_window
 from dsnet.data.slice_part import SlicePart
 from dsnet.labeling.recist import RecistMark
 
@@ -67,6 +68,7 @@ def cut_crop(
     source: str = "",
     metadata: dict | None = None,
     plan: CropPlan | None = None,
+    window: tuple[float, float] | None = None,
 ) -> Crop:
     """A square crop centred on a mark; the image's border is continued by its edge pixels.
 
@@ -93,6 +95,8 @@ def cut_crop(
         Handed on.
     plan : CropPlan, optional
         What `plan_crop` gave for these arguments, where it was asked already.
+    window : (low, high), optional
+        HU that become 0..1.
 
     Raises
     ------
@@ -110,7 +114,7 @@ def cut_crop(
             raise ValueError(f"masks must be [R, *{image.shape}], got shape {masks.shape}")
     if plan is None:
         plan = plan_crop(image.shape, mark, size, spacing=spacing, isotropic_mm=isotropic_mm)
-    cut = plan.cut(image)
+    cut = cut_planned(image, plan, window)
     (x, y), scale = plan.offset, plan.scale
     moved = mark.translated(-x, -y)
     return Crop(
@@ -124,6 +128,23 @@ def cut_crop(
         scale=scale,
         metadata=dict(metadata or {}),
     )
+
+
+def cut_planned(
+    image: np.ndarray | SlicePart, plan: CropPlan, window: tuple[float, float] | None = None
+) -> np.ndarray:
+    """The pixels of a planned crop, float32 [size, size]; with a window HU become 0..1.
+
+    Raises
+    ------
+    ValueError
+        As `CropPlan.cut` and `apply_window`.
+    """
+    if window is None:
+        return plan.cut(image)
+    if isinstance(image, SlicePart):
+        return image.shown(plan, window)
+    return apply_window(plan.cut(image), *window)
 
 
 def cut_square(image: np.ndarray, offset: tuple[int, int], size: int) -> np.ndarray:

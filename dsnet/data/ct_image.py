@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, TypeGuard
 
 import numpy as np
 
+from dsnet import _C
 from dsnet.data.mask_values import binary_mask
 from dsnet.data.picture_file import MAX_PIXELS, read_pixels
 from dsnet.labeling.recist import RecistMark
@@ -29,7 +30,6 @@ DICOM_ENDINGS = (".dcm", ".dicom")
 # HU + 32768 of any CT, padding and metal included. A windowed 16-bit picture that keeps within
 # would use a tenth of its range.
 _LOWEST_HU = -8192.0
-_HIGHEST_CODE = np.uint16(2**16 - 1)
 _HU_CODES = (HU_OFFSET - 3072, HU_OFFSET + 3584)
 
 
@@ -64,8 +64,7 @@ def hu_of_codes(codes: np.ndarray) -> np.ndarray:
 
 def has_low_codes(codes: np.ndarray) -> bool:
     """Whether any of uint16 values, 0 aside, is less than the HU of `require_hu` + 32768."""
-    # 0 less 1 is the highest.
-    return bool((codes - np.uint16(1)).min(initial=_HIGHEST_CODE) < HU_OFFSET + _LOWEST_HU - 1)
+    return codes.size > 0 and 0 < _C.lowest_code(codes) < HU_OFFSET + _LOWEST_HU
 
 
 def require_hu(hu: np.ndarray) -> None:

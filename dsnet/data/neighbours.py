@@ -23,9 +23,9 @@ from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 
-from dsnet.data.crop import Crop, cut_crop
+from dsnet.data.crop import Crop, cut_crop, cut_planned
 from dsnet.data.crop_plan import CropPlan, plan_crop
-from dsnet.data.ct_image import DICOM_ENDINGS, apply_window
+from dsnet.data.ct_image import DICOM_ENDINGS
 from dsnet.data.picture_file import Picture
 from dsnet.data.remote import RemoteFile, is_file, place_of
 from dsnet.data.slice_part import SlicePart
@@ -186,16 +186,13 @@ def cut_shown(
     """
     if plan is None:
         plan = plan_crop(image.shape, mark, size, spacing=spacing, isotropic_mm=isotropic_mm)
-    crop = cut_crop(image, mark, size, spacing=spacing, plan=plan, **kept)
-    crop.neighbours = stand_in(
-        crop.image,
-        [p if p is None or isinstance(p, ValueError) else plan.cut(p) for p in planes],
-    )
+    crop = cut_crop(image, mark, size, spacing=spacing, plan=plan, window=window, **kept)
+    beside = [
+        p if p is None or isinstance(p, ValueError) else cut_planned(p, plan, window)
+        for p in planes
+    ]
+    crop.neighbours = stand_in(crop.image, beside)
     crop.notes = (*crop.notes, *missing_notes(planes))
-    if window is not None:
-        crop.image = apply_window(crop.image, *window)
-        if crop.neighbours is not None:
-            crop.neighbours = apply_window(crop.neighbours, *window)
     return crop
 
 

@@ -4,7 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 
-from dsnet.data.ct_image import has_low_codes, hu_of_codes, require_hu, windowed
+from dsnet import _C
+from dsnet.data.crop_plan import CropPlan
+from dsnet.data.ct_image import (
+    HU_OFFSET,
+    apply_window,
+    check_window,
+    has_low_codes,
+    hu_of_codes,
+    require_hu,
+    windowed,
+)
 from dsnet.data.picture_file import Picture
 
 
@@ -61,6 +71,22 @@ class SlicePart:
         (top, bottom, _), (left, right, _) = (
             one.indices(length) for one, length in zip(box, self.shape, strict=True)
         )
-        self.decode(bottom, right)
-        pixels = self._pixels[top:bottom, left:right]
+        pixels = self._part(bottom, right)[top:bottom, left:right]
         return windowed(pixels) if self._pictures else hu_of_codes(pixels)
+
+    def shown(self, plan: CropPlan, window: tuple[float, float]) -> np.ndarray:
+        """A crop in a window of HU, float32 [size, size]: `apply_window` of `CropPlan.cut`."""
+        if self._pictures or not plan.is_copy:
+            return apply_window(plan.cut(self), *window)
+        check_window(window)
+        rows, cols = plan.box
+        (x, y), (low, high) = plan.offset, window
+        square = {"top": int(y), "left": int(x), "size": plan.size}
+        codes = self._part(rows.stop, cols.stop)
+        # Of a slice that is decoded in part, what is beyond the part is beyond the slice.
+        return _C.windowed_codes(codes, **square, offset=HU_OFFSET, low=low, high=high)
+
+    def _part(self, rows: int, cols: int) -> np.ndarray:
+        """The codes that are decoded, so many rows and columns at least."""
+        self.decode(rows, cols)
+        return self._pixels
