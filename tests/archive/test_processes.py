@@ -1,5 +1,6 @@
 """Worker processes that die, of their job or of something else."""
 
+import gc
 import os
 from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
@@ -48,6 +49,12 @@ def test_workers_have_the_environment_of_their_run_and_one_thread_each(monkeypat
     monkeypatch.delenv("DSNET_TOLD")
     found = dict(outcomes(jobs, ProcessExecutor(2)))
     assert found["0-a"] == "none" and found["1-a"] == "1" and os.environ["OMP_NUM_THREADS"] == "7"
+
+
+def test_no_collection_looks_at_what_was_there_before_a_run():
+    with workers.frozen():
+        assert gc.get_freeze_count() > 1000
+    assert gc.get_freeze_count() == 0
 
 
 class Pool:
