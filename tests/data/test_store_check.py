@@ -170,6 +170,17 @@ def test_a_shard_whose_sum_is_wrong_is_not_read(tmp_path, name):
     assert not (tmp_path / "png").exists()
 
 
+def test_a_column_whose_name_is_no_text_is_damage(tmp_path):
+    path = write(tmp_path / "store")
+    file = path / "shard-00001.parquet"
+    file.write_bytes(file.read_bytes().replace(b"quality_overall", b"quali\xc4=_overall"))
+    for read in (lambda s: s.keys, lambda s: s.table(["quality_overall"]), lambda s: s.read("k2")):
+        with pytest.raises(ValueError, match=r"shard-00001.parquet is damaged: ") as raised:
+            read(open_store(path))
+        assert type(raised.value) is ValueError
+    assert any("shard-00001" in problem for problem in validate_store(path))
+
+
 def test_keys_of_a_copied_shard_are_refused(tmp_path):
     path = write(tmp_path / "store")
     shutil.copy(path / "shard-00001.parquet", path / "shard-00007.parquet")

@@ -36,7 +36,7 @@ def naming(path: Place) -> Iterator[None]:
 
     try:
         yield
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:  # The last, of a name.
         number = getattr(error, "errno", None)
         if number == errno.ENOENT:
             raise ValueError(f"shard {path} is missing") from None
