@@ -259,6 +259,11 @@ def test_networks_are_compared_over_seeds_and_with_the_readers(lidc, tmp_path, m
 def test_rungs_stand_beside_the_one_before_and_are_drawn(lidc, tmp_path, monkeypatch, capsys):
     for module in (train_lidc, lidc_networks, figures):
         monkeypatch.setattr(module, "shared_data", lambda name: lidc)
+    # Of every second slice a dot is left, which crops of fewer pixels have no longer.
+    dot = np.zeros((96, 96), np.uint8)
+    dot[48, 48] = 255
+    for file in lidc.rglob("mask-*/slice-1.png"):
+        write(file, dot)
     store, runs = str(tmp_path / "store"), str(tmp_path / "runs")
     train_lidc.prepare(store, side=24)
     sizes = ["--rows", "rungs", "--seeds", "1", "--epochs", "1", "--width", "2", "--threads", "1"]
@@ -273,13 +278,15 @@ def test_rungs_stand_beside_the_one_before_and_are_drawn(lidc, tmp_path, monkeyp
         (tmp_path / "runs/unet-0/split.json").read_text())["train"]}  # fmt: skip
     assert {path.rpartition("/")[2] for path in learnt["images"]} == patients
     assert lidc_networks.main(["score", store, runs, *sizes, "--out", str(tmp_path)]) == 0
-    rows = json.loads((tmp_path / "lidc_rungs.json").read_text())["parts"]["all slices"]
+    result = json.loads((tmp_path / "lidc_rungs.json").read_text())
+    rows = result["parts"]["all slices"]
     # Readers drew on finer pixels.
     assert list(rows) == ["unet", "backbone", "sdrfm"]
     for name, before in (("backbone", "unet"), ("sdrfm", "backbone")):
         step = rows[name]["dice"] - rows[before]["dice"]
         assert rows[name]["dice_step"][0] == pytest.approx(step)
     assert rows["sdrfm"]["paper"] == 82.83
+    assert rows["unet"]["cases"] == rows["unet"]["patients"] == result["vanished"]
     assert "| 82.83 |" in (tmp_path / "lidc_rungs.md").read_text()
     # Figure 5: the slice enlarged, the teacher's, the first block's attention.
     folders = [tmp_path / "runs/backbone-0", tmp_path / "runs/sdrfm-0"]
