@@ -76,6 +76,15 @@ def test_a_server_that_dies_fails_its_rows_at_once_and_is_told_once(tmp_path, mo
     assert lost not in "".join(capsys.readouterr())
 
 
+# Where the tests run under nohup, or behind a shell's &, Ctrl-C is ignored, and stays so.
+STOPPABLE = """
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from dsnet import label
+sys.exit(label.main(sys.argv[1:]))
+"""
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_while_slices_are_looked_for(tmp_path, number):
     """Nothing is half written, the exit code tells the signal, and the next run goes on."""
@@ -96,7 +105,7 @@ def test_a_signal_while_slices_are_looked_for(tmp_path, number):
         answers[f"1.2.3.{n}"] = hangs if n == 4 else multipart(data)
     index = tmp_path / "index.parquet"
     with serving(answers) as (root, _):
-        command = [sys.executable, "-m", "dsnet.label", "dicom", "--images", root]
+        command = [sys.executable, "-c", STOPPABLE, "dicom", "--images", root]
         command += ["--marks", str(place / "marks.csv"), "--out", str(tmp_path / "store")]
         process = subprocess.Popen([*command, "--index", str(index)], stderr=subprocess.PIPE)
         try:

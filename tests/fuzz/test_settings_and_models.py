@@ -13,7 +13,8 @@ import pytest
 import torch
 
 from dsnet import evaluate, label, predict, train_sr
-from dsnet.console import Range
+from dsnet.archive.options import new_folder
+from dsnet.console import Range, given
 from dsnet.data.crop_settings import CropSettings
 from dsnet.inference import crop_settings
 from dsnet.models import SRResNet, build, load_model, save_model
@@ -88,7 +89,7 @@ def numeric_options(parser):
         if isinstance(action, argparse._SubParsersAction):
             for name, sub in action.choices.items():
                 found += [([name], option) for _, option in numeric_options(sub)]
-        elif action.option_strings and action.type is not None:
+        elif action.option_strings and action.type not in (None, given, new_folder):
             found.append(([], action))
     return found
 
