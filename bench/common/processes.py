@@ -59,7 +59,7 @@ class Family:
         """Those of a role: "worker", "server" (which workers are forked from) or "actor"."""
         words = self.look()
         if role == "actor":
-            return sorted(pid for pid, said in words.items() if "ray::MapWorker" in said)
+            return sorted(pid for pid, said in words.items() if "ray::Labeller" in said)
         forked = {pid for pid, said in words.items() if "multiprocessing.forkserver" in said}
         workers = {pid for pid in forked if self._parents[pid] in forked}
         return sorted(workers if role == "worker" else forked - workers)
