@@ -32,6 +32,7 @@ class Family:
                 arguments, stdout=told, stderr=told, stdin=subprocess.DEVNULL, env=environment
             )
         self._known: dict[int, str] = {}
+        self._parents: dict[int, int] = {}
         self.look()
 
     @property
@@ -51,7 +52,17 @@ class Family:
         while more := {p for p, (parent, _) in parents.items() if parent in family} - family:
             family |= more
         self._known.update((p, parents[p][1]) for p in family - {self.head.pid} if p in parents)
+        self._parents = {p: parents[p][0] for p in self._known}
         return {pid: _words(pid) for pid in self._known}
+
+    def find(self, role: str) -> list[int]:
+        """Those of a role: "worker", "server" (which workers are forked from) or "actor"."""
+        words = self.look()
+        if role == "actor":
+            return sorted(pid for pid, said in words.items() if "ray::Labeller" in said)
+        forked = {pid for pid, said in words.items() if "multiprocessing.forkserver" in said}
+        workers = {pid for pid in forked if self._parents[pid] in forked}
+        return sorted(workers if role == "worker" else forked - workers)
 
     def memory_mb(self) -> tuple[float, float]:
         """Resident memory of the command, and the most of one of its children."""

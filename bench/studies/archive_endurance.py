@@ -37,8 +37,11 @@ from dsnet.data.store import StoreWriter, open_store
 
 QUARTERS = 4
 # So often memory is looked at, and not so often that looking takes a share that counts.
-LOOK_SECONDS, LOOK_SHARE = 0.5, 0.05
+LOOK_SECONDS, LOOK_SHARE, LONGEST_PAUSE = 0.5, 0.05, 3.0
 POLL_SECONDS = 0.05
+# Share of the rows by which the last blow falls. Workers hold some thousand rows, which come at
+# once: of a short run the end comes with the second half.
+LATEST, LATEST_OF_SHORT, LONG_ROWS = 0.9, 0.4, 50_000
 
 
 class Blow(NamedTuple):
@@ -47,7 +50,7 @@ class Blow(NamedTuple):
     Attributes
     ----------
     whom : str
-        "driver", "all", or what stands in the command line of a child.
+        "driver", "all", or a role of `Family.find`.
     how : int
         Signal.
     starting : bool
@@ -62,19 +65,18 @@ class Blow(NamedTuple):
 # Seconds, rows in the store, memory of the command and of its largest child in MB.
 Look = tuple[float, int, float, float]
 
-_WORKER, _ACTOR = "spawn_main", "ray::MapWorker"
 BLOWS = {
     "processes": (
-        Blow(_WORKER, signal.SIGKILL), Blow("driver", signal.SIGKILL),
-        Blow(_WORKER, signal.SIGTERM), Blow("driver", signal.SIGTERM),
-        Blow(_WORKER, signal.SIGKILL), Blow(_WORKER, signal.SIGKILL),
+        Blow("worker", signal.SIGKILL), Blow("driver", signal.SIGKILL),
+        Blow("worker", signal.SIGTERM), Blow("driver", signal.SIGTERM),
+        Blow("server", signal.SIGKILL), Blow("worker", signal.SIGKILL),
         Blow("all", signal.SIGKILL), Blow("driver", signal.SIGKILL, starting=True),
-        Blow(_WORKER, signal.SIGTERM), Blow(_WORKER, signal.SIGKILL),
+        Blow("worker", signal.SIGTERM), Blow("worker", signal.SIGKILL),
     ),
     "ray": (
-        Blow(_ACTOR, signal.SIGKILL), Blow("driver", signal.SIGKILL),
-        Blow(_WORKER, signal.SIGKILL), Blow("driver", signal.SIGTERM),
-        Blow(_ACTOR, signal.SIGKILL), Blow("all", signal.SIGKILL),
+        Blow("actor", signal.SIGKILL), Blow("driver", signal.SIGKILL),
+        Blow("worker", signal.SIGKILL), Blow("driver", signal.SIGTERM),
+        Blow("actor", signal.SIGKILL), Blow("all", signal.SIGKILL),
     ),
 }  # fmt: skip
 
@@ -118,25 +120,23 @@ class Run:
         self._cost = time.monotonic() - begin
         return found
 
-    def pause(self) -> None:
-        """Between two looks, so that these are a small share."""
-        time.sleep(max(POLL_SECONDS, self._cost / LOOK_SHARE))
+    def pause(self, least: float) -> None:
+        """Between two looks, so that these are a small share, and not for long."""
+        time.sleep(max(least, min(self._cost / LOOK_SHARE, LONGEST_PAUSE)))
 
 
 def undisturbed(folder: Path, archive: Archive, options) -> tuple[dict, Account]:
     """One run from beginning to end."""
     run = Run(folder, archive, f"undisturbed-{options.executor}", options)
     run.clear()
-    begin, spent, family, looks = time.monotonic(), _spent(), run.start(), []
+    begin, family, looks = time.monotonic(), run.start(), []
     while not family.ended:
         looks.append((time.monotonic() - begin, run.rows(), *family.memory_mb()))
-        time.sleep(max(LOOK_SECONDS, run._cost / LOOK_SHARE))
+        run.pause(LOOK_SECONDS)
     seconds = time.monotonic() - begin
     _require(family.wait() == 0, f"the run must end with 0, see {run.log}")
     found: dict = {"seconds": seconds, "rows_per_s": len(archive.kinds) / seconds}
     found |= memory(looks)
-    # Of what Ray starts the command knows no times.
-    found["cpu_s"] = _spent() - spent if options.executor == "processes" else None
     found["unreadable_while_written"] = run.unreadable
     return found, account_of(run.store, archive)
 
@@ -167,7 +167,8 @@ def disturbed(folder: Path, archive: Archive, options) -> tuple[dict, Account]:
     run = Run(folder, archive, f"disturbed-{options.executor}", options)
     run.clear()
     blows = list(islice(cycle(BLOWS[options.executor]), options.kills))
-    moments = np.sort(rng.uniform(0.02, 0.9, len(blows)) * len(archive.kinds))
+    latest = LATEST if len(archive.kinds) >= LONG_ROWS else LATEST_OF_SHORT
+    moments = np.sort(rng.uniform(0.02, latest, len(blows)) * len(archive.kinds))
     struck: Counter[str] = Counter()
     stopping: list[float] = []
     family, since, starts, starting = None, 0.0, 0, 0.0
@@ -186,8 +187,10 @@ def disturbed(folder: Path, archive: Archive, options) -> tuple[dict, Account]:
                 starting = time.monotonic() - since
             if blow.starting and time.monotonic() > until:
                 break
-            run.pause()
-        struck[f"{blow.whom}, {signal.Signals(blow.how).name}"] += strike(family, blow, rng)
+            run.pause(POLL_SECONDS)
+        hit = strike(family, blow, rng)
+        _require(hit, f"{blow} must hit somebody, see {run.log}")
+        struck[f"{blow.whom}, {signal.Signals(blow.how).name}"] += 1
         if blow.whom in ("driver", "all"):
             told = time.monotonic()
             code = family.wait()
@@ -209,23 +212,22 @@ def disturbed(folder: Path, archive: Archive, options) -> tuple[dict, Account]:
              "unreadable_while_written": run.unreadable}  # fmt: skip
     longest = max(lives, key=lambda looks: looks[-1][1] - looks[0][1] if looks else 0)
     found["longest_life"] = memory(longest)
-    _require(struck.total() >= len(blows), f"each blow must hit, got {dict(struck)}")
     return found, account_of(run.store, archive)
 
 
-def strike(family: Family, blow: Blow, rng: np.random.Generator) -> int:
-    """Send the signal, waiting for somebody whom it hits; to how many."""
+def strike(family: Family, blow: Blow, rng: np.random.Generator) -> bool:
+    """Send the signal, waiting for somebody whom it hits; whether there was one."""
     if blow.whom == "driver":
-        return int(family.kill(family.head.pid, blow.how))
+        return family.kill(family.head.pid, blow.how)
     if blow.whom == "all":
         there = [family.head.pid, *family.look()]
-        return int(sum(family.kill(pid, blow.how) for pid in there) > 0)
+        return any([family.kill(pid, blow.how) for pid in there])
     while not family.ended:
-        there = sorted(pid for pid, words in family.look().items() if blow.whom in words)
+        there = family.find(blow.whom)
         if there and family.kill(int(rng.choice(there)), blow.how):
-            return 1
+            return True
         time.sleep(POLL_SECONDS)
-    return 0
+    return False
 
 
 def memory(looks: list[Look]) -> dict:
