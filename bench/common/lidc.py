@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import cv2
 import numpy as np
 
 from dsnet.data.store.record import LabelRecord
+from dsnet.evaluation.rows import Scored
 from dsnet.labeling import RecistMark, consensus
 
 
@@ -119,3 +121,18 @@ def _read(path: Path) -> np.ndarray:
     if image is None:
         raise FileNotFoundError(path)
     return image
+
+
+def with_truth(seeds: Sequence[Scored]) -> set[str]:
+    """Cases that have a truth: brought to fewer pixels, a consensus of a few may be none."""
+    return {key for s in seeds for key, t in zip(s.keys, s.truth, strict=True) if t.any()}
+
+
+def parts_of(records: dict, there: set[str]) -> dict[str, Callable[[str], bool]]:
+    """Which cases, by key, are in which part of a study's table."""
+    return {
+        "one slice a nodule, the largest": lambda key: (
+            key in there and records[key].metadata["largest"]
+        ),
+        "all slices": there.__contains__,
+    }

@@ -106,6 +106,11 @@ def cell(pair: Sequence[float]) -> str:
     return f"{pair[0]:.2f} ± {pair[1]:.2f}"
 
 
+def interval(difference: Sequence[float]) -> str:
+    """A difference and its interval."""
+    return "{:+.2f} [{:+.2f}, {:+.2f}]".format(*difference)
+
+
 def table(rows: Sequence[Scored], keep: Callable[[str], bool] = lambda key: True) -> dict:
     """Mean and standard deviation of each run over the cases whose keys are kept, in percent."""
     found: dict = {"cases": 0, "patients": 0, "rows": {}}

@@ -11,6 +11,9 @@ beside it, means over seeds and cases, and differences to the plain U-Net paired
 95 % intervals by a bootstrap over patients. Then the network as one more reader beside the four
 (paper, table 4).
 
+``--folds 4`` is the paper's cross-validation in place of the one split: every patient is held out
+once, and the table (``lidc_folds``) has each fold's own figures.
+
 ``--rows rungs`` is the ablation (paper, table 3) on the finer grid; each rung stands beside the one
 before it, too. It wants an SR teacher that saw training patients alone (``teacher``, a quarter of
 an hour):
@@ -27,14 +30,15 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from bench.common.lidc import reader_masks
-from bench.common.study import overlap, shared_data, write
+from bench.common.lidc import parts_of, reader_masks, with_truth
+from bench.common.study import interval, overlap, shared_data, write
+from bench.studies import lidc_folds
 from dsnet.data.datasets.lidc import find_rater_pictures
 from dsnet.data.store import open_store
 from dsnet.devices import use_threads
@@ -135,23 +139,32 @@ def train_teacher(options: argparse.Namespace) -> None:
     )  # fmt: skip
 
 
-def folder_of(runs: str, name: str, seed: int) -> Path:
-    return Path(runs, f"{name.replace(', ', '-').replace(' ', '-')}-{seed}")
+def folder_of(runs: str, name: str, seed: int, fold: int | None = None) -> Path:
+    of_fold = "" if fold is None else f"-fold-{fold}"
+    return Path(runs, f"{name.replace(', ', '-').replace(' ', '-')}-{seed}{of_fold}")
+
+
+def all_runs(options: argparse.Namespace) -> Iterator[tuple[str, int, int | None, Path]]:
+    """Row, seed, fold where there are any, and folder, in the order of training."""
+    for seed in range(options.seeds):
+        for fold in range(options.folds) if options.folds else (None,):
+            for name in GROUPS[options.rows]:
+                if not options.only or name in options.only:
+                    yield name, seed, fold, folder_of(options.runs, name, seed, fold)
 
 
 def train_all(options: argparse.Namespace) -> None:
-    for seed in range(options.seeds):
-        for name in GROUPS[options.rows]:
-            if options.only and name not in options.only:
-                continue
-            settings = settings_of(name, options.rows, options, seed)
-            done = Path(settings.out, "done")
-            if not done.exists():
-                print(f"{name}, seed {seed}")
-                resume = Path(settings.out, "checkpoint.pt").exists()
-                if train(replace(settings, resume=resume))["stopped"]:
-                    return
-                done.touch()
+    for name, seed, fold, folder in all_runs(options):
+        settings = settings_of(name, options.rows, options, seed)
+        if fold is not None:
+            settings = replace(settings, folds=options.folds, fold=fold, out=str(folder))
+        done = folder / "done"
+        if not done.exists():
+            print(f"{name}, seed {seed}" + ("" if fold is None else f", fold {fold}"))
+            resume = (folder / "checkpoint.pt").exists()
+            if train(replace(settings, resume=resume))["stopped"]:
+                return
+            done.touch()
 
 
 def score_all(options: argparse.Namespace) -> dict:
@@ -159,23 +172,18 @@ def score_all(options: argparse.Namespace) -> dict:
     records = {record.key: record for record in open_store(options.store).records("ok")}
     rows: dict[str, Row] = {}
     for name in GROUPS[options.rows]:
+        if options.only and name not in options.only:
+            continue
         folders = [folder_of(options.runs, name, seed) for seed in range(options.seeds)]
         found = [str(folder) for folder in folders if (folder / "done").exists()]
         if found:
             (rows[name],) = evaluate(found, data=options.store, surface=False)
             print(f"{name}: {len(found)} seeds")
     reference = next(iter(rows))
-    # Brought to fewer pixels, a consensus of a few may be none.
     first = rows[reference].seeds[0]
-    there = {key for key, truth in zip(first.keys, first.truth, strict=True) if truth.any()}
+    there = with_truth([first])
     result: dict = {"reference": reference, "vanished": len(first.keys) - len(there), "parts": {}}
-    for part, keep in (
-        (
-            "one slice a nodule, the largest",
-            lambda key: key in there and records[key].metadata["largest"],
-        ),
-        ("all slices", there.__contains__),
-    ):
+    for part, keep in parts_of(records, there).items():
         found, before = {}, rows[reference]
         for name, row in rows.items():
             found[name] = figures(row, rows[reference], keep)
@@ -250,10 +258,6 @@ def readers_table(store: str, records: dict, rows: dict[str, Row]) -> dict:
             for j, other in enumerate(shown):
                 sums[i, j] += overlap(one, other)[0]
     return {"columns": columns, "cases": cases, "dice": (100 * sums / max(cases, 1)).tolist()}
-
-
-def interval(difference: Sequence[float]) -> str:
-    return "{:+.2f} [{:+.2f}, {:+.2f}]".format(*difference)
 
 
 def how_trained(options: argparse.Namespace) -> dict:
@@ -334,8 +338,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("store", help="label store that bench.studies.train_lidc prepared")
     parser.add_argument("runs", help="folder of the runs")
     parser.add_argument("--rows", choices=tuple(GROUPS), default="networks")
-    parser.add_argument("--only", nargs="+", metavar="ROW", help="train: only these rows")
+    parser.add_argument("--only", nargs="+", metavar="ROW", help="only these rows")
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--folds", type=int, default=0, help="paper: 4; 0: one split (0)")
     parser.add_argument("--epochs", type=int, help=f"({_sizes('epochs')})")
     parser.add_argument("--batch", type=int, help=f"({_sizes('batch')})")
     parser.add_argument(
@@ -349,8 +354,18 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--full", action="store_true", help="the paper's width and epochs")
     parser.add_argument("--out", type=Path, default=Path("bench/results"))
     options = parser.parse_args(argv)
+    if options.folds < 0 or options.folds == 1:
+        parser.error(f"--folds must be 2 or more, or 0 for one split, got {options.folds}")
+    if options.folds and (options.rows != "networks" or options.job == "teacher"):
+        parser.error(
+            "--folds must be 0 for a teacher and for rungs: it saw what they would test on"
+        )
     if options.job != "score":
         (train_all if options.job == "train" else train_teacher)(options)
+        return 0
+    if options.folds:
+        result = lidc_folds.score(all_runs(options), options.store, options.folds)
+        write("lidc_folds", result, lidc_folds.text_of(result), options.out)
         return 0
     result = score_all(options)
     name = "lidc_networks" if options.rows == "networks" else "lidc_rungs"
