@@ -107,3 +107,11 @@ def test_folds_are_pooled_and_paired_by_case(tmp_path, monkeypatch, capsys):
     assert "| DSNet, paper | | | 83.35 ± 7.85 | 89.37 ± 13.24 | 83.26 ± 14.14 |" in text
     rows = [line for line in text.splitlines() if line.startswith("|")]
     assert {line.count("|") for line in rows} == {rows[0].count("|")}
+    # Rows that share no case have no difference.
+    (tmp_path / "unet-0/done").unlink()
+    (tmp_path / "backbone-1/done").rename(tmp_path / "backbone-0/done")
+    result = lidc_folds.score(runs, "store", 2)
+    assert result["parts"]["all slices"]["backbone"]["difference"] is None
+    assert "| backbone | 2 | 1 | 75.00 ± 15.00 | 37.50 ± 7.50 | 25.00 ± 15.00 |  | 75.00 |  |" in (
+        lidc_folds.text_of(result)
+    )

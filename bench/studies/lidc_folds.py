@@ -47,14 +47,17 @@ def score(runs: Iterable[tuple[str, int, int | None, Path]], store: str, folds: 
     fold_of: dict[str, Any] = {}
     lacking, learnt, seeds = [], [], set()
     for name, seed, fold, folder in runs:
+        # In the order of the runs, whatever is done: the first row is what others stand beside.
+        done = found.setdefault(name, [])
         if not (folder / "done").exists():
             lacking.append((name, f"{name}, seed {seed}, fold {fold}"))
             continue
-        found.setdefault(name, []).append(str(folder))
+        done.append(str(folder))
         split = json.loads((folder / "split.json").read_text())
         fold_of.update(dict.fromkeys(split["test"], fold))
         learnt.append(len(split["train"]))
         seeds.add(seed)
+    found = {name: folders for name, folders in found.items() if folders}
     if not found:
         raise ValueError("runs must hold a fold that is done, got none")
     rows = {}
@@ -121,7 +124,8 @@ def compare(
             mean, low, high, *_ = paired_difference(
                 ours, reference, [row.patients[i] for i in both]
             )
-            made["difference"], made["paired_cases"] = [mean, low, high], len(both)
+            made["difference"] = [mean, low, high] if both else None
+            made["paired_cases"] = len(both)
     return result
 
 
@@ -155,7 +159,7 @@ def text_of(result: dict) -> str:
         for name, row in rows.items():
             cells = [str(row["cases"]), str(row["patients"])]
             cells += ["{:.2f} ± {:.2f}".format(*row[m]) if row[m] else "" for m in SHOWN]
-            same = name == result["reference"] or not row["paired_cases"]
+            same = name == result["reference"] or not row["difference"]
             cells.append("" if same else interval(row["difference"]))
             cells += ["" if v is None else f"{v:.2f}" for v in row["DICE of folds"]]
             lines.append(f"| {name} | {' | '.join(cells)} |")
