@@ -202,6 +202,7 @@ def test_the_command_labels_on_ray(tmp_path, capsys):
     assert content(tmp_path / "ray" / "store") == content(tmp_path / "here" / "store")
 
 
+@pytest.mark.long
 def test_each_actor_has_a_gpu_of_its_own(tmp_path, monkeypatch):
     monkeypatch.setattr(on_ray, "BLOCK_ROWS", 1)
     (tmp_path / "gpus").mkdir()

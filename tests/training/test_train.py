@@ -294,30 +294,17 @@ def test_sigterm_saves_and_the_run_goes_on_from_there(tmp_path, monkeypatch, cap
     assert all(torch.equal(a[0][name], b[0][name]) for name in a[0])
 
 
-@pytest.fixture(scope="module")
-def by_two_processes(tmp_path_factory):
-    """What two processes train; one run of them, for each imports torch: "net" and "long"."""
-    out = tmp_path_factory.mktemp("by_two")
-    (out / "both.py").write_text(
-        "import sys\nfrom dsnet import train\n"
-        "rest = sys.argv[1:]\nat = rest.index('and')\n"
-        "sys.exit(train.main(rest[:at]) or train.main(rest[at + 1 :]))\n"
-    )
-    long = [
-        *TINY, "--variant", "unet", "--epochs", "12", "--lr", "0.03", "--batch", "1",
-        "--out", str(out / "long"), "--phantoms", "16", "--size", "32", "--shares", "2", "12", "2",
-    ]  # fmt: skip
+def train_by_two_processes(*arguments):
     command = [
         sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
-        str(out / "both.py"), *TINY, "--out", str(out / "net"), "--epochs", "1", "and", *long,
+        "-m", "dsnet.train", *TINY, *arguments,
     ]  # fmt: skip
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
-    return out
 
 
-def test_two_processes_train_one_network(by_two_processes):
-    tmp_path = by_two_processes / "net"
+def test_two_processes_train_one_network(tmp_path):
+    train_by_two_processes("--out", str(tmp_path), "--epochs", "1")
     content = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
     # Four crops, two of them in each process's batch: one step.
     assert content["progress"]["step"] == 1
@@ -325,9 +312,12 @@ def test_two_processes_train_one_network(by_two_processes):
     assert len((tmp_path / "log.csv").read_text().splitlines()) == 2
 
 
-def test_processes_validate_the_model_that_is_saved(by_two_processes):
+def test_processes_validate_the_model_that_is_saved(tmp_path):
     """Each has running statistics of its own crops; those of the first are in the file."""
-    tmp_path = by_two_processes / "long"
+    train_by_two_processes(
+        "--variant", "unet", "--epochs", "12", "--lr", "0.03", "--batch", "1", "--phantoms", "16",
+        "--size", "32", "--shares", "2", "12", "2", "--out", str(tmp_path),
+    )  # fmt: skip
     data = DeviceDataset.phantoms(16, 32)
     split = json.loads((tmp_path / "split.json").read_text())
     held = data.subset([data.keys.index(key) for key in split["val"]])
