@@ -278,6 +278,27 @@ def test_a_system_that_cannot_open_files_damages_no_shard(tmp_path, monkeypatch)
     assert validate_store(path) == [] and not (tmp_path / "store-damaged").exists()
 
 
+def test_a_manifest_whose_schema_nobody_can_read_is_damage(tmp_path):
+    """pyarrow has an error of its own for numbers of more than 64 bits, which is no OSError."""
+    path = write(tmp_path / "store")
+    file, kinds = path / "_manifest.parquet", set()
+    data = file.read_bytes()
+    for at in range(len(data) - 700, len(data) - 8):
+        changed = data[:at] + b"U" + data[at + 1 :]
+        try:
+            pq.read_metadata(pa.BufferReader(changed)).schema.to_arrow_schema()
+        except pa.ArrowNotImplementedError as error:
+            kinds.add(type(error))
+        except Exception:
+            continue
+        else:
+            continue
+        file.write_bytes(changed)
+        with pytest.raises(ValueError, match=r"_manifest.parquet is damaged: "):
+            open_store(path)
+    assert kinds == {pa.ArrowNotImplementedError}
+
+
 @pytest.mark.parametrize(
     ("field", "value"),
     [

@@ -233,6 +233,7 @@ def _text_of(file: Place) -> str:
 def _text(file: Place) -> str:
     if file.name == OLD_MANIFEST:
         return (read_whole(file) or b"").decode("utf-8")
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
@@ -242,8 +243,8 @@ def _text(file: Place) -> str:
                 source, thrift_string_size_limit=limit, thrift_container_size_limit=limit
             )
             metadata = parquet.metadata.metadata or {}
-    except OSError as error:
-        if error.errno is not None:
+    except (OSError, pa.ArrowException) as error:
+        if getattr(error, "errno", None) is not None:
             raise
         raise ValueError(str(error)) from error
     if KEY not in metadata:
