@@ -11,7 +11,8 @@ import sys
 from pathlib import Path
 
 from dsnet import devices
-from dsnet.console import Bar, Range, UserError, complain, printable
+from dsnet.arguments import Range
+from dsnet.console import Bar, UserError, complain, printable
 from dsnet.dependencies import needed
 from dsnet.streams import command
 

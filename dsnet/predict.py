@@ -15,15 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dsnet import devices
-from dsnet.console import (
-    CROP_SIDES,
-    MILLIMETRES_A_PIXEL,
-    Range,
-    UserError,
-    above_zero,
-    complain,
-    printable,
-)
+from dsnet.arguments import CROP_SIDES, MILLIMETRES_A_PIXEL, Range, above_zero
+from dsnet.console import UserError, complain, printable
 from dsnet.dependencies import needed
 from dsnet.devices import use_threads
 from dsnet.streams import command

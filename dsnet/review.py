@@ -15,11 +15,9 @@ import threading
 from pathlib import Path
 from typing import NoReturn
 
+from dsnet.arguments import SEEDS, Range, above_zero
 from dsnet.console import (
-    SEEDS,
-    Range,
     UserError,
-    above_zero,
     complain,
     printable,
     require_folder,

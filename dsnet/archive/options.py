@@ -6,7 +6,7 @@ import argparse
 
 from dsnet import devices
 from dsnet.archive.exporting import OBJECT_FORMATS, SERIES_FORMATS
-from dsnet.console import CROP_SIDES, MILLIMETRES_A_PIXEL, SEEDS, Range, above_zero, given
+from dsnet.arguments import CROP_SIDES, MILLIMETRES_A_PIXEL, SEEDS, Range, above_zero, given
 from dsnet.data.remote import is_address
 
 positive = above_zero(int)

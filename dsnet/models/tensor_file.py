@@ -22,7 +22,7 @@ from typing import IO
 
 import torch
 
-from dsnet.console import brief
+from dsnet.arguments import brief
 from dsnet.files import write_atomically
 
 MARK = b"dsnet-sha256:"

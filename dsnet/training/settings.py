@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from dsnet import devices
-from dsnet.console import LEARNING_RATES, SEEDS, Range, brief
+from dsnet.arguments import LEARNING_RATES, SEEDS, Range, brief
 from dsnet.data.store.reviewed import AS_MADE, CHOICES
 from dsnet.files import write_json
 from dsnet.losses import GAN_WEIGHT, SOFT_WEIGHT

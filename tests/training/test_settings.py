@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from dsnet import label, train, train_sr
-from dsnet.console import Range
+from dsnet.arguments import Range
 from dsnet.training.memory import require_memory
 from dsnet.training.run import train as run_training
 from dsnet.training.settings import Settings, check, parse

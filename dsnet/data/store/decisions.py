@@ -24,7 +24,7 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import NamedTuple
 
-from dsnet.console import brief
+from dsnet.arguments import brief
 from dsnet.data.store.places import StorePath, local_copy, store_place
 from dsnet.files import require_regular, sync
 
