@@ -1,6 +1,5 @@
 """What commands show, how they are stopped, and how they fail."""
 
-import argparse
 import re
 import signal
 import sys
