@@ -85,12 +85,7 @@ def save_tensors(path: str | os.PathLike, content: dict) -> None:
             file.seek(-2, os.SEEK_END)
             file.write(length + MARK + digesting.digest.hexdigest().encode())
 
-    try:
-        write_atomically(path, write)
-    except OSError as error:
-        if error.filename is None and error.errno is not None:  # A full disk says not whose.
-            raise OSError(error.errno, error.strerror, os.fspath(path)) from error
-        raise
+    write_atomically(path, write)
 
 
 def load_tensors(path: str | os.PathLike, what: str, form: str, version: int) -> dict:
