@@ -1,6 +1,7 @@
 """What an option, a setting or a file's entry may be."""
 
 import argparse
+import importlib
 
 import pytest
 
@@ -44,3 +45,34 @@ def test_what_names_something_is_not_empty():
     assert arguments.given(" ") == " "
     with pytest.raises(argparse.ArgumentTypeError, match="must not be empty"):
         arguments.given("")
+
+
+def parsers(parser):
+    yield parser
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for below in action.choices.values():
+                yield from parsers(below)
+
+
+@pytest.mark.parametrize("name", ["label", "review", "train", "train_sr", "evaluate", "predict"])
+def test_no_option_of_a_command_takes_an_empty_text(name):
+    """Of a shell's variable that is not set: nobody asked for phantoms, or all hosts."""
+    if name in ("train", "evaluate"):
+        pytest.importorskip("torch")
+    module = "training.settings" if name == "train" else name
+    parser = importlib.import_module(f"dsnet.{module}")._parser()
+    taken = [a for p in parsers(parser) for a in p._actions if a.nargs != 0 and not a.choices]
+    assert len(taken) > 8
+    for action in taken:
+        with pytest.raises((argparse.ArgumentTypeError, ValueError)):
+            (action.type or str)("")
+
+
+def test_an_empty_name_is_told_by_its_option(capsys):
+    from dsnet import predict
+
+    with pytest.raises(SystemExit) as ended:
+        predict.main(["dsnet-lidc", "--images", "", "--boxes", "b.csv", "--out", "o"])
+    assert ended.value.code == 2
+    assert capsys.readouterr().err.endswith("argument --images: must not be empty\n")

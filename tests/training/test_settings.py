@@ -74,6 +74,8 @@ def test_numbers_out_of_range_are_told_by_name(capsys, given, words):
         ({"variant": ["unet"]}, "--variant must be text, got ['unet']"),
         ({"compile": 1}, "--compile must be true or false, got 1"),
         ({"device": 3}, "--device must be text, got 3"),
+        ({"device": ""}, "--device must not be empty"),
+        ({"out": ""}, "--out must not be empty"),
     ],
 )
 def test_a_settings_file_is_held_to_the_same(tmp_path, capsys, stored, words):
