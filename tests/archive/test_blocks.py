@@ -21,7 +21,7 @@ from worker_jobs import Job
 KEYS = [f"{i}-{part}" for i in range(40) for part in "ab"]
 
 
-@pytest.mark.parametrize("workers", [2, 3])
+@pytest.mark.parametrize("workers", [2, pytest.param(3, marks=pytest.mark.long)])
 def test_a_store_of_several_workers_is_that_of_one(tmp_path, workers):
     jobs = phantom_jobs(30, 24)
     label_archive(jobs, tmp_path / "one", settings={"a": 1})
@@ -42,7 +42,7 @@ def test_workers_that_die_cost_their_rows_only(tmp_path):
     assert {error for key, error in found.items() if key not in died} == {"fine"}
 
 
-@pytest.mark.parametrize("deaths", [1, 2, 3])
+@pytest.mark.parametrize("deaths", [pytest.param(1, marks=pytest.mark.long), 2, 3])
 def test_a_job_is_blamed_when_it_kills_its_process_alone_twice(tmp_path, deaths):
     jobs = [Job(i, f"die {deaths}" if i == 5 else "", tmp_path / "died") for i in range(20)]
     label_archive(jobs, tmp_path / "s", workers=2)
@@ -175,7 +175,7 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.long)])
 def test_kills_of_the_run_and_of_its_workers_lose_and_double_nothing(tmp_path, seed):
     script, out, draw = tmp_path / "run.py", tmp_path / "s", random.Random(seed)
     script.write_text(KILLED)

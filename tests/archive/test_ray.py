@@ -94,7 +94,8 @@ def test_a_job_that_kills_costs_its_own_rows(tmp_path, monkeypatch):
     ]
 
 
-def test_killed_actors_lose_and_double_nothing(tmp_path, monkeypatch):
+@pytest.mark.parametrize("kills", [1, pytest.param(3, marks=pytest.mark.long)])
+def test_killed_actors_lose_and_double_nothing(tmp_path, monkeypatch, kills):
     monkeypatch.setattr(on_ray, "BLOCK_ROWS", 2)
     monkeypatch.setattr(on_ray, "BLOCKS_AHEAD", 2)
     gate, store, taken = tmp_path / "gate", tmp_path / "store", []
@@ -109,7 +110,7 @@ def test_killed_actors_lose_and_double_nothing(tmp_path, monkeypatch):
     done.start()
     killed: set[int] = set()
     limit = time.monotonic() + LONG
-    while len(killed) < 3:
+    while len(killed) < kills:
         assert time.monotonic() < limit and done.is_alive()
         for pid in set(actors()) - killed:
             os.kill(pid, signal.SIGKILL)
