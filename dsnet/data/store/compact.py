@@ -160,11 +160,11 @@ def _merge(store: LabelStore, group, journal: JournalWriter, counts: dict[str, i
     whole = whole.replace_schema_metadata(tables[0].schema.metadata)
     first, *others = (entry["name"] for entry in group)
     place = store.path / f"{MERGE}{uuid.uuid4().hex}"
-    write_parquet(place, whole)
+    file = write_parquet(place, whole)
     sync(place)
     sync(store.path)
     keys, statuses = (whole[column].to_pylist() for column in ("key", "status"))
-    entry = describe(place, keys, statuses, first)
+    entry = describe(place, keys, statuses, first, file)
     journal.append([{"shard": entry, "gone": others, "staged": place.name, "counts": counts}])
     os.replace(place, store.path / first)
     sync(store.path)

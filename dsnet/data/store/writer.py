@@ -341,9 +341,9 @@ class StoreWriter:
 
     def _write_shard(self, name: str, table) -> None:
         path = self.path / name
-        write_shard(path, table)
+        file = write_shard(path, table)
         keys, statuses = (table[column].to_pylist() for column in ("key", "status"))
-        self._list(describe(path, keys, statuses), hash_keys(keys))
+        self._list(describe(path, keys, statuses, file=file), hash_keys(keys))
 
     def _list(self, entry: dict[str, Any], hashes: np.ndarray) -> None:
         """Take a shard into the account; `_write_manifest` says so."""
