@@ -338,8 +338,9 @@ def _run(options, arguments, jobs, total: int | None, settings: dict, out: Path)
     print(f"{progress.rate}, {progress.rate.seconds:.1f} s, workers: {options.workers}")
     if not on_cpu and not options.ray and options.verbose:
         print_stages(device, options.workers)
-    print_summary(open_store(out))
-    for warning in warnings_of(open_store(out)):
+    store = open_store(out)
+    print_summary(store)
+    for warning in warnings_of(store):
         print(f"warning: {warning}", file=sys.stderr)
     if summary.stopped:
         again = arguments if options.resume else [*arguments, "--resume"]

@@ -15,6 +15,7 @@ from dsnet.data.store.entries import describe
 from dsnet.data.store.places import Place, arrow_source, size_of
 from dsnet.data.store.planes import LATER_COLUMNS
 from dsnet.data.store.record import schema
+from dsnet.data.store.sums import COLUMNS, with_sums
 from dsnet.files import write_atomically
 
 # A reader decompresses whole row groups; 32 crops of 64 x 64 are about 0.8 MB.
@@ -173,4 +174,9 @@ def describe_shard(path: Place, rows: int) -> dict[str, Any]:
         keys, statuses = (found[name].to_pylist() for name in ("key", "status"))
     except (ValueError, KeyError):
         keys, statuses = [None] * rows, []
-    return describe(path, keys if len(keys) == rows else [None] * rows, statuses)
+    entry = describe(path, keys if len(keys) == rows else [None] * rows, statuses)
+    try:
+        with opened(path) as file:
+            return with_sums(entry, file.read(columns=COLUMNS))
+    except (ValueError, KeyError):  # Whoever reads the rows says what is wrong.
+        return entry

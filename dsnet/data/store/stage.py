@@ -23,6 +23,7 @@ from dsnet.data.store.entries import describe, hash_keys
 from dsnet.data.store.manifest import KEY
 from dsnet.data.store.record import ARRAY_COLUMNS, LabelRecord, encode, usual_score_columns
 from dsnet.data.store.shards import write_parquet
+from dsnet.data.store.sums import with_sums
 from dsnet.files import sync
 
 STAGED = ".staged-"
@@ -171,13 +172,14 @@ class ShardBuilder:
         folder = Path(self._recipe.path)
         place = folder / f"{STAGED}{uuid.uuid4().hex}"
         try:
-            write_parquet(place, self.table(usual + more))
+            table = self.table(usual + more)
+            write_parquet(place, table)
             sync(place)
         except BaseException:
             place.unlink(missing_ok=True)
             raise
         keys = [row["key"] for row in self._rows]
-        entry = describe(place, keys, [row["status"] for row in self._rows])
+        entry = with_sums(describe(place, keys, [row["status"] for row in self._rows]), table)
         del entry["name"]
         rows = tuple(StoredRow(r["key"], r["status"], r["error"]) for r in self._rows)
         hashes = hash_keys(keys).tobytes()

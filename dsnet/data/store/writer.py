@@ -50,6 +50,7 @@ from dsnet.data.store.stage import (
     hashes_of,
     remove_staged,
 )
+from dsnet.data.store.sums import with_sums
 from dsnet.files import TEMPORARY, sync
 
 # Of so many shards the manifest is written anew at each; of more, what is new goes into a journal,
@@ -343,7 +344,7 @@ class StoreWriter:
         path = self.path / name
         write_shard(path, table)
         keys, statuses = (table[column].to_pylist() for column in ("key", "status"))
-        self._list(describe(path, keys, statuses), hash_keys(keys))
+        self._list(with_sums(describe(path, keys, statuses), table), hash_keys(keys))
 
     def _list(self, entry: dict[str, Any], hashes: np.ndarray) -> None:
         """Take a shard into the account; `_write_manifest` says so."""
