@@ -112,6 +112,12 @@ class Sums:
             )
         )
 
+    def may_begin(self, beginning: str) -> bool:
+        """Whether the reason of a failed row may begin so."""
+        # Whole words of a beginning are told alike, whatever follows.
+        words = general_reason(beginning.rpartition(" ")[0])
+        return self.reasons is None or any(reason.startswith(words) for reason in self.reasons)
+
     def told(self) -> str:
         """As an entry has it."""
         means = {name: [m.total, m.count] for name, m in self.means.items() if m.count}
@@ -200,8 +206,7 @@ def sums_of(table) -> Sums:
     table : pyarrow.Table
         As `with_sums`.
     """
-    import pyarrow.compute as pc
-
+    pc = _compute()
     found = Sums(rows=len(table))
     labelled = pc.equal(table["status"], "ok").combine_chunks()
     ok = np.asarray(labelled.fill_null(False).to_numpy(zero_copy_only=False), bool)
@@ -256,6 +261,13 @@ def scores_of(store: LabelStore) -> Iterator[tuple[float, str]]:
         )
 
 
+def _compute() -> Any:
+    # Its functions are made as it is loaded: type checkers do not know them.
+    import pyarrow.compute
+
+    return pyarrow.compute
+
+
 def _numbers(table, name: str) -> np.ndarray:
     """float64 [N], NaN where it is null."""
     if name not in table.column_names:
@@ -266,8 +278,7 @@ def _numbers(table, name: str) -> np.ndarray:
 
 def _noted(notes, ok: np.ndarray, matches) -> int:
     """How many labelled rows have a note that a function of all notes tells."""
-    import pyarrow.compute as pc
-
+    pc = _compute()
     column = notes.combine_chunks()
     told = column.flatten()
     if not len(told):
@@ -278,8 +289,7 @@ def _noted(notes, ok: np.ndarray, matches) -> int:
 
 def _unknown(table) -> int:
     """How many labels' patients nothing tells."""
-    import pyarrow.compute as pc
-
+    pc = _compute()
     # Most names tell, and are looked at quicker than metadata.
     named = pc.match_substring_regex(table["key"], _PATIENT)
     left = table.select(["key", "metadata"]).filter(pc.invert(named))
