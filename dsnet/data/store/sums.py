@@ -115,7 +115,8 @@ class Sums:
     def may_begin(self, beginning: str) -> bool:
         """Whether the reason of a failed row may begin so."""
         # Whole words of a beginning are told alike, whatever follows.
-        words = general_reason(beginning.rpartition(" ")[0])
+        whole = beginning.rpartition(" ")[0]
+        words = general_reason(whole) if whole else ""
         return self.reasons is None or any(reason.startswith(words) for reason in self.reasons)
 
     def told(self) -> str:
