@@ -262,12 +262,27 @@ def test_a_lock_is_that_of_the_file_that_has_its_name(tmp_path, monkeypatch):
     assert os.listdir(tmp_path) == []
 
 
-def test_what_may_be_retried_is_chosen_by_its_reason(tmp_path):
+@pytest.mark.parametrize("retried", ["died", "die", lambda error: error == "died"])
+def test_what_may_be_retried_is_chosen_by_its_reason(tmp_path, retried):
     write(tmp_path, [failed("a", "died"), failed("b"), make("c")], shard_rows=2)
-    chosen = {"resume": True, "retry_failed": lambda error: error == "died"}
+    chosen = {"resume": True, "retry_failed": retried}
     with StoreWriter(tmp_path, {"crop": 64}, **chosen) as writer:
         assert writer.done == {"b", "c"}
     assert open_store(tmp_path).keys == ["b", "c"] and validate_store(tmp_path) == []
+
+
+def test_no_row_is_read_where_no_reason_begins_as_those_that_are_retried(tmp_path, monkeypatch):
+    errors = ["row 12: the worker is fine", "the workers/x died", "a.png: 7 is none", ""]
+    write(tmp_path, [failed(f"k{n}", error) for n, error in enumerate(errors)], shard_rows=2)
+    with monkeypatch.context() as patched:
+        patched.setattr("dsnet.data.store.reader.LabelStore.shard_table", None)
+        chosen = {"resume": True, "retry_failed": "the worker died on 3 files"}
+        with StoreWriter(tmp_path, {"crop": 64}, **chosen) as writer:
+            assert len(writer.done) == 4
+    for retried, left in (("the workers/x d", [0, 2, 3]), ("row 1", [2, 3]), ("", [])):
+        with StoreWriter(tmp_path, {"crop": 64}, resume=True, retry_failed=retried or True):
+            pass
+        assert open_store(tmp_path).keys == [f"k{n}" for n in left]
 
 
 CRASH = """

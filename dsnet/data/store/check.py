@@ -29,6 +29,7 @@ from dsnet.data.store.record import usual_score_columns
 from dsnet.data.store.review_check import repair_review, review_faults
 from dsnet.data.store.review_lock import review_lock
 from dsnet.data.store.shards import checked_metadata, describe_shard, opened, write_shard
+from dsnet.data.store.sums import COLUMNS, SUMS, are_sums
 from dsnet.data.store.verify import verify_row
 from dsnet.files import sync
 
@@ -185,7 +186,10 @@ class _Survey:
         self.found += found
         if listed and is_full(listed) and len(kept) == number:
             told = describe(file, keys, [status for _, status in sound.values()], name)
-            if wrong := [n for n in ("failed", "keys", "tail") if told[n] != listed[n]]:
+            wrong = [n for n in ("failed", "keys", "tail") if told[n] != listed[n]]
+            with opened(file) as shard:
+                wrong += [] if are_sums(listed, shard.read(columns=COLUMNS)) else [SUMS]
+            if wrong:
                 text = f"manifest of {self.path}: {', '.join(wrong)} of {name} must be the shard's"
                 self.found.append((text, 0))
 

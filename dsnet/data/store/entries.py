@@ -5,8 +5,10 @@
     keys                          digest of its keys' hashes, in the order of the rows
     tail                          digest of its Parquet footer, so that one row can be read, and
                                   trusted by its pages' checksums, without hashing the whole file
+    sums                          what the closing tables say of its rows: `dsnet.data.store.sums`
 
 Older stores have the first four alone: such a shard is looked through when its store is opened.
+Those without sums are summed up when somebody asks.
 """
 
 from __future__ import annotations
@@ -155,6 +157,7 @@ def is_entry(value: Any) -> bool:
         and count(value.get("rows"))
         and count(value.get("bytes"))
         and text("sha256", _DIGEST)
+        and isinstance(value.get("sums", ""), str)
     ):
         return False
     more = ("failed", "keys", "tail")

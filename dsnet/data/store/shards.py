@@ -16,6 +16,7 @@ from dsnet.data.store.pages import Page, Unknown, pages_of, value_at
 from dsnet.data.store.places import Place, arrow_source, size_of
 from dsnet.data.store.planes import ARRAY_COLUMNS, LATER_COLUMNS
 from dsnet.data.store.record import schema
+from dsnet.data.store.sums import COLUMNS, with_sums
 from dsnet.files import write_atomically
 
 # Each column of each row group costs some 10 us to write and to read. What a reader holds of the
@@ -215,4 +216,9 @@ def describe_shard(path: Place, rows: int) -> dict[str, Any]:
         keys, statuses = (found[name].to_pylist() for name in ("key", "status"))
     except (ValueError, KeyError):
         keys, statuses = [None] * rows, []
-    return describe(path, keys if len(keys) == rows else [None] * rows, statuses)
+    entry = describe(path, keys if len(keys) == rows else [None] * rows, statuses)
+    try:
+        with opened(path) as file:
+            return with_sums(entry, file.read(columns=COLUMNS))
+    except (ValueError, KeyError):  # Whoever reads the rows says what is wrong.
+        return entry

@@ -24,6 +24,7 @@ from dsnet.data.store.manifest import KEY
 from dsnet.data.store.plane_columns import PlaneColumns
 from dsnet.data.store.record import LabelRecord, encode_plain, usual_score_columns
 from dsnet.data.store.shards import write_parquet
+from dsnet.data.store.sums import with_sums
 from dsnet.files import sync
 
 STAGED = ".staged-"
@@ -172,14 +173,16 @@ class ShardBuilder:
         folder = Path(self._recipe.path)
         place = folder / f"{STAGED}{uuid.uuid4().hex}"
         try:
-            file = write_parquet(place, self.table(usual + more))
+            table = self.table(usual + more)
+            file = write_parquet(place, table)
             sync(place)
         except BaseException:
             place.unlink(missing_ok=True)
             raise
         keys = [row["key"] for row in self._rows]
         entry = describe(place, keys, [row["status"] for row in self._rows], file=file)
-        del entry["name"]
+        entry = with_sums(entry, table)
+        del entry["name"], table
         rows = tuple(StoredRow(r["key"], r["status"], r["error"]) for r in self._rows)
         hashes = hash_keys(keys).tobytes()
         staged = StagedShard(place.name, entry, hashes, rows, tuple(more), tuple(self.left_out))

@@ -30,6 +30,7 @@ from dsnet.data.store.journal import JournalWriter
 from dsnet.data.store.keys import FEW, KeyIndex, KeySet
 from dsnet.data.store.lock import LOCK, StoreLock
 from dsnet.data.store.manifest import (
+    ASKED,
     FINISHED,
     FORMAT,
     MERGE,
@@ -40,6 +41,7 @@ from dsnet.data.store.manifest import (
 from dsnet.data.store.places import folder_of
 from dsnet.data.store.reader import LabelStore, open_store
 from dsnet.data.store.record import LabelRecord, decode, json_ready, usual_score_columns
+from dsnet.data.store.retry import without_failed
 from dsnet.data.store.settings import require_same
 from dsnet.data.store.shards import describe_shard, opened, write_shard
 from dsnet.data.store.stage import (
@@ -50,6 +52,7 @@ from dsnet.data.store.stage import (
     hashes_of,
     remove_staged,
 )
+from dsnet.data.store.sums import with_sums
 from dsnet.files import TEMPORARY, sync
 
 # Of so many shards the manifest is written anew at each; of more, what is new goes into a journal,
@@ -77,9 +80,12 @@ class StoreWriter:
         Longest time between two shards while rows come; the first ones sooner: `FIRST_SHARE`.
     resume : bool
         Go on with an existing store; `done` then holds its keys, failed rows included.
-    retry_failed : bool or callable
-        With `resume`: first drop the failed rows, so that they can be appended anew; of a
-        callable those for whose `error` it returns true.
+    retry_failed : bool, str or callable
+        With `resume`: first drop the failed rows, so that they can be appended anew; of a text
+        those whose `error` begins with it, of a callable those for whose `error` it returns true.
+    asked : str
+        What all rows, those that are there included, agree with; the manifest says so until
+        another writer comes.
 
     Attributes
     ----------
@@ -107,7 +113,8 @@ class StoreWriter:
         shard_rows: int = 1024,
         shard_seconds: float = 30.0,
         resume: bool = False,
-        retry_failed: bool | Callable[[str], object] = False,
+        retry_failed: bool | str | Callable[[str], object] = False,
+        asked: str = "",
     ) -> None:
         if alpha_bits not in (8, 16):
             raise ValueError(f"alpha_bits must be 8 or 16, got {alpha_bits!r}")
@@ -125,7 +132,7 @@ class StoreWriter:
         self._totals = Counter(ok=0, failed=0)
         self._unsaid: list[dict[str, Any]] = []
         self._journal: JournalWriter | None = None
-        self._score_columns, self.finished = usual_score_columns(), ""
+        self._score_columns, self._asked, self.finished = usual_score_columns(), asked, ""
         self._last_flush = time.monotonic()
         self._patience = FIRST_SHARE * shard_seconds
         if self.path.exists() and not self.path.is_dir():
@@ -306,17 +313,8 @@ class StoreWriter:
         return max((shard_number(name) + 1 for name in names), default=0)
 
     def _drop_failed(self, name: str, store: LabelStore, chosen) -> None:
-        import pyarrow as pa
-
-        rows = store.shard_table(name, ["status", "error"]).to_pylist()
-        left = [
-            number
-            for number, row in enumerate(rows)
-            if row["status"] == "ok" or (callable(chosen) and not chosen(row["error"] or ""))
-        ]
-        if len(left) == len(rows):
+        if (kept := without_failed(store, self._shards[name], chosen)) is None:
             return
-        kept = store.shard_table(name).take(pa.array(np.array(left, np.int64)))
         # Out of the manifest first: a crash now leaves a whole shard that is taken up anew.
         self._unlist(name)
         self._write_manifest()
@@ -343,7 +341,8 @@ class StoreWriter:
         path = self.path / name
         file = write_shard(path, table)
         keys, statuses = (table[column].to_pylist() for column in ("key", "status"))
-        self._list(describe(path, keys, statuses, file=file), hash_keys(keys))
+        entry = with_sums(describe(path, keys, statuses, file=file), table)
+        self._list(entry, hash_keys(keys))
 
     def _list(self, entry: dict[str, Any], hashes: np.ndarray) -> None:
         """Take a shard into the account; `_write_manifest` says so."""
@@ -389,6 +388,7 @@ class StoreWriter:
             "updated": _now(),
             "counts": self._told_counts(),
             "shards": [self._shards[name] for name in in_order(self._shards)],
+            **({ASKED: self._asked} if self._asked else {}),
             **({FINISHED: self.finished} if self.finished else {}),
         }
         self._base = write_manifest(self.path, manifest, self._score_columns)
