@@ -117,11 +117,11 @@ def plan_crop(
         raise ValueError(f"size must be at most {isqrt(_MOST_PIXELS)} pixels, got {size}")
     if isotropic_mm is not None and not (spacing is not None and 0 < isotropic_mm < np.inf):
         raise ValueError(f"isotropic_mm must be > 0 and needs spacing, got {isotropic_mm}")
-    low_x, low_y, high_x, high_y = x_min, y_min, x_max, y_max = mark.bounds()
+    x_min, y_min, x_max, y_max = mark.bounds()
     if mark.is_outside(shape):
         bounds = tuple(round(v, 1) for v in mark.bounds())
         raise ValueError(f"mark at x, y {bounds} lies outside the image of {shape[1]}x{shape[0]}")
-    if not max(x_max - x_min, y_max - y_min) <= size + np.hypot(*shape):
+    if not max(x_max - x_min, y_max - y_min) <= size + abs(complex(*shape)):
         raise ValueError(
             f"mark spans {x_max - x_min:g}x{y_max - y_min:g} pixels, more than the image of "
             f"{shape[1]}x{shape[0]}"
@@ -141,13 +141,14 @@ def plan_crop(
                 f"{along}: got spacing {spacing} and isotropic_mm {isotropic_mm}"
             )
 
-    middle = (0.5 * (low_x + high_x + 1), 0.5 * (low_y + high_y + 1))
-    offset = tuple(
-        # Unscaled pixels are copied whole.
-        float(np.rint(m - size / 2)) if s == 1.0 else float(m - size / 2 / s)
-        for m, s in zip(middle, scale, strict=True)
-    )
-    return CropPlan((shape[0], shape[1]), size, (offset[0], offset[1]), scale)
+    x, y = 0.5 * (x_min + x_max + 1), 0.5 * (y_min + y_max + 1)
+    offset = _first_pixel(x, size, scale[0]), _first_pixel(y, size, scale[1])
+    return CropPlan((shape[0], shape[1]), size, offset, scale)
+
+
+def _first_pixel(middle: float, size: int, scale: float) -> float:
+    # Unscaled pixels are copied whole; of digits `round` keeps the sign of a zero.
+    return round(middle - size / 2, 0) if scale == 1.0 else middle - size / 2 / scale
 
 
 def _span(first: int, size: int, length: int) -> slice:

@@ -74,6 +74,16 @@ class SlicePart:
         pixels = self._part(bottom, right)[top:bottom, left:right]
         return windowed(pixels) if self._pictures else hu_of_codes(pixels)
 
+    def count_below(self, box: tuple[slice, slice], level: float) -> tuple[int, int]:
+        """Of the pixels of two ranges how many are below a level, and how many there are."""
+        if self._pictures:
+            piece, least = self[box], level
+        else:
+            (height, width), (rows, cols) = self.shape, box
+            codes = self._part(min(rows.stop, height), min(cols.stop, width))
+            piece, least = codes[box], level + HU_OFFSET
+        return np.count_nonzero(piece < least), piece.size
+
     def shown(self, plan: CropPlan, window: tuple[float, float]) -> np.ndarray:
         """A crop in a window of HU, float32 [size, size]: `apply_window` of `CropPlan.cut`."""
         if self._pictures or not plan.is_copy:
