@@ -137,7 +137,7 @@ def by_zlib(data: bytes) -> np.ndarray:
     width, height = (int.from_bytes(data[at : at + 4], "big") for at in (16, 20))
     return _C.png_pixels(
         zlib.decompress(b"".join(stream)), width=width, bits=data[24], rows=height, cols=width
-    )
+    )[0]
 
 
 def stages(annotations, images: Path, rounds: int) -> list[dict]:

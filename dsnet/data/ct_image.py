@@ -62,9 +62,14 @@ def hu_of_codes(codes: np.ndarray) -> np.ndarray:
     return codes.astype(np.float32) - np.float32(HU_OFFSET)
 
 
-def has_low_codes(codes: np.ndarray) -> bool:
-    """Whether any of uint16 values, 0 aside, is less than the HU of `require_hu` + 32768."""
-    return codes.size > 0 and 0 < _C.lowest_code(codes) < HU_OFFSET + _LOWEST_HU
+def has_low_codes(codes: np.ndarray, least: int | None = None) -> bool:
+    """Whether any of uint16 values, 0 aside, is less than the HU of `require_hu` + 32768.
+
+    `least` is the least of them that is not 0, where that is known already.
+    """
+    if least is None:
+        least = _C.lowest_code(codes) if codes.size else 0
+    return 0 < least < HU_OFFSET + _LOWEST_HU
 
 
 def require_hu(hu: np.ndarray) -> None:

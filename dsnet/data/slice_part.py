@@ -54,13 +54,14 @@ class SlicePart:
         have = self._pixels.shape
         if rows <= have[0] and cols <= have[1]:
             return
-        pixels = self._picture.pixels(max(rows, have[0]), max(cols, have[1]))
+        wanted = max(rows, have[0]), max(cols, have[1])
+        pixels, least = self._picture.pixels_and_least(*wanted)
         if not self._pictures:
             if pixels.dtype != np.uint16:
                 raise ValueError(
                     f"{self.path}: must be a 16-bit PNG (HU + 32768), got {pixels.dtype}"
                 )
-            if has_low_codes(pixels):
+            if has_low_codes(pixels, least):
                 if pixels.shape != self.shape:
                     pixels = self._picture.pixels()
                 require_hu(hu_of_codes(pixels))
