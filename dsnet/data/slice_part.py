@@ -87,10 +87,14 @@ class SlicePart:
 
     def shown(self, plan: CropPlan, window: tuple[float, float]) -> np.ndarray:
         """A crop in a window of HU, float32 [size, size]: `apply_window` of `CropPlan.cut`."""
-        if self._pictures or not plan.is_copy:
+        if self._pictures:
             return apply_window(plan.cut(self), *window)
-        check_window(window)
         rows, cols = plan.box
+        if not plan.is_copy:
+            # As `plan.cut`: codes are finite, and exact in either kind of float.
+            hu = self._part(rows.stop, cols.stop)[plan.box].astype(np.float64) - HU_OFFSET
+            return apply_window(plan.resampled(hu).astype(np.float32), *window)
+        check_window(window)
         (x, y), (low, high) = plan.offset, window
         square = {"top": int(y), "left": int(x), "size": plan.size}
         codes = self._part(rows.stop, cols.stop)

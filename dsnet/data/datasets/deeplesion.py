@@ -182,7 +182,7 @@ def select(
             return False
         if a.possibly_noisy and not include_noisy:
             return False
-        if a.mark is None:
+        if a.mark is None or (min_diameter_mm is None and max_diameter_mm is None):
             return True
         millimetres = a.mark.long_diameter * _millimetres_along(a)
         if min_diameter_mm is not None and millimetres < min_diameter_mm:

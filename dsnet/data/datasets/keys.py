@@ -45,9 +45,12 @@ class RowKeys:
         """
         said = mark or ""
         try:
-            parts: list[object] = [float(number) for number in said.split(",") if number.strip()]
+            parts: list[object] = list(map(float, said.split(",")))
         except ValueError:
-            parts = [said.strip()]
+            try:
+                parts = [float(number) for number in said.split(",") if number.strip()]
+            except ValueError:
+                parts = [said.strip()]
         return self.unique(f"{stem or NAMELESS}#{content_digest([stem, *parts])}")
 
     def unique(self, key: str) -> str:
