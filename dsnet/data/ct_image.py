@@ -24,6 +24,7 @@ _WIDEST_WINDOW = 2200.0
 # against lung, be it on the chest wall.
 _LUNG_BELOW = -500.0
 _LUNG_SHARE = 0.2
+_RING = 10.0  # pixels
 
 DICOM_ENDINGS = (".dcm", ".dicom")
 
@@ -203,7 +204,12 @@ def for_tissue(window: tuple[float, float] | None) -> TypeGuard[tuple[float, flo
 def ring_boxes(mark: RecistMark) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
     """Rows and columns of the mark's box and 10 pixels around it, and of the box alone."""
     bounds = mark.bounds()
-    return _box(bounds, 10), _box(bounds, 0)
+    return _box(bounds, _RING), _box(bounds, 0)
+
+
+def ring_outside(mark: RecistMark) -> tuple[slice, slice]:
+    """The first of `ring_boxes` alone."""
+    return _box(mark.bounds(), _RING)
 
 
 def _box(bounds: tuple[float, float, float, float], margin: float) -> tuple[slice, slice]:

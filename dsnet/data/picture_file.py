@@ -183,7 +183,11 @@ def open_picture(path: str | Path | RemoteFile, max_pixels: int = MAX_PIXELS) ->
         When the file is missing, no such picture, cut short, damaged or too large; the message
         names it.
     """
-    data = read_regular_file(path, most_bytes(max_pixels))
+    return picture_of(path, read_regular_file(path, most_bytes(max_pixels)), max_pixels)
+
+
+def picture_of(path: str | Path | RemoteFile, data: bytes, max_pixels: int) -> Picture:
+    """As `open_picture`, of what the file holds."""
     try:
         return Picture(path, data, max_pixels)
     except ValueError as error:

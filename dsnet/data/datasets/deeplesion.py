@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path
 from typing import overload
 
@@ -18,6 +17,7 @@ from dsnet.data.datasets.coordinates import CORNER, check_origin, read_mark
 from dsnet.data.datasets.image_size import stated_size
 from dsnet.data.datasets.keys import RowKeys, row_content
 from dsnet.data.datasets.slice_crops import SliceFiles, cut_slice
+from dsnet.data.datasets.slice_places import find_slice, open_slice
 from dsnet.data.neighbours import read_neighbours
 from dsnet.data.patients import SLICE
 from dsnet.data.picture_file import MAX_PIXELS, open_picture
@@ -217,40 +217,7 @@ def find_image(images_dir: str | Path, annotation: DeepLesionAnnotation) -> Path
     ValueError
         When there is none, or the name would lead out of `images_dir`.
     """
-    return place_of(_find_image(images_dir, annotation.file_name))
-
-
-def _find_image(images_dir: str | Path, name: str) -> str | RemoteFile:
-    """As `find_image`, a local one's path as text: a million of `Path`s are not made in no time."""
-    series, _, slice_name = name.rpartition("_")
-    if not name or os.path.basename(name) != name or name == "." or series == "..":
-        raise ValueError(f"File_name must be a file's name, got {name!r}")
-    inner = f"{series}/{slice_name}" if series else slice_name
-    whole = _folder(images_dir)
-    if isinstance(whole, RemoteFile):
-        for more in ("", "Images_png/"):
-            for place in (whole / f"{more}{inner}", whole / f"{more}{name}"):
-                if place.is_file():
-                    return place
-    else:
-        # What a path leaves out of itself.
-        usual = os.sep == "/" and series != "." and slice_name not in ("", ".")
-        ways = (inner, name) if usual else (str(Path(inner)), name)
-        for folder in whole:
-            for way in ways:
-                if os.path.isfile(path := folder + way):
-                    return path
-    raise ValueError(f"no image {series}/{slice_name} or {name} in {place_of(images_dir)}")
-
-
-@lru_cache(8)
-def _folder(images_dir: str | Path) -> RemoteFile | tuple[str, str]:
-    """Where slices are looked for: an address, or what local files' paths begin with."""
-    whole = place_of(images_dir)
-    if isinstance(whole, RemoteFile):
-        return whole
-    here = "" if str(whole) == "." else os.path.join(whole, "")
-    return here, os.path.join(whole, "Images_png", "")
+    return place_of(find_slice(images_dir, annotation.file_name))
 
 
 def read_crops(
@@ -323,12 +290,12 @@ def fetch_slice(
     if all(annotation.error for annotation in annotations):
         return ValueError("no usable mark")
     try:
-        path = _find_image(images_dir, annotations[0].file_name)
-        picture = open_picture(path, max_pixels)
+        picture = open_slice(images_dir, annotations[0].file_name, max_pixels)
         if not neighbours:
             return SliceFiles(picture, [])
         read = partial(open_picture, max_pixels=max_pixels)
-        return SliceFiles(picture, read_neighbours(path, neighbours, picture.shape, read, foreign))
+        beside = read_neighbours(picture.path, neighbours, picture.shape, read, foreign)
+        return SliceFiles(picture, beside)
     except ValueError as error:
         return error
 
