@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
 import numpy as np
@@ -210,7 +210,7 @@ class SliceJob:
         names = ("max_pixels", "neighbours", "foreign")
         reading = {name: self.options[name] for name in names if name in self.options}
         files = fetch_slice(self.annotations, self.images_dir, **reading)
-        return replace(self, fetched=files)
+        return SliceJob(self.annotations, self.images_dir, self.options, files)
 
     def read(self) -> list[Crop | LabelRecord]:
         """Read and crop; a row that fails is a record already."""
@@ -328,6 +328,10 @@ def slice_jobs(
 
     whole = annotations if table is None else table
     owner, count = owner_by_table(whole, patient), options.get("neighbours", 0)
+    # One of all jobs where nothing is beside: it is then pickled once for a block of them.
+    alone = {**options, "foreign": frozenset()}
+
+    folder = str(images_dir)
 
     def jobs(done: set[str]) -> Iterator[SliceJob]:
         for group in group_by_file(annotations):
@@ -335,7 +339,7 @@ def slice_jobs(
             if rows:
                 first = rows[0]
                 steps = foreign_steps(first.file_name, count, first.patient, owner)
-                yield SliceJob(rows, str(images_dir), {**options, "foreign": steps})
+                yield SliceJob(rows, folder, {**options, "foreign": steps} if steps else alone)
 
     return ReviewedJobs(jobs, lambda store: review_rows(store, whole))
 

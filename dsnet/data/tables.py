@@ -7,9 +7,10 @@ import os
 import stat
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import NamedTuple
 
 from dsnet.data.remote import RemoteFile, place_of
 
@@ -21,8 +22,7 @@ LONGEST_FIELD = 4096
 LONGEST_NAME = 256  # of a column
 
 
-@dataclass(frozen=True)
-class Row:
+class Row(NamedTuple):
     """One line of a table.
 
     Attributes
@@ -37,7 +37,7 @@ class Row:
     """
 
     line: int
-    fields: dict[str, str] = field(default_factory=dict)
+    fields: dict[str, str]
     error: str = ""
 
 
@@ -158,13 +158,12 @@ def _row(number: int, line: str, columns: list[str]) -> Row:
     try:
         texts = _fields(line)
     except ValueError as error:
-        return Row(number, error=str(error))
+        return Row(number, {}, str(error))
     while len(texts) > len(columns) and not texts[-1].strip():
         texts.pop()  # commas at the end, as spreadsheets write them
-    longest = max(map(len, texts))
-    if longest > LONGEST_FIELD:
+    if len(line) > LONGEST_FIELD and (longest := max(map(len, texts))) > LONGEST_FIELD:
         told = f"fields must be of at most {LONGEST_FIELD} characters, got {longest}"
-        return Row(number, error=told)
+        return Row(number, {}, told)
     fields = dict(zip(columns, texts, strict=False))
     if len(texts) == len(columns):
         return Row(number, fields)

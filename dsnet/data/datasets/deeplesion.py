@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -18,10 +17,11 @@ from dsnet.data.datasets.coordinates import CORNER, check_origin, read_mark
 from dsnet.data.datasets.image_size import stated_size
 from dsnet.data.datasets.keys import RowKeys, row_content
 from dsnet.data.datasets.slice_crops import SliceFiles, cut_slice
+from dsnet.data.datasets.slice_places import find_slice, open_slice
 from dsnet.data.neighbours import read_neighbours
 from dsnet.data.patients import SLICE
 from dsnet.data.picture_file import MAX_PIXELS, open_picture
-from dsnet.data.remote import RemoteFile, is_file, place_of
+from dsnet.data.remote import RemoteFile, place_of
 from dsnet.data.tables import read_table
 from dsnet.labeling.recist import RecistMark
 
@@ -182,7 +182,7 @@ def select(
             return False
         if a.possibly_noisy and not include_noisy:
             return False
-        if a.mark is None:
+        if a.mark is None or (min_diameter_mm is None and max_diameter_mm is None):
             return True
         millimetres = a.mark.long_diameter * _millimetres_along(a)
         if min_diameter_mm is not None and millimetres < min_diameter_mm:
@@ -217,17 +217,7 @@ def find_image(images_dir: str | Path, annotation: DeepLesionAnnotation) -> Path
     ValueError
         When there is none, or the name would lead out of `images_dir`.
     """
-    name = annotation.file_name
-    series, _, slice_name = name.rpartition("_")
-    if not name or os.path.basename(name) != name or name == "." or series == "..":
-        raise ValueError(f"File_name must be a file's name, got {name!r}")
-    whole = place_of(images_dir)
-    inner = f"{series}/{slice_name}" if series else slice_name
-    for more in ("", "Images_png/"):
-        for path in (whole / f"{more}{inner}", whole / f"{more}{name}"):
-            if is_file(path):
-                return path
-    raise ValueError(f"no image {series}/{slice_name} or {name} in {whole}")
+    return place_of(find_slice(images_dir, annotation.file_name))
 
 
 def read_crops(
@@ -300,10 +290,11 @@ def fetch_slice(
     if all(annotation.error for annotation in annotations):
         return ValueError("no usable mark")
     try:
-        path = find_image(images_dir, annotations[0])
+        picture = open_slice(images_dir, annotations[0].file_name, max_pixels)
+        if not neighbours:
+            return SliceFiles(picture, [])
         read = partial(open_picture, max_pixels=max_pixels)
-        picture = read(path)
-        beside = read_neighbours(path, neighbours, picture.shape, read, foreign)
+        beside = read_neighbours(picture.path, neighbours, picture.shape, read, foreign)
         return SliceFiles(picture, beside)
     except ValueError as error:
         return error
