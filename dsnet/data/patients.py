@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from dsnet.data.tables import read_table
 
@@ -138,7 +139,7 @@ def owner_by_table(
 ) -> Callable[[str], str | None]:
     """Whose a file is: as a table says, else as a rule of `patients_by` does; None: not known."""
     # A table is asked for the rows of a file; it need not make all of them.
-    known = getattr(annotations, "patient_of", None)
+    known: Any = getattr(annotations, "patient_of", None)
     if known is None:
         known = {a.file_name: str(a.patient) for a in annotations if a.patient is not None}.get
 
@@ -164,7 +165,8 @@ def with_patients(annotations: Iterable, rule: str) -> Sequence:
     rule : str
     """
     patient, named = patients_by(rule), []
-    if callable(named_by := getattr(annotations, "named_by", None)):
+    named_by: Any = getattr(annotations, "named_by", None)
+    if named_by is not None:
         return named_by(patient)
     for row in annotations:
         try:
