@@ -127,9 +127,9 @@ def make_phantom(
         hu[dx * np.cos(turn) + dy * np.sin(turn) > depth - bend * across**2] = _WALL
 
     covered = np.zeros_like(hu)
-    inside, distance, border, share = _coverage(dx, dy, outline, fine[1] - fine[0])
-    covered[inside] = share
-    hu[inside] += share * (_interior(kind, distance, border, rng) - hu[inside])
+    rows, columns = inside = _reached(dx, dy, outline, step := fine[1] - fine[0])
+    distance, border, covered[inside] = _coverage(dx[:, columns], dy[rows], outline, step)
+    hu[inside] += covered[inside] * (_interior(kind, distance, border, rng) - hu[inside])
 
     alpha = _pixel_mean(covered, size)
     sharp = _pixel_mean(hu, size)
@@ -178,21 +178,30 @@ def _reach_of_wall(turn: float, depth: float, bend: float) -> np.ndarray:
     return 2 * depth / np.maximum(np.cos(theta) + root, 1e-9)
 
 
-def _coverage(dx, dy, outline, step):
-    """The window [rows, columns] of all cells that are covered; of its cells the distance from the
-    centre, the outline's radius in that direction, and the covered share."""
-    theta = np.linspace(-np.pi, np.pi, _DIRECTIONS + 1)
-    radii = np.append(outline, outline[0])
-    slope = np.gradient(np.concatenate([outline[-1:], radii, outline[1:2]]), theta[1] - theta[0])
-    # Distance to the border along its normal is shorter than along the ray, by this factor.
-    tilt = 1 / np.hypot(1, slope[1:-1] / radii)
+def _reached(dx, dy, outline, step) -> tuple[slice, slice]:
+    """The window [rows, columns] of all cells that an outline may cover."""
+    _, radii, tilt = _polar(outline)
     reach = radii.max() + step / tilt.min()
-    inside = tuple(slice(*np.searchsorted(d.ravel(), (-reach, reach))) for d in (dy, dx))
-    dy, dx = dy[inside[0]], dx[:, inside[1]]
+    rows, columns = (slice(*np.searchsorted(d.ravel(), (-reach, reach))) for d in (dy, dx))
+    return rows, columns
+
+
+def _coverage(dx, dy, outline, step) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Distance from the centre, outline's radius in that direction, covered share of a cell."""
+    theta, radii, tilt = _polar(outline)
     distance, angle = np.hypot(dx, dy), np.arctan2(dy, dx)
     border = np.interp(angle, theta, radii)
     inward = (border - distance) * np.interp(angle, theta, tilt)
-    return inside, distance, border, np.clip(0.5 + inward / step, 0.0, 1.0)
+    return distance, border, np.clip(0.5 + inward / step, 0.0, 1.0)
+
+
+def _polar(outline) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Directions, the outline's radii, and by which factor the distance to the border along its
+    normal is shorter than along the ray."""
+    theta = np.linspace(-np.pi, np.pi, _DIRECTIONS + 1)
+    radii = np.append(outline, outline[0])
+    slope = np.gradient(np.concatenate([outline[-1:], radii, outline[1:2]]), theta[1] - theta[0])
+    return theta, radii, 1 / np.hypot(1, slope[1:-1] / radii)
 
 
 def _fine_steps(size: int) -> np.ndarray:
