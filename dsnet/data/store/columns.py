@@ -45,14 +45,20 @@ def table_of(
     """
     import pyarrow as pa
 
-    columns, made = schema(score_columns), made or {}
-    arrays = [
-        made[field.name]
-        if field.name in made
-        else _array([row.get(field.name) for row in rows], field)
-        for field in columns
-    ]
-    return pa.Table.from_arrays(arrays, schema=columns.with_metadata(footer))
+    columns = schema(score_columns)
+    arrays = {} if made is None else dict(made)
+    left = [field for field in columns if field.name not in arrays]
+    names = [field.name for field in left]
+    values = (
+        zip(*[tuple(map(row.get, names)) for row in rows], strict=True)
+        if rows
+        else [()] * len(left)
+    )
+    arrays.update(
+        (field.name, _array(each, field)) for field, each in zip(left, values, strict=True)
+    )
+    ordered = [arrays[name] for name in columns.names]
+    return pa.Table.from_arrays(ordered, schema=columns.with_metadata(footer))
 
 
 def binary_array(name: str, data: np.ndarray, sizes: np.ndarray):
@@ -83,7 +89,7 @@ def binary_array(name: str, data: np.ndarray, sizes: np.ndarray):
     return pa.Array.from_buffers(pa.binary(), len(sizes), buffers, missing)
 
 
-def _array(values: list, field):
+def _array(values: Sequence, field):
     import pyarrow as pa
 
     kind = field.type
@@ -105,7 +111,7 @@ def _array(values: list, field):
     return _from_buffers(kind, values, missing, [pa.py_buffer(np.array(data, _dtype(kind)))])
 
 
-def _from_buffers(kind, values: list, missing: int, buffers: list, child=None):
+def _from_buffers(kind, values: Sequence, missing: int, buffers: list, child=None):
     import pyarrow as pa
 
     valid = None

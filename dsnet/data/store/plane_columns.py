@@ -30,6 +30,7 @@ class PlaneColumns:
 
     def __init__(self, alpha_bits: int) -> None:
         self._alpha_bits = alpha_bits
+        self._usual_pixels, self._usual_sizes = 0, (MISSING,) * len(ARRAY_COLUMNS)
         self._data = [np.empty(0, np.uint8) for _ in ARRAY_COLUMNS]
         self.clear()
 
@@ -68,8 +69,12 @@ class PlaneColumns:
             and record.truth is record.readers is record.neighbours is None
         ):
             return None
-        pixels, alpha_bytes = image.size, self._alpha_bits // 8
-        sizes = (2 * pixels, alpha_bytes * pixels, pixels, pixels, MISSING, MISSING, MISSING)
+        pixels = image.size
+        if pixels != self._usual_pixels:
+            self._usual_pixels = pixels
+            alpha = pixels * (self._alpha_bits // 8)
+            self._usual_sizes = (2 * pixels, alpha, pixels, pixels, MISSING, MISSING, MISSING)
+        sizes = self._usual_sizes
         into = self._places(sizes[:4])
         arrays = record.image, record.alpha, record.binary, record.trimap
         if _C.label_codes(*arrays, self._alpha_bits, into) is None:
@@ -79,11 +84,14 @@ class PlaneColumns:
 
     def _places(self, sizes: tuple[int, ...]) -> tuple[np.ndarray, ...]:
         """The bytes after the last ones of as many columns."""
-        ends = [begin + max(size, 0) for begin, size in zip(self._at, sizes, strict=False)]
-        for number, end in enumerate(ends):
+        places = []
+        for number, size in enumerate(sizes):
+            begin = self._at[number]
+            end = begin + size if size > 0 else begin
             if end > len(self._data[number]):
                 self._grow(number, end)
-        return tuple([data[i:j] for data, i, j in zip(self._data, self._at, ends, strict=False)])
+            places.append(self._data[number][begin:end])
+        return tuple(places)
 
     def _grow(self, number: int, end: int) -> None:
         data, begin = self._data[number], self._at[number]
@@ -95,8 +103,10 @@ class PlaneColumns:
     def _end(self, sizes: tuple[int, ...]) -> None:
         """Make what was written the next row."""
         self._sizes.append(sizes)
-        self._at = [at + max(size, 0) for at, size in zip(self._at, sizes, strict=True)]
-        self.bytes = sum(self._at)
+        for number, size in enumerate(sizes):
+            if size > 0:
+                self._at[number] += size
+                self.bytes += size
 
     def arrays(self) -> dict[str, Any]:
         """The columns as Arrow arrays; to be let go of before rows are added or forgotten.
