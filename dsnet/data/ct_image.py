@@ -69,7 +69,7 @@ def has_low_codes(codes: np.ndarray, least: int | None = None) -> bool:
     `least` is the least of them that is not 0, where that is known already.
     """
     if least is None:
-        least = _C.lowest_code(codes) if codes.size else 0
+        least = int(_C.lowest_code(codes)) if codes.size else 0
     return 0 < least < HU_OFFSET + _LOWEST_HU
 
 
