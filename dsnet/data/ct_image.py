@@ -69,7 +69,7 @@ def has_low_codes(codes: np.ndarray, least: int | None = None) -> bool:
     `least` is the least of them that is not 0, where that is known already.
     """
     if least is None:
-        least = _C.lowest_code(codes) if codes.size else 0
+        least = int(_C.lowest_code(codes)) if codes.size else 0
     return 0 < least < HU_OFFSET + _LOWEST_HU
 
 
@@ -186,14 +186,15 @@ def choose_window(
     """
     if for_tissue(window):
         return window
-    count = _count_below if isinstance(hu, np.ndarray) else type(hu).count_below
-    (outer, pixels), (inner, within) = (count(hu, box, _LUNG_BELOW) for box in ring_boxes(mark))
+    (outer, pixels), (inner, within) = (_count_below(hu, box) for box in ring_boxes(mark))
     return LUNG_WINDOW if outer - inner > _LUNG_SHARE * (pixels - within) else SOFT_TISSUE_WINDOW
 
 
-def _count_below(hu: np.ndarray, box: tuple[slice, slice], level: float) -> tuple[int, int]:
+def _count_below(hu: np.ndarray | SlicePart, box: tuple[slice, slice]) -> tuple[int, int]:
+    if not isinstance(hu, np.ndarray):
+        return hu.count_below(box, _LUNG_BELOW)
     piece = hu[box]
-    return np.count_nonzero(piece < level), piece.size
+    return int(np.count_nonzero(piece < _LUNG_BELOW)), piece.size
 
 
 def for_tissue(window: tuple[float, float] | None) -> TypeGuard[tuple[float, float]]:
