@@ -232,7 +232,7 @@ def as_before(path):
         pq.write_table(table, file, compression="zstd", row_group_size=64, write_page_checksum=True)
         data = file.read_bytes()
         entry["bytes"], entry["sha256"] = len(data), hashlib.sha256(data).hexdigest()
-        for name in ("failed", "keys", "tail"):
+        for name in ("failed", "keys", "tail", "sums"):
             del entry[name]
     text = json.dumps(manifest, indent=1).encode()
     columns = pq.read_schema(path / MANIFEST).with_metadata({b"dsnet": text})
