@@ -10,16 +10,14 @@ from typing import overload
 import numpy as np
 
 from dsnet.data.datasets.annotation import (
-    MARK,
     DeepLesionAnnotation,
     Named,
     RowCells,
     file_name_of,
-    stem_of,
 )
 from dsnet.data.datasets.file_index import FileIndex
 from dsnet.data.datasets.keys import RowKeys
-from dsnet.data.datasets.slice_rows import Layout, SliceRows
+from dsnet.data.datasets.slice_rows import Layout, SliceRows, key_of
 from dsnet.data.tables import Row, Rows, row_of
 
 # Rows, or slices, that are taken from the text together.
@@ -113,14 +111,13 @@ class AnnotationTable(Sequence[DeepLesionAnnotation]):
         for block in _blocks(places):
             stems = index.stems[block].tolist()
             for place, stem, row in zip(block.tolist(), stems, self._text.read(block), strict=True):
-                name = file_name_of(row)
                 if stem not in keys:
                     keys[stem] = RowKeys()
-                key = keys[stem].key(stem_of(name), row.fields.get(MARK))
+                key = key_of(row, keys[stem])
                 if last[stem] == place:
                     del keys[stem]
                 if wanted[place]:
-                    yield self._cells(row, name).annotation(key)
+                    yield self._cells(row).annotation(key)
 
     @property
     def places(self) -> np.ndarray:
@@ -134,7 +131,7 @@ class AnnotationTable(Sequence[DeepLesionAnnotation]):
         found = [np.empty(0, np.uint32)]
         for block in _blocks(self.places):
             rows = self._text.read(block)
-            kept = [fits(self._cells(row, file_name_of(row))) for row in rows]
+            kept = [fits(self._cells(row)) for row in rows]
             found.append(block[np.array(kept, bool)])
         return self._part(np.concatenate(found))
 
@@ -166,7 +163,7 @@ class AnnotationTable(Sequence[DeepLesionAnnotation]):
         for at in range(len(places) - 1, -1, -1):
             (row,) = self._text.read(places[at : at + 1])
             if file_name_of(row) == file_name:
-                patient = self._cells(row, file_name).patient
+                patient = self._cells(row).patient
                 if patient is not None:
                     return str(patient)
         return None
@@ -213,9 +210,9 @@ class AnnotationTable(Sequence[DeepLesionAnnotation]):
             chosen = np.searchsorted(rows, places).tolist()
         return (rows + 1).tolist(), lines.numbers(rows + 1).tolist(), chosen
 
-    def _cells(self, row: Row, name: str) -> RowCells:
-        named = None if self._named is None else self._named(name)
-        return RowCells(row, self._text.layout.origin, name, named)
+    def _cells(self, row: Row) -> RowCells:
+        named = None if self._named is None else self._named(file_name_of(row))
+        return RowCells(row, self._text.layout.origin, named)
 
     def _part(self, places: np.ndarray) -> AnnotationTable:
         return AnnotationTable(self._text, places, self._named)
