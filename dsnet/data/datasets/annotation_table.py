@@ -170,7 +170,8 @@ class AnnotationTable(Sequence[DeepLesionAnnotation]):
 
     def by_file(self) -> Slices:
         """The rows of each file together, files in the order in which they first appear."""
-        return Slices(self, self._text.index.files[self.places])
+        files = self._text.index.files
+        return Slices(self, files if self._places is None else files[self._places])
 
     def together(
         self, places: np.ndarray, sizes: Sequence[int], complete: bool = False
@@ -218,9 +219,14 @@ class AnnotationTable(Sequence[DeepLesionAnnotation]):
         return AnnotationTable(self._text, places, self._named)
 
     @property
-    def complete(self) -> bool:
-        """Whether it has all rows, and no two files have keys that begin alike."""
-        return self._places is None and self._text.index.stems is self._text.index.files
+    def whole(self) -> bool:
+        """Whether it has all rows, in their order."""
+        return self._places is None
+
+    @property
+    def distinct(self) -> bool:
+        """Whether no two files of the whole table have keys that begin alike."""
+        return self._text.index.stems is self._text.index.files
 
 
 class Slices(Sequence[SliceRows]):
@@ -230,18 +236,18 @@ class Slices(Sequence[SliceRows]):
     ----------
     table : AnnotationTable
     files : ndarray [N]
-        A number of each row's.
+        A number of each row's; of all rows counted as they first appear.
     """
 
     def __init__(self, table: AnnotationTable, files: np.ndarray) -> None:
-        _, firsts, group = np.unique(files, return_index=True, return_inverse=True)
-        number = np.empty(len(firsts), np.uint32)
-        number[np.argsort(firsts)] = np.arange(len(firsts), dtype=np.uint32)
-        group = number[group]
-        self._table, self._complete = table, table.complete
-        self._places = table.places[np.argsort(group, kind="stable")]
-        sizes = np.bincount(group, minlength=len(firsts))
-        self._begins = np.concatenate([[0], np.cumsum(sizes)])
+        if not table.whole:
+            _, firsts, group = np.unique(files, return_index=True, return_inverse=True)
+            number = np.empty(len(firsts), np.uint32)
+            number[np.argsort(firsts)] = np.arange(len(firsts), dtype=np.uint32)
+            files = number[group]
+        self._table, self._complete = table, table.whole and table.distinct
+        self._places = table.places[np.argsort(files, kind="stable")]
+        self._begins = np.concatenate([[0], np.cumsum(np.bincount(files))])
 
     def __len__(self) -> int:
         return len(self._begins) - 1
