@@ -88,7 +88,7 @@ def place(request, monkeypatch):
     return request.param
 
 
-def seeds(first, quick, whole=40):
+def seeds(first, quick, whole=12):
     """Numbers of tables: few, or with --long many."""
     return [
         pytest.param(first + i, marks=[] if i < quick else [pytest.mark.long]) for i in range(whole)
@@ -199,7 +199,7 @@ def test_rows_come_to_a_worker_as_text(tmp_path):
         assert annotations._made is None
 
 
-@pytest.mark.parametrize("seed", seeds(400, 5, 400))
+@pytest.mark.parametrize("seed", seeds(400, 5, 40))
 def test_cells_of_many_lines_are_those_of_each(seed):
     draw = random.Random(seed)
     pieces = [

@@ -115,16 +115,14 @@ class RowCells:
     row : Row
     origin : float
         What is taken off coordinates.
-    file_name : str
-        See `file_name_of`.
     named : Named, optional
         In the place of the table's patient; a row that it names none for has no mark.
     """
 
-    def __init__(self, row: Row, origin: float, file_name: str, named: Named | None = None) -> None:
+    def __init__(self, row: Row, origin: float, named: Named | None = None) -> None:
         # A line that is no row says nothing, whatever could be read of it.
         self._get = ({} if row.error else row.fields).get
-        self._row, self._origin, self._name, self._named = row, origin, file_name, named
+        self._row, self._origin, self._named = row, origin, named
 
     def read_mark(self) -> tuple[RecistMark | None, str]:
         """The mark, or why there is none."""
@@ -133,7 +131,7 @@ class RowCells:
             return None, f"row {line}: {self._row.error}"
         try:
             mark = read_mark(self._get(MARK), self._origin)
-            if not self._name:
+            if not file_name_of(self._row):
                 raise ValueError(f"{FILE_NAME} is empty")
         except (ValueError, TypeError) as problem:
             return None, f"row {line}: {problem}"
@@ -202,7 +200,7 @@ class RowCells:
         age = usual_numbers(get("Patient_age"), 1)
         return DeepLesionAnnotation(
             key=key,
-            file_name=self._name,
+            file_name=file_name_of(self._row),
             row=self._row.line,
             mark=mark,
             error=error,

@@ -10,16 +10,14 @@ from typing import overload
 import numpy as np
 
 from dsnet.data.datasets.annotation import (
-    MARK,
     DeepLesionAnnotation,
     Named,
     RowCells,
     file_name_of,
-    stem_of,
 )
 from dsnet.data.datasets.file_index import FileIndex
 from dsnet.data.datasets.keys import RowKeys
-from dsnet.data.datasets.slice_rows import Layout, SliceRows
+from dsnet.data.datasets.slice_rows import Layout, SliceRows, key_of
 from dsnet.data.tables import Row, Rows, row_of
 
 # Rows, or slices, that are taken from the text together.
@@ -113,14 +111,13 @@ class AnnotationTable(Sequence[DeepLesionAnnotation]):
         for block in _blocks(places):
             stems = index.stems[block].tolist()
             for place, stem, row in zip(block.tolist(), stems, self._text.read(block), strict=True):
-                name = file_name_of(row)
                 if stem not in keys:
                     keys[stem] = RowKeys()
-                key = keys[stem].key(stem_of(name), row.fields.get(MARK))
+                key = key_of(row, keys[stem])
                 if last[stem] == place:
                     del keys[stem]
                 if wanted[place]:
-                    yield self._cells(row, name).annotation(key)
+                    yield self._cells(row).annotation(key)
 
     @property
     def places(self) -> np.ndarray:
@@ -134,7 +131,7 @@ class AnnotationTable(Sequence[DeepLesionAnnotation]):
         found = [np.empty(0, np.uint32)]
         for block in _blocks(self.places):
             rows = self._text.read(block)
-            kept = [fits(self._cells(row, file_name_of(row))) for row in rows]
+            kept = [fits(self._cells(row)) for row in rows]
             found.append(block[np.array(kept, bool)])
         return self._part(np.concatenate(found))
 
@@ -166,14 +163,15 @@ class AnnotationTable(Sequence[DeepLesionAnnotation]):
         for at in range(len(places) - 1, -1, -1):
             (row,) = self._text.read(places[at : at + 1])
             if file_name_of(row) == file_name:
-                patient = self._cells(row, file_name).patient
+                patient = self._cells(row).patient
                 if patient is not None:
                     return str(patient)
         return None
 
     def by_file(self) -> Slices:
         """The rows of each file together, files in the order in which they first appear."""
-        return Slices(self, self._text.index.files[self.places])
+        files = self._text.index.files
+        return Slices(self, files if self._places is None else files[self._places])
 
     def together(
         self, places: np.ndarray, sizes: Sequence[int], complete: bool = False
@@ -213,17 +211,22 @@ class AnnotationTable(Sequence[DeepLesionAnnotation]):
             chosen = np.searchsorted(rows, places).tolist()
         return (rows + 1).tolist(), lines.numbers(rows + 1).tolist(), chosen
 
-    def _cells(self, row: Row, name: str) -> RowCells:
-        named = None if self._named is None else self._named(name)
-        return RowCells(row, self._text.layout.origin, name, named)
+    def _cells(self, row: Row) -> RowCells:
+        named = None if self._named is None else self._named(file_name_of(row))
+        return RowCells(row, self._text.layout.origin, named)
 
     def _part(self, places: np.ndarray) -> AnnotationTable:
         return AnnotationTable(self._text, places, self._named)
 
     @property
-    def complete(self) -> bool:
-        """Whether it has all rows, and no two files have keys that begin alike."""
-        return self._places is None and self._text.index.stems is self._text.index.files
+    def whole(self) -> bool:
+        """Whether it has all rows, in their order."""
+        return self._places is None
+
+    @property
+    def distinct(self) -> bool:
+        """Whether no two files of the whole table have keys that begin alike."""
+        return self._text.index.stems is self._text.index.files
 
 
 class Slices(Sequence[SliceRows]):
@@ -233,18 +236,18 @@ class Slices(Sequence[SliceRows]):
     ----------
     table : AnnotationTable
     files : ndarray [N]
-        A number of each row's.
+        A number of each row's; of all rows counted as they first appear.
     """
 
     def __init__(self, table: AnnotationTable, files: np.ndarray) -> None:
-        _, firsts, group = np.unique(files, return_index=True, return_inverse=True)
-        number = np.empty(len(firsts), np.uint32)
-        number[np.argsort(firsts)] = np.arange(len(firsts), dtype=np.uint32)
-        group = number[group]
-        self._table, self._complete = table, table.complete
-        self._places = table.places[np.argsort(group, kind="stable")]
-        sizes = np.bincount(group, minlength=len(firsts))
-        self._begins = np.concatenate([[0], np.cumsum(sizes)])
+        if not table.whole:
+            _, firsts, group = np.unique(files, return_index=True, return_inverse=True)
+            number = np.empty(len(firsts), np.uint32)
+            number[np.argsort(firsts)] = np.arange(len(firsts), dtype=np.uint32)
+            files = number[group]
+        self._table, self._complete = table, table.whole and table.distinct
+        self._places = table.places[np.argsort(files, kind="stable")]
+        self._begins = np.concatenate([[0], np.cumsum(np.bincount(files))])
 
     def __len__(self) -> int:
         return len(self._begins) - 1

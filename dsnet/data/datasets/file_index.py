@@ -92,4 +92,6 @@ def _hashes(rows: Rows) -> tuple[np.ndarray, np.ndarray]:
                 name = cells[at].strip() if at < len(cells) else ""
             names.append(hash(name))
             stems.append(hash(f"\0{stem_of(name) or NAMELESS}"))
-    return np.array(names, np.int64), np.array(stems, np.int64)
+    if not names:
+        return np.empty(0, np.int64), np.empty(0, np.int64)
+    return np.frombuffer(names, np.int64), np.frombuffer(stems, np.int64)

@@ -7,6 +7,7 @@ from itertools import islice
 from typing import NamedTuple, overload
 
 from dsnet.data.datasets.annotation import (
+    FILE_NAME,
     MARK,
     DeepLesionAnnotation,
     Named,
@@ -16,7 +17,7 @@ from dsnet.data.datasets.annotation import (
 )
 from dsnet.data.datasets.keys import RowKeys
 from dsnet.data.lines import split_lines
-from dsnet.data.tables import Row, row_of
+from dsnet.data.tables import Row, cells_of, row_of
 
 
 class Layout(NamedTuple):
@@ -75,7 +76,14 @@ class SliceRows(Sequence[DeepLesionAnnotation]):
 
     def keys(self) -> list[str]:
         """Their keys; nothing else of them is read."""
-        keys = [key for _, _, key in self._keyed()]
+        texts = [text for span in self._spans for text in split_lines(span)]
+        name, mark = (self._columns.index(column) for column in (FILE_NAME, MARK))
+        numbering, keys = RowKeys(), []
+        for text, cells in zip(texts, cells_of(texts), strict=True):
+            if cells is not None and len(cells) > max(name, mark):
+                keys.append(numbering.key(stem_of(cells[name].strip()), cells[mark]))
+            else:
+                keys.append(key_of(row_of(0, text, self._columns), numbering))
         return keys if self._chosen is None else [keys[i] for i in self._chosen]
 
     def first(self) -> tuple[str, int | str | None]:
@@ -83,8 +91,7 @@ class SliceRows(Sequence[DeepLesionAnnotation]):
         at = 0 if self._chosen is None else self._chosen[0]
         texts = (text for span in self._spans for text in split_lines(span))
         row = row_of(self._lines[at], next(islice(texts, at, None)), self._columns)
-        name = file_name_of(row)
-        return name, self._cells(row, name).patient
+        return file_name_of(row), self._cells(row).patient
 
     def take(self, which: Sequence[int]) -> SliceRows:
         """Some of them, by their places."""
@@ -99,23 +106,27 @@ class SliceRows(Sequence[DeepLesionAnnotation]):
     def _columns(self) -> tuple[str, ...]:
         return self._layout.columns
 
-    def _keyed(self) -> Iterator[tuple[Row, str, str]]:
-        """(row, file, key) of all rows that are there."""
-        keys, numbers = RowKeys(), iter(self._lines)
+    def _keyed(self) -> Iterator[tuple[Row, str]]:
+        """All rows that are there, and their keys."""
+        numbering, numbers = RowKeys(), iter(self._lines)
         for span in self._spans:
             for text in split_lines(span):
                 row = row_of(next(numbers), text, self._columns)
-                name = file_name_of(row)
-                yield row, name, keys.key(stem_of(name), row.fields.get(MARK))
+                yield row, key_of(row, numbering)
 
-    def _cells(self, row: Row, name: str) -> RowCells:
-        named = None if self._patients is None else self._patients.get(name)
-        return RowCells(row, self._layout.origin, name, named)
+    def _cells(self, row: Row) -> RowCells:
+        named = None if self._patients is None else self._patients.get(file_name_of(row))
+        return RowCells(row, self._layout.origin, named)
 
     def _annotations(self) -> list[DeepLesionAnnotation]:
         if self._made is None:
             rows = list(self._keyed())
             if self._chosen is not None:
                 rows = [rows[i] for i in self._chosen]
-            self._made = [self._cells(row, name).annotation(key) for row, name, key in rows]
+            self._made = [self._cells(row).annotation(key) for row, key in rows]
         return self._made
+
+
+def key_of(row: Row, numbering: RowKeys) -> str:
+    """The key of a row, by what has numbered those of its file that come before it."""
+    return numbering.key(stem_of(file_name_of(row)), row.fields.get(MARK))
