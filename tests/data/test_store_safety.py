@@ -167,7 +167,7 @@ def test_interrupted_flush_can_be_repeated(tmp_path, monkeypatch):
         writer.append(make())
         with monkeypatch.context() as patch:
             # After the shard has its name, before the manifest knows it.
-            patch.setattr(writer, "_write_manifest", interrupted)
+            patch.setattr(writer._account, "write", interrupted)
             writer.flush()
     store = open_store(tmp_path)
     assert store.keys == ["a"] and len(os.listdir(tmp_path)) >= 2
