@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeGuard
 
@@ -68,9 +69,10 @@ def has_low_codes(codes: np.ndarray, least: int | None = None) -> bool:
 
     `least` is the least of them that is not 0, where that is known already.
     """
-    if least is None:
-        least = _C.lowest_code(codes) if codes.size else 0
-    return 0 < least < HU_OFFSET + _LOWEST_HU
+    if least is None and not codes.size:
+        return False
+    known: int = _C.lowest_code(codes) if least is None else least
+    return 0 < known < HU_OFFSET + _LOWEST_HU
 
 
 def require_hu(hu: np.ndarray) -> None:
@@ -186,14 +188,14 @@ def choose_window(
     """
     if for_tissue(window):
         return window
-    count = _count_below if isinstance(hu, np.ndarray) else type(hu).count_below
-    (outer, pixels), (inner, within) = (count(hu, box, _LUNG_BELOW) for box in ring_boxes(mark))
+    count = partial(_count_below, hu) if isinstance(hu, np.ndarray) else hu.count_below
+    (outer, pixels), (inner, within) = (count(box, _LUNG_BELOW) for box in ring_boxes(mark))
     return LUNG_WINDOW if outer - inner > _LUNG_SHARE * (pixels - within) else SOFT_TISSUE_WINDOW
 
 
 def _count_below(hu: np.ndarray, box: tuple[slice, slice], level: float) -> tuple[int, int]:
     piece = hu[box]
-    return np.count_nonzero(piece < level), piece.size
+    return int(np.count_nonzero(piece < level)), piece.size
 
 
 def for_tissue(window: tuple[float, float] | None) -> TypeGuard[tuple[float, float]]:

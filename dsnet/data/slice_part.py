@@ -83,7 +83,7 @@ class SlicePart:
             (height, width), (rows, cols) = self.shape, box
             codes = self._part(min(rows.stop, height), min(cols.stop, width))
             piece, least = codes[box], level + HU_OFFSET
-        return np.count_nonzero(piece < least), piece.size
+        return int(np.count_nonzero(piece < least)), piece.size
 
     def shown(self, plan: CropPlan, window: tuple[float, float]) -> np.ndarray:
         """A crop in a window of HU, float32 [size, size]: `apply_window` of `CropPlan.cut`."""

@@ -16,8 +16,8 @@ import re
 import zlib
 from typing import Any, NamedTuple
 
-# A page's header: its kind (data), bytes, compressed bytes and checksum, then how many values, PLAIN,
-# their levels RLE; no statistics.
+# A page's header: its kind (data), bytes, compressed bytes and checksum, then how many values,
+# PLAIN, their levels RLE; no statistics.
 _NUMBER = rb"([\x80-\xff]{0,9}[\x00-\x7f])"
 _HEADER = re.compile(
     rb"\x15\x00\x15%b\x15%b\x15%b\x1c\x15%b\x15\x00\x15\x06\x15\x06\x00\x00" % ((_NUMBER,) * 4)
@@ -137,7 +137,8 @@ def _levels(data: bytes, count: int) -> list[int]:
         if number & 1:  # Groups of eight, a bit each; those of the last one may be too many.
             packed = data[at : at + (number >> 1)]
             at += number >> 1
-            levels += [byte >> bit & 1 for byte in packed for bit in range(8)][: count - len(levels)]
+            bits = [byte >> bit & 1 for byte in packed for bit in range(8)]
+            levels += bits[: count - len(levels)]
         elif at >= len(data) or data[at] > 1 or number >> 1 > count - len(levels):
             raise Unknown
         else:

@@ -312,10 +312,10 @@ def json_ready(value: Any) -> Any:
 
 def _json(metadata: Any) -> str:
     """The JSON text of a row's metadata."""
-    if type(metadata) is dict and set(map(type, metadata)) <= {str}:
-        if set(map(type, metadata.values())) <= _FLAT:
-            with contextlib.suppress(ValueError):  # NaN or infinity is among them.
-                return _FINITE_JSON(metadata)
+    named = type(metadata) is dict and set(map(type, metadata)) <= {str}
+    if named and set(map(type, metadata.values())) <= _FLAT:
+        with contextlib.suppress(ValueError):  # NaN or infinity is among them.
+            return _FINITE_JSON(metadata)
     return _JSON(json_ready(metadata))
 
 
