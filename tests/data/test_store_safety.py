@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-from types import SimpleNamespace
 
 import numpy as np
 import pyarrow as pa
@@ -15,7 +14,6 @@ import pyarrow.parquet as pq
 import pytest
 
 from dsnet.data.store import LabelRecord, StoreWriter, open_store, validate_store
-from dsnet.data.store import writer as writer_module
 from dsnet.data.store.lock import StoreLock
 
 
@@ -167,7 +165,7 @@ def test_interrupted_flush_can_be_repeated(tmp_path, monkeypatch):
         writer.append(make())
         with monkeypatch.context() as patch:
             # After the shard has its name, before the manifest knows it.
-            patch.setattr(writer, "_write_manifest", interrupted)
+            patch.setattr(writer._account, "write", interrupted)
             writer.flush()
     store = open_store(tmp_path)
     assert store.keys == ["a"] and len(os.listdir(tmp_path)) >= 2
@@ -175,52 +173,6 @@ def test_interrupted_flush_can_be_repeated(tmp_path, monkeypatch):
         assert writer.done == {"a"}
     assert [shard["rows"] for shard in open_store(tmp_path).manifest["shards"]] == [1]
     assert store.validate() == []
-
-
-def test_rows_are_flushed_after_some_seconds(tmp_path):
-    with StoreWriter(tmp_path, {}, shard_seconds=0) as writer:
-        writer.append(make())
-        assert open_store(tmp_path).keys == ["a"]
-
-
-@pytest.fixture
-def at(monkeypatch):
-    """The writer's clock, to set."""
-    now = SimpleNamespace(seconds=50.0)
-    clock = SimpleNamespace(monotonic=lambda: now.seconds)
-    monkeypatch.setattr(writer_module, "time", clock)
-    return now
-
-
-def test_the_first_rows_are_flushed_soon(tmp_path, at):
-    stored = []
-    with StoreWriter(tmp_path, {}, shard_seconds=32) as writer:
-        for number in range(100):
-            at.seconds += 1
-            writer.append(make(f"k{number}", seed=number))
-            stored.append(len(open_store(tmp_path)))
-    # After 1 s, 2, 4, 8, 16, and then 32 s each.
-    assert [i + 1 for i in range(100) if stored[i] == i + 1] == [1, 3, 7, 15, 31, 63, 95]
-
-
-def test_a_run_that_is_killed_every_25_seconds_gets_on(tmp_path, at):
-    kept = 0
-    for _ in range(4):
-        writer = StoreWriter(tmp_path, {}, resume=True)
-        for number in range(25):
-            at.seconds += 1
-            writer.append(make(f"k{kept + number}", seed=number))
-        writer._lock.release()  # As the system does of a killed process.
-        got_on, kept = len(open_store(tmp_path)) - kept, len(open_store(tmp_path))
-        assert got_on >= 12
-
-
-def test_rows_that_are_slow_are_flushed_one_by_one(tmp_path, at):
-    with StoreWriter(tmp_path, {}) as writer:
-        for number in range(4):
-            at.seconds += 40
-            writer.append(make(f"k{number}"))
-            assert len(open_store(tmp_path)) == number + 1
 
 
 @pytest.mark.parametrize("number", [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL])
