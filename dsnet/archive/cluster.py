@@ -22,16 +22,10 @@ ANSWER = 5.0
 
 
 class Head:
-    """The head, as a context manager in which it is watched.
-
-    Attributes
-    ----------
-    gone : bool
-        Whether it has not answered for `PATIENCE` seconds.
-    """
+    """The head, as a context manager in which it is watched."""
 
     def __init__(self) -> None:
-        self.gone = False
+        self._silent = False
         self._end = threading.Event()
         self._address = _address()
 
@@ -42,6 +36,16 @@ class Head:
 
     def __exit__(self, *exception) -> None:
         self._end.set()
+
+    @property
+    def gone(self) -> bool:
+        """Whether it has not answered for `PATIENCE` seconds, or a client of it gave up.
+
+        Ray must not be called then: it would begin anew, or wait for a minute and end the process.
+        """
+        import ray
+
+        return self._silent or not ray.is_initialized()
 
     def require(self) -> None:
         """Raise RuntimeError where it is gone."""
@@ -56,7 +60,7 @@ class Head:
                 seen = time.monotonic()
             except OSError:
                 if time.monotonic() - seen > PATIENCE:
-                    self.gone = True
+                    self._silent = True
                     return
 
 

@@ -209,9 +209,9 @@ class _Actors:
             self._give(self._idle.pop(), self._waiting.popleft())
         while self._absent and self._absent[0][0] <= time.monotonic():
             self._call(self._absent.pop(0)[1])
+        self._head.require()
         with _in_words():
             done = self._wait()
-        self._head.require()
         for asked in done:
             actor, task = self._asked.pop(asked)
             try:
@@ -313,8 +313,10 @@ class _Actors:
         """End the actors; what they are at is given up."""
         import ray
 
-        for actor in self._actors if not self._head.gone else ():
-            with contextlib.suppress(Exception):  # It, or the cluster, is gone already.
+        for actor in self._actors:
+            if self._head.gone:
+                return
+            with contextlib.suppress(Exception):  # It is gone already.
                 ray.kill(actor.handle)
 
 
@@ -355,7 +357,10 @@ def _in_words() -> Iterator[None]:
         raise RuntimeError(f"an actor failed: {line_of(error)}") from error
     except lost as error:
         raise _Lost(error) from error
-    except (exceptions.RayError, ConnectionError) as error:
+    except ConnectionError as error:
+        told = f"the Ray cluster is lost, go on with --resume: {line_of(error)}"
+        raise RuntimeError(told) from error
+    except exceptions.RayError as error:
         raise RuntimeError(f"Ray gave up: {line_of(error)}") from error
 
 

@@ -212,7 +212,7 @@ def test_a_lost_head_ends_the_run(tmp_path, fake, monkeypatch):
 
     def dies(number, block):
         (head,) = heads
-        head.gone = True
+        head._silent = True
 
     fake.dies = dies
     enter = cluster.Head.__enter__
@@ -223,7 +223,21 @@ def test_a_lost_head_ends_the_run(tmp_path, fake, monkeypatch):
     assert not fake.killed
 
 
+def test_a_client_that_lost_the_cluster_ends_the_run(tmp_path, fake, monkeypatch):
+    def dies(number, block):
+        # Any call would now make Ray look for another cluster, or start one.
+        monkeypatch.setattr(ray, "is_initialized", lambda: False)
+        return ConnectionError("Failed to reconnect\nwithin 30 seconds")
+
+    fake.dies = dies
+    told = "the Ray cluster is lost, go on with --resume: Failed to reconnect within 30 seconds"
+    with pytest.raises(RuntimeError, match=f"^{told}$"):
+        label(tmp_path)
+    assert not fake.killed
+
+
 def test_a_head_that_does_not_answer_is_gone(monkeypatch):
+    monkeypatch.setattr(ray, "is_initialized", lambda: True)
     monkeypatch.setattr(cluster, "PAUSE", 0.01)
     monkeypatch.setattr(cluster, "PATIENCE", 0.1)
     with socket.create_server(("127.0.0.1", 0)) as server:
