@@ -45,10 +45,10 @@ def cluster(monkeypatch):
         made.shutdown()
 
 
-def wait_for(there):
+def wait_for(there, run):
     limit = time.monotonic() + LONG
     while not there():
-        assert time.monotonic() < limit
+        assert time.monotonic() < limit and run.is_alive()
         time.sleep(0.05)
 
 
@@ -64,10 +64,10 @@ def test_a_node_comes_and_is_killed(cluster, tmp_path, monkeypatch, how):
     )
     run.start()
     begun = lambda: {path.name for path in meeting.iterdir()}  # noqa: E731
-    wait_for(begun)
+    wait_for(begun, run)
     assert begun() == {"0"}  # There is no core for the other actor.
     second = cluster.add_node(num_cpus=1)
-    wait_for(lambda: begun() == {"0", "1"})
+    wait_for(lambda: begun() == {"0", "1"}, run)
     cluster.remove_node(second, allow_graceful=False)
     (meeting / "go").touch()
     run.join(LONG)
