@@ -312,7 +312,9 @@ def _executor(options, device: str):
 
     # Which GPU an actor has is Ray's to say.
     on_gpu = None if device == "cpu" else "cuda"
-    return RayExecutor(options.workers, None if options.ray == "here" else options.ray, on_gpu)
+    places = [getattr(options, name, None) for name in ("images", "masks", "data")]
+    address = None if options.ray == "here" else options.ray
+    return RayExecutor(options.workers, address, on_gpu, [place for place in places if place])
 
 
 def _run(options, arguments, jobs, total: int | None, settings: dict, out: Path) -> int:

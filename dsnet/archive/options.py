@@ -178,7 +178,8 @@ def label_options(parser: argparse.ArgumentParser, out: str, required: bool = Tr
     parser.add_argument(
         "--ray", type=given, nargs="?", const="here", metavar="ADDRESS",
         help="label on a Ray cluster, on --workers actors at most: the one at ADDRESS (auto, "
-        "HOST:6379), whose nodes see --out and the archive; without ADDRESS on this machine",
+        "HOST:6379, ray://HOST:10001), whose nodes see --out and the archive; without ADDRESS on "
+        "this machine",
     )  # fmt: skip
     parser.add_argument("--resume", action="store_true", help="go on with the store at --out")
     parser.add_argument(

@@ -80,7 +80,7 @@ class ProcessExecutor:
                         return
                     yield run_job(job)
             return
-        crew = _Crew(self.workers)
+        crew = Crew(self.workers)
         ordered: deque[_Task] = deque()
         source = iter(jobs)
         try:
@@ -125,7 +125,7 @@ class ProcessExecutor:
             When a shard cannot be written.
         """
         blocks = Blocks(iter(jobs), recipe, self.workers)
-        crew = _Crew(self.workers)
+        crew = Crew(self.workers)
         ordered: deque[_Task] = deque()
         stopped = False
         try:
@@ -210,7 +210,7 @@ class _Task:
             self.made = failed_rows(self.job, reason)
 
 
-class _Crew:
+class Crew:
     """Workers, the tasks that wait for one, and the suspects: whose worker died."""
 
     def __init__(self, workers: int) -> None:

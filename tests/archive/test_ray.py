@@ -18,6 +18,7 @@ from label_command import content, telling_command, wait_for_line
 from worker_jobs import GpuJob, Job
 
 ray = pytest.importorskip("ray")
+from dsnet.archive import cluster as ray_cluster  # noqa: E402
 from dsnet.archive import ray as on_ray  # noqa: E402
 
 LONG = 300  # seconds that something may take on a slow machine
@@ -41,7 +42,7 @@ def cluster():
     paths = [str(Path(__file__).parent), *sys.path]
     os.environ["PYTHONPATH"] = os.pathsep.join(path for path in paths if path)
     # GPUs are what Ray is told: whether a process can use them is its own affair.
-    with on_ray._own_signals():
+    with ray_cluster.own_signals():
         ray.init(num_cpus=2, num_gpus=2, include_dashboard=False, log_to_driver=False)
     yield before
     ray.shutdown()
