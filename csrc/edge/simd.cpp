@@ -19,8 +19,10 @@ DSNET_INLINE FloatVector counted_from(std::int32_t first) {
     return __builtin_convertvector(numbers + first, FloatVector);
 }
 
-void sample(const EdgeCurve& curve, const Image<const float>& image, const EdgeCells& cells) {
-    const Squares squares(image.data, image.rows, image.cols, image.row_stride);
+template <bool kNarrow>
+DSNET_INLINE void sample_from(EdgeCurve curve, const Image<const float>& image,
+                              const EdgeCells& cells) {
+    const Squares<kNarrow> squares(image.data, image.rows, image.cols, image.row_stride);
     const int samples = curve.samples;
     const float each = 1.0f / float(samples), share = 1.0f / float(samples * samples);
     for (Index i = 0; i < kGrid; ++i) {
@@ -38,6 +40,13 @@ void sample(const EdgeCurve& curve, const Image<const float>& image, const EdgeC
             store(cells.outside + i * kGrid + j, place.outside);
         }
     }
+}
+
+void sample(const EdgeCurve& curve, const Image<const float>& image, const EdgeCells& cells) {
+    if (image.cols > 1)
+        sample_from<false>(curve, image, cells);
+    else
+        sample_from<true>(curve, image, cells);
 }
 
 // Squares of four cells become places of the first layer: input, then row, then column.
@@ -252,7 +261,7 @@ void spread(const EdgeCurve& curve, const EdgeLevels& levels, const EdgeCells& c
     for (Index i = 0; i < kCells; i += kPlaces)
         store(cells.log_odds + i, load_as<FloatVector>(cells.log_odds + i) -
                                       load_as<FloatVector>(cells.grey + i) * detail);
-    const Squares squares(cells.log_odds, kGrid, kGrid, kGrid);
+    const Squares<false> squares(cells.log_odds, kGrid, kGrid, kGrid);
     const FloatVector outside = FloatVector{} - kCertain;
     const FrameRows frame(curve);
     for (Index row = 0; row < log_odds.rows; ++row) {

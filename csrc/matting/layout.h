@@ -22,9 +22,10 @@ struct TrimapCensus {
 
 TrimapCensus take_census(Image<const std::uint8_t> trimap, std::vector<std::uint8_t>& columns);
 
-// The grid begins one row and one column before the box, and ends one after it. Fills the map, and
-// the runs that hold every unknown pixel and every window that touches one.
-void map_pixels(Image<const std::uint8_t> trimap, const TrimapCensus& census,
+// The grid begins one row and one column before the box, and ends one after it. Fills the map by
+// blocks of `width` columns, and the runs that hold every unknown pixel and every window that
+// touches one.
+void map_pixels(Image<const std::uint8_t> trimap, const TrimapCensus& census, std::ptrdiff_t width,
                 MattingWorkspace& workspace);
 // The runs within two rows and one block of a used one, which is as far as neighbours are read;
 // `halo`: those of them that are not used themselves.
