@@ -178,12 +178,11 @@ void weigh_by(const EdgePlan& plan, const EdgeNetwork& network, const EdgeLevels
     activate<kMiddleUp, kFused>(network, layers.middle_kept, layers.middle);
     add_coarser<kFromMiddle, kFused>(network, layers.middle, layers.from_middle, layers.fine_kept);
     activate<kFineUp, kFused>(network, layers.fine_kept, layers.fine);
-    convolve<kLeave, kFused>(
-        network, bias_of(network, kLeave), layers.fine, [&](int y, int x, int, const Sums& sums) {
-            float* const to = cells.log_odds + 2 * y * kGrid + 2 * x;
-            for (int o = 0; o < 4; ++o)
-                to[o / 2 * kGrid + o % 2] = float(sums.first(o)) * network.log_odds_per_unit;
-        });
+    convolve<kLeave, kFused>(network, bias_of(network, kLeave), layers.fine,
+                             [&](int y, int x, int, const Sums& sums) {
+                                 float* const to = cells.log_odds + 2 * y * kGrid + 2 * x;
+                                 sums.store_first(network.log_odds_per_unit, to, to + kGrid);
+                             });
 }
 
 void weigh(const EdgePlan& plan, const EdgeNetwork& network, const EdgeLevels& levels,

@@ -155,11 +155,11 @@ void map_pixels(Image<const std::uint8_t> trimap, const TrimapCensus& census, st
 }
 
 void collect_around(const BlockMap& map, std::vector<std::uint8_t>& scratch,
-                    std::vector<Run>& around, std::vector<Run>& halo) {
+                    std::vector<Run>& around, std::vector<Run>* halo) {
     const std::ptrdiff_t stride = map.stride();
     scratch.assign(static_cast<std::size_t>(stride), 0);
     around.clear();
-    halo.clear();
+    if (halo != nullptr) halo->clear();
     for (std::ptrdiff_t y = -2; y < map.rows + 2; ++y) {
         std::fill(scratch.begin(), scratch.end(), std::uint8_t{0});
         const std::ptrdiff_t first = std::max<std::ptrdiff_t>(y - 2, -2);
@@ -171,9 +171,10 @@ void collect_around(const BlockMap& map, std::vector<std::uint8_t>& scratch,
         const auto near = [&](std::ptrdiff_t b) {
             return scratch[b + 1] || scratch[b + 2] || scratch[b + 3];
         };
-        const std::uint8_t* used = map.row(y);
         collect_runs(around, y, -1, map.blocks + 1, map.width, near);
-        collect_runs(halo, y, -1, map.blocks + 1, map.width,
+        if (halo == nullptr) continue;
+        const std::uint8_t* used = map.row(y);
+        collect_runs(*halo, y, -1, map.blocks + 1, map.width,
                      [&](std::ptrdiff_t b) { return near(b) && !used[b]; });
     }
 }

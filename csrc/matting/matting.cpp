@@ -258,7 +258,8 @@ MattingOutcome solve_matting(Image<const float> image, Image<const std::uint8_t>
                     2 * census.unknowns > kWideRun * census.changes;
     // The hierarchy, and who is untied, are told by whole blocks of windows.
     map_pixels(trimap, census, multigrid || !has_prior ? kLanes : kLanes / 2, workspace);
-    collect_around(workspace.map, workspace.bytes, workspace.around, workspace.halo);
+    collect_around(workspace.map, workspace.bytes, workspace.around,
+                   multigrid ? &workspace.halo : nullptr);
     lay_out(workspace, multigrid);
     const double prior_weight = has_prior ? options.prior_weight : 0.0;
     workspace.fine.weight = prior_weight;
@@ -291,8 +292,7 @@ MattingOutcome solve_matting(Image<const float> image, Image<const std::uint8_t>
         float* out = alpha.row(y) + shift;
         const std::ptrdiff_t begin = std::max<std::ptrdiff_t>(run.begin, -shift);
         const std::ptrdiff_t end = std::min<std::ptrdiff_t>(run.end, image.cols - shift);
-        for (std::ptrdiff_t i = begin; i < end; ++i)
-            squares += count[i] > 0 ? x[i] * x[i] : 0.0;
+        for (std::ptrdiff_t i = begin; i < end; ++i) squares += count[i] > 0 ? x[i] * x[i] : 0.0;
         DSNET_INDEPENDENT
         for (std::ptrdiff_t i = begin; i < end; ++i) {
             const auto value = static_cast<float>(x[i] * norm);
