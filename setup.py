@@ -4,6 +4,7 @@ Environment: ``DSNET_CUDA`` (AUTO, ON, OFF) and ``DSNET_SANITIZE`` (for example
 ``address,undefined``) are handed to CMake; ``CMAKE_ARGS`` is appended as it is.
 """
 
+import fcntl
 import os
 import shlex
 import shutil
@@ -41,18 +42,21 @@ class CMakeBuild(build_ext):
             "DSNET_SANITIZE": os.environ.get("DSNET_SANITIZE", ""),
         }
         cmake = find_program("cmake")
-        subprocess.run(
-            [cmake, "-S", ROOT, "-B", build, "-G", "Ninja"]
-            + [f"-D{name}={value}" for name, value in options.items()]
-            + shlex.split(os.environ.get("CMAKE_ARGS", "")),
-            check=True,
-        )
-        subprocess.run([cmake, "--build", build], check=True)
-        built = build / "out" / target.name
-        replace_file(built, target)
-        # `python -m dsnet.label` started in the checkout imports the folder ./dsnet, not the
-        # installed package, and needs the module there too.
-        replace_file(built, ROOT / "dsnet" / target.name)
+        with open(build / "lock", "w") as lock:
+            # Another build of the checkout may be at work in that folder.
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            subprocess.run(
+                [cmake, "-S", ROOT, "-B", build, "-G", "Ninja"]
+                + [f"-D{name}={value}" for name, value in options.items()]
+                + shlex.split(os.environ.get("CMAKE_ARGS", "")),
+                check=True,
+            )
+            subprocess.run([cmake, "--build", build], check=True)
+            built = build / "out" / target.name
+            replace_file(built, target)
+            # `python -m dsnet.label` started in the checkout imports the folder ./dsnet, not the
+            # installed package, and needs the module there too.
+            replace_file(built, ROOT / "dsnet" / target.name)
 
 
 def find_program(name: str) -> str:

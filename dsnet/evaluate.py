@@ -11,7 +11,8 @@ import sys
 from pathlib import Path
 
 from dsnet import devices
-from dsnet.console import Bar, Range, UserError, complain, printable
+from dsnet.arguments import Range, given
+from dsnet.console import Bar, UserError, complain, printable
 from dsnet.dependencies import needed
 from dsnet.streams import command
 
@@ -109,20 +110,26 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "runs",
+        type=given,
         nargs="+",
         metavar="RUN",
         help="folder that dsnet.train wrote, a model file, or a name of released weights",
     )
     what = parser.add_argument_group("what to score")
     what.add_argument(
-        "--data", metavar="STORE", help="label store in place of the run's: moved, or another's"
+        "--data",
+        type=given,
+        metavar="STORE",
+        help="label store in place of the run's: moved, or another's",
     )
     what.add_argument("--part", default="test", choices=PARTS, help="of the run's split (test)")
     what.add_argument(
         "--reviewed", choices=tuple(CHOICES),
         help="which labels by the verdicts of dsnet.review, as label export has it (the run's)",
     )  # fmt: skip
-    what.add_argument("--split", metavar="FILE", help="split.json for a model file without one")
+    what.add_argument(
+        "--split", type=given, metavar="FILE", help="split.json for a model file without one"
+    )
     what.add_argument(
         "--folds", action="store_true", help="the runs must be all folds of a cross-validation"
     )
@@ -133,7 +140,9 @@ def _parser() -> argparse.ArgumentParser:
         "--threshold", type=Range(float, above=0, most=1), metavar="X",
         help="from where on a pixel is lesion (what each model's file says)",
     )  # fmt: skip
-    what.add_argument("--against", metavar="NAME", help="row to compare with (the first)")
+    what.add_argument(
+        "--against", type=given, metavar="NAME", help="row to compare with (the first)"
+    )
     what.add_argument(
         "--no-surface", dest="surface", action="store_false",
         help="leave out HD95 and surface Dice, which need MONAI",
@@ -142,7 +151,9 @@ def _parser() -> argparse.ArgumentParser:
         "--tolerance", type=float, default=1.0, metavar="PX", help="of the surface Dice (1)"
     )
     run = parser.add_argument_group("run")
-    run.add_argument("--out", metavar="DIR", help="folder of the results (RUN/evaluation)")
+    run.add_argument(
+        "--out", type=given, metavar="DIR", help="folder of the results (RUN/evaluation)"
+    )
     run.add_argument("--cases", type=int, default=6, metavar="N", help="rows of the figure (6)")
     run.add_argument(
         "--batch", type=int, default=0, metavar="N",
@@ -152,7 +163,9 @@ def _parser() -> argparse.ArgumentParser:
         "--flips", action="store_true",
         help="mean over each crop's eight mirror images: eight times as long",
     )  # fmt: skip
-    run.add_argument("--device", default="auto", metavar="NAME", help=f"{devices.HELP} (auto)")
+    run.add_argument(
+        "--device", type=given, default="auto", metavar="NAME", help=f"{devices.HELP} (auto)"
+    )
     run.add_argument(
         "--precision", default="fp32", choices=tuple(PRECISIONS), help="autocast (fp32)"
     )

@@ -11,12 +11,14 @@ Public
 ``clear_left_overs(folder)``: what killed processes left unfinished there
 ``table_cell(value)``: what may go into a table that people open in a spreadsheet
 ``require_regular(path)``: a pipe would be waited for, a device read for ever
+``telling(path)``: an error that names no file, as of a full disk, names this one
 ``TEMPORARY``: how the names of unfinished files begin
 ``CANNOT``: numbers of the errors by which a file system says that it has no such thing
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import itertools
@@ -28,7 +30,7 @@ import socket
 import stat
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -61,6 +63,11 @@ def write_atomically(path: str | os.PathLike, write: Callable[[Path], object]) -
     path : path
     write : callable
         Takes the path of a file in the same folder, and leaves it closed.
+
+    Raises
+    ------
+    OSError
+        When it cannot be written; it names a file.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -69,9 +76,10 @@ def write_atomically(path: str | os.PathLike, write: Callable[[Path], object]) -
     mine = f"{TEMPORARY}{_process()}-{next(_count)}"
     temporary = path.with_name(f"{mine}-{path.stem[-_KEPT:]}")
     try:
-        write(temporary)
-        sync(temporary)
-        os.replace(temporary, path)
+        with telling(path):
+            write(temporary)
+            sync(temporary)
+            os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
     sync(path.parent)
@@ -142,7 +150,8 @@ def build_folder(out: str | os.PathLike, write: Callable[[Path], object]) -> Non
     building = place / f"{unfinished}{_process()}"
     building.mkdir()
     try:
-        write(building)
+        with telling(out):
+            write(building)
         if mounted:
             for part in sorted(building.iterdir()):
                 os.replace(part, out / part.name)
@@ -154,6 +163,17 @@ def build_folder(out: str | os.PathLike, write: Callable[[Path], object]) -> Non
         raise
 
 
+@contextlib.contextmanager
+def telling(path: str | os.PathLike) -> Iterator[None]:
+    """Add a file's name to an OSError without one: a full disk, or a quota, says not whose."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is not None and error.filename is None:
+            error.filename = os.fspath(path)
+        raise
+
+
 def sync(path: str | os.PathLike) -> None:
     """Wait until a file's content, or the names in a folder, are on disk as they are now.
 
@@ -162,7 +182,8 @@ def sync(path: str | os.PathLike) -> None:
     descriptor = None
     try:
         descriptor = os.open(path, os.O_RDONLY)
-        os.fsync(descriptor)
+        with telling(path):
+            os.fsync(descriptor)
     except OSError as error:
         folder = os.path.isdir(path)
         if error.errno not in (*CANNOT, *((errno.EACCES, errno.EBADF, errno.EISDIR) * folder)):

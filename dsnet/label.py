@@ -38,14 +38,20 @@ def main(argv: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         with signals_raised():
-            if getattr(options, "workers", 1) > 1 and not getattr(options, "ray", None):
-                start_server()
+            if not getattr(options, "resume", False):  # There may be nothing left to do.
+                _start_workers(options)
             return options.run(options, arguments)
     except (UserError, ValueError, RuntimeError, OSError, ImportError) as error:
         return complain("dsnet.label", error)
     except KeyboardInterrupt as stop:
         print("stopped", file=sys.stderr)
         return 128 + getattr(stop, "signal", signal.SIGINT)
+
+
+def _start_workers(options) -> None:
+    """Let what workers need be loaded beside what is done first."""
+    if getattr(options, "workers", 1) > 1 and not getattr(options, "ray", None):
+        start_server()
 
 
 def _demo(options, arguments) -> int:
@@ -85,6 +91,7 @@ def _recist(options, arguments) -> int:
     if options.resume and not options.retry_failed and is_finished(options.out, asked):
         jobs = nothing_left(asked)
         return _run(options, arguments, jobs, None, settings, Path(options.out))
+    _start_workers(options)
     table = read_annotations(options.annotations, origin=origin)
     rule = patients_by(options.patients) if options.patients else None
     if options.patients:
@@ -305,7 +312,9 @@ def _executor(options, device: str):
 
     # Which GPU an actor has is Ray's to say.
     on_gpu = None if device == "cpu" else "cuda"
-    return RayExecutor(options.workers, None if options.ray == "here" else options.ray, on_gpu)
+    places = [getattr(options, name, None) for name in ("images", "masks", "data")]
+    address = None if options.ray == "here" else options.ray
+    return RayExecutor(options.workers, address, on_gpu, [place for place in places if place])
 
 
 def _run(options, arguments, jobs, total: int | None, settings: dict, out: Path) -> int:
@@ -338,8 +347,9 @@ def _run(options, arguments, jobs, total: int | None, settings: dict, out: Path)
     print(f"{progress.rate}, {progress.rate.seconds:.1f} s, workers: {options.workers}")
     if not on_cpu and not options.ray and options.verbose:
         print_stages(device, options.workers)
-    print_summary(open_store(out))
-    for warning in warnings_of(open_store(out)):
+    store = open_store(out)
+    print_summary(store)
+    for warning in warnings_of(store):
         print(f"warning: {warning}", file=sys.stderr)
     if summary.stopped:
         again = arguments if options.resume else [*arguments, "--resume"]

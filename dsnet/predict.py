@@ -15,15 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dsnet import devices
-from dsnet.console import (
-    CROP_SIDES,
-    MILLIMETRES_A_PIXEL,
-    Range,
-    UserError,
-    above_zero,
-    complain,
-    printable,
-)
+from dsnet.arguments import CROP_SIDES, MILLIMETRES_A_PIXEL, Range, above_zero, given
+from dsnet.console import UserError, complain, printable
 from dsnet.dependencies import needed
 from dsnet.devices import use_threads
 from dsnet.streams import command
@@ -214,16 +207,27 @@ def _parser() -> argparse.ArgumentParser:
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("model", nargs="?", metavar="MODEL", help="a file, or a name: see below")
-    parser.add_argument("--model", dest="named", metavar="MODEL", help="the same as an option")
+    parser.add_argument(
+        "model", type=given, nargs="?", metavar="MODEL", help="a file, or a name: see below"
+    )
+    parser.add_argument(
+        "--model", type=given, dest="named", metavar="MODEL", help="the same as an option"
+    )
     whole = above_zero(int)
     data = parser.add_argument_group("what to segment")
-    data.add_argument("--images", metavar="DIR", help="16-bit PNG (HU + 32768) or DICOM slices")
+    data.add_argument(
+        "--images", type=given, metavar="DIR", help="16-bit PNG (HU + 32768) or DICOM slices"
+    )
     prompts = data.add_mutually_exclusive_group(required=True)
-    prompts.add_argument("--annotations", metavar="CSV", help="RECIST marks, as in DL_info.csv")
-    prompts.add_argument("--boxes", metavar="CSV", help="boxes: file, x0, y0, x1, y1")
     prompts.add_argument(
-        "--export", metavar="FILE", help="nothing: write MODEL for other runtimes, .onnx or .pt2"
+        "--annotations", type=given, metavar="CSV", help="RECIST marks, as in DL_info.csv"
+    )
+    prompts.add_argument("--boxes", type=given, metavar="CSV", help="boxes: file, x0, y0, x1, y1")
+    prompts.add_argument(
+        "--export",
+        type=given,
+        metavar="FILE",
+        help="nothing: write MODEL for other runtimes, .onnx or .pt2",
     )
     data.add_argument(
         "--origin", type=Range(float), metavar="PIXELS",
@@ -255,7 +259,7 @@ def _parser() -> argparse.ArgumentParser:
         help="mm a pixel of slices whose table and file do not say",
     )  # fmt: skip
     run = parser.add_argument_group("run")
-    run.add_argument("--out", metavar="DIR", help="new or empty folder")
+    run.add_argument("--out", type=given, metavar="DIR", help="new or empty folder")
     run.add_argument("--overwrite", action="store_true", help="write into a folder with files")
     run.add_argument(
         "--threshold", type=Range(float, above=0, most=1), metavar="X",
@@ -268,7 +272,7 @@ def _parser() -> argparse.ArgumentParser:
         "--flips", action="store_true",
         help="mean over each crop's eight mirror images: eight times as long",
     )  # fmt: skip
-    run.add_argument("--device", default="auto", help=f"{devices.HELP} (auto)")
+    run.add_argument("--device", type=given, default="auto", help=f"{devices.HELP} (auto)")
     run.add_argument("--threads", type=whole, metavar="N", help="CPU threads")
     run.add_argument("--strict", action="store_true", help="exit with 1 when a row failed")
     return parser

@@ -15,11 +15,9 @@ import threading
 from pathlib import Path
 from typing import NoReturn
 
+from dsnet.arguments import SEEDS, Range, above_zero, given
 from dsnet.console import (
-    SEEDS,
-    Range,
     UserError,
-    above_zero,
     complain,
     printable,
     require_folder,
@@ -119,7 +117,7 @@ def _parser() -> argparse.ArgumentParser:
         epilog="\n".join((__doc__ or "").split("\n")[2:]),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("store", metavar="STORE", help="folder of a label store")
+    parser.add_argument("store", type=given, metavar="STORE", help="folder of a label store")
     parser.add_argument(
         "--port",
         type=Range(int, 0, 65535),
@@ -127,14 +125,19 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--host",
+        type=given,
         default="127.0.0.1",
         help="address to listen at (default 127.0.0.1: this machine alone); others need --token",
     )
     parser.add_argument(
-        "--token", help="what the page's address must have, 16 characters or more (default: new)"
+        "--token",
+        type=given,
+        help="what the page's address must have, 16 characters or more (default: new)",
     )
     parser.add_argument("--no-browser", action="store_true", help="only print the address")
-    parser.add_argument("--reader", metavar="NAME", help="who reads, until the page is told")
+    parser.add_argument(
+        "--reader", type=given, metavar="NAME", help="who reads, until the page is told"
+    )
     parser.add_argument(
         "--order", choices=ORDERS, help="of the labels (default expected-dice; of --blind random)"
     )
@@ -158,7 +161,10 @@ def _parser() -> argparse.ArgumentParser:
         help="print agreement, times and verdicts by expected Dice, and draw these; serve nothing",
     )
     parser.add_argument(
-        "--out", metavar="PNG", help="of --report: its picture (default STORE-review.png)"
+        "--out",
+        type=given,
+        metavar="PNG",
+        help="of --report: its picture (default STORE-review.png)",
     )
     return parser
 

@@ -10,6 +10,7 @@ import argparse
 import sys
 
 from dsnet import devices
+from dsnet.arguments import given
 from dsnet.console import UserError, complain
 from dsnet.dependencies import needed
 from dsnet.streams import command
@@ -40,7 +41,7 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     data = parser.add_argument_group("data")
-    data.add_argument("--images", nargs="*", default=[], help="folders with PNG slices")
+    data.add_argument("--images", type=given, nargs="*", default=[], help="folders with PNG slices")
     data.add_argument("--limit", type=int, default=0, help="most slices to read; 0: all")
     data.add_argument("--held-out", type=float, default=0.1, help="share of patients to test on")
     network = parser.add_argument_group("network")
@@ -53,12 +54,17 @@ def _parser() -> argparse.ArgumentParser:
     recipe.add_argument("--patch", type=int, default=96, help="pixels a side, divisible by 4")
     recipe.add_argument("--lr", type=float, default=1e-4, help="learning rate")
     recipe.add_argument("--adversarial", action="store_true", help="add SRGAN's discriminator")
-    recipe.add_argument("--vgg", default="", help="VGG19 weights, for the perceptual loss")
+    recipe.add_argument(
+        "--vgg",
+        type=given,
+        default=argparse.SUPPRESS,
+        help="VGG19 weights, for the perceptual loss",
+    )
     recipe.add_argument("--seed", type=int, default=0, help="of everything random")
     run = parser.add_argument_group("run")
-    run.add_argument("--out", default="runs/teacher.pt", help="file of the teacher")
+    run.add_argument("--out", type=given, default="runs/teacher.pt", help="file of the teacher")
     run.add_argument("--log-every", type=int, default=100, help="steps between lines and saves")
-    run.add_argument("--device", default="auto", help=devices.HELP)
+    run.add_argument("--device", type=given, default="auto", help=devices.HELP)
     run.add_argument("--resume", action="store_true", help="go on with the training at --out")
     return parser
 

@@ -63,4 +63,7 @@ def _has_gpu() -> bool:
     return torch.cuda.is_available()
 
 
-_import_triton_interpreted()
+def pytest_configure(config: pytest.Config) -> None:
+    # Before anything of the tests is imported, in each process that runs them.
+    if hasattr(config, "workerinput") or not getattr(config.option, "numprocesses", None):
+        _import_triton_interpreted()

@@ -84,9 +84,11 @@ def test_memory_is_told_by_quarters_while_rows_come():
 
 
 @pytest.mark.long
-@pytest.mark.parametrize(("executor", "count"), [("processes", 4000), ("ray", 20_000)])
+@pytest.mark.parametrize(
+    ("executor", "count"), [("processes", 4000), ("ray", 20_000), ("nodes", 20_000)]
+)
 def test_kills_change_nothing(tmp_path, executor, count):
-    if executor == "ray":
+    if executor != "processes":
         pytest.importorskip("ray")
     rows = ["--rows", str(count), "--broken", "0.01", "--marks", "5", "--kills", "2"]
     out = tmp_path / "found.json"

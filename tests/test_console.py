@@ -1,6 +1,5 @@
 """What commands show, how they are stopped, and how they fail."""
 
-import argparse
 import re
 import signal
 import sys
@@ -128,17 +127,6 @@ def test_errors_are_told_in_one_line(capsys):
 
 
 @pytest.mark.parametrize(
-    "kind, good, bad", [(int, "3", ["0", "-1", "x", "1.5"]), (float, "0.5", ["0", "nan", "inf"])]
-)
-def test_numbers_above_zero(kind, good, bad):
-    parse = console.above_zero(kind)
-    assert parse(good) == kind(good)
-    for text in bad:
-        with pytest.raises(argparse.ArgumentTypeError, match=f"above 0, got {text}"):
-            parse(text)
-
-
-@pytest.mark.parametrize(
     ("text", "shown"),
     [
         (
@@ -186,10 +174,3 @@ def test_a_terminal_that_is_gone_stops_but_under_nohup(hangup):
     with Stop() as stop:
         signal.raise_signal(signal.SIGHUP)
         assert not stop
-
-
-def test_a_number_must_be_finite():
-    assert console.Range(float)("-1.5e3") == -1500
-    for text in ("nan", "inf", "-inf", "x", ""):
-        with pytest.raises(argparse.ArgumentTypeError, match=f"finite number, got {text}"):
-            console.Range(float)(text)

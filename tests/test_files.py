@@ -1,8 +1,10 @@
 """Files that are there whole or not at all."""
 
+import contextlib
 import errno
 import json
 import os
+import resource
 import signal
 import stat
 import subprocess
@@ -10,9 +12,11 @@ import sys
 
 import cv2
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from dsnet import files
+from dsnet.data.store import shards
 
 
 def test_a_write_that_fails_leaves_the_old_file(tmp_path):
@@ -69,6 +73,7 @@ def test_file_and_folder_are_synced_around_the_renaming(tmp_path, monkeypatch):
 KILLED = """
 import os, signal, sys
 from dsnet import files
+from dsnet.data.store import shards
 def write(temporary):
     temporary.write_text("half")
     os.kill(os.getpid(), signal.SIGKILL)
@@ -112,6 +117,7 @@ def test_a_folder_is_there_whole_or_not_at_all(tmp_path):
 DEAD = """
 import sys
 from dsnet import files
+from dsnet.data.store import shards
 print(files._process())
 """
 
@@ -141,6 +147,7 @@ def test_the_next_write_clears_what_killed_ones_left(tmp_path):
 KILLED_EXPORT = """
 import os, signal, sys
 from dsnet import files
+from dsnet.data.store import shards
 def write(folder):
     (folder / "a").write_text("a")
     os.kill(os.getpid(), signal.SIGKILL)
@@ -200,6 +207,42 @@ def test_a_full_disk_is_no_odd_file_system(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="No space left"):
         files.write_text(tmp_path / "f", "x")
     assert list(tmp_path.iterdir()) == []
+
+
+@contextlib.contextmanager
+def full_after(size):
+    """No file grows beyond so many bytes."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def write_shard(path):
+    noise = np.random.default_rng(0).bytes(5000)
+    shards.write_shard(path, pa.table({"key": ["k"], "pixels": pa.array([noise])}))
+
+
+def write_folder(path):
+    files.build_folder(path, lambda folder: (folder / "part").write_bytes(bytes(5000)))
+
+
+@pytest.mark.parametrize(
+    "write", [lambda path: files.write_bytes(path, bytes(5000)), write_shard, write_folder]
+)
+def test_a_full_disk_is_told_with_the_file(tmp_path, write):
+    with full_after(1000), pytest.raises(OSError, match=r"[Tt]oo large") as told:
+        write(tmp_path / "mine")
+    assert told.value.filename == str(tmp_path / "mine") and "/mine'" in str(told.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_error_that_names_a_file_keeps_it(tmp_path):
+    with pytest.raises(FileNotFoundError) as told, files.telling(tmp_path / "other"):
+        (tmp_path / "this").read_bytes()
+    assert told.value.filename == str(tmp_path / "this")
 
 
 def test_a_cell_is_no_formula():

@@ -16,7 +16,7 @@ from fresh_interpreter import printed
 ROOT = Path(__file__).resolve().parents[1]
 
 COMMANDS = ("label", "review", "train", "train_sr", "evaluate", "predict")
-GROUND = ("files", "console", "streams", "signals", "devices", "dependencies")
+GROUND = ("files", "arguments", "console", "streams", "signals", "devices", "dependencies")
 WITHOUT_TORCH = ("labeling", "drawing", "data", "archive", "reviewing")
 NETWORKS = ("losses", "metrics", "models")
 LIBRARIES = (
@@ -28,6 +28,7 @@ LIBRARIES = (
 ALLOWED: dict[str, tuple[set[str], set[str]]] = {
     "dsnet": ({"_C"}, set()),
     "files": (set(GROUND), {"numpy", "cv2"}),
+    "arguments": (set(), set()),
     "console": (set(GROUND), {"rich"}),
     "streams": (set(GROUND), set()),
     "signals": (set(), set()),

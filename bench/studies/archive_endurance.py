@@ -6,7 +6,7 @@ archives are (`bench.common.broken_archive`). Then two runs of the command over 
 - undisturbed: rows a second, memory of the parent and of its processes over time;
 - afterwards: opening, resuming and checking the store that was made;
 - disturbed: workers and drivers are killed at seeded moments, and the command is given again with
-  --resume where it ended.
+  --resume where it ended; of `--executor nodes`, a Ray cluster of several, nodes are, too.
 
 Of either store each row is looked at: every line of the table once, its status and its reason as
 the archive's maker knows them, and the disturbed one's rows equal to the bit (all but times).
@@ -23,6 +23,7 @@ import signal
 import sys
 import time
 from collections import Counter
+from contextlib import nullcontext
 from itertools import cycle, islice
 from pathlib import Path
 from typing import NamedTuple
@@ -32,6 +33,7 @@ import numpy as np
 from bench.common.broken_archive import KINDS, REASONS, Archive, archive_at, write_archive
 from bench.common.machine import machine
 from bench.common.processes import Family
+from bench.common.ray_nodes import nodes
 from bench.common.store_account import Account, account_of
 from dsnet.data.store import StoreWriter, open_store
 
@@ -50,7 +52,7 @@ class Blow(NamedTuple):
     Attributes
     ----------
     whom : str
-        "driver", "all", or a role of `Family.find`.
+        "driver", "all", "node", or a role of `Family.find`.
     how : int
         Signal.
     starting : bool
@@ -78,6 +80,10 @@ BLOWS = {
         Blow("worker", signal.SIGKILL), Blow("driver", signal.SIGTERM),
         Blow("actor", signal.SIGKILL), Blow("all", signal.SIGKILL),
     ),
+    "nodes": (
+        Blow("node", signal.SIGKILL), Blow("driver", signal.SIGKILL),
+        Blow("node", signal.SIGKILL), Blow("driver", signal.SIGTERM),
+    ),
 }  # fmt: skip
 
 
@@ -92,6 +98,7 @@ class Run:
             "--images", str(archive.images), "--out", str(self.store),
             "--crop", str(options.crop), "--workers", str(options.workers),
             *(["--ray"] if options.executor == "ray" else []),
+            *(["--ray", options.nodes.address] if options.executor == "nodes" else []),
         ]  # fmt: skip
         self._readable, self._cost = False, 0.0
         self.unreadable = 0
@@ -188,7 +195,7 @@ def disturbed(folder: Path, archive: Archive, options) -> tuple[dict, Account]:
             if blow.starting and time.monotonic() > until:
                 break
             run.pause(POLL_SECONDS)
-        hit = strike(family, blow, rng)
+        hit = strike(family, blow, rng, options)
         _require(hit, f"{blow} must hit somebody, see {run.log}")
         struck[f"{blow.whom}, {signal.Signals(blow.how).name}"] += 1
         if blow.whom in ("driver", "all"):
@@ -215,8 +222,11 @@ def disturbed(folder: Path, archive: Archive, options) -> tuple[dict, Account]:
     return found, account_of(run.store, archive)
 
 
-def strike(family: Family, blow: Blow, rng: np.random.Generator) -> bool:
+def strike(family: Family, blow: Blow, rng: np.random.Generator, options) -> bool:
     """Send the signal, waiting for somebody whom it hits; whether there was one."""
+    if blow.whom == "node":
+        options.nodes.kill(rng)
+        return True
     if blow.whom == "driver":
         return family.kill(family.head.pid, blow.how)
     if blow.whom == "all":
@@ -306,6 +316,12 @@ def main(arguments: list[str] | None = None) -> None:
     found.update({name: getattr(options, name) for name in ("workers", "crop", "marks", "seed")})
     found["broken_rows"] = sum(int(np.sum(archive.kinds == KINDS.index(kind)))
                                for kind, reason in REASONS.items() if reason)  # fmt: skip
+    with nodes(options.workers) if options.executor == "nodes" else nullcontext() as options.nodes:
+        _take(options, archive, kept, found)
+
+
+def _take(options, archive: Archive, kept: Path, found: dict) -> None:
+    """Take the steps, and write down what is found."""
     for step in options.steps:
         result, account = STEPS[step](options.folder, archive, options)
         result |= account.told()

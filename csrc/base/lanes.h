@@ -26,7 +26,8 @@
 
 namespace dsnet {
 
-// Columns `begin` to `end` of a row that are worked on; both are multiples of kLanes.
+// Columns `begin` to `end` of a row that are worked on; both are multiples of a block's columns,
+// kLanes or half of them.
 struct Run {
     std::int32_t row;
     std::int32_t begin;
@@ -38,9 +39,11 @@ struct Runs {
     std::ptrdiff_t count;
 };
 
-// Rows `top` to `bottom` of the kLanes columns from `left` on, where a loop goes down.
+// Rows `top` to `bottom` of the columns `left` to `right`, which are a block's, where a loop goes
+// down.
 struct Shaft {
     std::int32_t left;
+    std::int32_t right;
     std::int32_t top;
     std::int32_t bottom;
 };

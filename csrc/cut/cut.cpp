@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 
+#include "base/lanes.h"
 #include "cut/numbers.h"
 
 namespace dsnet {
@@ -47,10 +49,10 @@ CutOutcome cut_recist(Image<const float> image, const RecistMark& mark, const Ed
     const MarkFrame frame(mark);
     const Box window = lesion_window(frame, image.rows, image.cols);
     const auto size = static_cast<std::size_t>(window.rows() * window.cols());
-    workspace.log_odds.resize(size);
     workspace.seeds.assign(size, 0);
     workspace.mask.assign(size, 0);
-    const Image<float> odds(workspace.log_odds.data(), window.rows(), window.cols());
+    const Image<float> odds(log_odds.row(window.top) + window.left, window.rows(), window.cols(),
+                            log_odds.row_stride);
     const Image<std::uint8_t> seeds(workspace.seeds.data(), window.rows(), window.cols());
     const Image<std::uint8_t> cut(workspace.mask.data(), window.rows(), window.cols());
     const Image<const std::uint8_t> seen(seeds.data, seeds.rows, seeds.cols);
@@ -65,12 +67,17 @@ CutOutcome cut_recist(Image<const float> image, const RecistMark& mark, const Ed
         outcome.value = std::abs(contrast);
     } else {
         add_axes(inner_axes(mark), window.top, window.left, seeds);
-        if (count_set(seen) == 0) outcome.fallback = CutFallback::kNoSeeds;
+        if (std::memchr(seeds.data, 1, size) == nullptr) outcome.fallback = CutFallback::kNoSeeds;
     }
     if (outcome.fallback == CutFallback::kNone) {
-        for (std::ptrdiff_t y = 0; y < cut.rows; ++y)
-            for (std::ptrdiff_t x = 0; x < cut.cols; ++x)
-                cut.row(y)[x] = (odds.row(y)[x] >= threshold.log_odds) | (seeds.row(y)[x] != 0);
+        const float least = threshold.log_odds;
+        for (std::ptrdiff_t y = 0; y < cut.rows; ++y) {
+            const float* const value = odds.row(y);
+            const std::uint8_t* const seed = seeds.row(y);
+            std::uint8_t* const in = cut.row(y);
+            DSNET_INDEPENDENT
+            for (std::ptrdiff_t x = 0; x < cut.cols; ++x) in[x] = (value[x] >= least) | seed[x];
+        }
         keep_seeded_part(cut, seen, workspace.components);
         fill_holes(cut, workspace.components);
         const double share = static_cast<double>(count_set(found)) /
@@ -85,10 +92,13 @@ CutOutcome cut_recist(Image<const float> image, const RecistMark& mark, const Ed
         return outcome;
     }
     fill<std::uint8_t>(mask, 0);
-    fill(log_odds, -kCertain);
-    for (std::ptrdiff_t y = 0; y < window.rows(); ++y) {
+    for (std::ptrdiff_t y = 0; y < window.rows(); ++y)
         std::copy_n(cut.row(y), cut.cols, mask.row(window.top + y) + window.left);
-        std::copy_n(odds.row(y), odds.cols, log_odds.row(window.top + y) + window.left);
+    for (std::ptrdiff_t y = 0; y < log_odds.rows; ++y) {
+        float* const row = log_odds.row(y);
+        const bool within = y >= window.top && y < window.bottom;
+        std::fill(row, row + (within ? window.left : log_odds.cols), -kCertain);
+        if (within) std::fill(row + window.right, row + log_odds.cols, -kCertain);
     }
     return outcome;
 }

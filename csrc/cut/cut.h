@@ -20,7 +20,6 @@ namespace dsnet {
 struct CutWorkspace {
     EdgeWorkspace edge;
     ComponentsWorkspace components;
-    std::vector<float> log_odds;
     std::vector<std::uint8_t> seeds, mask;
 };
 

@@ -276,9 +276,9 @@ class Evidence {
         block_.each([&](int t) {
             for (int cell = t; cell < kCells; cell += Block::kThreads) {
                 const float odds = frame_.log_odds[cell];
-                if (pixel::in_image(plan_.curve, cell / kGrid, cell % kGrid, image_.rows,
-                                    image_.cols))
-                    block_.add(counts[pixel::step_of(odds)], 1);
+                if (pixel::in_image(plan_.curve, float(cell / kGrid) + 0.5f,
+                                    float(cell % kGrid) + 0.5f, image_.rows, image_.cols))
+                    block_.add(counts[int(pixel::step_of(odds))], 1);
                 frame_.log_odds[cell] = odds - frame_.grey[cell] * frame_.detail;
             }
         });

@@ -11,10 +11,13 @@
 
 #if defined(__clang__)
 #define DSNET_UNROLLED _Pragma("clang loop unroll(full)")
+#define DSNET_NOT_UNROLLED _Pragma("clang loop unroll(disable)")
 #elif defined(__GNUC__)
 #define DSNET_UNROLLED _Pragma("GCC unroll 16")
+#define DSNET_NOT_UNROLLED _Pragma("GCC unroll 1")
 #else
 #define DSNET_UNROLLED
+#define DSNET_NOT_UNROLLED
 #endif
 
 namespace dsnet::DSNET_UNIT {
@@ -118,8 +121,16 @@ struct Sums {
         for (int k = 0; k < kParts; ++k)
             *reinterpret_cast<UnalignedIntegers*>(to + k * kIntegers) = parts[k];
     }
-    DSNET_INLINE std::int32_t first(int output) const {
-        return parts[output / kIntegers][output % kIntegers];
+    // The first four times `unit`: two go to `upper`, two to `lower`.
+    DSNET_INLINE void store_first(float unit, float* upper, float* lower) const {
+        typedef std::int32_t Four __attribute__((vector_size(16)));
+        typedef float Values __attribute__((vector_size(16)));
+        Four first;
+        std::memcpy(&first, &parts[0], sizeof(first));
+        const Values values = __builtin_convertvector(first, Values) * unit;
+        const auto* const from = reinterpret_cast<const char*>(&values);
+        std::memcpy(upper, from, 2 * sizeof(float));
+        std::memcpy(lower, from + 2 * sizeof(float), 2 * sizeof(float));
     }
     // Divided by 2^shift to the nearest, from `low` to `high`.
     DSNET_INLINE void store(std::int16_t* to, int shift, std::int32_t low,

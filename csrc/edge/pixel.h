@@ -1,6 +1,6 @@
 // A cell of the mark's frame: where it lies, what the network is told of it, and what a pixel is
 // told by the cells around. Compiled for each vector unit and for the GPU, with the same bits from
-// all. `V` is float or Vector. Included below base/lanes.h, whose unit it takes, or below
+// all. `V` is float or FloatVector. Included below base/lanes.h, whose unit it takes, or below
 // base/gpu_block.h.
 #pragma once
 
@@ -138,17 +138,18 @@ DSNET_EDGE_INLINE float detail_of(float scale, float spread) {
     return kDetail / (scale * (1.0f + noise * noise));
 }
 
-// Log-odds in steps, for the threshold.
-DSNET_EDGE_INLINE int step_of(float log_odds) {
-    const float at = (log_odds + kCertain) * kStepsPerLogOdd;
-    return at > 0.0f ? at < float(kSteps - 1) ? int(at) : kSteps - 1 : 0;
+// Log-odds in steps, for the threshold: the whole part counts.
+template <class V>
+DSNET_EDGE_INLINE V step_of(V log_odds) {
+    return within((log_odds + kCertain) * kStepsPerLogOdd, 0.0f, float(kSteps - 1));
 }
 
-// Whether a cell's centre lies in an image.
-DSNET_EDGE_INLINE bool in_image(const EdgeCurve& curve, int row, int column, int rows, int cols) {
-    const Point<float> at = sample_of(curve, float(row) + 0.5f, float(column) + 0.5f);
-    return at.x >= -0.5f && at.x <= float(cols) - 0.5f && at.y >= -0.5f &&
-           at.y <= float(rows) - 0.5f;
+// Whether a place of the frame lies in an image.
+template <class V>
+DSNET_EDGE_INLINE auto in_image(const EdgeCurve& curve, float row, V column, int rows, int cols) {
+    const Point<V> at = sample_of(curve, row, column);
+    return (at.x >= -0.5f) & (at.x <= float(cols) - 0.5f) & (at.y >= -0.5f) &
+           (at.y <= float(rows) - 0.5f);
 }
 
 // What is lesion: the cells from a threshold on, the one with the greatest expected Dice. With

@@ -4,6 +4,7 @@
 // Below them, whose unit they take.
 #include "edge/integers.h"
 #include "edge/pixel.h"
+#include "edge/squares.h"
 #include "edge/tiles.h"
 
 namespace dsnet::DSNET_UNIT {
@@ -11,74 +12,41 @@ namespace {
 
 using Index = std::ptrdiff_t;
 
-// Where a row of places lies in a plane of `rows` x `cols`: the corner of a square of four values,
-// and the shares of its far sides. Plain lanes, which every unit packs as it is wide; 32 bits
-// number the values, of which there are at most kMostPixels.
-struct Squares {
-    alignas(64) float x[kGrid], y[kGrid];
-    alignas(64) float share_x[kGrid], share_y[kGrid];
-    alignas(64) std::int32_t at[kGrid];
-
-    DSNET_INLINE void find(Index rows, Index cols, Index stride) {
-        const float last_x = float(cols - 1), last_y = float(rows - 1);
-        // The last value is the far side of the square before it.
-        const std::int32_t most_x = cols > 1 ? std::int32_t(cols - 2) : 0;
-        const std::int32_t most_y = rows > 1 ? std::int32_t(rows - 2) : 0;
-        DSNET_INDEPENDENT
-        for (Index k = 0; k < kGrid; ++k) {
-            const float in_x = within(x[k], 0.0f, last_x), in_y = within(y[k], 0.0f, last_y);
-            const auto whole_x = std::int32_t(in_x), whole_y = std::int32_t(in_y);
-            const std::int32_t from_x = whole_x < most_x ? whole_x : most_x;
-            const std::int32_t from_y = whole_y < most_y ? whole_y : most_y;
-            share_x[k] = in_x - float(from_x);
-            share_y[k] = in_y - float(from_y);
-            at[k] = from_y * std::int32_t(stride) + from_x;
-        }
-    }
-    DSNET_INLINE float value(const float* plane, Index k, Index right, Index down) const {
-        const float* const from = plane + at[k];
-        const float above = mixed(from[0], from[right], share_x[k]);
-        const float below = mixed(from[down], from[down + right], share_x[k]);
-        return mixed(above, below, share_y[k]);
-    }
-};
-
-// Adds the samples of a row of cells that lie (`row`, `column`) from the frame's corner.
-DSNET_INLINE void add_samples(const EdgeCurve& curve, const Image<const float>& image, float row,
-                              float column, float* sums) {
-    Squares squares;
-    DSNET_INDEPENDENT
-    for (Index j = 0; j < kGrid; ++j) {
-        const auto place = sample_of(curve, row, float(std::int32_t(j)) + column);
-        squares.x[j] = place.x;
-        squares.y[j] = place.y;
-    }
-    squares.find(image.rows, image.cols, image.row_stride);
-    const Index right = image.cols > 1 ? 1 : 0, down = image.rows > 1 ? image.row_stride : 0;
-    DSNET_INDEPENDENT
-    for (Index j = 0; j < kGrid; ++j) sums[j] += squares.value(image.data, j, right, down);
+// 0, 1, 2 and so on, and a number.
+DSNET_INLINE FloatVector counted_from(std::int32_t first) {
+    WholeVector numbers;
+    for (Index k = 0; k < kPlaces; ++k) numbers[k] = std::int32_t(k);
+    return __builtin_convertvector(numbers + first, FloatVector);
 }
 
-void sample(const EdgeCurve& curve, const Image<const float>& image, const EdgeCells& cells) {
+template <bool kNarrow>
+DSNET_INLINE void sample_from(EdgeCurve curve, const Image<const float>& image,
+                              const EdgeCells& cells) {
+    const Squares<kNarrow> squares(image.data, image.rows, image.cols, image.row_stride);
     const int samples = curve.samples;
     const float each = 1.0f / float(samples), share = 1.0f / float(samples * samples);
     for (Index i = 0; i < kGrid; ++i) {
-        alignas(64) float sums[kGrid] = {};
-        for (int b = 0; b < samples; ++b)
-            for (int a = 0; a < samples; ++a)
-                add_samples(curve, image, float(i) + (float(b) + 0.5f) * each,
-                            (float(a) + 0.5f) * each, sums);
-        float* const grey = cells.grey + i * kGrid;
-        float* const shares = cells.share + i * kGrid;
-        float* const outside = cells.outside + i * kGrid;
-        DSNET_INDEPENDENT
-        for (Index j = 0; j < kGrid; ++j) {
-            grey[j] = sums[j] * share;
-            const auto place = place_of(curve, float(i), float(std::int32_t(j)));
-            shares[j] = place.share;
-            outside[j] = place.outside;
+        for (Index j = 0; j < kGrid; j += kPlaces) {
+            const FloatVector columns = counted_from(std::int32_t(j));
+            FloatVector sum{};
+            for (int b = 0; b < samples; ++b) {
+                const float row = float(i) + (float(b) + 0.5f) * each;
+                for (int a = 0; a < samples; ++a)
+                    sum += squares.at(sample_of(curve, row, columns + (float(a) + 0.5f) * each));
+            }
+            const auto place = place_of(curve, float(i), columns);
+            store(cells.grey + i * kGrid + j, sum * share);
+            store(cells.share + i * kGrid + j, place.share);
+            store(cells.outside + i * kGrid + j, place.outside);
         }
     }
+}
+
+void sample(const EdgeCurve& curve, const Image<const float>& image, const EdgeCells& cells) {
+    if (image.cols > 1)
+        sample_from<false>(curve, image, cells);
+    else
+        sample_from<true>(curve, image, cells);
 }
 
 // Squares of four cells become places of the first layer: input, then row, then column.
@@ -210,12 +178,11 @@ void weigh_by(const EdgePlan& plan, const EdgeNetwork& network, const EdgeLevels
     activate<kMiddleUp, kFused>(network, layers.middle_kept, layers.middle);
     add_coarser<kFromMiddle, kFused>(network, layers.middle, layers.from_middle, layers.fine_kept);
     activate<kFineUp, kFused>(network, layers.fine_kept, layers.fine);
-    convolve<kLeave, kFused>(
-        network, bias_of(network, kLeave), layers.fine, [&](int y, int x, int, const Sums& sums) {
-            float* const to = cells.log_odds + 2 * y * kGrid + 2 * x;
-            for (int o = 0; o < 4; ++o)
-                to[o / 2 * kGrid + o % 2] = float(sums.first(o)) * network.log_odds_per_unit;
-        });
+    convolve<kLeave, kFused>(network, bias_of(network, kLeave), layers.fine,
+                             [&](int y, int x, int, const Sums& sums) {
+                                 float* const to = cells.log_odds + 2 * y * kGrid + 2 * x;
+                                 sums.store_first(network.log_odds_per_unit, to, to + kGrid);
+                             });
 }
 
 void weigh(const EdgePlan& plan, const EdgeNetwork& network, const EdgeLevels& levels,
@@ -226,58 +193,103 @@ void weigh(const EdgePlan& plan, const EdgeNetwork& network, const EdgeLevels& l
 
 EdgeThreshold settle(const EdgeCurve& curve, const EdgeNetwork& network, const EdgeCells& cells,
                      std::ptrdiff_t rows, std::ptrdiff_t cols) {
-    std::int32_t counts[kSteps] = {};
+    // Counters that take turns, since many cells in a row are of one step.
+    constexpr Index kTurns = 4;
+    std::int32_t counts[kTurns][kSteps] = {};
     const float reach = 1.5f * curve.half;
     const bool whole = curve.x >= reach && curve.y >= reach && curve.x + reach < float(cols - 1) &&
                        curve.y + reach < float(rows - 1);
-    for (int i = 0; i < kGrid; ++i) {
-        for (int j = 0; j < kGrid; ++j) {
-            const int step = step_of(cells.log_odds[i * kGrid + j]);
-            counts[step] += whole || in_image(curve, i, j, int(rows), int(cols));
+    for (Index i = 0; i < kGrid; ++i) {
+        alignas(64) std::int32_t steps[kGrid], counted[kGrid];
+        for (Index j = 0; j < kGrid; j += kPlaces) {
+            const auto odds = load_as<FloatVector>(cells.log_odds + i * kGrid + j);
+            store(steps + j, __builtin_convertvector(step_of(odds), WholeVector));
+            WholeVector one = WholeVector{} + 1;
+            if (!whole)
+                one &= in_image(curve, float(i) + 0.5f, counted_from(std::int32_t(j)) + 0.5f,
+                                int(rows), int(cols));
+            store(counted + j, one);
         }
+        for (Index j = 0; j < kGrid; ++j) counts[j % kTurns][steps[j]] += counted[j];
     }
-    return best_threshold(counts, network.probability);
+    for (Index turn = 1; turn < kTurns; ++turn)
+        for (Index k = 0; k < kSteps; ++k) counts[0][k] += counts[turn][k];
+    return best_threshold(counts[0], network.probability);
 }
+
+// The columns of a row of pixels that may lie in the frame, some more on either side.
+class FrameRows {
+  public:
+    explicit FrameRows(const EdgeCurve& curve) : curve_(curve), reach_(curve.half + kSlack) {}
+
+    // Of the row `y`; `left` and `count` are of the columns to be told of, counted from `left`.
+    void find(float y, Index left, Index count, Index& begin, Index& end) const {
+        const double dy = double(y) - curve_.y, first = curve_.x - double(left);
+        double low = -first, high = double(count) - first;
+        narrow(curve_.along_x, dy * curve_.along_y, low, high);
+        narrow(-curve_.along_y, dy * curve_.along_x, low, high);
+        begin = high > low ? Index(low + first) : 0;
+        end = high > low ? Index(high + first) : 0;
+    }
+
+  private:
+    // Pixels by which rounding is far from moving a border.
+    static constexpr double kSlack = 2.0;
+
+    // To the places where |slope * place + offset| is at most the reach.
+    void narrow(double slope, double offset, double& low, double& high) const {
+        if (slope < 0) {
+            slope = -slope;
+            offset = -offset;
+        }
+        // Along such a direction a row of any length lies on one side, or this tells little.
+        if (slope < 1e-3) return;
+        const double from = (-reach_ - offset) / slope, to = (reach_ - offset) / slope;
+        low = from > low ? from : low;
+        high = to < high ? to : high;
+    }
+
+    const EdgeCurve& curve_;
+    double reach_;
+};
 
 void spread(const EdgeCurve& curve, const EdgeLevels& levels, const EdgeCells& cells,
             const Image<const float>& image, std::ptrdiff_t top, std::ptrdiff_t left,
             const Image<float>& log_odds) {
     const float detail = detail_of(levels.scale, float(levels.spread));
-    for (Index i = 0; i < kCells; i += kLanes)
-        store(cells.log_odds + i, load(cells.log_odds + i) - load(cells.grey + i) * detail);
+    for (Index i = 0; i < kCells; i += kPlaces)
+        store(cells.log_odds + i, load_as<FloatVector>(cells.log_odds + i) -
+                                      load_as<FloatVector>(cells.grey + i) * detail);
+    const Squares<false> squares(cells.log_odds, kGrid, kGrid, kGrid);
+    const FloatVector outside = FloatVector{} - kCertain;
+    const FrameRows frame(curve);
     for (Index row = 0; row < log_odds.rows; ++row) {
         const float y = float(top + row);
         float* const out = log_odds.row(row);
         const float* const seen = image.row(top + row) + left;
-        for (Index begin = 0; begin < log_odds.cols; begin += kGrid) {
-            // Whole lanes, some of them perhaps beyond the window.
-            const auto first = std::int32_t(left + begin);
-            Squares squares;
-            alignas(64) std::int32_t inside[kGrid];
-            alignas(64) float odds[kGrid];
-            std::int32_t any = 0;
-            DSNET_INDEPENDENT
-            for (Index k = 0; k < kGrid; ++k) {
-                const auto cell = cell_of(curve, y, float(first + std::int32_t(k)));
-                squares.x[k] = cell.x;
-                squares.y[k] = cell.y;
-                inside[k] = in_frame(cell) ? 1 : 0;
-                any |= inside[k];
-                odds[k] = -kCertain;
-            }
-            const Index size = log_odds.cols - begin < kGrid ? log_odds.cols - begin : kGrid;
-            if (any != 0) {
-                alignas(64) float grey[kGrid] = {};
-                __builtin_memcpy(grey, seen + begin, sizeof(float) * std::size_t(size));
-                squares.find(kGrid, kGrid, kGrid);
-                DSNET_INDEPENDENT
-                for (Index k = 0; k < kGrid; ++k) {
-                    const float value =
-                        squares.value(cells.log_odds, k, 1, kGrid) + grey[k] * detail;
-                    odds[k] = inside[k] ? within(value, -kCertain, kCertain) : -kCertain;
-                }
-            }
-            __builtin_memcpy(out + begin, odds, sizeof(float) * std::size_t(size));
+        const auto odds_from = [&](Index x, FloatVector grey) {
+            const auto cell = cell_of(curve, y, counted_from(std::int32_t(left + x)));
+            const FloatVector value = squares.at(cell) + grey * detail;
+            return in_frame(cell) ? within(value, -kCertain, kCertain) : outside;
+        };
+        if (log_odds.cols < kPlaces) {
+            FloatVector grey{};
+            for (Index k = 0; k < log_odds.cols; ++k) grey[k] = seen[k];
+            const FloatVector odds = odds_from(0, grey);
+            for (Index k = 0; k < log_odds.cols; ++k) out[k] = odds[k];
+            continue;
+        }
+        Index begin, end;
+        frame.find(y, left, log_odds.cols, begin, end);
+        // The last vector of a row ends where the row does, and may begin before the one before
+        // it ends.
+        const Index last = log_odds.cols - kPlaces;
+        const auto at_most = [last](Index x) { return x < last ? x : last; };
+        for (Index x = 0; x < begin; x += kPlaces) store(out + at_most(x), outside);
+        for (Index x = end; x < log_odds.cols; x += kPlaces) store(out + at_most(x), outside);
+        for (Index x = begin; x < end; x += kPlaces) {
+            const Index from = at_most(x);
+            store(out + from, odds_from(from, load_as<FloatVector>(seen + from)));
         }
     }
 }

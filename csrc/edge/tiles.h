@@ -57,6 +57,8 @@ DSNET_INLINE void multiply_tiles(const std::int16_t* weights, int o,
     for (int product = 0; product < kTileProducts; ++product) {
         const std::int16_t* const weight = weights + product * kInputs * kOutputs + 2 * o;
         Sums sums[kTiles] = {};
+        // Unrolled, GCC adds up in trees, for which there are not enough registers.
+        DSNET_NOT_UNROLLED
         for (int k = 0; k < kInputs / 2; ++k) {
             const Weights pairs(weight + k * 2 * kOutputs);
             DSNET_UNROLLED

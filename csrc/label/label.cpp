@@ -17,9 +17,13 @@ constexpr float kSlack = 1e-3f;
 constexpr double kEllipseDice = 0.64, kEllipseDiceLow = 0.45;
 
 bool is_valid(Image<const float> image, bool& constant) {
+    // Rows without a gap are one.
+    const bool whole_rows = image.row_stride == image.cols;
+    const std::ptrdiff_t rows = whole_rows ? 1 : image.rows;
+    const std::ptrdiff_t cols = whole_rows ? image.size() : image.cols;
     Range whole = {image.row(0)[0], image.row(0)[0], true};
-    for (std::ptrdiff_t y = 0; y < image.rows; ++y) {
-        const Range row = image_simd().range(image.row(y), image.cols);
+    for (std::ptrdiff_t y = 0; y < rows; ++y) {
+        const Range row = image_simd().range(image.row(y), cols);
         whole.low = std::min(whole.low, row.low);
         whole.high = std::max(whole.high, row.high);
         whole.ordered &= row.ordered;

@@ -190,7 +190,7 @@ std::ptrdiff_t add_ellipse(const RecistMark& mark, double scale, std::ptrdiff_t 
     const std::ptrdiff_t x_end = bounded(frame.centre.x + reach - shift_x + 2, 0, out.cols);
     // A row's pixels inside lie between the ends of a chord, from a quadratic. Within kSlack of
     // them each pixel is asked; an ellipse too large or too far off for that is asked everywhere.
-    constexpr double kSlack = 2.0;
+    constexpr double kSlack = 0.25;
     const double u_step = frame.along.x / half_along, v_step = frame.across.x / half_across;
     const double square = u_step * u_step + v_step * v_step;
     const bool tame = reach < 1e4 && half_along > 0.1 && half_across > 0.1;
@@ -234,19 +234,31 @@ std::ptrdiff_t add_quadrilateral(const RecistMark& mark, std::ptrdiff_t top, std
         const std::ptrdiff_t y_end = bounded(frame.high.y - shift_y + 2, 0, out.rows);
         const std::ptrdiff_t x_begin = bounded(frame.low.x - shift_x - 1, 0, out.cols);
         const std::ptrdiff_t x_end = bounded(frame.high.x - shift_x + 2, 0, out.cols);
+        // A row's pixels inside lie between two edges. Within a pixel of them each is asked.
+        Point edge[4];
+        for (int k = 0; k < corners; ++k) edge[k] = minus(hull[(k + 1) % corners], hull[k]);
         for (std::ptrdiff_t y = y_begin; y < y_end; ++y) {
-            for (std::ptrdiff_t x = x_begin; x < x_end; ++x) {
-                bool inside = true;
-                for (int k = 0; k < corners; ++k) {
-                    const Point start = hull[k], end = hull[(k + 1) % corners];
-                    const Point edge = minus(end, start);
-                    inside &= edge.x * (static_cast<double>(y + top) - start.y) -
-                                  edge.y * (static_cast<double>(x + left) - start.x) >=
-                              0;
-                }
-                out.row(y)[x] |= static_cast<std::uint8_t>(inside);
-                count += inside;
+            double along[4];
+            double low = static_cast<double>(x_begin), high = static_cast<double>(x_end);
+            for (int k = 0; k < corners; ++k) {
+                along[k] = edge[k].x * (static_cast<double>(y + top) - hull[k].y);
+                const double crossing = along[k] / edge[k].y + hull[k].x - shift_x;
+                if (edge[k].y < 0) low = std::max(low, crossing - 1);
+                if (edge[k].y > 0) high = std::min(high, crossing + 2);
             }
+            const auto is_inside = [&](std::ptrdiff_t x) {
+                bool inside = true;
+                for (int k = 0; k < corners; ++k)
+                    inside &= along[k] - edge[k].y * (static_cast<double>(x + left) - hull[k].x) >=
+                              0;
+                return inside;
+            };
+            std::ptrdiff_t begin = bounded(low, x_begin, x_end);
+            std::ptrdiff_t end = bounded(high, x_begin, x_end);
+            while (begin < end && !is_inside(begin)) ++begin;
+            while (begin < end && !is_inside(end - 1)) --end;
+            std::fill(out.row(y) + begin, out.row(y) + std::max(begin, end), std::uint8_t{1});
+            count += std::max(begin, end) - begin;
         }
     }
     if (count == 0) {

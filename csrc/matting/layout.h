@@ -22,14 +22,15 @@ struct TrimapCensus {
 
 TrimapCensus take_census(Image<const std::uint8_t> trimap, std::vector<std::uint8_t>& columns);
 
-// The grid begins one row and one column before the box, and ends one after it. Fills the map, and
-// the runs that hold every unknown pixel and every window that touches one.
-void map_pixels(Image<const std::uint8_t> trimap, const TrimapCensus& census,
+// The grid begins one row and one column before the box, and ends one after it. Fills the map by
+// blocks of `width` columns, and the runs that hold every unknown pixel and every window that
+// touches one.
+void map_pixels(Image<const std::uint8_t> trimap, const TrimapCensus& census, std::ptrdiff_t width,
                 MattingWorkspace& workspace);
 // The runs within two rows and one block of a used one, which is as far as neighbours are read;
-// `halo`: those of them that are not used themselves.
+// `halo`, unless it is null: those of them that are not used themselves.
 void collect_around(const BlockMap& map, std::vector<std::uint8_t>& scratch,
-                    std::vector<Run>& around, std::vector<Run>& halo);
+                    std::vector<Run>& around, std::vector<Run>* halo);
 // The map and runs of the aggregates of 2 x 2.
 void map_nodes(const BlockMap& fine, CoarseLevel& level);
 

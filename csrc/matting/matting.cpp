@@ -24,11 +24,20 @@ constexpr double kLargestCorrection = 5e-4;
 // Aggregates two rows beyond the unknown ones look at their windows.
 constexpr std::ptrdiff_t kGuardRows = 6;
 
+// Zeros on a run of a plane, by pieces for which a compiler calls nobody.
+template <typename T>
+void clear(const Run& run, std::ptrdiff_t stride, T* plane) {
+    T* const row = plane + run.row * stride;
+    for (std::ptrdiff_t x = run.begin; x < run.end; x += kLanes / 2)
+        std::memset(row + x, 0, sizeof(T) * (kLanes / 2));
+}
+
 // Planes for the fine grid.
-void lay_out(MattingWorkspace& workspace) {
+void lay_out(MattingWorkspace& workspace, bool multigrid) {
     FineGrid& grid = workspace.fine;
+    const BlockMap& map = workspace.map;
     // An odd number of blocks keeps a shaft's rows from falling on the same cache sets.
-    const std::ptrdiff_t stride = ((workspace.map.blocks + 6) | 1) * kLanes;
+    const std::ptrdiff_t stride = ((map.blocks * map.width / kLanes + 6) | 1) * kLanes;
     const std::ptrdiff_t size = (workspace.map.rows + 2 * kGuardRows) * stride;
     grid.stride = stride;
     grid.windows = {workspace.windows.data(),
@@ -44,27 +53,25 @@ void lay_out(MattingWorkspace& workspace) {
         const auto one = [&](auto*& plane) {
             plane = next;
             next += size;
-            if (cleared == nullptr) return;
-            for (const Run& run : *cleared)
-                std::memset(plane + run.row * stride + run.begin, 0,
-                            sizeof(*plane) * static_cast<std::size_t>(run.end - run.begin));
         };
         (one(planes), ...);
+        if (cleared != nullptr)
+            for (const Run& run : *cleared) (clear(run, stride, planes), ...);
         return next - kGuardRows * stride - 2 * kLanes;
     };
     // Planes that are written wherever a pixel or window is before they are read need zeros only
-    // around those.
+    // around those, and none where what is read there is thrown away.
+    const std::vector<Run>* const halo = multigrid ? &workspace.halo : nullptr;
     workspace.doubles.reserve(static_cast<std::size_t>(10 * size));
     double* doubles = workspace.doubles.data();
     doubles = carve(doubles, &workspace.around, workspace.d, workspace.x, workspace.x_before);
-    doubles = carve(doubles, &workspace.halo, grid.slope, grid.offset);
+    doubles = carve(doubles, halo, grid.slope, grid.offset);
     carve(doubles, nullptr, grid.mean, grid.gain, workspace.b, workspace.r, workspace.q);
     workspace.floats.reserve(static_cast<std::size_t>(14 * size));
     float* floats = workspace.floats.data();
     float* grey = nullptr;
     floats = carve(floats, &workspace.around, grey, grid.count, workspace.known);
-    floats =
-        carve(floats, &workspace.halo, grid.slope32, grid.offset32, workspace.z, workspace.rest);
+    floats = carve(floats, halo, grid.slope32, grid.offset32, workspace.z, workspace.rest);
     carve(floats, nullptr, grid.mean32, grid.mean_rest, grid.gain32, grid.ninth, grid.relax,
           workspace.r32, workspace.prior);
     grid.grey = grey;
@@ -91,7 +98,9 @@ void fill(Image<const float> image, Image<const std::uint8_t> trimap, Image<cons
         const std::uint8_t* marked = trimap.row(y) + shift;
         float* to = grey + run.row * grid.stride;
         float* known = workspace.known + run.row * grid.stride;
+        DSNET_INDEPENDENT
         for (std::ptrdiff_t x = begin; x < end; ++x) to[x] = from[x];
+        DSNET_INDEPENDENT
         for (std::ptrdiff_t x = begin; x < end; ++x)
             known[x] = marked[x] == kForeground ? 1.0f : 0.0f;
     }
@@ -104,9 +113,10 @@ void fill(Image<const float> image, Image<const std::uint8_t> trimap, Image<cons
         const std::ptrdiff_t end = std::min<std::ptrdiff_t>(run.end, image.cols - shift);
         const std::uint8_t* marked = y < image.rows && y >= 0 ? trimap.row(y) + shift : nullptr;
         for (std::ptrdiff_t x = run.begin; x < run.end; ++x) toward[x] = 0.0f;
-        for (std::ptrdiff_t x = begin; x < end; ++x) {
-            count[x] = marked[x] == kUnknown ? rows * 3.0f : 0.0f;
-        }
+        const float inside = rows * 3.0f;
+        DSNET_INDEPENDENT
+        for (std::ptrdiff_t x = begin; x < end; ++x)
+            count[x] = marked[x] == kUnknown ? inside : 0.0f;
         // The first and the last two columns of the image have fewer windows.
         for (const std::ptrdiff_t column :
              {std::ptrdiff_t{0}, std::ptrdiff_t{1}, image.cols - 2, image.cols - 1}) {
@@ -116,6 +126,7 @@ void fill(Image<const float> image, Image<const std::uint8_t> trimap, Image<cons
         }
         if (prior.data != nullptr) {
             const float* from = prior.row(y) + shift;
+            DSNET_INDEPENDENT
             for (std::ptrdiff_t x = begin; x < end; ++x) toward[x] = from[x];
         }
     }
@@ -215,6 +226,7 @@ void write_known(Image<const std::uint8_t> trimap, Image<float> alpha, const flo
         const std::uint8_t* marked = trimap.row(y);
         float* out = alpha.row(y);
         const float open = unknown == nullptr ? 0.0f : *unknown;
+        DSNET_INDEPENDENT
         for (std::ptrdiff_t x = 0; x < trimap.cols; ++x)
             out[x] = marked[x] == kForeground ? 1.0f : marked[x] == kUnknown ? open : 0.0f;
     }
@@ -238,10 +250,17 @@ MattingOutcome solve_matting(Image<const float> image, Image<const std::uint8_t>
     if (census.unknowns == 0) return outcome;
     if (census.foreground == 0 || census.background == 0) return outcome;
 
-    map_pixels(trimap, census, workspace);
-    collect_around(workspace.map, workspace.bytes, workspace.around, workspace.halo);
-    lay_out(workspace);
     const bool has_prior = prior.data != nullptr;
+    bool multigrid = options.preconditioner == Preconditioner::kMultigrid;
+    // A prior's weight on the diagonal leaves little to precondition.
+    if (options.preconditioner == Preconditioner::kAuto)
+        multigrid = !has_prior && census.unknowns > kManyUnknowns &&
+                    2 * census.unknowns > kWideRun * census.changes;
+    // The hierarchy, and who is untied, are told by whole blocks of windows.
+    map_pixels(trimap, census, multigrid || !has_prior ? kLanes : kLanes / 2, workspace);
+    collect_around(workspace.map, workspace.bytes, workspace.around,
+                   multigrid ? &workspace.halo : nullptr);
+    lay_out(workspace, multigrid);
     const double prior_weight = has_prior ? options.prior_weight : 0.0;
     workspace.fine.weight = prior_weight;
     fill(image, trimap, prior, census, workspace);
@@ -259,11 +278,6 @@ MattingOutcome solve_matting(Image<const float> image, Image<const std::uint8_t>
     const double norm = std::sqrt(
         simd.right_side(grid, workspace.known, has_prior ? workspace.prior : nullptr, workspace.b));
 
-    bool multigrid = options.preconditioner == Preconditioner::kMultigrid;
-    // A prior's weight on the diagonal leaves little to precondition.
-    if (options.preconditioner == Preconditioner::kAuto)
-        multigrid = !has_prior && census.unknowns > kManyUnknowns &&
-                    2 * census.unknowns > kWideRun * census.changes;
     outcome.preconditioner = multigrid ? Preconditioner::kMultigrid : Preconditioner::kJacobi;
     if (!(norm > 0)) return outcome;  // nothing draws alpha away from 0
     simd.scale(grid, 1.0 / norm, workspace.b, workspace.r);
@@ -278,10 +292,12 @@ MattingOutcome solve_matting(Image<const float> image, Image<const std::uint8_t>
         float* out = alpha.row(y) + shift;
         const std::ptrdiff_t begin = std::max<std::ptrdiff_t>(run.begin, -shift);
         const std::ptrdiff_t end = std::min<std::ptrdiff_t>(run.end, image.cols - shift);
+        for (std::ptrdiff_t i = begin; i < end; ++i) squares += count[i] > 0 ? x[i] * x[i] : 0.0;
+        DSNET_INDEPENDENT
         for (std::ptrdiff_t i = begin; i < end; ++i) {
             const auto value = static_cast<float>(x[i] * norm);
-            squares += count[i] > 0 ? x[i] * x[i] : 0.0;
-            if (count[i] > 0) out[i] = value > 0.0f ? (value < 1.0f ? value : 1.0f) : 0.0f;
+            const float kept = value > 0.0f ? (value < 1.0f ? value : 1.0f) : 0.0f;
+            out[i] = count[i] > 0 ? kept : out[i];
         }
     }
     const double rounding = kRounding * (9.0 + prior_weight) * std::sqrt(squares);

@@ -164,7 +164,7 @@ void build_multigrid(MattingWorkspace& workspace) {
     do {
         CoarseLevel& level = workspace.levels[levels];
         map_nodes(*map, level);
-        collect_around(level.map, workspace.bytes, level.around, level.halo);
+        collect_around(level.map, workspace.bytes, level.around, &level.halo);
         const int planes = kLevelPlanes + (levels == 0 ? kMomentPlanes + kParityPlanes : 0);
         floats += static_cast<std::size_t>(planes * plane_size(level.map));
         map = &level.map;

@@ -37,7 +37,8 @@ DSNET_INLINE void window_sums(const Shafts& shafts, std::ptrdiff_t stride, Total
                               Body body) {
     typedef typename Lanes<T>::Values Values;
     for (const Shaft* shaft = shafts.first; shaft != shafts.first + shafts.count; ++shaft) {
-        for (std::ptrdiff_t part = 0; part < kLanes; part += Lanes<T>::kCount) {
+        const std::ptrdiff_t width = shaft->right - shaft->left;
+        for (std::ptrdiff_t part = 0; part < width; part += Lanes<T>::kCount) {
             auto sum = total.of(part);
             std::ptrdiff_t i = shaft->top * stride + shaft->left + part;
             Values first_above, second_above, first_here, second_here, first_below, second_below;
@@ -167,30 +168,6 @@ bool finds_untied(const FineGrid& grid) {
     return sum_of_lanes(two_values) > 0;
 }
 
-void weigh_smoother(const FineGrid& grid) {
-    const std::ptrdiff_t s = grid.stride;
-    const std::ptrdiff_t around[9] = {-s - 1, -s, -s + 1, -1, 0, 1, s - 1, s, s + 1};
-    const double* mean = grid.mean;
-    const double* gain = grid.gain;
-    const float* count = grid.count;
-    each_lane(grid.pixels, s, [&](std::ptrdiff_t i, std::ptrdiff_t) {
-        const double grey = grid.grey[i];
-        double fitted = 0;
-        for (int k = 0; k < 9; ++k) {
-            const double from_mean = grey - mean[i + around[k]];
-            fitted += gain[i + around[k]] * from_mean * from_mean;
-        }
-        double ninths = 0;
-        for (int k = 0; k < 9; ++k) ninths += grid.ninth[i + around[k]] > 0 ? kNinth : 0.0;
-        const double whole = double(count[i]) + grid.weight;
-        const double twice = 2 * (whole - ninths - fitted);
-        // At least what rounding leaves of it.
-        const double least = kLeastWeight * whole;
-        const double weight = twice < whole ? (twice > least ? twice : least) : whole;
-        grid.relax[i] = count[i] > 0 ? float(1.0 / weight) : 0.0f;
-    });
-}
-
 double right_side(const FineGrid& grid, const float* known, const float* prior, double* b) {
     typedef Lanes<double> Lane;
     const double weight = prior != nullptr ? grid.weight : 0.0;
@@ -253,6 +230,30 @@ DSNET_INLINE void each_vector(const FineGrid& grid, Body body) {
     each_half(grid, [&](std::ptrdiff_t block) {
         for (std::ptrdiff_t lane = 0; lane < kLanes / 2; lane += Lanes<double>::kCount)
             body(block + lane);
+    });
+}
+
+void weigh_smoother(const FineGrid& grid) {
+    typedef Lanes<double> Lane;
+    const std::ptrdiff_t s = grid.stride;
+    const std::ptrdiff_t around[9] = {-s - 1, -s, -s + 1, -1, 0, 1, s - 1, s, s + 1};
+    each_vector(grid, [&](std::ptrdiff_t i) {
+        const DoubleVector grey = Lane::at(grid.grey + i), nothing{};
+        DoubleVector fitted{}, ninths{};
+        for (int k = 0; k < 9; ++k) {
+            const DoubleVector from_mean = grey - Lane::at(grid.mean + i + around[k]);
+            fitted += Lane::at(grid.gain + i + around[k]) * from_mean * from_mean;
+            ninths += Lane::at(grid.ninth + i + around[k]) > 0 ? Lane::all(kNinth) : nothing;
+        }
+        const DoubleVector count = Lane::at(grid.count + i);
+        const DoubleVector whole = count + grid.weight;
+        const DoubleVector twice = 2 * (whole - ninths - fitted);
+        // At least what rounding leaves of it.
+        const DoubleVector least = kLeastWeight * whole;
+        const DoubleVector longer = twice > least ? twice : least;
+        const DoubleVector weight = twice < whole ? longer : whole;
+        const DoubleVector step = 1.0 / weight;
+        store(grid.relax + i, narrowed(count > 0 ? step : nothing));
     });
 }
 

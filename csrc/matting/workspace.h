@@ -10,10 +10,11 @@
 
 namespace dsnet {
 
-// Which blocks of kLanes columns a grid works on.
+// Which blocks of columns a grid works on.
 struct BlockMap {
+    std::ptrdiff_t width = kLanes;  // of a block; kLanes or half of them
     std::ptrdiff_t rows = 0;
-    std::ptrdiff_t blocks = 0;
+    std::ptrdiff_t blocks = 0;  // in all they are as wide as a multiple of kLanes
     std::vector<std::uint8_t> used;  // with a border of two rows and two blocks
 
     void resize(std::ptrdiff_t rows, std::ptrdiff_t blocks);
@@ -34,7 +35,7 @@ struct CoarseLevel {
 struct MattingWorkspace {
     PlaneArena<double> doubles;
     PlaneArena<float> floats, level_floats;
-    BlockMap map;
+    BlockMap map, window_map;
     std::vector<std::uint8_t> bytes;  // scratch
     std::vector<Run> windows, pixels;
     std::vector<Run> around, halo;  // as in CoarseLevel, of the pixels

@@ -8,9 +8,8 @@
 namespace dsnet {
 namespace {
 
-template <typename Pixel>
-std::ptrdiff_t undo(const FilteredRows& filtered, const Image<Pixel>& pixels,
-                    void (*undo_group)(const PngGroup<Pixel>&)) {
+template <typename Pixel, typename Undo>
+std::ptrdiff_t undo(const FilteredRows& filtered, const Image<Pixel>& pixels, Undo undo_group) {
     const std::ptrdiff_t stride = 1 + filtered.width * static_cast<std::ptrdiff_t>(sizeof(Pixel));
     const std::vector<Pixel> nothing(static_cast<std::size_t>(pixels.cols) + 1);
     std::vector<Pixel> workspace(
@@ -38,8 +37,15 @@ std::ptrdiff_t undo_filters(const FilteredRows& filtered, Image<std::uint8_t> pi
     return undo(filtered, pixels, png_simd().undo_8);
 }
 
-std::ptrdiff_t undo_filters(const FilteredRows& filtered, Image<std::uint16_t> pixels) {
-    return undo(filtered, pixels, png_simd().undo_16);
+std::ptrdiff_t undo_filters(const FilteredRows& filtered, Image<std::uint16_t> pixels,
+                            std::uint16_t& least) {
+    const PngSimd& simd = png_simd();
+    least = 0;
+    return undo(filtered, pixels, [&](const PngGroup<std::uint16_t>& group) {
+        simd.undo_16(group);
+        for (std::ptrdiff_t row = 0; row < group.rows; ++row)
+            least = simd.least_16(group.pixels + row * group.stride, group.cols, least);
+    });
 }
 
 }  // namespace dsnet

@@ -255,9 +255,18 @@ DSNET_INLINE void undo(const PngGroup<Pixel>& group) {
 void undo_8(const PngGroup<std::uint8_t>& group) { undo(group); }
 void undo_16(const PngGroup<std::uint16_t>& group) { undo(group); }
 
+std::uint16_t least_16(const std::uint16_t* pixels, Index count, std::uint16_t least) {
+    auto below = static_cast<std::uint16_t>(least - 1);  // 0 becomes the highest
+    for (Index x = 0; x < count; ++x) {
+        const auto value = static_cast<std::uint16_t>(pixels[x] - 1);
+        below = value < below ? value : below;
+    }
+    return static_cast<std::uint16_t>(below + 1);
+}
+
 }  // namespace
 
 extern const PngSimd png_simd;
-const PngSimd png_simd = {&undo_8, &undo_16};
+const PngSimd png_simd = {&undo_8, &undo_16, &least_16};
 
 }  // namespace dsnet::DSNET_UNIT

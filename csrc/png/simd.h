@@ -30,6 +30,9 @@ struct PngGroup {
 struct PngSimd {
     void (*undo_8)(const PngGroup<std::uint8_t>& group);
     void (*undo_16)(const PngGroup<std::uint16_t>& group);
+    // The least of some pixels and `least`; 0 counts as the highest.
+    std::uint16_t (*least_16)(const std::uint16_t* pixels, std::ptrdiff_t count,
+                              std::uint16_t least);
 };
 
 DSNET_VECTOR_TABLE(PngSimd, png_simd)

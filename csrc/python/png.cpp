@@ -1,19 +1,70 @@
-// Binding of a PNG's pixels.
+// Binding of a PNG's chunks and pixels.
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 
 #include <cstdint>
+#include <cstring>
 #include <string>
 
 #include "base/image.h"
+#include "png/chunks.h"
 #include "png/pixels.h"
 #include "python/arguments.h"
 
 namespace dsnet {
 namespace {
 
+py::buffer_info plain_bytes(const py::buffer& buffer, const char* name) {
+    py::buffer_info data = buffer.request();
+    if (data.itemsize != 1 || data.ndim != 1 || data.strides[0] != 1)
+        throw py::type_error(std::string(name) + " must be contiguous bytes, got items of " +
+                             std::to_string(data.itemsize) + " bytes in " +
+                             std::to_string(data.ndim) + " dimensions");
+    return data;
+}
+
+py::tuple png_data(const py::buffer& file) {
+    const py::buffer_info data = plain_bytes(file, "file");
+    PngChunks chunks;
+    {
+        py::gil_scoped_release release;
+        chunks = read_chunks(static_cast<const std::uint8_t*>(data.ptr), data.size);
+    }
+    switch (chunks.fault) {
+        case PngFault::kNone: break;
+        case PngFault::kCutShort:
+            throw py::value_error("the PNG is cut short after " + std::to_string(data.size) +
+                                  " bytes");
+        case PngFault::kDamaged:
+            throw py::value_error("the PNG is damaged at byte " + std::to_string(chunks.at));
+        case PngFault::kNoHeader:
+            throw py::value_error("the PNG is damaged: it does not begin with its header");
+        case PngFault::kFrames:
+            throw py::value_error("the PNG holds several frames, one is wanted");
+    }
+    std::ptrdiff_t size = 0;
+    if (chunks.bits != 0)
+        for (const PngPart& part : chunks.parts) size += part.size;
+    const auto joined = py::reinterpret_steal<py::bytes>(PyBytes_FromStringAndSize(nullptr, size));
+    if (!joined) throw py::error_already_set();
+    char* to = PyBytes_AS_STRING(joined.ptr());
+    if (chunks.bits != 0)
+        for (const PngPart& part : chunks.parts) {
+            std::memcpy(to, part.data, static_cast<std::size_t>(part.size));
+            to += part.size;
+        }
+    return py::make_tuple(chunks.height, chunks.width, chunks.bits, joined);
+}
+
+std::ptrdiff_t undo(const FilteredRows& filtered, Image<std::uint8_t> to, std::uint16_t&) {
+    return undo_filters(filtered, to);
+}
+std::ptrdiff_t undo(const FilteredRows& filtered, Image<std::uint16_t> to, std::uint16_t& least) {
+    return undo_filters(filtered, to, least);
+}
+
 template <typename Pixel>
-py::array pixels_of(const py::buffer_info& data, std::int64_t width, std::int64_t rows,
+py::tuple pixels_of(const py::buffer_info& data, std::int64_t width, std::int64_t rows,
                     std::int64_t cols) {
     if (data.size / (1 + width * static_cast<std::int64_t>(sizeof(Pixel))) < rows)
         throw py::value_error("filtered must hold " + std::to_string(rows) + " rows of " +
@@ -22,23 +73,20 @@ py::array pixels_of(const py::buffer_info& data, std::int64_t width, std::int64_
     Array<Pixel> pixels({rows, cols});
     const Image<Pixel> to = writable(pixels);
     std::ptrdiff_t wrong;
+    std::uint16_t least = 0;
     {
         py::gil_scoped_release release;
-        wrong = undo_filters({static_cast<const std::uint8_t*>(data.ptr), width}, to);
+        wrong = undo({static_cast<const std::uint8_t*>(data.ptr), width}, to, least);
     }
     if (wrong >= 0)
         throw py::value_error("filtered must have filters 0 to 4, got another one in row " +
                               std::to_string(wrong));
-    return std::move(pixels);
+    return py::make_tuple(std::move(pixels), least);
 }
 
-py::array png_pixels(const py::buffer& filtered, std::int64_t width, int bits, std::int64_t rows,
+py::tuple png_pixels(const py::buffer& filtered, std::int64_t width, int bits, std::int64_t rows,
                      std::int64_t cols) {
-    const py::buffer_info data = filtered.request();
-    if (data.itemsize != 1 || data.ndim != 1 || data.strides[0] != 1)
-        throw py::type_error("filtered must be contiguous bytes, got items of " +
-                             std::to_string(data.itemsize) + " bytes in " +
-                             std::to_string(data.ndim) + " dimensions");
+    const py::buffer_info data = plain_bytes(filtered, "filtered");
     if (width < 1 || width > kMostPixels)
         throw py::value_error("width must be within 1 and " + std::to_string(kMostPixels) +
                               ", got " + std::to_string(width));
@@ -57,6 +105,31 @@ py::array png_pixels(const py::buffer& filtered, std::int64_t width, int bits, s
 
 void bind_png(py::module_& module) {
     using namespace pybind11::literals;
+    module.def("png_data", &png_data, "file"_a,
+               R"(What a PNG file's header states and its pixels are compressed to.
+
+Each chunk is compared with its checksum; nothing is inflated.
+
+Parameters
+----------
+file : bytes
+    All of a file that begins as a PNG does.
+
+Returns
+-------
+height, width : int
+bits : int
+    8 or 16 of a pixel in a plain file: grey, not interlaced, no side longer than 65536, nothing
+    in it that could change a pixel. 0 of any other.
+data : bytes
+    Of a plain file what its pixels are compressed to; empty of any other.
+
+Raises
+------
+TypeError
+    If `file` is no plain bytes.
+ValueError
+    If it is cut short or damaged, or holds several frames.)");
     module.def("png_pixels", &png_pixels, "filtered"_a, py::kw_only(), "width"_a, "bits"_a,
                "rows"_a, "cols"_a,
                R"(The upper left pixels of a grey PNG, of what its data inflate to.
@@ -75,7 +148,9 @@ rows, cols : int
 
 Returns
 -------
-uint8 or uint16 [rows, cols]
+pixels : uint8 or uint16 [rows, cols]
+least : int
+    Of 16 bits, the least of them that is not 0; 0 where there is none, and of 8 bits.
 
 Raises
 ------

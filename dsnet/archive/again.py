@@ -1,7 +1,8 @@
 """A run that is given again: a digest of what was asked for, and whether a store has all of it.
 
 To read a table of a million marks and to ask for each takes a minute. A store whose run came to its
-end keeps the digest, until anything is written to it again; `StoreWriter.finished` tells how.
+end keeps the digest, until anything is written to it again; `StoreWriter.finished` tells how. One
+that is not finished says what its rows were compared with, or made of: `StoreWriter`'s `asked`.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Any
 
 from dsnet import __version__
 from dsnet.archive.review import ReviewedJobs
-from dsnet.data.store.manifest import FINISHED, read_manifest
+from dsnet.data.store.manifest import ASKED, FINISHED, read_manifest
 
 
 def asked_of(files: list[str], chosen: dict[str, Any]) -> str:
@@ -47,8 +48,17 @@ def asked_of(files: list[str], chosen: dict[str, Any]) -> str:
 
 def is_finished(store: str | os.PathLike, asked: str) -> bool:
     """Whether a store came to the end of a run that asked for the same."""
+    return _says(store, FINISHED, asked)
+
+
+def is_compared(store: str | os.PathLike, asked: str) -> bool:
+    """Whether all rows of a store agree with what a run asks for: nothing has changed since."""
+    return _says(store, ASKED, asked)
+
+
+def _says(store: str | os.PathLike, what: str, asked: str) -> bool:
     try:
-        return bool(asked) and read_manifest(Path(store)).get(FINISHED) == asked
+        return bool(asked) and read_manifest(Path(store)).get(what) == asked
     except (OSError, ValueError):  # The run tells.
         return False
 

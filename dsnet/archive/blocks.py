@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
@@ -22,6 +23,8 @@ BLOCK_SECONDS = 2.0
 FIRST_SHARE = 1 / 8
 # Of the first blocks, while nobody knows how long a row takes, and of the largest ones.
 FIRST_ROWS, BLOCK_ROWS = 8, 1024
+# The last blocks are no smaller than this share of a whole one: each is a shard.
+LEAST_SHARE = 1 / 16
 
 
 class Progress(NamedTuple):
@@ -152,28 +155,52 @@ class Block:
 class Blocks:
     """Jobs divided into blocks, as large as workers turn out to be quick.
 
+    The last ones are smaller and smaller, so that all workers end together.
+
     Parameters
     ----------
     jobs : iterator of Job
-        Taken as they are needed.
+        Taken as they are needed, and as many more as tell that the end is near.
     recipe : Recipe
         Of the store.
+    workers : int
+
+    Attributes
+    ----------
+    ending : bool
+        Whether all jobs were taken from the iterator.
     """
 
-    def __init__(self, jobs: Iterator[Job], recipe: Recipe) -> None:
-        self._jobs, self._recipe = jobs, recipe
+    def __init__(self, jobs: Iterator[Job], recipe: Recipe, workers: int) -> None:
+        self._jobs, self._recipe, self._workers = jobs, recipe, workers
         self._rows, self._share = FIRST_ROWS, FIRST_SHARE
+        self._taken: deque[Job] = deque()
+        self._taken_rows, self.ending = 0, False
 
     def next(self) -> Block | None:
         """The next block; None where no job is left."""
-        taken: list[Job] = []
+        self._take(self._workers * self._rows)
+        most = self._rows
+        if self.ending:
+            even = -(-self._taken_rows // self._workers)
+            most = min(most, max(even, round(self._rows * LEAST_SHARE)))
+        jobs: list[Job] = []
         rows = 0
-        for job in self._jobs:
-            taken.append(job)
+        while self._taken and rows < most:
+            jobs.append(job := self._taken.popleft())
             rows += len(job.rows)
-            if rows >= self._rows:
-                break
-        return Block(tuple(taken), self._recipe) if taken else None
+        self._taken_rows -= rows
+        return Block(tuple(jobs), self._recipe) if jobs else None
+
+    def _take(self, rows: int) -> None:
+        """Have more rows than so many at hand, where there are."""
+        while not self.ending and self._taken_rows <= rows:
+            job = next(self._jobs, None)
+            if job is None:
+                self.ending = True
+            else:
+                self._taken.append(job)
+                self._taken_rows += len(job.rows)
 
     def learn(self, result: BlockResult) -> None:
         """Let the blocks to come last as long as they should."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
 import numpy as np
 
+from dsnet.archive.left import RowNames, file_and_patient, rows_left
 from dsnet.archive.review import ReviewedJobs, review_pictures, review_rows
 from dsnet.data.phantom import KINDS, make_phantom
 from dsnet.data.store.record import LabelRecord
@@ -193,15 +194,15 @@ class VolumeJob:
 class SliceJob:
     """The annotations of one slice: decoded once, every mark labelled."""
 
-    annotations: tuple
+    annotations: Sequence[DeepLesionAnnotation]
     images_dir: str
     options: dict = field(default_factory=dict)
     fetched: SliceFiles | ValueError | None = field(default=None, repr=False, compare=False)
 
     @property
-    def rows(self) -> list[tuple[str, str]]:
+    def rows(self) -> Sequence[tuple[str, str]]:
         """(key, source) of each annotation."""
-        return [(a.key, a.file_name) for a in self.annotations]
+        return RowNames(self.annotations)
 
     def fetch(self) -> SliceJob:
         """Read its files."""
@@ -210,7 +211,7 @@ class SliceJob:
         names = ("max_pixels", "neighbours", "foreign")
         reading = {name: self.options[name] for name in names if name in self.options}
         files = fetch_slice(self.annotations, self.images_dir, **reading)
-        return replace(self, fetched=files)
+        return SliceJob(self.annotations, self.images_dir, self.options, files)
 
     def read(self) -> list[Crop | LabelRecord]:
         """Read and crop; a row that fails is a record already."""
@@ -328,14 +329,19 @@ def slice_jobs(
 
     whole = annotations if table is None else table
     owner, count = owner_by_table(whole, patient), options.get("neighbours", 0)
+    # One of all jobs where nothing is beside: it is then pickled once for a block of them.
+    alone = {**options, "foreign": frozenset()}
+
+    folder = str(images_dir)
 
     def jobs(done: set[str]) -> Iterator[SliceJob]:
-        for group in group_by_file(annotations):
-            rows = tuple(a for a in group if a.key not in done)
-            if rows:
-                first = rows[0]
-                steps = foreign_steps(first.file_name, count, first.patient, owner)
-                yield SliceJob(rows, str(images_dir), {**options, "foreign": steps})
+        for rows in rows_left(group_by_file(annotations), done):
+            how = alone
+            if count:
+                name, whose = file_and_patient(rows)
+                if steps := foreign_steps(name, count, whose, owner):
+                    how = {**options, "foreign": steps}
+            yield SliceJob(rows, folder, how)
 
     return ReviewedJobs(jobs, lambda store: review_rows(store, whole))
 

@@ -6,7 +6,7 @@ import argparse
 
 from dsnet import devices
 from dsnet.archive.exporting import OBJECT_FORMATS, SERIES_FORMATS
-from dsnet.console import CROP_SIDES, MILLIMETRES_A_PIXEL, SEEDS, Range, above_zero, given
+from dsnet.arguments import CROP_SIDES, MILLIMETRES_A_PIXEL, SEEDS, Range, above_zero, given
 from dsnet.data.remote import is_address
 
 positive = above_zero(int)
@@ -32,9 +32,11 @@ def recist_options(parser: argparse.ArgumentParser) -> None:
         "as DeepLesion counts, from the first pixel's corner; 0 where centres are integers",
     )  # fmt: skip
     parser.add_argument(
-        "--type", nargs="+", metavar="TYPE", help="only these: lung, liver, bone, ..."
+        "--type", type=given, nargs="+", metavar="TYPE", help="only these: lung, liver, bone, ..."
     )
-    parser.add_argument("--split", nargs="+", metavar="PART", help="only these: train, val, test")
+    parser.add_argument(
+        "--split", type=given, nargs="+", metavar="PART", help="only these: train, val, test"
+    )
     parser.add_argument("--no-noisy", action="store_true", help="leave out Possibly_noisy rows")
     parser.add_argument("--min-mm", type=_millimetres, metavar="MM", help="shortest long axis")
     parser.add_argument("--max-mm", type=_millimetres, metavar="MM", help="longest long axis")
@@ -174,9 +176,10 @@ def label_options(parser: argparse.ArgumentParser, out: str, required: bool = Tr
         "--workers", type=Range(int, 1, 4096), default=1, help="processes (default 1)"
     )
     parser.add_argument(
-        "--ray", nargs="?", const="here", metavar="ADDRESS",
+        "--ray", type=given, nargs="?", const="here", metavar="ADDRESS",
         help="label on a Ray cluster, on --workers actors at most: the one at ADDRESS (auto, "
-        "HOST:6379), whose nodes see --out and the archive; without ADDRESS on this machine",
+        "HOST:6379, ray://HOST:10001), whose nodes see --out and the archive; without ADDRESS on "
+        "this machine",
     )  # fmt: skip
     parser.add_argument("--resume", action="store_true", help="go on with the store at --out")
     parser.add_argument(
@@ -275,6 +278,7 @@ def device_option(parser: argparse.ArgumentParser, text: str) -> None:
     """On which device; `text`: how its labels differ from the CPU's."""
     parser.add_argument(
         "--device",
+        type=given,
         default="cpu",
         metavar="DEVICE",
         help=f"{devices.HELP} (cpu); of cuda worker i takes GPU i modulo their number; {text}",

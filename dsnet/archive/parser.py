@@ -20,7 +20,7 @@ from dsnet.archive.options import (
     reading_options,
     recist_options,
 )
-from dsnet.console import CROP_SIDES, SEEDS, given
+from dsnet.arguments import CROP_SIDES, SEEDS, given
 
 
 def label_parser(about: str, runs: Mapping[str, Callable]) -> argparse.ArgumentParser:

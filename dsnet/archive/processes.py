@@ -80,7 +80,7 @@ class ProcessExecutor:
                         return
                     yield run_job(job)
             return
-        crew = _Crew(self.workers)
+        crew = Crew(self.workers)
         ordered: deque[_Task] = deque()
         source = iter(jobs)
         try:
@@ -124,8 +124,8 @@ class ProcessExecutor:
         OSError
             When a shard cannot be written.
         """
-        blocks = Blocks(iter(jobs), recipe)
-        crew = _Crew(self.workers)
+        blocks = Blocks(iter(jobs), recipe, self.workers)
+        crew = Crew(self.workers)
         ordered: deque[_Task] = deque()
         stopped = False
         try:
@@ -136,6 +136,8 @@ class ProcessExecutor:
                 while (
                     not stopped
                     and len(ordered) < BLOCKS_AHEAD * self.workers
+                    # At the end none waits for a worker that is behind.
+                    and crew.room(1 if blocks.ending else HELD)
                     and (block := blocks.next()) is not None
                 ):
                     ordered.append(crew.add(block))
@@ -208,7 +210,7 @@ class _Task:
             self.made = failed_rows(self.job, reason)
 
 
-class _Crew:
+class Crew:
     """Workers, the tasks that wait for one, and the suspects: whose worker died."""
 
     def __init__(self, workers: int) -> None:
@@ -221,6 +223,11 @@ class _Crew:
         task = _Task(job)
         self._waiting.append(task)
         return task
+
+    def room(self, held: int) -> bool:
+        """Whether another task could be handed out, to workers that have so many at a time."""
+        free = sum(max(held - len(worker.held), 0) for worker in self._workers)
+        return free > len(self._waiting)
 
     def work(self) -> None:
         """Hand out what can be, wait a moment, and take what is done."""

@@ -3,27 +3,28 @@
 The driver, which holds the store, hands blocks of the jobs to actors, as they come and a few ahead;
 each is labelled in a process of its actor's own, so that a file that kills costs its row and not
 the actor. What an actor labelled it writes as a shard under a name that is none of the store's, on
-storage that all nodes see; the driver takes it in, in the order of the jobs. A block that Ray tries
-again, after a worker or a node died, is written again, and taken once: a store holds each row once
-whatever fails. A driver that died is followed by another one with `resume`.
+storage that all nodes see; the driver takes it in, in the order of the jobs. A block whose actor
+or node died goes to another actor, is written again, and taken once: a store holds each row once
+whatever fails. A driver that died, or lost the cluster, is followed by another one with `resume`.
 """
 
 from __future__ import annotations
 
 import contextlib
-import logging
-import signal
-import threading
+import os
+import time
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from dsnet.archive.blocks import Block, BlockResult
-from dsnet.archive.jobs import Job
+from dsnet.archive.cluster import Head, line_of, reached
+from dsnet.archive.jobs import WORKER_DIED, Job
+from dsnet.archive.nodes import labeller, needs_of
+from dsnet.console import warn
 from dsnet.data.store.stage import Recipe, StagedShard
 from dsnet.dependencies import needed
-from dsnet.devices import usable_cores
 
 # Rows of a block: two seconds' work for a worker that decodes PNG. The first blocks are smaller, so
 # that all actors have work at once and a run that is killed again and again gets on.
@@ -33,6 +34,13 @@ FIRST_ROWS = 64
 # the disk.
 BLOCKS_AHEAD = 8
 POLL_SECONDS = 0.2
+# Seconds between two questions whether an actor is there again.
+PAUSE = 1.0
+# Seconds without any actor after which it is told that the run waits for the cluster.
+PATIENCE = 30.0
+# Actors that may die at a block, and then at each of its jobs, while their nodes live: Ray kills an
+# actor for the memory that its process takes.
+DEATHS = 3
 
 
 class RayExecutor:
@@ -48,6 +56,8 @@ class RayExecutor:
         as long as the run takes.
     device : str, optional
         "cuda": each actor has a GPU.
+    places : sequence of path
+        Files and folders that the jobs read: a node that does not see them is not used.
 
     Raises
     ------
@@ -59,14 +69,20 @@ class RayExecutor:
 
     stages = True
 
-    def __init__(self, workers: int = 1, address: str | None = None, device: str | None = None):
+    def __init__(
+        self,
+        workers: int = 1,
+        address: str | None = None,
+        device: str | None = None,
+        places: Sequence[str | os.PathLike] = (),
+    ) -> None:
         if isinstance(workers, bool) or not isinstance(workers, int) or workers < 1:
             raise ValueError(f"workers must be an integer >= 1, got {workers!r}")
         if device not in (None, "cpu", "cuda", "auto"):
             raise ValueError(f"device must be 'cpu' or 'cuda' on Ray, got {device!r}")
         with needed("ray", "labelling on many machines"):
             import ray  # noqa: F401
-        self.workers, self.address = workers, address
+        self.workers, self.address, self.places = workers, address, places
         self.gpus = 0 if device in (None, "cpu") else 1
 
     def stage(
@@ -86,8 +102,8 @@ class RayExecutor:
         Raises
         ------
         RuntimeError
-            When the cluster cannot be reached, has no GPU for `device`, or actors die as they
-            start.
+            When the cluster cannot be reached, or is lost, has no GPU for `device`, or no node
+            that can label.
         OSError
             When a shard cannot be written.
         """
@@ -96,8 +112,9 @@ class RayExecutor:
         if first is None:
             return
         with (
-            _cluster(self.address, self.workers, self.gpus),
-            contextlib.closing(_Actors(self.workers, self.gpus)) as actors,
+            reached(self.address, self.workers, self.gpus) as head,
+            needs_of(recipe, self.places) as needs,
+            contextlib.closing(_Actors(self.workers, self.gpus, needs, head)) as actors,
         ):
             actors.add(first)
             more = True
@@ -118,55 +135,56 @@ class RayExecutor:
                         return
 
 
-class Labeller:
-    """An actor: labels blocks in a process of its own, which a file may kill."""
-
-    def __init__(self) -> None:
-        from dsnet.archive.processes import _Crew
-
-        self._crew = _Crew(1)
-
-    def ready(self) -> None:
-        """Return once the actor is there."""
-
-    def label(self, block: Block, device: str | None) -> list[BlockResult]:
-        """Label a block, on the GPU that the actor has where `device` is "cuda"."""
-        if device is not None:
-            from dsnet.archive.gpu import DeviceJob
-
-            block = Block((DeviceJob(block.jobs, device, usable_cores()),), block.recipe)
-        task = self._crew.add(block)
-        while (results := task.results) is None:
-            self._crew.work()
-        return results
-
-
 @dataclass(eq=False)
 class _Task:
-    """A block on its way."""
+    """A block on its way, and how many actors died at it."""
 
     block: Block
     results: list[BlockResult] | None = None
+    deaths: int = 0
+
+
+@dataclass(eq=False)
+class _Actor:
+    """An actor, the node it is on, and what it was at when it died."""
+
+    handle: Any
+    node: str = ""
+    name: str = "a node"
+    was_at: _Task | None = None
+
+
+class _Lost(Exception):
+    """An actor, or what it made, is gone; for good where Ray does not make it again."""
+
+    def __init__(self, error: Exception) -> None:
+        from ray.exceptions import ActorDiedError
+
+        super().__init__(line_of(error))
+        self.for_good = isinstance(error, ActorDiedError)
 
 
 class _Actors:
     """The actors of a run, and the blocks that they have, in order."""
 
-    def __init__(self, workers: int, gpus: int) -> None:
+    def __init__(self, workers: int, gpus: int, needs: dict[str, Any], head: Head) -> None:
         import ray
 
-        self._most = BLOCKS_AHEAD * workers
+        self._most, self._head = BLOCKS_AHEAD * workers, head
         self._device = "cuda" if gpus else None
-        # Where an actor's process or node dies Ray makes it again, and gives it its block again.
-        made = ray.remote(num_cpus=1, num_gpus=gpus, max_restarts=-1, max_task_retries=-1)(Labeller)
-        self._actors: list[Any] = [made.remote() for _ in range(workers)]
+        # Where its process or node dies Ray makes it again, and no sooner than there is a place:
+        # what it was at others do meanwhile.
+        made = ray.remote(num_cpus=1, num_gpus=gpus, max_restarts=-1)(labeller())
+        self._actors = [_Actor(made.remote(needs)) for _ in range(workers)]
         # What is asked of each: to be there, or a block.
-        self._asked: dict[Any, tuple[Any, _Task | None]] = {
-            actor.ready.remote(): (actor, None) for actor in self._actors
-        }
-        self._idle: list[Any] = []
+        self._asked: dict[Any, tuple[_Actor, _Task | None]] = {}
+        for actor in self._actors:
+            self._call(actor)
+        self._idle: list[_Actor] = []
+        self._absent: list[tuple[float, _Actor]] = []
         self._waiting: deque[_Task] = deque()
         self._ordered: deque[_Task] = deque()
+        self._since, self._told_waiting = time.monotonic(), False
 
     @property
     def want_more(self) -> bool:
@@ -189,54 +207,161 @@ class _Actors:
 
         while self._waiting and self._idle:
             self._give(self._idle.pop(), self._waiting.popleft())
+        while self._absent and self._absent[0][0] <= time.monotonic():
+            self._call(self._absent.pop(0)[1])
+        self._head.require()
         with _in_words():
-            done, _ = ray.wait(list(self._asked), num_returns=1, timeout=POLL_SECONDS)
+            done = self._wait()
         for asked in done:
             actor, task = self._asked.pop(asked)
-            found = _found(asked)
-            if self._waiting:
-                self._give(actor, self._waiting.popleft())
-            else:
-                self._idle.append(actor)
+            try:
+                with _in_words():
+                    found: Any = ray.get(asked)
+            except _Lost as lost:
+                self._bury(actor, task, lost)
+                continue
             if task is not None:
                 task.results = found
+            elif not self._greet(actor, found):
+                continue
+            self._idle.append(actor)
+            if self._waiting:
+                self._give(self._idle.pop(), self._waiting.popleft())
+        self._tell_waiting()
         while self._ordered and (results := self._ordered[0].results) is not None:
             self._ordered.popleft()
             yield from results
 
-    def _give(self, actor: Any, task: _Task) -> None:
-        self._asked[actor.label.remote(task.block, self._device)] = actor, task
+    def _wait(self) -> list[Any]:
+        """What was answered, after a moment at most."""
+        import ray
+
+        if not self._asked:
+            time.sleep(POLL_SECONDS)
+            return []
+        return ray.wait(list(self._asked), num_returns=1, timeout=POLL_SECONDS)[0]
+
+    def _call(self, actor: _Actor) -> None:
+        """Ask it whether it is there."""
+        self._asked[actor.handle.ready.remote()] = actor, None
+
+    def _give(self, actor: _Actor, task: _Task) -> None:
+        self._asked[actor.handle.label.remote(task.block, self._device)] = actor, task
+
+    def _greet(self, actor: _Actor, told: dict[str, str]) -> bool:
+        """Take note of where an actor is, the second time of why it was lost; whether it is fit."""
+        if actor.was_at is not None and _lives(actor.node):
+            self._blame(actor.was_at)
+        actor.was_at, actor.node, actor.name = None, told["node"], told["name"]
+        if told["lacks"]:
+            self._drop(actor, f"node {actor.name} is not used: its {told['lacks']}")
+            return False
+        return True
+
+    def _bury(self, actor: _Actor, task: _Task | None, lost: _Lost) -> None:
+        """Of an actor that died: another one gets its block."""
+        if task is not None:
+            warn(f"an actor on {actor.name} is lost: others do what it was at")
+            self._waiting.appendleft(task)
+            actor.was_at = task
+        elif lost.for_good:
+            self._drop(actor, f"an actor on {actor.name} cannot be used: {lost}")
+            return
+        self._absent.append((time.monotonic() + PAUSE, actor))
+
+    def _blame(self, task: _Task) -> None:
+        """An actor died at a block, its node did not: several deaths are the block's own."""
+        task.deaths += 1
+        if task.deaths < DEATHS or task.results is not None or task not in self._ordered:
+            return
+        at = self._ordered.index(task)
+        parts = [_Task(block) for block in task.block.one_by_one()]
+        if not parts:
+            task.results = [task.block.failed(WORKER_DIED)]
+        for part in reversed(parts):
+            self._ordered.insert(at + 1, part)
+        if parts:
+            del self._ordered[at]
+        # Where an actor has it once more nobody waits for what that makes.
+        if task in self._waiting:
+            self._waiting.remove(task)
+        self._waiting.extendleft(reversed(parts))
+
+    def _drop(self, actor: _Actor, reason: str) -> None:
+        """Do without an actor."""
+        import ray
+
+        self._actors.remove(actor)
+        if not self._actors:
+            raise RuntimeError(f"no node of the Ray cluster can label: {reason}")
+        warn(f"{reason}; {len(self._actors)} actors are left")
+        ray.kill(actor.handle)
+
+    def _tell_waiting(self) -> None:
+        """Tell once that no actor is there, which Ray says nowhere."""
+        import ray
+
+        working = any(task is not None for _, task in self._asked.values())
+        if working or self._idle:
+            self._since, self._told_waiting = time.monotonic(), False
+        elif not self._told_waiting and time.monotonic() - self._since > PATIENCE:
+            self._told_waiting = True
+            there = ray.cluster_resources().get("CPU", 0)
+            warn(f"waiting for the Ray cluster: none of its {there:g} cores is free")
 
     def close(self) -> None:
         """End the actors; what they are at is given up."""
         import ray
 
         for actor in self._actors:
-            with contextlib.suppress(Exception):  # It, or the cluster, is gone already.
-                ray.kill(actor)
+            if self._head.gone:
+                return
+            with contextlib.suppress(Exception):  # It is gone already.
+                ray.kill(actor.handle)
 
 
-def _found(asked: Any) -> Any:
-    """What an actor gave, or what it raised."""
+def _lives(node: str) -> bool:
+    """Whether a node is one of the cluster's now."""
     import ray
 
-    with _in_words():
-        return ray.get(asked)
+    return any(each["NodeID"] == node and each["Alive"] for each in ray.nodes())
 
 
 @contextlib.contextmanager
 def _in_words() -> Iterator[None]:
-    """What an actor raised as it raised it; what befell Ray as a RuntimeError of one line."""
-    from ray.exceptions import RayError, RayTaskError
+    """What an actor raised as it raised it; what befell Ray as an error of one line.
 
+    Raises
+    ------
+    _Lost
+        When the actor died, or the node that held what it made.
+    RuntimeError
+        When Ray cannot go on.
+    """
+    from ray import exceptions
+
+    lost = (
+        exceptions.RayActorError,
+        exceptions.ObjectLostError,
+        exceptions.OutOfMemoryError,
+        exceptions.NodeDiedError,
+        exceptions.WorkerCrashedError,
+    )
     try:
         yield
-    except RayTaskError as error:
+    except exceptions.RayTaskError as error:
+        if isinstance(error.cause, lost):
+            raise _Lost(error.cause) from error
         if isinstance(error.cause, Exception):
             raise error.cause from None
-        raise RuntimeError(f"an actor failed: {' '.join(str(error).split())}") from error
-    except RayError as error:
-        raise RuntimeError(f"Ray gave up: {' '.join(str(error).split())}") from error
+        raise RuntimeError(f"an actor failed: {line_of(error)}") from error
+    except lost as error:
+        raise _Lost(error) from error
+    except ConnectionError as error:
+        told = f"the Ray cluster is lost, go on with --resume: {line_of(error)}"
+        raise RuntimeError(told) from error
+    except exceptions.RayError as error:
+        raise RuntimeError(f"Ray gave up: {line_of(error)}") from error
 
 
 def blocks_of(jobs: Iterable[Job], recipe: Recipe, workers: int) -> Iterator[Block]:
@@ -257,54 +382,3 @@ def blocks_of(jobs: Iterable[Job], recipe: Recipe, workers: int) -> Iterator[Blo
                 most = min(2 * most, BLOCK_ROWS)
     if taken:
         yield Block(tuple(taken), recipe)
-
-
-@contextlib.contextmanager
-def _own_signals() -> Iterator[None]:
-    """Ray's beginning takes SIGTERM: the run would die of what tells it to stop."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = {n: signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            if handler is not None:
-                signal.signal(number, handler)
-
-
-@contextlib.contextmanager
-def _cluster(address: str | None, workers: int, gpus: int) -> Iterator[None]:
-    """A cluster that is reached, or one on this machine that ends with the run."""
-    import ray
-
-    if ray.is_initialized():
-        _require_gpus(gpus)
-        yield
-        return
-    # What Ray says of itself stands in its own logs.
-    logging.getLogger("ray").setLevel(logging.ERROR)
-    options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
-    if address is None:
-        options |= {"num_cpus": workers, "include_dashboard": False}
-    else:
-        options["address"] = address
-    try:
-        with _own_signals():
-            ray.init(**options)
-    except (ConnectionError, TimeoutError, ValueError) as error:
-        raise RuntimeError(f"no Ray cluster at {address}: {error}") from error
-    try:
-        _require_gpus(gpus)
-        yield
-    finally:
-        ray.shutdown()
-
-
-def _require_gpus(gpus: int) -> None:
-    """Tell where nobody can have the GPU that each actor asks for."""
-    import ray
-
-    if gpus and not ray.cluster_resources().get("GPU"):
-        raise RuntimeError("device must be 'cpu': the Ray cluster has no GPU now")

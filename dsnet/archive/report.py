@@ -4,26 +4,25 @@ from __future__ import annotations
 
 import contextlib
 import math
-import re
-from collections import Counter
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
-from dsnet.archive.tally import EMPTY_LABELS, LOW, RANKED_BY, Tally, scores_of
 from dsnet.console import Progress, Rate, print_table, printable
-from dsnet.data.datasets.pictures import LIKE_HU
 from dsnet.data.dicom.attempts import LOST
-from dsnet.data.patients import known_patient, patient_in_name, unknown_patients_note
+from dsnet.data.patients import unknown_patients_note
 from dsnet.data.store.decisions import MADE, read_decisions
 from dsnet.data.store.reader import LabelStore
-from dsnet.data.store.record import STAGES, LabelRecord, metadata_of
+from dsnet.data.store.record import STAGES, LabelRecord
 from dsnet.data.store.stage import StoredRow
+from dsnet.data.store.sums import LOW_DICE, LOW_QUALITY, RANKED_BY, scores_of
 from dsnet.data.store.verdicts import STATES, Verdicts
 from dsnet.drawing import sheet
 from dsnet.labeling.quality import ranking
 
 LONGEST_SHEET = 24
+LOW = f"low (expected Dice < {LOW_DICE:g}; of masks, quality < {LOW_QUALITY:g})"
+EMPTY_LABELS = "empty (no pixel reaches one half)"
 LINE_SECONDS = 10.0  # between the lines that tell progress where there is no terminal
 
 
@@ -77,22 +76,22 @@ class TerminalProgress:
 
 def summary_rows(store: LabelStore) -> list[tuple[str, str]]:
     """(what, value) lines: rows, labelled, failed, empty, low quality, mean time by stage."""
-    tally = Tally(store)
-    labelled = tally.rows - tally.failed
+    sums = store.sums
+    labelled = sums.rows - sums.failed
     rows = [
-        ("rows", str(tally.rows)),
-        ("labelled", _share(labelled, tally.rows)),
-        ("failed", _share(tally.failed, tally.rows)),
-        (EMPTY_LABELS, _share(tally.empty, labelled)),
-        (LOW, _share(tally.low, labelled)),
+        ("rows", str(sums.rows)),
+        ("labelled", _share(labelled, sums.rows)),
+        ("failed", _share(sums.failed, sums.rows)),
+        (EMPTY_LABELS, _share(sums.empty, labelled)),
+        (LOW, _share(sums.low, labelled)),
     ]
     if labelled:
         for what, name in (("expected Dice", "expected_dice"), ("quality", "overall")):
-            if (mean := tally.means[f"quality_{name}"].value) is not None:
+            if (mean := sums.means[f"quality_{name}"].value) is not None:
                 rows.append((f"mean {what}", f"{mean:.3f}"))
-        if not any(tally.means[name].count for name in RANKED_BY):
+        if not any(sums.means[name].count for name in RANKED_BY):
             rows.append(("mean quality", "not known"))
-        means = {stage: tally.means[f"seconds_{stage}"].value for stage in STAGES}
+        means = {stage: sums.means[f"seconds_{stage}"].value for stage in STAGES}
         known = {stage: 1000 * seconds for stage, seconds in means.items() if seconds is not None}
         rows += [(f"{stage}, mean", f"{ms:.2f} ms a label") for stage, ms in known.items()]
         if known:
@@ -122,12 +121,7 @@ def failure_reasons(store: LabelStore) -> list[tuple[str, int]]:
 
     File names and numbers are left out of a reason, so that equal faults count as one.
     """
-    import pyarrow.compute as pc
-
-    reasons: Counter[str] = Counter()
-    for part in store.parts(["status", "error"]):
-        table = part.filter(pc.field("status") == "failed")
-        reasons.update(_general(error or "") for error in table["error"].to_pylist())
+    reasons = store.sums.reasons or {}
     return sorted(reasons.items(), key=lambda item: (-item[1], item[0]))
 
 
@@ -152,26 +146,13 @@ def print_demo(store: LabelStore, path: Path) -> None:
 
 def warnings_of(store: LabelStore) -> list[str]:
     """What a user should know of a store before training on it: patients unknown, HU misread."""
-    import pyarrow.compute as pc
-
-    unknown = like_hu = labelled = 0
-    for part in store.parts(["key", "status", "metadata", "notes"]):
-        ok = part.filter(pc.field("status") == "ok")
-        labelled += len(ok)
-        keys, told = ok["key"].to_pylist(), ok["metadata"].to_pylist()
-        # Most names tell, and are looked at quicker than metadata.
-        unknown += sum(
-            patient_in_name(key) is None and known_patient(key, metadata_of(text)) is None
-            for key, text in zip(keys, told, strict=True)
-        )
-        if len(ok["notes"].combine_chunks().flatten()):
-            notes = ok["notes"].to_pylist()
-            like_hu += sum(any((n or "").startswith(LIKE_HU) for n in row or ()) for row in notes)
-    told = [note] if (note := unknown_patients_note(unknown, labelled)) else []
-    if like_hu:
+    sums = store.sums
+    labelled = sums.rows - sums.failed
+    told = [note] if (note := unknown_patients_note(sums.unknown, labelled)) else []
+    if sums.like_hu:
         told.append(
-            f"{like_hu} of {labelled} pictures look like HU + 32768 and were taken as windowed, "
-            "with a few per cent of their contrast: --window LOW HIGH reads HU"
+            f"{sums.like_hu} of {labelled} pictures look like HU + 32768 and were taken as"
+            " windowed, with a few per cent of their contrast: --window LOW HIGH reads HU"
         )
     return told
 
@@ -248,8 +229,3 @@ def write_sheet(records: list[LabelRecord], path: Path, heading: str) -> Path:
 
 def _share(count: int, total: int) -> str:
     return f"{count} ({100 * count / total:.1f} %)" if total else str(count)
-
-
-def _general(reason: str) -> str:
-    reason = re.sub(r"\S*[/\\]\S*?(?=[:,;]?(\s|$))", "FILE", reason)
-    return re.sub(r"-?\d+(\.\d+)?(e[-+]?\d+)?", "#", reason) or "no reason given"

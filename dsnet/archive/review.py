@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from dsnet.archive.listed import ListedContents, contents_in
 from dsnet.data.datasets.keys import NUMBERED, is_numbered, row_content
-from dsnet.data.store.record import metadata_of
 
 if TYPE_CHECKING:
     from dsnet.data.datasets.deeplesion import DeepLesionAnnotation
@@ -60,21 +60,21 @@ def review_rows(store: LabelStore, annotations: Sequence[DeepLesionAnnotation]) 
         When the store's keys number the rows of a file, as older versions did: which row is meant
         depends on the table as it was.
     """
-    now = {annotation.key: row_content(annotation) for annotation in annotations}
-    stems = {annotation.file_name.removesuffix(".png") for annotation in annotations}
-    old = [key for key in _gone_keys(store, now) if is_numbered(key, stems)]
-    if old:
+    listed = ListedContents((a.key, row_content(a)) for a in annotations)
+    gone, changed = [], []
+    for part in store.parts(["key", "metadata"]):
+        keys = part["key"].to_pylist()
+        there, same = listed.compare(keys, contents_in(part["metadata"]))
+        if not there.all():
+            gone += [key for key, is_there in zip(keys, there, strict=True) if not is_there]
+        if not same.all():
+            changed += [key for key, is_same in zip(keys, same, strict=True) if not is_same]
+    if old := gone and _numbered(gone, annotations):
         raise ValueError(
             f"the store {store.path} has keys of an older version, {NUMBERED}, first {old[0]!r}:"
             " it can be read, not resumed; label into a new folder"
         )
-    told = _gone(store, now, "table")
-    changed = []
-    for part in store.parts(["key", "metadata"]):
-        for row in part.to_pylist():
-            before = metadata_of(row["metadata"]).get("content")
-            if row["key"] in now and before is not None and before != now[row["key"]]:
-                changed.append(row["key"])
+    told = _gone(gone, "table")
     if changed:
         told.append(
             f"{_count(changed)} labelled from other columns of the table than it has now (spacing,"
@@ -88,29 +88,33 @@ def review_pictures(
 ) -> list[str]:
     """Compare a store with the pictures that it is labelled from; see `ReviewedJobs.review`."""
     now = {picture.key: picture.source for picture in pictures}
-    told = _gone(store, now, "folders")
-    moved = [
-        row
-        for part in store.parts(["key", "source"])
-        for row in part.to_pylist()
-        if now.get(row["key"], row["source"]) != row["source"]
-    ]
+    gone, moved = [], []
+    for part in store.parts(["key", "source"]):
+        for key, source in zip(
+            *(part[name].to_pylist() for name in ("key", "source")), strict=True
+        ):
+            if (current := now.get(key)) is None:
+                gone.append(key)
+            elif current != source:
+                moved.append((key, source))
+    told = _gone(gone, "folders")
     if moved:
-        first = moved[0]
+        key, source = moved[0]
         told.append(
             f"{_count(moved)} labelled from other files than there are now; they stay as they are:"
-            f" {first['key']} from {first['source']}, now {now[first['key']]}"
+            f" {key} from {source}, now {now[key]}"
         )
     return told
 
 
-def _gone(store: LabelStore, now: dict[str, str], where: str) -> list[str]:
-    gone = list(_gone_keys(store, now))
+def _numbered(keys: list[str], annotations: Sequence[DeepLesionAnnotation]) -> list[str]:
+    """Those keys that older versions gave to a mark of one of the table's files."""
+    stems = {annotation.file_name.removesuffix(".png") for annotation in annotations}
+    return [key for key in keys if is_numbered(key, stems)]
+
+
+def _gone(gone: Sequence[str], where: str) -> list[str]:
     return [f"{_count(gone)} in the store and not in the {where}: {_some(gone)}"] if gone else []
-
-
-def _gone_keys(store: LabelStore, now: dict[str, str]) -> Iterator[str]:
-    return (key for name in store.shards for key in store.shard_keys(name) if key not in now)
 
 
 def _count(rows: Sequence) -> str:

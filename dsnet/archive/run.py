@@ -188,6 +188,7 @@ def label_archive(
     observer = _observer(progress)
     stop = _flag(stop)
 
+    from dsnet.archive.again import is_compared
     from dsnet.archive.jobs import WORKER_DIED
     from dsnet.data.store import StoreWriter, open_store
     from dsnet.data.store.manifest import manifest_file, read_manifest
@@ -197,14 +198,17 @@ def label_archive(
     review = getattr(jobs, "review", None)
     # Before the writer drops failed rows: some may not come again.
     changes: Any = []
-    if callable(review) and manifest_file(path):
+    asked = getattr(jobs, "asked", "")
+    if callable(review) and manifest_file(path) and not is_compared(path, asked):
         changes = review(open_store(path))
     with StoreWriter(
         path,
         {} if settings is None else settings,
         alpha_bits=alpha_bits,
         resume=resume,
-        retry_failed=retry_failed or (lambda error: error.startswith(WORKER_DIED)),
+        retry_failed=retry_failed or WORKER_DIED,
+        # What has changed is told again.
+        asked="" if changes else asked,
     ) as writer:
         before = writer.stored()
         observer.begin(len(before))
@@ -227,9 +231,9 @@ def label_archive(
                         added += 1
                     elif tells or record.key not in before:
                         observer.say(f"{LEFT_OUT}: {record.key}")
-        # A row whose worker died is tried again, and what has changed is told again.
+        # A row whose worker died is tried again.
         if not (stop or died or changes):
-            writer.finished = getattr(jobs, "asked", "")
+            writer.finished = asked
     counts = read_manifest(path)["counts"]
     return ArchiveSummary(
         path=path,

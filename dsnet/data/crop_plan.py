@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
-from math import isqrt
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -73,12 +73,16 @@ class CropPlan:
         """What the crop's pixels come to: as they are, or float64 where they are resampled."""
         piece = image[self.box]
         if not self.is_copy:
-            rows, columns = self._weights
-            return rows.matrix @ piece.astype(np.float64) @ columns.matrix.T
+            return self.resampled(piece.astype(np.float64))
         if piece.shape == (self.size, self.size):
             return piece
         rows, columns = self._copied
         return piece[np.ix_(rows - rows[0], columns - columns[0])]
+
+    def resampled(self, piece: np.ndarray) -> np.ndarray:
+        """The crop, float64, of the image's pixels in its `box`, float64, where it is no copy."""
+        rows, columns = self._weights
+        return rows.matrix @ piece @ columns.matrix.T
 
     def cut_masks(self, masks: np.ndarray) -> np.ndarray:
         """The crop of masks [R, H, W], bool [R, size, size]: at least half must be covered."""
@@ -114,14 +118,14 @@ def plan_crop(
     if size < 8:
         raise ValueError(f"size must be at least 8 pixels, got {size}")
     if size**2 > _MOST_PIXELS:
-        raise ValueError(f"size must be at most {isqrt(_MOST_PIXELS)} pixels, got {size}")
+        raise ValueError(f"size must be at most {math.isqrt(_MOST_PIXELS)} pixels, got {size}")
     if isotropic_mm is not None and not (spacing is not None and 0 < isotropic_mm < np.inf):
         raise ValueError(f"isotropic_mm must be > 0 and needs spacing, got {isotropic_mm}")
-    low_x, low_y, high_x, high_y = x_min, y_min, x_max, y_max = mark.bounds()
+    x_min, y_min, x_max, y_max = mark.bounds()
     if mark.is_outside(shape):
         bounds = tuple(round(v, 1) for v in mark.bounds())
         raise ValueError(f"mark at x, y {bounds} lies outside the image of {shape[1]}x{shape[0]}")
-    if not max(x_max - x_min, y_max - y_min) <= size + np.hypot(*shape):
+    if not max(x_max - x_min, y_max - y_min) <= size + abs(complex(*shape)):
         raise ValueError(
             f"mark spans {x_max - x_min:g}x{y_max - y_min:g} pixels, more than the image of "
             f"{shape[1]}x{shape[0]}"
@@ -141,13 +145,14 @@ def plan_crop(
                 f"{along}: got spacing {spacing} and isotropic_mm {isotropic_mm}"
             )
 
-    middle = (0.5 * (low_x + high_x + 1), 0.5 * (low_y + high_y + 1))
-    offset = tuple(
-        # Unscaled pixels are copied whole.
-        float(np.rint(m - size / 2)) if s == 1.0 else float(m - size / 2 / s)
-        for m, s in zip(middle, scale, strict=True)
-    )
-    return CropPlan((shape[0], shape[1]), size, (offset[0], offset[1]), scale)
+    x, y = 0.5 * (x_min + x_max + 1), 0.5 * (y_min + y_max + 1)
+    offset = _first_pixel(x, size, scale[0]), _first_pixel(y, size, scale[1])
+    return CropPlan((shape[0], shape[1]), size, offset, scale)
+
+
+def _first_pixel(middle: float, size: int, scale: float) -> float:
+    # Unscaled pixels are copied whole; of digits `round` keeps the sign of a zero.
+    return round(middle - size / 2, 0) if scale == 1.0 else middle - size / 2 / scale
 
 
 def _span(first: int, size: int, length: int) -> slice:
@@ -180,21 +185,23 @@ def weights(size: int, offset: float, scale: float, length: int, *, beyond: floa
         raise ValueError(f"scale must not take {size / scale:g} pixels to {size}, got {scale:g}")
     edges = offset + np.arange(size + 1) / scale
     if scale <= 1.0:
-        first, last = int(np.floor(edges[0])), int(np.ceil(edges[-1]))
-        pixel = np.arange(first, last)
-        overlap = np.minimum(edges[1:, None], pixel + 1) - np.maximum(edges[:-1, None], pixel)
-        matrix = np.maximum(overlap, 0.0) * scale
+        first, last = math.floor(edges[0]), math.ceil(edges[-1])
+        pixel = np.arange(first, last, dtype=np.float64)
+        matrix = np.minimum(edges[1:, None], pixel + 1)
+        matrix -= np.maximum(edges[:-1, None], pixel)
+        np.maximum(matrix, 0.0, out=matrix)
+        matrix *= scale
     else:
         centre = 0.5 * (edges[1:] + edges[:-1]) - 0.5
-        first, last = int(np.floor(centre[0])), int(np.floor(centre[-1])) + 2
-        pixel = np.arange(first, last)
+        first, last = math.floor(centre[0]), math.floor(centre[-1]) + 2
+        pixel = np.arange(first, last, dtype=np.float64)
         matrix = np.maximum(1.0 - np.abs(centre[:, None] - pixel), 0.0)
     if first >= 0 and last <= length:
         return Weights(first, matrix)
     outside = (pixel < 0) | (pixel >= length)
     matrix = matrix * np.where(outside, beyond, 1.0)
     # Pixels past a border fold onto its edge pixel.
-    inside = np.clip(pixel, 0, length - 1)
+    inside = np.clip(pixel, 0, length - 1).astype(np.int64)
     kept = np.zeros((size, inside[-1] - inside[0] + 1))
     np.add.at(kept.T, inside - inside[0], matrix.T)
     return Weights(int(inside[0]), kept)

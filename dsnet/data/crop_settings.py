@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dsnet.console import MILLIMETRES_A_PIXEL, Range, brief
+from dsnet.arguments import MILLIMETRES_A_PIXEL, Range, brief
 from dsnet.data.ct_image import LUNG_WINDOW
 
 SIDE = Range(int, 1, 65536)

@@ -24,6 +24,7 @@ _WIDEST_WINDOW = 2200.0
 # against lung, be it on the chest wall.
 _LUNG_BELOW = -500.0
 _LUNG_SHARE = 0.2
+_RING = 10.0  # pixels
 
 DICOM_ENDINGS = (".dcm", ".dicom")
 
@@ -62,9 +63,14 @@ def hu_of_codes(codes: np.ndarray) -> np.ndarray:
     return codes.astype(np.float32) - np.float32(HU_OFFSET)
 
 
-def has_low_codes(codes: np.ndarray) -> bool:
-    """Whether any of uint16 values, 0 aside, is less than the HU of `require_hu` + 32768."""
-    return codes.size > 0 and 0 < _C.lowest_code(codes) < HU_OFFSET + _LOWEST_HU
+def has_low_codes(codes: np.ndarray, least: int | None = None) -> bool:
+    """Whether any of uint16 values, 0 aside, is less than the HU of `require_hu` + 32768.
+
+    `least` is the least of them that is not 0, where that is known already.
+    """
+    if least is None:
+        least = int(_C.lowest_code(codes)) if codes.size else 0
+    return 0 < least < HU_OFFSET + _LOWEST_HU
 
 
 def require_hu(hu: np.ndarray) -> None:
@@ -180,15 +186,15 @@ def choose_window(
     """
     if for_tissue(window):
         return window
-    (rows, cols), (inner_rows, inner_cols) = ring_boxes(mark)
-    outer = hu[rows, cols]
-    inner = outer[_within(inner_rows, rows), _within(inner_cols, cols)]
-    lung = np.count_nonzero(outer < _LUNG_BELOW) - np.count_nonzero(inner < _LUNG_BELOW)
-    return LUNG_WINDOW if lung > _LUNG_SHARE * (outer.size - inner.size) else SOFT_TISSUE_WINDOW
+    (outer, pixels), (inner, within) = (_count_below(hu, box) for box in ring_boxes(mark))
+    return LUNG_WINDOW if outer - inner > _LUNG_SHARE * (pixels - within) else SOFT_TISSUE_WINDOW
 
 
-def _within(inner: slice, outer: slice) -> slice:
-    return slice(inner.start - outer.start, inner.stop - outer.start)
+def _count_below(hu: np.ndarray | SlicePart, box: tuple[slice, slice]) -> tuple[int, int]:
+    if not isinstance(hu, np.ndarray):
+        return hu.count_below(box, _LUNG_BELOW)
+    piece = hu[box]
+    return int(np.count_nonzero(piece < _LUNG_BELOW)), piece.size
 
 
 def for_tissue(window: tuple[float, float] | None) -> TypeGuard[tuple[float, float]]:
@@ -198,15 +204,21 @@ def for_tissue(window: tuple[float, float] | None) -> TypeGuard[tuple[float, flo
 
 def ring_boxes(mark: RecistMark) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
     """Rows and columns of the mark's box and 10 pixels around it, and of the box alone."""
-    x_min, y_min, x_max, y_max = mark.bounds()
+    bounds = mark.bounds()
+    return _box(bounds, _RING), _box(bounds, 0)
 
-    def box(margin: float) -> tuple[slice, slice]:
-        return (
-            slice(max(int(y_min - margin), 0), max(int(y_max + margin) + 1, 0)),
-            slice(max(int(x_min - margin), 0), max(int(x_max + margin) + 1, 0)),
-        )
 
-    return box(10), box(0)
+def ring_outside(mark: RecistMark) -> tuple[slice, slice]:
+    """The first of `ring_boxes` alone."""
+    return _box(mark.bounds(), _RING)
+
+
+def _box(bounds: tuple[float, float, float, float], margin: float) -> tuple[slice, slice]:
+    x_min, y_min, x_max, y_max = bounds
+    return (
+        slice(max(int(y_min - margin), 0), max(int(y_max + margin) + 1, 0)),
+        slice(max(int(x_min - margin), 0), max(int(x_max + margin) + 1, 0)),
+    )
 
 
 def check_window(window: tuple[float, float] | None) -> None:

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from dsnet.data.tables import read_table
 
@@ -137,11 +138,14 @@ def owner_by_table(
     annotations: Iterable, rule: Callable[[str], str] | None = None
 ) -> Callable[[str], str | None]:
     """Whose a file is: as a table says, else as a rule of `patients_by` does; None: not known."""
-    known = {a.file_name: str(a.patient) for a in annotations if a.patient is not None}
+    # A table is asked for the rows of a file; it need not make all of them.
+    known: Any = getattr(annotations, "patient_of", None)
+    if known is None:
+        known = {a.file_name: str(a.patient) for a in annotations if a.patient is not None}.get
 
     def owner(name: str) -> str | None:
-        if name in known or rule is None:
-            return known.get(name)
+        if (patient := known(name)) is not None or rule is None:
+            return patient
         try:
             return rule(name)
         except ValueError:
@@ -150,10 +154,10 @@ def owner_by_table(
     return owner
 
 
-def with_patients(annotations: Iterable, rule: str) -> list:
+def with_patients(annotations: Iterable, rule: str) -> Sequence:
     """A table's rows with the patients that a rule of `patients_by` names by their files.
 
-    A row that it names none for fails: its `error` tells.
+    A row that it names none for fails: its `error` tells. Of a table a table.
 
     Parameters
     ----------
@@ -161,6 +165,9 @@ def with_patients(annotations: Iterable, rule: str) -> list:
     rule : str
     """
     patient, named = patients_by(rule), []
+    named_by: Any = getattr(annotations, "named_by", None)
+    if named_by is not None:
+        return named_by(patient)
     for row in annotations:
         try:
             named.append(replace(row, patient=patient(row.file_name)))

@@ -126,8 +126,10 @@ def make_phantom(
         across = dy * np.cos(turn) - dx * np.sin(turn)
         hu[dx * np.cos(turn) + dy * np.sin(turn) > depth - bend * across**2] = _WALL
 
-    distance, border, covered = _coverage(dx, dy, outline, fine[1] - fine[0])
-    hu += covered * (_interior(kind, distance, border, rng) - hu)
+    covered = np.zeros_like(hu)
+    rows, columns = inside = _reached(dx, dy, outline, step := fine[1] - fine[0])
+    distance, border, covered[inside] = _coverage(dx[:, columns], dy[rows], outline, step)
+    hu[inside] += covered[inside] * (_interior(kind, distance, border, rng) - hu[inside])
 
     alpha = _pixel_mean(covered, size)
     sharp = _pixel_mean(hu, size)
@@ -176,17 +178,30 @@ def _reach_of_wall(turn: float, depth: float, bend: float) -> np.ndarray:
     return 2 * depth / np.maximum(np.cos(theta) + root, 1e-9)
 
 
+def _reached(dx, dy, outline, step) -> tuple[slice, slice]:
+    """The window [rows, columns] of all cells that an outline may cover."""
+    _, radii, tilt = _polar(outline)
+    reach = radii.max() + step / tilt.min()
+    rows, columns = (slice(*np.searchsorted(d.ravel(), (-reach, reach))) for d in (dy, dx))
+    return rows, columns
+
+
 def _coverage(dx, dy, outline, step) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Distance from the centre, outline's radius in that direction, covered share of a cell."""
-    theta = np.linspace(-np.pi, np.pi, _DIRECTIONS + 1)
-    radii = np.append(outline, outline[0])
-    slope = np.gradient(np.concatenate([outline[-1:], radii, outline[1:2]]), theta[1] - theta[0])
-    # Distance to the border along its normal is shorter than along the ray, by this factor.
-    tilt = 1 / np.hypot(1, slope[1:-1] / radii)
+    theta, radii, tilt = _polar(outline)
     distance, angle = np.hypot(dx, dy), np.arctan2(dy, dx)
     border = np.interp(angle, theta, radii)
     inward = (border - distance) * np.interp(angle, theta, tilt)
     return distance, border, np.clip(0.5 + inward / step, 0.0, 1.0)
+
+
+def _polar(outline) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Directions, the outline's radii, and by which factor the distance to the border along its
+    normal is shorter than along the ray."""
+    theta = np.linspace(-np.pi, np.pi, _DIRECTIONS + 1)
+    radii = np.append(outline, outline[0])
+    slope = np.gradient(np.concatenate([outline[-1:], radii, outline[1:2]]), theta[1] - theta[0])
+    return theta, radii, 1 / np.hypot(1, slope[1:-1] / radii)
 
 
 def _fine_steps(size: int) -> np.ndarray:
@@ -218,7 +233,11 @@ def _lung(x, y, size, radius, center, kind, rng) -> np.ndarray:
         along = (x - center[0]) * np.cos(turn) + (y - center[1]) * np.sin(turn)
         across = (y - center[1]) * np.cos(turn) - (x - center[0]) * np.sin(turn)
         thickness = rng.uniform(0.12, 0.2) * radius if attached else rng.uniform(0.6, 1.4)
-        hu[np.abs(across - offset - bend * along**2) <= thickness] = _VESSEL
+        # In place: these are large for what is done to them.
+        np.multiply(np.square(along, out=along), bend, out=along)
+        across -= offset
+        across -= along
+        hu[np.abs(across, out=across) <= thickness] = _VESSEL
     return hu
 
 
@@ -250,12 +269,14 @@ def _mark_of(outline: np.ndarray, center: np.ndarray) -> RecistMark:
     # crossings is the short axis.
     place, height = points @ along, points @ across
     next_place, next_height = np.roll(place, -1), np.roll(height, -1)
-    station = np.linspace(place.min(), place.max(), 258)[1:-1, None]
-    crosses = (place <= station) != (next_place <= station)
-    share = (station - place) / np.where(next_place == place, 1.0, next_place - place)
-    crossing = height + share * (next_height - height)
-    top = np.where(crosses, crossing, -np.inf).max(1)
-    bottom = np.where(crosses, crossing, np.inf).min(1)
+    station = np.linspace(place.min(), place.max(), 258)[1:-1]
+    below = place <= station[:, None]
+    line, edge = np.nonzero(below != np.roll(below, -1, axis=1))
+    share = (station[line] - place[edge]) / (next_place[edge] - place[edge])
+    crossing = height[edge] + share * (next_height[edge] - height[edge])
+    top, bottom = np.full(len(station), -np.inf), np.full(len(station), np.inf)
+    np.maximum.at(top, line, crossing)
+    np.minimum.at(bottom, line, crossing)
     widest = int(np.argmax(top - bottom))
     short_axis = [along * station[widest] + across * end[widest] for end in (bottom, top)]
     return RecistMark.from_coordinates(np.concatenate([long_axis.ravel(), *short_axis]))

@@ -138,6 +138,12 @@ class Picture:
             When they cannot be decoded, are in colour or partly transparent; the message names the
             file.
         """
+        return self.pixels_and_least(rows, cols)[0]
+
+    def pixels_and_least(
+        self, rows: int | None = None, cols: int | None = None
+    ) -> tuple[np.ndarray, int | None]:
+        """As `pixels`, and the least of them that is not 0, where decoding told it of uint16."""
         height, width = self.shape
         rows = height if rows is None else min(rows, height)
         cols = width if cols is None else min(cols, width)
@@ -146,7 +152,7 @@ class Picture:
             if found is not None:
                 return found
         try:
-            return self._by_opencv()[:rows, :cols]
+            return self._by_opencv()[:rows, :cols], None
         except ValueError as error:
             raise ValueError(f"{self.path}: {error}") from error
 
@@ -177,7 +183,11 @@ def open_picture(path: str | Path | RemoteFile, max_pixels: int = MAX_PIXELS) ->
         When the file is missing, no such picture, cut short, damaged or too large; the message
         names it.
     """
-    data = read_regular_file(path, most_bytes(max_pixels))
+    return picture_of(path, read_regular_file(path, most_bytes(max_pixels)), max_pixels)
+
+
+def picture_of(path: str | Path | RemoteFile, data: bytes, max_pixels: int) -> Picture:
+    """As `open_picture`, of what the file holds."""
     try:
         return Picture(path, data, max_pixels)
     except ValueError as error:

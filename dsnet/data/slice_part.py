@@ -54,13 +54,14 @@ class SlicePart:
         have = self._pixels.shape
         if rows <= have[0] and cols <= have[1]:
             return
-        pixels = self._picture.pixels(max(rows, have[0]), max(cols, have[1]))
+        wanted = max(rows, have[0]), max(cols, have[1])
+        pixels, least = self._picture.pixels_and_least(*wanted)
         if not self._pictures:
             if pixels.dtype != np.uint16:
                 raise ValueError(
                     f"{self.path}: must be a 16-bit PNG (HU + 32768), got {pixels.dtype}"
                 )
-            if has_low_codes(pixels):
+            if has_low_codes(pixels, least):
                 if pixels.shape != self.shape:
                     pixels = self._picture.pixels()
                 require_hu(hu_of_codes(pixels))
@@ -74,12 +75,26 @@ class SlicePart:
         pixels = self._part(bottom, right)[top:bottom, left:right]
         return windowed(pixels) if self._pictures else hu_of_codes(pixels)
 
+    def count_below(self, box: tuple[slice, slice], level: float) -> tuple[int, int]:
+        """Of the pixels of two ranges how many are below a level, and how many there are."""
+        if self._pictures:
+            piece, least = self[box], level
+        else:
+            (height, width), (rows, cols) = self.shape, box
+            codes = self._part(min(rows.stop, height), min(cols.stop, width))
+            piece, least = codes[box], level + HU_OFFSET
+        return int(np.count_nonzero(piece < least)), piece.size
+
     def shown(self, plan: CropPlan, window: tuple[float, float]) -> np.ndarray:
         """A crop in a window of HU, float32 [size, size]: `apply_window` of `CropPlan.cut`."""
-        if self._pictures or not plan.is_copy:
+        if self._pictures:
             return apply_window(plan.cut(self), *window)
-        check_window(window)
         rows, cols = plan.box
+        if not plan.is_copy:
+            # As `plan.cut`: codes are finite, and exact in either kind of float.
+            hu = self._part(rows.stop, cols.stop)[plan.box].astype(np.float64) - HU_OFFSET
+            return apply_window(plan.resampled(hu).astype(np.float32), *window)
+        check_window(window)
         (x, y), (low, high) = plan.offset, window
         square = {"top": int(y), "left": int(x), "size": plan.size}
         codes = self._part(rows.stop, cols.stop)

@@ -3,26 +3,22 @@
 from __future__ import annotations
 
 import csv
-import os
-import stat
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-from itertools import islice
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
-from dsnet.data.remote import RemoteFile, place_of
+import numpy as np
 
-# A whole archive's marks are some ten MB.
-_MOST_BYTES = 2**31
-_PART_BYTES = 2**20
+from dsnet.data.lines import HeldText, Lines, open_text
+
 # No column that is read needs more; a name or a reason of 100 kB helps nobody.
 LONGEST_FIELD = 4096
 LONGEST_NAME = 256  # of a column
 
 
-@dataclass(frozen=True)
-class Row:
+class Row(NamedTuple):
     """One line of a table.
 
     Attributes
@@ -37,29 +33,31 @@ class Row:
     """
 
     line: int
-    fields: dict[str, str] = field(default_factory=dict)
+    fields: dict[str, str]
     error: str = ""
 
 
 class Rows:
-    """The rows of a table, taken apart as they are asked for: of a million the text is enough.
+    """The rows of a table, taken apart as they are asked for.
 
     Parameters
     ----------
-    text : str
-        Of the file, lines ending with LF; empty ones are left out, and the header.
+    lines : Lines
+        Of the file, the header first.
     columns : list of str
     """
 
-    def __init__(self, text: str, columns: list[str]) -> None:
-        self._text, self._columns = text, columns
+    def __init__(self, lines: Lines, columns: list[str]) -> None:
+        self.lines, self.columns = lines, columns
 
     def __len__(self) -> int:
-        return max(sum(1 for _ in _lines(self._text)) - 1, 0)
+        return max(len(self.lines) - 1, 0)
 
     def __iter__(self) -> Iterator[Row]:
-        for number, line in islice(_lines(self._text), 1, None):
-            yield _row(number, line, self._columns)
+        for first, texts in self.lines.blocks(1):
+            numbers = self.lines.numbers(np.arange(first, first + len(texts)))
+            for number, text in zip(numbers.tolist(), texts, strict=True):
+                yield row_of(number, text, self.columns)
 
 
 @dataclass(frozen=True)
@@ -95,76 +93,73 @@ def read_table(path: str | Path, *, lower: bool = False, data: bytes | None = No
         When the file cannot be read, is no UTF-8, has a header that is none, or a column twice; the
         message names the file.
     """
-    text = _decoded(path, _content(place_of(path)) if data is None else data)
-    header = next(_lines(text), None)
-    if header is None:
-        return Table([], Rows("", []))
+    lines = Lines(path, open_text(path) if data is None else HeldText(data))
+    if not len(lines):
+        return Table([], Rows(lines, []))
+    (header,) = lines.texts([0])
     try:
-        columns = [name.strip() for name in _fields(header[1])]
+        columns = [name.strip() for name in _fields(header)]
         if (longest := max(map(len, columns))) > LONGEST_NAME:
             raise ValueError(f"names must be of at most {LONGEST_NAME} characters, got {longest}")
     except ValueError as error:
-        raise ValueError(f"{path}: line {header[0]}, the header: {error}") from error
+        (number,) = lines.numbers(np.zeros(1, int)).tolist()
+        raise ValueError(f"{path}: line {number}, the header: {error}") from error
     if lower:
         columns = [name.lower() for name in columns]
     twice = [name for name, count in Counter(filter(None, columns)).items() if count > 1]
     if twice:
         raise ValueError(f"{path}: column {', '.join(twice)} comes more than once")
-    return Table(columns, Rows(text, columns))
+    return Table(columns, Rows(lines, columns))
 
 
-def _content(path: Path | RemoteFile) -> bytes:
-    if isinstance(path, RemoteFile):
-        return path.read(_MOST_BYTES)
-    try:
-        with open(path, "rb") as file:
-            state = os.fstat(file.fileno())
-            # A shell's <(...) is a pipe.
-            if not (stat.S_ISREG(state.st_mode) or stat.S_ISFIFO(state.st_mode)):
-                raise ValueError(f"{path}: must be a regular file")
-            # In parts: a read of so many bytes at most would ask for room for as many.
-            parts, size = [], 0
-            while size <= _MOST_BYTES and (part := file.read(_PART_BYTES)):
-                parts.append(part)
-                size += len(part)
-    except OSError as error:
-        raise ValueError(f"{path}: {error.strerror or error}") from error
-    if size > _MOST_BYTES:
-        raise ValueError(f"{path}: must be of at most {_MOST_BYTES} bytes")
-    return b"".join(parts)
+def cells_of(texts: Sequence[str]) -> Iterator[list[str] | None]:
+    """The cells of each of many lines, at once; None of one that has to be asked for by `row_of`.
+
+    That is one that cannot be taken apart, or of so many characters that a cell may have too many.
+    """
+    begun = done = 0
+
+    def lines() -> Iterator[str]:
+        nonlocal begun
+        while begun < len(texts):
+            begun += 1
+            yield texts[begun - 1]
+
+    while done < len(texts):
+        try:
+            for cells in csv.reader(lines(), strict=True):
+                if begun != done + 1:
+                    break  # A quote that is not closed took in what follows.
+                yield cells if len(texts[done]) <= LONGEST_FIELD else None
+                done += 1
+        except csv.Error:
+            pass
+        if done < len(texts):
+            yield None
+            done += 1
+            begun = done
 
 
-def _decoded(path: str | Path, data: bytes) -> str:
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: not a text file in UTF-8: {error}") from error
-    return text.replace("\r\n", "\n").replace("\r", "\n")
+def row_of(number: int, line: str, columns: Sequence[str]) -> Row:
+    """A line of a table as a row.
 
-
-def _lines(text: str) -> Iterator[tuple[int, str]]:
-    """The lines that are not empty, and their numbers."""
-    begin = number = 0
-    while begin < len(text):
-        end = text.find("\n", begin)
-        end = len(text) if end < 0 else end
-        number += 1
-        if (line := text[begin:end]).strip():
-            yield number, line
-        begin = end + 1
-
-
-def _row(number: int, line: str, columns: list[str]) -> Row:
+    Parameters
+    ----------
+    number : int
+        In the file.
+    line : str
+        Without its end.
+    columns : sequence of str
+    """
     try:
         texts = _fields(line)
     except ValueError as error:
-        return Row(number, error=str(error))
+        return Row(number, {}, str(error))
     while len(texts) > len(columns) and not texts[-1].strip():
         texts.pop()  # commas at the end, as spreadsheets write them
-    longest = max(map(len, texts))
-    if longest > LONGEST_FIELD:
+    if len(line) > LONGEST_FIELD and (longest := max(map(len, texts))) > LONGEST_FIELD:
         told = f"fields must be of at most {LONGEST_FIELD} characters, got {longest}"
-        return Row(number, error=told)
+        return Row(number, {}, told)
     fields = dict(zip(columns, texts, strict=False))
     if len(texts) == len(columns):
         return Row(number, fields)

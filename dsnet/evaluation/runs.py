@@ -6,7 +6,7 @@ import json
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
-from dsnet.console import brief
+from dsnet.arguments import brief
 from dsnet.data.crop_settings import CropSettings, of_store
 from dsnet.data.patients import patient_of, unknown_patients_note
 from dsnet.data.store.reader import open_store

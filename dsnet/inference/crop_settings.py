@@ -6,7 +6,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-from dsnet.console import brief
+from dsnet.arguments import brief
 from dsnet.data.crop_settings import CropSettings, of_phantoms, of_store
 from dsnet.data.store.manifest import manifest_file
 from dsnet.models.checkpoint import model_crop

@@ -34,7 +34,7 @@ from dsnet.data.neighbours import foreign_steps, read_neighbours
 from dsnet.data.patients import owner_by_table
 from dsnet.data.picture_file import MAX_PIXELS
 from dsnet.drawing.overlay import draw_overlay
-from dsnet.files import table_cell, write_png
+from dsnet.files import table_cell, telling, write_png
 from dsnet.inference.inputs import sees
 from dsnet.inference.segment import LesionMask, segment_slice
 from dsnet.models import unwrap
@@ -94,7 +94,8 @@ def segment_files(
     names, count = _picture_names(annotations), sees(unwrap(model))[0]
     owner = owner_by_table(annotations)
     out.mkdir(parents=True, exist_ok=True)
-    with open(out / "lesions.csv", "w", newline="", encoding="utf-8") as file:
+    path = out / "lesions.csv"
+    with telling(path), open(path, "w", newline="", encoding="utf-8") as file:
         table = csv.DictWriter(file, COLUMNS)
         table.writeheader()
         for group in group_by_file(annotations):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from dsnet.labeling.recist import RecistMark, convex_hull, dot
+from dsnet.labeling.points import convex_hull, dot
+from dsnet.labeling.recist import RecistMark
 
 
 def recist_from_mask(

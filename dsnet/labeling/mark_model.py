@@ -26,7 +26,8 @@ from importlib import resources
 import numpy as np
 
 from dsnet.labeling.derived_mark import recist_from_mask
-from dsnet.labeling.recist import RecistMark, dot
+from dsnet.labeling.points import dot
+from dsnet.labeling.recist import RecistMark
 
 # How a mark lies against its mask, in this order: logarithm of the mask's longest chord in pixels,
 # and of its ratio to the chord perpendicular to it; degrees from the longest chord to the long

@@ -9,9 +9,18 @@ from __future__ import annotations
 import math
 import reprlib
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
+
+from dsnet.labeling.points import (
+    axes_cross,
+    bounds_of,
+    convex_hull,
+    dot,
+    hypot,
+    length_of,
+    scaled_ends,
+)
 
 # An axis drawn shorter than this many pixels has no direction to trust.
 SHORTEST_AXIS = 0.25
@@ -20,6 +29,7 @@ FARTHEST = 1e9
 # Short over long axis where the short one is unknown: the median of 6,173 marks that people drew
 # (5 % below 0.42, 5 % above 0.97), and of 0.6 to 0.99 the best for labels of half of LIDC.
 ASSUMED_RATIO = 0.75
+_UNKNOWN = (math.nan,) * 4
 # What can be odd about a mark; the compiled code tells them as bits in this order.
 PROBLEMS = (
     "zero-length long axis",
@@ -31,13 +41,12 @@ PROBLEMS = (
 )
 
 
-@dataclass(frozen=True, eq=False)
 class RecistMark:
     """The two axes of a lesion, or its long axis alone.
 
     What needs a shape (masks, directions, centre, bounds) is that of the mark with its `axes`: an
     unknown short one is assumed there, and in the whole of labelling. `problems` and the quality
-    scores look at what was drawn alone.
+    scores look at what was drawn alone. A mark cannot be changed, nor can its arrays.
 
     Attributes
     ----------
@@ -47,8 +56,22 @@ class RecistMark:
         Likewise; None where it is unknown.
     """
 
-    long_axis: np.ndarray
-    short_axis: np.ndarray | None
+    # Plain numbers: an archive has millions of marks, and of eight numbers NumPy takes ten times as
+    # long to make arrays as Python to work with them.
+    __slots__ = ("_numbers",)
+    _numbers: tuple[float, ...]
+
+    def __init__(self, long_axis: np.ndarray, short_axis: np.ndarray | None) -> None:
+        long, short = np.asarray(long_axis), _UNKNOWN if short_axis is None else short_axis
+        numbers = np.concatenate([long.ravel(), np.asarray(short).ravel()])
+        self._numbers = tuple(_as_numbers(numbers, 8, "axes"))
+
+    @classmethod
+    def _of(cls, numbers: tuple[float, ...]) -> RecistMark:
+        """Of eight numbers, the long axis first; they are not looked at."""
+        mark = object.__new__(cls)
+        mark._numbers = numbers
+        return mark
 
     @classmethod
     def from_coordinates(cls, coordinates: Sequence[float] | np.ndarray) -> RecistMark:
@@ -70,12 +93,12 @@ class RecistMark:
             When they are not numbers.
         """
         values = _as_numbers(coordinates, 8, "coordinates")
-        if all(map(math.isnan, values[4:].tolist())):
-            return cls(_usable(values[:4], "coordinates").reshape(2, 2).copy(), None)
-        first, second = _usable(values, "coordinates").reshape(2, 2, 2)
-        if _length(second) > _length(first):
+        if all(map(math.isnan, values[4:])):
+            return cls._of((*_usable(values[:4], "coordinates"), *_UNKNOWN))
+        first, second = _usable(values, "coordinates")[:4], values[4:]
+        if length_of(second) > length_of(first):
             first, second = second, first
-        return cls(first.copy(), second.copy())
+        return cls._of((*first, *second))
 
     @classmethod
     def from_long_axis(cls, ends: Sequence[float] | np.ndarray) -> RecistMark:
@@ -93,8 +116,13 @@ class RecistMark:
         TypeError
             When they are not numbers.
         """
-        values = _usable(_as_numbers(ends, 4, "ends"), "ends")
-        return cls(values.reshape(2, 2).copy(), None)
+        return cls._of((*_usable(_as_numbers(ends, 4, "ends"), "ends"), *_UNKNOWN))
+
+    def __reduce__(self):
+        return RecistMark._of, (self._numbers,)
+
+    def __repr__(self) -> str:
+        return f"RecistMark(long_axis={self.long_axis!r}, short_axis={self.short_axis!r})"
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, RecistMark) and np.array_equal(
@@ -107,42 +135,56 @@ class RecistMark:
     @property
     def coordinates(self) -> np.ndarray:
         """float64 [8]: the long axis' x1, y1, x2, y2, then the short axis', NaN where unknown."""
-        short = np.full(4, np.nan) if self.short_axis is None else self.short_axis.ravel()
-        return np.concatenate([self.long_axis.ravel(), short])
+        return np.array(self._numbers)
+
+    @property
+    def long_axis(self) -> np.ndarray:
+        return _axis(self._numbers[:4])
+
+    @property
+    def short_axis(self) -> np.ndarray | None:
+        return None if self._is_line else _axis(self._numbers[4:])
+
+    @property
+    def _is_line(self) -> bool:
+        """Whether the short axis is unknown."""
+        return all(map(math.isnan, self._numbers[4:]))
 
     @property
     def axes(self) -> tuple[np.ndarray, np.ndarray]:
         """The long and the short axis; where that is unknown, the one of `assumed`."""
-        if self.short_axis is not None:
-            return self.long_axis, self.short_axis
-        dx, dy = self.long_axis[1] - self.long_axis[0]
+        long_axis, short_axis = self.long_axis, self.short_axis
+        if short_axis is not None:
+            return long_axis, short_axis
+        dx, dy = long_axis[1] - long_axis[0]
         half = 0.5 * ASSUMED_RATIO * np.array([-dy, dx])
-        middle = self.long_axis.mean(0)
-        return self.long_axis, np.stack([middle - half, middle + half])
+        middle = long_axis.mean(0)
+        return long_axis, np.stack([middle - half, middle + half])
 
     def assumed(self) -> RecistMark:
         """The mark itself, or with an assumed short axis where it is unknown.
 
         Perpendicular to the long one, through its middle, `ASSUMED_RATIO` of its length.
         """
-        return self if self.short_axis is not None else RecistMark(*self.axes)
+        return RecistMark(*self.axes) if self._is_line else self
 
     @property
     def long_diameter(self) -> float:
         """Length of the long axis in pixels."""
-        return _length(self.long_axis)
+        return length_of(self._numbers[:4])
 
     @property
     def short_diameter(self) -> float:
         """Length of the short axis in pixels; NaN where it is unknown."""
-        return float("nan") if self.short_axis is None else _length(self.short_axis)
+        return length_of(self._numbers[4:])
 
     @property
     def directions(self) -> tuple[np.ndarray, np.ndarray]:
         """Unit vectors `(x, y)` along the long axis and perpendicular to it."""
         for axis, turn in zip(self.axes, (False, True), strict=True):
-            if _length(axis) >= SHORTEST_AXIS:
-                along = (axis[1] - axis[0]) / _length(axis)
+            length = length_of(axis.ravel().tolist())
+            if length >= SHORTEST_AXIS:
+                along = (axis[1] - axis[0]) / length
                 if turn:
                     along = np.array([along[1], -along[0]])
                 break
@@ -164,42 +206,39 @@ class RecistMark:
 
     def bounds(self) -> tuple[float, float, float, float]:
         """`(x_min, y_min, x_max, y_max)` of the four end points, in pixels."""
-        return _bounds(*self.axes)
+        return bounds_of(self.assumed()._numbers)
 
     def is_outside(self, shape: tuple[int, int]) -> bool:
         """Whether all that was drawn lies outside of an image of `shape` [H, W]."""
-        x_min, y_min, x_max, y_max = _bounds(*self._drawn)
+        x_min, y_min, x_max, y_max = bounds_of(self._drawn)
         return x_max < -0.5 or y_max < -0.5 or x_min > shape[1] - 0.5 or y_min > shape[0] - 0.5
 
     @property
-    def _drawn(self) -> list[np.ndarray]:
-        return [axis for axis in (self.long_axis, self.short_axis) if axis is not None]
+    def _drawn(self) -> tuple[float, ...]:
+        """The numbers of the axes that are known."""
+        return self._numbers[:4] if self._is_line else self._numbers
 
     def translated(self, dx: float, dy: float) -> RecistMark:
         """The mark moved by `(dx, dy)` pixels."""
-        shift = np.array([dx, dy])
-        short_axis = None if self.short_axis is None else self.short_axis + shift
-        return RecistMark(self.long_axis + shift, short_axis)
+        x0, y0, x1, y1, x2, y2, x3, y3 = self._numbers
+        return RecistMark._of(
+            (x0 + dx, y0 + dy, x1 + dx, y1 + dy, x2 + dx, y2 + dy, x3 + dx, y3 + dy)
+        )
 
     def scaled(self, sx: float, sy: float) -> RecistMark:
         """The mark on an image resized by `(sx, sy)`: pixel edges stay on pixel edges."""
-        scale = np.array([sx, sy], dtype=np.float64)
-        moved = (self.coordinates.reshape(4, 2) + 0.5) * scale - 0.5
-        return RecistMark.from_coordinates(moved)
+        xs, ys = scaled_ends(self._numbers, sx, sy)
+        return RecistMark.from_coordinates([n for point in zip(xs, ys, strict=True) for n in point])
 
     def extent(self, sx: float, sy: float) -> tuple[float, float, float]:
         """Width, height and long diameter of what `scaled` gives, in pixels; raises as it does."""
-        points = [point for axis in self._drawn for point in axis.tolist()]
-        xs, ys = (
-            [(x + 0.5) * sx - 0.5 for x, _ in points],
-            [(y + 0.5) * sy - 0.5 for _, y in points],
-        )
-        if self.short_axis is None or not max(map(abs, (*xs, *ys))) <= FARTHEST:
+        xs, ys = scaled_ends(self._numbers, sx, sy)
+        if self._is_line or not max(map(abs, (*xs, *ys))) <= FARTHEST:
             scaled = self.scaled(sx, sy)
             x_min, y_min, x_max, y_max = scaled.bounds()
             return x_max - x_min, y_max - y_min, scaled.long_diameter
-        lengths = np.hypot(xs[1] - xs[0], ys[1] - ys[0]), np.hypot(xs[3] - xs[2], ys[3] - ys[2])
-        return max(xs) - min(xs), max(ys) - min(ys), float(max(lengths))
+        lengths = hypot(xs[1] - xs[0], ys[1] - ys[0]), hypot(xs[3] - xs[2], ys[3] - ys[2])
+        return max(xs) - min(xs), max(ys) - min(ys), max(lengths)
 
     def ellipse_mask(self, shape: tuple[int, int], *, scale: float = 1.0) -> np.ndarray:
         """Pixels inside the ellipse of the axes, its diameters times `scale`.
@@ -260,18 +299,20 @@ class RecistMark:
             The image's, to also tell an end point outside it.
         """
         found = []
-        for problem, axis in zip(PROBLEMS, self._drawn, strict=False):
-            if _length(axis) < SHORTEST_AXIS:
+        lengths = self.long_diameter, self.short_diameter
+        for problem, length in zip(PROBLEMS, lengths, strict=False):
+            if length < SHORTEST_AXIS:  # an unknown one is NaN
                 found.append(problem)
-        if not found and self.short_axis is not None:
-            if not _axes_cross(self.long_axis, self.short_axis):
+        short_axis = self.short_axis
+        if not found and short_axis is not None:
+            if not axes_cross(self.long_axis, short_axis):
                 found.append(PROBLEMS[2])
             along, _ = self.directions
-            slope = abs(dot(self.short_axis[1] - self.short_axis[0], along)) / self.short_diameter
+            slope = abs(dot(short_axis[1] - short_axis[0], along)) / self.short_diameter
             if slope > 0.5:
                 found.append(PROBLEMS[3])
         if shape is not None:
-            x_min, y_min, x_max, y_max = _bounds(*self._drawn)
+            x_min, y_min, x_max, y_max = bounds_of(self._drawn)
             if self.is_outside(shape):
                 found.append(PROBLEMS[4])
             elif x_min < -0.5 or y_min < -0.5 or x_max > shape[1] - 0.5 or y_max > shape[0] - 0.5:
@@ -312,86 +353,33 @@ def ordered_coordinates(coordinates: np.ndarray) -> np.ndarray:
     return rows.reshape(-1, 8)
 
 
-def dot(points: np.ndarray, direction: np.ndarray) -> np.ndarray:
-    """How far `points` [..., 2] lie along `direction` [2].
-
-    Not by BLAS: some processors' kernels fuse product and sum, and a pixel that lies on an
-    ellipse's very edge would be in or out by the machine.
-    """
-    return points[..., 0] * direction[0] + points[..., 1] * direction[1]
-
-
-def _as_numbers(values: Sequence[float] | np.ndarray, count: int, name: str) -> np.ndarray:
+def _as_numbers(values: Sequence[float] | np.ndarray, count: int, name: str) -> list[float]:
+    if type(values) is list and len(values) == count and set(map(type, values)) == {float}:
+        return values
     try:
         numbers = np.asarray(values, dtype=np.float64).ravel()
     except Exception as error:  # Or whatever the object's own code raises.
         raise TypeError(f"{name} must be {count} numbers, got {shown(values)}") from error
     if numbers.size != count:
         raise ValueError(f"{name} must be {count} numbers, got {numbers.size}")
-    return numbers
+    return numbers.tolist()
 
 
-def _usable(numbers: np.ndarray, name: str) -> np.ndarray:
+def _usable(values: list[float], name: str) -> list[float]:
     """The numbers; ValueError where one belongs to no image."""
-    values = numbers.tolist()
     if not all(map(math.isfinite, values)):
         raise ValueError(f"{name} must be finite, got {values}")
     if max(map(abs, values)) > FARTHEST:
         raise ValueError(f"{name} must be within +-{FARTHEST:g} pixels, got {values}")
-    return numbers
+    return values
 
 
-def _axes_cross(long_axis: np.ndarray, short_axis: np.ndarray, tolerance: float = 1.0) -> bool:
-    # One pixel of slack: real marks may just fail to touch.
-    (p, q), (r, s) = long_axis, short_axis
-    d, e = q - p, s - r
-    long_length, short_length = _length(long_axis), _length(short_axis)
-    determinant = d[0] * e[1] - d[1] * e[0]
-    if abs(determinant) < 1e-9 * long_length * short_length:
-        return False
-    gap = r - p
-    at_long = (gap[0] * e[1] - gap[1] * e[0]) / determinant
-    at_short = (gap[0] * d[1] - gap[1] * d[0]) / determinant
-    slack_long, slack_short = tolerance / long_length, tolerance / short_length
-    return -slack_long <= at_long <= 1 + slack_long and -slack_short <= at_short <= 1 + slack_short
-
-
-# Of four numbers Python makes sums in a tenth of the time that NumPy takes to begin.
-
-
-def _length(axis: np.ndarray) -> float:
-    (x0, y0), (x1, y1) = axis.tolist()
-    return float(np.hypot(x1 - x0, y1 - y0))
-
-
-def _bounds(*axes: np.ndarray) -> tuple[float, float, float, float]:
-    points = [point for axis in axes for point in axis.tolist()]
-    xs, ys = [x for x, _ in points], [y for _, y in points]
-    if math.isnan(sum(xs) + sum(ys)):
-        return math.nan, math.nan, math.nan, math.nan
-    return min(xs), min(ys), max(xs), max(ys)
+def _axis(numbers: tuple[float, ...]) -> np.ndarray:
+    axis = np.array(numbers).reshape(2, 2)
+    axis.flags.writeable = False
+    return axis
 
 
 def _grid(shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
     y, x = np.ogrid[: shape[0], : shape[1]]
     return x.astype(np.float64), y.astype(np.float64)
-
-
-def convex_hull(points: np.ndarray) -> np.ndarray:
-    """Corners in order around the hull, such that each edge has the hull at its left."""
-    points = np.unique(points, axis=0)
-    if len(points) < 3:
-        return points
-
-    def chain(ordered: np.ndarray) -> list[np.ndarray]:
-        kept: list[np.ndarray] = []
-        for point in ordered:
-            while len(kept) > 1:
-                a, b = kept[-1] - kept[-2], point - kept[-1]
-                if a[0] * b[1] - a[1] * b[0] > 0:
-                    break
-                kept.pop()
-            kept.append(point)
-        return kept[:-1]
-
-    return np.array(chain(points) + chain(points[::-1]))

@@ -177,10 +177,10 @@ def label_recist(image: np.ndarray, mark: RecistMark) -> SoftLabel:
     image = as_float32(image)
     if not isinstance(mark, RecistMark):
         raise TypeError(f"mark must be a RecistMark, got {type(mark).__name__}")
-    (label,) = _label_natively(image[None], mark.coordinates[None], 1)
+    (label,) = _label_natively(image[None], (coordinates := mark.coordinates)[None], 1)
     if label is None:
-        raise _refusal(image, mark.coordinates)
-    return with_assumed(label, mark.coordinates)
+        raise _refusal(image, coordinates)
+    return with_assumed(label, coordinates)
 
 
 def label_mask(

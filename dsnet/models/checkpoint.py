@@ -27,7 +27,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from dsnet.console import Range, brief
+from dsnet.arguments import Range, brief
 from dsnet.models.config import DSNetConfig
 from dsnet.models.dsnet import DSNet
 from dsnet.models.released import located

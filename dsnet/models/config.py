@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from dsnet.console import Range
+from dsnet.arguments import Range
 from dsnet.models.peers import PEERS, Peer
 from dsnet.models.srgan import RANGES as TEACHER_RANGES
 from dsnet.models.srgan import SCALE

@@ -21,7 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from dsnet.console import Range
+from dsnet.arguments import Range
 from dsnet.models.grid import interpolate
 
 SCALE = 4

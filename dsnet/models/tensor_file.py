@@ -22,7 +22,7 @@ from typing import IO
 
 import torch
 
-from dsnet.console import brief
+from dsnet.arguments import brief
 from dsnet.files import write_atomically
 
 MARK = b"dsnet-sha256:"
@@ -85,12 +85,7 @@ def save_tensors(path: str | os.PathLike, content: dict) -> None:
             file.seek(-2, os.SEEK_END)
             file.write(length + MARK + digesting.digest.hexdigest().encode())
 
-    try:
-        write_atomically(path, write)
-    except OSError as error:
-        if error.filename is None and error.errno is not None:  # A full disk says not whose.
-            raise OSError(error.errno, error.strerror, os.fspath(path)) from error
-        raise
+    write_atomically(path, write)
 
 
 def load_tensors(path: str | os.PathLike, what: str, form: str, version: int) -> dict:

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import torch
 
-from dsnet.console import brief
+from dsnet.arguments import brief
 from dsnet.dependencies import needed
 from dsnet.files import write_bytes, write_json
 from dsnet.models.tensor_file import require_format

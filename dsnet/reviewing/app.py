@@ -36,7 +36,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
 
-from dsnet.console import brief, printable
+from dsnet.arguments import brief
+from dsnet.console import printable
 from dsnet.data.store.decisions import MADE
 from dsnet.dependencies import needed
 from dsnet.reviewing import answers

@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 
-from dsnet.console import Range, brief
+from dsnet.arguments import Range, brief
 from dsnet.models import DSNet, state_of
 
 DECAY = Range(float, 0, 0.9999)

@@ -18,7 +18,7 @@ import os
 
 import torch
 
-from dsnet.console import brief
+from dsnet.arguments import brief
 from dsnet.models.checkpoint import state_of
 from dsnet.models.tensor_file import load_tensors, save_tensors
 from dsnet.training.step import AdversarialStep

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from dsnet.console import Bar, Rate
 from dsnet.dependencies import MissingDependency, needed
-from dsnet.files import write_text
+from dsnet.files import telling, write_text
 
 
 class Log:
@@ -97,6 +97,7 @@ class Table:
     """A CSV that a run resumed after step `done` goes on with; 0 begins it anew."""
 
     def __init__(self, path: Path, done: int):
+        self._path = path
         self._columns = _keep_rows(path, done)
         self._file = open(path, "a", newline="")  # noqa: SIM115
         self._writer = csv.writer(self._file, lineterminator="\n")
@@ -104,15 +105,17 @@ class Table:
     def write(self, step: int, values: dict[str, float]) -> None:
         """Add a row; the first one's names are the header, which later ones keep to."""
         row = {"step": step, **{name: f"{value:.6g}" for name, value in values.items()}}
-        if not self._columns:
-            self._columns = list(row)
-            self._writer.writerow(self._columns)
-        # A table that an older version began has fewer columns.
-        self._writer.writerow([row.get(name, "") for name in self._columns])
-        self._file.flush()
+        with telling(self._path):
+            if not self._columns:
+                self._columns = list(row)
+                self._writer.writerow(self._columns)
+            # A table that an older version began has fewer columns.
+            self._writer.writerow([row.get(name, "") for name in self._columns])
+            self._file.flush()
 
     def close(self) -> None:
-        self._file.close()
+        with telling(self._path):
+            self._file.close()
 
 
 def _keep_rows(path: Path, done: int) -> list[str]:

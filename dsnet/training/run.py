@@ -24,7 +24,8 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from dsnet.console import Range, Stop, printable
+from dsnet.arguments import Range
+from dsnet.console import Stop, printable
 from dsnet.data.crop_settings import of_phantoms, of_store
 from dsnet.data.patients import unknown_patients_note
 from dsnet.data.store.lock import writing

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from dsnet import devices
-from dsnet.console import LEARNING_RATES, SEEDS, Range, brief
+from dsnet.arguments import LEARNING_RATES, SEEDS, Range, brief, given
 from dsnet.data.store.reviewed import AS_MADE, CHOICES
 from dsnet.files import write_json
 from dsnet.losses import GAN_WEIGHT, SOFT_WEIGHT
@@ -182,8 +182,8 @@ class Settings:
 def parse(argv: list[str] | None = None) -> Settings:
     """Settings from the command line; exits with a message for what is not allowed."""
     parser = _parser()
-    given = vars(parser.parse_args(argv))
-    recipe, config = given.pop("recipe", None), given.pop("config", None)
+    asked = vars(parser.parse_args(argv))
+    recipe, config = asked.pop("recipe", None), asked.pop("config", None)
     stored = {}
     if config:
         try:
@@ -191,7 +191,7 @@ def parse(argv: list[str] | None = None) -> Settings:
         except (OSError, ValueError) as error:
             parser.error(f"--config: {error}")
     # A recipe asked for on the command line outranks the file that a former run wrote.
-    chosen = {**RECIPES["paper"], **stored, **(RECIPES[recipe] if recipe else {}), **given}
+    chosen = {**RECIPES["paper"], **stored, **(RECIPES[recipe] if recipe else {}), **asked}
     settings = Settings(**chosen)
     try:
         check(settings)
@@ -216,6 +216,8 @@ def check(settings: Settings) -> None:
         if choices and value not in choices:
             allowed = ", ".join(map(str, choices))
             raise ValueError(f"{option} must be one of {allowed}, got {brief(value)}")
+        if value == "" and each.default:
+            raise ValueError(f"{option} must not be empty")
     rung, peer = VARIANTS.get(settings.variant), PEERS.get(settings.variant)
     if rung and rung.fusion and settings.scale != SCALE:
         raise ValueError(
@@ -286,7 +288,9 @@ def _parser() -> argparse.ArgumentParser:
     groups["recipe"].add_argument(
         "--recipe", choices=tuple(RECIPES), help="set what follows at once (paper)"
     )
-    groups["run"].add_argument("--config", metavar="FILE", help="settings.json of a former run")
+    groups["run"].add_argument(
+        "--config", type=given, metavar="FILE", help="settings.json of a former run"
+    )
     for each in fields(Settings):
         keywords = dict(each.metadata)
         group, text = groups[keywords.pop("group")], keywords.pop("help")
@@ -297,7 +301,8 @@ def _parser() -> argparse.ArgumentParser:
             shown = ""
         else:
             kind = float if isinstance(each.default, tuple) else type(each.default)
-            keywords["type"] = allowed or kind
+            named = kind is str and "choices" not in keywords
+            keywords["type"] = allowed or (given if named else kind)
             values = each.default if isinstance(each.default, tuple) else (each.default,)
             shown = f" ({' '.join(f'{v:g}' if kind is float else str(v) for v in values)})"
             shown = "" if shown == " ()" else shown

@@ -24,7 +24,8 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from dsnet.console import LEARNING_RATES, SEEDS, Range, Rate, brief, print_table
+from dsnet.arguments import LEARNING_RATES, SEEDS, Range, brief
+from dsnet.console import Rate, print_table
 from dsnet.data.store.lock import writing
 from dsnet.devices import torch_device
 from dsnet.files import write_json

@@ -1,13 +1,14 @@
 """A finished run that is given again: it is known by what it asked for, until anything changes."""
 
 import os
+from pathlib import Path
 
 import pytest
 
 from bench.common.broken_archive import write_archive
 from dsnet import label
 from dsnet.archive import label_archive
-from dsnet.archive.again import asked_of, is_finished, nothing_left
+from dsnet.archive.again import asked_of, is_compared, is_finished, nothing_left
 from dsnet.archive.jobs import WORKER_DIED, failed_rows
 from dsnet.archive.review import ReviewedJobs
 from dsnet.data.datasets import deeplesion
@@ -97,6 +98,51 @@ def test_whatever_changes_rows_makes_it_forget(tmp_path):
     assert is_finished(store, "asked") and len(open_store(store)) == 4
     next(store.glob("shard-*")).write_bytes(b"damaged")
     assert repair_store(store) and not is_finished(store, "asked")
+
+
+def test_a_store_is_compared_once_with_what_is_asked_for(tmp_path):
+    store, seen, told = tmp_path / "s", [], []
+
+    def review(found):
+        seen.append(len(found))
+        return list(told)
+
+    def run(asked, count, **options):
+        def left(done):
+            return (job for n in range(count) if (job := Job(n)).rows[0][0] not in done)
+
+        given = ReviewedJobs(left, review, asked)
+        return label_archive(given, store, resume=True, **options).added
+
+    # A run that makes the store, and is stopped: its rows are of what it asks for.
+    rows = []
+    assert run("a", 3, progress=rows.append, stop=lambda: len(rows) == 2) == 2
+    assert is_compared(store, "a") and not is_finished(store, "a")
+    assert run("a", 3) == 4 and seen == [] and is_finished(store, "a")
+    # One that asks for more compares, once.
+    assert run("b", 4, stop=True) == 0 and seen == [6]
+    assert is_compared(store, "b") and not is_compared(store, "a")
+    assert run("b", 4) == 2 and seen == [6]
+    # What has changed is told until it has not.
+    told.append("something has changed")
+    assert run("c", 4) == run("c", 4) == 0 and seen == [6, 8, 8]
+    told.clear()
+    assert run("c", 4) == run("c", 4) == 0 and seen == [6, 8, 8, 8]
+    # Whoever else writes does not say what its rows agree with.
+    StoreWriter(store, {}, resume=True).close()
+    assert not is_compared(store, "c") and not is_compared(tmp_path, "c")
+    assert run("c", 4) == 0 and seen == [6, 8, 8, 8, 8]
+
+
+def test_a_row_that_is_gone_is_told_once_the_run_goes_on_with_the_other_table(command, capsys):
+    table = Path(command[command.index("--annotations") + 1])
+    whole = table.read_text()
+    table.write_text("".join(whole.splitlines(keepends=True)[:-1]))
+    for _ in range(2):
+        assert label.main(command) == 0
+        assert "1 row is in the store and not in the table" in capsys.readouterr().out
+    table.write_text(whole)
+    assert label.main(command) == 0 and "in the table" not in capsys.readouterr().out
 
 
 def test_what_cannot_be_told_is_not_asked_for_again(tmp_path):

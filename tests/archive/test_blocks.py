@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from dsnet.archive import ProcessExecutor, label_archive, phantom_jobs
-from dsnet.archive.blocks import Block, Blocks
+from dsnet.archive.blocks import Block, BlockResult, Blocks
 from dsnet.archive.jobs import WORKER_DIED
 from dsnet.data.store import LabelRecord, StoreWriter, open_store, validate_store
 from dsnet.data.store.stage import Recipe, ShardBuilder
@@ -21,7 +21,7 @@ from worker_jobs import Job
 KEYS = [f"{i}-{part}" for i in range(40) for part in "ab"]
 
 
-@pytest.mark.parametrize("workers", [2, 3])
+@pytest.mark.parametrize("workers", [2, pytest.param(3, marks=pytest.mark.long)])
 def test_a_store_of_several_workers_is_that_of_one(tmp_path, workers):
     jobs = phantom_jobs(30, 24)
     label_archive(jobs, tmp_path / "one", settings={"a": 1})
@@ -42,7 +42,7 @@ def test_workers_that_die_cost_their_rows_only(tmp_path):
     assert {error for key, error in found.items() if key not in died} == {"fine"}
 
 
-@pytest.mark.parametrize("deaths", [1, 2, 3])
+@pytest.mark.parametrize("deaths", [pytest.param(1, marks=pytest.mark.long), 2, 3])
 def test_a_job_is_blamed_when_it_kills_its_process_alone_twice(tmp_path, deaths):
     jobs = [Job(i, f"die {deaths}" if i == 5 else "", tmp_path / "died") for i in range(20)]
     label_archive(jobs, tmp_path / "s", workers=2)
@@ -131,7 +131,7 @@ def test_what_cannot_be_stored_is_a_failed_row(tmp_path):
 
 def test_blocks_are_whole_and_in_order():
     jobs = [Job(i) for i in range(50)]
-    blocks = Blocks(iter(jobs), Recipe("x", 16, b""))
+    blocks = Blocks(iter(jobs), Recipe("x", 16, b""), 1)
     taken = []
     while (block := blocks.next()) is not None:
         taken.append(block)
@@ -144,6 +144,24 @@ def test_blocks_are_whole_and_in_order():
     assert [[j.number for j in b.jobs] for b in block.around(4)] == [[0, 1, 2, 3], [4]]
     assert block.around(-1) == block.around(5) == ()
     assert Block(tuple(jobs[:1]), Recipe("x", 16, b"")).around(0) == ()
+
+
+@pytest.mark.parametrize("workers", [2, 5])
+def test_the_last_blocks_are_smaller_and_smaller(workers):
+    jobs = [Job(i) for i in range(5000)]
+    blocks = Blocks(iter(jobs), Recipe("x", 16, b""), workers)
+    taken = []
+    while (block := blocks.next()) is not None:
+        taken.append(block)
+        blocks.learn(BlockResult([], 800, 2.0, cut=False))
+    assert [job for block in taken for job in block.jobs] == jobs
+    sizes = [len(block.rows) for block in taken]
+    assert sizes[0] == 8 and max(sizes) == 800
+    # From the largest on each is what is left by the workers, at least a sixteenth of a whole one.
+    for number in range(sizes.index(800), len(sizes)):
+        left = sum(sizes[number:])
+        assert sizes[number] <= max(min(800, -(-left // workers) + 1), 50), sizes
+    assert sizes[-1] <= 50
 
 
 def test_a_stopped_run_has_no_gap(tmp_path):
@@ -175,7 +193,7 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.long)])
 def test_kills_of_the_run_and_of_its_workers_lose_and_double_nothing(tmp_path, seed):
     script, out, draw = tmp_path / "run.py", tmp_path / "s", random.Random(seed)
     script.write_text(KILLED)

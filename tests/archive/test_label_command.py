@@ -9,10 +9,10 @@ import pytest
 from dsnet import label
 from dsnet.archive import ProcessExecutor
 from dsnet.archive.report import failure_reasons, summary_rows
-from dsnet.archive.tally import LOW_DICE, LOW_QUALITY
 from dsnet.console import Stop
 from dsnet.data.store import StoreWriter, open_store, validate_store
 from dsnet.data.store.record import LabelRecord
+from dsnet.data.store.sums import LOW_DICE, LOW_QUALITY
 from dsnet.labeling.notes import EMPTY
 from label_command import LIMIT, content, outcomes, telling_command, wait_for_line
 from worker_jobs import Job

@@ -3,6 +3,8 @@
 import csv
 import hashlib
 import hmac
+import os
+import shutil
 import subprocess
 import sys
 
@@ -95,6 +97,19 @@ def test_marks_become_labels(place, store):
     lonely = records["1.2.3.2", ""]
     assert np.isnan(lonely.mark[4:]).all() and lonely.status == "ok"
     assert any("text is left out" in note for note in lonely.notes)
+
+
+def test_folders_need_no_name_in_utf_8(place, store, tmp_path):
+    odd = tmp_path / os.fsdecode(b"scan\xe9")
+    shutil.copytree(place / "images", odd / "images")
+    shutil.copytree(place / "marks", odd / "marks")
+    (odd / "images" / "Doe_1.dcm").rename(odd / "images" / os.fsdecode(b"Doe\xff.dcm"))
+    index = str(odd / os.fsdecode(b"index\xff"))
+    for out in ("first", "by the index"):
+        assert run(odd, tmp_path / out, "--index", index) == 0
+        for found, expected in zip(content(tmp_path / out), content(store), strict=True):
+            # Of the metadata one is a hash of the marks' path.
+            assert found[:4] == expected[:4] and found[6] == expected[6]
 
 
 def test_what_does_not_fit_is_a_row_with_its_reason(store):

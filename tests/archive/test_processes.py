@@ -23,7 +23,7 @@ def test_a_killed_worker_costs_its_rows_only():
     assert all(error == "fine" for key, error in found if key not in died)
 
 
-@pytest.mark.parametrize("deaths", [1, 2, 3])
+@pytest.mark.parametrize("deaths", [pytest.param(1, marks=pytest.mark.long), 2, 3])
 def test_a_job_is_blamed_when_it_kills_twice_alone(deaths, tmp_path):
     jobs = [Job(i, f"die {deaths}" if i == 1 else "", tmp_path / "died") for i in range(5)]
     found = dict(outcomes(jobs, ProcessExecutor(2)))

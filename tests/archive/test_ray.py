@@ -18,6 +18,7 @@ from label_command import content, telling_command, wait_for_line
 from worker_jobs import GpuJob, Job
 
 ray = pytest.importorskip("ray")
+from dsnet.archive import cluster as ray_cluster  # noqa: E402
 from dsnet.archive import ray as on_ray  # noqa: E402
 
 LONG = 300  # seconds that something may take on a slow machine
@@ -41,7 +42,7 @@ def cluster():
     paths = [str(Path(__file__).parent), *sys.path]
     os.environ["PYTHONPATH"] = os.pathsep.join(path for path in paths if path)
     # GPUs are what Ray is told: whether a process can use them is its own affair.
-    with on_ray._own_signals():
+    with ray_cluster.own_signals():
         ray.init(num_cpus=2, num_gpus=2, include_dashboard=False, log_to_driver=False)
     yield before
     ray.shutdown()
@@ -94,7 +95,8 @@ def test_a_job_that_kills_costs_its_own_rows(tmp_path, monkeypatch):
     ]
 
 
-def test_killed_actors_lose_and_double_nothing(tmp_path, monkeypatch):
+@pytest.mark.parametrize("kills", [1, pytest.param(3, marks=pytest.mark.long)])
+def test_killed_actors_lose_and_double_nothing(tmp_path, monkeypatch, kills):
     monkeypatch.setattr(on_ray, "BLOCK_ROWS", 2)
     monkeypatch.setattr(on_ray, "BLOCKS_AHEAD", 2)
     gate, store, taken = tmp_path / "gate", tmp_path / "store", []
@@ -109,7 +111,7 @@ def test_killed_actors_lose_and_double_nothing(tmp_path, monkeypatch):
     done.start()
     killed: set[int] = set()
     limit = time.monotonic() + LONG
-    while len(killed) < 3:
+    while len(killed) < kills:
         assert time.monotonic() < limit and done.is_alive()
         for pid in set(actors()) - killed:
             os.kill(pid, signal.SIGKILL)

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from fuzz.random_files import png_chunk, png_file
 
 from dsnet import _C
 
@@ -56,10 +57,14 @@ def test_every_filter_on_every_size(unit, dtype):
             pixels = smooth(rng, shape, dtype)
             data = filtered(pixels, rng.choice(kinds, shape[0]).tolist())
             bits = 8 * pixels.itemsize
-            found = _C.png_pixels(data, width=shape[1], bits=bits, rows=shape[0], cols=shape[1])
+            how = {"width": shape[1], "bits": bits}
+            found, least = _C.png_pixels(data, rows=shape[0], cols=shape[1], **how)
+            assert least == (0 if bits == 8 else min(pixels[pixels > 0], default=0))
             assert found.dtype == dtype and np.array_equal(found, pixels)
             rows, cols = rng.integers(0, shape[0] + 1), rng.integers(0, shape[1] + 1)
-            part = _C.png_pixels(data, width=shape[1], bits=bits, rows=rows, cols=cols)
+            part, least = _C.png_pixels(data, rows=rows, cols=cols, **how)
+            seen = pixels[:rows, :cols]
+            assert least == (0 if bits == 8 else min(seen[seen > 0], default=0))
             assert np.array_equal(part, pixels[:rows, :cols])
 
 
@@ -76,7 +81,7 @@ def test_random_bytes_are_the_same_on_every_unit():
                 for unit in _C.vector_units():
                     _C.use_vector_unit(unit)
                     how = {"width": width, "bits": 8 * bytes_a_pixel, "rows": rows, "cols": width}
-                    found.append(_C.png_pixels(data.tobytes(), **how))
+                    found.append(_C.png_pixels(data.tobytes(), **how)[0])
             finally:
                 _C.use_vector_unit(_C.vector_units()[-1])
             assert filtered(found[0], data[:, 0].tolist()) == data.tobytes()
@@ -85,7 +90,7 @@ def test_random_bytes_are_the_same_on_every_unit():
 
 def test_what_is_no_row_is_refused(unit):
     good = {"width": 2, "bits": 8, "rows": 2, "cols": 2}
-    assert _C.png_pixels(b"\0ab\1\1\1", **good).tolist() == [[97, 98], [1, 2]]
+    assert _C.png_pixels(b"\0ab\1\1\1", **good)[0].tolist() == [[97, 98], [1, 2]]
     for data, changed, told in (
         (b"\0ab\0a", {}, "filtered must hold 2 rows of 2 pixels, got 5 bytes"),
         (b"", {}, "got 0 bytes"),
@@ -104,5 +109,36 @@ def test_what_is_no_row_is_refused(unit):
         with pytest.raises(TypeError, match="filtered must be contiguous bytes, got items of"):
             _C.png_pixels(data, **good)
     # Below the rows that are wanted there may be anything.
-    assert _C.png_pixels(b"\0ab\xff", **{**good, "rows": 1}).tolist() == [[97, 98]]
-    assert _C.png_pixels(b"", **{**good, "rows": 0}).shape == (0, 2)
+    assert _C.png_pixels(b"\0ab\xff", **{**good, "rows": 1})[0].tolist() == [[97, 98]]
+    assert _C.png_pixels(b"", **{**good, "rows": 0})[0].shape == (0, 2)
+
+
+def test_chunks_of_every_length_are_compared_with_their_checksums():
+    rng = np.random.default_rng(4)
+    header = (5, 7, 16, 0, 0, 0, 0)
+    for size in [*range(200), 1023, 4096, 8192, 70_001]:
+        inside, more = rng.bytes(size), rng.bytes(int(rng.integers(0, 40)))
+        data = png_file(header, *(png_chunk(b"IDAT", part) for part in (inside, more)))
+        assert _C.png_data(data) == (7, 5, 16, inside + more)
+        damaged = bytearray(data)
+        damaged[33 + 4 + int(rng.integers(0, size + 8))] ^= 1 << int(rng.integers(0, 8))
+        with pytest.raises(ValueError, match=r"the PNG is damaged at byte 33$"):
+            _C.png_data(bytes(damaged))
+
+
+def test_what_is_wrong_with_chunks_is_told():
+    idat = png_chunk(b"IDAT", b"abc")
+    whole = png_file((5, 7, 8, 0, 0, 0, 0), idat)
+    for size in range(8, len(whole)):
+        with pytest.raises(ValueError, match=f"the PNG is cut short after {size} bytes"):
+            _C.png_data(whole[:size])
+    assert _C.png_data(whole + b"more") == (7, 5, 8, b"abc")
+    apart = png_file((5, 7, 8, 0, 0, 0, 0), idat, png_chunk(b"tEXt", b""), idat)
+    assert _C.png_data(apart) == (7, 5, 0, b"")
+    frames = png_file((5, 7, 8, 0, 0, 0, 0), png_chunk(b"acTL", b""), idat)
+    with pytest.raises(ValueError, match="the PNG holds several frames, one is wanted"):
+        _C.png_data(frames)
+    with pytest.raises(ValueError, match="it does not begin with its header"):
+        _C.png_data(whole[:8] + idat + whole[8:])
+    with pytest.raises(TypeError, match="file must be contiguous bytes, got items of"):
+        _C.png_data(np.zeros(9, np.uint16))

@@ -1,6 +1,8 @@
 import csv
 import hashlib
+import os
 import re
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -16,7 +18,8 @@ from dsnet.data.datasets.deeplesion import (
     select,
 )
 from dsnet.data.datasets.keys import row_content
-from dsnet.data.picture_file import Picture
+from dsnet.data.datasets.slice_places import find_slice, open_slice
+from dsnet.data.picture_file import MAX_PIXELS, Picture
 from dsnet.labeling import RecistMark
 from shared_data import shared
 
@@ -150,9 +153,38 @@ def test_images_are_found_in_every_layout_and_nowhere_else(tmp_path):
         (outside,) = read_annotations(table(tmp_path, {"File_name": name}))
         with pytest.raises(ValueError, match="must be a file's name"):
             find_image(flat.parent, outside)
+        with pytest.raises(ValueError, match="must be a file's name"):
+            open_slice(flat.parent, name, MAX_PIXELS)
     (endless,) = read_annotations(table(tmp_path, {"File_name": "a" * 300 + "_1.png"}))
     with pytest.raises(ValueError, match="no image aaa"):
         find_image(tmp_path, endless)
+
+
+def test_a_slice_is_opened_where_it_is_found(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    ct(tmp_path)
+    nested = tmp_path / "Images_png" / "000001_01_01" / "109.png"
+    data = nested.read_bytes()
+    name = "000001_01_01_109.png"
+    # Something else at a place that is looked at before.
+    (tmp_path / "000001_01_01" / "109.png").mkdir(parents=True)
+    os.mkfifo(tmp_path / name)
+    for folder in (tmp_path, ".", f"{tmp_path}/./", "Images_png", "./Images_png/"):
+        found = open_slice(folder, name, MAX_PIXELS)
+        assert found.path == str(Path(folder, nested.relative_to(tmp_path / "Images_png"))) or (
+            found.path == str(Path(folder, nested.relative_to(tmp_path)))
+        )
+        assert found.path == str(find_slice(folder, name)) and Path(found.path).samefile(nested)
+    for odd, at in ((".__109.png", "._/109.png"), ("._8.png", "8.png"), ("a_", "a"), ("b_.", "b")):
+        (tmp_path / at).parent.mkdir(exist_ok=True)
+        (tmp_path / at).write_bytes(data)
+        assert open_slice(tmp_path, odd, MAX_PIXELS).path == str(tmp_path / at)
+    nested.write_bytes(data[:-20])
+    with pytest.raises(ValueError, match=r"Images_png/000001_01_01/109.png: the PNG is cut short"):
+        open_slice(tmp_path, name, MAX_PIXELS)
+    nested.unlink()
+    with pytest.raises(ValueError, match=r"no image 000001_01_01/109.png or 000001_01_01_109.png"):
+        open_slice(tmp_path, name, MAX_PIXELS)
 
 
 def test_keys_are_unique_whatever_the_names(tmp_path):
@@ -206,8 +238,8 @@ def test_crops_keep_rows_together_and_decode_once(tmp_path, monkeypatch):
         )
     )
     decoded = []
-    read = Picture.pixels
-    monkeypatch.setattr(Picture, "pixels", lambda *of: decoded.append(of) or read(*of))
+    read = Picture.pixels_and_least
+    monkeypatch.setattr(Picture, "pixels_and_least", lambda *of: decoded.append(of) or read(*of))
     found = list(read_crops(rows, tmp_path, size=48, window=(-1000, 200)))
     assert [a.row for a, _ in found] == [2, 4, 5, 6, 3, 7] and len(decoded) == 2
     crops = {a.row: c for a, c in found}

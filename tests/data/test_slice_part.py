@@ -145,8 +145,10 @@ def test_no_more_is_decoded_than_the_crops_need(tmp_path, monkeypatch):
     rng = np.random.default_rng(9)
     write(tmp_path, "000001_01_01/009.png", ct(rng, (512, 512)))
     asked = []
-    pixels = Picture.pixels
-    monkeypatch.setattr(Picture, "pixels", lambda *of: asked.append(of[1:]) or pixels(*of))
+    pixels = Picture.pixels_and_least
+    monkeypatch.setattr(
+        Picture, "pixels_and_least", lambda *of: asked.append(of[1:]) or pixels(*of)
+    )
     marks = [[100, 90, 120, 90, 110, 80, 110, 100], [200, 30, 240, 30, 220, 20, 220, 40]]
     annotations = [
         DeepLesionAnnotation(f"{i}", "000001_01_01_009.png", i, RecistMark.from_coordinates(mark))

@@ -378,9 +378,15 @@ def test_store_does_not_load_torch_or_opencv():
 def test_writing_a_shard_does_not_load_pandas(tmp_path):
     pytest.importorskip("pandas")
     code = (
-        "import sys; from dsnet.data.store import LabelRecord, StoreWriter\n"
+        "import sys; import numpy as np\n"
+        "from dsnet.data.store import LabelRecord, StoreWriter, open_store\n"
         f"with StoreWriter({str(tmp_path / 's')!r}, {{}}) as writer:\n"
-        "    writer.append(LabelRecord.from_error('a', 's', 'e'))\n"
+        "    writer.append(LabelRecord.from_error('a', 's', 'e', metadata={'patient': 1}))\n"
+        "    alpha = np.ones((3, 2), np.float32)\n"
+        "    label = dict(image=alpha, alpha=alpha, binary=alpha > 0)\n"
+        "    label['trimap'] = np.uint8(255 * alpha)\n"
+        "    writer.append(LabelRecord('b', notes=('odd',), **label))\n"
+        "assert open_store(writer.path).sums.rows == 2\n"
         "print('pandas' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)

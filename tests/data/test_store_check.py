@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from store_damage import DAMAGE
 
 from dsnet.data.store import (
     LabelRecord,
@@ -62,40 +63,6 @@ def rewrite(store, shard, change):
     manifest = {**manifest, "shards": listed}
     write_manifest(store, manifest, usual_score_columns())
     return manifest
-
-
-DAMAGE = [
-    ("mark", [float("nan")] * 8, "mark must be 8 finite numbers"),
-    ("mark", [1.0] * 7, "mark must be 8 finite numbers"),
-    ("mark", [None] * 8, "mark must be 8 finite numbers"),
-    ("mark", [None] * 4 + [1.0] * 4, "mark must be 8 finite numbers"),
-    ("mark", [1.0] * 4 + [None, 1.0, None, None], "mark must be 8 finite numbers"),
-    ("mark", [1.0] * 4, "mark must be 8 finite numbers"),
-    ("mark", [], "mark must be 8 finite numbers"),
-    ("height", 7, "image must be 70 bytes for (7, 5), got 60"),
-    ("height", None, "height and width must be whole numbers above 0"),
-    ("width", -5, "height and width must be whole numbers above 0"),
-    ("image", None, "image must be there in a row of status 'ok'"),
-    ("alpha", b"", "alpha must be 60 bytes for (6, 5), got 0"),
-    ("trimap", b"\x07" * 30, "trimap must hold 0, 128, 255 alone"),
-    ("binary", b"\x02" * 30, "binary must hold 0, 1 alone"),
-    ("binary", b"\x00" * 30, "binary must be alpha >= 0.5"),
-    ("truth", b"\x05" * 30, "truth must hold 0, 1 alone"),
-    ("readers", b"\x05" * 30, "readers must be 60 bytes"),
-    ("spacing_row", None, "spacing must be 2 finite numbers above 0"),
-    ("spacing_row", -0.7, "spacing must be 2 finite numbers above 0"),
-    ("scale_x", float("inf"), "scale must be 2 finite numbers above 0"),
-    ("offset_x", float("nan"), "offset must be 2 finite numbers"),
-    ("quality_overall", float("inf"), "quality_overall must be finite"),
-    ("source", None, "source must be text, got None"),
-    ("error", None, "error must be text, got None"),
-    ("notes", None, "notes must be a list of texts"),
-    ("notes", ["a", None], "notes must be a list of texts"),
-    ("metadata", None, "metadata must be JSON"),
-    ("metadata", "{", "metadata must be JSON"),
-    ("metadata", "[" * 100_000, "metadata must be JSON"),
-    ("metadata", "[]", "metadata must be a JSON object, got list"),
-]
 
 
 @pytest.mark.parametrize(("column", "value", "told"), DAMAGE)

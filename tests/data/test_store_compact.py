@@ -58,7 +58,7 @@ DYING = """
 import os, signal, sys
 sys.path.insert(0, sys.argv[3])
 from dsnet.data.store import compact_store
-from dsnet.data.store import writer as writer_module
+from dsnet.data.store import account
 from store_rows import row
 from dsnet.data.store import StoreWriter
 left = int(sys.argv[2])
@@ -72,7 +72,7 @@ def dying(real):
     return call
 for name in ("replace", "unlink", "fsync", "write", "rename"):
     setattr(os, name, dying(getattr(os, name)))
-writer_module.FEW_SHARDS = 3
+account.FEW_SHARDS = 3
 if sys.argv[4] == "compact":
     compact_store(sys.argv[1], 7)
 else:

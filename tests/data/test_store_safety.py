@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-from types import SimpleNamespace
 
 import numpy as np
 import pyarrow as pa
@@ -15,7 +14,6 @@ import pyarrow.parquet as pq
 import pytest
 
 from dsnet.data.store import LabelRecord, StoreWriter, open_store, validate_store
-from dsnet.data.store import writer as writer_module
 from dsnet.data.store.lock import StoreLock
 
 
@@ -167,7 +165,7 @@ def test_interrupted_flush_can_be_repeated(tmp_path, monkeypatch):
         writer.append(make())
         with monkeypatch.context() as patch:
             # After the shard has its name, before the manifest knows it.
-            patch.setattr(writer, "_write_manifest", interrupted)
+            patch.setattr(writer._account, "write", interrupted)
             writer.flush()
     store = open_store(tmp_path)
     assert store.keys == ["a"] and len(os.listdir(tmp_path)) >= 2
@@ -175,52 +173,6 @@ def test_interrupted_flush_can_be_repeated(tmp_path, monkeypatch):
         assert writer.done == {"a"}
     assert [shard["rows"] for shard in open_store(tmp_path).manifest["shards"]] == [1]
     assert store.validate() == []
-
-
-def test_rows_are_flushed_after_some_seconds(tmp_path):
-    with StoreWriter(tmp_path, {}, shard_seconds=0) as writer:
-        writer.append(make())
-        assert open_store(tmp_path).keys == ["a"]
-
-
-@pytest.fixture
-def at(monkeypatch):
-    """The writer's clock, to set."""
-    now = SimpleNamespace(seconds=50.0)
-    clock = SimpleNamespace(monotonic=lambda: now.seconds)
-    monkeypatch.setattr(writer_module, "time", clock)
-    return now
-
-
-def test_the_first_rows_are_flushed_soon(tmp_path, at):
-    stored = []
-    with StoreWriter(tmp_path, {}, shard_seconds=32) as writer:
-        for number in range(100):
-            at.seconds += 1
-            writer.append(make(f"k{number}", seed=number))
-            stored.append(len(open_store(tmp_path)))
-    # After 1 s, 2, 4, 8, 16, and then 32 s each.
-    assert [i + 1 for i in range(100) if stored[i] == i + 1] == [1, 3, 7, 15, 31, 63, 95]
-
-
-def test_a_run_that_is_killed_every_25_seconds_gets_on(tmp_path, at):
-    kept = 0
-    for _ in range(4):
-        writer = StoreWriter(tmp_path, {}, resume=True)
-        for number in range(25):
-            at.seconds += 1
-            writer.append(make(f"k{kept + number}", seed=number))
-        writer._lock.release()  # As the system does of a killed process.
-        got_on, kept = len(open_store(tmp_path)) - kept, len(open_store(tmp_path))
-        assert got_on >= 12
-
-
-def test_rows_that_are_slow_are_flushed_one_by_one(tmp_path, at):
-    with StoreWriter(tmp_path, {}) as writer:
-        for number in range(4):
-            at.seconds += 40
-            writer.append(make(f"k{number}"))
-            assert len(open_store(tmp_path)) == number + 1
 
 
 @pytest.mark.parametrize("number", [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL])
@@ -262,12 +214,27 @@ def test_a_lock_is_that_of_the_file_that_has_its_name(tmp_path, monkeypatch):
     assert os.listdir(tmp_path) == []
 
 
-def test_what_may_be_retried_is_chosen_by_its_reason(tmp_path):
+@pytest.mark.parametrize("retried", ["died", "die", lambda error: error == "died"])
+def test_what_may_be_retried_is_chosen_by_its_reason(tmp_path, retried):
     write(tmp_path, [failed("a", "died"), failed("b"), make("c")], shard_rows=2)
-    chosen = {"resume": True, "retry_failed": lambda error: error == "died"}
+    chosen = {"resume": True, "retry_failed": retried}
     with StoreWriter(tmp_path, {"crop": 64}, **chosen) as writer:
         assert writer.done == {"b", "c"}
     assert open_store(tmp_path).keys == ["b", "c"] and validate_store(tmp_path) == []
+
+
+def test_no_row_is_read_where_no_reason_begins_as_those_that_are_retried(tmp_path, monkeypatch):
+    errors = ["row 12: the worker is fine", "the workers/x died", "a.png: 7 is none", ""]
+    write(tmp_path, [failed(f"k{n}", error) for n, error in enumerate(errors)], shard_rows=2)
+    with monkeypatch.context() as patched:
+        patched.setattr("dsnet.data.store.reader.LabelStore.shard_table", None)
+        chosen = {"resume": True, "retry_failed": "the worker died on 3 files"}
+        with StoreWriter(tmp_path, {"crop": 64}, **chosen) as writer:
+            assert len(writer.done) == 4
+    for retried, left in (("the workers/x d", [0, 2, 3]), ("row 1", [2, 3]), ("", [])):
+        with StoreWriter(tmp_path, {"crop": 64}, resume=True, retry_failed=retried or True):
+            pass
+        assert open_store(tmp_path).keys == [f"k{n}" for n in left]
 
 
 CRASH = """

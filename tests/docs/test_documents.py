@@ -4,6 +4,7 @@ import importlib.util
 import re
 import runpy
 import shlex
+import shutil
 import sys
 
 import pytest
@@ -75,8 +76,15 @@ def run(monkeypatch, capfd):
     return run
 
 
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("archive")
+    write_archive(folder)
+    return folder
+
+
 @pytest.mark.parametrize("document", DOCUMENTS, ids=IDS)
-def test_commands_and_snippets_run(document, tmp_path, monkeypatch, run):
+def test_commands_and_snippets_run(document, archive, tmp_path, monkeypatch, run):
     waiting = []
 
     def waits(text):
@@ -86,7 +94,7 @@ def test_commands_and_snippets_run(document, tmp_path, monkeypatch, run):
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(ROOT))
-    write_archive(tmp_path)
+    shutil.copytree(archive, tmp_path, dirs_exist_ok=True)
     given = names()
     text = document.read_text(encoding="utf-8")
     if "--data store" in text and "--out store" not in text:

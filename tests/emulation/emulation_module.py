@@ -71,7 +71,7 @@ def build() -> Path:
     if not (BUILD / "CMakeCache.txt").exists():
         options["DSNET_CUDA"] = "OFF"  # the module has no part in it
     BUILD.mkdir(parents=True, exist_ok=True)
-    with open(BUILD / f"{NAME}.lock", "w") as lock:
+    with open(BUILD / "lock", "w") as lock:  # setup.py's, too
         fcntl.flock(lock, fcntl.LOCK_EX)
         definitions = [f"-D{name}={value}" for name, value in options.items()]
         run(cmake, "-S", ROOT, "-B", BUILD, "-G", "Ninja", *definitions)

@@ -14,7 +14,15 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from dsnet.data.store import LabelRecord, StoreWriter, compact, compact_store, keys, open_store
+from dsnet.data.store import (
+    LabelRecord,
+    StoreWriter,
+    account,
+    compact,
+    compact_store,
+    keys,
+    open_store,
+)
 from dsnet.data.store import writer as writer_module
 from dsnet.data.store.decisions import MADE, VERDICTS, Decision, DecisionLog, new_id
 from dsnet.data.store.journal import JOURNAL
@@ -127,7 +135,7 @@ def journalled(path):
     """A store whose writer was killed: journal, files of keys, a staged shard, a temporary file."""
     rng = np.random.default_rng(0)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(writer_module, "FEW_SHARDS", 2)
+        patch.setattr(account, "FEW_SHARDS", 2)
         patch.setattr(keys, "LEAST_RUN", 3)
         writer = StoreWriter(path, SETTINGS, shard_rows=1, shard_seconds=1e9)
         for number in range(ROWS):

@@ -14,7 +14,7 @@ import torch
 
 from dsnet import evaluate, label, predict, train_sr
 from dsnet.archive.options import new_folder
-from dsnet.console import Range, given
+from dsnet.arguments import Range, given
 from dsnet.data.crop_settings import CropSettings
 from dsnet.inference import crop_settings
 from dsnet.models import SRResNet, build, load_model, save_model

@@ -175,14 +175,19 @@ def test_a_selecting_host_is_checked_too(loaded, device):
         swapped(nn.ReLU())(u, v)
 
 
-@pytest.mark.parametrize("interpret", ["0", "1"])
-def test_triton_before_its_knobs_is_read_by_its_variable(interpret):
+def test_triton_before_its_knobs_is_read_by_its_variable():
+    """Each time in a process that has no triton yet."""
     code = """
-import os
-os.environ["TRITON_INTERPRET"] = "{}"
-import triton
-vars(triton).pop("knobs", None)
-from dsnet_kernels import launch
-print(launch.INTERPRETED)
+import os, sys, torch
+assert "triton" not in sys.modules
+for interpret in "01":
+    if (child := os.fork()) == 0:
+        os.environ["TRITON_INTERPRET"] = interpret
+        import triton
+        vars(triton).pop("knobs", None)
+        from dsnet_kernels import launch
+        print(launch.INTERPRETED, flush=True)
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
 """
-    assert printed(code.format(interpret)) == str(interpret == "1")
+    assert printed(code).split() == ["False", "True"]

@@ -1,8 +1,9 @@
 """Exported networks give what the network gives, for another batch size too."""
 
 import json
-import subprocess
+import resource
 import sys
+from multiprocessing import get_context
 
 import pytest
 import torch
@@ -119,18 +120,21 @@ def test_onnx_absent_is_said(tmp_path, monkeypatch):
         export_onnx(tiny("unet"), tmp_path / "model.onnx", SIZE)
 
 
+def export_on_a_full_disk(path, told):
+    torch.set_num_threads(1)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))
+    try:
+        export_program(build("unet", width=4, depth=1), path, SIZE)
+    except OSError as error:
+        told.put((error.strerror, error.filename))
+
+
 def test_a_full_disk_is_told_and_leaves_no_file(tmp_path):
     """In a process of its own: where torch's own writer fails the process ends."""
-    code = f"""
-import resource, signal, torch
-from dsnet.models import build, export_program
-signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))
-try:
-    export_program(build("unet", width=4, depth=1), {str(tmp_path / "model.pt2")!r}, {SIZE})
-except OSError as error:
-    print("told:", error.strerror)
-"""
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert run.returncode == 0 and run.stdout == "told: File too large\n", run.stderr
+    path, context = tmp_path / "model.pt2", get_context("fork")
+    told = context.Queue()
+    process = context.Process(target=export_on_a_full_disk, args=(path, told))
+    process.start()
+    process.join()
+    assert process.exitcode == 0 and told.get() == ("File too large", str(path))
     assert not list(tmp_path.iterdir())

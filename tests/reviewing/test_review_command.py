@@ -8,7 +8,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
 
@@ -19,21 +18,12 @@ from dsnet.data.store import LabelRecord, StoreWriter
 from dsnet.data.store.decisions import read_decisions
 from fresh_interpreter import PLACES, run_fresh
 from review_desk import labelled
+from review_servers import LIMIT, until
 
 pytest.importorskip("starlette")
 pytest.importorskip("uvicorn")
 
 from dsnet.reviewing import serving
-
-LIMIT = 300  # seconds after which a server hangs; a loaded machine is slow
-
-
-def until(found):
-    """As soon as `found()` is true."""
-    end = time.monotonic() + LIMIT
-    while not found():
-        assert time.monotonic() < end, "it never came"
-        time.sleep(0.05)
 
 
 @contextlib.contextmanager

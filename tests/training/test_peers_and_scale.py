@@ -25,7 +25,8 @@ WAYS = {
 }
 
 
-@pytest.fixture(params=WAYS)
+# The backbone has all that the U-Net has.
+@pytest.fixture(params=[pytest.param("unet", marks=pytest.mark.long), *list(WAYS)[1:]])
 def trained(request, tmp_path, capsys):
     """A folder of a training, the options that made it, and its scale."""
     if request.param.startswith("peer"):

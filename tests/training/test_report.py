@@ -2,7 +2,9 @@
 
 import csv
 
-from dsnet.training.report import Log
+import pytest
+
+from dsnet.training.report import Log, Table
 
 
 def test_a_resumed_log_holds_every_step_once(tmp_path):
@@ -34,3 +36,13 @@ def test_a_table_that_an_older_version_began_keeps_its_columns(tmp_path):
     rows = list(csv.DictReader((tmp_path / "validation.csv").read_text().splitlines()))
     assert [(row["step"], row["dice"]) for row in rows] == [("2", "0.5"), ("4", "0.6")]
     assert not any(None in row or "threshold" in row for row in rows)
+
+
+def test_a_full_disk_is_told_with_the_table(tmp_path):
+    table = Table(tmp_path / "log.csv", 0)
+    table._file.close()
+    table._file = open("/dev/full", "a", newline="")  # noqa: SIM115
+    table._writer = csv.writer(table._file)
+    for write in (lambda: table.write(1, {"total": 0.5}), table.close):
+        with pytest.raises(OSError, match=r"No space left on device: '.*/log\.csv'"):
+            write()

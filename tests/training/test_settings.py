@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from dsnet import label, train, train_sr
-from dsnet.console import Range
+from dsnet.arguments import Range
 from dsnet.training.memory import require_memory
 from dsnet.training.run import train as run_training
 from dsnet.training.settings import Settings, check, parse
@@ -74,6 +74,8 @@ def test_numbers_out_of_range_are_told_by_name(capsys, given, words):
         ({"variant": ["unet"]}, "--variant must be text, got ['unet']"),
         ({"compile": 1}, "--compile must be true or false, got 1"),
         ({"device": 3}, "--device must be text, got 3"),
+        ({"device": ""}, "--device must not be empty"),
+        ({"out": ""}, "--out must not be empty"),
     ],
 )
 def test_a_settings_file_is_held_to_the_same(tmp_path, capsys, stored, words):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import numpy as np
+import math
 
 from dsnet.labeling.recist import RecistMark
 
@@ -42,7 +42,10 @@ def read_mark(text: str | None, origin: float) -> RecistMark:
     if len(cells) % 4 == 1 and not cells[-1].strip():
         cells.pop()  # a comma at the end, or nothing at all
     try:
-        numbers = [float(cell) if cell.strip() else np.nan for cell in cells]
+        try:
+            numbers = list(map(float, cells))
+        except ValueError:
+            numbers = [float(cell) if cell.strip() else math.nan for cell in cells]
     except ValueError as error:
         raise ValueError(f"Measurement_coordinates must be 8 numbers, got {text!r}") from error
     if len(numbers) not in (4, 8):

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import math
-import os
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import overload
@@ -13,108 +10,31 @@ from typing import overload
 import numpy as np
 
 from dsnet.data.crop import Crop
-from dsnet.data.datasets.cells import numbers_in, usual_numbers, whole_number
-from dsnet.data.datasets.coordinates import CORNER, check_origin, read_mark
-from dsnet.data.datasets.image_size import stated_size
-from dsnet.data.datasets.keys import RowKeys, row_content
+from dsnet.data.datasets.annotation import (
+    LESION_TYPES,
+    SPLITS,
+    DeepLesionAnnotation,
+    RowCells,
+    millimetres_along,
+)
+from dsnet.data.datasets.annotation_table import AnnotationTable, TableText
+from dsnet.data.datasets.coordinates import CORNER, check_origin
 from dsnet.data.datasets.slice_crops import SliceFiles, cut_slice
+from dsnet.data.datasets.slice_places import find_slice, open_slice
 from dsnet.data.neighbours import read_neighbours
-from dsnet.data.patients import SLICE
 from dsnet.data.picture_file import MAX_PIXELS, open_picture
-from dsnet.data.remote import RemoteFile, is_file, place_of
+from dsnet.data.remote import RemoteFile, place_of
 from dsnet.data.tables import read_table
-from dsnet.labeling.recist import RecistMark
-
-LESION_TYPES = {
-    -1: "unknown",
-    1: "bone",
-    2: "abdomen",
-    3: "mediastinum",
-    4: "liver",
-    5: "lung",
-    6: "kidney",
-    7: "soft tissue",
-    8: "pelvis",
-}
-SPLITS = {1: "train", 2: "val", 3: "test"}
-DEEPLESION_LUNG_WINDOW = (-1500.0, 500.0)
 
 _REQUIRED = ("File_name", "Measurement_coordinates")
 
 
-@dataclass(frozen=True)
-class DeepLesionAnnotation:
-    """One row of `DL_info.csv`: one RECIST mark.
-
-    Attributes
-    ----------
-    key : str
-        `File_name` without its ending and a digest of the mark, see `keys.RowKeys`.
-    row : int
-        Line of the table, the header being line 1.
-    error : str
-        Why the mark cannot be used; empty where it can. `mark` is None then.
-    spacing : (row, column) or None
-        Millimetres per pixel.
-    window : (low, high) or None
-        HU.
-    lesion_type, split : str
-        Values of `LESION_TYPES` and `SPLITS`; "unknown" where the table does not say.
-    diameters : (long, short) or None
-        As the table states them, in pixels.
-    from_box : bool
-        Whether the mark is a box's middle lines, and nobody drew it.
-    """
-
-    key: str
-    file_name: str
-    row: int
-    mark: RecistMark | None
-    error: str = ""
-    patient: int | str | None = None
-    study: int | None = None
-    series: int | None = None
-    key_slice: int | None = None
-    bounding_box: tuple[float, ...] | None = None
-    diameters: tuple[float, ...] | None = None
-    normalized_location: tuple[float, ...] | None = None
-    lesion_type: str = "unknown"
-    possibly_noisy: bool = False
-    slice_range: tuple[float, ...] | None = None
-    spacing: tuple[float, float] | None = None
-    slice_spacing: float | None = None
-    image_size: tuple[float, ...] | None = None
-    window: tuple[float, float] | None = None
-    gender: str = ""
-    age: float | None = None
-    split: str = "unknown"
-    from_box: bool = False
-
-    @property
-    def in_lung(self) -> bool:
-        """Typed as lung, or untyped (all training rows) and shown in the lung window."""
-        return self.lesion_type == "lung" or (
-            self.lesion_type == "unknown" and self.window == DEEPLESION_LUNG_WINDOW
-        )
-
-    @property
-    def metadata(self) -> dict:
-        """What a label keeps of the row."""
-        return {
-            "row": self.row,
-            "content": row_content(self),
-            **({SLICE: self.file_name} if self.patient is None else {}),
-            "patient": self.patient,
-            "lesion_type": self.lesion_type,
-            "possibly_noisy": self.possibly_noisy,
-            "split": self.split,
-        }
-
-
 def read_annotations(
     path: str | Path, *, origin: float = CORNER, data: bytes | None = None
-) -> list[DeepLesionAnnotation]:
+) -> AnnotationTable:
     """All rows of a table in DeepLesion's layout, also those whose mark cannot be used.
+
+    They are a sequence of `DeepLesionAnnotation`, each made when it is asked for.
 
     `Measurement_coordinates` are eight numbers, or four of a long axis alone. `origin` is taken off
     them and the boxes, which leaves pixel centres at integers: 0.5 for DeepLesion's own table.
@@ -135,18 +55,7 @@ def read_annotations(
         raise ValueError(
             f"{path}: column {', '.join(missing)} is missing; the table has {columns or 'nothing'}"
         )
-    keys = RowKeys()
-    annotations = []
-    for row in table.rows:
-        fields, line = row.fields, row.line
-        name = (fields.get("File_name") or "").strip()
-        key = keys.key(name.removesuffix(".png"), fields.get("Measurement_coordinates"))
-        if row.error:
-            reason = f"row {line}: {row.error}"
-            annotations.append(DeepLesionAnnotation(key, name, line, None, reason))
-        else:
-            annotations.append(_annotation(fields, key, name, line, origin))
-    return annotations
+    return AnnotationTable(TableText(table.rows, origin))
 
 
 def select(
@@ -157,8 +66,8 @@ def select(
     include_noisy: bool = True,
     min_diameter_mm: float | None = None,
     max_diameter_mm: float | None = None,
-) -> list[DeepLesionAnnotation]:
-    """The rows of these types, splits and long diameters.
+) -> Sequence[DeepLesionAnnotation]:
+    """The rows of these types, splits and long diameters; of a table a table.
 
     DeepLesion states no type for its training rows: "lung" also takes untyped rows shown in
     the lung window -1500..500 HU. A row with a bad mark passes the filters that its other
@@ -175,27 +84,36 @@ def select(
         if unknown:
             raise ValueError(f"{what} must be of {sorted(known.values())}, got {unknown}")
 
-    def fits(a: DeepLesionAnnotation) -> bool:
+    def fits(a: DeepLesionAnnotation | RowCells) -> bool:
         if types is not None and a.lesion_type not in types and not (a.in_lung and "lung" in types):
             return False
         if splits is not None and a.split not in splits:
             return False
         if a.possibly_noisy and not include_noisy:
             return False
-        if a.mark is None:
+        if min_diameter_mm is max_diameter_mm is None or (mark := a.mark) is None:
             return True
-        millimetres = a.mark.long_diameter * _millimetres_along(a)
+        millimetres = mark.long_diameter * millimetres_along(mark, a.spacing)
         if min_diameter_mm is not None and millimetres < min_diameter_mm:
             return False
         return max_diameter_mm is None or millimetres <= max_diameter_mm
 
-    return [a for a in annotations if fits(a)]
+    if not isinstance(annotations, AnnotationTable):
+        return [a for a in annotations if fits(a)]
+    if types is splits is min_diameter_mm is max_diameter_mm is None and include_noisy:
+        return annotations
+    return annotations.where(fits)
 
 
 def group_by_file(
     annotations: Iterable[DeepLesionAnnotation],
-) -> list[list[DeepLesionAnnotation]]:
-    """The rows of each slice together, slices in the order in which they first appear."""
+) -> Sequence[Sequence[DeepLesionAnnotation]]:
+    """The rows of each slice together, slices in the order in which they first appear.
+
+    Of a table they are taken apart when they are asked for.
+    """
+    if isinstance(annotations, AnnotationTable):
+        return annotations.by_file()
     groups: dict[str, list[DeepLesionAnnotation]] = {}
     for annotation in annotations:
         groups.setdefault(annotation.file_name, []).append(annotation)
@@ -217,17 +135,7 @@ def find_image(images_dir: str | Path, annotation: DeepLesionAnnotation) -> Path
     ValueError
         When there is none, or the name would lead out of `images_dir`.
     """
-    name = annotation.file_name
-    series, _, slice_name = name.rpartition("_")
-    if not name or os.path.basename(name) != name or name == "." or series == "..":
-        raise ValueError(f"File_name must be a file's name, got {name!r}")
-    whole = place_of(images_dir)
-    inner = f"{series}/{slice_name}" if series else slice_name
-    for more in ("", "Images_png/"):
-        for path in (whole / f"{more}{inner}", whole / f"{more}{name}"):
-            if is_file(path):
-                return path
-    raise ValueError(f"no image {series}/{slice_name} or {name} in {whole}")
+    return place_of(find_slice(images_dir, annotation.file_name))
 
 
 def read_crops(
@@ -300,10 +208,11 @@ def fetch_slice(
     if all(annotation.error for annotation in annotations):
         return ValueError("no usable mark")
     try:
-        path = find_image(images_dir, annotations[0])
+        picture = open_slice(images_dir, annotations[0].file_name, max_pixels)
+        if not neighbours:
+            return SliceFiles(picture, [])
         read = partial(open_picture, max_pixels=max_pixels)
-        picture = read(path)
-        beside = read_neighbours(path, neighbours, picture.shape, read, foreign)
+        beside = read_neighbours(picture.path, neighbours, picture.shape, read, foreign)
         return SliceFiles(picture, beside)
     except ValueError as error:
         return error
@@ -316,58 +225,3 @@ def _check_window(window) -> None:
         usable = np.shape(window) == (2,) and -np.inf < window[0] < window[1] < np.inf
     if not usable:
         raise ValueError(f'window must be "auto", "none" or (low, high) in HU, got {window!r}')
-
-
-def _millimetres_along(annotation: DeepLesionAnnotation) -> float:
-    """Millimetres per pixel in the direction of the long axis."""
-    if annotation.spacing is None or annotation.mark is None:
-        return 1.0
-    along, _ = annotation.mark.directions
-    return float(np.hypot(along[0] * annotation.spacing[1], along[1] * annotation.spacing[0]))
-
-
-def _annotation(fields, key: str, name: str, line: int, origin: float) -> DeepLesionAnnotation:
-    mark, error, get = None, "", fields.get
-    try:
-        mark = read_mark(fields["Measurement_coordinates"], origin)
-        if not name:
-            raise ValueError("File_name is empty")
-    except (ValueError, TypeError) as problem:
-        mark, error = None, f"row {line}: {problem}"
-    box = numbers_in(get("Bounding_boxes"), 4)
-    spacing = usual_numbers(get("Spacing_mm_px_"), 3)
-    if spacing is not None and not (all(map(math.isfinite, spacing)) and min(spacing) > 0):
-        spacing = None
-    lesion_type, split = (whole_number(get(c)) for c in ("Coarse_lesion_type", "Train_Val_Test"))
-    age = usual_numbers(get("Patient_age"), 1)
-    window = usual_numbers(get("DICOM_windows"), 2)
-    return DeepLesionAnnotation(
-        key=key,
-        file_name=name,
-        row=line,
-        mark=mark,
-        error=error,
-        patient=_patient(get("Patient_index") or ""),
-        study=whole_number(get("Study_index")),
-        series=whole_number(get("Series_ID")),
-        key_slice=whole_number(get("Key_slice_index")),
-        bounding_box=None if box is None else tuple(edge - origin for edge in box),
-        diameters=numbers_in(get("Lesion_diameters_Pixel_"), 2),
-        normalized_location=numbers_in(get("Normalized_lesion_location"), 3),
-        lesion_type=LESION_TYPES.get(lesion_type or 0, "unknown"),
-        possibly_noisy=whole_number(get("Possibly_noisy")) == 1,
-        slice_range=numbers_in(get("Slice_range"), 2),
-        spacing=None if spacing is None else (spacing[1], spacing[0]),
-        slice_spacing=None if spacing is None else spacing[2],
-        image_size=stated_size(get("Image_size")),
-        window=None if window is None else (window[0], window[1]),
-        gender=(get("Patient_gender") or "").strip(),
-        age=None if age is None else age[0],
-        split=SPLITS.get(split or 0, "unknown"),
-    )
-
-
-def _patient(text: str) -> int | str | None:
-    """DeepLesion's are numbers, other hospitals' any text."""
-    number = whole_number(text)
-    return text.strip() or None if number is None else number

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Collection, Iterable
+from operator import attrgetter
 
 DIGITS = 8
 # What the key of a row without a file begins with.
@@ -18,6 +19,7 @@ CONTENT = (
     "spacing", "slice_spacing", "window", "image_size", "patient", "study", "series", "key_slice",
     "lesion_type", "possibly_noisy", "split",
 )  # fmt: skip
+_CONTENT_OF = attrgetter(*CONTENT)
 # Keys of older versions: the second mark of a file was `FILE#2`.
 NUMBERED = "which number the marks of a file"
 _NUMBERED = re.compile(r"(.+?)(#\d{1,6})?", re.DOTALL)
@@ -45,9 +47,12 @@ class RowKeys:
         """
         said = mark or ""
         try:
-            parts: list[object] = [float(number) for number in said.split(",") if number.strip()]
+            parts: list[object] = list(map(float, said.split(",")))
         except ValueError:
-            parts = [said.strip()]
+            try:
+                parts = [float(number) for number in said.split(",") if number.strip()]
+            except ValueError:
+                parts = [said.strip()]
         return self.unique(f"{stem or NAMELESS}#{content_digest([stem, *parts])}")
 
     def unique(self, key: str) -> str:
@@ -64,7 +69,7 @@ class RowKeys:
 
 def row_content(row: object) -> str:
     """A digest of what a row of a table says besides its file and mark; of `CONTENT`."""
-    return content_digest(getattr(row, name) for name in CONTENT)
+    return content_digest(_CONTENT_OF(row))
 
 
 def content_digest(parts: Iterable[object]) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from dsnet.data.crop import Crop
 from dsnet.data.crop_plan import CropPlan, plan_crop
-from dsnet.data.ct_image import choose_window, for_tissue, ring_boxes
+from dsnet.data.ct_image import choose_window, for_tissue, ring_outside
 from dsnet.data.datasets.image_size import require_size
 from dsnet.data.neighbours import cut_shown
 from dsnet.data.picture_file import Picture
@@ -73,7 +73,7 @@ class SlicePlan:
                 continue
             boxes.append(plan.box)
             if self.window == "auto" and not for_tissue(annotation.window):
-                boxes.append(ring_boxes(annotation.mark)[0])
+                boxes.append(ring_outside(annotation.mark))
         if not boxes:
             return shape
         rows, cols = (max(box[axis].stop for box in boxes) for axis in (0, 1))

@@ -45,6 +45,8 @@ from dsnet.data.dicom.table import (
     each_file,
     entry_at,
     files_table,
+    path_of,
+    path_text,
     pc,
     read_cache,
     require_cache,
@@ -169,7 +171,7 @@ class SeriesIndex:
             pc.and_(pc.is_valid(table["reason"]), pc.not_equal(table["status"], OTHER))
         )
         said = zip(
-            sources(told).to_pylist(),
+            map(path_of, sources(told).to_pylist()),
             told["member"].to_pylist(),
             told["reason"].to_pylist(),
             strict=True,
@@ -235,7 +237,7 @@ class SeriesIndex:
         *_, last = wanted.split("/")
         if not last:
             return []
-        found = [entry_at(self._table, row) for row in sorted(self._by_name.rows(last))]
+        found = [entry_at(self._table, row) for row in sorted(self._by_name.rows(path_text(last)))]
         ending = f"/{wanted}"
         return [e for e in found if f"/{e.source.replace('!', '/')}".endswith(ending)]
 

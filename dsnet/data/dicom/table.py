@@ -7,6 +7,7 @@ its time changed, or when it could not be read: it may have been the disk, or a 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -38,6 +39,8 @@ SCHEMA = pa.schema(
     metadata={"format": FORMAT, "version": VERSION},
 )  # fmt: skip
 _BATCH = 20_000
+# A byte of a path that is no UTF-8, as Python has it, and as a table has it: no path holds a NUL.
+_BYTE, _BYTE_TEXT = re.compile("[\udc80-\udcff]"), re.compile("\0([89a-f][0-9a-f])")
 
 
 class FileRows(NamedTuple):
@@ -61,6 +64,18 @@ class FileRows(NamedTuple):
     reason: str | None
 
 
+def path_text(path: str) -> str:
+    """A path as a text that a table can hold, whatever bytes are in it; `path_of` undoes it."""
+    return path if path.isascii() else _BYTE.sub(lambda m: f"\0{ord(m[0]) - 0xDC00:02x}", path)
+
+
+def path_of(text: str) -> str:
+    """The path that `path_text` was given."""
+    if "\0" not in text:
+        return text
+    return _BYTE_TEXT.sub(lambda m: chr(0xDC00 + int(m[1], 16)), text)
+
+
 class TableBuilder:
     """Rows become a table, some thousands at a time."""
 
@@ -72,10 +87,11 @@ class TableBuilder:
         """Add what one file gave, all of it or, where a signal comes between, nothing."""
         rows: list[dict[str, Any]] = []
         for each in found:
-            folder, name = os.path.split(each.file.path)
+            folder, name = os.path.split(path_text(each.file.path))
             base = {
                 "folder": folder, "name": name, "member": each.member, "size": each.file.size,
-                "changed": each.file.changed, "status": each.status, "reason": each.reason,
+                "changed": each.file.changed, "status": each.status,
+                "reason": each.reason and each.reason.encode("utf-8", "backslashreplace").decode(),
             }  # fmt: skip
             if not each.entries:
                 rows.append(base)
@@ -129,6 +145,7 @@ def entry_at(table: pa.Table, row: int) -> SliceEntry:
     """The slice of a row."""
     values = table.slice(row, 1).to_pylist()[0]
     source = f"{values['folder']}/{values['name']}" if values["folder"] else values["name"]
+    source = path_of(source)
     if values["member"] is not None:
         source += f"!{values['member']}"
     fields = {name: values[name] for name in SliceEntry._fields if name in values}
@@ -142,7 +159,7 @@ def entry_at(table: pa.Table, row: int) -> SliceEntry:
 
 
 def sources(table: pa.Table) -> pa.ChunkedArray:
-    """The path of each row's file, or of the archive that it is in."""
+    """The path of each row's file, or of the archive that it is in, as `path_text` has it."""
     folder = pc.cast(table["folder"], pa.string())
     separator = pc.if_else(pc.ends_with(folder, pattern="/"), "", "/")
     joined = pc.binary_join_element_wise(folder, separator, table["name"], "")
@@ -194,7 +211,7 @@ def beside(table: pa.Table, before: pa.Table | None) -> pa.Table:
 
 
 def files_table(files: Iterable[Found]) -> pa.Table:
-    """path, size and changed of files, in their order."""
+    """path, as `path_text` has it, size and changed of files, in their order."""
     schema = pa.schema([("path", pa.string()), ("size", pa.int64()), ("changed", pa.int64())])
     tables, rows = [schema.empty_table()], []
 
@@ -208,8 +225,7 @@ def files_table(files: Iterable[Found]) -> pa.Table:
         rows.clear()
 
     for file in files:
-        # What is no UTF-8 in a name cannot stand in a table, and is told as it is opened.
-        rows.append((file.path.encode("utf-8", "replace").decode(), file.size, file.changed))
+        rows.append((path_text(file.path), file.size, file.changed))
         if len(rows) >= _BATCH:
             flush()
     if rows:
@@ -220,8 +236,9 @@ def files_table(files: Iterable[Found]) -> pa.Table:
 def each_file(files: pa.Table) -> Iterator[Found]:
     """The rows of `files_table`, a batch at a time in memory."""
     for batch in files.to_batches(max_chunksize=_BATCH):
-        for row in zip(*(column.to_pylist() for column in batch.columns), strict=True):
-            yield Found(*row)
+        columns = (column.to_pylist() for column in batch.columns)
+        for path, size, changed in zip(*columns, strict=True):
+            yield Found(path_of(path), size, changed)
 
 
 def require_cache(path: str | Path | None) -> None:
@@ -241,7 +258,8 @@ def require_cache(path: str | Path | None) -> None:
     other = start not in (b"", b"PAR1")
     try:
         if not other and start:
-            other = (pq.read_schema(path).metadata or {}).get(b"format") != FORMAT.encode()
+            with pa.OSFile(os.fsencode(path)) as file:
+                other = (pq.read_schema(file).metadata or {}).get(b"format") != FORMAT.encode()
     except (OSError, pa.ArrowException, ValueError):
         return
     if other:
@@ -258,11 +276,13 @@ def read_cache(path: str | Path | None, place: str) -> pa.Table | None:
     if path is None or not os.path.isfile(path):
         return None
     try:
-        table = pq.read_table(path, memory_map=False, page_checksum_verification=True)
+        with pa.OSFile(os.fsencode(path)) as file:
+            table = pq.read_table(file, page_checksum_verification=True)
     except (OSError, pa.ArrowException, ValueError):
         return None
     said = {k.decode(): v.decode() for k, v in (table.schema.metadata or {}).items()}
-    if (said.get("format"), said.get("version")) != (FORMAT, VERSION) or said.get("place") != place:
+    told = (said.get("format"), said.get("version"), said.get("place"))
+    if told != (FORMAT, VERSION, path_text(place)):
         return None
     try:
         table = table.cast(SCHEMA)
@@ -273,14 +293,14 @@ def read_cache(path: str | Path | None, place: str) -> pa.Table | None:
 
 def write_cache(path: str | Path, place: str, table: pa.Table) -> None:
     """Keep a table for the next index of that place."""
-    metadata = {"format": FORMAT, "version": VERSION, "place": place}
+    metadata = {"format": FORMAT, "version": VERSION, "place": path_text(place)}
     table = table.replace_schema_metadata(metadata)
-    write_atomically(
-        path,
-        lambda temporary: pq.write_table(
-            table, temporary, compression="zstd", write_page_checksum=True
-        ),
-    )
+
+    def write(temporary: Path) -> None:
+        with pa.OSFile(os.fsencode(temporary), "wb") as file:
+            pq.write_table(table, file, compression="zstd", write_page_checksum=True)
+
+    write_atomically(path, write)
 
 
 def _joined(values: Sequence[float] | None) -> str | None:

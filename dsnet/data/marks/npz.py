@@ -17,7 +17,7 @@ import numpy as np
 from dsnet.data.marks.bounded import read_bytes, told
 from dsnet.data.marks.record import FoundMark, Refused, refuse
 from dsnet.data.picture_file import MAX_PIXELS
-from dsnet.labeling.recist import convex_hull
+from dsnet.labeling.points import convex_hull
 
 MOST_NPZ_BYTES = 2**31
 # Of one array: slices are read one after the other, this bounds the time.

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from dsnet.data.store.bulk_verify import are_sound, batches
 from dsnet.data.store.compact import roll_forward
 from dsnet.data.store.entries import describe, hash_keys, in_order, is_full, sha256
 from dsnet.data.store.keys import KeyIndex
@@ -29,6 +30,7 @@ from dsnet.data.store.record import usual_score_columns
 from dsnet.data.store.review_check import repair_review, review_faults
 from dsnet.data.store.review_lock import review_lock
 from dsnet.data.store.shards import checked_metadata, describe_shard, opened, write_shard
+from dsnet.data.store.sums import COLUMNS, SUMS, are_sums
 from dsnet.data.store.verify import verify_row
 from dsnet.files import sync
 
@@ -160,8 +162,14 @@ class _Survey:
         found: list[tuple[str, int]] = []
         number = 0
         with opened(file) as shard:
-            for group in range(shard.num_row_groups):
-                for row in shard.read_row_group(group).to_pylist():
+            for groups in batches(shard.metadata):
+                table = shard.read_row_groups(groups, use_threads=False)
+                if are_sound(table, self.alpha_bits):
+                    told = (table[name].to_pylist() for name in ("key", "status"))
+                    sound.update(enumerate(zip(*told, strict=True), number))
+                    number += len(table)
+                    continue
+                for row in table.to_pylist():
                     try:
                         verify_row(row, self.alpha_bits)
                         sound[number] = row["key"], row["status"]
@@ -185,7 +193,11 @@ class _Survey:
         self.found += found
         if listed and is_full(listed) and len(kept) == number:
             told = describe(file, keys, [status for _, status in sound.values()], name)
-            if wrong := [n for n in ("failed", "keys", "tail") if told[n] != listed[n]]:
+            wrong = [n for n in ("failed", "keys", "tail") if told[n] != listed[n]]
+            if SUMS in listed:
+                with opened(file) as shard:
+                    wrong += [] if are_sums(listed, shard.read(columns=COLUMNS)) else [SUMS]
+            if wrong:
                 text = f"manifest of {self.path}: {', '.join(wrong)} of {name} must be the shard's"
                 self.found.append((text, 0))
 

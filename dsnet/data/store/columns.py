@@ -6,7 +6,8 @@ worker, and looks at one value after the other.
 
 from __future__ import annotations
 
-from collections.abc import Sequence, Sized
+from collections.abc import Mapping, Sequence, Sized
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -15,9 +16,16 @@ from dsnet.data.store.record import schema
 
 # Offsets of binary columns are 32 bits.
 COLUMN_BYTES = 2**31 - 1
+# The size of a row that is null.
+MISSING = -1
 
 
-def table_of(rows: Sequence[dict[str, Any]], score_columns: list[str], footer: dict):
+def table_of(
+    rows: Sequence[dict[str, Any]],
+    score_columns: list[str],
+    footer: dict,
+    made: Mapping[str, Any] | None = None,
+):
     """A table of `record.schema` with a row for each of `rows`, as `record.encode` gives them.
 
     Parameters
@@ -27,6 +35,8 @@ def table_of(rows: Sequence[dict[str, Any]], score_columns: list[str], footer: d
         `quality_` and `seconds_` columns, those that no row has included.
     footer : dict of bytes to bytes
         The metadata of the table's schema.
+    made : mapping of str to pyarrow.Array, optional
+        Columns that are there already; of these the rows are not asked.
 
     Raises
     ------
@@ -36,11 +46,50 @@ def table_of(rows: Sequence[dict[str, Any]], score_columns: list[str], footer: d
     import pyarrow as pa
 
     columns = schema(score_columns)
-    arrays = [_array([row.get(field.name) for row in rows], field) for field in columns]
-    return pa.Table.from_arrays(arrays, schema=columns.with_metadata(footer))
+    arrays = {} if made is None else dict(made)
+    left = [field for field in columns if field.name not in arrays]
+    names = [field.name for field in left]
+    values = (
+        zip(*[tuple(map(row.get, names)) for row in rows], strict=True)
+        if rows
+        else [()] * len(left)
+    )
+    arrays.update(
+        (field.name, _array(each, field)) for field, each in zip(left, values, strict=True)
+    )
+    ordered = [arrays[name] for name in columns.names]
+    return pa.Table.from_arrays(ordered, schema=columns.with_metadata(footer))
 
 
-def _array(values: list, field):
+def binary_array(name: str, data: np.ndarray, sizes: np.ndarray):
+    """A binary column of which the bytes are there, as a pyarrow array that does not copy them.
+
+    Parameters
+    ----------
+    name : str
+    data : uint8 [N]
+        Of the rows, one after the other.
+    sizes : int64 [rows]
+        Of each row; `MISSING` where it is null.
+
+    Raises
+    ------
+    OverflowError
+        When it has more than 2 GiB.
+    """
+    import pyarrow as pa
+
+    there = sizes != MISSING
+    missing = len(sizes) - int(there.sum())
+    if missing == len(sizes):
+        return pa.nulls(missing, pa.binary())
+    ends = np.concatenate([[0], np.cumsum(np.where(there, sizes, 0))])
+    valid = pa.py_buffer(np.packbits(there, bitorder="little")) if missing else None
+    buffers = [valid, _checked_offsets(ends, name), pa.py_buffer(data)]
+    return pa.Array.from_buffers(pa.binary(), len(sizes), buffers, missing)
+
+
+def _array(values: Sequence, field):
     import pyarrow as pa
 
     kind = field.type
@@ -62,7 +111,7 @@ def _array(values: list, field):
     return _from_buffers(kind, values, missing, [pa.py_buffer(np.array(data, _dtype(kind)))])
 
 
-def _from_buffers(kind, values: list, missing: int, buffers: list, child=None):
+def _from_buffers(kind, values: Sequence, missing: int, buffers: list, child=None):
     import pyarrow as pa
 
     valid = None
@@ -74,13 +123,15 @@ def _from_buffers(kind, values: list, missing: int, buffers: list, child=None):
 
 
 def _offsets(values: Sequence[Sized], field):
+    return _checked_offsets([0, *accumulate(map(len, values))], field.name)
+
+
+def _checked_offsets(ends: Sequence[int] | np.ndarray, name: str):
     import pyarrow as pa
 
-    ends = np.zeros(len(values) + 1, np.int64)
-    np.cumsum(list(map(len, values)), out=ends[1:])
     if ends[-1] > COLUMN_BYTES:
-        raise OverflowError(f"{field.name} of a shard must be below 2 GiB, got {ends[-1]} bytes")
-    return pa.py_buffer(ends.astype(np.int32))
+        raise OverflowError(f"{name} of a shard must be below 2 GiB, got {ends[-1]} bytes")
+    return pa.py_buffer(np.array(ends, np.int32))
 
 
 def _dtype(kind) -> str:

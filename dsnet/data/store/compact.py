@@ -27,6 +27,7 @@ from dsnet.data.store.reader import REMEDY, LabelStore, open_store
 from dsnet.data.store.record import STATUSES, usual_score_columns
 from dsnet.data.store.shards import describe_shard, write_parquet
 from dsnet.data.store.stage import SHARD_BYTES
+from dsnet.data.store.sums import sums_in, with_sums
 from dsnet.files import sync
 
 # A shard's footer is read for one row of it: long ones make that slow.
@@ -123,7 +124,7 @@ def finish(path: Path, state: State) -> None:
 def _whole_entry(store: LabelStore, name: str, listed: dict[str, Any] | None) -> dict[str, Any]:
     """A shard's whole entry; an older one is completed once the file is what it says."""
     if listed is not None:
-        if is_full(listed):
+        if is_full(listed) and sums_in(listed) is not None:
             return listed
         _require_sum(store.path / name, listed)
     return describe_shard(store.path / name, store.shard_rows(name))
@@ -160,11 +161,11 @@ def _merge(store: LabelStore, group, journal: JournalWriter, counts: dict[str, i
     whole = whole.replace_schema_metadata(tables[0].schema.metadata)
     first, *others = (entry["name"] for entry in group)
     place = store.path / f"{MERGE}{uuid.uuid4().hex}"
-    write_parquet(place, whole)
+    file = write_parquet(place, whole)
     sync(place)
     sync(store.path)
     keys, statuses = (whole[column].to_pylist() for column in ("key", "status"))
-    entry = describe(place, keys, statuses, first)
+    entry = with_sums(describe(place, keys, statuses, first, file), whole)
     journal.append([{"shard": entry, "gone": others, "staged": place.name, "counts": counts}])
     os.replace(place, store.path / first)
     sync(store.path)

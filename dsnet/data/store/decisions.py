@@ -24,9 +24,9 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import NamedTuple
 
-from dsnet.console import brief
+from dsnet.arguments import brief
 from dsnet.data.store.places import StorePath, local_copy, store_place
-from dsnet.files import require_regular, sync
+from dsnet.files import require_regular, sync, telling
 
 REVIEW = "_review"
 FORMAT = 1
@@ -220,8 +220,9 @@ class DecisionLog:
         descriptor = os.open(file, flags, 0o644)
         whole = os.fstat(descriptor).st_size
         try:
-            while line:
-                line = line[os.write(descriptor, line) :]
+            with telling(file):
+                while line:
+                    line = line[os.write(descriptor, line) :]
         except OSError:
             # A full disk is asked again every few seconds: each time must leave nothing behind.
             with contextlib.suppress(OSError):

@@ -5,8 +5,10 @@
     keys                          digest of its keys' hashes, in the order of the rows
     tail                          digest of its Parquet footer, so that one row can be read, and
                                   trusted by its pages' checksums, without hashing the whole file
+    sums                          what the closing tables say of its rows: `dsnet.data.store.sums`
 
 Older stores have the first four alone: such a shard is looked through when its store is opened.
+Those without sums are summed up when somebody asks.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -79,8 +81,34 @@ def tail_digest(path: Place) -> str:
         return hashlib.sha256(file.read()).hexdigest()[:32]
 
 
+class Written(NamedTuple):
+    """A shard's file as it was written: what `describe` would read it again for.
+
+    Attributes
+    ----------
+    bytes : int
+    sha256, tail : str
+        As an entry has them.
+    """
+
+    bytes: int
+    sha256: str
+    tail: str
+
+
+def written(data: memoryview) -> Written:
+    """What is told of a Parquet file of these bytes."""
+    length = int.from_bytes(data[-8:-4], "little")
+    tail = hashlib.sha256(data[-8 - length :]).hexdigest()[:32]
+    return Written(len(data), hashlib.sha256(data).hexdigest(), tail)
+
+
 def describe(
-    path: Place, keys: Sequence[Any], statuses: Sequence[Any], name: str | None = None
+    path: Place,
+    keys: Sequence[Any],
+    statuses: Sequence[Any],
+    name: str | None = None,
+    file: Written | None = None,
 ) -> dict[str, Any]:
     """The entry of a shard whose keys and statuses are known.
 
@@ -92,18 +120,20 @@ def describe(
         Rows that are not sound (no key, one key twice, no status) leave the last three fields out.
     name : str, optional
         What it is called in the store; by default as it is now.
+    file : Written, optional
+        Of who wrote it just now; else it is read.
     """
     entry: dict[str, Any] = {
         "name": name or path.name,
         "rows": len(keys),
-        "bytes": size_of(path),
-        "sha256": sha256(path),
+        "bytes": file.bytes if file else size_of(path),
+        "sha256": file.sha256 if file else sha256(path),
     }
     sound = all(isinstance(key, str) and key for key in keys) and len(set(keys)) == len(keys)
     if sound and all(status in STATUSES for status in statuses):
         entry["failed"] = sum(status == "failed" for status in statuses)
         entry["keys"] = keys_digest(hash_keys(keys))
-        entry["tail"] = tail_digest(path)
+        entry["tail"] = file.tail if file else tail_digest(path)
     return entry
 
 
@@ -127,6 +157,7 @@ def is_entry(value: Any) -> bool:
         and count(value.get("rows"))
         and count(value.get("bytes"))
         and text("sha256", _DIGEST)
+        and isinstance(value.get("sums", ""), str)
     ):
         return False
     more = ("failed", "keys", "tail")

@@ -25,7 +25,6 @@ from dsnet.data.store.codes import quantise
 from dsnet.data.store.npz import NpzRows
 from dsnet.data.store.reader import LabelStore
 from dsnet.data.store.record import LabelRecord
-from dsnet.data.store.shards import ROW_GROUP_ROWS
 from dsnet.files import build_folder, encode_png, table_cell
 from dsnet.labeling.quality import ranking
 
@@ -33,6 +32,8 @@ from dsnet.labeling.quality import ranking
 SPLIT = (1000, 400, 100)
 SPLIT_NAMES = ("train", "test", "val")
 LONGEST_NAME = 100
+# Rows of the table that are turned into Python's values at a time.
+HELD_ROWS = 256
 NNUNET_FOLDS = 5
 # Of nnU-Net's layout: the soft mask of label 1, as its value times `one`.
 SOFT_LABELS = {"folder": "softTr", "file_ending": ".png", "label": 1, "one": 65535}
@@ -93,7 +94,7 @@ def export_png(
         with open(folder / "labels.csv", "w", newline="", encoding="utf-8") as file:
             table = csv.DictWriter(file, ["file", *columns.column_names])
             table.writeheader()
-            for batch in columns.to_batches(max_chunksize=ROW_GROUP_ROWS):
+            for batch in columns.to_batches(max_chunksize=HELD_ROWS):
                 for row in batch.to_pylist():
                     if row["key"] not in names:
                         continue

@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 
 from dsnet.data.store.carrier import MAGIC, footer
 from dsnet.data.store.places import Place, read_whole
-from dsnet.files import sync, write_bytes
+from dsnet.files import sync, telling, write_bytes
 
 JOURNAL = "_journal.parquet"
 _DIGITS = 16
@@ -113,8 +113,9 @@ class JournalWriter:
         data = b"".join(_told(line) + footer() for line in lines)
         size = os.fstat(self._descriptor).st_size
         try:
-            while data:
-                data = data[os.write(self._descriptor, data) :]
+            with telling(self._path):
+                while data:
+                    data = data[os.write(self._descriptor, data) :]
         except BaseException:
             os.ftruncate(self._descriptor, size)
             raise

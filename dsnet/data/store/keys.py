@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping, Set
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any
 
@@ -116,18 +116,22 @@ class KeyIndex:
     def _places_of(self, hashed: int, key: str) -> Iterator[tuple[str, int]]:
         return (p for p in self._all_places(hashed) if self._is_there(*p, key))
 
-    def known(self, keys: list[str], hashes: np.ndarray) -> set[str]:
-        """Those of several keys, whose hashes are given, that are there."""
-        found = set()
-        for run in self._runs:
-            for i, name, row in run.find_many(hashes):
-                if self._is_there(name, row, keys[i]):
-                    found.add(keys[i])
-        for i, hashed in enumerate(hashes.tolist()):
-            for name, row in self._places.get(hashed, ()):
-                if self._is_there(name, row, keys[i]):
-                    found.add(keys[i])
-        return found
+    def known(
+        self, keys: Sequence[str], hashes: np.ndarray, shards: Container[str] | None = None
+    ) -> set[str]:
+        """Those of several keys, whose hashes are given, that are there, or in some shards."""
+        places = [place for run in self._runs for place in run.find_many(hashes)]
+        places += (
+            (i, name, row)
+            for i, hashed in enumerate(hashes.tolist())
+            for name, row in self._places.get(hashed, ())
+        )
+        # Shard by shard: the keys of few are held.
+        return {
+            keys[i]
+            for i, name, row in sorted(places, key=lambda place: place[1])
+            if (shards is None or name in shards) and self._is_there(name, row, keys[i])
+        }
 
     def add(self, name: str, hashes: np.ndarray) -> None:
         """Take in a shard, by the hashes of its keys in the order of its rows."""
@@ -218,6 +222,12 @@ class KeySet(Set):
             return True
         place = self._index.find(key) if isinstance(key, str) else None
         return place is not None and place[0] in self._rows
+
+    def known(self, keys: Sequence[str]) -> set[str]:
+        """Those of many keys that are in it, asked for at once."""
+        hashes = np.array([hash_key(key) for key in keys], np.uint64)
+        found = self._index.known(keys, hashes, self._rows)
+        return found.union(key for key in keys if key in self._more)
 
     def __len__(self) -> int:
         return sum(self._rows.values()) + len(self._more)

@@ -40,6 +40,8 @@ COUNTS = ("rows", "ok", "failed")
 ORIGIN = ("alpha_bits", "settings", "created")
 # What the store was finished for: all rows of it are there. Whatever changes rows forgets it.
 FINISHED = "finished"
+# What its rows agree with: those of a run that is asked for the same need not be compared again.
+ASKED = "asked"
 KEY = b"dsnet"  # in the footer of the manifest and of every shard
 # In the manifest's footer, `digest_of` its text; older ones have none.
 _SUM = b"dsnet.sum"

@@ -26,6 +26,7 @@ from dsnet.data.store.record import (
 )
 from dsnet.data.store.shards import OpenShard, checked_metadata, opened
 from dsnet.data.store.stacked import StoreArrays, stacked
+from dsnet.data.store.sums import Sums, sums_of_store
 from dsnet.data.store.verify import verify_row
 
 # What a person can do about a store that does not open.
@@ -263,6 +264,11 @@ class LabelStore:
     def keys(self) -> list[str]:
         """The key of each row."""
         return [key for name in self._rows for key in self.shard_keys(name)]
+
+    @cached_property
+    def sums(self) -> Sums:
+        """What its rows come to: as the manifest says, and of older shards by their rows."""
+        return sums_of_store(self)
 
     @cached_property
     def _names(self) -> list[str]:

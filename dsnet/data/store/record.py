@@ -16,6 +16,7 @@ after the pixels.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 from dataclasses import dataclass, field
@@ -31,8 +32,11 @@ STATUSES = ("ok", "failed")
 STAGES = ("cut", "trimap", "matting")
 PAIRS = (("spacing", ("row", "column")), ("offset", ("x", "y")), ("scale", ("x", "y")))
 POSITIVE = ("spacing", "scale")
+_PAIR_COLUMNS = [(name, *(f"{name}_{part}" for part in parts)) for name, parts in PAIRS]
 _PLAIN = {str, int, bool, type(None)}
+_FLAT = _PLAIN | {float}
 _JSON = json.JSONEncoder(ensure_ascii=False).encode
+_FINITE_JSON = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
 
 
 class LabelArrays(NamedTuple):
@@ -187,6 +191,21 @@ def encode(record: LabelRecord, alpha_bits: int) -> dict[str, Any]:
     TypeError
         When the key is not text, the notes are one, or the metadata is not JSON's.
     """
+    row = encode_plain(record)
+    planes, shape = encoded_planes(record, alpha_bits)
+    require_planes(record, planes)
+    return {**row, **planes, "height": shape[0], "width": shape[1]}
+
+
+def require_planes(record: LabelRecord, planes: dict[str, bytes | None]) -> None:
+    """ValueError where a labelled row lacks one of its planes."""
+    missing = [name for name in LABEL_COLUMNS if planes[name] is None]
+    if record.status == "ok" and missing:
+        raise ValueError(f"{missing[0]} must be given for status 'ok' (key {record.key!r})")
+
+
+def encode_plain(record: LabelRecord) -> dict[str, Any]:
+    """Column values of a record but for its planes and their height and width; see `encode`."""
     if not isinstance(record.key, str):
         raise TypeError(f"key must be a str, got {type(record.key).__name__}")
     if not record.key:
@@ -197,29 +216,22 @@ def encode(record: LabelRecord, alpha_bits: int) -> dict[str, Any]:
         raise TypeError(f"notes must be a sequence of str, got {record.notes!r}")
     if record.status not in STATUSES:
         raise ValueError(f"status must be one of {STATUSES}, got {record.status!r}")
-    planes, shape = encoded_planes(record, alpha_bits)
-    missing = [name for name in LABEL_COLUMNS if planes[name] is None]
-    if record.status == "ok" and missing:
-        raise ValueError(f"{missing[0]} must be given for status 'ok' (key {record.key!r})")
     row: dict[str, Any] = {
         "key": record.key,
         "source": _text(record.source),
         "status": record.status,
         "error": _text(record.error),
-        "height": shape[0],
-        "width": shape[1],
-        **planes,
     }
     row["mark"] = None if record.mark is None else _coordinates(record.mark)
-    for name, (first, second) in PAIRS:
+    for name, first, second in _PAIR_COLUMNS:
         pair = getattr(record, name)
-        values = (None, None) if pair is None else _pair(name, pair)
-        row[f"{name}_{first}"], row[f"{name}_{second}"] = values
+        row[first], row[second] = (None, None) if pair is None else _pair(name, pair)
     row["notes"] = [_text(note) for note in record.notes]
-    row["metadata"] = _text(_JSON(json_ready(record.metadata)))
-    for prefix in ("quality", "seconds"):
-        for name, value in getattr(record, prefix).items():
-            row[f"{prefix}_{name}"] = float(value)
+    row["metadata"] = _text(_json(record.metadata))
+    for name, value in record.quality.items():
+        row[f"quality_{name}"] = float(value)
+    for name, value in record.seconds.items():
+        row[f"seconds_{name}"] = float(value)
     return row
 
 
@@ -296,6 +308,15 @@ def json_ready(value: Any) -> Any:
     if value is None or isinstance(value, str | int):
         return value
     raise TypeError(f"metadata and settings must hold JSON values, got {type(value).__name__}")
+
+
+def _json(metadata: Any) -> str:
+    """The JSON text of a row's metadata."""
+    plain = type(metadata) is dict and set(map(type, metadata)) <= {str}
+    if plain and set(map(type, metadata.values())) <= _FLAT:
+        with contextlib.suppress(ValueError):  # NaN or infinity is among them.
+            return _FINITE_JSON(metadata)
+    return _JSON(json_ready(metadata))
 
 
 def _coordinates(mark) -> list[float | None]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from dsnet.data.store.decisions import MADE, Decision, read_decisions
 from dsnet.data.store.places import StorePath
 from dsnet.data.store.reader import LabelStore, StoreArrays
 from dsnet.data.store.record import LabelRecord
+from dsnet.data.store.sums import COLUMNS, Sums, sums_of
 from dsnet.data.store.verdicts import Verdicts
 from dsnet.data.store.versions import read_version, version_row
 
@@ -164,6 +166,11 @@ class ReviewedStore(LabelStore):
     def parts(self, columns: list[str]) -> Iterator[Any]:
         """As `LabelStore.parts`, of the chosen rows, all at once."""
         return iter([self.table(columns)])
+
+    @cached_property
+    def sums(self) -> Sums:
+        """What the chosen rows come to."""
+        return sums_of(self.table(COLUMNS))
 
     def arrays(self) -> StoreArrays:
         """As `LabelStore.arrays`, of the chosen labels."""

@@ -11,14 +11,21 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
-from dsnet.data.store.entries import describe
+from dsnet.data.store.entries import Written, describe, written
+from dsnet.data.store.pages import Page, Unknown, pages_of, value_at
 from dsnet.data.store.places import Place, arrow_source, size_of
-from dsnet.data.store.planes import LATER_COLUMNS
+from dsnet.data.store.planes import ARRAY_COLUMNS, LATER_COLUMNS
 from dsnet.data.store.record import schema
+from dsnet.data.store.sums import COLUMNS, with_sums
 from dsnet.files import write_atomically
 
-# A reader decompresses whole row groups; 32 crops of 64 x 64 are about 0.8 MB.
-ROW_GROUP_ROWS = 32
+# Each column of each row group costs some 10 us to write and to read. What a reader holds of the
+# planes is bounded by bytes.
+GROUP_ROWS, GROUP_BYTES = 128, 8 * 2**20
+# A page of planes is decompressed for one label: 8 images of 64 x 64.
+PAGE_BYTES, PAGE_ROWS = 64 * 2**10, 8
+# Of a group of fewer rows pages are not worth to be looked for.
+FEW_ROWS = 32
 
 
 @contextmanager
@@ -83,9 +90,10 @@ class OpenShard:
         metadata = self._file.metadata
         groups = [metadata.row_group(g).num_rows for g in range(metadata.num_row_groups)]
         self._ends = list(accumulate(groups))
+        self._pages: dict[int, dict[str, list[Page]]] = {}
 
     def row(self, number: int) -> dict[str, Any]:
-        """The column values of a row; reads its row group.
+        """The column values of a row; reads its row group, but of the planes its pages alone.
 
         Raises
         ------
@@ -97,8 +105,33 @@ class OpenShard:
         with naming(self._path):
             if group >= len(self._ends):
                 raise OSError(f"it has no row {number}")
-            table = self._file.read_row_group(group, use_threads=False)
-        return table.slice(number - begin, 1).to_pylist()[0]
+            planes = self._planes(group, number - begin, self._ends[group] - begin)
+            others = [n for n in self._file.schema_arrow.names if n not in planes]
+            table = self._file.read_row_group(group, columns=others, use_threads=False)
+        return {**table.slice(number - begin, 1).to_pylist()[0], **planes}
+
+    def _planes(self, group: int, row: int, rows: int) -> dict[str, bytes | None]:
+        """Those of a row of a group that can be read alone."""
+        if rows <= FEW_ROWS or not isinstance(self._path, Path):
+            return {}
+        if group not in self._pages:
+            self._pages[group] = self._pages_of(group)
+        try:
+            return {n: value_at(self._source, p, row) for n, p in self._pages[group].items()}
+        except Unknown:
+            return {}
+
+    def _pages_of(self, group: int) -> dict[str, list[Page]]:
+        metadata = self._file.metadata.row_group(group)
+        chunks = map(metadata.column, range(metadata.num_columns))
+        try:
+            return {
+                chunk.path_in_schema: pages_of(self._source, chunk)
+                for chunk in chunks
+                if chunk.path_in_schema in ARRAY_COLUMNS and chunk.physical_type == "BYTE_ARRAY"
+            }
+        except Unknown:
+            return {}
 
     def close(self) -> None:
         """Let go of the file."""
@@ -138,7 +171,7 @@ def checked_metadata(path: Place, listed: dict[str, Any] | None):
         return file.metadata
 
 
-def write_parquet(path: Path, table) -> None:
+def write_parquet(path: Path, table) -> Written:
     """Write a shard's rows to a file, as it is, with the metadata of the table's schema."""
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -147,22 +180,32 @@ def write_parquet(path: Path, table) -> None:
     options: dict[str, Any] = {
         # zstd saves a tenth more and takes four times as long, most of it to begin each page.
         "compression": "lz4",
-        "row_group_size": ROW_GROUP_ROWS,
+        "row_group_size": max(1, min(GROUP_ROWS, GROUP_BYTES * len(table) // (table.nbytes + 1))),
+        "data_page_size": PAGE_BYTES,
+        # How many values are added to a page before its size is looked at.
+        "write_batch_size": PAGE_ROWS,
         "use_dictionary": [name for name in ("source", "status", "error") if name in there],
         # Of pixels a smallest and a largest value say nothing.
         "write_statistics": [name for name in ("key", "status") if name in there],
         "write_page_checksum": True,
     }
+    # In memory first: pages are many small writes, and the checksums need not read it again.
+    made = pa.BufferOutputStream()
+    pq.write_table(table, made, **options)
+    data = memoryview(made.getvalue())
     with pa.OSFile(os.fsencode(path), "wb") as file:
-        pq.write_table(table, file, **options)
+        file.write(data)
+    return written(data)
 
 
-def write_shard(path: Path, table) -> None:
+def write_shard(path: Path, table) -> Written:
     """Put a shard with a table's rows in the place of `path`, whole or not at all.
 
     The metadata of the table's schema go into its footer: `manifest.origin_of`.
     """
-    write_atomically(path, lambda temporary: write_parquet(temporary, table))
+    found: list[Written] = []
+    write_atomically(path, lambda temporary: found.append(write_parquet(temporary, table)))
+    return found[0]
 
 
 def describe_shard(path: Place, rows: int) -> dict[str, Any]:
@@ -173,4 +216,9 @@ def describe_shard(path: Place, rows: int) -> dict[str, Any]:
         keys, statuses = (found[name].to_pylist() for name in ("key", "status"))
     except (ValueError, KeyError):
         keys, statuses = [None] * rows, []
-    return describe(path, keys if len(keys) == rows else [None] * rows, statuses)
+    entry = describe(path, keys if len(keys) == rows else [None] * rows, statuses)
+    try:
+        with opened(path) as file:
+            return with_sums(entry, file.read(columns=COLUMNS))
+    except (ValueError, KeyError):  # Whoever reads the rows says what is wrong.
+        return entry

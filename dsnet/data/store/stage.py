@@ -21,8 +21,10 @@ import numpy as np
 from dsnet.data.store.columns import table_of
 from dsnet.data.store.entries import describe, hash_keys
 from dsnet.data.store.manifest import KEY
-from dsnet.data.store.record import ARRAY_COLUMNS, LabelRecord, encode, usual_score_columns
+from dsnet.data.store.plane_columns import PlaneColumns
+from dsnet.data.store.record import LabelRecord, encode_plain, usual_score_columns
 from dsnet.data.store.shards import write_parquet
+from dsnet.data.store.sums import with_sums
 from dsnet.files import sync
 
 STAGED = ".staged-"
@@ -90,8 +92,6 @@ class ShardBuilder:
     ----------
     number : int
         Of the shard, for whoever counts them.
-    bytes : int
-        Of the rows' arrays.
     left_out : list of str
         Keys that came before: their first row stays.
     """
@@ -99,6 +99,7 @@ class ShardBuilder:
     def __init__(self, recipe: Recipe, number: int = 0) -> None:
         self._recipe = recipe
         self.number = number
+        self._planes = PlaneColumns(recipe.alpha_bits)
         self.clear()
 
     def __len__(self) -> int:
@@ -113,14 +114,14 @@ class ShardBuilder:
     @property
     def full(self) -> bool:
         """Whether its rows' arrays are as large as a shard may be."""
-        return self.bytes >= SHARD_BYTES
+        return self._planes.bytes >= SHARD_BYTES
 
     def clear(self) -> None:
-        """Forget all rows."""
+        """Forget all rows; no table of them may be left."""
         self._rows: list[dict[str, Any]] = []
         self._keys: set[str] = set()
         self.left_out: list[str] = []
-        self.bytes = 0
+        self._planes.clear()
 
     def append(self, record: LabelRecord) -> None:
         """Add a row.
@@ -130,10 +131,10 @@ class ShardBuilder:
         ValueError, TypeError
             As `record.encode`.
         """
-        row = encode(record, self._recipe.alpha_bits)
+        row = encode_plain(record)
+        row["height"], row["width"] = self._planes.append(record)
         self._rows.append(row)
         self._keys.add(record.key)
-        self.bytes += sum(len(row[name] or b"") for name in ARRAY_COLUMNS)
 
     def take(self, record: LabelRecord) -> None:
         """Add a row; one that cannot be stored is added as failed, one that came before is not."""
@@ -147,8 +148,9 @@ class ShardBuilder:
             self.append(LabelRecord.from_error(record.key, record.source, reason))
 
     def table(self, score_columns: list[str]):
-        """The rows as an Arrow table."""
-        return table_of(self._rows, score_columns, {KEY: self._recipe.origin})
+        """The rows as an Arrow table, of their memory."""
+        made = self._planes.arrays()
+        return table_of(self._rows, score_columns, {KEY: self._recipe.origin}, made)
 
     def new_scores(self, known: list[str]) -> list[str]:
         """Score columns of the rows that are not among those that are known."""
@@ -171,14 +173,16 @@ class ShardBuilder:
         folder = Path(self._recipe.path)
         place = folder / f"{STAGED}{uuid.uuid4().hex}"
         try:
-            write_parquet(place, self.table(usual + more))
+            table = self.table(usual + more)
+            file = write_parquet(place, table)
             sync(place)
         except BaseException:
             place.unlink(missing_ok=True)
             raise
         keys = [row["key"] for row in self._rows]
-        entry = describe(place, keys, [row["status"] for row in self._rows])
-        del entry["name"]
+        entry = describe(place, keys, [row["status"] for row in self._rows], file=file)
+        entry = with_sums(entry, table)
+        del entry["name"], table
         rows = tuple(StoredRow(r["key"], r["status"], r["error"]) for r in self._rows)
         hashes = hash_keys(keys).tobytes()
         staged = StagedShard(place.name, entry, hashes, rows, tuple(more), tuple(self.left_out))

@@ -12,7 +12,8 @@ import numpy as np
 from dsnet.data.store.record import ARRAY_COLUMNS, LABEL_COLUMNS, PAIRS, POSITIVE, STATUSES
 from dsnet.labeling.constants import BACKGROUND, FOREGROUND, UNKNOWN
 
-_VALUES = {
+# What the pixels of a plane may be.
+ALLOWED = {
     "trimap": (BACKGROUND, UNKNOWN, FOREGROUND),
     "binary": (0, 1),
     "truth": (0, 1),
@@ -64,8 +65,8 @@ def _verify_arrays(row: Mapping[str, Any], alpha_bits: int) -> None:
             continue  # as many pairs of slices as there are
         if len(data) != size:
             raise ValueError(f"{name} must be {size} bytes for {shape}, got {len(data)}")
-        if name in _VALUES and data.translate(None, bytes(_VALUES[name])):
-            raise ValueError(f"{name} must hold {', '.join(map(str, _VALUES[name]))} alone")
+        if name in ALLOWED and data.translate(None, bytes(ALLOWED[name])):
+            raise ValueError(f"{name} must hold {', '.join(map(str, ALLOWED[name]))} alone")
     if "alpha" in present and "binary" in present:
         codes = np.frombuffer(present["alpha"], f"<u{alpha_bits // 8}")
         binary = np.frombuffer(present["binary"], np.uint8)

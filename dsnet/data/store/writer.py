@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import os
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator
 from datetime import datetime, timezone
 from pathlib import Path
@@ -24,22 +23,23 @@ from typing import Any
 import numpy as np
 
 from dsnet import __version__
+from dsnet.data.store.account import ShardAccount
 from dsnet.data.store.compact import roll_forward
-from dsnet.data.store.entries import describe, hash_keys, in_order, shard_name, shard_number
-from dsnet.data.store.journal import JournalWriter
-from dsnet.data.store.keys import FEW, KeyIndex, KeySet
+from dsnet.data.store.entries import describe, hash_keys, shard_name, shard_number
+from dsnet.data.store.keys import FEW, KeySet
 from dsnet.data.store.lock import LOCK, StoreLock
 from dsnet.data.store.manifest import (
+    ASKED,
     FINISHED,
     FORMAT,
     MERGE,
     origin_of,
     shard_files,
-    write_manifest,
 )
 from dsnet.data.store.places import folder_of
 from dsnet.data.store.reader import LabelStore, open_store
-from dsnet.data.store.record import LabelRecord, decode, json_ready, usual_score_columns
+from dsnet.data.store.record import LabelRecord, decode, json_ready
+from dsnet.data.store.retry import without_failed
 from dsnet.data.store.settings import require_same
 from dsnet.data.store.shards import describe_shard, opened, write_shard
 from dsnet.data.store.stage import (
@@ -50,12 +50,9 @@ from dsnet.data.store.stage import (
     hashes_of,
     remove_staged,
 )
+from dsnet.data.store.sums import with_sums
 from dsnet.files import TEMPORARY, sync
 
-# Of so many shards the manifest is written anew at each; of more, what is new goes into a journal,
-# and the manifest takes it in when it is a sixteenth of it.
-FEW_SHARDS = 64
-JOURNAL_SHARE = 16
 # The first shard is written after this share of `shard_seconds`, the next ones after twice as long
 # each, until that is reached: a run that is killed again and again gets on all the same.
 FIRST_SHARE = 1 / 32
@@ -77,9 +74,12 @@ class StoreWriter:
         Longest time between two shards while rows come; the first ones sooner: `FIRST_SHARE`.
     resume : bool
         Go on with an existing store; `done` then holds its keys, failed rows included.
-    retry_failed : bool or callable
-        With `resume`: first drop the failed rows, so that they can be appended anew; of a
-        callable those for whose `error` it returns true.
+    retry_failed : bool, str or callable
+        With `resume`: first drop the failed rows, so that they can be appended anew; of a text
+        those whose `error` begins with it, of a callable those for whose `error` it returns true.
+    asked : str
+        What all rows, those that are there included, agree with; the manifest says so until
+        another writer comes.
 
     Attributes
     ----------
@@ -107,7 +107,8 @@ class StoreWriter:
         shard_rows: int = 1024,
         shard_seconds: float = 30.0,
         resume: bool = False,
-        retry_failed: bool | Callable[[str], object] = False,
+        retry_failed: bool | str | Callable[[str], object] = False,
+        asked: str = "",
     ) -> None:
         if alpha_bits not in (8, 16):
             raise ValueError(f"alpha_bits must be 8 or 16, got {alpha_bits!r}")
@@ -119,13 +120,7 @@ class StoreWriter:
         self.alpha_bits = alpha_bits
         self.shard_rows, self.shard_seconds = shard_rows, shard_seconds
         self._settings = json_ready(settings)
-        self._shards: dict[str, dict[str, Any]] = {}
-        self._counts: dict[str, dict[str, int]] = {}
-        self._row_counts: dict[str, int] = {}
-        self._totals = Counter(ok=0, failed=0)
-        self._unsaid: list[dict[str, Any]] = []
-        self._journal: JournalWriter | None = None
-        self._score_columns, self.finished = usual_score_columns(), ""
+        self._asked, self.finished = asked, ""
         self._last_flush = time.monotonic()
         self._patience = FIRST_SHARE * shard_seconds
         if self.path.exists() and not self.path.is_dir():
@@ -166,13 +161,13 @@ class StoreWriter:
     def flush(self) -> None:
         """Write the waiting rows as one shard. Interrupted anywhere, it can be called again."""
         if len(self._pending):
-            self._score_columns += self._pending.new_scores(self._score_columns)
-            name = shard_name(self._pending.number)
-            self._write_shard(name, self._pending.table(self._score_columns))
+            columns = self._account.score_columns
+            columns += self._pending.new_scores(columns)
+            self._write_shard(shard_name(self._pending.number), self._pending.table(columns))
             self._patience = min(2 * self._patience, self.shard_seconds)
             # The number moves together with the rows: a repeat overwrites its own shard.
             self._begin(self._pending.number + 1)
-        self._write_manifest()
+        self._account.write()
         self._last_flush = time.monotonic()
 
     def commit(self, staged: StagedShard) -> tuple[str, list[str]]:
@@ -196,7 +191,7 @@ class StoreWriter:
         left_out = [*staged.left_out]
         file, entry, hashes = self.path / staged.file, staged.entry, hashes_of(staged)
         keys = [row.key for row in staged.rows]
-        known = self._index.known(keys, hashes)
+        known = self._account.index.known(keys, hashes)
         if known:
             left_out += [key for key in keys if key in known]
             left = [number for number, key in enumerate(keys) if key not in known]
@@ -206,11 +201,12 @@ class StoreWriter:
                 return "", left_out
         name = shard_name(self._pending.number)
         self._begin(self._pending.number + 1)
-        self._score_columns += [c for c in staged.score_columns if c not in self._score_columns]
+        columns = self._account.score_columns
+        columns += [column for column in staged.score_columns if column not in columns]
         os.replace(file, self.path / name)
         sync(self.path)
-        self._list({**entry, "name": name}, hashes)
-        self._write_manifest()
+        self._account.add({**entry, "name": name}, hashes)
+        self._account.write()
         return name, left_out
 
     def records(self, name: str) -> Iterator[LabelRecord]:
@@ -227,13 +223,12 @@ class StoreWriter:
             return
         try:
             self.flush()
-            if self._journal is not None or self.finished:
-                self._write_whole_manifest()
-            self._index.save(FEW)
+            if self._account.journalled or self.finished:
+                self._account.write_whole()
+            self._account.index.save(FEW)
             remove_staged(self.path)
         finally:
-            if self._journal is not None:
-                self._journal.close()
+            self._account.close()
             self._lock.release()
 
     def _require_open(self) -> None:
@@ -259,12 +254,12 @@ class StoreWriter:
             stale.unlink(missing_ok=True)
         remove_staged(self.path)
         self._created = _now()
-        self._index = KeyIndex(self.path, {}, self._keys_of)
+        self._account = ShardAccount(self.path, self._head)
         number = self._take_up(retry_failed) if held else 0
         origin = origin_of(self._origin())
         self.recipe = Recipe(os.fspath(self.path.absolute()), self.alpha_bits, origin)
         self._begin(number)
-        self._write_whole_manifest()
+        self._account.write_whole()
 
     def _begin(self, number: int) -> None:
         self._pending = ShardBuilder(self.recipe, number)
@@ -272,11 +267,11 @@ class StoreWriter:
     @property
     def done(self) -> KeySet:
         """Keys that are stored or waiting to be; read from the shards, not held."""
-        return KeySet(self._index, self._row_counts, self._keys_of, self._pending)
+        return self._account.keys(self._pending)
 
     def stored(self) -> KeySet:
         """The keys that are in shards now; does not change when more come."""
-        return KeySet(self._index, dict(self._row_counts), self._keys_of)
+        return self._account.keys()
 
     def _take_up(self, retry_failed) -> int:
         """Take in what is there; the number of the next shard."""
@@ -292,44 +287,28 @@ class StoreWriter:
         known = {shard["name"]: shard for shard in store.manifest["shards"]}
         for name in names:
             # A shard that a crash kept out of the manifest is whole: it has its final name.
-            self._shards[name] = known.get(name) or describe_shard(
-                self.path / name, store.shard_rows(name)
-            )
-            self._row_counts[name] = store.shard_rows(name)
-            self._counts[name] = store.shard_counts(name)
-            self._totals.update(self._counts[name])
-        self._index = KeyIndex(self.path, self._shards, self._keys_of)
+            rows = store.shard_rows(name)
+            entry = known.get(name) or describe_shard(self.path / name, rows)
+            self._account.take_up(name, entry, rows, store.shard_counts(name))
+        self._account.read_index()
         if retry_failed:
             for name in names:
-                if self._counts[name].get("failed"):
+                if self._account.failed(name):
                     self._drop_failed(name, store, retry_failed)
         return max((shard_number(name) + 1 for name in names), default=0)
 
     def _drop_failed(self, name: str, store: LabelStore, chosen) -> None:
-        import pyarrow as pa
-
-        rows = store.shard_table(name, ["status", "error"]).to_pylist()
-        left = [
-            number
-            for number, row in enumerate(rows)
-            if row["status"] == "ok" or (callable(chosen) and not chosen(row["error"] or ""))
-        ]
-        if len(left) == len(rows):
+        if (kept := without_failed(store, self._account.shards[name], chosen)) is None:
             return
-        kept = store.shard_table(name).take(pa.array(np.array(left, np.int64)))
         # Out of the manifest first: a crash now leaves a whole shard that is taken up anew.
-        self._unlist(name)
-        self._write_manifest()
+        self._account.drop(name)
+        self._account.write()
         if kept.num_rows:
             self._write_shard(name, kept)
         else:
             (self.path / name).unlink()
             sync(self.path)
-        self._write_manifest()
-
-    def _keys_of(self, name: str) -> list[str]:
-        with opened(self.path / name) as file:
-            return file.read(columns=["key"])["key"].to_pylist()
+        self._account.write()
 
     def _origin(self) -> dict[str, Any]:
         return {
@@ -339,60 +318,22 @@ class StoreWriter:
             "created": self._created,
         }
 
-    def _write_shard(self, name: str, table) -> None:
-        path = self.path / name
-        write_shard(path, table)
-        keys, statuses = (table[column].to_pylist() for column in ("key", "status"))
-        self._list(describe(path, keys, statuses), hash_keys(keys))
-
-    def _list(self, entry: dict[str, Any], hashes: np.ndarray) -> None:
-        """Take a shard into the account; `_write_manifest` says so."""
-        if (name := entry["name"]) in self._shards:
-            self._unlist(name)
-        self._shards[name], self._row_counts[name] = entry, entry["rows"]
-        self._counts[name] = {"ok": entry["rows"] - entry["failed"], "failed": entry["failed"]}
-        self._totals.update(self._counts[name])
-        self._index.add(name, hashes)
-        self._unsaid.append({"shard": entry, "counts": self._told_counts()})
-
-    def _unlist(self, name: str) -> None:
-        self._totals.subtract(self._counts.pop(name))
-        del self._shards[name], self._row_counts[name]
-        self._index.drop(name)
-        self._unsaid.append({"gone": [name], "counts": self._told_counts()})
-
-    def _told_counts(self) -> dict[str, int]:
-        return {"rows": self._totals.total(), **self._totals}
-
-    def _write_manifest(self) -> None:
-        """Say what is new, in the manifest or its journal."""
-        if not self._unsaid:
-            return
-        count = len(self._shards)
-        lines = len(self._unsaid) + (self._journal.lines if self._journal is not None else 0)
-        if count <= FEW_SHARDS or lines > max(FEW_SHARDS, count // JOURNAL_SHARE):
-            self._write_whole_manifest()
-        else:
-            if self._journal is None:
-                self._journal = JournalWriter(self.path, self._base)
-            self._journal.append(self._unsaid)
-            self._unsaid = []
-        self._index.save()
-
-    def _write_whole_manifest(self) -> None:
-        if self._journal is not None:
-            self._journal.close()
-            self._journal = None
-        manifest = {
+    def _head(self) -> dict[str, Any]:
+        """What the manifest says of all rows."""
+        return {
             **self._origin(),
             "dsnet_version": __version__,
             "updated": _now(),
-            "counts": self._told_counts(),
-            "shards": [self._shards[name] for name in in_order(self._shards)],
+            **({ASKED: self._asked} if self._asked else {}),
             **({FINISHED: self.finished} if self.finished else {}),
         }
-        self._base = write_manifest(self.path, manifest, self._score_columns)
-        self._unsaid = []
+
+    def _write_shard(self, name: str, table) -> None:
+        path = self.path / name
+        file = write_shard(path, table)
+        keys, statuses = (table[column].to_pylist() for column in ("key", "status"))
+        entry = with_sums(describe(path, keys, statuses, file=file), table)
+        self._account.add(entry, hash_keys(keys))
 
 
 def _contents(path: Path) -> list[str]:

@@ -18,7 +18,8 @@ from dsnet.labeling.edge_model import (
     EdgeNetwork,
     edge_network,
 )
-from dsnet.labeling.recist import RecistMark, dot
+from dsnet.labeling.points import dot
+from dsnet.labeling.recist import RecistMark
 
 _MOST_SAMPLES = 8
 _F = np.float32

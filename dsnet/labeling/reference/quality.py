@@ -6,8 +6,9 @@ import numpy as np
 
 from dsnet import _C
 from dsnet.labeling.constants import FOREGROUND, UNKNOWN
+from dsnet.labeling.points import dot
 from dsnet.labeling.quality import dice, rater_agreement
-from dsnet.labeling.recist import RecistMark, dot
+from dsnet.labeling.recist import RecistMark
 from dsnet.labeling.reference.parts import connected_parts
 
 _RING = 3.0

@@ -300,16 +300,25 @@ def test_links_that_turn_in_a_circle_and_what_is_no_file(tmp_path):
 
 
 def test_names_that_are_no_text(tmp_path):
-    data = slice_of(tmp_path / "a.dcm", 1).read_bytes()
-    odd = os.fsencode(tmp_path) + b"/\xff\xfe.dcm"
+    folder = tmp_path / os.fsdecode(b"scan\xe9")
     try:
-        with open(odd, "wb") as file:
-            file.write(data.replace(b"1.2.3.1", b"1.2.3.2"))
+        folder.mkdir()
     except OSError:
         pytest.skip("the file system takes no such name")
-    index = index_series(tmp_path, tmp_path / "cache" / "a.parquet")
-    assert index.slice("1.2.3.1") is not None
-    assert len(index) + len(index.problems) == 2
+    odd, bad, cache = (folder / os.fsdecode(n) for n in (b"\xff\xfe.dcm", b"b\xff.dcm", b".c\xff"))
+    slice_of(odd, 1)
+    slice_of(folder / "plain \u00e9.dcm", 2)
+    bad.write_bytes(b"no DICOM")
+    read = []
+    for _ in range(2):
+        index = index_series(folder, cache, progress=lambda *told: read.append(told))
+        assert [entry.number for entry in index.series("1.2.3")] == [1, 2]
+        entry = index.slice("1.2.3.1")
+        assert entry.source == str(odd) and index.files(odd.name) == [entry]
+        assert read_slice(entry).hu.shape == (entry.rows, entry.columns)
+        assert [source for source, _ in index.problems] == [str(bad)]
+    # What cannot be read is tried again, and nothing else.
+    assert read[-1] == (1, 1) and len(read) == 4
 
 
 def test_a_file_that_goes_is_told(tmp_path):

@@ -1,0 +1,97 @@
+"""Which rows of a table are of the same file, some bytes a row."""
+
+from __future__ import annotations
+
+from array import array
+from functools import cached_property
+
+import numpy as np
+
+from dsnet.data.datasets.annotation import FILE_NAME, file_name_of, stem_of
+from dsnet.data.datasets.keys import NAMELESS
+from dsnet.data.tables import Rows, cells_of, row_of
+
+
+class FileIndex:
+    """The files of a table's rows, as numbers.
+
+    Names are told apart by two keyed hashes of 64 bits, of the name and of its stem: no two of any
+    table have both.
+
+    Attributes
+    ----------
+    files : ndarray [N], uint32
+        Which file each row is of, counted as they first appear.
+    stems : ndarray [N], uint32
+        Likewise, but files whose keys begin alike (`A` and `A.png`) have one number, the first's.
+    count : int
+        How many files there are.
+    """
+
+    def __init__(self, rows: Rows) -> None:
+        names, stems = _hashes(rows)
+        order = np.lexsort((stems, names))
+        names, stems = names[order], stems[order]
+        new = np.ones(len(order), bool)
+        new[1:] = (names[1:] != names[:-1]) | (stems[1:] != stems[:-1])
+        begins = np.flatnonzero(new)
+        self.count = len(begins)
+        # The first row of each, since the sort is stable.
+        number = np.empty(self.count, np.uint32)
+        number[np.argsort(order[begins])] = np.arange(self.count, dtype=np.uint32)
+        self.files = np.empty(len(order), np.uint32)
+        self.files[order] = number[np.cumsum(new) - 1]
+        self._names, self._numbers = names[begins], number
+        self._stems = self._first_alike(stems[begins])
+        self.stems = self.files if self._stems is None else self._stems[self.files]
+
+    def _first_alike(self, stems: np.ndarray) -> np.ndarray | None:
+        """Of each file the first one with its stem; None where all have stems of their own."""
+        _, group = np.unique(stems, return_inverse=True)
+        groups = int(group.max(initial=-1)) + 1
+        if groups == self.count:
+            return None
+        first = np.full(groups, self.count, np.uint32)
+        np.minimum.at(first, group, self._numbers)
+        found = np.empty(self.count, np.uint32)
+        found[self._numbers] = first[group]
+        return found
+
+    def rows_alike(self, stem: int) -> np.ndarray:
+        """The rows of a number of `stems`, in ascending order."""
+        order, begins = self._by_stem
+        return order[begins[stem] : begins[stem + 1]]
+
+    def rows_of(self, name: str) -> np.ndarray:
+        """The rows that may be of a file, in ascending order."""
+        first, last = np.searchsorted(self._names, hash(name), "left"), len(self._names)
+        found = [np.empty(0, np.uint32)]
+        while first < last and self._names[first] == hash(name):
+            file = int(self._numbers[first])
+            rows = self.rows_alike(file if self._stems is None else int(self._stems[file]))
+            found.append(rows[self.files[rows] == file])
+            first += 1
+        return np.concatenate(found)
+
+    @cached_property
+    def _by_stem(self) -> tuple[np.ndarray, np.ndarray]:
+        order = np.argsort(self.stems, kind="stable").astype(np.uint32)
+        sizes = np.bincount(self.stems, minlength=self.count)
+        return order, np.concatenate([[0], np.cumsum(sizes)])
+
+
+def _hashes(rows: Rows) -> tuple[np.ndarray, np.ndarray]:
+    """Of each row's file name, and of what its key begins with."""
+    names, stems = array("q"), array("q")
+    columns, at = rows.columns, rows.columns.index(FILE_NAME)
+    for _, texts in rows.lines.blocks(1):
+        for text, cells in zip(texts, cells_of(texts), strict=True):
+            if cells is None:
+                name = file_name_of(row_of(0, text, columns))
+            else:
+                name = cells[at].strip() if at < len(cells) else ""
+            names.append(hash(name))
+            stems.append(hash(f"\0{stem_of(name) or NAMELESS}"))
+    if not names:
+        return np.empty(0, np.int64), np.empty(0, np.int64)
+    return np.frombuffer(names, np.int64), np.frombuffer(stems, np.int64)
