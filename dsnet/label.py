@@ -90,7 +90,7 @@ def _recist(options, arguments) -> int:
     asked = asked_of(tables, {name: getattr(options, name) for name in names})
     if options.resume and not options.retry_failed and is_finished(options.out, asked):
         jobs = nothing_left(asked)
-        return _run(options, arguments, jobs, None, settings, Path(options.out))
+        return _run(options, arguments, jobs, None, settings, options.out)
     _start_workers(options)
     table = read_annotations(options.annotations, origin=origin)
     rule = patients_by(options.patients) if options.patients else None
@@ -109,7 +109,7 @@ def _recist(options, arguments) -> int:
     more = {"max_pixels": options.max_pixels, "neighbours": options.neighbours}
     jobs = slice_jobs(chosen, options.images, table=table, patient=rule, **crop, **more)
     jobs = replace(jobs, asked=asked)
-    return _run(options, arguments, jobs, len(chosen), settings, Path(options.out))
+    return _run(options, arguments, jobs, len(chosen), settings, options.out)
 
 
 def _dicom(options, arguments) -> int:
@@ -141,7 +141,7 @@ def _dicom(options, arguments) -> int:
     jobs = dicom.dicom_jobs(matched, index, naming=naming, **crop, **more)
     given = _given(options, "neighbours", "keep_identifiers")
     settings = {"strategy": "recist", "dicom": True, **crop, **given, **naming.settings}
-    code = _run(options, arguments, jobs, len(matched), settings, Path(options.out))
+    code = _run(options, arguments, jobs, len(matched), settings, options.out)
     if options.seg and code < 128:
         export_on_series(open_store(options.out), "dicom-seg", options.seg, index, naming)
     return code
@@ -217,7 +217,7 @@ def _run_pictures(options, arguments, pictures, settings: dict, jobs_of=None) ->
     settings = {**settings, **_given(options, "window", "patients")}
     chosen = pictures[: options.limit]
     jobs = (jobs_of or picture_jobs)(chosen, listed=pictures)
-    return _run(options, arguments, jobs, len(chosen), settings, Path(options.out))
+    return _run(options, arguments, jobs, len(chosen), settings, options.out)
 
 
 def _given(options, *names: str) -> dict:
@@ -317,7 +317,7 @@ def _executor(options, device: str):
     return RayExecutor(options.workers, address, on_gpu, [place for place in places if place])
 
 
-def _run(options, arguments, jobs, total: int | None, settings: dict, out: Path) -> int:
+def _run(options, arguments, jobs, total: int | None, settings: dict, out: str | Path) -> int:
     """Label into a store, told on the way; the exit code."""
     from dsnet.archive import label_archive
     from dsnet.archive.finding import require_new

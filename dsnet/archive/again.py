@@ -12,12 +12,12 @@ import json
 import os
 import stat
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from dsnet import __version__
 from dsnet.archive.review import ReviewedJobs
 from dsnet.data.store.manifest import ASKED, FINISHED, read_manifest
+from dsnet.data.store.places import StorePath, store_place
 
 
 def asked_of(files: list[str], chosen: dict[str, Any]) -> str:
@@ -46,19 +46,19 @@ def asked_of(files: list[str], chosen: dict[str, Any]) -> str:
     return told.hexdigest()
 
 
-def is_finished(store: str | os.PathLike, asked: str) -> bool:
+def is_finished(store: StorePath, asked: str) -> bool:
     """Whether a store came to the end of a run that asked for the same."""
     return _says(store, FINISHED, asked)
 
 
-def is_compared(store: str | os.PathLike, asked: str) -> bool:
+def is_compared(store: StorePath, asked: str) -> bool:
     """Whether all rows of a store agree with what a run asks for: nothing has changed since."""
     return _says(store, ASKED, asked)
 
 
-def _says(store: str | os.PathLike, what: str, asked: str) -> bool:
+def _says(store: StorePath, what: str, asked: str) -> bool:
     try:
-        return bool(asked) and read_manifest(Path(store)).get(what) == asked
+        return bool(asked) and read_manifest(store_place(store)).get(what) == asked
     except (OSError, ValueError):  # The run tells.
         return False
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from dsnet.data.dicom.index import SeriesIndex
     from dsnet.data.marks.match import MatchedMark
     from dsnet.data.marks.record import FoundMarks
+    from dsnet.data.remote import RemoteFile
 
 
 def find_on_slices(
@@ -76,9 +77,9 @@ def tell_found(
             print_table(rows, heads)
 
 
-def require_new(out: str | Path, goes_on: bool) -> None:
+def require_new(out: str | Path | RemoteFile, goes_on: bool) -> None:
     """UserError where a new store would be written into a folder that is not empty."""
-    if not goes_on and is_in_use(Path(out)):
+    if not goes_on and is_in_use(out):
         raise UserError(f"{out} is not empty: add --resume to go on with it, or give another --out")
 
 

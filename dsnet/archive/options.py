@@ -7,7 +7,7 @@ import argparse
 from dsnet import devices
 from dsnet.archive.exporting import OBJECT_FORMATS, SERIES_FORMATS
 from dsnet.arguments import CROP_SIDES, MILLIMETRES_A_PIXEL, SEEDS, Range, above_zero, given
-from dsnet.data.remote import is_address
+from dsnet.data.remote import RemoteFile, is_address
 
 positive = above_zero(int)
 _millimetres = Range(float, above=0, most=10**4)
@@ -169,9 +169,25 @@ def new_folder(text: str) -> str:
     return given(text)
 
 
-def label_options(parser: argparse.ArgumentParser, out: str, required: bool = True) -> None:
-    """Where labels go, and how; `out`: what the folder is for."""
-    parser.add_argument("--out", required=required, type=new_folder, metavar="DIR", help=out)
+def store_place(text: str) -> str:
+    """Where a run writes its store: a folder, or an address that can be used."""
+    if is_address(text):
+        try:
+            RemoteFile(text).check()
+        except (ImportError, ValueError) as error:
+            raise argparse.ArgumentTypeError(str(error)) from error
+    return given(text)
+
+
+def label_options(parser: argparse.ArgumentParser, required: bool = True, out: str = "") -> None:
+    """Where labels go, and how; `out`: what the folder is for, where it is not the store's."""
+    parser.add_argument(
+        "--out",
+        required=required,
+        type=new_folder if out else store_place,
+        metavar="DIR" if out else "PLACE",
+        help=out or "the store: a folder, or an address (s3://BUCKET/STORE, gs://, ...)",
+    )
     parser.add_argument(
         "--workers", type=Range(int, 1, 4096), default=1, help="processes (default 1)"
     )
@@ -228,7 +244,7 @@ def neighbours_option(parser: argparse.ArgumentParser) -> None:
 
 def lidc_options(parser: argparse.ArgumentParser) -> None:
     """Where LIDC-IDRI lies, which of its nodules and slices are labelled, and all else."""
-    label_options(parser, "folder of the store")
+    label_options(parser)
     device_option(parser, "labels are within 0.001 of the CPU's, from the same trimaps")
     parser.add_argument(
         "--images", required=True, type=given, metavar="PLACE",

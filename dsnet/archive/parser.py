@@ -42,21 +42,21 @@ def label_parser(about: str, runs: Mapping[str, Callable]) -> argparse.ArgumentP
         return made
 
     demo = sub("demo", "Label synthetic nodules of every kind; write a picture.")
-    label_options(demo, "folder for sheet.png and store/")
+    label_options(demo, out="folder for sheet.png and store/")
     demo.add_argument("--count", type=positive, default=18, help="nodules (default 18)")
     demo.add_argument("--size", type=CROP_SIDES, default=64, help="pixels a side (default 64)")
     demo.add_argument("--seed", type=SEEDS, default=0, help="of the first nodules (default 0)")
 
     recist = sub("recist", "Label the RECIST marks of a DeepLesion-like table.")
     recist_options(recist)
-    label_options(recist, "folder of the store")
+    label_options(recist)
     device_option(recist, "labels are within 0.001 of the CPU's, with the same binary masks")
     archive_options(recist)
     neighbours_option(recist)
 
     dicom = sub("dicom", "Label the marks of reports and viewers on DICOM slices.")
     dicom_options(dicom)
-    label_options(dicom, "folder of the store", required=False)
+    label_options(dicom, required=False)
     device_option(dicom, "labels are within 0.001 of the CPU's, with the same binary masks")
     neighbours_option(dicom)
 
@@ -67,7 +67,7 @@ def label_parser(about: str, runs: Mapping[str, Callable]) -> argparse.ArgumentP
     masks.add_argument(
         "--masks", required=True, type=given, metavar="DIR", help="masks of the same names"
     )
-    label_options(masks, "folder of the store")
+    label_options(masks)
     device_option(masks, "labels are within 0.001 of the CPU's, from the same trimaps")
     reading_options(masks)
 
@@ -75,7 +75,7 @@ def label_parser(about: str, runs: Mapping[str, Callable]) -> argparse.ArgumentP
     raters.add_argument(
         "--data", required=True, type=given, metavar="ROOT", help="LIDC-style folders"
     )
-    label_options(raters, "folder of the store")
+    label_options(raters)
     device_option(raters, "labels are within 0.001 of the CPU's, from the same trimaps")
     reading_options(raters)
     neighbours_option(raters)
@@ -86,7 +86,7 @@ def label_parser(about: str, runs: Mapping[str, Callable]) -> argparse.ArgumentP
     volumes.add_argument(
         "--data", required=True, type=given, metavar="ROOT", help="PROMISE12's folders"
     )
-    label_options(volumes, "folder of the store")
+    label_options(volumes)
     device_option(volumes, "labels are within 0.001 of the CPU's, from the same trimaps")
     volumes.add_argument("--limit", type=positive, help="only the first LIMIT slices")
     archive_options(volumes)

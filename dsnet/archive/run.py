@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 
 if TYPE_CHECKING:
     from dsnet.archive.jobs import Job
+    from dsnet.data.remote import RemoteFile
     from dsnet.data.store import StoreWriter
     from dsnet.data.store.record import LabelRecord
     from dsnet.data.store.stage import Recipe, StagedShard, StoredRow
@@ -82,7 +83,7 @@ class ArchiveSummary:
 
     Attributes
     ----------
-    path : Path
+    path : Path or RemoteFile
         The store.
     rows, labelled, failed : int
         In the store, those of earlier runs included.
@@ -96,7 +97,7 @@ class ArchiveSummary:
         By which signal, where `console.Stop` took one, else 0.
     """
 
-    path: Path
+    path: Path | RemoteFile
     rows: int
     labelled: int
     failed: int
@@ -108,7 +109,7 @@ class ArchiveSummary:
 
 def label_archive(
     jobs: Iterable[Job] | Callable[[Any], Iterable[Job]],
-    out: str | os.PathLike,
+    out: str | os.PathLike | RemoteFile,
     *,
     executor: str | Executor | StagingExecutor = "processes",
     settings: dict[str, Any] | None = None,
@@ -133,7 +134,8 @@ def label_archive(
         the store as it is asked, and returns the jobs that are left; `jobs.picture_jobs` and its
         like make one. Of an iterable those jobs are left out whose rows are all there.
     out : path
-        Folder of the store (`dsnet.data.store`): new or empty, unless `resume`.
+        Folder of the store (`dsnet.data.store`), or an address that fsspec writes to (s3://, ...):
+        new or empty, unless `resume`.
     executor : {"processes", "gpu", "ray"}, Executor or StagingExecutor
         "gpu" takes jobs that have `read()`. "ray" is a cluster on this machine, of so many
         workers; `dsnet.archive.ray.RayExecutor` reaches another.
@@ -172,19 +174,24 @@ def label_archive(
         When `jobs`, `progress` or `executor` cannot be used as such.
     RuntimeError
         When another process writes to the store, there is no such GPU, or it fails.
+    OSError
+        When the store cannot be written; at an address, after some minutes.
     """
     if not callable(jobs) and not isinstance(jobs, Iterable):
         raise TypeError(
             f"jobs must be an iterable or a callable of the done keys, got {type(jobs).__name__}"
         )
-    from dsnet.data.store.places import folder_of
+    from dsnet.data.store.places import store_place
 
-    path, resume = folder_of(out, "be written"), resume or retry_failed
-    if path.exists() and not path.is_dir():
+    path, resume = store_place(out), resume or retry_failed
+    if isinstance(path, Path) and path.exists() and not path.is_dir():
         raise ValueError(f"out must be a folder, got the file {path}")
     if not resume and is_in_use(path):
         raise ValueError(f"out must be a new or empty folder unless resume is set, got {path}")
     runner = _executor(executor, workers, device)
+    stages = getattr(runner, "stages", False)
+    if stages and str(path).startswith("memory:"):
+        raise ValueError(f"out must be where other processes write, too, got {path}")
     observer = _observer(progress)
     stop = _flag(stop)
 
@@ -216,7 +223,7 @@ def label_archive(
             observer.say(change)
         left = cast(Any, jobs)(before) if callable(jobs) else _left(jobs, before)
         tells = callable(jobs)
-        if getattr(runner, "stages", False):
+        if stages:
             with contextlib.closing(cast(Any, runner).stage(left, stop, writer.recipe)) as shards:
                 for shard in chain.from_iterable(shards):
                     died |= any(row.error.startswith(WORKER_DIED) for row in shard.rows)
@@ -287,9 +294,14 @@ def _stored(writer: StoreWriter, record: LabelRecord) -> LabelRecord:
     return failed
 
 
-def is_in_use(path: Path) -> bool:
-    """Whether something is in a folder: no new store can be there."""
-    return path.is_dir() and any(path.iterdir())
+def is_in_use(path: str | Path | RemoteFile) -> bool:
+    """Whether something is in a folder, or at an address: no new store can be there."""
+    from dsnet.data.store.places import names, store_place
+
+    place = store_place(path)
+    if isinstance(place, Path):
+        return place.is_dir() and any(place.iterdir())
+    return bool(names(place))
 
 
 def _left(jobs: Iterable[Job], done: Collection[str]) -> Iterable[Job]:

@@ -18,7 +18,9 @@ from dsnet.files import write_bytes
 
 # Waits of 1, 2 and 4 seconds: a server's or a bucket's hiccup is over by then.
 TRIES = 4
-FIRST_WAIT = 1.0
+FIRST_WAIT, LONGEST_WAIT = 1.0, 30.0
+# Of a run that would end: it waits for three minutes.
+PATIENT_TRIES = 11
 # What is so now will be so in a second.
 _LASTING = (
     FileNotFoundError,
@@ -26,6 +28,7 @@ _LASTING = (
     NotADirectoryError,
     PermissionError,
     ImportError,
+    NotImplementedError,
     TypeError,
     ValueError,
 )
@@ -33,6 +36,14 @@ _LASTING = (
 _LASTING_NAMES = ("NoCredentialsError", "PartialCredentialsError", "ProfileNotFound")
 # Of HTTP: too slow, and too many requests.
 _PASSING_STATUS = (408, 425, 429)
+
+
+class NotAllowed(RuntimeError):
+    """Nobody may try: what a `RemoteFile` is not to be used for any more."""
+
+
+class Unreachable(ValueError):
+    """What is at an address could not be read or written."""
 
 
 def is_address(place: object) -> bool:
@@ -76,10 +87,17 @@ class RemoteFile:
     ----------
     address : str
         PROTOCOL://PLACE, as fsspec reads it.
+    tries : int
+        How often what may be mended by trying again is tried.
+    allowed : callable, optional
+        Called before each try; `NotAllowed` ends them.
     """
 
-    def __init__(self, address: str) -> None:
+    def __init__(
+        self, address: str, tries: int = TRIES, allowed: Callable[[], object] | None = None
+    ) -> None:
         self.address = address.rstrip("/")
+        self.tries, self.allowed = tries, allowed
 
     def __str__(self) -> str:
         """The address as it may be shown and stored: without user, password and signature."""
@@ -96,7 +114,7 @@ class RemoteFile:
         return hash(self.address)
 
     def __truediv__(self, name: str) -> RemoteFile:
-        return RemoteFile(f"{self.address}/{name}") if name else self
+        return RemoteFile(f"{self.address}/{name}", self.tries, self.allowed) if name else self
 
     @property
     def name(self) -> str:
@@ -110,7 +128,8 @@ class RemoteFile:
 
     def with_name(self, name: str) -> RemoteFile:
         """Another file beside it."""
-        return RemoteFile(f"{self.address.rpartition('/')[0]}/{name}")
+        folder = self.address.rpartition("/")[0]
+        return RemoteFile(f"{folder}/{name}", self.tries, self.allowed)
 
     def is_file(self) -> bool:
         """Whether there is such a file.
@@ -165,6 +184,26 @@ class RemoteFile:
 
         return self._tried(read)
 
+    def whole(self, most: int) -> bytes | None:
+        """All bytes that a file has at a moment; None where there is none. Raises as `read`."""
+
+        wait, data, size = FIRST_WAIT, b"", 0
+        for left in reversed(range(self.tries)):
+            self.forget()
+            if (size := self.size()) is None:
+                return None
+            if size > most:
+                raise ValueError(f"{self}: must be of at most {most} bytes")
+            # One more is asked for: another file may have come into its place.
+            data = self.read(most, size + 1)
+            if len(data) == size:
+                return data
+            if left:
+                time.sleep(wait)
+                wait = min(2 * wait, LONGEST_WAIT)
+        error = OSError(f"{len(data)} bytes came of {size}")
+        raise Unreachable(self._told(error, self.tries))
+
     def size(self) -> int | None:
         """Bytes of the file; None where there is none; ValueError where that cannot be told."""
         found = self._info()
@@ -174,18 +213,7 @@ class RemoteFile:
 
     def _info(self) -> dict | None:
         """What is told of the file; None where there is none."""
-
-        def info(system, path: str) -> dict | None:
-            # Not isfile, to which whatever fails is no file.
-            try:
-                found = system.info(path)
-            except FileNotFoundError as error:
-                if _hidden(error) is not None:
-                    raise
-                return None
-            return found if found["type"] == "file" else None
-
-        return self._tried(info)
+        return self._tried(_info)
 
     def sizes(self) -> dict[str, int]:
         """Bytes of each file of a folder, by name; none where there is no folder."""
@@ -220,6 +248,59 @@ class RemoteFile:
 
         self._tried(write)
 
+    def create(self, data: bytes) -> bool:
+        """Put a file where there is none; raises as `read`.
+
+        Where the storage cannot tell (fsspec's `mode="create"`; S3, Google and Azure can), two that
+        do so at a time may both be told that they did.
+
+        Returns
+        -------
+        bool
+            Whether what is there now is `data`, as it is after a try whose answer got lost.
+        """
+
+        def create(system, path: str) -> bool:
+            try:
+                if "file" in _protocols(system):
+                    os.makedirs(os.path.dirname(path), exist_ok=True)
+                    with open(path, "xb") as file:
+                        file.write(data)
+                else:
+                    _create(system, path, data)
+            except FileExistsError:
+                pass
+            try:
+                return system.cat_file(path) == data
+            except FileNotFoundError:  # Removed meanwhile.
+                return False
+
+        return self._tried(create)
+
+    def copy(self, to: RemoteFile) -> None:
+        """Put this file in the place of another one of its folder, whole or not at all.
+
+        Done by the storage, where it can. Raises as `read`; a second call does no harm.
+        """
+
+        def copy(system, path: str) -> None:
+            there = to._system()[1]
+            if "file" in _protocols(system):
+                with open(path, "rb") as file:
+                    write_bytes(there, file.read())
+                return
+            try:
+                system.cp_file(path, there)
+            except NotImplementedError:
+                system.pipe_file(there, system.cat_file(path))
+            system.invalidate_cache()
+
+        self._tried(copy)
+
+    def forget(self) -> None:
+        """Let what was listed be asked for again: others may have written there."""
+        self._system()[0].invalidate_cache()
+
     def remove(self) -> None:
         """Remove a file, if it is there; raises as `read`."""
 
@@ -243,17 +324,19 @@ class RemoteFile:
     def _tried(self, what):
         """What `what` gives of the file system and the path."""
         wait = FIRST_WAIT
-        for left in reversed(range(TRIES)):
+        for left in reversed(range(self.tries)):
             try:
+                if self.allowed is not None:
+                    self.allowed()
                 return what(*self._system())
-            except MissingDependency:
+            except (MissingDependency, NotAllowed):
                 raise
             except Exception as error:
                 error = _hidden(error) or error
                 if not left or not _may_pass(error):
-                    raise ValueError(self._told(error, TRIES - left)) from error
+                    raise Unreachable(self._told(error, self.tries - left)) from error
             time.sleep(wait)
-            wait *= 2
+            wait = min(2 * wait, LONGEST_WAIT)
         raise AssertionError("unreachable")
 
     def _told(self, error: Exception, tries: int) -> str:
@@ -278,6 +361,28 @@ def _hidden(error: Exception) -> Exception | None:
     status = getattr(cause, "status", None)  # Of HTTP: 404 and 410 say that there is none.
     told = isinstance(status, int) and status not in (404, 410)
     return cause if told and isinstance(cause, Exception) else None
+
+
+def _info(system, path: str) -> dict | None:
+    """What is told of a file; None where there is none."""
+    # Not isfile, to which whatever fails is no file.
+    try:
+        found = system.info(path)
+    except FileNotFoundError as error:
+        if _hidden(error) is not None:
+            raise
+        return None
+    return found if found["type"] == "file" else None
+
+
+def _create(system, path: str, data: bytes) -> None:
+    """Put a file; FileExistsError where one is there."""
+    try:
+        system.pipe_file(path, data, mode="create")
+    except TypeError as error:  # fsspec before 2024.10.
+        if system.exists(path):
+            raise FileExistsError from error
+        system.pipe_file(path, data)
 
 
 def _protocols(system) -> tuple[str, ...]:

@@ -68,17 +68,22 @@ def actors() -> list[int]:
     return found
 
 
-@pytest.mark.parametrize("workers", [pytest.param(1, marks=pytest.mark.long), 2])
-def test_the_same_store_as_by_processes(tmp_path, workers, monkeypatch):
+@pytest.mark.parametrize(
+    ("workers", "place"),
+    [pytest.param(1, "{}/ray", marks=pytest.mark.long), (2, "{}/ray"), (2, "file://{}/ray")],
+)
+def test_the_same_store_as_by_processes(tmp_path, workers, place, monkeypatch):
     monkeypatch.setattr(on_ray, "BLOCK_ROWS", 5)
+    out = place.format(tmp_path)
     label_archive(phantom_jobs(24, 32), tmp_path / "here", workers=1)
-    made = label_archive(phantom_jobs(24, 32), tmp_path / "ray", executor="ray", workers=workers)
+    made = label_archive(phantom_jobs(24, 32), out, executor="ray", workers=workers)
     assert (made.rows, made.labelled, made.added) == (24, 24, 24)
-    assert content(tmp_path / "ray") == content(tmp_path / "here")
-    assert not validate_store(tmp_path / "ray")
+    assert content(out) == content(tmp_path / "here")
+    assert not validate_store(out)
     # Nothing is left to do.
-    again = label_archive(phantom_jobs(24, 32), tmp_path / "ray", executor="ray", resume=True)
+    again = label_archive(phantom_jobs(24, 32), out, executor="ray", resume=True)
     assert (again.rows, again.added) == (24, 0)
+    assert {*os.listdir(tmp_path / "ray")} == {"_manifest.parquet", *open_store(out).shards}
 
 
 @pytest.mark.long

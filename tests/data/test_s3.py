@@ -7,13 +7,15 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 import pytest
-from store_rows import rows_of, write
+from store_rows import row, rows_of, write
 
 from dsnet.data import remote
 from dsnet.data.picture_file import read_pixels
 from dsnet.data.remote import RemoteFile
-from dsnet.data.store import open_store, validate_store
+from dsnet.data.store import StoreWriter, account, open_store, validate_store
+from dsnet.data.store.manifest import MANIFEST
 from dsnet.data.store.push import push_store
+from dsnet.data.store.stage import ShardBuilder
 from dsnet.files import encode_png
 
 s3fs = pytest.importorskip("s3fs")
@@ -112,7 +114,7 @@ def test_what_is_wrong_is_told_in_one_line(tmp_path, server, monkeypatch):
     write(tmp_path / "s", range(3))
     with pytest.raises(ValueError, match=r"^s3://bucket/a\.png: No such file$"):
         read_pixels(RemoteFile("s3://bucket/a.png"))
-    with pytest.raises(ValueError, match=r"^s3://none/a/_manifest\.parquet: .*bucket does not ex"):
+    with pytest.raises(ValueError, match=r"^s3://none/a/\.lock: .*bucket does not ex"):
         push_store(tmp_path / "s", "s3://none/a")
     with pytest.raises(FileNotFoundError, match="no label store at s3://bucket/a"):
         open_store("s3://bucket/a")
@@ -128,3 +130,30 @@ def test_what_is_wrong_is_told_in_one_line(tmp_path, server, monkeypatch):
     s3fs.S3FileSystem.clear_instance_cache()
     with pytest.raises(ValueError, match=r"NoCredentialsError: Unable to locate credentials$"):
         open_store("s3://bucket/a")
+
+
+@pytest.mark.parametrize("share", [0.0, pytest.param(0.3, marks=pytest.mark.long)])
+def test_a_store_is_written_through_a_server_that_fails(tmp_path, server, share, monkeypatch):
+    monkeypatch.setattr(account, "FEW_SHARDS", 3)
+    server.share = share
+    for numbers in (range(20), range(20, 40)):
+        with StoreWriter("s3://bucket/a/s", {}, resume=True, shard_rows=4) as writer:
+            builder = ShardBuilder(writer.recipe)
+            for number in numbers[:10]:
+                writer.append(row(number))
+            writer.flush()
+            for number in numbers[10:]:
+                builder.take(row(number))
+            writer.commit(builder.stage())
+            with pytest.raises(RuntimeError, match="another process is writing to the store s3:"):
+                StoreWriter("s3://bucket/a/s", {}, resume=True)
+    write(tmp_path / "s", range(40))
+    assert rows_of("s3://bucket/a/s") == rows_of(tmp_path / "s")
+    assert validate_store("s3://bucket/a/s") == []
+    assert set(RemoteFile("s3://bucket/a/s").sizes()) == {
+        MANIFEST, *open_store("s3://bucket/a/s").shards
+    }  # fmt: skip
+    assert (server.failed > 20) == bool(share)
+    # Of two that begin at a time one has it.
+    lock = RemoteFile("s3://bucket/b/.lock")
+    assert lock.create(b"one") and not lock.create(b"two") and lock.create(b"one")

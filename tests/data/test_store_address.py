@@ -9,7 +9,6 @@ import pytest
 from store_rows import keys_of, row, rows_of, write
 
 from dsnet import label
-from dsnet.archive import label_archive
 from dsnet.data import remote
 from dsnet.data.remote import RemoteFile
 from dsnet.data.store import (
@@ -245,7 +244,7 @@ def test_what_fails_now_and_then_is_tried_again(tmp_path, monkeypatch, waits):
     push_store(tmp_path / "s", ADDRESS)
     assert rows_of(ADDRESS) == rows_of(tmp_path / "s")
     assert open_store(ADDRESS).read("k000011").key == "k000011" and validate_store(ADDRESS) == []
-    assert systems[0].failed > 30 and set(waits) == {1.0}
+    assert systems[0].failed > 30 and set(waits) <= {1.0, 2.0}
 
 
 def test_what_does_not_come_whole_is_told(tmp_path, monkeypatch, memory, waits):
@@ -258,15 +257,13 @@ def test_what_does_not_come_whole_is_told(tmp_path, monkeypatch, memory, waits):
     assert waits == [1.0, 2.0, 4.0]
 
 
-def test_nobody_writes_to_an_address(tmp_path, capsys):
+def test_what_needs_a_folder_is_refused(tmp_path, capsys):
     write(tmp_path / "s", range(3))
     push_store(tmp_path / "s", ADDRESS)
     for act, what in (
-        (lambda: StoreWriter(ADDRESS, {}), "be written"),
         (lambda: repair_store(ADDRESS), "be repaired"),
         (lambda: compact_store(ADDRESS), "be compacted"),
         (lambda: push_store(ADDRESS, "memory://b"), "be pushed"),
-        (lambda: label_archive([], ADDRESS), "be written"),
     ):
         with pytest.raises(ValueError, match=f"store must be a folder to {what}, got {ADDRESS}"):
             act()

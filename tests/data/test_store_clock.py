@@ -42,7 +42,7 @@ def test_a_run_that_is_killed_every_25_seconds_gets_on(tmp_path, at):
         for number in range(25):
             at.seconds += 1
             writer.append(row(kept + number))
-        writer._lock.release()  # As the system does of a killed process.
+        writer._home.release()  # As the system does of a killed process.
         got_on, kept = len(open_store(tmp_path)) - kept, len(open_store(tmp_path))
         assert got_on >= 12
 

@@ -88,7 +88,7 @@ def journalled(path, monkeypatch, count=12):
     writer = StoreWriter(path, {}, shard_rows=1, shard_seconds=1e9)
     for number in range(count):
         writer.append(row(number))
-    writer._lock.release()  # As the system does of a killed process.
+    writer._home.release()  # As the system does of a killed process.
     assert read_journal(path).lines
     return path / JOURNAL
 
@@ -316,3 +316,21 @@ def test_a_hundred_thousand_rows(tmp_path, monkeypatch):
         assert f"k{count:06d}" not in writer.done
     assert compact_store(tmp_path, 1000) == (500, 100) and validate_store(tmp_path) == []
     assert open_store(tmp_path).keys == keys_of(range(count))
+
+
+def test_failed_rows_of_many_shards_are_tried_again(tmp_path, monkeypatch):
+    monkeypatch.setattr(account, "FEW_SHARDS", 4)
+    write(tmp_path / "s", range(40), shard_rows=2)
+    writer = StoreWriter(tmp_path / "s", {}, resume=True, shard_rows=2, shard_seconds=1e9)
+    writer.append(row(40))
+    writer.flush()
+    writer._home.release()  # As the system does of a killed process.
+    assert JOURNAL in os.listdir(tmp_path / "s")
+    failed = [n for n in range(41) if n % 7 == 3]
+    with StoreWriter(tmp_path / "s", {}, resume=True, retry_failed=True) as writer:
+        assert len(writer.stored()) == 41 - len(failed)
+        for number in failed:
+            writer.append(row(number))
+    others = [n for n in range(41) if n % 7 != 3]
+    assert open_store(tmp_path / "s").keys == keys_of([*others, *failed])
+    assert validate_store(tmp_path / "s") == []

@@ -140,7 +140,7 @@ def journalled(path):
         writer = StoreWriter(path, SETTINGS, shard_rows=1, shard_seconds=1e9)
         for number in range(ROWS):
             writer.append(record(number, rng))
-    writer._lock.release()  # As the system does of a killed process.
+    writer._home.release()  # As the system does of a killed process.
     assert (path / JOURNAL).exists() and run_files(path)
     (path / ".staged-0123").write_bytes(b"PAR1")
 

@@ -4,23 +4,23 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from dsnet.data.store.entries import in_order
-from dsnet.data.store.journal import JournalWriter
+from dsnet.data.store.journal import JournalWriter, SentJournal
 from dsnet.data.store.keys import KeyIndex, KeySet
-from dsnet.data.store.manifest import write_manifest
 from dsnet.data.store.record import usual_score_columns
 from dsnet.data.store.shards import opened
 from dsnet.data.store.stage import ShardBuilder
 
+if TYPE_CHECKING:
+    from dsnet.data.store.home import Home
+
 # Of so many shards the manifest is written anew at each; of more, what is new goes into a journal,
-# and the manifest takes it in when it is a sixteenth of it.
+# and the manifest takes it in when it has `Home.journal_lines`.
 FEW_SHARDS = 64
-JOURNAL_SHARE = 16
 
 
 class ShardAccount:
@@ -28,8 +28,8 @@ class ShardAccount:
 
     Parameters
     ----------
-    path : Path
-        Folder of the store.
+    home : Home
+        Of the store.
     head : callable
         Gives what the manifest says besides the shards and their counts.
 
@@ -43,15 +43,16 @@ class ShardAccount:
         Of all shards; a writer adds what comes new.
     """
 
-    def __init__(self, path: Path, head: Callable[[], dict[str, Any]]) -> None:
-        self._path, self._head = path, head
+    def __init__(self, home: Home, head: Callable[[], dict[str, Any]]) -> None:
+        self._home, self._head = home, head
         self.shards: dict[str, dict[str, Any]] = {}
         self.score_columns = usual_score_columns()
         self._counts: dict[str, dict[str, int]] = {}
         self._rows: dict[str, int] = {}
         self._totals = Counter(ok=0, failed=0)
         self._unsaid: list[dict[str, Any]] = []
-        self._journal: JournalWriter | None = None
+        self._journal: JournalWriter | SentJournal | None = None
+        self._base: str | None = None
         self.read_index()
 
     @property
@@ -61,7 +62,8 @@ class ShardAccount:
 
     def read_index(self) -> None:
         """Begin the index of keys with the shards that were taken up."""
-        self.index = KeyIndex(self._path, self.shards, self._keys_of)
+        home = self._home
+        self.index = KeyIndex(home.place, self.shards, self._keys_of, home.keys)
 
     def keys(self, pending: ShardBuilder | None = None) -> KeySet:
         """The keys of the shards that are there now; with those of rows that wait, the keys of what
@@ -101,14 +103,16 @@ class ShardAccount:
             return
         count = len(self.shards)
         lines = len(self._unsaid) + (self._journal.lines if self._journal is not None else 0)
-        if count <= FEW_SHARDS or lines > max(FEW_SHARDS, count // JOURNAL_SHARE):
+        most = max(FEW_SHARDS, self._home.journal_lines(count))
+        # A journal goes on from a manifest of this account's.
+        if self._base is None or count <= FEW_SHARDS or lines > most:
             self.write_whole()
         else:
             if self._journal is None:
-                self._journal = JournalWriter(self._path, self._base)
+                self._journal = self._home.journal(self._base)
             self._journal.append(self._unsaid)
             self._unsaid = []
-        self.index.save()
+        self._home.save_keys(self.index)
 
     def write_whole(self) -> None:
         """Say all in the manifest."""
@@ -118,7 +122,7 @@ class ShardAccount:
             "counts": self._told_counts(),
             "shards": [self.shards[name] for name in in_order(self.shards)],
         }
-        self._base = write_manifest(self._path, manifest, self.score_columns)
+        self._base = self._home.write_manifest(manifest, self.score_columns)
         self._unsaid = []
 
     def close(self) -> None:
@@ -131,5 +135,5 @@ class ShardAccount:
         return {"rows": self._totals.total(), **self._totals}
 
     def _keys_of(self, name: str) -> list[str]:
-        with opened(self._path / name) as file:
+        with opened(self._home.place / name, whole=True) as file:
             return file.read(columns=["key"])["key"].to_pylist()

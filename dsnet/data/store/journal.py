@@ -10,6 +10,8 @@ which manifest the journal goes on from, by the digest of its text, and the foot
 another manifest is left over from a crash between writing that and removing this, and all that it
 says is in the manifest. A last line that a crash or a full disk cut short is none: its shard is
 whole, and is found in the folder.
+
+An address takes no appends: there the journal is put whole at each shard, and is kept short.
 """
 
 from __future__ import annotations
@@ -17,9 +19,11 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from dsnet.data.remote import Unreachable
 from dsnet.data.store.carrier import MAGIC, footer
 from dsnet.data.store.places import Place, read_whole
 from dsnet.files import sync, telling, write_bytes
@@ -59,6 +63,8 @@ def read_journal(folder: Place) -> Journal | None:
     """
     try:
         data = read_whole(folder / JOURNAL)
+    except Unreachable:
+        raise
     except ValueError as error:
         raise DamagedJournal(str(error)) from None
     if data is None:
@@ -95,8 +101,7 @@ class JournalWriter:
 
     def __init__(self, folder: Path, base: str) -> None:
         self._path = folder / JOURNAL
-        first = _told({"base": base, "footer": len(footer())})
-        write_bytes(self._path, MAGIC + first + footer())
+        write_bytes(self._path, _begun(base))
         self._descriptor: int | None = os.open(self._path, os.O_WRONLY | os.O_APPEND)
         self.lines = 0
 
@@ -129,9 +134,39 @@ class JournalWriter:
             self._descriptor = None
 
 
+class SentJournal:
+    """A journal at an address, as `JournalWriter`; there once it has a line.
+
+    Parameters
+    ----------
+    send : callable
+        Puts the bytes that it is given in the journal's place.
+    base : str
+        Digest of the manifest that it goes on from.
+    """
+
+    def __init__(self, send: Callable[[bytes], object], base: str) -> None:
+        self._send, self._data = send, _begun(base)
+        self.lines = 0
+
+    def append(self, lines: list[dict[str, Any]]) -> None:
+        """Add lines; they are there when it returns. Raises what `send` does."""
+        data = self._data + b"".join(_told(line) + footer() for line in lines)
+        self._send(data)
+        self._data = data
+        self.lines += len(lines)
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
 def remove_journal(folder: Path) -> None:
     """Remove a journal that its manifest has taken in."""
     Path(folder, JOURNAL).unlink(missing_ok=True)
+
+
+def _begun(base: str) -> bytes:
+    return MAGIC + _told({"base": base, "footer": len(footer())}) + footer()
 
 
 def _told(line: dict[str, Any]) -> bytes:

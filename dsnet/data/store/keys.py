@@ -39,6 +39,8 @@ class KeyIndex:
         The shards and their entries, in order.
     keys_of : callable
         Given a shard's name, the list of its keys.
+    runs : Path, optional
+        Folder of the runs of keys; by default the store's.
     """
 
     def __init__(
@@ -46,8 +48,9 @@ class KeyIndex:
         folder: Place,
         entries: Mapping[str, dict[str, Any]],
         keys_of: Callable[[str], list[str]],
+        runs: Path | None = None,
     ) -> None:
-        self._folder, self._keys_of = folder, keys_of
+        self._folder, self._keys_of = runs or folder, keys_of
         self._digests: dict[str, str] = {}
         self._held: OrderedDict[str, tuple[list[str], dict[str, int]]] = OrderedDict()
         self._runs: list[KeyRun] = []
@@ -56,7 +59,7 @@ class KeyIndex:
         self._places: dict[int, list[tuple[str, int]]] = {}
         self._dead: list[Path] = []
         wanted = {n: e["keys"] for n, e in entries.items() if is_full(e)}
-        for file in run_files(folder):
+        for file in run_files(self._folder):
             run = read_run(file)
             seen = [n for n, digest in run.shards if wanted.get(n) == digest] if run else []
             if run is not None and seen:
@@ -167,7 +170,7 @@ class KeyIndex:
             return
         if self._fresh:
             new.append(run_of(self._fresh, self._digests))
-        assert isinstance(self._folder, Path)  # Nobody writes to an address.
+        assert isinstance(self._folder, Path)  # Of an address its writer's.
         for run in new:
             taken: list[KeyRun] = []
             while kept and len(kept[-1]) <= len(run) and len(kept[-1]) + len(run) <= LONGEST_RUN:

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from dsnet.console import warn
-from dsnet.data.remote import is_file
+from dsnet.data.remote import RemoteFile, Unreachable, is_file
 from dsnet.data.store.columns import table_of
 from dsnet.data.store.entries import SHARD, in_order, is_entry, shard_number
 from dsnet.data.store.journal import (
@@ -30,7 +30,7 @@ from dsnet.data.store.journal import (
     read_journal,
     remove_journal,
 )
-from dsnet.data.store.places import Place, arrow_source, names, read_whole
+from dsnet.data.store.places import MOST_BYTES, Place, names, read_whole, whole_source
 from dsnet.files import write_bytes
 
 FORMAT = 1
@@ -101,6 +101,8 @@ def read_state(path: Place) -> State:
     if isinstance(path, Path) and path.is_file():
         raise ValueError(f"path must be a folder, {path} is a file")
     for _ in range(_TRIES):
+        if isinstance(path, RemoteFile):
+            path.forget()
         file = manifest_file(path)
         if file is None:
             if shard_files(path):
@@ -156,6 +158,18 @@ def _take_in(path: Place, state: State, journal: Journal) -> None:
             f"{path / JOURNAL}: its last line was cut short, by a crash or a full disk; the shard"
             " that it told of is whole, and is found in the folder"
         )
+
+
+def listed_alone(path: Place, found: list[str], listed: dict[str, Any]) -> list[str]:
+    """Of the shards at an address those that its manifest lists, with a warning of others."""
+    kept = [name for name in found if name in listed]
+    if count := len(found) - len(kept):
+        more = f"{count} more shard{'s are' if count > 1 else ' is'}"
+        warn(
+            f"{path}: {more} there that the manifest does not list: a run is writing, or was killed"
+            " and takes them up when it goes on"
+        )
+    return kept
 
 
 def digest_of(text: str) -> str:
@@ -228,6 +242,8 @@ def origin_of(manifest: dict[str, Any]) -> bytes:
 def _text_of(file: Place) -> str:
     try:
         return _text(file)
+    except Unreachable:
+        raise
     except ValueError as error:
         raise DamagedManifest(f"manifest {file} is damaged: {error}") from error
 
@@ -239,7 +255,8 @@ def _text(file: Place) -> str:
     import pyarrow.parquet as pq
 
     try:
-        with arrow_source(file) as source:
+        # At an address a writer may put another one in its place between two ranges.
+        with whole_source(file, MOST_BYTES) as source:
             limit = _THRIFT_BYTES
             parquet = pq.ParquetFile(
                 source, thrift_string_size_limit=limit, thrift_container_size_limit=limit

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import os
 import tempfile
@@ -18,6 +19,8 @@ StorePath: TypeAlias = str | os.PathLike | RemoteFile
 
 # Of a store's file that is read whole: shards end at a quarter of it.
 MOST_BYTES = 2**31
+# Up to here a shard of which many row groups are read is fetched at once: each range costs a wait.
+WHOLE_BYTES = 2**26
 # Asked for at a time of a file that is gone through.
 _BLOCK = 2**23
 
@@ -25,6 +28,16 @@ _BLOCK = 2**23
 def store_place(path: StorePath) -> Place:
     """The folder of a store, or its address."""
     return place_of(path if isinstance(path, RemoteFile) else os.fspath(path))
+
+
+def given_up(error: Exception) -> OSError:
+    """What a run at an address ends with that was not reached for minutes."""
+    return OSError(f"{error}; the store there is whole, and resume goes on")
+
+
+def path_text(place: Place) -> str:
+    """What another process finds a place by: secrets of an address are in it."""
+    return place.address if isinstance(place, RemoteFile) else os.fspath(place.absolute())
 
 
 def folder_of(path: StorePath, what: str) -> Path:
@@ -76,7 +89,7 @@ def size_of(file: Place) -> int | None:
 def read_whole(file: Place) -> bytes | None:
     """A file's bytes; None where there is none."""
     if isinstance(file, RemoteFile):
-        return file.read(MOST_BYTES) if file.size() is not None else None
+        return file.whole(MOST_BYTES)
     try:
         require_regular(file)
         return file.read_bytes()
@@ -101,6 +114,18 @@ def arrow_source(file: Place) -> Any:
     require_regular(file)
     # In bytes: pyarrow takes a name with a colon for a URL, and names must be UTF-8.
     return pa.OSFile(os.fsencode(file))
+
+
+def whole_source(file: Place, most: int = WHOLE_BYTES) -> Any:
+    """As `arrow_source`; of an address fetched at once, unless it is of more than `most` bytes."""
+    import pyarrow as pa
+
+    if isinstance(file, RemoteFile) and (file.size() or 0) <= most:
+        data = file.whole(MOST_BYTES)
+        if data is None:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(file))
+        return pa.BufferReader(data)
+    return arrow_source(file)
 
 
 _copies: dict[tuple[RemoteFile, str], tempfile.TemporaryDirectory] = {}

@@ -1,9 +1,9 @@
 """A store copied to an address (s3://, ...), so that whoever reads there reads what is here.
 
-The store that runs write to stays a folder: only a file system renames, syncs and locks. Its shards
-are copied as whole objects, each verified by its checksum before it is sent; the manifest, put now
-and then and when all of them are there, lists those that are. A push that is killed is repeated,
-and sends what is not listed yet.
+Of a store that runs write in a folder: one that is given an address writes there (`address_home`).
+Shards are copied as whole objects, each verified by its checksum before it is sent; the manifest,
+put now and then and when all of them are there, lists those that are. A push that is killed is
+repeated, and sends what is not listed yet.
 """
 
 from __future__ import annotations
@@ -17,9 +17,12 @@ from typing import Any, NamedTuple
 from dsnet.data.remote import RemoteFile, is_address
 from dsnet.data.store.decisions import REVIEW
 from dsnet.data.store.entries import SHARD, is_full
+from dsnet.data.store.lease import Lease
+from dsnet.data.store.lock import LOCK
 from dsnet.data.store.manifest import (
     MANIFEST,
     ORIGIN,
+    State,
     manifest_bytes,
     read_manifest,
     read_state,
@@ -79,6 +82,8 @@ def push_store(
     FileNotFoundError, ValueError
         When there is no store, it or a shard is damaged, the address has another store or
         something else, or cannot be written after several tries.
+    RuntimeError
+        When another process writes to the address.
     """
     path = folder_of(store, "be pushed")
     if not is_address(address):
@@ -88,6 +93,19 @@ def push_store(
     entries = state.manifest["shards"]
     if not all(map(is_full, entries)):
         raise ValueError(f"the store {path} is of an older version: `label compact` completes it")
+    # Looked at before the lease, too, so that no foreign place gets a lock.
+    _Target.require_own(there, state.manifest)
+    lease = Lease(there)
+    try:
+        return _push(path, RemoteFile(there.address, allowed=lease.require), state, tell)
+    finally:
+        lease.release()
+
+
+def _push(
+    path: Path, there: RemoteFile, state: State, tell: Callable[[int, int], object] | None
+) -> Pushed:
+    entries = state.manifest["shards"]
     target = _Target(there, state.manifest)
     sent = count = 0
     for number, entry in enumerate(entries, 1):
@@ -111,18 +129,25 @@ class _Target:
         self._there, self._manifest = there, manifest
         self._sums: dict[str, str] = {}
         self._sizes = sizes(there)
-        if self._sizes:
-            found = read_manifest(there)
-            for name in ORIGIN:
-                if found[name] != manifest[name]:
-                    raise ValueError(
-                        f"address must be a new place or have this store, got {there}, where "
-                        f"{name} is {found[name]!r}, not {manifest[name]!r}"
-                    )
+        if (found := self.require_own(there, manifest)) is not None:
             self._sums = {entry["name"]: entry["sha256"] for entry in found["shards"]}
         else:
             # From here on it is this store's place, whatever becomes of the push.
             self.list([])
+
+    @staticmethod
+    def require_own(there: RemoteFile, manifest: dict[str, Any]) -> dict[str, Any] | None:
+        """The manifest of this store there; None of a new place; ValueError where there is else."""
+        if not sizes(there).keys() - {LOCK}:
+            return None
+        found = read_manifest(there)
+        for name in ORIGIN:
+            if found[name] != manifest[name]:
+                raise ValueError(
+                    f"address must be a new place or have this store, got {there}, where "
+                    f"{name} is {found[name]!r}, not {manifest[name]!r}"
+                )
+        return found
 
     def has(self, entry: dict[str, Any]) -> bool:
         """Whether a shard is there."""

@@ -11,10 +11,11 @@ from itertools import accumulate
 from typing import Any
 
 from dsnet.console import warn
+from dsnet.data.remote import RemoteFile
 from dsnet.data.store.columns import with_columns
 from dsnet.data.store.entries import SHARD, in_order, is_full, sha256, tail_digest
 from dsnet.data.store.keys import KeyIndex
-from dsnet.data.store.manifest import DamagedManifest, read_state
+from dsnet.data.store.manifest import DamagedManifest, listed_alone, read_state
 from dsnet.data.store.places import Place, StorePath, size_of, sizes, store_place
 from dsnet.data.store.record import (
     ARRAY_COLUMNS,
@@ -48,13 +49,13 @@ def open_store(path: StorePath) -> LabelStore:
         When the manifest is damaged, a shard is missing or of another size, or the rows are not as
         many as the manifest counts; names the file. A shard that the manifest does not tell of, or
         not all of (of an older store), is looked through: its columns, its keys, whether one is
-        there twice. `check.repair_store` mends it.
+        there twice; at an address a warning tells of it. `check.repair_store` mends it.
     """
     return LabelStore(path)
 
 
 class LabelStore:
-    """A label store open for reading; see `open_store`.
+    """A label store open for reading; see `open_store`. `unlisted`: at an address all shards count.
 
     Attributes
     ----------
@@ -68,8 +69,9 @@ class LabelStore:
         Keys of the rows that were read and are not sound, and what is wrong with them.
     """
 
-    def __init__(self, path: StorePath) -> None:
+    def __init__(self, path: StorePath, unlisted: bool = False) -> None:
         self.path: Any = store_place(path)
+        self._takes_unlisted = unlisted or not isinstance(self.path, RemoteFile)
         try:
             self._state = read_state(self.path)
         except DamagedManifest as error:
@@ -157,7 +159,7 @@ class LabelStore:
     def _parts(self, columns: list[str] | None) -> Iterator[tuple[Any, int]]:
         """(what it has of the columns, rows) of each shard."""
         for name, rows in self._rows.items():
-            with opened(self._sound(name)) as file:
+            with opened(self._sound(name), whole=True) as file:
                 there = file.schema_arrow.names
                 wanted = [
                     column
@@ -185,7 +187,7 @@ class LabelStore:
         for name in self._rows:
             self._require_sum(name)
             checked_metadata(self._file(name), self._listed.get(name))
-            with opened(self._file(name)) as file:
+            with opened(self._file(name), whole=True) as file:
                 for group in range(file.num_row_groups):
                     for row in file.read_row_group(group).to_pylist():
                         record = self._decoded(row)
@@ -253,7 +255,7 @@ class LabelStore:
 
     def shard_table(self, name: str, columns: list[str] | None = None):
         """A shard as a pyarrow table, of all its columns unless some are named."""
-        with opened(self._sound(name)) as file:
+        with opened(self._sound(name), whole=True) as file:
             return file.read(columns=columns)
 
     def shard_keys(self, name: str) -> list[str]:
@@ -314,6 +316,8 @@ class LabelStore:
     def _take_all(self) -> None:
         there = sizes(self.path)
         found = [n for n in there if SHARD.fullmatch(n) and n not in self._state.gone]
+        if not self._takes_unlisted:
+            found = listed_alone(self.path, found, self._listed)
         unlisted = False
         for name in in_order(self._listed.keys() | set(found)):
             listed = self._listed.get(name)

@@ -11,9 +11,10 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
+from dsnet.data.remote import RemoteFile
 from dsnet.data.store.entries import Written, describe, written
 from dsnet.data.store.pages import Page, Unknown, pages_of, value_at
-from dsnet.data.store.places import Place, arrow_source, size_of
+from dsnet.data.store.places import Place, arrow_source, size_of, whole_source
 from dsnet.data.store.planes import ARRAY_COLUMNS, LATER_COLUMNS
 from dsnet.data.store.record import schema
 from dsnet.data.store.sums import COLUMNS, with_sums
@@ -53,11 +54,14 @@ def naming(path: Place) -> Iterator[None]:
 
 
 @contextmanager
-def opened(path: Place) -> Iterator[Any]:
-    """A shard as a `pyarrow.parquet.ParquetFile`, page checksums verified; see `naming`."""
+def opened(path: Place, whole: bool = False) -> Iterator[Any]:
+    """A shard as a `pyarrow.parquet.ParquetFile`, page checksums verified; see `naming`.
+
+    `whole`: much of it will be read, see `places.whole_source`.
+    """
     import pyarrow.parquet as pq
 
-    with naming(path), arrow_source(path) as source:
+    with naming(path), (whole_source if whole else arrow_source)(path) as source:
         # Of an address all that a row group needs is asked for at once.
         far = not isinstance(path, Path)
         yield pq.ParquetFile(source, page_checksum_verification=True, pre_buffer=far)
@@ -171,8 +175,8 @@ def checked_metadata(path: Place, listed: dict[str, Any] | None):
         return file.metadata
 
 
-def write_parquet(path: Path, table) -> Written:
-    """Write a shard's rows to a file, as it is, with the metadata of the table's schema."""
+def _encoded(table) -> memoryview:
+    """A Parquet file of a shard's rows, with the metadata of the table's schema."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -192,7 +196,14 @@ def write_parquet(path: Path, table) -> Written:
     # In memory first: pages are many small writes, and the checksums need not read it again.
     made = pa.BufferOutputStream()
     pq.write_table(table, made, **options)
-    data = memoryview(made.getvalue())
+    return memoryview(made.getvalue())
+
+
+def write_parquet(path: Path, table) -> Written:
+    """Write a shard's rows to a file, as it is, with the metadata of the table's schema."""
+    import pyarrow as pa
+
+    data = _encoded(table)
     with pa.OSFile(os.fsencode(path), "wb") as file:
         file.write(data)
     return written(data)
@@ -208,17 +219,33 @@ def write_shard(path: Path, table) -> Written:
     return found[0]
 
 
+def send_shard(place: RemoteFile, table) -> dict[str, Any]:
+    """Put a shard with a table's rows at an address, whole; its entry in the manifest.
+
+    Raises
+    ------
+    ValueError
+        When it cannot be put there, or is not there then.
+    """
+    data = _encoded(table)
+    place.write(bytes(data))
+    if (size := place.size()) != len(data):
+        raise ValueError(f"{place}: must be of {len(data)} bytes once it is sent, got {size}")
+    keys, statuses = (table[column].to_pylist() for column in ("key", "status"))
+    return with_sums(describe(place, keys, statuses, file=written(data)), table)
+
+
 def describe_shard(path: Place, rows: int) -> dict[str, Any]:
     """A shard's entry in the manifest, from the file; see `entries.describe`."""
     try:
-        with opened(path) as file:
+        with opened(path, whole=True) as file:
             found = file.read(columns=["key", "status"])
         keys, statuses = (found[name].to_pylist() for name in ("key", "status"))
     except (ValueError, KeyError):
         keys, statuses = [None] * rows, []
     entry = describe(path, keys if len(keys) == rows else [None] * rows, statuses)
     try:
-        with opened(path) as file:
+        with opened(path, whole=True) as file:
             return with_sums(entry, file.read(columns=COLUMNS))
     except (ValueError, KeyError):  # Whoever reads the rows says what is wrong.
         return entry

@@ -18,12 +18,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from dsnet.data.remote import PATIENT_TRIES, RemoteFile
 from dsnet.data.store.columns import table_of
 from dsnet.data.store.entries import describe, hash_keys
 from dsnet.data.store.manifest import KEY
+from dsnet.data.store.places import given_up, store_place
 from dsnet.data.store.plane_columns import PlaneColumns
 from dsnet.data.store.record import LabelRecord, encode_plain, usual_score_columns
-from dsnet.data.store.shards import write_parquet
+from dsnet.data.store.shards import send_shard, write_parquet
 from dsnet.data.store.sums import with_sums
 from dsnet.files import sync
 
@@ -47,7 +49,7 @@ class Recipe:
     Attributes
     ----------
     path : str
-        Folder of the store.
+        Folder of the store, or its address.
     alpha_bits : int
     origin : bytes
         `manifest.origin_of`, for the footers.
@@ -164,30 +166,37 @@ class ShardBuilder:
         Raises
         ------
         OSError
-            When it cannot be written; the rows stay.
+            When it cannot be written, at an address after some minutes; the rows stay.
         """
         if not self._rows:
             return None
         usual = usual_score_columns()
         more = self.new_scores(usual)
-        folder = Path(self._recipe.path)
-        place = folder / f"{STAGED}{uuid.uuid4().hex}"
+        place = store_place(self._recipe.path) / f"{STAGED}{uuid.uuid4().hex}"
+        table = self.table(usual + more)
+        if isinstance(place, RemoteFile):
+            try:
+                entry = send_shard(RemoteFile(place.address, PATIENT_TRIES), table)
+            except ValueError as error:
+                raise given_up(error) from error
+        else:
+            entry = self._written(place, table)
+        del entry["name"], table
+        rows = tuple(StoredRow(r["key"], r["status"], r["error"]) for r in self._rows)
+        hashes = hash_keys([row["key"] for row in self._rows]).tobytes()
+        staged = StagedShard(place.name, entry, hashes, rows, tuple(more), tuple(self.left_out))
+        self.clear()
+        return staged
+
+    def _written(self, place: Path, table) -> dict[str, Any]:
         try:
-            table = self.table(usual + more)
             file = write_parquet(place, table)
             sync(place)
         except BaseException:
             place.unlink(missing_ok=True)
             raise
-        keys = [row["key"] for row in self._rows]
-        entry = describe(place, keys, [row["status"] for row in self._rows], file=file)
-        entry = with_sums(entry, table)
-        del entry["name"], table
-        rows = tuple(StoredRow(r["key"], r["status"], r["error"]) for r in self._rows)
-        hashes = hash_keys(keys).tobytes()
-        staged = StagedShard(place.name, entry, hashes, rows, tuple(more), tuple(self.left_out))
-        self.clear()
-        return staged
+        keys, statuses = ([row[name] for row in self._rows] for name in ("key", "status"))
+        return with_sums(describe(place, keys, statuses, file=file), table)
 
 
 def in_words(error: BaseException) -> str:

@@ -1,4 +1,4 @@
-"""The label store: a folder of Parquet shards and a small manifest.
+"""The label store: a folder, or an address, of Parquet shards and a small manifest.
 
     STORE/_manifest.parquet       version, settings, creation time, counts, shards
     STORE/_journal.parquet        the shards since, where they are many: `journal`
@@ -13,45 +13,24 @@ but Parquet has a content, so that pandas, pyarrow and polars read the folder as
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Iterator
 from datetime import datetime, timezone
-from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from dsnet import __version__
 from dsnet.data.store.account import ShardAccount
-from dsnet.data.store.compact import roll_forward
-from dsnet.data.store.entries import describe, hash_keys, shard_name, shard_number
+from dsnet.data.store.entries import hash_keys, shard_name, shard_number
+from dsnet.data.store.home import home_of
 from dsnet.data.store.keys import FEW, KeySet
-from dsnet.data.store.lock import LOCK, StoreLock
-from dsnet.data.store.manifest import (
-    ASKED,
-    FINISHED,
-    FORMAT,
-    MERGE,
-    origin_of,
-    shard_files,
-)
-from dsnet.data.store.places import folder_of
-from dsnet.data.store.reader import LabelStore, open_store
+from dsnet.data.store.manifest import ASKED, FINISHED, FORMAT, origin_of, shard_files
+from dsnet.data.store.places import StorePath, path_text
+from dsnet.data.store.reader import LabelStore
 from dsnet.data.store.record import LabelRecord, decode, json_ready
 from dsnet.data.store.retry import without_failed
 from dsnet.data.store.settings import require_same
-from dsnet.data.store.shards import describe_shard, opened, write_shard
-from dsnet.data.store.stage import (
-    STAGED,
-    Recipe,
-    ShardBuilder,
-    StagedShard,
-    hashes_of,
-    remove_staged,
-)
-from dsnet.data.store.sums import with_sums
-from dsnet.files import TEMPORARY, sync
+from dsnet.data.store.shards import describe_shard, opened
+from dsnet.data.store.stage import Recipe, ShardBuilder, StagedShard, hashes_of
 
 # The first shard is written after this share of `shard_seconds`, the next ones after twice as long
 # each, until that is reached: a run that is killed again and again gets on all the same.
@@ -63,8 +42,8 @@ class StoreWriter:
 
     Parameters
     ----------
-    path : str or Path
-        Folder of the store; made where absent.
+    path : path or RemoteFile
+        Folder of the store, made where absent; or an address that fsspec writes to (s3://, ...).
     settings : dict
         What the labels depend on; JSON values. A resumed store must have the same.
     alpha_bits : {8, 16}
@@ -96,11 +75,13 @@ class StoreWriter:
         When a resumed store's settings differ, or it is damaged, or no store.
     RuntimeError
         When another process writes to the store.
+    OSError
+        Here and later: when it cannot be written; at an address, after some minutes.
     """
 
     def __init__(
         self,
-        path: str | os.PathLike,
+        path: StorePath,
         settings: dict[str, Any],
         *,
         alpha_bits: int = 16,
@@ -116,31 +97,33 @@ class StoreWriter:
             raise ValueError(f"shard_rows must be at least 1, got {shard_rows!r}")
         if not isinstance(settings, dict):
             raise TypeError(f"settings must be a dict, got {type(settings).__name__}")
-        self.path = folder_of(path, "be written")
+        self._home = home_of(path)
+        self.path = self._home.place
         self.alpha_bits = alpha_bits
         self.shard_rows, self.shard_seconds = shard_rows, shard_seconds
         self._settings = json_ready(settings)
         self._asked, self.finished = asked, ""
         self._last_flush = time.monotonic()
         self._patience = FIRST_SHARE * shard_seconds
-        if self.path.exists() and not self.path.is_dir():
-            raise FileExistsError(f"path must be a folder, {self.path} is a file")
-        if not resume and self.path.is_dir() and _contents(self.path):
+        if not resume:
             # Looked at before the lock too, so that no foreign folder gets a lock file.
-            raise FileExistsError(_not_empty(self.path))
-        self.path.mkdir(parents=True, exist_ok=True)
-        self._lock = StoreLock(self.path)
+            self._require_empty(self._home.contents())
         try:
+            self._home.take()
             self._start(resume, retry_failed)
         except BaseException:
-            self._lock.release()
+            self._home.release()
             raise
 
     def __enter__(self) -> StoreWriter:
         return self
 
-    def __exit__(self, *exception) -> None:
-        self.close()
+    def __exit__(self, kind, error, trace) -> None:
+        try:
+            self.close()
+        except OSError:
+            if not isinstance(error, OSError):  # Else it is the same again.
+                raise
 
     def append(self, record: LabelRecord) -> None:
         """Add a row; it is on disk after the shard is full, `flush` or `close`.
@@ -189,22 +172,21 @@ class StoreWriter:
         if len(self._pending):
             raise ValueError("rows must be flushed before a shard is taken in")
         left_out = [*staged.left_out]
-        file, entry, hashes = self.path / staged.file, staged.entry, hashes_of(staged)
+        entry, hashes = staged.entry, hashes_of(staged)
         keys = [row.key for row in staged.rows]
         known = self._account.index.known(keys, hashes)
         if known:
             left_out += [key for key in keys if key in known]
             left = [number for number, key in enumerate(keys) if key not in known]
-            entry, hashes = self._only(file, left), hashes[left]
             if not left:
-                file.unlink()
+                self._home.remove(staged.file)
                 return "", left_out
+            entry, hashes = self._home.shorten(staged.file, left), hashes[left]
         name = shard_name(self._pending.number)
         self._begin(self._pending.number + 1)
         columns = self._account.score_columns
         columns += [column for column in staged.score_columns if column not in columns]
-        os.replace(file, self.path / name)
-        sync(self.path)
+        self._home.take_in(staged.file, name, entry)
         self._account.add({**entry, "name": name}, hashes)
         self._account.write()
         return name, left_out
@@ -212,52 +194,45 @@ class StoreWriter:
     def records(self, name: str) -> Iterator[LabelRecord]:
         """The rows of a shard as they are stored; none of the name "" that `commit` may give."""
         if name:
-            with opened(self.path / name) as shard:
+            with opened(self.path / name, whole=True) as shard:
                 for group in range(shard.num_row_groups):
                     for row in shard.read_row_group(group).to_pylist():
                         yield decode(row, self.alpha_bits)
 
     def close(self) -> None:
         """Flush and release the store; a second call does nothing."""
-        if not self._lock.held:
+        if not self._home.held:
             return
         try:
             self.flush()
             if self._account.journalled or self.finished:
                 self._account.write_whole()
-            self._account.index.save(FEW)
-            remove_staged(self.path)
+            self._home.save_keys(self._account.index, FEW)
+            self._home.finish()
         finally:
             self._account.close()
-            self._lock.release()
+            self._home.release()
 
     def _require_open(self) -> None:
-        if not self._lock.held:
+        if not self._home.held:
             raise ValueError(f"the store {self.path} is closed")
 
-    def _only(self, file: Path, rows: list[int]) -> dict[str, Any]:
-        """A staged shard with some of its rows; its entry."""
-        import pyarrow as pa
-
-        with opened(file) as shard:
-            table = shard.read()
-        write_shard(file, table.take(pa.array(np.array(rows, np.int64))))
-        return describe_shard(file, len(rows))
+    def _require_empty(self, contents: list[str]) -> None:
+        if contents:
+            raise FileExistsError(
+                f"the folder {self.path} is not empty: pass resume=True to go on with its store"
+            )
 
     def _start(self, resume: bool, retry_failed) -> None:
-        held = _contents(self.path)
-        if held and not resume:
-            raise FileExistsError(_not_empty(self.path))
-        if held:
-            roll_forward(self.path)
-        for stale in self.path.glob(f"{TEMPORARY}*"):
-            stale.unlink(missing_ok=True)
-        remove_staged(self.path)
+        held = self._home.contents()
+        if not resume:
+            self._require_empty(held)
+        self._home.clear(bool(held))
         self._created = _now()
-        self._account = ShardAccount(self.path, self._head)
+        self._account = ShardAccount(self._home, self._head)
         number = self._take_up(retry_failed) if held else 0
         origin = origin_of(self._origin())
-        self.recipe = Recipe(os.fspath(self.path.absolute()), self.alpha_bits, origin)
+        self.recipe = Recipe(path_text(self.path), self.alpha_bits, origin)
         self._begin(number)
         self._account.write_whole()
 
@@ -275,7 +250,7 @@ class StoreWriter:
 
     def _take_up(self, retry_failed) -> int:
         """Take in what is there; the number of the next shard."""
-        store = open_store(self.path)
+        store = LabelStore(self.path, unlisted=True)
         require_same(self._settings, store.manifest["settings"])
         if store.alpha_bits != self.alpha_bits:
             raise ValueError(
@@ -306,8 +281,7 @@ class StoreWriter:
         if kept.num_rows:
             self._write_shard(name, kept)
         else:
-            (self.path / name).unlink()
-            sync(self.path)
+            self._home.remove(name)
         self._account.write()
 
     def _origin(self) -> dict[str, Any]:
@@ -329,20 +303,7 @@ class StoreWriter:
         }
 
     def _write_shard(self, name: str, table) -> None:
-        path = self.path / name
-        file = write_shard(path, table)
-        keys, statuses = (table[column].to_pylist() for column in ("key", "status"))
-        entry = with_sums(describe(path, keys, statuses, file=file), table)
-        self._account.add(entry, hash_keys(keys))
-
-
-def _contents(path: Path) -> list[str]:
-    passing = (TEMPORARY, STAGED, MERGE)
-    return [n for n in os.listdir(path) if n != LOCK and not n.startswith(passing)]
-
-
-def _not_empty(path: Path) -> str:
-    return f"the folder {path} is not empty: pass resume=True to go on with its store"
+        self._account.add(self._home.put(name, table), hash_keys(table["key"].to_pylist()))
 
 
 def _now() -> str:
