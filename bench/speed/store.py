@@ -2,8 +2,9 @@
 
 - Writing: CPU of a row from its record to the shard on disk, and of each step, for 64x64 labels.
 - Reading one label by its number and by its key, random rows of a store of 64x64 labels.
-- Growth: opening, resuming, asking for every key, summing up, at 10,000 rows and `--rows`; tiny
-  labels, since pixels are no part of it. With the peak of memory of a process that does that alone.
+- Growth: opening, resuming, asking for every key, one after the other and by thousands, summing up
+  as the manifest says and by the rows, checking, at 10,000 rows and `--rows`; tiny labels, since
+  pixels are no part of it. With the peak of memory of a process that does that alone.
 
 CPU seconds of the process, the best of several; machines of others share their clocks, not that.
 """
@@ -24,12 +25,16 @@ import numpy as np
 
 from bench.common.machine import machine, machine_line
 from dsnet.archive.jobs import phantom_jobs
-from dsnet.archive.report import failure_reasons, summary_rows
-from dsnet.data.store import LabelRecord, StoreWriter, open_store
+from dsnet.archive.report import failure_reasons, summary_rows, warnings_of
+from dsnet.data.store import LabelRecord, StoreWriter, open_store, validate_store
 from dsnet.data.store.record import encode
+from dsnet.data.store.sums import SUMS
 
 LABELS, READS = 8192, 300
-TINY, SHARD_ROWS, FAILED = (3, 2), 1024, 100
+TINY, SHARD_ROWS, FAILED, ASKED = (3, 2), 1024, 100, 4096
+STEPS = (
+    "open", "resume", "resume_and_ask", "resume_and_ask_many", "sum_up", "sum_up_rows", "check",
+)  # fmt: skip
 
 
 def labels(count: int) -> list[LabelRecord]:
@@ -122,10 +127,21 @@ def _grown(path: str, count: int, what: str, sent) -> None:
     elif what == "resume_and_ask":
         with StoreWriter(path, {}, resume=True) as writer:
             assert all(key_of(number) in writer.done for number in range(count))
+    elif what == "resume_and_ask_many":
+        with StoreWriter(path, {}, resume=True) as writer:
+            for first in range(0, count, ASKED):
+                keys = [key_of(number) for number in range(first, min(first + ASKED, count))]
+                assert len(writer.done.known(keys)) == len(keys)
+    elif what == "check":
+        assert validate_store(path) == []
     else:
         store = open_store(path)
+        if what == "sum_up_rows":  # As of a store of the versions before.
+            for entry in store.manifest["shards"]:
+                del entry[SUMS]
         assert summary_rows(store)[0][1] == str(count)
         failure_reasons(store)
+        warnings_of(store)
     seconds = time.process_time() - begin
     sent.put((seconds, peak_mb()))
 
@@ -136,7 +152,7 @@ def growth(folder: Path, count: int) -> dict:
     write(path, tiny, count)
     found: dict = {"rows": count, "write_us": 1e6 * (time.process_time() - begin) / count}
     context = multiprocessing.get_context("spawn")
-    for what in ("open", "resume", "resume_and_ask", "sum_up"):
+    for what in STEPS:
         sent = context.SimpleQueue()
         process = context.Process(target=_grown, args=(str(path), count, what, sent))
         process.start()

@@ -184,6 +184,28 @@ def test_runs_of_keys_find_what_is_there(tmp_path):
     assert read_run(run.file) is None
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_many_hashes_are_found_as_each_alone(seed):
+    draw = np.random.default_rng(seed)
+    # Few values, so that many keys share one; those at both ends of the range, too.
+    values = np.r_[draw.integers(0, 2**64, 30, np.uint64), np.uint64(0), np.uint64(2**64 - 1)]
+    sizes = draw.integers(0, (1, 5, 60, 200)[seed], 4)
+    shards = {shard_name(i): draw.choice(values, size) for i, size in enumerate(sizes)}
+    run = run_of(shards, dict.fromkeys(shards, "x"))
+    asked = np.r_[draw.choice(values, 50), draw.integers(0, 2**64, 20, np.uint64)]
+    want = [(i, *place) for i, hashed in enumerate(asked.tolist()) for place in run.find(hashed)]
+    assert sorted(run.find_many(asked)) == sorted(want) and len(set(want)) == len(want)
+    everywhere = [(n, row) for n, hashes in shards.items() for row in range(len(hashes))]
+    assert {place[1:] for place in run.find_many(values)} == set(everywhere)
+    assert run.find_many(values[:0]) == []
+
+
+def test_a_key_that_no_store_can_hold_is_asked_for_among_others(tmp_path):
+    write(tmp_path, range(5), shard_rows=2)
+    with StoreWriter(tmp_path, {}, resume=True) as writer:
+        assert writer.done.known(["k000001", "caf\udce9", "x", "k000004"]) == {"k000001", "k000004"}
+
+
 def test_keys_that_share_a_hash_are_told_apart(tmp_path, monkeypatch):
     monkeypatch.setattr(keys, "hash_key", lambda key: len(key))
     monkeypatch.setattr(keys, "hash_keys", lambda found: np.array([len(k) for k in found], "<u8"))

@@ -64,10 +64,17 @@ class KeyRun:
 
     def find_many(self, hashes: np.ndarray) -> list[tuple[int, str, int]]:
         """(which of the hashes, shard, row) of the keys with one of several hashes."""
-        firsts = np.searchsorted(self.hashes, hashes)
-        inside = np.minimum(firsts, max(len(self.hashes) - 1, 0))
-        hits = np.flatnonzero(self.hashes[inside] == hashes) if len(self.hashes) else []
-        return [(int(i), name, row) for i in hits for name, row in self.find(int(hashes[i]))]
+        at = np.searchsorted(self.hashes, hashes)
+        asked, found = np.arange(len(hashes)), []
+        # More than one round only where several keys have the same hash.
+        while len(asked := asked[at[asked] < len(self)]):
+            asked = asked[self.hashes[at[asked]] == hashes[asked]]
+            places = self.places[at[asked]]
+            names = [self.shards[shard][0] for shard in (places >> np.uint64(_ROW_BITS)).tolist()]
+            rows = (places & np.uint64(2**_ROW_BITS - 1)).tolist()
+            found += zip(asked.tolist(), names, rows, strict=True)
+            at[asked] += 1
+        return found
 
     def _place(self, at: int) -> tuple[str, int]:
         place = int(self.places[at])

@@ -228,7 +228,10 @@ class KeySet(Set):
 
     def known(self, keys: Sequence[str]) -> set[str]:
         """Those of many keys that are in it, asked for at once."""
-        hashes = np.array([hash_key(key) for key in keys], np.uint64)
+        try:
+            hashes = hash_keys(keys)
+        except UnicodeEncodeError:  # Of a key that no store has.
+            hashes = np.array([hash_key(key) for key in keys], np.uint64)
         found = self._index.known(keys, hashes, self._rows)
         return found.union(key for key in keys if key in self._more)
 
