@@ -82,8 +82,7 @@ class LabelStore:
         self._listed = {shard["name"]: shard for shard in self.manifest["shards"]}
         self._rows: dict[str, int] = {}
         self._counts: dict[str, dict[str, int]] = {}
-        self._sums_checked: set[str] = set()
-        self._footers_checked: set[str] = set()
+        self._sums_checked, self._footers_checked = set[str](), set[str]()
         self._open: OrderedDict[str, OpenShard] = OrderedDict()
         try:
             self._take_all()
