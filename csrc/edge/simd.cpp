@@ -220,7 +220,11 @@ EdgeThreshold settle(const EdgeCurve& curve, const EdgeNetwork& network, const E
 // The columns of a row of pixels that may lie in the frame, some more on either side.
 class FrameRows {
   public:
-    explicit FrameRows(const EdgeCurve& curve) : curve_(curve), reach_(curve.half + kSlack) {}
+    explicit FrameRows(const EdgeCurve& curve)
+        : curve_(curve),
+          reach_(curve.half + kSlack +
+                 kRounding * (double(curve.half) + double(greater_of(curve.x, -curve.x)) +
+                              double(greater_of(curve.y, -curve.y)))) {}
 
     // Of the row `y`; `left` and `count` are of the columns to be told of, counted from `left`.
     void find(float y, Index left, Index count, Index& begin, Index& end) const {
@@ -233,8 +237,9 @@ class FrameRows {
     }
 
   private:
-    // Pixels by which rounding is far from moving a border.
-    static constexpr double kSlack = 2.0;
+    // Rounding to float32 is far from moving a border by so many pixels, and this share of where
+    // it lies.
+    static constexpr double kSlack = 2.0, kRounding = 1e-6;
 
     // To the places where |slope * place + offset| is at most the reach.
     void narrow(double slope, double offset, double& low, double& high) const {

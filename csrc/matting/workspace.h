@@ -14,7 +14,7 @@ namespace dsnet {
 struct BlockMap {
     std::ptrdiff_t width = kLanes;  // of a block; kLanes or half of them
     std::ptrdiff_t rows = 0;
-    std::ptrdiff_t blocks = 0;  // in all they are as wide as a multiple of kLanes
+    std::ptrdiff_t blocks = 0;       // in all they are as wide as a multiple of kLanes
     std::vector<std::uint8_t> used;  // with a border of two rows and two blocks
 
     void resize(std::ptrdiff_t rows, std::ptrdiff_t blocks);
