@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import re
 import signal
 import socket
 import threading
@@ -19,6 +20,8 @@ from typing import Any
 PATIENCE = 30.0
 PAUSE = 2.0
 ANSWER = 5.0
+# Ray puts traces into what it tells: of one only the error that it ends with is for users.
+_TRACE = re.compile(r"Traceback \(most recent call last\):.*?(?=\w+(?:Error|Exception): )")
 
 
 class Head:
@@ -128,6 +131,7 @@ def _causes(error: BaseException) -> str:
     while cause is not None:
         told.append(line_of(cause))
         cause = cause.__cause__
+    told = [_TRACE.sub("", text) for text in told]
     return ": ".join(dict.fromkeys(text for text in told if text))
 
 

@@ -258,12 +258,13 @@ def test_without_an_address_no_other_cluster_is_taken(monkeypatch):
 
     def init(**options):
         asked.append(options)
-        raise ConnectionError("no connection") from ValueError("the token\nis missing")
+        trace = 'Traceback (most recent call last):\n  File "a.py", line 3\n  ^^^\nray.ValueError: '
+        raise ConnectionError("no connection") from ValueError(f"{trace}the token\nis missing")
 
     monkeypatch.setattr(ray, "init", init)
     monkeypatch.setattr(ray, "is_initialized", lambda: False)
     monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
-    told = r"no Ray cluster at 10\.0\.0\.1:6379: no connection: the token is missing"
+    told = r"no Ray cluster at 10\.0\.0\.1:6379: no connection: ValueError: the token is missing"
     for address in (None, "10.0.0.1:6379"):
         with pytest.raises(RuntimeError, match=told if address else "no connection"):
             cluster.reached(address, 3, 0).__enter__()
