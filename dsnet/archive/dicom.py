@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from dsnet.archive.jobs import describe, label_crop
+from dsnet.archive.left import items_left
 from dsnet.archive.naming import Naming
 from dsnet.archive.review import ListedRow, ReviewedJobs, review_pictures
 from dsnet.data.ct_image import choose_window
@@ -248,8 +249,9 @@ def dicom_jobs(
         groups.setdefault(_slice_of(each), []).append(number)
 
     def jobs(done: set[str]) -> Iterator[DicomJob]:
+        new = set(items_left(range(len(keys)), keys.__getitem__, done))
         for group in groups.values():
-            left = [number for number in group if keys[number] not in done]
+            left = [number for number in group if number in new]
             if not left:
                 continue
             entry = matched[left[0]].entry

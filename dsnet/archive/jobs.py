@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
 import numpy as np
 
-from dsnet.archive.left import RowNames, file_and_patient, rows_left
+from dsnet.archive.left import RowNames, file_and_patient, items_left, rows_left
 from dsnet.archive.review import ReviewedJobs, review_pictures, review_rows
 from dsnet.data.phantom import KINDS, make_phantom
 from dsnet.data.store.record import LabelRecord
@@ -270,7 +271,7 @@ def picture_jobs(
     """
 
     def jobs(done: set[str]) -> Iterator[PictureJob]:
-        return (PictureJob(picture) for picture in pictures if picture.key not in done)
+        return map(PictureJob, items_left(pictures, attrgetter("key"), done))
 
     whole = pictures if listed is None else listed
     return ReviewedJobs(jobs, lambda store: review_pictures(store, whole))
@@ -290,9 +291,8 @@ def volume_jobs(
 
     def jobs(done: set[str]) -> Iterator[VolumeJob]:
         groups: dict[Path, list[VolumeSlice]] = {}
-        for one in slices:
-            if one.key not in done:
-                groups.setdefault(one.image, []).append(one)
+        for one in items_left(slices, attrgetter("key"), done):
+            groups.setdefault(one.image, []).append(one)
         return (VolumeJob(tuple(group)) for group in groups.values())
 
     whole = slices if listed is None else listed

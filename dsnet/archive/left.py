@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Collection, Container, Iterable, Iterator, Sequence
+from itertools import islice
+from typing import TYPE_CHECKING, TypeVar
 
 from dsnet.data.datasets.slice_rows import SliceRows
 
 if TYPE_CHECKING:
     from dsnet.data.datasets.deeplesion import DeepLesionAnnotation
 
+Item = TypeVar("Item")
 # Rows that a store is asked for at a time.
 ASKED_ROWS = 4096
 
@@ -69,15 +71,33 @@ def _left(
     groups: list[Sequence[DeepLesionAnnotation]], done: Collection[str]
 ) -> Iterator[Sequence[DeepLesionAnnotation]]:
     keys = [g.keys() if isinstance(g, SliceRows) else [a.key for a in g] for g in groups]
-    known = getattr(done, "known", None)
-    asked = [key for of_group in keys for key in of_group]
-    there = done if known is None else known(asked)
+    there = known_of([key for of_group in keys for key in of_group], done)
     for group, of_group in zip(groups, keys, strict=True):
         left = [i for i, key in enumerate(of_group) if key not in there]
         if len(left) == len(of_group):
             yield group
         elif left:
             yield group.take(left) if isinstance(group, SliceRows) else [group[i] for i in left]
+
+
+def items_left(
+    items: Iterable[Item], key_of: Callable[[Item], str], done: Collection[str]
+) -> Iterator[Item]:
+    """The items whose keys are not done; a store is asked for thousands at a time."""
+    if not len(done):
+        yield from items
+        return
+    rest = iter(items)
+    while several := list(islice(rest, ASKED_ROWS)):
+        keys = [key_of(item) for item in several]
+        there = known_of(keys, done)
+        yield from (item for item, key in zip(several, keys, strict=True) if key not in there)
+
+
+def known_of(keys: list[str], done: Collection[str]) -> Container[str]:
+    """What tells which of some keys are done."""
+    known = getattr(done, "known", None)
+    return done if known is None else known(keys)
 
 
 def file_and_patient(rows: Sequence[DeepLesionAnnotation]) -> tuple[str, int | str | None]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from dsnet.archive.listed import ListedContents, contents_in
 from dsnet.data.datasets.keys import NUMBERED, is_numbered, row_content
@@ -60,7 +60,7 @@ def review_rows(store: LabelStore, annotations: Sequence[DeepLesionAnnotation]) 
         When the store's keys number the rows of a file, as older versions did: which row is meant
         depends on the table as it was.
     """
-    listed = ListedContents((a.key, row_content(a)) for a in annotations)
+    listed = ListedContents(_contents(annotations))
     gone, changed = [], []
     for part in store.parts(["key", "metadata"]):
         keys = part["key"].to_pylist()
@@ -105,6 +105,13 @@ def review_pictures(
             f" {key} from {source}, now {now[key]}"
         )
     return told
+
+
+def _contents(annotations: Sequence[DeepLesionAnnotation]) -> Iterator[tuple[str, str]]:
+    # A table makes a row's key and content without the row.
+    if callable(contents := getattr(annotations, "contents", None)):
+        return cast(Iterator[tuple[str, str]], contents())
+    return ((annotation.key, row_content(annotation)) for annotation in annotations)
 
 
 def _numbered(keys: list[str], annotations: Sequence[DeepLesionAnnotation]) -> list[str]:

@@ -9,6 +9,7 @@ import pytest
 from dsnet.archive.jobs import slice_jobs
 from dsnet.data import lines
 from dsnet.data.datasets.deeplesion import group_by_file, read_annotations, select
+from dsnet.data.datasets.keys import row_content
 from dsnet.data.patients import owner_by_table, patients_by, with_patients
 from dsnet.data.store.keys import KeyIndex, KeySet
 from dsnet.data.tables import LONGEST_FIELD, cells_of, row_of
@@ -261,3 +262,35 @@ def test_a_file_that_is_written_to_meanwhile_is_told_and_one_in_its_place_not_se
         list(table)
     with pytest.raises(TypeError, match="cannot go to another process"):
         pickle.dumps(table)
+
+
+def contents_of(rows):
+    return [(row.key, row_content(row)) for row in rows]
+
+
+@pytest.mark.parametrize("seed", seeds(500, 2))
+def test_contents_are_those_of_the_rows(tmp_path, place, seed):
+    data, draw = random_table(seed), random.Random(seed)
+    path, plain = written(tmp_path, data), plain_annotations(data)
+    table = read_annotations(path)
+    assert list(table.contents()) == contents_of(plain)
+    for part in (slice(3, 40), slice(0, 0), slice(None, None, 3), slice(30, None, -2)):
+        assert list(table[part].contents()) == contents_of(plain[part])
+    rule = draw.choice([r"^([A-C])", r"_(\d)"])
+    named = plain_with_patients(plain, patients_by(rule))
+    assert list(with_patients(table, rule).contents()) == contents_of(named)
+
+
+def test_contents_have_every_column_that_counts(tmp_path):
+    columns = {
+        "File_name": "A.png", "Measurement_coordinates": "1, 2, 3, 4", "Patient_index": "7",
+        "Study_index": "2", "Series_ID": "3", "Key_slice_index": "88", "Image_size": "512, 512",
+        "Spacing_mm_px_": "0.8, 0.7, 5", "DICOM_windows": "-1500, 500", "Coarse_lesion_type": "5",
+        "Possibly_noisy": "1", "Train_Val_Test": "2",
+    }  # fmt: skip
+    changed = [{**columns, name: "4, 5, 6"} for name in list(columns)[2:]]
+    lines = [",".join(columns), *(",".join(f'"{v}"' for v in r.values()) for r in changed)]
+    data = "\n".join(lines).encode()
+    found = list(read_annotations(written(tmp_path, data)).contents())
+    assert found == contents_of(plain_annotations(data))
+    assert len({content for _, content in found}) == len(changed)

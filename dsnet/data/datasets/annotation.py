@@ -182,6 +182,32 @@ class RowCells:
         return None if voxel is None else (voxel[1], voxel[0])
 
     @property
+    def slice_spacing(self) -> float | None:
+        """Millimetres from slice to slice."""
+        voxel = self.voxel
+        return None if voxel is None else voxel[2]
+
+    @property
+    def image_size(self) -> tuple[float, ...] | None:
+        """See `stated_size`."""
+        return stated_size(self._get("Image_size"))
+
+    @property
+    def study(self) -> int | None:
+        """Its number."""
+        return whole_number(self._get("Study_index"))
+
+    @property
+    def series(self) -> int | None:
+        """Its number."""
+        return whole_number(self._get("Series_ID"))
+
+    @property
+    def key_slice(self) -> int | None:
+        """Its number."""
+        return whole_number(self._get("Key_slice_index"))
+
+    @property
     def window(self) -> tuple[float, float] | None:
         """HU: (low, high)."""
         window = usual_numbers(self._get("DICOM_windows"), 2)
@@ -195,7 +221,7 @@ class RowCells:
     def annotation(self, key: str) -> DeepLesionAnnotation:
         """All of it."""
         mark, error = self.read_mark()
-        get, origin, voxel = self._get, self._origin, self.voxel
+        get, origin = self._get, self._origin
         box = numbers_in(get("Bounding_boxes"), 4)
         age = usual_numbers(get("Patient_age"), 1)
         return DeepLesionAnnotation(
@@ -205,9 +231,9 @@ class RowCells:
             mark=mark,
             error=error,
             patient=self.patient,
-            study=whole_number(get("Study_index")),
-            series=whole_number(get("Series_ID")),
-            key_slice=whole_number(get("Key_slice_index")),
+            study=self.study,
+            series=self.series,
+            key_slice=self.key_slice,
             bounding_box=None if box is None else tuple(edge - origin for edge in box),
             diameters=numbers_in(get("Lesion_diameters_Pixel_"), 2),
             normalized_location=numbers_in(get("Normalized_lesion_location"), 3),
@@ -215,8 +241,8 @@ class RowCells:
             possibly_noisy=self.possibly_noisy,
             slice_range=numbers_in(get("Slice_range"), 2),
             spacing=self.spacing,
-            slice_spacing=None if voxel is None else voxel[2],
-            image_size=stated_size(get("Image_size")),
+            slice_spacing=self.slice_spacing,
+            image_size=self.image_size,
             window=self.window,
             gender=(get("Patient_gender") or "").strip(),
             age=None if age is None else age[0],

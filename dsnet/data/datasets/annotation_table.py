@@ -16,7 +16,7 @@ from dsnet.data.datasets.annotation import (
     file_name_of,
 )
 from dsnet.data.datasets.file_index import FileIndex
-from dsnet.data.datasets.keys import RowKeys
+from dsnet.data.datasets.keys import RowKeys, row_content
 from dsnet.data.datasets.slice_rows import Layout, SliceRows, key_of
 from dsnet.data.tables import Row, Rows, row_of
 
@@ -94,10 +94,24 @@ class AnnotationTable(Sequence[DeepLesionAnnotation]):
         return self.together(np.array([place]), [1])[0][0]
 
     def __iter__(self) -> Iterator[DeepLesionAnnotation]:
+        if self._in_order():
+            yield from (cells.annotation(key) for key, cells in self._keyed())
+        else:
+            yield from (self[i] for i in range(len(self)))
+
+    def contents(self) -> Iterator[tuple[str, str]]:
+        """The key and the `row_content` of each row; nothing else of it is made."""
+        if self._in_order():
+            yield from ((key, row_content(cells)) for key, cells in self._keyed())
+        else:
+            yield from ((row.key, row_content(row)) for row in self)
+
+    def _in_order(self) -> bool:
+        return not np.any(self.places[1:] < self.places[:-1])
+
+    def _keyed(self) -> Iterator[tuple[str, RowCells]]:
+        """The key of each row and what its cells say, of rows in the order of the table."""
         places, index = self.places, self._text.index
-        if np.any(places[1:] < places[:-1]):
-            yield from (self[i] for i in range(len(places)))
-            return
         wanted = np.zeros(len(self._text), bool)
         wanted[places] = True
         if self._places is not None and len(places):
@@ -117,7 +131,7 @@ class AnnotationTable(Sequence[DeepLesionAnnotation]):
                 if last[stem] == place:
                     del keys[stem]
                 if wanted[place]:
-                    yield self._cells(row).annotation(key)
+                    yield key, self._cells(row)
 
     @property
     def places(self) -> np.ndarray:
