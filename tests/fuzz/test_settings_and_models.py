@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from dsnet import evaluate, label, predict, train_sr
-from dsnet.archive.options import new_folder
+from dsnet.archive.options import new_folder, store_place
 from dsnet.arguments import Range, given
 from dsnet.data.crop_settings import CropSettings
 from dsnet.inference import crop_settings
@@ -89,7 +89,7 @@ def numeric_options(parser):
         if isinstance(action, argparse._SubParsersAction):
             for name, sub in action.choices.items():
                 found += [([name], option) for _, option in numeric_options(sub)]
-        elif action.option_strings and action.type not in (None, given, new_folder):
+        elif action.option_strings and action.type not in (None, given, new_folder, store_place):
             found.append(([], action))
     return found
 
