@@ -91,7 +91,8 @@ def server(monkeypatch):
     beyond.stop()
 
 
-@pytest.mark.parametrize("share", [0.0, pytest.param(0.3, marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("share", [0.0, 0.3])
 def test_a_store_and_pictures_through_a_server_that_fails(tmp_path, server, share):
     # What consoles call a folder.
     s3fs.S3FileSystem().call_s3("put_object", Bucket="bucket", Key="a/s/", Body=b"")

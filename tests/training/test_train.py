@@ -314,6 +314,7 @@ def test_two_processes_train_one_network(tmp_path):
     assert len((tmp_path / "log.csv").read_text().splitlines()) == 2
 
 
+@pytest.mark.long  # test_two_processes_train_one_network is the short one
 def test_processes_validate_the_model_that_is_saved(tmp_path):
     """Each has running statistics of its own crops; those of the first are in the file."""
     train_by_two_processes(

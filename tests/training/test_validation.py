@@ -40,7 +40,7 @@ def test_the_best_threshold_and_its_dice(tmp_path, batch):
     assert (tmp_path / "panel.png").read_bytes().startswith(b"\x89PNG")
 
 
-@pytest.mark.parametrize(("world", "cases"), [(2, 7), (3, 2)])
+@pytest.mark.parametrize(("world", "cases"), [(2, 7), pytest.param(3, 2, marks=pytest.mark.long)])
 def test_processes_agree_with_one_to_the_bit(tmp_path, world, cases):
     ranks = [(0, 1), *((rank, world) for rank in range(world))]
     meeting = str(tmp_path / "meeting")
