@@ -67,3 +67,22 @@ def pytest_configure(config: pytest.Config) -> None:
     # Before anything of the tests is imported, in each process that runs them.
     if hasattr(config, "workerinput") or not getattr(config.option, "numprocesses", None):
         _import_triton_interpreted()
+
+
+@pytest.fixture
+def memory():
+    """A bucket in memory; stores kept there last as long as the process unless it is emptied."""
+    system = pytest.importorskip("fsspec").filesystem("memory")
+    yield system
+    system.store.clear()
+    system.pseudo_dirs[:] = [""]
+
+
+@pytest.fixture
+def waits(monkeypatch):
+    """The seconds that were waited before asking a place again; none passes."""
+    from dsnet.data import remote
+
+    found: list[float] = []
+    monkeypatch.setattr(remote.time, "sleep", found.append)
+    return found

@@ -186,12 +186,12 @@ def label_archive(
     path, resume = store_place(out), resume or retry_failed
     if isinstance(path, Path) and path.exists() and not path.is_dir():
         raise ValueError(f"out must be a folder, got the file {path}")
-    if not resume and is_in_use(path):
-        raise ValueError(f"out must be a new or empty folder unless resume is set, got {path}")
     runner = _executor(executor, workers, device)
     stages = getattr(runner, "stages", False)
     if stages and str(path).startswith("memory:"):
         raise ValueError(f"out must be where other processes write, too, got {path}")
+    if not resume and is_in_use(path):
+        raise ValueError(f"out must be a new or empty folder unless resume is set, got {path}")
     observer = _observer(progress)
     stop = _flag(stop)
 

@@ -6,10 +6,10 @@ import shutil
 
 import numpy as np
 import pytest
+from memory_bucket import ADDRESS, names
 from store_rows import keys_of, row, rows_of, write
 
 from dsnet import label
-from dsnet.data import remote
 from dsnet.data.remote import RemoteFile
 from dsnet.data.store import (
     StoreWriter,
@@ -25,27 +25,7 @@ from dsnet.data.store.push import push_store
 from dsnet.data.store.reviewed import open_reviewed
 from dsnet.data.store.versions import write_version
 
-fsspec = pytest.importorskip("fsspec")
-ADDRESS = "memory://bucket/place/store"
-
-
-@pytest.fixture(autouse=True)
-def waits(monkeypatch):
-    found = []
-    monkeypatch.setattr(remote.time, "sleep", found.append)
-    return found
-
-
-@pytest.fixture(autouse=True)
-def memory():
-    system = fsspec.filesystem("memory")
-    yield system
-    system.store.clear()
-    system.pseudo_dirs[:] = [""]
-
-
-def names(system):
-    return sorted(path.rpartition("/")[2] for path in system.find("/bucket"))
+pytestmark = pytest.mark.usefixtures("memory", "waits")
 
 
 def test_what_is_read_there_is_what_is_here(tmp_path):

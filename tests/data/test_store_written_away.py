@@ -7,11 +7,11 @@ import threading
 import time
 
 import pytest
+from memory_bucket import ADDRESS, names
 from store_rows import keys_of, row, rows_of, write
 
 from dsnet.archive import label_archive
 from dsnet.archive.jobs import phantom_jobs
-from dsnet.data import remote
 from dsnet.data.remote import RemoteFile
 from dsnet.data.store import StoreWriter, account, lease, open_store, validate_store
 from dsnet.data.store import keys as keys_module
@@ -23,27 +23,7 @@ from dsnet.data.store.manifest import MANIFEST
 from dsnet.data.store.push import push_store
 from dsnet.data.store.stage import Recipe, ShardBuilder
 
-fsspec = pytest.importorskip("fsspec")
-ADDRESS = "memory://bucket/place/store"
-
-
-@pytest.fixture(autouse=True)
-def waits(monkeypatch):
-    found = []
-    monkeypatch.setattr(remote.time, "sleep", found.append)
-    return found
-
-
-@pytest.fixture(autouse=True)
-def memory():
-    system = fsspec.filesystem("memory")
-    yield system
-    system.store.clear()
-    system.pseudo_dirs[:] = [""]
-
-
-def names(system):
-    return sorted(path.rpartition("/")[2] for path in system.find("/bucket"))
+pytestmark = pytest.mark.usefixtures("memory", "waits")
 
 
 def staged(writer, numbers):

@@ -52,7 +52,7 @@ def run(monkeypatch, capfd):
             words.append("--help")  # It would serve until somebody stops it.
         if "--ray" in words:
             words.remove("--ray")  # A cluster takes its time; tests/archive/test_ray.py has one.
-        # A bucket that lasts as long as the process.
+        # A bucket that lasts as long as the process, unless it is emptied.
         words = [word.replace("s3://", "memory://") for word in words]
         if not {"--help", "--config"} & set(words):
             words += SHORTER.get(module, "").split()
@@ -73,7 +73,9 @@ def run(monkeypatch, capfd):
         else:
             assert code == 0, f"{line}\n{told}"
 
-    return run
+    yield run
+    if fsspec := sys.modules.get("fsspec"):
+        fsspec.filesystem("memory").store.clear()
 
 
 @pytest.fixture(scope="module")
