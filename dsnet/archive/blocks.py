@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -9,8 +10,8 @@ from dataclasses import dataclass, replace
 from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from dsnet.archive.ahead import reading_ahead
-from dsnet.archive.jobs import Job, failed_rows, run_job
+from dsnet.archive.jobs import Job, failed_rows
+from dsnet.archive.phases import run_jobs
 from dsnet.data.store.record import LabelRecord
 from dsnet.data.store.stage import ShardBuilder, StagedShard
 
@@ -49,6 +50,16 @@ def follow(progress: Progress) -> None:
     """Tell this worker's progress there."""
     global _progress
     _progress = progress
+
+
+def _begins(number: int) -> None:
+    """Tell that this job of the block is begun; -1 between blocks."""
+    if _progress is not None:
+        _progress.at.value = number
+
+
+def _halted() -> bool:
+    return _progress is not None and bool(_progress.halted.value)
 
 
 @dataclass(frozen=True)
@@ -100,22 +111,17 @@ class Block:
         """Label the jobs one after the other, and write their rows."""
         begin = time.monotonic()
         shards: list[StagedShard] = []
-        builder, rows, cut, error = ShardBuilder(self.recipe), 0, False, None
-        ready = reading_ahead(self.jobs)
-        for number in range(len(self.jobs)):
-            if _progress is not None:
-                if _progress.halted.value:
-                    cut = True
+        builder, rows, error = ShardBuilder(self.recipe), 0, None
+        done = 0
+        with contextlib.closing(run_jobs(self.jobs, _halted, _begins)) as made:
+            for job, records in made:
+                rows += _add(builder, job, records)
+                done += 1
+                if builder.full and (error := _stage(builder, shards)):
                     break
-                _progress.at.value = number
-            job = next(ready)
-            rows += _add(builder, job, run_job(job))
-            if builder.full and (error := _stage(builder, shards)):
-                break
-        ready.close()
         error = error or _stage(builder, shards)
-        if _progress is not None:
-            _progress.at.value = -1
+        _begins(-1)
+        cut = error is None and done < len(self.jobs)
         return BlockResult(shards, rows, time.monotonic() - begin, cut, error)
 
     def around(self, at: int) -> tuple[Block, ...]:

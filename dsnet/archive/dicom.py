@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from dsnet.archive.jobs import describe, label_crop
+from dsnet.archive.jobs import CropJob, describe
 from dsnet.archive.left import items_left
 from dsnet.archive.naming import Naming
 from dsnet.archive.review import ListedRow, ReviewedJobs, review_pictures
@@ -38,7 +38,7 @@ _TEXTS = ("label", "tracking_id", "reader")
 
 
 @dataclass(frozen=True)
-class DicomJob:
+class DicomJob(CropJob):
     """The marks of one slice: decoded once, every mark labelled."""
 
     matched: tuple[MatchedMark, ...]
@@ -66,10 +66,6 @@ class DicomJob:
             self._row(key, each, picture, named)
             for key, each in zip(self.keys, self.matched, strict=True)
         ]
-
-    def run(self) -> list[LabelRecord]:
-        """Read, crop and label."""
-        return [part if isinstance(part, LabelRecord) else label_crop(part) for part in self.read()]
 
     def _named(self) -> dict[str, str] | None:
         """What the slice calls its patient; None where there is none, or it cannot be read."""

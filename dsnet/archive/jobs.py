@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from operator import attrgetter
@@ -68,6 +69,30 @@ class FetchableJob(Job, Protocol):
     def fetch(self) -> FetchableJob:
         """Return the job with what its files hold, for this process alone."""
         ...
+
+
+class CropJob(ABC):
+    """A job whose rows are crops that are labelled as `label_crop` does."""
+
+    @property
+    @abstractmethod
+    def rows(self) -> Sequence[tuple[str, str]]:
+        """(key, source) of each row."""
+
+    @abstractmethod
+    def read(self) -> list[Crop | LabelRecord]:
+        """Return a crop for each row, in order, or the record of a row that failed already."""
+
+    def crops(self) -> list[Crop | LabelRecord]:
+        """As `read`; when that raises, one failed record for each row."""
+        try:
+            return self.read()
+        except Exception as error:
+            return [*failed_rows(self, describe(error))]
+
+    def run(self) -> list[LabelRecord]:
+        """Read and label."""
+        return label_parts(self.read())
 
 
 def run_job(job: Job) -> list[LabelRecord]:
@@ -141,7 +166,7 @@ class PhantomJob:
 
 
 @dataclass(frozen=True)
-class PictureJob:
+class PictureJob(CropJob):
     """A picture and the masks drawn over it."""
 
     picture: OutlinedPicture
@@ -156,13 +181,9 @@ class PictureJob:
         """Read it; a picture that cannot be read raises."""
         return [self.picture.read()]
 
-    def run(self) -> list[LabelRecord]:
-        """Read and label it."""
-        return [label_crop(self.picture.read())]
-
 
 @dataclass(frozen=True)
-class VolumeJob:
+class VolumeJob(CropJob):
     """The slices of one volume: read once, each labelled."""
 
     slices: tuple[VolumeSlice, ...]
@@ -186,13 +207,9 @@ class VolumeJob:
             found.append(crop)
         return found
 
-    def run(self) -> list[LabelRecord]:
-        """Read and label."""
-        return [part if isinstance(part, LabelRecord) else label_crop(part) for part in self.read()]
-
 
 @dataclass(frozen=True)
-class SliceJob:
+class SliceJob(CropJob):
     """The annotations of one slice: decoded once, every mark labelled."""
 
     annotations: Sequence[DeepLesionAnnotation]
@@ -230,10 +247,6 @@ class SliceJob:
                 )
             found.append(crop)
         return found
-
-    def run(self) -> list[LabelRecord]:
-        """Read, crop and label."""
-        return [part if isinstance(part, LabelRecord) else label_crop(part) for part in self.read()]
 
 
 def phantom_jobs(count: int, size: int = 64, seed: int = 0) -> Callable[[set[str]], Iterator]:
@@ -352,6 +365,11 @@ def label_crop(crop: Crop) -> LabelRecord:
         return LabelRecord.from_label(crop, _label(crop))
     except Exception as error:
         return LabelRecord.from_error(crop.key, crop.source, describe(error), crop=crop)
+
+
+def label_parts(parts: Sequence[Crop | LabelRecord]) -> list[LabelRecord]:
+    """Records of what `CropJob.read` gave."""
+    return [part if isinstance(part, LabelRecord) else label_crop(part) for part in parts]
 
 
 def _label(crop: Crop) -> SoftLabel:

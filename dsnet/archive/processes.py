@@ -9,7 +9,6 @@ from concurrent.futures import FIRST_COMPLETED, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 
-from dsnet.archive.ahead import reading_ahead
 from dsnet.archive.blocks import Block, BlockResult, Blocks
 from dsnet.archive.jobs import (
     WORKER_DIED,
@@ -17,8 +16,8 @@ from dsnet.archive.jobs import (
     Job,
     describe,
     failed_rows,
-    run_job,
 )
+from dsnet.archive.phases import run_jobs
 from dsnet.archive.workers import Worker, warm_up
 from dsnet.data.store.record import LabelRecord
 from dsnet.data.store.stage import Recipe, StagedShard
@@ -74,11 +73,9 @@ class ProcessExecutor:
         """
         if self.workers == 1:
             warm_up()
-            with contextlib.closing(reading_ahead(jobs)) as ready:
-                for job in ready:
-                    if stop:
-                        return
-                    yield run_job(job)
+            with contextlib.closing(run_jobs(jobs, lambda: stop)) as made:
+                for _, records in made:
+                    yield records
             return
         crew = Crew(self.workers)
         ordered: deque[_Task] = deque()
