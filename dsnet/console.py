@@ -8,7 +8,7 @@ Public
 ``Progress(total)``: a bar, or a plain line now and then, of records as they come
 ``print_table(rows, heads=None, title="")``
 ``UserError``, ``complain(command, error) -> 2``, ``warn(text)``: one line on standard error
-``require_folder(path, name)``, ``require_file``: what an option names is there
+``require_folder(path, name)``, ``require_table``: what an option names is there
 ``printable(text)``: what of a file's name may go to a terminal
 """
 
@@ -42,9 +42,9 @@ def require_folder(path: str, name: str) -> None:
         raise UserError(f"{name} must be a folder, there is none at {path}")
 
 
-def require_file(path: str, name: str) -> None:
-    """UserError where an option's file is none."""
-    if not Path(path).is_file():
+def require_table(path: str, name: str) -> None:
+    """UserError where an option's table is neither a file nor a folder of files."""
+    if not (Path(path).is_file() or Path(path).is_dir()):
         raise UserError(f"{name} must be a file, there is none at {path}")
 
 

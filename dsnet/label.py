@@ -24,8 +24,8 @@ from dsnet.console import (
     UserError,
     complain,
     printable,
-    require_file,
     require_folder,
+    require_table,
 )
 from dsnet.signals import signals_raised
 from dsnet.streams import command
@@ -70,7 +70,7 @@ def _demo(options, arguments) -> int:
 def _recist(options, arguments) -> int:
     from dsnet.data.remote import check_place
 
-    check_place(options.annotations, lambda path: require_file(path, "--annotations"))
+    check_place(options.annotations, lambda path: require_table(path, "--annotations"))
     check_place(options.images, lambda path: require_folder(path, "--images"))
     from dsnet.archive.again import asked_of, is_finished, nothing_left
     from dsnet.archive.jobs import slice_jobs

@@ -220,9 +220,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     prompts = data.add_mutually_exclusive_group(required=True)
     prompts.add_argument(
-        "--annotations", type=given, metavar="CSV", help="RECIST marks, as in DL_info.csv"
+        "--annotations",
+        type=given,
+        metavar="TABLE",
+        help="RECIST marks, as in DL_info.csv: CSV or Parquet",
     )
-    prompts.add_argument("--boxes", type=given, metavar="CSV", help="boxes: file, x0, y0, x1, y1")
+    prompts.add_argument("--boxes", type=given, metavar="TABLE", help="boxes: file, x0, y0, x1, y1")
     prompts.add_argument(
         "--export",
         type=given,

@@ -78,7 +78,7 @@ def _annotation(fields, key, name, line, origin) -> DeepLesionAnnotation:
         diameters=numbers_in(get("Lesion_diameters_Pixel_"), 2),
         normalized_location=numbers_in(get("Normalized_lesion_location"), 3),
         lesion_type=LESION_TYPES.get(whole_number(get("Coarse_lesion_type")) or 0, "unknown"),
-        possibly_noisy=whole_number(get("Possibly_noisy")) == 1,
+        possibly_noisy=(get("Possibly_noisy") or "").strip() in ("1", "1.0", "True", "true"),
         slice_range=numbers_in(get("Slice_range"), 2),
         spacing=None if spacing is None else (spacing[1], spacing[0]),
         slice_spacing=None if spacing is None else spacing[2],

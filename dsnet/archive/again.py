@@ -12,10 +12,12 @@ import json
 import os
 import stat
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from dsnet import __version__
 from dsnet.archive.review import ReviewedJobs
+from dsnet.data.parquet_table import table_files
 from dsnet.data.store.manifest import ASKED, FINISHED, read_manifest
 from dsnet.data.store.places import StorePath, store_place
 
@@ -26,13 +28,13 @@ def asked_of(files: list[str], chosen: dict[str, Any]) -> str:
     Parameters
     ----------
     files : list of str
-        That say which rows there are: of a pipe, which is read once, and of an address none can
-        tell.
+        Files, or folders of Parquet, that say which rows there are: of a pipe, which is read once,
+        and of an address none can tell.
     chosen : dict
         By what they are chosen; JSON values.
     """
     told = hashlib.sha256(json.dumps([__version__, chosen], sort_keys=True).encode("utf-8"))
-    for file in files:
+    for file in _files(files):
         try:
             if not stat.S_ISREG(os.stat(file).st_mode):
                 return ""
@@ -44,6 +46,15 @@ def asked_of(files: list[str], chosen: dict[str, Any]) -> str:
             return ""
         told.update(digest.digest())
     return told.hexdigest()
+
+
+def _files(tables: list[str]) -> Iterator[str]:
+    """Those of folders one by one; of one that is no table its own name."""
+    for table in tables:
+        try:
+            yield from map(str, table_files(Path(table))) if os.path.isdir(table) else [table]
+        except ValueError:  # Who reads it tells.
+            yield table
 
 
 def is_finished(store: StorePath, asked: str) -> bool:

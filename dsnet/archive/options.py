@@ -19,8 +19,9 @@ def recist_options(parser: argparse.ArgumentParser) -> None:
         "--annotations",
         required=True,
         type=given,
-        metavar="CSV",
-        help="DL_info.csv: a path or an address",
+        metavar="TABLE",
+        help="DL_info.csv, or its columns as Parquet (a file or a folder of them): a path or an "
+        "address",
     )
     parser.add_argument(
         "--images", required=True, type=given, metavar="DIR",

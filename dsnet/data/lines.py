@@ -18,7 +18,7 @@ HELD_BYTES = 2**26
 # What has to be held: a pipe's, an address's, what was read already.
 _MOST_HELD_BYTES = 2**31
 # 10^8 marks are 20 GB.
-_MOST_BYTES = 2**37
+MOST_BYTES = 2**37
 _MOST_LINES = 2**31
 _PART_BYTES = 2**20
 # Lines that are taken from the text together.
@@ -59,7 +59,7 @@ class TextOnDisk:
         By `read`, when the file was written to since it was opened.
     """
 
-    def __init__(self, path: Path, descriptor: int) -> None:
+    def __init__(self, path: Path | RemoteFile, descriptor: int) -> None:
         self._path, self._descriptor = path, descriptor
         weakref.finalize(self, os.close, descriptor)
         self._state = self._now()
@@ -115,8 +115,8 @@ def open_text(path: str | Path | RemoteFile) -> Text:
             if not (regular or stat.S_ISFIFO(state.st_mode)):
                 raise ValueError(f"{place}: must be a regular file")
             if regular and state.st_size > HELD_BYTES:
-                if state.st_size > _MOST_BYTES:
-                    raise ValueError(f"{place}: must be of at most {_MOST_BYTES} bytes")
+                if state.st_size > MOST_BYTES:
+                    raise ValueError(f"{place}: must be of at most {MOST_BYTES} bytes")
                 return TextOnDisk(place, os.dup(file.fileno()))
             # In parts: a read of so many bytes at most would ask for room for as many.
             parts, size = [], 0

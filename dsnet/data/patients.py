@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from dsnet.data.parquet_table import ENDINGS
 from dsnet.data.tables import read_table
 
 PATIENT_NAMES = ("patient", "patient_id", "PatientID", "Patient_index", "subject")
@@ -60,9 +61,10 @@ def patients_by(rule: str) -> Callable[[str], str]:
     Parameters
     ----------
     rule : str
-        The name of a CSV file with columns `file` (or `File_name`, `image`, `key`) and `patient`
-        (or `Patient_index`, `PatientID`, ...), or else a regular expression, which is searched in
-        the file's path: the patient is its group `patient`, its first group, or all of it.
+        The name of a CSV or Parquet file with columns `file` (or `File_name`, `image`, `key`) and
+        `patient` (or `Patient_index`, `PatientID`, ...), or else a regular expression, which is
+        searched in the file's path: the patient is its group `patient`, its first group, or all of
+        it.
 
     Returns
     -------
@@ -98,11 +100,11 @@ def patients_by(rule: str) -> Callable[[str], str]:
 
 def is_table(rule: str) -> bool:
     """Whether a rule of `patients_by` is the name of a table."""
-    return rule.lower().endswith((".csv", ".tsv", ".txt")) or os.path.isfile(rule)
+    return rule.lower().endswith((".csv", ".tsv", ".txt", *ENDINGS)) or os.path.isfile(rule)
 
 
 def _by_table(path: Path) -> Callable[[str], str]:
-    table = read_table(path, lower=True)
+    table = read_table(path, lower=True, wanted=(*_FILE_COLUMNS, *_PATIENT_COLUMNS))
     file = next((name for name in _FILE_COLUMNS if name in table.columns), None)
     column = next((name for name in _PATIENT_COLUMNS if name in table.columns), None)
     if file is None or column is None:

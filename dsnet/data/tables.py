@@ -1,17 +1,18 @@
-"""Tables of comma-separated values, of which no line is lost without a word."""
+"""Tables of comma-separated values or Parquet, of which no row is lost without a word."""
 
 from __future__ import annotations
 
 import csv
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from dsnet.data.lines import HeldText, Lines, open_text
+from dsnet.data.lines import Lines
+from dsnet.data.parquet_table import open_table
 
 # No column that is read needs more; a name or a reason of 100 kB helps nobody.
 LONGEST_FIELD = 4096
@@ -62,14 +63,22 @@ class Rows:
 
 @dataclass(frozen=True)
 class Table:
-    """The columns and the rows of a table."""
+    """The columns and the rows of a table; of Parquet the rows have those that were wanted."""
 
     columns: list[str]
     rows: Rows
 
 
-def read_table(path: str | Path, *, lower: bool = False, data: bytes | None = None) -> Table:
+def read_table(
+    path: str | Path,
+    *,
+    lower: bool = False,
+    data: bytes | None = None,
+    wanted: Collection[str] | None = None,
+) -> Table:
     """Read a CSV file line by line: a line is a row, or has the reason why it is none.
+
+    Parquet, see `open_table`, has the rows that a CSV file of the same would have.
 
     A quote that is not closed on its line costs that line alone; it cannot swallow those after it.
     So a field must not hold a line break. Lines end with LF, CRLF or CR and nothing else: other
@@ -82,6 +91,8 @@ def read_table(path: str | Path, *, lower: bool = False, data: bytes | None = No
         Whether columns are told apart by their names in lower case.
     data : bytes, optional
         What the file holds, where it was read already.
+    wanted : collection of str, optional
+        The columns that are read of Parquet; by default all.
 
     Returns
     -------
@@ -93,9 +104,10 @@ def read_table(path: str | Path, *, lower: bool = False, data: bytes | None = No
         When the file cannot be read, is no UTF-8, has a header that is none, or a column twice; the
         message names the file.
     """
-    lines = Lines(path, open_text(path) if data is None else HeldText(data))
+    text, names = open_table(path, data, wanted, lower)
+    lines = Lines(path, text)
     if not len(lines):
-        return Table([], Rows(lines, []))
+        return Table(names or [], Rows(lines, []))
     (header,) = lines.texts([0])
     try:
         columns = [name.strip() for name in _fields(header)]
@@ -109,7 +121,7 @@ def read_table(path: str | Path, *, lower: bool = False, data: bytes | None = No
     twice = [name for name, count in Counter(filter(None, columns)).items() if count > 1]
     if twice:
         raise ValueError(f"{path}: column {', '.join(twice)} comes more than once")
-    return Table(columns, Rows(lines, columns))
+    return Table(names or columns, Rows(lines, columns))
 
 
 def cells_of(texts: Sequence[str]) -> Iterator[list[str] | None]:

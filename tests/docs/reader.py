@@ -6,6 +6,8 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 import lidc_files as lidc
 from dicom_files import slice_of
@@ -92,6 +94,7 @@ def write_archive(folder: Path) -> None:
         table = csv.DictWriter(file, COLUMNS, restval="")
         table.writeheader()
         table.writerows(rows)
+    pq.write_table(pa.Table.from_pylist(rows), folder / "marks.parquet")
     with open(folder / "boxes.csv", "w", newline="") as file:
         csv.writer(file).writerows([["file", "x0", "y0", "x1", "y1"], *boxes])
 

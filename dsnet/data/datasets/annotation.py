@@ -31,6 +31,13 @@ SPLITS = {1: "train", 2: "val", 3: "test"}
 DEEPLESION_LUNG_WINDOW = (-1500.0, 500.0)
 
 FILE_NAME, MARK = "File_name", "Measurement_coordinates"
+# All that are read.
+COLUMNS = (
+    FILE_NAME, MARK, "Patient_index", "Study_index", "Series_ID", "Key_slice_index",
+    "Bounding_boxes", "Lesion_diameters_Pixel_", "Normalized_lesion_location",
+    "Coarse_lesion_type", "Possibly_noisy", "Slice_range", "Spacing_mm_px_", "Image_size",
+    "DICOM_windows", "Patient_gender", "Patient_age", "Train_Val_Test",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -166,7 +173,8 @@ class RowCells:
     @property
     def possibly_noisy(self) -> bool:
         """Whether the table says so."""
-        return whole_number(self._get("Possibly_noisy")) == 1
+        said = self._get("Possibly_noisy")
+        return whole_number(said) == 1 or (said or "").strip().lower() == "true"
 
     @property
     def voxel(self) -> tuple[float, ...] | None:

@@ -27,7 +27,8 @@ def read_boxes(path: str | Path) -> list[DeepLesionAnnotation]:
     ValueError
         When the table cannot be read or lacks a column. A bad row tells in its `error`.
     """
-    table = read_table(path, lower=True)
+    wanted = (*BOX_COLUMNS, *FILE_COLUMNS, "key", "spacing_mm")
+    table = read_table(path, lower=True, wanted=wanted)
     names = table.columns
     file_column = next((name for name in FILE_COLUMNS if name in names), None)
     missing = [name for name in BOX_COLUMNS if name not in names]

@@ -11,7 +11,10 @@ import numpy as np
 
 from dsnet.data.crop import Crop
 from dsnet.data.datasets.annotation import (
+    COLUMNS,
+    FILE_NAME,
     LESION_TYPES,
+    MARK,
     SPLITS,
     DeepLesionAnnotation,
     RowCells,
@@ -26,13 +29,13 @@ from dsnet.data.picture_file import MAX_PIXELS, open_picture
 from dsnet.data.remote import RemoteFile, place_of
 from dsnet.data.tables import read_table
 
-_REQUIRED = ("File_name", "Measurement_coordinates")
-
 
 def read_annotations(
     path: str | Path, *, origin: float = CORNER, data: bytes | None = None
 ) -> AnnotationTable:
     """All rows of a table in DeepLesion's layout, also those whose mark cannot be used.
+
+    CSV, or Parquet: a file or a folder of them, see `dsnet.data.parquet_table`.
 
     They are a sequence of `DeepLesionAnnotation`, each made when it is asked for.
 
@@ -48,9 +51,9 @@ def read_annotations(
         tells in its `error`.
     """
     origin = check_origin(origin)
-    table = read_table(path, data=data)
+    table = read_table(path, data=data, wanted=COLUMNS)
     columns = table.columns
-    missing = [name for name in _REQUIRED if name not in columns]
+    missing = [name for name in (FILE_NAME, MARK) if name not in columns]
     if missing:
         raise ValueError(
             f"{path}: column {', '.join(missing)} is missing; the table has {columns or 'nothing'}"

@@ -1,4 +1,4 @@
-"""Tables of marks: DeepLesion's DL_info.csv, and CSV or Parquet of a documented layout.
+"""Tables of marks, CSV or Parquet: of DeepLesion's layout, as DL_info.csv, or a documented one.
 
 Columns, in any order and case: `sop_instance_uid` or `file`; `x1, y1, x2, y2` of the long axis and,
 where it is known, `x3, y3, x4, y4` of the short one; `origin`. Further ones are read where they are
@@ -52,10 +52,11 @@ def is_table(data: bytes) -> bool:
     """Whether a file is a table of marks: by the whole of a Parquet file, or a CSV's beginning."""
     if data[:4] == _PARQUET:
         try:
-            return _is_marks([name.lower() for name in _parquet("", data).schema_arrow.names])
+            names = _parquet("", data).schema_arrow.names
         except ValueError:
             return True  # damaged: whoever reads it tells
-    names = _header(data)
+    else:
+        names = _header(data)
     return set(_DEEPLESION) <= set(names) or _is_marks([name.lower() for name in names])
 
 
@@ -93,12 +94,11 @@ def read_marks_table(
     if origin is not None:
         origin = check_origin(origin)
     content = read_bytes(source, data, MOST_TABLE_BYTES)
-    if content[:4] == _PARQUET:
-        rows = _parquet_rows(source, content)
-    elif set(_DEEPLESION) <= set(_header(content)):
+    is_parquet = content[:4] == _PARQUET
+    names = _parquet_names(source, content) if is_parquet else _header(content)
+    if set(_DEEPLESION) <= set(names):
         return _deeplesion(source, content, refused, CORNER if origin is None else origin)
-    else:
-        rows = _csv_rows(source, content, refused)
+    rows = _parquet_rows(source, content) if is_parquet else _csv_rows(source, content, refused)
     marks = []
     for line, fields in rows:
         try:
@@ -166,6 +166,13 @@ def _parquet(source: str, content: bytes) -> Any:
         raise ValueError(f"{source}: no Parquet can be read: {told(error)}") from error
 
 
+def _parquet_names(source: str, content: bytes) -> list[str]:
+    file = _parquet(source, content)
+    if file.metadata.num_rows > MOST_ROWS:
+        raise ValueError(f"{source}: must have at most {MOST_ROWS} rows")
+    return [name.strip() for name in file.schema_arrow.names]
+
+
 def _parquet_rows(source: str, content: bytes) -> Iterator[tuple[int, dict[str, Any]]]:
     import pyarrow as pa
 
@@ -173,8 +180,6 @@ def _parquet_rows(source: str, content: bytes) -> Iterator[tuple[int, dict[str, 
     names = file.schema_arrow.names
     by_column = {name.lower(): name for name in names if name.lower() in COLUMNS}
     _require(source, list(by_column))
-    if file.metadata.num_rows > MOST_ROWS:
-        raise ValueError(f"{source}: must have at most {MOST_ROWS} rows")
     line = 1
     try:
         for batch in file.iter_batches(batch_size=4096, columns=list(by_column.values())):
