@@ -45,8 +45,10 @@ def lines_of(file, names: Sequence[str]) -> Iterator[bytes]:
             cells = [_quoted(cells[0])]  # An empty one would be a blank line.
         cells[-1] = _joined([cells[-1], "\n"], "")
         lines = _joined(cells, ",")
-        # Nothing is null, nothing is sliced off: the characters are the text.
-        yield b"" if lines.buffers()[2] is None else lines.buffers()[2].to_pybytes()
+        if len(lines):
+            # Nothing is null, nothing is sliced off: the characters are the text. The buffer of no
+            # characters is not empty.
+            yield lines.buffers()[2].to_pybytes()[: pc.sum(pc.binary_length(lines)).as_py()]
 
 
 def require_cells(name: str, kind: pa.DataType) -> None:
