@@ -6,9 +6,7 @@ import math
 import os
 import random
 from decimal import Decimal
-from types import SimpleNamespace
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.csv as arrow_csv
 import pyarrow.parquet as pq
@@ -20,7 +18,7 @@ from dsnet.data.datasets.boxes import read_boxes
 from dsnet.data.datasets.deeplesion import group_by_file, read_annotations, select
 from dsnet.data.marks.tables import is_table, read_marks_table
 from dsnet.data.patients import patients_by
-from dsnet.data.tables import LONGEST_FIELD, read_table
+from dsnet.data.tables import LONGEST_FIELD
 from plain_table import plain_annotations
 
 MARK = [20.5, 30.0, 44.5, 30.0, 32.0, 22.25, 32.0, 38.0]
@@ -136,19 +134,6 @@ def test_a_row_says_what_it_did(tmp_path):
     assert row.key == text.key and row.key.startswith("000001_01_01_109#")
 
 
-@pytest.mark.parametrize("kind", [np.float64, np.float32])
-def test_numbers_are_exact(kind):
-    draw = np.random.default_rng(3)
-    bits = draw.integers(0, 2**64 if kind is np.float64 else 2**32, 4000, np.uint64)
-    odd = bits.astype(np.uint64 if kind is np.float64 else np.uint32).view(kind)
-    values = np.concatenate([odd[np.isfinite(odd)], draw.uniform(0, 512, 4000).astype(kind)])
-    buffer = io.BytesIO()
-    pq.write_table(pa.table({"a": values}), buffer)
-    table = read_table("t.parquet", data=buffer.getvalue())
-    read = np.array([kind(row.fields["a"]) for row in table.rows])
-    assert np.array_equal(read, values) and np.array_equal(np.signbit(read), np.signbit(values))
-
-
 def test_arrows_own_csv_is_the_same(tmp_path):
     table = pa.table(
         {
@@ -167,36 +152,6 @@ def test_arrows_own_csv_is_the_same(tmp_path):
         "",
         "row 4: Measurement_coordinates must be 8 numbers, got 'x'",
     ]
-
-
-@pytest.mark.parametrize(
-    "array",
-    [
-        pa.array([None, [1.0, 2.5], [math.nan, None]], pa.list_(pa.float32(), 2)),
-        pa.array([None, [1.0, 2.5], [math.nan, None]], pa.large_list(pa.float64())),
-        pa.array([None, ["1", "2.5"], ["nan", ""]]),
-    ],
-)
-@pytest.mark.parametrize("begin", [0, 1, 3])
-def test_lists_with_nulls(array, begin):
-    """Also one that is part of another: what is in front of it does not count."""
-    batch = pa.record_batch([array.slice(begin), pa.nulls(3 - begin)], ["a", "b"])
-    lines = b"".join(
-        parquet_cells.lines_of(SimpleNamespace(iter_batches=lambda *_, **__: [batch]), "ab")
-    )
-    assert lines == b"".join([b'"",\n', b'"1,2.5",\n', b'"nan,",\n'][begin:])
-
-
-def test_halves():
-    column = pa.array([np.float16(0.5), np.float16(65504), np.float16("nan")], pa.float16())
-    buffer = io.BytesIO()
-    try:
-        column.cast(pa.float32())
-        pq.write_table(pa.table({"a": column, "b": column}), buffer)
-    except pa.ArrowNotImplementedError:
-        pytest.skip("this pyarrow writes or casts no halves")
-    table = read_table("t.parquet", data=buffer.getvalue())
-    assert [row.fields["a"] for row in table.rows] == ["0.5", "65504", ""]
 
 
 def test_a_missing_number_is_no_patient_of_that_name(tmp_path):
