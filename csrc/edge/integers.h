@@ -24,13 +24,13 @@ namespace dsnet::DSNET_UNIT {
 
 constexpr int kOutputLanes = 16;
 
-// The sums of so many places fill the registers.
+// The sums of so many places, or of so many tiles' products, fill the registers.
 #if defined(__AVX512BW__)
-constexpr int kIntegers = 16, kPlacesAtOnce = 8;
+constexpr int kIntegers = 16, kPlacesAtOnce = 8, kTilesAtOnce = 16;
 #elif defined(__AVX2__)
-constexpr int kIntegers = 8, kPlacesAtOnce = 4;
+constexpr int kIntegers = 8, kPlacesAtOnce = 4, kTilesAtOnce = 4;
 #else
-constexpr int kIntegers = 4, kPlacesAtOnce = 2;
+constexpr int kIntegers = 4, kPlacesAtOnce = 2, kTilesAtOnce = 2;
 #endif
 constexpr int kParts = kOutputLanes / kIntegers;
 

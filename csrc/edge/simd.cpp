@@ -117,8 +117,8 @@ DSNET_INLINE const std::int32_t* bias_of(const EdgeNetwork& network, int layer) 
 // Activations: sums by the layer's shift, 0 to kMostActive.
 template <int kName, bool kFused, class In, class Out>
 DSNET_INLINE void activate(const EdgeNetwork& network, const std::int32_t* bias, In& in, Out& out) {
-    if constexpr (kEdgeLayer[kName].kernel == 3 && !kFused) {
-        activate_tiles<kName>(network, bias, in, out);
+    if constexpr (kEdgeLayer[kName].kernel == 3) {
+        activate_tiles<kName, kFused>(network, bias, in, out);
     } else {
         const int shift = network.shift[kName];
         convolve<kName, kFused>(network, bias, in, [&](int y, int x, int o, const Sums& sums) {

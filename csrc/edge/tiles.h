@@ -9,17 +9,17 @@
 
 namespace dsnet::DSNET_UNIT {
 
-// A few tiles' inputs, transformed, and their products summed over inputs.
-template <int kInputs, int kTiles>
+// A few tiles' inputs, transformed, and the products of kGroups times 16 outputs, summed over inputs.
+template <int kInputs, int kTiles, int kGroups>
 struct TileWork {
     alignas(64) std::int16_t inputs[kTileProducts][kTiles][kInputs];
-    alignas(64) std::int32_t sums[kTileProducts][kTiles][kOutputLanes];
+    alignas(64) std::int32_t sums[kTileProducts][kGroups][kTiles][kOutputLanes];
 };
 
 // A row of tiles' inputs, `rows` [4][places][inputs] being transformed along y.
-template <int kInputs, int kTiles, int kPlaces>
+template <int kPlaces, int kInputs, int kTiles, int kGroups>
 DSNET_INLINE void transform_inputs(const std::int16_t* const from[4], int tiles, int first,
-                                   TileWork<kInputs, kTiles>& work) {
+                                   TileWork<kInputs, kTiles, kGroups>& work) {
     constexpr int kValues = kPlaces * kInputs;
     alignas(64) std::int16_t rows[4][kValues];
     DSNET_INDEPENDENT
@@ -50,74 +50,97 @@ DSNET_INLINE void transform_inputs(const std::int16_t* const from[4], int tiles,
     }
 }
 
-// The sums of 16 outputs from `o` on.
-template <int kInputs, int kOutputs, int kTiles>
+// The sums of outputs from `o` on.
+template <bool kFused, int kOutputs, int kInputs, int kTiles, int kGroups>
 DSNET_INLINE void multiply_tiles(const std::int16_t* weights, int o,
-                                 TileWork<kInputs, kTiles>& work) {
+                                 TileWork<kInputs, kTiles, kGroups>& work) {
     for (int product = 0; product < kTileProducts; ++product) {
         const std::int16_t* const weight = weights + product * kInputs * kOutputs + 2 * o;
-        Sums sums[kTiles] = {};
+        Sums sums[kGroups][kTiles] = {};
         // Unrolled, GCC adds up in trees, for which there are not enough registers.
         DSNET_NOT_UNROLLED
         for (int k = 0; k < kInputs / 2; ++k) {
-            const Weights pairs(weight + k * 2 * kOutputs);
             DSNET_UNROLLED
-            for (int tile = 0; tile < kTiles; ++tile)
-                sums[tile].template add<false>(pairs, work.inputs[product][tile] + 2 * k);
+            for (int group = 0; group < kGroups; ++group) {
+                const Weights pairs(weight + 2 * (k * kOutputs + group * kOutputLanes));
+                DSNET_UNROLLED
+                for (int tile = 0; tile < kTiles; ++tile)
+                    sums[group][tile].template add<kFused>(pairs,
+                                                           work.inputs[product][tile] + 2 * k);
+            }
         }
-        for (int tile = 0; tile < kTiles; ++tile) sums[tile].keep(work.sums[product][tile]);
+        for (int group = 0; group < kGroups; ++group)
+            for (int tile = 0; tile < kTiles; ++tile)
+                sums[group][tile].keep(work.sums[product][group][tile]);
     }
 }
 
-template <int kName, class In, class Out>
+// The four outputs of a tile from its products.
+template <int kTiles, int kGroups>
+DSNET_INLINE void put_tile(const std::int32_t (&products)[kTileProducts][kGroups][kTiles][kOutputLanes],
+                           int group, int tile, const std::int32_t* bias, int shift,
+                           std::int16_t* above_left, std::int16_t* above_right,
+                           std::int16_t* below_left, std::int16_t* below_right) {
+    Sums upper[4], lower[4];
+    DSNET_UNROLLED
+    for (int k = 0; k < 4; ++k) {
+        Sums one, two, three;
+        upper[k].set(products[k][group][tile]);
+        one.set(products[4 + k][group][tile]);
+        two.set(products[8 + k][group][tile]);
+        three.set(products[12 + k][group][tile]);
+        upper[k].add(one);
+        upper[k].add(two);
+        lower[k] = one;
+        lower[k].take_off(two);
+        lower[k].take_off(three);
+    }
+    const auto put = [&](Sums* sums, std::int16_t* to_left, std::int16_t* to_right) {
+        Sums left = sums[0], right = sums[1];
+        left.add(sums[1]);
+        left.add(sums[2]);
+        right.take_off(sums[2]);
+        right.take_off(sums[3]);
+        left.quarter(bias);
+        right.quarter(bias);
+        left.store(to_left, shift, 0, kMostActive);
+        right.store(to_right, shift, 0, kMostActive);
+    };
+    put(upper, above_left, above_right);
+    put(lower, below_left, below_right);
+}
+
+template <int kName, bool kFused, class In, class Out>
 DSNET_INLINE void activate_tiles(const EdgeNetwork& network, const std::int32_t* bias, In& in,
                                  Out& out) {
     constexpr EdgeLayer kLayer = kEdgeLayer[kName];
     static_assert(kLayer.kernel == 3 && kLayer.stride == 1);
     constexpr int kAcross = kLayer.side / 2, kAll = kAcross * kAcross;
-    constexpr int kTiles = kPlacesAtOnce < kAll ? kPlacesAtOnce : kAll;
+    constexpr int kTiles = kTilesAtOnce < kAll ? kTilesAtOnce : kAll;
+    constexpr int kMostGroups = kTilesAtOnce / kTiles, kAllGroups = kLayer.outputs / kOutputLanes;
+    constexpr int kGroups = kMostGroups < kAllGroups ? kMostGroups : kAllGroups;
+    static_assert(kAllGroups % kGroups == 0);
     constexpr int kOfRow = kTiles < kAcross ? kTiles : kAcross;
     const std::int16_t* const weights = network.tile_weights + edge_tile_weights_before(kName);
     const int shift = network.shift[kName];
-    TileWork<kLayer.inputs, kTiles> work;
+    TileWork<kLayer.inputs, kTiles, kGroups> work;
     for (int begin = 0; begin < kAll; begin += kTiles) {
         for (int first = 0; first < kTiles; first += kOfRow) {
             const int y = (begin + first) / kAcross * 2, x = (begin + first) % kAcross * 2;
             const std::int16_t* const from[4] = {in.at(y - 1, x - 1), in.at(y, x - 1),
                                                  in.at(y + 1, x - 1), in.at(y + 2, x - 1)};
-            transform_inputs<kLayer.inputs, kTiles, 2 * kOfRow + 2>(from, kOfRow, first, work);
+            transform_inputs<2 * kOfRow + 2>(from, kOfRow, first, work);
         }
-        for (int o = 0; o < kLayer.outputs; o += kOutputLanes) {
-            multiply_tiles<kLayer.inputs, kLayer.outputs>(weights, o, work);
-            for (int tile = 0; tile < kTiles; ++tile) {
-                const int y = (begin + tile) / kAcross * 2, x = (begin + tile) % kAcross * 2;
-                Sums upper[4], lower[4];
-                DSNET_UNROLLED
-                for (int k = 0; k < 4; ++k) {
-                    Sums one, two, three;
-                    upper[k].set(work.sums[k][tile]);
-                    one.set(work.sums[4 + k][tile]);
-                    two.set(work.sums[8 + k][tile]);
-                    three.set(work.sums[12 + k][tile]);
-                    upper[k].add(one);
-                    upper[k].add(two);
-                    lower[k] = one;
-                    lower[k].take_off(two);
-                    lower[k].take_off(three);
+        for (int o = 0; o < kLayer.outputs; o += kGroups * kOutputLanes) {
+            multiply_tiles<kFused, kLayer.outputs>(weights, o, work);
+            for (int group = 0; group < kGroups; ++group) {
+                const int output = o + group * kOutputLanes;
+                for (int tile = 0; tile < kTiles; ++tile) {
+                    const int y = (begin + tile) / kAcross * 2, x = (begin + tile) % kAcross * 2;
+                    put_tile(work.sums, group, tile, bias + output, shift, out.at(y, x) + output,
+                             out.at(y, x + 1) + output, out.at(y + 1, x) + output,
+                             out.at(y + 1, x + 1) + output);
                 }
-                const auto put = [&](int down, Sums* sums) {
-                    Sums left = sums[0], right = sums[1];
-                    left.add(sums[1]);
-                    left.add(sums[2]);
-                    right.take_off(sums[2]);
-                    right.take_off(sums[3]);
-                    left.quarter(bias + o);
-                    right.quarter(bias + o);
-                    left.store(out.at(y + down, x) + o, shift, 0, kMostActive);
-                    right.store(out.at(y + down, x + 1) + o, shift, 0, kMostActive);
-                };
-                put(0, upper);
-                put(1, lower);
             }
         }
     }
