@@ -52,6 +52,7 @@ void sample(const EdgeCurve& curve, const Image<const float>& image, const EdgeC
 // Squares of four cells become places of the first layer: input, then row, then column.
 void enter(const EdgeCurve& curve, float surroundings, float scale, const EdgeCells& cells,
            EdgeActivations<kFine, 4 * kCellInputs>& to) {
+    constexpr int kPitch = EdgeActivations<kFine, 4 * kCellInputs>::kPitch;
     for (Index i = 0; i < kGrid; ++i) {
         const float* const grey = cells.grey + i * kGrid;
         const float* const outside = cells.outside + i * kGrid;
@@ -65,7 +66,7 @@ void enter(const EdgeCurve& curve, float surroundings, float scale, const EdgeCe
         std::int16_t* const first = to.at(int(i / 2), 0) + i % 2 * 2;
         for (Index place = 0; place < kFine; ++place)
             for (int input = 0; input < kCellInputs; ++input)
-                __builtin_memcpy(first + 4 * (place * kCellInputs + input),
+                __builtin_memcpy(first + place * kPitch + 4 * input,
                                  inputs[input] + 2 * place, 2 * sizeof(std::int16_t));
     }
 }

@@ -9,18 +9,25 @@
 
 namespace dsnet::DSNET_UNIT {
 
+template <typename T>
+DSNET_INLINE void keep_apart(const T*& pointer) {
+#if defined(__GNUC__)
+    __asm__("" : "+r"(pointer));
+#endif
+}
+
 // A few tiles' inputs, transformed, and the products of kGroups times 16 outputs, summed over inputs.
-template <int kInputs, int kTiles, int kGroups>
+template <int kPitch, int kTiles, int kGroups>
 struct TileWork {
-    alignas(64) std::int16_t inputs[kTileProducts][kTiles][kInputs];
+    alignas(64) std::int16_t inputs[kTileProducts][kTiles][kPitch];
     alignas(64) std::int32_t sums[kTileProducts][kGroups][kTiles][kOutputLanes];
 };
 
 // A row of tiles' inputs, `rows` [4][places][inputs] being transformed along y.
-template <int kPlaces, int kInputs, int kTiles, int kGroups>
+template <int kPlaces, int kPitch, int kTiles, int kGroups>
 DSNET_INLINE void transform_inputs(const std::int16_t* const from[4], int tiles, int first,
-                                   TileWork<kInputs, kTiles, kGroups>& work) {
-    constexpr int kValues = kPlaces * kInputs;
+                                   TileWork<kPitch, kTiles, kGroups>& work) {
+    constexpr int kValues = kPlaces * kPitch;
     alignas(64) std::int16_t rows[4][kValues];
     DSNET_INDEPENDENT
     for (int k = 0; k < kValues; ++k) {
@@ -32,15 +39,15 @@ DSNET_INLINE void transform_inputs(const std::int16_t* const from[4], int tiles,
     }
     for (int y = 0; y < 4; ++y) {
         for (int tile = 0; tile < tiles; ++tile) {
-            const std::int16_t* const place = rows[y] + 2 * tile * kInputs;
+            const std::int16_t* const place = rows[y] + 2 * tile * kPitch;
             std::int16_t* const zero = work.inputs[4 * y][first + tile];
             std::int16_t* const one = work.inputs[4 * y + 1][first + tile];
             std::int16_t* const two = work.inputs[4 * y + 2][first + tile];
             std::int16_t* const three = work.inputs[4 * y + 3][first + tile];
             DSNET_INDEPENDENT
-            for (int k = 0; k < kInputs; ++k) {
-                const int a = place[k], b = place[kInputs + k], c = place[2 * kInputs + k],
-                          d = place[3 * kInputs + k];
+            for (int k = 0; k < kPitch; ++k) {
+                const int a = place[k], b = place[kPitch + k], c = place[2 * kPitch + k],
+                          d = place[3 * kPitch + k];
                 zero[k] = std::int16_t(a - c);
                 one[k] = std::int16_t(b + c);
                 two[k] = std::int16_t(c - b);
@@ -51,22 +58,24 @@ DSNET_INLINE void transform_inputs(const std::int16_t* const from[4], int tiles,
 }
 
 // The sums of outputs from `o` on.
-template <bool kFused, int kOutputs, int kInputs, int kTiles, int kGroups>
+template <bool kFused, int kInputs, int kOutputs, int kPitch, int kTiles, int kGroups>
 DSNET_INLINE void multiply_tiles(const std::int16_t* weights, int o,
-                                 TileWork<kInputs, kTiles, kGroups>& work) {
+                                 TileWork<kPitch, kTiles, kGroups>& work) {
     for (int product = 0; product < kTileProducts; ++product) {
         const std::int16_t* const weight = weights + product * kInputs * kOutputs + 2 * o;
+        // GCC would keep a register for each tile's inputs.
+        const std::int16_t* inputs = work.inputs[product][0];
         Sums sums[kGroups][kTiles] = {};
         // Unrolled, GCC adds up in trees, for which there are not enough registers.
         DSNET_NOT_UNROLLED
-        for (int k = 0; k < kInputs / 2; ++k) {
+        for (int k = 0; k < kInputs / 2; ++k, inputs += 2) {
+            keep_apart(inputs);
             DSNET_UNROLLED
             for (int group = 0; group < kGroups; ++group) {
                 const Weights pairs(weight + 2 * (k * kOutputs + group * kOutputLanes));
                 DSNET_UNROLLED
                 for (int tile = 0; tile < kTiles; ++tile)
-                    sums[group][tile].template add<kFused>(pairs,
-                                                           work.inputs[product][tile] + 2 * k);
+                    sums[group][tile].template add<kFused>(pairs, inputs + tile * kPitch);
             }
         }
         for (int group = 0; group < kGroups; ++group)
@@ -75,7 +84,7 @@ DSNET_INLINE void multiply_tiles(const std::int16_t* weights, int o,
     }
 }
 
-// The four outputs of a tile from its products.
+// The four outputs of a tile from its products. `bias`: with a half of 2^shift.
 template <int kTiles, int kGroups>
 DSNET_INLINE void put_tile(const std::int32_t (&products)[kTileProducts][kGroups][kTiles][kOutputLanes],
                            int group, int tile, const std::int32_t* bias, int shift,
@@ -103,8 +112,8 @@ DSNET_INLINE void put_tile(const std::int32_t (&products)[kTileProducts][kGroups
         right.take_off(sums[3]);
         left.quarter(bias);
         right.quarter(bias);
-        left.store(to_left, shift, 0, kMostActive);
-        right.store(to_right, shift, 0, kMostActive);
+        left.shifted(shift).store_within(to_left, 0, kMostActive);
+        right.shifted(shift).store_within(to_right, 0, kMostActive);
     };
     put(upper, above_left, above_right);
     put(lower, below_left, below_right);
@@ -123,7 +132,10 @@ DSNET_INLINE void activate_tiles(const EdgeNetwork& network, const std::int32_t*
     constexpr int kOfRow = kTiles < kAcross ? kTiles : kAcross;
     const std::int16_t* const weights = network.tile_weights + edge_tile_weights_before(kName);
     const int shift = network.shift[kName];
-    TileWork<kLayer.inputs, kTiles, kGroups> work;
+    alignas(64) std::int32_t rounding[kLayer.outputs];
+    for (int output = 0; output < kLayer.outputs; ++output)
+        rounding[output] = bias[output] + (1 << shift >> 1);
+    TileWork<In::kPitch, kTiles, kGroups> work;
     for (int begin = 0; begin < kAll; begin += kTiles) {
         for (int first = 0; first < kTiles; first += kOfRow) {
             const int y = (begin + first) / kAcross * 2, x = (begin + first) % kAcross * 2;
@@ -132,12 +144,12 @@ DSNET_INLINE void activate_tiles(const EdgeNetwork& network, const std::int32_t*
             transform_inputs<2 * kOfRow + 2>(from, kOfRow, first, work);
         }
         for (int o = 0; o < kLayer.outputs; o += kGroups * kOutputLanes) {
-            multiply_tiles<kFused, kLayer.outputs>(weights, o, work);
+            multiply_tiles<kFused, kLayer.inputs, kLayer.outputs>(weights, o, work);
             for (int group = 0; group < kGroups; ++group) {
                 const int output = o + group * kOutputLanes;
                 for (int tile = 0; tile < kTiles; ++tile) {
                     const int y = (begin + tile) / kAcross * 2, x = (begin + tile) % kAcross * 2;
-                    put_tile(work.sums, group, tile, bias + output, shift, out.at(y, x) + output,
+                    put_tile(work.sums, group, tile, rounding + output, shift, out.at(y, x) + output,
                              out.at(y, x + 1) + output, out.at(y + 1, x) + output,
                              out.at(y + 1, x + 1) + output);
                 }
