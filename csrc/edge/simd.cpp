@@ -76,7 +76,7 @@ template <int kName, bool kFused, class In, class Body>
 DSNET_INLINE void convolve(const EdgeNetwork& network, const std::int32_t* bias, In& in,
                            Body body) {
     constexpr EdgeLayer kLayer = kEdgeLayer[kName];
-    constexpr int kFrom = kLayer.kernel == 3 ? -1 : 0;
+    static_assert(kLayer.kernel == kLayer.stride, "the others are tiles'");
     constexpr int kStep = kLayer.stride * kLayer.inputs;
     // A fused sum waits for the one before it: two chains take turns.
     constexpr int kChains = kFused ? 2 : 1;
@@ -89,7 +89,7 @@ DSNET_INLINE void convolve(const EdgeNetwork& network, const std::int32_t* bias,
                 for (int p = 0; p < kPlaces; ++p) sums[0][p].set(bias + o);
                 for (int row = 0; row < kLayer.kernel; ++row) {
                     const std::int16_t* from =
-                        in.at(y * kLayer.stride + row + kFrom, x * kLayer.stride + kFrom);
+                        in.at(y * kLayer.stride + row, x * kLayer.stride);
                     const std::int16_t* weight =
                         weights + (row * kLayer.kernel * kLayer.inputs * kLayer.outputs) + 2 * o;
                     for (int k = 0; k < kLayer.kernel * kLayer.inputs / 2; k += kChains) {

@@ -1,7 +1,6 @@
 // 3 x 3 layers by tiles of 2 x 2 outputs, for vector sources: 16 products an input instead of 36.
 // See edge/tile_weights.h. Sums may pass 32 bits on their way and come back, since they count
-// modulo 2^32 and the last one, four times a sum of at most kMostWeightSum weights, fits. Where
-// products are fused with their sums, transforming costs more than it saves.
+// modulo 2^32 and the last one, four times a sum of at most kMostWeightSum weights, fits.
 #pragma once
 
 #include "edge/integers.h"

@@ -76,6 +76,7 @@ void lay_out(MattingWorkspace& workspace, bool multigrid) {
     carve(floats, nullptr, grey, workspace.known, grid.mean32, grid.mean_rest, grid.gain32, grid.ninth, grid.relax,
           workspace.r32, workspace.prior);
     grid.grey = grey;
+    if (!multigrid) grid.mean32 = workspace.r32 = nullptr;
 }
 
 // x = 0, r = b, and conjugate gradients from there. As the residual's recurrence drifts from the
