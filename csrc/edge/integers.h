@@ -24,13 +24,13 @@ namespace dsnet::DSNET_UNIT {
 
 constexpr int kOutputLanes = 16;
 
-// The sums of so many places fill the registers.
+// The sums of so many places, or of so many tiles' products, fill the registers.
 #if defined(__AVX512BW__)
-constexpr int kIntegers = 16, kPlacesAtOnce = 8;
+constexpr int kIntegers = 16, kPlacesAtOnce = 8, kTilesAtOnce = 16;
 #elif defined(__AVX2__)
-constexpr int kIntegers = 8, kPlacesAtOnce = 4;
+constexpr int kIntegers = 8, kPlacesAtOnce = 4, kTilesAtOnce = 4;
 #else
-constexpr int kIntegers = 4, kPlacesAtOnce = 2;
+constexpr int kIntegers = 4, kPlacesAtOnce = 2, kTilesAtOnce = 2;
 #endif
 constexpr int kParts = kOutputLanes / kIntegers;
 
@@ -132,18 +132,57 @@ struct Sums {
         std::memcpy(upper, from, 2 * sizeof(float));
         std::memcpy(lower, from + 2 * sizeof(float), 2 * sizeof(float));
     }
-    // Divided by 2^shift to the nearest, from `low` to `high`.
+    // Divided by 2^shift to the nearest, from `low` to `high`, which 16 bits hold.
     DSNET_INLINE void store(std::int16_t* to, int shift, std::int32_t low,
                             std::int32_t high) const {
-        typedef std::int16_t Shorts __attribute__((vector_size(2 * kIntegers)));
+        rounded(1 << shift >> 1).shifted(shift).store_within(to, low, high);
+    }
+    DSNET_INLINE Sums rounded(std::int32_t half) const {
+        Sums out;
+        for (int k = 0; k < kParts; ++k) out.parts[k] = parts[k] + half;
+        return out;
+    }
+    DSNET_INLINE Sums shifted(int shift) const {
+        Sums out;
+        for (int k = 0; k < kParts; ++k) out.parts[k] = parts[k] >> shift;
+        return out;
+    }
+    // Narrowed first: what passes 16 bits is then at their ends, and so beyond low or high.
+    DSNET_INLINE void store_within(std::int16_t* to, std::int32_t low, std::int32_t high) const {
+#if defined(__AVX512BW__)
+        const __m256i narrow = _mm512_maskz_cvtsepi32_epi16(0xffff, (__m512i)parts[0]);
+        store_shorts(to, (Shorts)narrow, low, high);
+#elif defined(__AVX2__)
+        const __m256i narrow = _mm256_packs_epi32((__m256i)parts[0], (__m256i)parts[1]);
+        store_shorts(to, (Shorts)_mm256_permute4x64_epi64(narrow, 0b11011000), low, high);
+#elif defined(__SSE2__)
+        for (int k = 0; k < kParts; k += 2)
+            store_shorts(to + k * kIntegers,
+                         (Shorts)_mm_packs_epi32((__m128i)parts[k], (__m128i)parts[k + 1]), low,
+                         high);
+#else
         const Integers least = Integers{} + low, most = Integers{} + high;
         for (int k = 0; k < kParts; ++k) {
-            Integers value = (parts[k] + (1 << shift >> 1)) >> shift;
-            value = value < least ? least : value;
+            Integers value = parts[k] < least ? least : parts[k];
             value = value > most ? most : value;
-            const Shorts narrow = __builtin_convertvector(value, Shorts);
+            const auto narrow = __builtin_convertvector(value, Halves);
             std::memcpy(to + k * kIntegers, &narrow, sizeof(narrow));
         }
+#endif
+    }
+
+  private:
+    typedef std::int16_t Halves __attribute__((vector_size(2 * kIntegers)));
+    // A register's worth, and 16 of them at most.
+    typedef std::int16_t Shorts
+        __attribute__((vector_size(kParts == 1 ? 2 * kIntegers : 4 * kIntegers)));
+
+    static DSNET_INLINE void store_shorts(std::int16_t* to, Shorts values, std::int32_t low,
+                                          std::int32_t high) {
+        const Shorts least = Shorts{} + std::int16_t(low), most = Shorts{} + std::int16_t(high);
+        values = values < least ? least : values;
+        values = values > most ? most : values;
+        std::memcpy(to, &values, sizeof(values));
     }
 };
 

@@ -52,6 +52,7 @@ void sample(const EdgeCurve& curve, const Image<const float>& image, const EdgeC
 // Squares of four cells become places of the first layer: input, then row, then column.
 void enter(const EdgeCurve& curve, float surroundings, float scale, const EdgeCells& cells,
            EdgeActivations<kFine, 4 * kCellInputs>& to) {
+    constexpr int kPitch = EdgeActivations<kFine, 4 * kCellInputs>::kPitch;
     for (Index i = 0; i < kGrid; ++i) {
         const float* const grey = cells.grey + i * kGrid;
         const float* const outside = cells.outside + i * kGrid;
@@ -65,7 +66,7 @@ void enter(const EdgeCurve& curve, float surroundings, float scale, const EdgeCe
         std::int16_t* const first = to.at(int(i / 2), 0) + i % 2 * 2;
         for (Index place = 0; place < kFine; ++place)
             for (int input = 0; input < kCellInputs; ++input)
-                __builtin_memcpy(first + 4 * (place * kCellInputs + input),
+                __builtin_memcpy(first + place * kPitch + 4 * input,
                                  inputs[input] + 2 * place, 2 * sizeof(std::int16_t));
     }
 }
@@ -75,7 +76,7 @@ template <int kName, bool kFused, class In, class Body>
 DSNET_INLINE void convolve(const EdgeNetwork& network, const std::int32_t* bias, In& in,
                            Body body) {
     constexpr EdgeLayer kLayer = kEdgeLayer[kName];
-    constexpr int kFrom = kLayer.kernel == 3 ? -1 : 0;
+    static_assert(kLayer.kernel == kLayer.stride, "the others are tiles'");
     constexpr int kStep = kLayer.stride * kLayer.inputs;
     // A fused sum waits for the one before it: two chains take turns.
     constexpr int kChains = kFused ? 2 : 1;
@@ -88,7 +89,7 @@ DSNET_INLINE void convolve(const EdgeNetwork& network, const std::int32_t* bias,
                 for (int p = 0; p < kPlaces; ++p) sums[0][p].set(bias + o);
                 for (int row = 0; row < kLayer.kernel; ++row) {
                     const std::int16_t* from =
-                        in.at(y * kLayer.stride + row + kFrom, x * kLayer.stride + kFrom);
+                        in.at(y * kLayer.stride + row, x * kLayer.stride);
                     const std::int16_t* weight =
                         weights + (row * kLayer.kernel * kLayer.inputs * kLayer.outputs) + 2 * o;
                     for (int k = 0; k < kLayer.kernel * kLayer.inputs / 2; k += kChains) {
@@ -117,8 +118,8 @@ DSNET_INLINE const std::int32_t* bias_of(const EdgeNetwork& network, int layer) 
 // Activations: sums by the layer's shift, 0 to kMostActive.
 template <int kName, bool kFused, class In, class Out>
 DSNET_INLINE void activate(const EdgeNetwork& network, const std::int32_t* bias, In& in, Out& out) {
-    if constexpr (kEdgeLayer[kName].kernel == 3 && !kFused) {
-        activate_tiles<kName>(network, bias, in, out);
+    if constexpr (kEdgeLayer[kName].kernel == 3) {
+        activate_tiles<kName, kFused>(network, bias, in, out);
     } else {
         const int shift = network.shift[kName];
         convolve<kName, kFused>(network, bias, in, [&](int y, int x, int o, const Sums& sums) {
@@ -217,21 +218,22 @@ EdgeThreshold settle(const EdgeCurve& curve, const EdgeNetwork& network, const E
     return best_threshold(counts[0], network.probability);
 }
 
-// The columns of a row of pixels that may lie in the frame, some more on either side.
+// The columns of a row of pixels that may lie in the frame, some more on either side: those where
+// |slope * place + offset| is at most the reach along either of the frame's directions.
 class FrameRows {
   public:
     explicit FrameRows(const EdgeCurve& curve)
-        : curve_(curve),
-          reach_(curve.half + kSlack +
-                 kRounding * (double(curve.half) + double(greater_of(curve.x, -curve.x)) +
-                              double(greater_of(curve.y, -curve.y)))) {}
+        : x_(curve.x),
+          y_(curve.y),
+          along_(curve.along_x, curve.along_y, reach_of(curve)),
+          across_(-curve.along_y, curve.along_x, reach_of(curve)) {}
 
     // Of the row `y`; `left` and `count` are of the columns to be told of, counted from `left`.
-    void find(float y, Index left, Index count, Index& begin, Index& end) const {
-        const double dy = double(y) - curve_.y, first = curve_.x - double(left);
+    DSNET_INLINE void find(float y, Index left, Index count, Index& begin, Index& end) const {
+        const double dy = double(y) - y_, first = x_ - double(left);
         double low = -first, high = double(count) - first;
-        narrow(curve_.along_x, dy * curve_.along_y, low, high);
-        narrow(-curve_.along_y, dy * curve_.along_x, low, high);
+        along_.narrow(dy, low, high);
+        across_.narrow(dy, low, high);
         begin = high > low ? Index(low + first) : 0;
         end = high > low ? Index(high + first) : 0;
     }
@@ -241,26 +243,42 @@ class FrameRows {
     // it lies.
     static constexpr double kSlack = 2.0, kRounding = 1e-6;
 
-    // To the places where |slope * place + offset| is at most the reach.
-    void narrow(double slope, double offset, double& low, double& high) const {
-        if (slope < 0) {
-            slope = -slope;
-            offset = -offset;
-        }
-        // Along such a direction a row of any length lies on one side, or this tells little.
-        if (slope < 1e-3) return;
-        const double from = (-reach_ - offset) / slope, to = (reach_ - offset) / slope;
-        low = from > low ? from : low;
-        high = to < high ? to : high;
+    static DSNET_INLINE double reach_of(const EdgeCurve& curve) {
+        return curve.half + kSlack +
+               kRounding * (double(curve.half) + double(greater_of(curve.x, -curve.x)) +
+                            double(greater_of(curve.y, -curve.y)));
     }
 
-    const EdgeCurve& curve_;
-    double reach_;
+    struct Direction {
+        double middle = 0, half = 0;  // of the places, the former for each row down
+        bool tells = false;
+
+        // Along such a direction as a row's own a row of any length lies on one side, or the other
+        // one tells little.
+        DSNET_INLINE Direction(double slope, double down, double reach) {
+            const double size = slope < 0 ? -slope : slope;
+            tells = size >= 1e-3;
+            if (!tells) return;
+            middle = -down / slope;
+            half = reach / size;
+        }
+        DSNET_INLINE void narrow(double dy, double& low, double& high) const {
+            if (!tells) return;
+            const double from = dy * middle - half, to = dy * middle + half;
+            low = from > low ? from : low;
+            high = to < high ? to : high;
+        }
+    };
+
+    double x_, y_;
+    Direction along_, across_;
 };
 
-void spread(const EdgeCurve& curve, const EdgeLevels& levels, const EdgeCells& cells,
+void spread(const EdgeCurve& told, const EdgeLevels& levels, const EdgeCells& cells,
             const Image<const float>& image, std::ptrdiff_t top, std::ptrdiff_t left,
             const Image<float>& log_odds) {
+    // Of our own: what is stored is no part of it.
+    const EdgeCurve curve = told;
     const float detail = detail_of(levels.scale, float(levels.spread));
     for (Index i = 0; i < kCells; i += kPlaces)
         store(cells.log_odds + i, load_as<FloatVector>(cells.log_odds + i) -
@@ -268,34 +286,35 @@ void spread(const EdgeCurve& curve, const EdgeLevels& levels, const EdgeCells& c
     const Squares<false> squares(cells.log_odds, kGrid, kGrid, kGrid);
     const FloatVector outside = FloatVector{} - kCertain;
     const FrameRows frame(curve);
+    const Index cols = log_odds.cols;
     for (Index row = 0; row < log_odds.rows; ++row) {
         const float y = float(top + row);
-        float* const out = log_odds.row(row);
-        const float* const seen = image.row(top + row) + left;
-        const auto odds_from = [&](Index x, FloatVector grey) {
-            const auto cell = cell_of(curve, y, counted_from(std::int32_t(left + x)));
-            const FloatVector value = squares.at(cell) + grey * detail;
-            return in_frame(cell) ? within(value, -kCertain, kCertain) : outside;
-        };
-        if (log_odds.cols < kPlaces) {
-            FloatVector grey{};
-            for (Index k = 0; k < log_odds.cols; ++k) grey[k] = seen[k];
-            const FloatVector odds = odds_from(0, grey);
-            for (Index k = 0; k < log_odds.cols; ++k) out[k] = odds[k];
-            continue;
+        float* out = log_odds.row(row);
+        const float* seen = image.row(top + row) + left;
+        // Of a row that is shorter than a vector.
+        float held[kPlaces], held_seen[kPlaces] = {};
+        if (cols < kPlaces) {
+            for (Index k = 0; k < cols; ++k) held_seen[k] = seen[k];
+            out = held;
+            seen = held_seen;
         }
-        Index begin, end;
-        frame.find(y, left, log_odds.cols, begin, end);
         // The last vector of a row ends where the row does, and may begin before the one before
         // it ends.
-        const Index last = log_odds.cols - kPlaces;
+        const Index last = cols < kPlaces ? 0 : cols - kPlaces;
         const auto at_most = [last](Index x) { return x < last ? x : last; };
-        for (Index x = 0; x < begin; x += kPlaces) store(out + at_most(x), outside);
-        for (Index x = end; x < log_odds.cols; x += kPlaces) store(out + at_most(x), outside);
+        for (Index x = 0; x < cols; x += kPlaces) store(out + at_most(x), outside);
+        Index begin, end;
+        frame.find(y, left, cols, begin, end);
         for (Index x = begin; x < end; x += kPlaces) {
             const Index from = at_most(x);
-            store(out + from, odds_from(from, load_as<FloatVector>(seen + from)));
+            const auto cell = cell_of(curve, y, counted_from(std::int32_t(left + from)));
+            const FloatVector value =
+                squares.at(cell) + load_as<FloatVector>(seen + from) * detail;
+            store(out + from,
+                  in_frame(cell) ? within(value, -kCertain, kCertain) : outside);
         }
+        if (cols < kPlaces)
+            for (Index k = 0; k < cols; ++k) log_odds.row(row)[k] = held[k];
     }
 }
 

@@ -23,10 +23,12 @@ struct EdgeCells {
 // A layer's activations [side][side][channels] with a rim of zeros, as 3 x 3 convolutions need it.
 template <int kSide, int kChannels>
 struct EdgeActivations {
-    static constexpr int kRow = (kSide + 2) * kChannels;
+    // Of a place: whole vectors.
+    static constexpr int kPitch = (kChannels + kLanes - 1) / kLanes * kLanes;
+    static constexpr int kRow = (kSide + 2) * kPitch;
     alignas(64) std::int16_t values[(kSide + 2) * kRow];
 
-    std::int16_t* at(int y, int x) { return values + (y + 1) * kRow + (x + 1) * kChannels; }
+    std::int16_t* at(int y, int x) { return values + (y + 1) * kRow + (x + 1) * kPitch; }
 };
 
 // The network's memory: to be zero before its first use, since nobody writes the rims.

@@ -5,6 +5,8 @@
 #endif
 
 #include "base/lanes.h"
+// Below them, whose unit it takes.
+#include "base/byte_bits.h"
 
 namespace dsnet::DSNET_UNIT {
 namespace {
@@ -20,32 +22,7 @@ DSNET_INLINE Word bits_below(std::ptrdiff_t count) {
 }
 
 // Bit i is set where byte i is not zero.
-DSNET_INLINE Word bits_of_bytes(const std::uint8_t* bytes) {
-#if defined(__AVX512BW__)
-    const __m512i v = _mm512_loadu_si512(bytes);
-    return _mm512_test_epi8_mask(v, v);
-#elif defined(__AVX2__)
-    Word bits = 0;
-    for (int part = 0; part < 2; ++part) {
-        const __m256i v = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(bytes + 32 * part));
-        const __m256i zero = _mm256_cmpeq_epi8(v, _mm256_setzero_si256());
-        bits |= Word(~std::uint32_t(_mm256_movemask_epi8(zero))) << (32 * part);
-    }
-    return bits;
-#elif defined(__SSE2__)
-    Word bits = 0;
-    for (int part = 0; part < 4; ++part) {
-        const __m128i v = _mm_loadu_si128(reinterpret_cast<const __m128i*>(bytes + 16 * part));
-        const __m128i zero = _mm_cmpeq_epi8(v, _mm_setzero_si128());
-        bits |= Word(std::uint16_t(~_mm_movemask_epi8(zero))) << (16 * part);
-    }
-    return bits;
-#else
-    Word bits = 0;
-    for (std::ptrdiff_t i = 0; i < kWordBits; ++i) bits |= Word(bytes[i] != 0) << i;
-    return bits;
-#endif
-}
+DSNET_INLINE Word bits_of_bytes(const std::uint8_t* bytes) { return ~bits_where_equal(bytes, 0); }
 
 // Byte i is 0xff where bit i is set, else 0.
 DSNET_INLINE void bytes_of_bits(Word bits, std::uint8_t* bytes) {

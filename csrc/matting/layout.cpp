@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
-#include "trimap/numbers.h"
+#include "matting/planes_simd.h"
 
 namespace dsnet {
 namespace {
@@ -74,67 +74,56 @@ void BlockMap::resize(std::ptrdiff_t rows_, std::ptrdiff_t blocks_) {
     used.assign(static_cast<std::size_t>((rows + 4) * stride()), 0);
 }
 
-TrimapCensus take_census(Image<const std::uint8_t> trimap, std::vector<std::uint8_t>& columns) {
+TrimapCensus take_census(Image<const std::uint8_t> trimap, UnknownBits& unknown) {
+    constexpr std::ptrdiff_t kWordBits = 64;
     TrimapCensus census;
-    columns.assign(static_cast<std::size_t>(trimap.cols), 0);
-    std::uint8_t* any = columns.data();
-    std::ptrdiff_t first = trimap.rows, last = -1;
+    unknown.words = (trimap.cols + kWordBits - 1) / kWordBits;
+    unknown.bits.resize(static_cast<std::size_t>(trimap.rows * unknown.words));
+    const PixelCounts counts = planes_simd().count(trimap, unknown.words, unknown.bits.data());
+    census.background = counts.background;
+    census.foreground = counts.foreground;
+    census.unknowns = counts.unknown;
+    census.valid = counts.background + counts.foreground + counts.unknown == trimap.size();
+    if (counts.unknown == 0) return census;
+    census.top = trimap.rows;
+    census.left = trimap.cols;
     for (std::ptrdiff_t y = 0; y < trimap.rows; ++y) {
-        const std::uint8_t* row = trimap.row(y);
-        std::uint8_t unknown = 0;
-        std::int32_t unknowns = 0, foregrounds = 0, backgrounds = 0;
-        for (std::ptrdiff_t x = 0; x < trimap.cols; ++x) {
-            const std::uint8_t here = row[x] == kUnknown ? 0xff : 0;
-            any[x] |= here;
-            unknown |= here;
-            unknowns += here & 1;
-            foregrounds += row[x] == kForeground;
-            backgrounds += row[x] == kBackground;
-        }
-        std::int32_t changes = 0;
-        for (std::ptrdiff_t x = 1; x < trimap.cols; ++x)
-            changes += (row[x] == kUnknown) != (row[x - 1] == kUnknown);
-        census.changes += unknown ? changes : 0;
-        census.unknowns += unknowns;
-        census.foreground += foregrounds;
-        census.background += backgrounds;
-        census.valid &= unknowns + foregrounds + backgrounds == trimap.cols;
-        if (unknown) {
-            first = std::min(first, y);
-            last = y;
+        const std::uint64_t* row = unknown.row(y);
+        // The pixel before a word's; before the first column it is like the first one.
+        std::uint64_t before = row[0] & 1;
+        for (std::ptrdiff_t word = 0; word < unknown.words; ++word) {
+            const std::uint64_t bits = row[word];
+            const std::ptrdiff_t first = word * kWordBits;
+            const std::ptrdiff_t left = trimap.cols - first;
+            const std::uint64_t kept = left < kWordBits ? (std::uint64_t{1} << left) - 1 : ~0ull;
+            census.changes += __builtin_popcountll((bits ^ (bits << 1 | before)) & kept);
+            before = bits >> (kWordBits - 1);
+            if (bits == 0) continue;
+            census.top = std::min(census.top, y);
+            census.bottom = y + 1;
+            census.left = std::min(census.left, first + __builtin_ctzll(bits));
+            census.right = std::max(census.right, first + kWordBits - __builtin_clzll(bits));
         }
     }
-    if (last < 0) return census;
-    const auto begin = std::find(columns.begin(), columns.end(), 0xff);
-    const auto end = std::find(columns.rbegin(), columns.rend(), 0xff).base();
-    census.top = first;
-    census.bottom = last + 1;
-    census.left = begin - columns.begin();
-    census.right = end - columns.begin();
     return census;
 }
 
-void map_pixels(Image<const std::uint8_t> trimap, const TrimapCensus& census, std::ptrdiff_t width,
+void map_pixels(const TrimapCensus& census, const UnknownBits& unknown, std::ptrdiff_t width,
                 MattingWorkspace& workspace) {
     const std::ptrdiff_t rows = census.bottom - census.top + 2;
     const std::ptrdiff_t cols = census.right - census.left + 2;
     BlockMap& map = workspace.map;
     map.width = width;
     map.resize(rows, (cols + kLanes - 1) / kLanes * (kLanes / width));
+    const std::uint64_t block_bits = (std::uint64_t{1} << width) - 1;
     for (std::ptrdiff_t y = census.top; y < census.bottom; ++y) {
-        const std::uint8_t* row = trimap.row(y);
         std::uint8_t* used = map.row(y - census.top + 1);
         for (std::ptrdiff_t block = 0; block < map.blocks; ++block) {
             // Column 0 of the grid is the one left of the first unknown one.
-            const std::ptrdiff_t from = census.left - 1 + block * width;
-            const std::ptrdiff_t begin = std::max(from, census.left);
-            const std::ptrdiff_t end = std::min(from + width, census.right);
-            std::uint8_t any = 0;
-            for (std::ptrdiff_t x = begin; x < end; ++x) any |= row[x] == kUnknown ? kAny : 0;
-            if (!any) continue;
-            if (begin == from && row[from] == kUnknown) any |= kFirstColumn;
-            if (end == from + width && row[end - 1] == kUnknown) any |= kLastColumn;
-            used[block] = any;
+            const std::uint64_t bits = unknown.at(y, census.left - 1 + block * width) & block_bits;
+            if (bits == 0) continue;
+            used[block] = static_cast<std::uint8_t>(kAny | (bits & 1 ? kFirstColumn : 0) |
+                                                    (bits >> (width - 1) ? kLastColumn : 0));
         }
     }
     BlockMap& windows = workspace.window_map;

@@ -20,12 +20,12 @@ struct TrimapCensus {
     std::ptrdiff_t top = 0, bottom = 0, left = 0, right = 0;
 };
 
-TrimapCensus take_census(Image<const std::uint8_t> trimap, std::vector<std::uint8_t>& columns);
+TrimapCensus take_census(Image<const std::uint8_t> trimap, UnknownBits& unknown);
 
 // The grid begins one row and one column before the box, and ends one after it. Fills the map by
 // blocks of `width` columns, and the runs that hold every unknown pixel and every window that
 // touches one.
-void map_pixels(Image<const std::uint8_t> trimap, const TrimapCensus& census, std::ptrdiff_t width,
+void map_pixels(const TrimapCensus& census, const UnknownBits& unknown, std::ptrdiff_t width,
                 MattingWorkspace& workspace);
 // The runs within two rows and one block of a used one, which is as far as neighbours are read;
 // `halo`, unless it is null: those of them that are not used themselves.

@@ -7,7 +7,7 @@
 #include "matting/layout.h"
 #include "matting/multigrid.h"
 #include "matting/numbers.h"
-#include "trimap/numbers.h"
+#include "matting/planes_simd.h"
 
 namespace dsnet {
 namespace {
@@ -24,12 +24,15 @@ constexpr double kLargestCorrection = 5e-4;
 // Aggregates two rows beyond the unknown ones look at their windows.
 constexpr std::ptrdiff_t kGuardRows = 6;
 
-// Zeros on a run of a plane, by pieces for which a compiler calls nobody.
-template <typename T>
-void clear(const Run& run, std::ptrdiff_t stride, T* plane) {
-    T* const row = plane + run.row * stride;
-    for (std::ptrdiff_t x = run.begin; x < run.end; x += kLanes / 2)
-        std::memset(row + x, 0, sizeof(T) * (kLanes / 2));
+Runs runs_of(const std::vector<Run>& runs) {
+    return {runs.data(), static_cast<std::ptrdiff_t>(runs.size())};
+}
+
+void clear(const Runs& runs, std::ptrdiff_t stride, float* plane) {
+    planes_simd().clear_float(runs, stride, plane);
+}
+void clear(const Runs& runs, std::ptrdiff_t stride, double* plane) {
+    planes_simd().clear_double(runs, stride, plane);
 }
 
 // Planes for the fine grid.
@@ -40,9 +43,8 @@ void lay_out(MattingWorkspace& workspace, bool multigrid) {
     const std::ptrdiff_t stride = ((map.blocks * map.width / kLanes + 6) | 1) * kLanes;
     const std::ptrdiff_t size = (workspace.map.rows + 2 * kGuardRows) * stride;
     grid.stride = stride;
-    grid.windows = {workspace.windows.data(),
-                    static_cast<std::ptrdiff_t>(workspace.windows.size())};
-    grid.pixels = {workspace.pixels.data(), static_cast<std::ptrdiff_t>(workspace.pixels.size())};
+    grid.windows = runs_of(workspace.windows);
+    grid.pixels = runs_of(workspace.pixels);
     const auto shafts = [](const std::vector<Shaft>& of) {
         return Shafts{of.data(), static_cast<std::ptrdiff_t>(of.size())};
     };
@@ -55,8 +57,7 @@ void lay_out(MattingWorkspace& workspace, bool multigrid) {
             next += size;
         };
         (one(planes), ...);
-        if (cleared != nullptr)
-            for (const Run& run : *cleared) (clear(run, stride, planes), ...);
+        if (cleared != nullptr) (clear(runs_of(*cleared), stride, planes), ...);
         return next - kGuardRows * stride - 2 * kLanes;
     };
     // Planes that are written wherever a pixel or window is before they are read need zeros only
@@ -64,72 +65,18 @@ void lay_out(MattingWorkspace& workspace, bool multigrid) {
     const std::vector<Run>* const halo = multigrid ? &workspace.halo : nullptr;
     workspace.doubles.reserve(static_cast<std::size_t>(10 * size));
     double* doubles = workspace.doubles.data();
-    doubles = carve(doubles, &workspace.around, workspace.d, workspace.x, workspace.x_before);
+    doubles = carve(doubles, &workspace.around, workspace.d, workspace.x);
     doubles = carve(doubles, halo, grid.slope, grid.offset);
-    carve(doubles, nullptr, grid.mean, grid.gain, workspace.b, workspace.r, workspace.q);
+    carve(doubles, nullptr, workspace.x_before, grid.mean, grid.gain, workspace.b, workspace.r, workspace.q);
     workspace.floats.reserve(static_cast<std::size_t>(14 * size));
     float* floats = workspace.floats.data();
     float* grey = nullptr;
-    floats = carve(floats, &workspace.around, grey, grid.count, workspace.known);
+    floats = carve(floats, &workspace.around, grid.count);
     floats = carve(floats, halo, grid.slope32, grid.offset32, workspace.z, workspace.rest);
-    carve(floats, nullptr, grid.mean32, grid.mean_rest, grid.gain32, grid.ninth, grid.relax,
+    carve(floats, nullptr, grey, workspace.known, grid.mean32, grid.mean_rest, grid.gain32, grid.ninth, grid.relax,
           workspace.r32, workspace.prior);
     grid.grey = grey;
-}
-
-// How many of the windows around a coordinate lie inside the image.
-std::int32_t windows_around(std::ptrdiff_t at, std::ptrdiff_t size) {
-    const std::ptrdiff_t first = std::max<std::ptrdiff_t>(at - 1, 1);
-    const std::ptrdiff_t last = std::min(at + 1, size - 2);
-    return static_cast<std::int32_t>(last - first + 1);
-}
-
-// Copies what the solve reads of the image, the trimap and the prior to the planes.
-void fill(Image<const float> image, Image<const std::uint8_t> trimap, Image<const float> prior,
-          const TrimapCensus& census, MattingWorkspace& workspace) {
-    FineGrid& grid = workspace.fine;
-    float* grey = const_cast<float*>(grid.grey);
-    for (const Run& run : workspace.around) {
-        const std::ptrdiff_t y = run.row + census.top - 1, shift = census.left - 1;
-        if (y < 0 || y >= image.rows) continue;
-        const std::ptrdiff_t begin = std::max<std::ptrdiff_t>(run.begin, -shift);
-        const std::ptrdiff_t end = std::min<std::ptrdiff_t>(run.end, image.cols - shift);
-        const float* from = image.row(y) + shift;
-        const std::uint8_t* marked = trimap.row(y) + shift;
-        float* to = grey + run.row * grid.stride;
-        float* known = workspace.known + run.row * grid.stride;
-        DSNET_INDEPENDENT
-        for (std::ptrdiff_t x = begin; x < end; ++x) to[x] = from[x];
-        DSNET_INDEPENDENT
-        for (std::ptrdiff_t x = begin; x < end; ++x)
-            known[x] = marked[x] == kForeground ? 1.0f : 0.0f;
-    }
-    for (const Run& run : workspace.pixels) {
-        const std::ptrdiff_t y = run.row + census.top - 1, shift = census.left - 1;
-        const auto rows = static_cast<float>(windows_around(y, image.rows));
-        float* count = grid.count + run.row * grid.stride;
-        float* toward = workspace.prior + run.row * grid.stride;
-        const std::ptrdiff_t begin = std::max<std::ptrdiff_t>(run.begin, -shift);
-        const std::ptrdiff_t end = std::min<std::ptrdiff_t>(run.end, image.cols - shift);
-        const std::uint8_t* marked = y < image.rows && y >= 0 ? trimap.row(y) + shift : nullptr;
-        for (std::ptrdiff_t x = run.begin; x < run.end; ++x) toward[x] = 0.0f;
-        const float inside = rows * 3.0f;
-        DSNET_INDEPENDENT
-        for (std::ptrdiff_t x = begin; x < end; ++x)
-            count[x] = marked[x] == kUnknown ? inside : 0.0f;
-        // The first and the last two columns of the image have fewer windows.
-        for (const std::ptrdiff_t column :
-             {std::ptrdiff_t{0}, std::ptrdiff_t{1}, image.cols - 2, image.cols - 1}) {
-            const std::ptrdiff_t x = column - shift;
-            if (x < begin || x >= end || marked[x] != kUnknown) continue;
-            count[x] = rows * static_cast<float>(windows_around(column, image.cols));
-        }
-        if (prior.data != nullptr) {
-            const float* from = prior.row(y) + shift;
-            DSNET_INDEPENDENT
-            for (std::ptrdiff_t x = begin; x < end; ++x) toward[x] = from[x];
-        }
-    }
+    if (!multigrid) grid.mean32 = workspace.r32 = nullptr;
 }
 
 // x = 0, r = b, and conjugate gradients from there. As the residual's recurrence drifts from the
@@ -148,13 +95,16 @@ class ConjugateGradients {
         double norm = 1.0;
         for (made = 0; norm > rtol_ && made < max_iterations_;) {
             const double before = norm;
-            std::swap(w_.x, w_.x_before);
-            copy(w_.x_before, w_.x);
+            const bool from_zero = made == 0;
+            if (!from_zero) keep_before();
             descend(before, correction_unit, made);
             norm = std::sqrt(simd_.residual(w_.fine, w_.x, w_.b, w_.q, w_.r));
             if (norm < 0.5 * before) continue;
             if (!(norm < before)) {
-                std::swap(w_.x, w_.x_before);
+                if (from_zero)
+                    clear(runs_of(w_.around), w_.fine.stride, w_.x);
+                else
+                    std::swap(w_.x, w_.x_before);
                 norm = simd_.residual(w_.fine, w_.x, w_.b, w_.q, w_.r);
                 norm = std::sqrt(norm);
             }
@@ -166,10 +116,13 @@ class ConjugateGradients {
     }
 
   private:
-    void copy(const double* from, double* to) {
+    // What x is, to go back to.
+    void keep_before() {
+        clear(runs_of(w_.around), w_.fine.stride, w_.x_before);
+        std::swap(w_.x, w_.x_before);
         for (const Run& run : w_.pixels) {
             const std::ptrdiff_t begin = run.row * w_.fine.stride + run.begin;
-            std::memcpy(to + begin, from + begin,
+            std::memcpy(w_.x + begin, w_.x_before + begin,
                         sizeof(double) * static_cast<std::size_t>(run.end - run.begin));
         }
     }
@@ -221,15 +174,15 @@ class ConjugateGradients {
     bool multigrid_;
 };
 
-void write_known(Image<const std::uint8_t> trimap, Image<float> alpha, const float* unknown) {
-    for (std::ptrdiff_t y = 0; y < trimap.rows; ++y) {
-        const std::uint8_t* marked = trimap.row(y);
-        float* out = alpha.row(y);
-        const float open = unknown == nullptr ? 0.0f : *unknown;
-        DSNET_INDEPENDENT
-        for (std::ptrdiff_t x = 0; x < trimap.cols; ++x)
-            out[x] = marked[x] == kForeground ? 1.0f : marked[x] == kUnknown ? open : 0.0f;
+double squares_of(const MattingWorkspace& workspace) {
+    double squares = 0.0;
+    for (const Run& run : workspace.pixels) {
+        const double* x = workspace.x + run.row * workspace.fine.stride;
+        const float* count = workspace.fine.count + run.row * workspace.fine.stride;
+        for (std::ptrdiff_t i = run.begin; i < run.end; ++i)
+            squares += count[i] > 0 ? x[i] * x[i] : 0.0;
     }
+    return squares;
 }
 
 }  // namespace
@@ -238,14 +191,15 @@ MattingOutcome solve_matting(Image<const float> image, Image<const std::uint8_t>
                              Image<const float> prior, const MattingOptions& options,
                              MattingWorkspace& workspace, Image<float> alpha) {
     MattingOutcome outcome;
-    const TrimapCensus census = take_census(trimap, workspace.bytes);
+    const TrimapCensus census = take_census(trimap, workspace.unknown);
     if (!census.valid) {
         outcome.valid = false;
         return outcome;
     }
     // Without foreground alpha is 0, without background 1, without either open.
     const float open = census.background > 0 ? 0.0f : census.foreground > 0 ? 1.0f : 0.5f;
-    write_known(trimap, alpha, &open);
+    const PlanesSimd& planes = planes_simd();
+    planes.write_known(trimap, open, alpha);
     outcome.unknowns = census.unknowns;
     if (census.unknowns == 0) return outcome;
     if (census.foreground == 0 || census.background == 0) return outcome;
@@ -257,15 +211,18 @@ MattingOutcome solve_matting(Image<const float> image, Image<const std::uint8_t>
         multigrid = !has_prior && census.unknowns > kManyUnknowns &&
                     2 * census.unknowns > kWideRun * census.changes;
     // The hierarchy, and who is untied, are told by whole blocks of windows.
-    map_pixels(trimap, census, multigrid || !has_prior ? kLanes : kLanes / 2, workspace);
+    map_pixels(census, workspace.unknown, multigrid || !has_prior ? kLanes : kLanes / 2, workspace);
     collect_around(workspace.map, workspace.bytes, workspace.around,
                    multigrid ? &workspace.halo : nullptr);
     lay_out(workspace, multigrid);
     const double prior_weight = has_prior ? options.prior_weight : 0.0;
     workspace.fine.weight = prior_weight;
-    fill(image, trimap, prior, census, workspace);
     const MattingSimd& simd = matting_simd();
     const FineGrid& grid = workspace.fine;
+    const PlaneOrigin origin = {census.top - 1, census.left - 1, grid.stride};
+    planes.fill_around(runs_of(workspace.around), origin, image, trimap, const_cast<float*>(grid.grey),
+                       workspace.known);
+    planes.fill_pixels(grid.pixels, origin, trimap, prior, grid.count, workspace.prior);
     const std::int32_t rows[2] = {static_cast<std::int32_t>(2 - census.top),
                                   static_cast<std::int32_t>(image.rows - census.top)};
     const std::int32_t cols[2] = {static_cast<std::int32_t>(2 - census.left),
@@ -284,26 +241,10 @@ MattingOutcome solve_matting(Image<const float> image, Image<const std::uint8_t>
     if (multigrid) build_multigrid(workspace);
     ConjugateGradients solver(workspace, rtol, options.max_iterations, multigrid);
     outcome.residual = solver.run(norm, outcome.iterations);
-    double squares = 0.0;
-    for (const Run& run : workspace.pixels) {
-        const std::ptrdiff_t y = run.row + census.top - 1, shift = census.left - 1;
-        const double* x = workspace.x + run.row * grid.stride;
-        const float* count = grid.count + run.row * grid.stride;
-        float* out = alpha.row(y) + shift;
-        const std::ptrdiff_t begin = std::max<std::ptrdiff_t>(run.begin, -shift);
-        const std::ptrdiff_t end = std::min<std::ptrdiff_t>(run.end, image.cols - shift);
-        for (std::ptrdiff_t i = begin; i < end; ++i) squares += count[i] > 0 ? x[i] * x[i] : 0.0;
-        DSNET_INDEPENDENT
-        for (std::ptrdiff_t i = begin; i < end; ++i) {
-            const auto value = static_cast<float>(x[i] * norm);
-            const float kept = value > 0.0f ? (value < 1.0f ? value : 1.0f) : 0.0f;
-            out[i] = count[i] > 0 ? kept : out[i];
-        }
-    }
-    const double rounding = kRounding * (9.0 + prior_weight) * std::sqrt(squares);
+    planes.write_solved(grid.pixels, origin, workspace.x, grid.count, norm, alpha);
     outcome.converged =
-        outcome.residual <=
-        std::max(untied ? std::min(options.rtol, kUntiedSlack * rtol) : rtol, rounding);
+        outcome.residual <= (untied ? std::min(options.rtol, kUntiedSlack * rtol) : rtol) ||
+        outcome.residual <= kRounding * (9.0 + prior_weight) * std::sqrt(squares_of(workspace));
     return outcome;
 }
 

@@ -104,8 +104,9 @@ DSNET_INLINE void each_fitted(const FineGrid& grid, const Shafts& shafts, const 
         });
 }
 
-void statistics(const FineGrid& grid, double epsilon, const std::int32_t rows[2],
-                const std::int32_t cols[2]) {
+template <bool kNarrow>
+DSNET_INLINE void statistics_by(const FineGrid& grid, double epsilon, const std::int32_t rows[2],
+                                const std::int32_t cols[2]) {
     typedef Lanes<double> Lane;
     const std::ptrdiff_t s = grid.stride;
     const float* grey = grid.grey;
@@ -133,15 +134,22 @@ void statistics(const FineGrid& grid, double epsilon, const std::int32_t rows[2]
                 const DoubleVector scatter = squares - sum * (sum * kNinth);
                 const DoubleVector whole = 1.0 / ((scatter > 0 ? scatter : nothing) + epsilon);
                 const DoubleVector gain = fits > 0 ? whole : nothing;
-                const HalfVector mean32 = narrowed(mean);
                 store(grid.mean + i, mean);
                 store(grid.gain + i, gain);
                 store(grid.ninth + i, ninth);
+                if (!kNarrow) return;
+                const HalfVector mean32 = narrowed(mean);
                 store(grid.mean32 + i, mean32);
                 store(grid.mean_rest + i, narrowed(mean - widened(mean32)));
                 store(grid.gain32 + i, narrowed(gain));
             });
     }
+}
+
+void statistics(const FineGrid& grid, double epsilon, const std::int32_t rows[2],
+                const std::int32_t cols[2]) {
+    const bool narrow = grid.mean32 != nullptr;
+    (narrow ? &statistics_by<true> : &statistics_by<false>)(grid, epsilon, rows, cols);
 }
 
 bool finds_untied(const FineGrid& grid) {
@@ -270,8 +278,9 @@ void direction_jacobi(const FineGrid& grid, const double* r, double beta, double
     });
 }
 
-void step(const FineGrid& grid, double alpha, const double* d, const double* q, double* x,
-          double* r, float* r32, double sums[2]) {
+template <bool kNarrow>
+DSNET_INLINE void step_by(const FineGrid& grid, double alpha, const double* d, const double* q,
+                          double* x, double* r, float* r32, double sums[2]) {
     typedef Lanes<double> Lane;
     Reduction<double> norm, energy;
     each_half(grid, [&](std::ptrdiff_t block) {
@@ -280,13 +289,18 @@ void step(const FineGrid& grid, double alpha, const double* d, const double* q, 
             store(x + i, Lane::at(x + i) + alpha * Lane::at(d + i));
             const DoubleVector left = Lane::at(r + i) - alpha * Lane::at(q + i);
             store(r + i, left);
-            store(r32 + i, narrowed(left));
+            if (kNarrow) store(r32 + i, narrowed(left));
             sum += left * left;
             energy.part[lane / Lane::kCount] += Lane::at(grid.relax + i) * left * left;
         });
     });
     sums[0] = sum_of_lanes(norm);
     sums[1] = sum_of_lanes(energy);
+}
+
+void step(const FineGrid& grid, double alpha, const double* d, const double* q, double* x,
+          double* r, float* r32, double sums[2]) {
+    (r32 != nullptr ? &step_by<true> : &step_by<false>)(grid, alpha, d, q, x, r, r32, sums);
 }
 
 void scale(const FineGrid& grid, double factor, double* b, double* r) {

@@ -20,8 +20,8 @@ struct FineGrid {
     const float* grey;
     double* mean;      // of a window's grey values
     double* gain;      // 1 / (9 variance + epsilon); 0 where no window fits
-    float* mean32;     // the mean, rounded
-    float* mean_rest;  // what the rounding left
+    float* mean32;     // the mean, rounded; null where there are no coarse levels
+    float* mean_rest;  // what the rounding left; of coarse levels, as gain32
     float* gain32;
     float* ninth;   // 1 / 9; 0 where no window fits
     float* count;   // windows around an unknown pixel; 0 elsewhere
@@ -86,7 +86,7 @@ struct MattingSimd {
     // d = z + beta d, and with the Jacobi preconditioner z = relax r.
     void (*direction)(const FineGrid& grid, const float* z, double beta, double* d);
     void (*direction_jacobi)(const FineGrid& grid, const double* r, double beta, double* d);
-    // x += alpha d, r -= alpha q, r32 = r; sums: r . r and r . relax r.
+    // x += alpha d, r -= alpha q, r32 = r unless it is null; sums: r . r and r . relax r.
     void (*step)(const FineGrid& grid, double alpha, const double* d, const double* q, double* x,
                  double* r, float* r32, double sums[2]);
     // b *= factor; r = b.

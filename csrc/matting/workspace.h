@@ -23,6 +23,23 @@ struct BlockMap {
     const std::uint8_t* row(std::ptrdiff_t y) const { return used.data() + (y + 2) * stride() + 2; }
 };
 
+// Where a trimap is unknown: a bit a pixel, whole words a row.
+struct UnknownBits {
+    std::ptrdiff_t words = 0;
+    std::vector<std::uint64_t> bits;
+
+    const std::uint64_t* row(std::ptrdiff_t y) const { return bits.data() + y * words; }
+    // Of the row `y` those of the columns from `from` on, which may lie outside.
+    std::uint64_t at(std::ptrdiff_t y, std::ptrdiff_t from) const {
+        const std::ptrdiff_t word = from >> 6, first = from & 63;
+        const auto bits_of = [&](std::ptrdiff_t at) {
+            return at >= 0 && at < words ? row(y)[at] : 0;
+        };
+        const std::uint64_t low = bits_of(word) >> first;
+        return first == 0 ? low : low | bits_of(word + 1) << (64 - first);
+    }
+};
+
 struct CoarseLevel {
     CoarseGrid grid;
     BlockMap map;  // non-zero where a node is
@@ -35,6 +52,7 @@ struct CoarseLevel {
 struct MattingWorkspace {
     PlaneArena<double> doubles;
     PlaneArena<float> floats, level_floats;
+    UnknownBits unknown;
     BlockMap map, window_map;
     std::vector<std::uint8_t> bytes;  // scratch
     std::vector<Run> windows, pixels;
