@@ -25,7 +25,7 @@ FIRST_SHARE = 1 / 8
 # Of the first blocks, while nobody knows how long a row takes, and of the largest ones.
 FIRST_ROWS, BLOCK_ROWS = 8, 1024
 # The last blocks are no smaller than this share of a whole one: each is a shard.
-LEAST_SHARE = 1 / 16
+LEAST_SHARE = 1 / 32
 
 
 class Progress(NamedTuple):

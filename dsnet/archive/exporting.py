@@ -18,8 +18,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from dsnet.archive.finding import named
-from dsnet.archive.naming import Naming, hash_key
-from dsnet.archive.unhashed import Unhashed, require_key
 from dsnet.console import UserError, printable
 
 if TYPE_CHECKING:
@@ -27,6 +25,7 @@ if TYPE_CHECKING:
 
     import numpy as np
 
+    from dsnet.archive.naming import Naming
     from dsnet.data.dicom.entry import SliceEntry
     from dsnet.data.dicom.index import SeriesIndex
     from dsnet.data.store.placed import Exported
@@ -72,6 +71,9 @@ def export_on_series(
     ValueError
         When no row can be written.
     """
+    from dsnet.archive.naming import Naming
+    from dsnet.archive.unhashed import Unhashed
+
     naming = naming or Naming()
     common = {"min_quality": min_quality, "refuse": refuse or functools.partial(_tell, naming)}
     if naming.hash_key:
@@ -140,6 +142,8 @@ def export_and_tell(store: LabelStore, options: argparse.Namespace) -> bool:
     UserError, ValueError, FileExistsError
         As `require_wishes`, `export_on_series` and `dsnet.data.dicom.send.send_objects`.
     """
+    from dsnet.archive.naming import Naming, hash_key
+    from dsnet.archive.unhashed import require_key
     from dsnet.data.dicom.index import index_series
     from dsnet.data.dicom.send import send_objects
 

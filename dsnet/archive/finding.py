@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dsnet.archive.dicom import found_tables
 from dsnet.archive.run import is_in_use
 from dsnet.console import Bar, UserError, print_table
 
@@ -71,6 +70,8 @@ def tell_found(
     everything: bool,
 ) -> None:
     """Print what was found; without `everything` what does not match or cannot be read alone."""
+    from dsnet.archive.dicom import found_tables
+
     for title, heads, rows in found_tables(found, matched, index, naming):
         if everything or not title[0].isdigit():
             print(f"{title}:")

@@ -140,15 +140,17 @@ class ProcessExecutor:
                     ordered.append(crew.add(block))
                 if not ordered:
                     return
+                # Before anything is stored: no worker waits for that.
+                crew.hand_out()
                 results = ordered[0].results
                 if results is None:
-                    crew.work()
+                    for made in crew.work():
+                        blocks.learn(made)
                     continue
                 ordered.popleft()
                 for result in results:
                     if result.error is not None:
                         raise result.error
-                    blocks.learn(result)
                     yield result.shards
                     if result.cut:
                         return
@@ -214,6 +216,7 @@ class Crew:
         self._workers = [Worker(number) for number in range(workers)]
         self._waiting: deque[_Task] = deque()
         self._suspects: deque[_Task] = deque()
+        self._made: list[BlockResult] = []
         self._stillborn = 0
 
     def add(self, job: Job | Block) -> _Task:
@@ -226,8 +229,8 @@ class Crew:
         free = sum(max(held - len(worker.held), 0) for worker in self._workers)
         return free > len(self._waiting)
 
-    def work(self) -> None:
-        """Hand out what can be, wait a moment, and take what is done."""
+    def hand_out(self) -> None:
+        """Give each worker what it can take."""
         if self._suspects:
             # Alone: what it may lack is memory, which others would take.
             if not any(worker.held for worker in self._workers):
@@ -236,10 +239,16 @@ class Crew:
             for worker in self._idlest():
                 if self._waiting:
                     worker.give(self._waiting.popleft())
+
+    def work(self) -> list[BlockResult]:
+        """Hand out what can be, wait a moment, and take what is done; what was made of blocks."""
+        self.hand_out()
         futures = [future for worker in self._workers for future in worker.held.values()]
         wait(futures, timeout=POLL_SECONDS, return_when=FIRST_COMPLETED)
         for worker in self._workers:
             self._collect(worker)
+        made, self._made = self._made, []
+        return made
 
     def close(self) -> None:
         for worker in self._workers:
@@ -258,6 +267,8 @@ class Crew:
                 return  # The later ones have not begun.
             try:
                 task.take(future.result())
+                if task.done is not None:
+                    self._made.append(task.done)
             except BrokenProcessPool:
                 self._bury(worker)
                 return

@@ -10,11 +10,12 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
+import numpy as np
+
 from dsnet.archive.blocks import Block, Progress, follow
 from dsnet.archive.jobs import Job, run_job
 from dsnet.archive.server import ONE_THREAD, inherited, start_server
-from dsnet.data.phantom import make_phantom
-from dsnet.labeling import label_recist
+from dsnet.labeling import RecistMark, label_recist
 from dsnet.signals import end_with_parent, leave_to_parent
 
 
@@ -138,8 +139,9 @@ def _start_worker(number: int, begun, progress: Progress, environment: dict[str,
 def warm_up() -> None:
     """Label something, so that what is loaded at its first use is there."""
     # Compiled code is loaded at its first use: the first label's stages should not pay for it.
-    phantom = make_phantom(size=16)
-    label_recist(phantom.image, phantom.mark)
+    rows, columns = np.mgrid[:16, :16]
+    image = 0.8 * (np.hypot(rows - 8, columns - 8) < 4)
+    label_recist(image, RecistMark.from_coordinates([4.5, 8, 11.5, 8, 8, 5, 8, 11]))
 
 
 @contextlib.contextmanager

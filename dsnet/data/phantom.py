@@ -13,7 +13,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import ndimage
 
 from dsnet.data.ct_image import LUNG_WINDOW, apply_window
 from dsnet.labeling.recist import RecistMark
@@ -133,7 +132,7 @@ def make_phantom(
 
     alpha = _pixel_mean(covered, size)
     sharp = _pixel_mean(hu, size)
-    blurred = ndimage.gaussian_filter(sharp, blur_mm / spacing_mm, mode="nearest")
+    blurred = _blurred(sharp, blur_mm / spacing_mm, "nearest")
     noisy = blurred + noise_hu * _noise(size, rng)
     mark = _mark_of(outline, center)
     return Phantom(
@@ -211,14 +210,20 @@ def _fine_steps(size: int) -> np.ndarray:
     return (np.arange(size * split) + 0.5) / split - 0.5
 
 
+def _blurred(image: np.ndarray, pixels: float, mode: str) -> np.ndarray:
+    # A run that labels no phantom need not wait a fifth of a second for it.
+    from scipy.ndimage import gaussian_filter
+
+    return gaussian_filter(image, pixels, mode=mode)
+
+
 def _pixel_mean(fine: np.ndarray, size: int) -> np.ndarray:
     split = len(fine) // size
     return fine.reshape(size, split, size, split).mean(axis=(1, 3))
 
 
 def _lung(x, y, size, radius, center, kind, rng) -> np.ndarray:
-    coarse = rng.normal(0, 1, (size, size))
-    coarse = ndimage.gaussian_filter(coarse, 2.5, mode="wrap")
+    coarse = _blurred(rng.normal(0, 1, (size, size)), 2.5, "wrap")
     coarse *= 25.0 / max(coarse.std(), 1e-9)
     split = x.size // size
     hu = _LUNG + coarse.repeat(split, axis=0).repeat(split, axis=1)
@@ -252,7 +257,7 @@ def _interior(kind, distance, border, rng) -> np.ndarray:
 
 def _noise(size: int, rng: np.random.Generator) -> np.ndarray:
     """Unit standard deviation, correlated over about a pixel as reconstruction leaves it."""
-    noise = ndimage.gaussian_filter(rng.normal(0, 1, (size, size)), 0.6, mode="wrap")
+    noise = _blurred(rng.normal(0, 1, (size, size)), 0.6, "wrap")
     return noise / noise.std()
 
 

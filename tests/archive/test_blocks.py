@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -157,11 +158,32 @@ def test_the_last_blocks_are_smaller_and_smaller(workers):
     assert [job for block in taken for job in block.jobs] == jobs
     sizes = [len(block.rows) for block in taken]
     assert sizes[0] == 8 and max(sizes) == 800
-    # From the largest on each is what is left by the workers, at least a sixteenth of a whole one.
+    # From the largest on each is what is left by the workers, at least a part of a whole one.
     for number in range(sizes.index(800), len(sizes)):
         left = sum(sizes[number:])
-        assert sizes[number] <= max(min(800, -(-left // workers) + 1), 50), sizes
-    assert sizes[-1] <= 50
+        assert sizes[number] <= max(min(800, -(-left // workers) + 1), 26), sizes
+    assert sizes[-1] <= 26
+
+
+def test_blocks_grow_while_the_first_one_is_not_done(tmp_path):
+    # The first job ends when one has begun that is in none of the first eight rows of eight.
+    deeds = {0: "wait", 34: "meet"}
+    jobs = [Job(i, deeds.get(i, ""), tmp_path / "met") for i in range(40)]
+    summary = label_archive(jobs, tmp_path / "s", workers=2)
+    assert summary.rows == 80 and open_store(tmp_path / "s").keys == KEYS
+
+
+def test_no_worker_waits_until_its_rows_are_stored(tmp_path):
+    jobs = [Job(i, "meet", tmp_path / f"met-{i}") for i in range(10)]
+    rows = []
+    for shards in ProcessExecutor(1).stage(jobs, False, Recipe(str(tmp_path), 16, b"{}")):
+        if not rows:  # Whoever stores them is slow: the last job is begun meanwhile.
+            limit = time.monotonic() + LIMIT
+            while not (tmp_path / "met-9").exists():
+                assert time.monotonic() < limit, sorted(os.listdir(tmp_path))
+                time.sleep(0.01)
+        rows += [row.key for shard in shards for row in shard.rows]
+    assert rows == KEYS[:20]
 
 
 def test_a_stopped_run_has_no_gap(tmp_path):
