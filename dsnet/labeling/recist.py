@@ -138,6 +138,11 @@ class RecistMark:
         return np.array(self._numbers)
 
     @property
+    def numbers(self) -> tuple[float, ...]:
+        """`coordinates` as plain numbers."""
+        return self._numbers
+
+    @property
     def long_axis(self) -> np.ndarray:
         return _axis(self._numbers[:4])
 
