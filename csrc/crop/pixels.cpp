@@ -9,26 +9,42 @@
 namespace dsnet {
 namespace {
 
-// Calls done(i, row) with each row of the crop; add(pixel of the span, weight, sums) adds a row of
-// the image.
-template <typename Add, typename Done>
-void each_row(const Weights& rows, const Weights& columns, Add add, Done done) {
-    const SourceSpan span = columns.span();
-    std::vector<double> sums(static_cast<std::size_t>(span.last - span.first));
-    std::vector<double> row(static_cast<std::size_t>(columns.size()));
-    for (std::ptrdiff_t i = 0; i < rows.size(); ++i) {
-        std::fill(sums.begin(), sums.end(), 0.0);
-        const Weights::Pixel down = rows[i];
-        for (std::ptrdiff_t k = 0; k < down.count; ++k)
-            add(down.first + k, down.weights[k], sums.data());
-        for (std::ptrdiff_t j = 0; j < columns.size(); ++j) {
-            const Weights::Pixel along = columns[j];
-            const double* from = sums.data() + along.first;
-            double sum = 0.0;
-            for (std::ptrdiff_t k = 0; k < along.count; ++k) sum += along.weights[k] * from[k];
-            row[static_cast<std::size_t>(j)] = sum;
-        }
-        done(i, row.data());
+// Sums along a row. Not `simd`: gathering vectors takes longer than the loads that it spares.
+template <int Most>
+void sum_along(const double* values, const Weights& columns, double* sums) {
+    const std::ptrdiff_t most = Most > 0 ? Most : columns.most;
+    const double* weights = columns.values.data();
+    for (const std::int32_t first : columns.first) {
+        const double* from = values + first;
+        double sum = 0.0;
+        for (std::ptrdiff_t k = 0; k < most; ++k) sum += weights[k] * from[k];
+        weights += most;
+        *sums++ = sum;
+    }
+}
+
+void sum_along(const double* values, const Weights& columns, double* sums) {
+    switch (columns.most) {
+        case 1: return sum_along<1>(values, columns, sums);
+        case 2: return sum_along<2>(values, columns, sums);
+        case 3: return sum_along<3>(values, columns, sums);
+        case 4: return sum_along<4>(values, columns, sums);
+        default: return sum_along<0>(values, columns, sums);
+    }
+}
+
+// Rows of a crop that is resampled, one by one; blend(first row of the span, weights, how many,
+// sums) sums up rows of the image, done(i, row) takes the result.
+template <typename Blend, typename Done>
+void each_row(const Weights& rows, const Weights& columns, Blend blend, Done done) {
+    // Beyond the last pixel there are zeros, for weights of 0.
+    std::vector<double> sums(static_cast<std::size_t>(columns.span.count() + columns.most));
+    std::vector<double> row(columns.first.size());
+    for (std::size_t i = 0; i < rows.first.size(); ++i) {
+        const double* down = rows.values.data() + i * static_cast<std::size_t>(rows.most);
+        blend(rows.first[i], down, rows.count[i], sums.data());
+        sum_along(sums.data(), columns, row.data());
+        done(static_cast<std::ptrdiff_t>(i), row.data());
     }
 }
 
@@ -58,11 +74,11 @@ void show_copied(const Image<const std::uint16_t>& codes, const CropAxis& rows,
 
 void resample(const Image<const double>& piece, const Weights& rows, const Weights& columns,
               const Image<double>& to) {
-    const CropSimd& simd = crop_simd();
-    const auto add = [&](std::ptrdiff_t y, double weight, double* sums) {
-        simd.add_values(piece.row(y), piece.cols, weight, sums);
+    const auto blend = [&](std::ptrdiff_t y, const double* weights, std::ptrdiff_t count,
+                           double* sums) {
+        crop_simd().blend_values(piece.row(y), piece.row_stride, weights, count, sums, piece.cols);
     };
-    each_row(rows, columns, add, [&](std::ptrdiff_t y, const double* row) {
+    each_row(rows, columns, blend, [&](std::ptrdiff_t y, const double* row) {
         std::copy(row, row + to.cols, to.row(y));
     });
 }
@@ -70,15 +86,15 @@ void resample(const Image<const double>& piece, const Weights& rows, const Weigh
 void show_codes(const Image<const std::uint16_t>& codes, const CropAxis& rows,
                 const CropAxis& columns, const HuWindow& window, const Image<float>& to) {
     if (is_copy(rows) && is_copy(columns)) return show_copied(codes, rows, columns, window, to);
-    const CropSimd& simd = crop_simd();
     const Weights down(rows), along(columns);
-    const std::ptrdiff_t top = down.span().first, left = along.span().first;
-    const std::ptrdiff_t count = along.span().last - left;
-    const auto add = [&](std::ptrdiff_t y, double weight, double* sums) {
-        simd.add_codes(codes.row(top + y) + left, count, window.offset, weight, sums);
+    const auto blend = [&](std::ptrdiff_t y, const double* weights, std::ptrdiff_t count,
+                           double* sums) {
+        const std::uint16_t* from = codes.row(down.span.first + y) + along.span.first;
+        crop_simd().blend_codes(from, codes.row_stride, weights, count, window.offset, sums,
+                                along.span.count());
     };
-    each_row(down, along, add, [&](std::ptrdiff_t y, const double* row) {
-        simd.windowed(row, to.cols, window.low, window.high, to.row(y));
+    each_row(down, along, blend, [&](std::ptrdiff_t y, const double* row) {
+        crop_simd().windowed(row, to.cols, window.low, window.high, to.row(y));
     });
 }
 

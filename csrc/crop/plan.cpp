@@ -102,6 +102,17 @@ bool plan_crop(const double coordinates[8], std::ptrdiff_t rows, std::ptrdiff_t 
     plan.box = {down.first, along.first, down.last, along.last};
     plan.around_mark = box_around(bounds, ring);
     plan.at_mark = box_around(bounds, 0.0);
+
+    for (int k = 0; k < 8; k += 2) {
+        plan.mark[k] = coordinates[k] - plan.offset.x;
+        plan.mark[k + 1] = coordinates[k + 1] - plan.offset.y;
+    }
+    if (plan.scale.x == 1.0 && plan.scale.y == 1.0) return true;
+    if (!resize(plan.mark, plan.scale, plan.mark)) return false;
+    // Where pixels become square, the axes may change places.
+    const Ends placed(mark_as_given(plan.mark));
+    if (mark.short_known && length_of(placed.points + 2) > length_of(placed.points))
+        std::swap_ranges(plan.mark, plan.mark + 4, plan.mark + 4);
     return true;
 }
 

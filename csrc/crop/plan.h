@@ -13,6 +13,7 @@ struct CropPlan {
     Point offset, scale;
     Box box;                   // what the crop is made of
     Box around_mark, at_mark;  // the mark's box and `ring` pixels around it, and the box alone
+    double mark[8];            // in the crop's pixels, the longer axis first
 };
 
 // `coordinates` are the long axis' x1 y1 x2 y2, then the short one's, all NaN where it is unknown;

@@ -6,14 +6,6 @@
 namespace dsnet {
 namespace {
 
-double edge_of(const CropAxis& axis, std::ptrdiff_t i) {
-    return axis.offset + static_cast<double>(i) / axis.scale;
-}
-
-double centre_of(const CropAxis& axis, std::ptrdiff_t i) {
-    return 0.5 * (edge_of(axis, i + 1) + edge_of(axis, i)) - 0.5;
-}
-
 std::ptrdiff_t floor_of(double value) { return static_cast<std::ptrdiff_t>(std::floor(value)); }
 std::ptrdiff_t ceil_of(double value) { return static_cast<std::ptrdiff_t>(std::ceil(value)); }
 
@@ -21,44 +13,64 @@ std::ptrdiff_t within(std::ptrdiff_t pixel, std::ptrdiff_t length) {
     return std::clamp<std::ptrdiff_t>(pixel, 0, length - 1);
 }
 
-// Pixels of an image without borders that pixel `i` of the crop is made of.
-SourceSpan unbound(const CropAxis& axis, std::ptrdiff_t i) {
-    if (axis.scale <= 1.0) return {floor_of(edge_of(axis, i)), ceil_of(edge_of(axis, i + 1))};
-    const std::ptrdiff_t first = floor_of(centre_of(axis, i));
+double edge_of(const CropAxis& axis, std::ptrdiff_t i) {
+    return axis.offset + static_cast<double>(i) / axis.scale;
+}
+
+// A pixel of the crop, in pixels of the image.
+struct Covered {
+    double low, high;
+
+    double centre() const { return 0.5 * (high + low) - 0.5; }
+};
+
+// The pixels that it is made of, of an image without borders.
+SourceSpan unbound(const Covered& pixel, bool shrunk) {
+    if (shrunk) return {floor_of(pixel.low), ceil_of(pixel.high)};
+    const std::ptrdiff_t first = floor_of(pixel.centre());
     return {first, first + 2};
 }
 
 }  // namespace
 
 SourceSpan source_span(const CropAxis& axis) {
-    const std::ptrdiff_t first = unbound(axis, 0).first;
-    const std::ptrdiff_t last = unbound(axis, axis.size - 1).last - 1;
-    return {within(first, axis.length), within(last, axis.length) + 1};
+    const bool shrunk = axis.scale <= 1.0;
+    const auto span = [&](std::ptrdiff_t i) {
+        return unbound({edge_of(axis, i), edge_of(axis, i + 1)}, shrunk);
+    };
+    return {within(span(0).first, axis.length),
+            within(span(axis.size - 1).last - 1, axis.length) + 1};
 }
 
-Weights::Weights(const CropAxis& axis) : span_(source_span(axis)) {
-    bands_.reserve(static_cast<std::size_t>(axis.size));
-    values_.reserve(static_cast<std::size_t>(2 * axis.size + span_.last - span_.first));
-    for (std::ptrdiff_t i = 0; i < axis.size; ++i) {
-        const SourceSpan pixels = unbound(axis, i);
-        const std::ptrdiff_t first = within(pixels.first, axis.length);
-        const std::ptrdiff_t count =
-            std::max<std::ptrdiff_t>(within(pixels.last - 1, axis.length) - first + 1, 0);
-        const std::size_t begin = values_.size();
-        bands_.push_back({first - span_.first, count, static_cast<std::ptrdiff_t>(begin)});
-        values_.resize(begin + static_cast<std::size_t>(count));
-        double* weights = values_.data() + begin;
-        const double low = edge_of(axis, i), high = edge_of(axis, i + 1);
-        const double centre = centre_of(axis, i);
+Weights::Weights(const CropAxis& axis) : span(source_span(axis)) {
+    const auto size = static_cast<std::size_t>(axis.size);
+    const bool shrunk = axis.scale <= 1.0;
+    first.resize(size);
+    count.resize(size);
+    std::vector<Covered> covered(size);
+    double edge = edge_of(axis, 0);
+    for (std::size_t i = 0; i < size; ++i) {
+        covered[i].low = edge;
+        covered[i].high = edge = edge_of(axis, static_cast<std::ptrdiff_t>(i) + 1);
+        const SourceSpan pixels = unbound(covered[i], shrunk);
+        const std::ptrdiff_t begin = within(pixels.first, axis.length);
+        const std::ptrdiff_t end = within(pixels.last - 1, axis.length) + 1;
+        first[i] = static_cast<std::int32_t>(begin - span.first);
+        count[i] = static_cast<std::int32_t>(std::max<std::ptrdiff_t>(end - begin, 0));
+        most = std::max<std::ptrdiff_t>(most, count[i]);
+    }
+    values.resize(size * static_cast<std::size_t>(most));
+    for (std::size_t i = 0; i < size; ++i) {
+        const SourceSpan pixels = unbound(covered[i], shrunk);
+        const double low = covered[i].low, high = covered[i].high, centre = covered[i].centre();
+        double* of_pixel = values.data() + i * static_cast<std::size_t>(most);
         for (std::ptrdiff_t pixel = pixels.first; pixel < pixels.last; ++pixel) {
             const auto at = static_cast<double>(pixel);
-            double weight;
-            if (axis.scale <= 1.0)
-                weight = std::max(std::min(high, at + 1.0) - std::max(low, at), 0.0) * axis.scale;
-            else
-                weight = std::max(1.0 - std::abs(centre - at), 0.0);
-            const bool outside = pixel < 0 || pixel >= axis.length;
-            weights[within(pixel, axis.length) - first] += outside ? weight * axis.beyond : weight;
+            double weight = shrunk ? std::max(std::min(high, at + 1.0) - std::max(low, at), 0.0)
+                                   : std::max(1.0 - std::abs(centre - at), 0.0);
+            if (shrunk) weight *= axis.scale;
+            if (pixel < 0 || pixel >= axis.length) weight *= axis.beyond;
+            of_pixel[within(pixel, axis.length) - span.first - first[i]] += weight;
         }
     }
 }

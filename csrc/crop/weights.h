@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <vector>
 
 namespace dsnet {
@@ -20,32 +21,21 @@ struct CropAxis {
 // Pixels `first` to `last` of the image, the latter excluded, are all that the axis is made of.
 struct SourceSpan {
     std::ptrdiff_t first, last;
+
+    std::ptrdiff_t count() const { return last - first; }
 };
 SourceSpan source_span(const CropAxis& axis);
 
 // Shrinking takes the mean over the area covered, enlarging interpolates linearly.
-class Weights {
-  public:
+struct Weights {
     explicit Weights(const CropAxis& axis);
 
-    struct Pixel {
-        std::ptrdiff_t first, count;  // of the span's pixels
-        const double* weights;
-    };
-    std::ptrdiff_t size() const { return static_cast<std::ptrdiff_t>(bands_.size()); }
-    SourceSpan span() const { return span_; }
-    Pixel operator[](std::ptrdiff_t i) const {
-        const Band& band = bands_[static_cast<std::size_t>(i)];
-        return {band.first, band.count, values_.data() + band.begin};
-    }
-
-  private:
-    struct Band {
-        std::ptrdiff_t first, count, begin;
-    };
-    SourceSpan span_;
-    std::vector<Band> bands_;
-    std::vector<double> values_;
+    SourceSpan span;
+    // Of each pixel of the crop the first of the span's pixels in it, and how many.
+    std::vector<std::int32_t> first, count;
+    std::ptrdiff_t most = 0;  // of the counts
+    // Of pixel i those from i * most on; the rest is 0.
+    std::vector<double> values;
 };
 
 }  // namespace dsnet

@@ -75,9 +75,11 @@ py::object planned_crop(const std::array<double, 8>& coordinates, const Shape& s
     if (!plan_crop(coordinates.data(), shape.first, shape.second, size, {scale.first, scale.second},
                    ring, plan))
         return py::none();
+    const double* m = plan.mark;
     return py::make_tuple(py::make_tuple(plan.offset.x, plan.offset.y),
                           py::make_tuple(plan.scale.x, plan.scale.y), slices_of(plan.box),
-                          py::make_tuple(slices_of(plan.around_mark), slices_of(plan.at_mark)));
+                          py::make_tuple(slices_of(plan.around_mark), slices_of(plan.at_mark)),
+                          py::make_tuple(m[0], m[1], m[2], m[3], m[4], m[5], m[6], m[7]));
 }
 
 py::object crop_source(const AxisTuple& axis) {
@@ -117,7 +119,10 @@ py::array shown_codes(const py::array_t<std::uint16_t>& codes, const Shape& shap
     if (source_span(rows).last > image.rows || source_span(columns).last > image.cols)
         throw py::value_error("codes must be the crop's source at least, got shape " +
                               shape_text(codes));
-    if (!(window.first < window.second)) throw py::value_error("window must have low < high");
+    if (!(window.first < window.second && std::isfinite(window.first) &&
+          std::isfinite(window.second)))
+        throw py::value_error("window must have low < high in HU, got " +
+                              repr_text(py::make_tuple(window.first, window.second)));
     Array<float> values({size, size});
     show_codes(image, rows, columns, {zero, window.first, window.second}, writable(values));
     return std::move(values);
@@ -154,9 +159,10 @@ ring : float
 
 Returns
 -------
-(offset, scale, box, rings) or None
-    (x, y) each, rows and columns that the crop is made of, and a pair of them: the mark's box with
-    what is around it, and the box alone. None where no crop can be cut.)");
+(offset, scale, box, rings, mark) or None
+    (x, y) each; rows and columns that the crop is made of; a pair of them, the mark's box with what
+    is around it, and the box alone; the mark's coordinates in the crop. None where no crop can be
+    cut.)");
     module.def("crop_source", &crop_source, "axis"_a,
                R"(Which pixels of an image one axis of a crop is made of, a slice.
 

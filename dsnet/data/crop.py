@@ -123,7 +123,6 @@ def cut_crop(
         plan = plan_crop(image.shape, mark, size, spacing=spacing, isotropic_mm=isotropic_mm)
     return planned_crop(
         cut_planned(image, plan, window),
-        mark,
         plan,
         spacing=spacing,
         masks=None if masks is None else plan.cut_masks(masks),
@@ -134,30 +133,23 @@ def cut_crop(
 
 
 def planned_crop(
-    cut: np.ndarray,
-    mark: RecistMark,
-    plan: CropPlan,
-    *,
-    spacing: tuple[float, float] | None,
-    **kept,
+    cut: np.ndarray, plan: CropPlan, *, spacing: tuple[float, float] | None, **kept
 ) -> Crop:
     """The crop of a plan, of its pixels.
 
     Parameters
     ----------
     cut : ndarray [size, size], float32
-    mark, spacing
-        The image's.
     plan : CropPlan
+    spacing : (row, column) or None
+        The image's.
     **kept
         What else a `Crop` has, as it is.
     """
-    (x, y), scale = plan.offset, plan.scale
-    mark = mark.translated(-x, -y)
-    if scale != (1.0, 1.0):
-        mark = mark.scaled(*scale)
-        spacing = None if spacing is None else (spacing[0] / scale[1], spacing[1] / scale[0])
-    return Crop(image=cut, mark=mark, spacing=spacing, offset=(x, y), scale=scale, **kept)
+    scale = plan.scale
+    if scale != (1.0, 1.0) and spacing is not None:
+        spacing = (spacing[0] / scale[1], spacing[1] / scale[0])
+    return Crop(cut, plan.mark, spacing, offset=plan.offset, scale=scale, **kept)
 
 
 def cut_planned(

@@ -39,6 +39,8 @@ class CropPlan(NamedTuple):
         Rows and columns of the image that the crop is made of.
     rings : pair of such boxes
         `ring_boxes` of the mark.
+    mark : RecistMark
+        In the crop's pixels.
     """
 
     shape: tuple[int, int]
@@ -47,6 +49,7 @@ class CropPlan(NamedTuple):
     scale: tuple[float, float]
     box: Box
     rings: tuple[Box, Box]
+    mark: RecistMark
 
     @property
     def is_copy(self) -> bool:
@@ -104,7 +107,9 @@ def plan_crop(
     if (isotropic_mm is None or spacing is not None) and LEAST_SIZE <= size <= _MOST_SIZE:
         found = _C.planned_crop(mark.numbers, shape, size, scale, RING)
         if found is not None:
-            return CropPlan(shape, size, *found)
+            offset, scale, box, rings, numbers = found
+            placed = RecistMark.of_numbers(numbers)
+            return CropPlan(shape, size, offset, scale, box, rings, placed)
     return plan_plainly(shape, mark, size, spacing=spacing, isotropic_mm=isotropic_mm)
 
 
@@ -150,7 +155,10 @@ def plan_plainly(
     x = _first_pixel(0.5 * (x_min + x_max + 1), size, scale[0])
     y = _first_pixel(0.5 * (y_min + y_max + 1), size, scale[1])
     box = source_of(weights(size, y, scale[1], shape[0]), weights(size, x, scale[0], shape[1]))
-    return CropPlan((shape[0], shape[1]), size, (x, y), scale, box, ring_boxes(mark))
+    placed = mark.translated(-x, -y)
+    if scale != (1.0, 1.0):
+        placed = placed.scaled(*scale)
+    return CropPlan((shape[0], shape[1]), size, (x, y), scale, box, ring_boxes(mark), placed)
 
 
 def _first_pixel(middle: float, size: int, scale: float) -> float:

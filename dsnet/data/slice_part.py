@@ -12,7 +12,6 @@ from dsnet.data.ct_image import (
     HU_OFFSET,
     Box,
     apply_window,
-    check_window,
     has_low_codes,
     hu_of_codes,
     require_hu,
@@ -72,17 +71,16 @@ class SlicePart:
 
     def __getitem__(self, box: tuple[slice, slice]) -> np.ndarray:
         """The pixels of two ranges, [h, w] float32: HU, or 0..1 of a picture."""
-        (top, bottom, _), (left, right, _) = (
-            one.indices(length) for one, length in zip(box, self.shape, strict=True)
+        rows, cols = (
+            slice(*one.indices(length)) for one, length in zip(box, self.shape, strict=True)
         )
-        pixels = self._part(bottom, right)[top:bottom, left:right]
+        pixels = self._part(rows, cols)[rows, cols]
         return windowed(pixels) if self._pictures else hu_of_codes(pixels)
 
     def ring_below(self, rings: tuple[Box, Box], level: float) -> tuple[int, int]:
         """Of the first of two boxes without the second, which lies in it, how many pixels are
         below a level, and how many there are."""
-        (height, width), (rows, cols) = self.shape, rings[0]
-        codes = self._part(min(rows.stop, height), min(cols.stop, width))
+        codes = self._part(*rings[0])
         if not self._pictures:
             return _C.ring_below(codes, rings, math.ceil(level + HU_OFFSET))
         outer, inner = (windowed(codes[box]) < level for box in rings)
@@ -92,14 +90,13 @@ class SlicePart:
         """A crop in a window of HU, float32 [size, size]: `apply_window` of `CropPlan.cut`."""
         if self._pictures:
             return apply_window(plan.cut(self), *window)
-        check_window(window)
-        rows, cols = plan.box
-        codes = self._part(rows.stop, cols.stop)
         return _C.shown_codes(
-            codes, self.shape, plan.size, plan.offset, plan.scale, HU_OFFSET, window
+            self._part(*plan.box), self.shape, plan.size, plan.offset, plan.scale, HU_OFFSET, window
         )
 
-    def _part(self, rows: int, cols: int) -> np.ndarray:
-        """The codes that are decoded, so many rows and columns at least."""
-        self.decode(rows, cols)
+    def _part(self, rows: slice, cols: slice) -> np.ndarray:
+        """The codes that are decoded, all that there are of these at least."""
+        bottom, right = self._pixels.shape
+        if rows.stop > bottom or cols.stop > right:
+            self.decode(rows.stop, cols.stop)
         return self._pixels

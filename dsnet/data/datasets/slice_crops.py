@@ -32,67 +32,6 @@ class SliceFiles(NamedTuple):
     beside: list[Picture | ValueError]
 
 
-class SlicePlan:
-    """The crops of one slice.
-
-    Parameters
-    ----------
-    annotations : sequence of DeepLesionAnnotation
-        Those of the slice.
-    shape : (H, W)
-        Of the slice, and of those beside it.
-    size, window, isotropic_mm
-        As `read_crops` takes them.
-
-    Attributes
-    ----------
-    crops : list of CropPlan, ValueError or None
-        Where that of each annotation lies, or why none can be cut; None where there is no mark.
-    """
-
-    def __init__(
-        self,
-        annotations: Sequence[DeepLesionAnnotation],
-        shape: tuple[int, int],
-        size: int,
-        window: str | tuple[float, float],
-        isotropic_mm: float | None,
-    ) -> None:
-        self._annotations, self._shape = annotations, shape
-        self.size, self.window, self.isotropic_mm = size, window, isotropic_mm
-        self.crops = [self._plan(annotation) for annotation in annotations]
-
-    def _plan(self, annotation: DeepLesionAnnotation) -> CropPlan | ValueError | None:
-        mark, spacing, isotropic_mm = annotation.mark, annotation.spacing, self.isotropic_mm
-        if mark is None:
-            return None
-        try:
-            return plan_crop(
-                self._shape, mark, self.size, spacing=spacing, isotropic_mm=isotropic_mm
-            )
-        except ValueError as error:
-            return error
-
-    def extent(self) -> tuple[int, int]:
-        """Rows and columns, from the upper left corner, that the crops are made of.
-
-        What the choice of a window looks at is among them. All of the slice where there is no mark
-        that a crop can be cut around.
-        """
-        bottom = right = 0
-        for annotation, plan in zip(self._annotations, self.crops, strict=True):
-            if not isinstance(plan, CropPlan):
-                continue
-            boxes = [plan.box]
-            if self.window == "auto" and not for_tissue(annotation.window):
-                boxes.append(plan.rings[0])
-            for rows, cols in boxes:
-                bottom, right = max(bottom, rows.stop), max(right, cols.stop)
-        if bottom == 0:
-            return self._shape
-        return min(bottom, self._shape[0]), min(right, self._shape[1])
-
-
 def cut_slice(
     annotations: Sequence[DeepLesionAnnotation],
     files: SliceFiles | ValueError,
@@ -110,18 +49,72 @@ def cut_slice(
         for annotation in annotations:
             yield annotation, ValueError(annotation.error) if annotation.error else files
         return
-    plan = SlicePlan(annotations, files.picture.shape, size, window, isotropic_mm)
-    extent, pictures = plan.extent(), isinstance(window, str) and window == "none"
+    plans, extent = plan_slice(
+        annotations, files.picture.shape, size=size, window=window, isotropic_mm=isotropic_mm
+    )
+    pictures = window == "none"
     middle, beside = _decoded(files.picture, extent, pictures), []
-    if not isinstance(middle, ValueError):
+    if files.beside and not isinstance(middle, ValueError):
         beside = [_decoded(picture, extent, pictures) for picture in files.beside]
-    for annotation, crop in zip(annotations, plan.crops, strict=True):
+    for annotation, plan in zip(annotations, plans, strict=True):
         if annotation.error:
             yield annotation, ValueError(annotation.error)
         elif isinstance(middle, ValueError):
             yield annotation, middle
         else:
-            yield annotation, _crop(middle, beside, annotation, crop, window)
+            yield annotation, _crop(middle, beside, annotation, plan, window)
+
+
+def plan_slice(
+    annotations: Sequence[DeepLesionAnnotation],
+    shape: tuple[int, int],
+    *,
+    size: int,
+    window: str | tuple[float, float],
+    isotropic_mm: float | None,
+) -> tuple[list[CropPlan | ValueError | None], tuple[int, int]]:
+    """Where the crops of one slice lie, and how much of it they are made of.
+
+    Parameters
+    ----------
+    annotations : sequence of DeepLesionAnnotation
+        Those of the slice.
+    shape : (H, W)
+        Of the slice, and of those beside it.
+    size, window, isotropic_mm
+        As `read_crops` takes them.
+
+    Returns
+    -------
+    plans : list of CropPlan, ValueError or None
+        Of each annotation, or why no crop can be cut; None where there is no mark.
+    extent : (rows, columns)
+        From the upper left corner. What the choice of a window looks at is among them. All of the
+        slice where there is no mark that a crop can be cut around.
+    """
+    plans: list[CropPlan | ValueError | None] = []
+    bottom = right = 0
+    for annotation in annotations:
+        mark = annotation.mark
+        if mark is None:
+            plans.append(None)
+            continue
+        try:
+            plan = plan_crop(
+                shape, mark, size, spacing=annotation.spacing, isotropic_mm=isotropic_mm
+            )
+        except ValueError as error:
+            plans.append(error)
+            continue
+        plans.append(plan)
+        rows, cols = plan.box
+        bottom, right = max(bottom, rows.stop), max(right, cols.stop)
+        if window == "auto" and not for_tissue(annotation.window):
+            rows, cols = plan.rings[0]
+            bottom, right = max(bottom, rows.stop), max(right, cols.stop)
+    if bottom == 0:
+        return plans, shape
+    return plans, (min(bottom, shape[0]), min(right, shape[1]))
 
 
 def _decoded(
@@ -160,7 +153,6 @@ def _crop(
             metadata["window_low"], metadata["window_high"] = levels
         crop = planned_crop(
             cut_planned(middle, plan, levels),
-            mark,
             plan,
             spacing=annotation.spacing,
             key=annotation.key,
