@@ -101,15 +101,16 @@ def plan_crop(
     isotropic_mm: float | None = None,
 ) -> CropPlan:
     """Where `cut_crop` cuts a crop of an image of this shape; arguments and errors are its own."""
-    scale = (1.0, 1.0)
-    if isotropic_mm is not None and spacing is not None and 0 < isotropic_mm < np.inf:
-        scale = (spacing[1] / isotropic_mm, spacing[0] / isotropic_mm)
-    if (isotropic_mm is None or spacing is not None) and LEAST_SIZE <= size <= _MOST_SIZE:
-        found = _C.planned_crop(mark.numbers, shape, size, scale, RING)
-        if found is not None:
-            offset, scale, box, rings, numbers = found
-            placed = RecistMark.of_numbers(numbers)
-            return CropPlan(shape, size, offset, scale, box, rings, placed)
+    usual, scale = LEAST_SIZE <= size <= _MOST_SIZE, (1.0, 1.0)
+    if isotropic_mm is not None:
+        usual = usual and spacing is not None and 0 < isotropic_mm < math.inf
+        if usual and spacing is not None:
+            scale = (spacing[1] / isotropic_mm, spacing[0] / isotropic_mm)
+    found = _C.planned_crop(mark.numbers, shape, size, scale, RING) if usual else None
+    if found is not None:
+        offset, scale, box, rings, numbers = found
+        placed = RecistMark.of_numbers(numbers)
+        return CropPlan(shape, size, offset, scale, box, rings, placed)
     return plan_plainly(shape, mark, size, spacing=spacing, isotropic_mm=isotropic_mm)
 
 
