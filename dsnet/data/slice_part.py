@@ -19,6 +19,8 @@ from dsnet.data.ct_image import (
 )
 from dsnet.data.picture_file import Picture
 
+_NOTHING = np.zeros((0, 0), np.uint16)
+
 
 class SlicePart:
     """A slice in a picture's file: decoded as far down and to the right as was asked for.
@@ -39,7 +41,7 @@ class SlicePart:
     def __init__(self, picture: Picture, pictures: bool = False) -> None:
         self.shape, self.path = picture.shape, picture.path
         self._picture, self._pictures = picture, pictures
-        self._pixels = np.zeros((0, 0), np.uint16)
+        self._pixels = _NOTHING
 
     def decode(self, rows: int, cols: int) -> None:
         """Decode the upper left part of so many rows and columns, if it is not yet.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import overload
 
@@ -180,13 +181,12 @@ def read_crops(
     """
     how = {"size": size, "window": _checked(window), "isotropic_mm": isotropic_mm}
     if fetched is not None:
-        yield from cut_slice(list(annotations), fetched, **how)
-        return
-    for group in group_by_file(annotations):
-        files = fetch_slice(
-            group, images_dir, max_pixels=max_pixels, neighbours=neighbours, foreign=foreign
-        )
-        yield from cut_slice(group, files, **how)
+        return cut_slice(list(annotations), fetched, **how)
+    reading = {"max_pixels": max_pixels, "neighbours": neighbours, "foreign": foreign}
+    return chain.from_iterable(
+        cut_slice(group, fetch_slice(group, images_dir, **reading), **how)
+        for group in group_by_file(annotations)
+    )
 
 
 def fetch_slice(
