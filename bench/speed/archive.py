@@ -39,7 +39,7 @@ from dsnet.data.datasets.deeplesion import (
     read_annotations,
     read_crops,
 )
-from dsnet.data.datasets.slice_crops import SlicePlan, cut_slice
+from dsnet.data.datasets.slice_crops import cut_slice, plan_slice
 from dsnet.data.picture_file import Picture
 from dsnet.data.png import PNG_BEGINNING, PngFile
 from dsnet.data.store import StoreWriter
@@ -101,7 +101,7 @@ def decoding(annotations, images: Path, rounds: int) -> list[dict]:
     groups = group_by_file(annotations)
     data = [find_image(images, group[0]).read_bytes() for group in groups]
     extents = [
-        SlicePlan(group, SIZE, "auto", None).extent(Picture("", one).shape)
+        plan_slice(group, Picture("", one).shape, size=SIZE, window="auto", isotropic_mm=None)[1]
         for group, one in zip(groups, data, strict=True)
     ]
     ways = {

@@ -60,6 +60,17 @@ std::uint16_t lowest(const std::uint16_t* codes, Index count, std::uint16_t leas
     return static_cast<std::uint16_t>(below + 1);
 }
 
+Index below(const std::uint16_t* codes, Index count, std::int32_t level) {
+    Index total = 0;
+    for (Index begin = 0; begin < count; begin += kBlock) {
+        const Index end = begin + kBlock < count ? begin + kBlock : count;
+        std::int32_t sum = 0;
+        for (Index i = begin; i < end; ++i) sum += codes[i] < level;
+        total += sum;
+    }
+    return total;
+}
+
 void windowed(const std::uint16_t* codes, Index count, const HuWindow& window, float* values) {
     const double offset = window.offset, low = window.low, width = window.high - window.low;
     DSNET_INDEPENDENT
@@ -74,6 +85,6 @@ void windowed(const std::uint16_t* codes, Index count, const HuWindow& window, f
 
 extern const CodesSimd codes_simd;
 const CodesSimd codes_simd = {&are_shares, &quantise_8, &quantise_16, &halve,
-                              &are_trimap, &lowest,     &windowed};
+                              &are_trimap, &lowest,     &below,       &windowed};
 
 }  // namespace dsnet::DSNET_UNIT

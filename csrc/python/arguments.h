@@ -176,6 +176,15 @@ inline RecistMark mark_argument(const py::object& value, const char* name) {
     return mark_as_given(array.data());
 }
 
+// [H, W] of uint16 whose columns are contiguous.
+inline Image<const std::uint16_t> codes_argument(const py::array_t<std::uint16_t>& codes) {
+    if (codes.ndim() != 2 || !is_aligned(codes) || codes.shape(0) < 1 || codes.shape(1) < 1 ||
+        codes.strides(1) != 2 || codes.strides(0) % 2 != 0 || codes.strides(0) < 0)
+        throw py::type_error("codes must be uint16 [H, W] with contiguous columns, got " +
+                             kind_text(codes));
+    return {codes.data(), codes.shape(0), codes.shape(1), codes.strides(0) / 2};
+}
+
 template <typename T>
 Image<const T> view(const Array<T>& array) {
     return {array.data(), array.shape(0), array.shape(1)};

@@ -3,7 +3,6 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
-#include <algorithm>
 #include <cstdint>
 #include <cstring>
 #include <optional>
@@ -37,9 +36,10 @@ Plane given_plane(const py::handle& value, py::ssize_t size, int bytes) {
             reinterpret_cast<std::uintptr_t>(part.data()) % static_cast<unsigned>(bytes) == 0)
             return {array, part.mutable_data()};
     }
-    throw py::value_error("into must be writeable uint8 arrays of as many bytes as the codes take, "
-                          "aligned for them, got " + kind_text(array) + " for " +
-                          std::to_string(size) + " bytes");
+    throw py::value_error(
+        "into must be writeable uint8 arrays of as many bytes as the codes take, "
+        "aligned for them, got " +
+        kind_text(array) + " for " + std::to_string(size) + " bytes");
 }
 
 template <typename T>
@@ -94,53 +94,12 @@ py::object label_codes(const py::object& image, const py::object& alpha, const p
     return py::make_tuple(planes[0].holder, planes[1].holder, planes[2].holder, planes[3].holder);
 }
 
-// [H, W] of uint16 whose columns are contiguous.
-Image<const std::uint16_t> codes_argument(const py::array_t<std::uint16_t>& codes) {
-    if (codes.ndim() != 2 || !is_aligned(codes) || codes.shape(0) < 1 || codes.shape(1) < 1 ||
-        codes.strides(1) != 2 || codes.strides(0) % 2 != 0 || codes.strides(0) < 0)
-        throw py::type_error("codes must be uint16 [H, W] with contiguous columns, got " +
-                             kind_text(codes));
-    return {codes.data(), codes.shape(0), codes.shape(1), codes.strides(0) / 2};
-}
-
 int lowest_code(const py::array_t<std::uint16_t>& codes) {
     const Image<const std::uint16_t> image = codes_argument(codes);
     std::uint16_t least = 0;
     for (std::ptrdiff_t y = 0; y < image.rows; ++y)
         least = codes_simd().lowest(image.row(y), image.cols, least);
     return least;
-}
-
-py::array windowed_codes(const py::array_t<std::uint16_t>& codes, py::ssize_t top, py::ssize_t left,
-                         py::ssize_t size, double offset, double low, double high) {
-    const Image<const std::uint16_t> image = codes_argument(codes);
-    constexpr py::ssize_t kFar = py::ssize_t{1} << 31;
-    if (size < 1 || size > kMostPixels / size || top < -kFar || top > kFar || left < -kFar ||
-        left > kFar)
-        throw py::value_error(
-            "size must be at least 1, and top and left within an image's reach, "
-            "got " +
-            std::to_string(size) + ", " + std::to_string(top) + ", " + std::to_string(left));
-    if (!(low < high)) throw py::value_error("low must be below high");
-    const HuWindow window = {offset, low, high};
-    Array<float> values({size, size});
-    const Image<float> to = writable(values);
-    const auto within = [](py::ssize_t at, py::ssize_t length) {
-        return std::min(std::max<py::ssize_t>(at, 0), length - 1);
-    };
-    const py::ssize_t first = within(left, image.cols);
-    const py::ssize_t last = within(left + size - 1, image.cols);
-    for (py::ssize_t y = 0; y < size; ++y) {
-        const std::uint16_t* from = image.row(within(top + y, image.rows));
-        float* row = to.row(y);
-        // Columns of the image, then its edges' again on either side.
-        const py::ssize_t begin = within(first - left, size);
-        codes_simd().windowed(from + first, last - first + 1, window, row + begin);
-        std::fill(row, row + begin, row[begin]);
-        const py::ssize_t end = begin + last - first;
-        std::fill(row + end + 1, row + size, row[end]);
-    }
-    return std::move(values);
 }
 
 }  // namespace
@@ -181,27 +140,6 @@ Parameters
 ----------
 codes : uint16 [H, W]
     Columns are contiguous.)");
-    module.def("windowed_codes", &windowed_codes, "codes"_a.noconvert(), py::kw_only(), "top"_a,
-               "left"_a, "size"_a, "offset"_a, "low"_a, "high"_a,
-               R"(A square of a CT slice in a window of HU.
-
-Parameters
-----------
-codes : uint16 [H, W]
-    HU + offset; columns are contiguous.
-top, left, size : int
-    Of the square, which may lie beyond the slice: its edge pixels go on.
-offset, low, high : float
-
-Returns
--------
-float32 [size, size]
-    (HU - low) / (high - low) in float64, within 0..1.
-
-Raises
-------
-ValueError
-    If low is not below high, or the square is out of all reach.)");
 }
 
 }  // namespace dsnet

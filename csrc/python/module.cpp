@@ -7,6 +7,7 @@
 namespace dsnet {
 
 void bind_codes(py::module_& module);
+void bind_crop(py::module_& module);
 void bind_cut(py::module_& module);
 void bind_dlpack(py::module_& module);
 void bind_gpu(py::module_& module);
@@ -52,10 +53,11 @@ PYBIND11_MODULE(_C, module) {
     module.doc() =
         "Compiled core of dsnet: labels of RECIST marks and their stages (cut, trimap, matting,\n"
         "scores), masks' morphology, and all of these on a GPU where dsnet was built with CUDA; and\n"
-        "the pixels of PNG files, and the planes of a store.\n\n"
+        "the pixels of PNG files, crops of slices, and the planes of a store.\n\n"
         "The functions take what their docstrings say and nothing else; dsnet.labeling is the\n"
         "public way to call them.";
     dsnet::bind_codes(module);
+    dsnet::bind_crop(module);
     dsnet::bind_cut(module);
     dsnet::bind_dlpack(module);
     dsnet::bind_gpu(module);

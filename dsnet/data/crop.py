@@ -6,7 +6,14 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from dsnet.data.crop_plan import CropPlan, plan_crop, resampled, weights
+from dsnet.data.crop_plan import (
+    CropPlan,
+    continued,
+    plan_crop,
+    resampled,
+    source_of,
+    weights,
+)
 from dsnet.data.ct_image import apply_window
 from dsnet.data.slice_part import SlicePart
 from dsnet.labeling.recist import RecistMark
@@ -114,20 +121,35 @@ def cut_crop(
             raise ValueError(f"masks must be [R, *{image.shape}], got shape {masks.shape}")
     if plan is None:
         plan = plan_crop(image.shape, mark, size, spacing=spacing, isotropic_mm=isotropic_mm)
-    cut = cut_planned(image, plan, window)
-    (x, y), scale = plan.offset, plan.scale
-    moved = mark.translated(-x, -y)
-    return Crop(
-        image=cut,
-        mark=moved if scale == (1.0, 1.0) else moved.scaled(*scale),
-        spacing=None if spacing is None else (spacing[0] / scale[1], spacing[1] / scale[0]),
+    return planned_crop(
+        cut_planned(image, plan, window),
+        plan,
+        spacing=spacing,
         masks=None if masks is None else plan.cut_masks(masks),
         key=key,
         source=source,
-        offset=(x, y),
-        scale=scale,
         metadata=dict(metadata or {}),
     )
+
+
+def planned_crop(
+    cut: np.ndarray, plan: CropPlan, *, spacing: tuple[float, float] | None, **kept
+) -> Crop:
+    """The crop of a plan, of its pixels.
+
+    Parameters
+    ----------
+    cut : ndarray [size, size], float32
+    plan : CropPlan
+    spacing : (row, column) or None
+        The image's.
+    **kept
+        What else a `Crop` has, as it is.
+    """
+    scale = plan.scale
+    if scale != (1.0, 1.0) and spacing is not None:
+        spacing = (spacing[0] / scale[1], spacing[1] / scale[0])
+    return Crop(cut, plan.mark, spacing, offset=plan.offset, scale=scale, **kept)
 
 
 def cut_planned(
@@ -158,7 +180,9 @@ def cut_square(image: np.ndarray, offset: tuple[int, int], size: int) -> np.ndar
     size : int
         Pixels a side.
     """
-    return CropPlan(image.shape, size, offset, (1.0, 1.0)).pixels(image)
+    (x, y), (height, width) = offset, image.shape
+    box = source_of(weights(size, y, 1.0, height), weights(size, x, 1.0, width))
+    return continued(image[box], box, offset, size)
 
 
 def paste_back(alpha: np.ndarray, crop: Crop, shape: tuple[int, int]) -> np.ndarray:

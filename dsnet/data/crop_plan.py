@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from dsnet import _C
+from dsnet.data.ct_image import RING, Box, ring_boxes
 from dsnet.labeling.recist import RecistMark
 
 if TYPE_CHECKING:
@@ -17,13 +17,14 @@ if TYPE_CHECKING:
 # Surroundings that a label needs: the cut looks for background this far beyond the mark.
 LEAST_MARGIN = 8.0
 MARGIN_SHARE = 0.25
-# Of a crop, and of the weights that resample it: 134 MB of float64. A spacing of 1e-5 mm beside
-# pixels of 0.7 mm would ask for gigabytes.
+LEAST_SIZE = 8
+# Of a crop, and an eighth of the pixels by weights: a spacing of 1e-5 mm beside pixels of 0.7 mm
+# would ask for gigabytes.
 _MOST_PIXELS = 2**24
+_MOST_SIZE = math.isqrt(_MOST_PIXELS)
 
 
-@dataclass(frozen=True)
-class CropPlan:
+class CropPlan(NamedTuple):
     """Where a crop lies in its image.
 
     Attributes
@@ -34,26 +35,26 @@ class CropPlan:
         Of the crop.
     offset, scale : (x, y)
         As a `Crop` has them.
+    box : (slice, slice)
+        Rows and columns of the image that the crop is made of.
+    rings : pair of such boxes
+        `ring_boxes` of the mark.
+    mark : RecistMark
+        In the crop's pixels.
     """
 
     shape: tuple[int, int]
     size: int
     offset: tuple[float, float]
     scale: tuple[float, float]
+    box: Box
+    rings: tuple[Box, Box]
+    mark: RecistMark
 
     @property
     def is_copy(self) -> bool:
         """Whether pixels are copied as they are."""
         return self.scale == (1.0, 1.0)
-
-    @cached_property
-    def box(self) -> tuple[slice, slice]:
-        """Rows and columns of the image that the crop is made of."""
-        if not self.is_copy:
-            rows, columns = (slice(w.first, w.first + w.matrix.shape[1]) for w in self._weights)
-            return rows, columns
-        (x, y), (height, width) = self.offset, self.shape
-        return _span(int(y), self.size, height), _span(int(x), self.size, width)
 
     def cut(self, image: np.ndarray | SlicePart) -> np.ndarray:
         """The crop of an image [H, W], float32 [size, size].
@@ -73,37 +74,22 @@ class CropPlan:
         """What the crop's pixels come to: as they are, or float64 where they are resampled."""
         piece = image[self.box]
         if not self.is_copy:
-            return self.resampled(piece.astype(np.float64))
-        if piece.shape == (self.size, self.size):
-            return piece
-        rows, columns = self._copied
-        return piece[np.ix_(rows - rows[0], columns - columns[0])]
-
-    def resampled(self, piece: np.ndarray) -> np.ndarray:
-        """The crop, float64, of the image's pixels in its `box`, float64, where it is no copy."""
-        rows, columns = self._weights
-        return rows.matrix @ piece @ columns.matrix.T
+            return resampled_piece(piece, *self._axes())
+        return continued(piece, self.box, self.offset, self.size)
 
     def cut_masks(self, masks: np.ndarray) -> np.ndarray:
         """The crop of masks [R, H, W], bool [R, size, size]: at least half must be covered."""
-        (x, y), (scale_x, scale_y) = self.offset, self.scale
-        rows = weights(self.size, y, scale_y, self.shape[0], beyond=0.0)
-        columns = weights(self.size, x, scale_x, self.shape[1], beyond=0.0)
+        axes = self._axes(beyond=0.0)
         # Sums of weights may miss one half by rounding.
-        covered = [resampled(mask, rows, columns) >= 0.5 - 1e-9 for mask in masks]
+        covered = [resampled(mask, *axes) >= 0.5 - 1e-9 for mask in masks]
         return np.array(covered, dtype=bool).reshape(len(masks), self.size, self.size)
 
-    @cached_property
-    def _copied(self) -> tuple[np.ndarray, np.ndarray]:
-        """Rows and columns of the image, the edge's again beyond it."""
-        (x, y), (height, width) = self.offset, self.shape
-        number = np.arange(self.size)
-        return np.clip(number + int(y), 0, height - 1), np.clip(number + int(x), 0, width - 1)
-
-    @cached_property
-    def _weights(self) -> tuple[Weights, Weights]:
+    def _axes(self, beyond: float = 1.0) -> tuple[Weights, Weights]:
         (x, y), (scale_x, scale_y), (height, width) = self.offset, self.scale, self.shape
-        return weights(self.size, y, scale_y, height), weights(self.size, x, scale_x, width)
+        return (
+            weights(self.size, y, scale_y, height, beyond=beyond),
+            weights(self.size, x, scale_x, width, beyond=beyond),
+        )
 
 
 def plan_crop(
@@ -115,10 +101,32 @@ def plan_crop(
     isotropic_mm: float | None = None,
 ) -> CropPlan:
     """Where `cut_crop` cuts a crop of an image of this shape; arguments and errors are its own."""
-    if size < 8:
-        raise ValueError(f"size must be at least 8 pixels, got {size}")
-    if size**2 > _MOST_PIXELS:
-        raise ValueError(f"size must be at most {math.isqrt(_MOST_PIXELS)} pixels, got {size}")
+    usual, scale = LEAST_SIZE <= size <= _MOST_SIZE, (1.0, 1.0)
+    if isotropic_mm is not None:
+        usual = usual and spacing is not None and 0 < isotropic_mm < math.inf
+        if usual and spacing is not None:
+            scale = (spacing[1] / isotropic_mm, spacing[0] / isotropic_mm)
+    found = _C.planned_crop(mark.numbers, shape, size, scale, RING) if usual else None
+    if found is not None:
+        offset, scale, box, rings, numbers = found
+        placed = RecistMark.of_numbers(numbers)
+        return CropPlan(shape, size, offset, scale, box, rings, placed)
+    return plan_plainly(shape, mark, size, spacing=spacing, isotropic_mm=isotropic_mm)
+
+
+def plan_plainly(
+    shape: tuple[int, int],
+    mark: RecistMark,
+    size: int = 64,
+    *,
+    spacing: tuple[float, float] | None = None,
+    isotropic_mm: float | None = None,
+) -> CropPlan:
+    """As `plan_crop`, which the compiled code does: the reference for it, and who tells errors."""
+    if size < LEAST_SIZE:
+        raise ValueError(f"size must be at least {LEAST_SIZE} pixels, got {size}")
+    if size > _MOST_SIZE:
+        raise ValueError(f"size must be at most {_MOST_SIZE} pixels, got {size}")
     if isotropic_mm is not None and not (spacing is not None and 0 < isotropic_mm < np.inf):
         raise ValueError(f"isotropic_mm must be > 0 and needs spacing, got {isotropic_mm}")
     x_min, y_min, x_max, y_max = mark.bounds()
@@ -145,9 +153,13 @@ def plan_crop(
                 f"{along}: got spacing {spacing} and isotropic_mm {isotropic_mm}"
             )
 
-    x, y = 0.5 * (x_min + x_max + 1), 0.5 * (y_min + y_max + 1)
-    offset = _first_pixel(x, size, scale[0]), _first_pixel(y, size, scale[1])
-    return CropPlan((shape[0], shape[1]), size, offset, scale)
+    x = _first_pixel(0.5 * (x_min + x_max + 1), size, scale[0])
+    y = _first_pixel(0.5 * (y_min + y_max + 1), size, scale[1])
+    box = source_of(weights(size, y, scale[1], shape[0]), weights(size, x, scale[0], shape[1]))
+    placed = mark.translated(-x, -y)
+    if scale != (1.0, 1.0):
+        placed = placed.scaled(*scale)
+    return CropPlan((shape[0], shape[1]), size, (x, y), scale, box, ring_boxes(mark), placed)
 
 
 def _first_pixel(middle: float, size: int, scale: float) -> float:
@@ -155,24 +167,37 @@ def _first_pixel(middle: float, size: int, scale: float) -> float:
     return round(middle - size / 2, 0) if scale == 1.0 else middle - size / 2 / scale
 
 
-def _span(first: int, size: int, length: int) -> slice:
-    """What there is of so many pixels from the first one on, the nearest one at least."""
-    return slice(min(max(first, 0), length - 1), min(max(first + size - 1, 0), length - 1) + 1)
+def continued(piece: np.ndarray, box: Box, offset: tuple[float, float], size: int) -> np.ndarray:
+    """A square of an image's pixels as they are, of those in its `box`; the border's go on."""
+    if piece.shape == (size, size):
+        return piece
+    rows, columns = (
+        np.clip(np.arange(size) + int(first), part.start, part.stop - 1) - part.start
+        for first, part in zip(offset[::-1], box, strict=True)
+    )
+    return piece[np.ix_(rows, columns)]
 
 
-@dataclass(frozen=True)
-class Weights:
-    """Of a row of source pixels in each pixel of a row of results.
+class Weights(NamedTuple):
+    """Of which of an image's pixels, along one axis, those of a crop are made.
 
     Attributes
     ----------
-    first : int
-        Source pixel of the first column.
-    matrix : ndarray [size, pixels], float64
+    size : int
+        Pixels of the crop.
+    offset, scale : float
+        As a `Crop` has them along this axis.
+    length : int
+        Pixels of the image.
+    beyond : float
+        What its edge pixels count that go on beyond the border.
     """
 
-    first: int
-    matrix: np.ndarray
+    size: int
+    offset: float
+    scale: float
+    length: int
+    beyond: float
 
 
 def weights(size: int, offset: float, scale: float, length: int, *, beyond: float = 1.0) -> Weights:
@@ -183,32 +208,22 @@ def weights(size: int, offset: float, scale: float, length: int, *, beyond: floa
     """
     if size * (size / scale) > 8 * _MOST_PIXELS:
         raise ValueError(f"scale must not take {size / scale:g} pixels to {size}, got {scale:g}")
-    edges = offset + np.arange(size + 1) / scale
-    if scale <= 1.0:
-        first, last = math.floor(edges[0]), math.ceil(edges[-1])
-        pixel = np.arange(first, last, dtype=np.float64)
-        matrix = np.minimum(edges[1:, None], pixel + 1)
-        matrix -= np.maximum(edges[:-1, None], pixel)
-        np.maximum(matrix, 0.0, out=matrix)
-        matrix *= scale
-    else:
-        centre = 0.5 * (edges[1:] + edges[:-1]) - 0.5
-        first, last = math.floor(centre[0]), math.floor(centre[-1]) + 2
-        pixel = np.arange(first, last, dtype=np.float64)
-        matrix = np.maximum(1.0 - np.abs(centre[:, None] - pixel), 0.0)
-    if first >= 0 and last <= length:
-        return Weights(first, matrix)
-    outside = (pixel < 0) | (pixel >= length)
-    matrix = matrix * np.where(outside, beyond, 1.0)
-    # Pixels past a border fold onto its edge pixel.
-    inside = np.clip(pixel, 0, length - 1).astype(np.int64)
-    kept = np.zeros((size, inside[-1] - inside[0] + 1))
-    np.add.at(kept.T, inside - inside[0], matrix.T)
-    return Weights(int(inside[0]), kept)
+    return Weights(size, offset, scale, length, beyond)
 
 
 def resampled(image: np.ndarray, rows: Weights, columns: Weights) -> np.ndarray:
-    """An image [H, W] by its weights along either axis, float64."""
-    height, width = rows.matrix.shape[1], columns.matrix.shape[1]
-    window = image[rows.first : rows.first + height, columns.first : columns.first + width]
-    return rows.matrix @ window.astype(np.float64) @ columns.matrix.T
+    """An image [H, W] by its weights along either axis, float64.
+
+    Sums are in one order, down the rows, then along the columns: the same bits on every machine.
+    """
+    return resampled_piece(image[source_of(rows, columns)], rows, columns)
+
+
+def source_of(rows: Weights, columns: Weights) -> Box:
+    """Rows and columns of the image that weights are of."""
+    return _C.crop_source(rows), _C.crop_source(columns)
+
+
+def resampled_piece(piece: np.ndarray, rows: Weights, columns: Weights) -> np.ndarray:
+    """As `resampled`, of the pixels alone that the weights are of."""
+    return _C.resampled(np.ascontiguousarray(piece, dtype=np.float64), rows, columns)

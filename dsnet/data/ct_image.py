@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeGuard
+from typing import TYPE_CHECKING, TypeAlias, TypeGuard
 
 import numpy as np
 
@@ -15,6 +15,8 @@ from dsnet.labeling.recist import RecistMark
 if TYPE_CHECKING:
     from dsnet.data.slice_part import SlicePart
 
+Box: TypeAlias = tuple[slice, slice]
+
 HU_OFFSET = 32768
 LUNG_WINDOW = (-1350.0, 150.0)
 SOFT_TISSUE_WINDOW = (-175.0, 275.0)
@@ -24,7 +26,7 @@ _WIDEST_WINDOW = 2200.0
 # against lung, be it on the chest wall.
 _LUNG_BELOW = -500.0
 _LUNG_SHARE = 0.2
-_RING = 10.0  # pixels
+RING = 10.0  # pixels
 
 DICOM_ENDINGS = (".dcm", ".dicom")
 
@@ -175,26 +177,29 @@ def read_slice(
 
 
 def choose_window(
-    hu: np.ndarray | SlicePart, mark: RecistMark, window: tuple[float, float] | None
+    hu: np.ndarray | SlicePart,
+    mark: RecistMark,
+    window: tuple[float, float] | None,
+    rings: tuple[Box, Box] | None = None,
 ) -> tuple[float, float]:
     """The HU window to label in.
 
     The row's own `window` where it is a window for looking at tissue (at most 2200 HU wide).
     Else by what surrounds the lesion: the lung window -1350..150 where a fifth of the ring of
     10 pixels around the mark's box is below -500 HU, the soft tissue window -175..275
-    elsewhere.
+    elsewhere. `rings` are the mark's `ring_boxes`, where they are known already.
     """
     if for_tissue(window):
         return window
-    (outer, pixels), (inner, within) = (_count_below(hu, box) for box in ring_boxes(mark))
-    return LUNG_WINDOW if outer - inner > _LUNG_SHARE * (pixels - within) else SOFT_TISSUE_WINDOW
-
-
-def _count_below(hu: np.ndarray | SlicePart, box: tuple[slice, slice]) -> tuple[int, int]:
-    if not isinstance(hu, np.ndarray):
-        return hu.count_below(box, _LUNG_BELOW)
-    piece = hu[box]
-    return int(np.count_nonzero(piece < _LUNG_BELOW)), piece.size
+    if rings is None:
+        rings = ring_boxes(mark)
+    if isinstance(hu, np.ndarray):
+        outer, inner = hu[rings[0]], hu[rings[1]]
+        pixels = outer.size - inner.size
+        below = np.count_nonzero(outer < _LUNG_BELOW) - np.count_nonzero(inner < _LUNG_BELOW)
+    else:
+        below, pixels = hu.ring_below(rings, _LUNG_BELOW)
+    return LUNG_WINDOW if below > _LUNG_SHARE * pixels else SOFT_TISSUE_WINDOW
 
 
 def for_tissue(window: tuple[float, float] | None) -> TypeGuard[tuple[float, float]]:
@@ -202,18 +207,13 @@ def for_tissue(window: tuple[float, float] | None) -> TypeGuard[tuple[float, flo
     return window is not None and 0 < window[1] - window[0] <= _WIDEST_WINDOW
 
 
-def ring_boxes(mark: RecistMark) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
+def ring_boxes(mark: RecistMark) -> tuple[Box, Box]:
     """Rows and columns of the mark's box and 10 pixels around it, and of the box alone."""
     bounds = mark.bounds()
-    return _box(bounds, _RING), _box(bounds, 0)
+    return _box(bounds, RING), _box(bounds, 0)
 
 
-def ring_outside(mark: RecistMark) -> tuple[slice, slice]:
-    """The first of `ring_boxes` alone."""
-    return _box(mark.bounds(), _RING)
-
-
-def _box(bounds: tuple[float, float, float, float], margin: float) -> tuple[slice, slice]:
+def _box(bounds: tuple[float, float, float, float], margin: float) -> Box:
     x_min, y_min, x_max, y_max = bounds
     return (
         slice(max(int(y_min - margin), 0), max(int(y_max + margin) + 1, 0)),

@@ -165,14 +165,13 @@ def cut_shown(
     *,
     spacing: tuple[float, float] | None = None,
     isotropic_mm: float | None = None,
-    plan: CropPlan | None = None,
     **kept,
 ) -> Crop:
     """A crop around a mark, as `cut_crop` makes it, with the same of the neighbours.
 
     Parameters
     ----------
-    image, mark, size, spacing, isotropic_mm, plan, **kept
+    image, mark, size, spacing, isotropic_mm, **kept
         As `cut_crop` has them; the image in HU where there is a window.
     planes : sequence of ndarray [H, W], SlicePart, ValueError or None
         The neighbours, as `read_neighbours` gives them.
@@ -184,16 +183,39 @@ def cut_shown(
     ValueError
         As `cut_crop`.
     """
-    if plan is None:
-        plan = plan_crop(image.shape, mark, size, spacing=spacing, isotropic_mm=isotropic_mm)
+    plan = plan_crop(image.shape, mark, size, spacing=spacing, isotropic_mm=isotropic_mm)
     crop = cut_crop(image, mark, size, spacing=spacing, plan=plan, window=window, **kept)
+    add_neighbours(crop, planes, plan, window)
+    return crop
+
+
+def add_neighbours(
+    crop: Crop,
+    planes: Sequence[np.ndarray | SlicePart | ValueError | None],
+    plan: CropPlan,
+    window: tuple[float, float] | None,
+) -> None:
+    """Give a crop the same of the slices beside it, and the notes of those that are missing.
+
+    Parameters
+    ----------
+    crop : Crop
+    planes, window
+        As `cut_shown` has them.
+    plan : CropPlan
+        Of the crop.
+
+    Raises
+    ------
+    ValueError
+        As `cut_planned`.
+    """
     beside = [
         p if p is None or isinstance(p, ValueError) else cut_planned(p, plan, window)
         for p in planes
     ]
     crop.neighbours = stand_in(crop.image, beside)
     crop.notes = (*crop.notes, *missing_notes(planes))
-    return crop
 
 
 def _read(file: Path | RemoteFile | None, shape, read) -> Plane | ValueError:

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from dsnet import _C
 from dsnet.data.crop_plan import CropPlan
 from dsnet.data.ct_image import (
     HU_OFFSET,
+    Box,
     apply_window,
-    check_window,
     has_low_codes,
     hu_of_codes,
     require_hu,
     windowed,
 )
 from dsnet.data.picture_file import Picture
+
+_NOTHING = np.zeros((0, 0), np.uint16)
 
 
 class SlicePart:
@@ -37,7 +41,7 @@ class SlicePart:
     def __init__(self, picture: Picture, pictures: bool = False) -> None:
         self.shape, self.path = picture.shape, picture.path
         self._picture, self._pictures = picture, pictures
-        self._pixels = np.zeros((0, 0), np.uint16)
+        self._pixels = _NOTHING
 
     def decode(self, rows: int, cols: int) -> None:
         """Decode the upper left part of so many rows and columns, if it is not yet.
@@ -69,39 +73,32 @@ class SlicePart:
 
     def __getitem__(self, box: tuple[slice, slice]) -> np.ndarray:
         """The pixels of two ranges, [h, w] float32: HU, or 0..1 of a picture."""
-        (top, bottom, _), (left, right, _) = (
-            one.indices(length) for one, length in zip(box, self.shape, strict=True)
+        rows, cols = (
+            slice(*one.indices(length)) for one, length in zip(box, self.shape, strict=True)
         )
-        pixels = self._part(bottom, right)[top:bottom, left:right]
+        pixels = self._part(rows, cols)[rows, cols]
         return windowed(pixels) if self._pictures else hu_of_codes(pixels)
 
-    def count_below(self, box: tuple[slice, slice], level: float) -> tuple[int, int]:
-        """Of the pixels of two ranges how many are below a level, and how many there are."""
-        if self._pictures:
-            piece, least = self[box], level
-        else:
-            (height, width), (rows, cols) = self.shape, box
-            codes = self._part(min(rows.stop, height), min(cols.stop, width))
-            piece, least = codes[box], level + HU_OFFSET
-        return int(np.count_nonzero(piece < least)), piece.size
+    def ring_below(self, rings: tuple[Box, Box], level: float) -> tuple[int, int]:
+        """Of the first of two boxes without the second, which lies in it, how many pixels are
+        below a level, and how many there are."""
+        codes = self._part(*rings[0])
+        if not self._pictures:
+            return _C.ring_below(codes, rings, math.ceil(level + HU_OFFSET))
+        outer, inner = (windowed(codes[box]) < level for box in rings)
+        return int(outer.sum()) - int(inner.sum()), outer.size - inner.size
 
     def shown(self, plan: CropPlan, window: tuple[float, float]) -> np.ndarray:
         """A crop in a window of HU, float32 [size, size]: `apply_window` of `CropPlan.cut`."""
         if self._pictures:
             return apply_window(plan.cut(self), *window)
-        rows, cols = plan.box
-        if not plan.is_copy:
-            # As `plan.cut`: codes are finite, and exact in either kind of float.
-            hu = self._part(rows.stop, cols.stop)[plan.box].astype(np.float64) - HU_OFFSET
-            return apply_window(plan.resampled(hu).astype(np.float32), *window)
-        check_window(window)
-        (x, y), (low, high) = plan.offset, window
-        square = {"top": int(y), "left": int(x), "size": plan.size}
-        codes = self._part(rows.stop, cols.stop)
-        # Of a slice that is decoded in part, what is beyond the part is beyond the slice.
-        return _C.windowed_codes(codes, **square, offset=HU_OFFSET, low=low, high=high)
+        return _C.shown_codes(
+            self._part(*plan.box), self.shape, plan.size, plan.offset, plan.scale, HU_OFFSET, window
+        )
 
-    def _part(self, rows: int, cols: int) -> np.ndarray:
-        """The codes that are decoded, so many rows and columns at least."""
-        self.decode(rows, cols)
+    def _part(self, rows: slice, cols: slice) -> np.ndarray:
+        """The codes that are decoded, all that there are of these at least."""
+        bottom, right = self._pixels.shape
+        if rows.stop > bottom or cols.stop > right:
+            self.decode(rows.stop, cols.stop)
         return self._pixels

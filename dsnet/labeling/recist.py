@@ -67,8 +67,8 @@ class RecistMark:
         self._numbers = tuple(_as_numbers(numbers, 8, "axes"))
 
     @classmethod
-    def _of(cls, numbers: tuple[float, ...]) -> RecistMark:
-        """Of eight numbers, the long axis first; they are not looked at."""
+    def of_numbers(cls, numbers: tuple[float, ...]) -> RecistMark:
+        """Of what `numbers` gives, the long axis first; it is not looked at."""
         mark = object.__new__(cls)
         mark._numbers = numbers
         return mark
@@ -94,11 +94,11 @@ class RecistMark:
         """
         values = _as_numbers(coordinates, 8, "coordinates")
         if all(map(math.isnan, values[4:])):
-            return cls._of((*_usable(values[:4], "coordinates"), *_UNKNOWN))
+            return cls.of_numbers((*_usable(values[:4], "coordinates"), *_UNKNOWN))
         first, second = _usable(values, "coordinates")[:4], values[4:]
         if length_of(second) > length_of(first):
             first, second = second, first
-        return cls._of((*first, *second))
+        return cls.of_numbers((*first, *second))
 
     @classmethod
     def from_long_axis(cls, ends: Sequence[float] | np.ndarray) -> RecistMark:
@@ -116,10 +116,10 @@ class RecistMark:
         TypeError
             When they are not numbers.
         """
-        return cls._of((*_usable(_as_numbers(ends, 4, "ends"), "ends"), *_UNKNOWN))
+        return cls.of_numbers((*_usable(_as_numbers(ends, 4, "ends"), "ends"), *_UNKNOWN))
 
     def __reduce__(self):
-        return RecistMark._of, (self._numbers,)
+        return RecistMark.of_numbers, (self._numbers,)
 
     def __repr__(self) -> str:
         return f"RecistMark(long_axis={self.long_axis!r}, short_axis={self.short_axis!r})"
@@ -136,6 +136,11 @@ class RecistMark:
     def coordinates(self) -> np.ndarray:
         """float64 [8]: the long axis' x1, y1, x2, y2, then the short axis', NaN where unknown."""
         return np.array(self._numbers)
+
+    @property
+    def numbers(self) -> tuple[float, ...]:
+        """`coordinates` as plain numbers."""
+        return self._numbers
 
     @property
     def long_axis(self) -> np.ndarray:
@@ -221,7 +226,7 @@ class RecistMark:
     def translated(self, dx: float, dy: float) -> RecistMark:
         """The mark moved by `(dx, dy)` pixels."""
         x0, y0, x1, y1, x2, y2, x3, y3 = self._numbers
-        return RecistMark._of(
+        return RecistMark.of_numbers(
             (x0 + dx, y0 + dy, x1 + dx, y1 + dy, x2 + dx, y2 + dy, x3 + dx, y3 + dy)
         )
 

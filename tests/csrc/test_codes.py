@@ -132,36 +132,3 @@ def test_the_lowest_code_is_that_of_what_is_not_0(unit):
     for wrong in (codes.astype(np.int32), codes[:, ::2], codes[:0], codes.T, codes[0], codes[::-1]):
         with pytest.raises(TypeError):
             _C.lowest_code(wrong)
-
-
-def test_a_square_in_a_window_is_numpys_wherever_it_lies(unit):
-    rng = np.random.default_rng(4)
-    for shape in [(1, 1), (7, 40), (90, 33)]:
-        codes = rng.integers(31000, 34000, shape).astype(np.uint16)
-        codes[rng.random(shape) < 0.1] = rng.choice([0, 65535])
-        for low, high in [(-1350.0, 150.0), (-175.0, 275.0), (0.1, 0.3), (-1e300, 1e300)]:
-            shares = np.clip((codes.astype(np.float64) - 32768 - low) / (high - low), 0, 1)
-            for size in (1, 8, 64):
-                top, left = (int(rng.integers(-2 * size, side + size)) for side in shape)
-                rows, cols = (
-                    np.clip(np.arange(begin, begin + size), 0, side - 1)
-                    for begin, side in zip((top, left), shape, strict=True)
-                )
-                window = {"offset": 32768, "low": low, "high": high}
-                for given in (codes, np.pad(codes, 3)[3:-3, 3:-3]):
-                    found = _C.windowed_codes(given, top=top, left=left, size=size, **window)
-                    assert found.dtype == np.float32
-                    assert np.array_equal(found, shares[np.ix_(rows, cols)].astype(np.float32))
-
-
-def test_no_square_out_of_reach_and_no_window_without_width():
-    usual = {"top": 0, "left": 0, "size": 8, "offset": 0, "low": 0, "high": 1}
-    codes = np.ones((4, 4), np.uint16)
-    for wrong in ({"size": 0}, {"size": -3}, {"size": 2**31}, {"top": 2**40}, {"left": -(2**40)}):
-        with pytest.raises(ValueError, match="size must be at least 1"):
-            _C.windowed_codes(codes, **{**usual, **wrong})
-    for wrong in ({"high": 0}, {"low": np.nan}, {"high": np.nan}):
-        with pytest.raises(ValueError, match="low must be below high"):
-            _C.windowed_codes(codes, **{**usual, **wrong})
-    with pytest.raises(TypeError):
-        _C.windowed_codes(codes.astype(float), **usual)

@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dsnet.data.crop import cut_crop, paste_back
+from dsnet.data.crop_plan import plan_crop, plan_plainly
 from dsnet.labeling import RecistMark
 
 places = st.floats(-4, 60, width=32)
@@ -166,3 +167,87 @@ def test_a_paste_that_would_take_gigabytes_is_refused_before():
     crop.scale = (1e5, 1.0)
     with pytest.raises(ValueError, match="scale must not take"):
         paste_back(crop.image, crop, (4096, 4096))
+
+
+def any_mark(rng, shape):
+    """Small or longer than the image, a line or a point, within it or beyond any border."""
+    reach = rng.choice([1, 10, 100, 1000]) * rng.uniform(0, 2)
+    ends = rng.uniform(-reach, reach, (4, 2)) + rng.uniform(-0.1, 1.1, 2) * shape[::-1]
+    if rng.random() < 0.3:
+        ends = np.rint(ends * 2) / 2
+    if rng.random() < 0.2:
+        return RecistMark.from_long_axis(ends[:2].ravel())
+    return RecistMark.from_coordinates(ends.ravel())
+
+
+def told_or(made, *arguments, **options):
+    try:
+        return made(*arguments, **options)
+    except ValueError as error:
+        return str(error)
+
+
+def test_compiled_plans_are_the_plain_ones():
+    rng = np.random.default_rng(2)
+    kinds = {"copied": 0, "resampled": 0, "refused": 0}
+    for _ in range(4000):
+        shape = tuple(int(n) for n in rng.choice([1, 3, 40, 512, 700], 2))
+        size = int(rng.choice([7, 8, 31, 64, 200, 5000], p=[0.02, 0.1, 0.3, 0.4, 0.16, 0.02]))
+        how = {}
+        if rng.random() < 0.7:
+            how["spacing"] = (
+                tuple(10 ** rng.uniform(-1, 1, 2)) if rng.random() < 0.5 else (0.7, 0.7)
+            )
+            if rng.random() < 0.5:
+                how["isotropic_mm"] = float(rng.choice([0.35, 0.7, 1.0, 1e-4, 0.0, np.nan]))
+        mark = any_mark(rng, shape)
+        found, wanted = (
+            told_or(plan, shape, mark, size, **how) for plan in (plan_crop, plan_plainly)
+        )
+        assert found == wanted
+        if isinstance(wanted, str):
+            kinds["refused"] += 1
+        else:
+            kinds["copied" if wanted.is_copy else "resampled"] += 1
+            for one, other in ((found.offset, wanted.offset), (found.scale, wanted.scale)):
+                assert np.array(one).tobytes() == np.array(other).tobytes()
+            assert found.mark.coordinates.tobytes() == wanted.mark.coordinates.tobytes()
+    assert min(kinds.values()) > 500
+
+
+@pytest.mark.parametrize("size", [8, 64])
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_one_odd_pixel_of_those_that_a_crop_is_made_of_is_seen(size, value):
+    rng = np.random.default_rng(3)
+    for how in (
+        {},
+        {"spacing": (0.8, 0.6), "isotropic_mm": 0.3},
+        {"spacing": (2.0, 1.0), "isotropic_mm": 1.0},
+    ):
+        for _ in range(20):
+            image, mark = rng.random((90, 70)), mark_at(*rng.uniform(0, 70, 2))
+            box = plan_crop(image.shape, mark, size, **how).box
+            rows, columns = (np.r_[part] for part in box)
+            at = rng.choice(rows), rng.choice(columns)
+            odd = image.copy()
+            odd[at] = value
+            with pytest.raises(ValueError, match="image must be finite around the mark"):
+                cut_crop(odd, mark, size, **how)
+            beyond = np.full(image.shape, value)
+            beyond[box] = image[box]
+            usual = cut_crop(image, mark, size, **how).image
+            assert np.array_equal(cut_crop(beyond, mark, size, **how).image, usual)
+
+
+def test_arrays_of_any_kind_and_layout_are_cut_alike():
+    image = np.random.default_rng(4).integers(0, 200, (80, 90)).astype(np.uint8)
+    for long in (12.0, 70.0):
+        wanted = cut_crop(image.astype(np.float64), mark_at(40, 41, long), 40).image
+        others = [image.astype(kind) for kind in (np.uint8, np.int16, np.float32, ">f4")]
+        others += [
+            np.asfortranarray(image),
+            np.repeat(image, 2, 1)[:, ::2],
+            image[::-1].copy()[::-1],
+        ]
+        for odd in others:
+            assert np.array_equal(cut_crop(odd, mark_at(40, 41, long), 40).image, wanted)

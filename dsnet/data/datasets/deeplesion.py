@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import overload
 
@@ -181,14 +182,14 @@ def read_crops(
     ValueError
         When `window` is none of these.
     """
-    _check_window(window)
-    for group in group_by_file(annotations):
-        found = fetched
-        if found is None:
-            found = fetch_slice(
-                group, images_dir, max_pixels=max_pixels, neighbours=neighbours, foreign=foreign
-            )
-        yield from cut_slice(group, found, size=size, window=window, isotropic_mm=isotropic_mm)
+    how = {"size": size, "window": _checked(window), "isotropic_mm": isotropic_mm}
+    if fetched is not None:
+        return cut_slice(list(annotations), fetched, **how)
+    reading = {"max_pixels": max_pixels, "neighbours": neighbours, "foreign": foreign}
+    return chain.from_iterable(
+        cut_slice(group, fetch_slice(group, images_dir, **reading), **how)
+        for group in group_by_file(annotations)
+    )
 
 
 def fetch_slice(
@@ -221,10 +222,10 @@ def fetch_slice(
         return error
 
 
-def _check_window(window) -> None:
+def _checked(window) -> str | tuple[float, float]:
     if isinstance(window, str):
-        usable = window in ("auto", "none")
-    else:
-        usable = np.shape(window) == (2,) and -np.inf < window[0] < window[1] < np.inf
-    if not usable:
-        raise ValueError(f'window must be "auto", "none" or (low, high) in HU, got {window!r}')
+        if window in ("auto", "none"):
+            return window
+    elif np.shape(window) == (2,) and -np.inf < window[0] < window[1] < np.inf:
+        return window[0], window[1]
+    raise ValueError(f'window must be "auto", "none" or (low, high) in HU, got {window!r}')

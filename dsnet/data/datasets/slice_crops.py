@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from dsnet.data.crop import Crop
+from dsnet.data.crop import Crop, cut_planned, planned_crop
 from dsnet.data.crop_plan import CropPlan, plan_crop
-from dsnet.data.ct_image import choose_window, for_tissue, ring_outside
+from dsnet.data.ct_image import choose_window, for_tissue
 from dsnet.data.datasets.image_size import require_size
-from dsnet.data.neighbours import cut_shown
+from dsnet.data.neighbours import add_neighbours
 from dsnet.data.picture_file import Picture
 from dsnet.data.slice_part import SlicePart
 
@@ -32,67 +32,6 @@ class SliceFiles(NamedTuple):
     beside: list[Picture | ValueError]
 
 
-class SlicePlan:
-    """The crops of one slice.
-
-    Parameters
-    ----------
-    annotations : sequence of DeepLesionAnnotation
-        Those of the slice.
-    size, window, isotropic_mm
-        As `read_crops` takes them.
-    """
-
-    def __init__(
-        self,
-        annotations: Sequence[DeepLesionAnnotation],
-        size: int,
-        window: str | tuple[float, float],
-        isotropic_mm: float | None,
-    ) -> None:
-        self._annotations = annotations
-        self.size, self.window, self.isotropic_mm = size, window, isotropic_mm
-        self._shape: tuple[int, int] | None = None
-        self._plans: dict[str, CropPlan] = {}
-
-    def extent(self, shape: tuple[int, int]) -> tuple[int, int]:
-        """Rows and columns, from the upper left corner, that the crops are made of.
-
-        What the choice of a window looks at is among them. All of the slice where there is no mark
-        that a crop can be cut around.
-
-        Parameters
-        ----------
-        shape : (H, W)
-            Of the slice, or of one beside it.
-        """
-        boxes = []
-        for annotation in self._annotations:
-            plan = self.plan_of(annotation, shape)
-            if plan is None or annotation.mark is None:
-                continue
-            boxes.append(plan.box)
-            if self.window == "auto" and not for_tissue(annotation.window):
-                boxes.append(ring_outside(annotation.mark))
-        if not boxes:
-            return shape
-        rows, cols = (max(box[axis].stop for box in boxes) for axis in (0, 1))
-        return min(rows, shape[0]), min(cols, shape[1])
-
-    def plan_of(self, annotation: DeepLesionAnnotation, shape: tuple[int, int]) -> CropPlan | None:
-        """Where its crop lies in a slice of this shape; None where none can be cut."""
-        if shape != self._shape:
-            self._shape, self._plans = shape, {}
-            for each in self._annotations:
-                how = {"spacing": each.spacing, "isotropic_mm": self.isotropic_mm}
-                try:
-                    if each.mark is not None:
-                        self._plans[each.key] = plan_crop(shape, each.mark, self.size, **how)
-                except ValueError:  # It is told when the crop is cut.
-                    continue
-        return self._plans.get(annotation.key)
-
-
 def cut_slice(
     annotations: Sequence[DeepLesionAnnotation],
     files: SliceFiles | ValueError,
@@ -106,66 +45,122 @@ def cut_slice(
     Each file is decoded once, as far as the crops need it; what `read_crops` says of the parameters
     holds.
     """
-    plan = SlicePlan(annotations, size, window, isotropic_mm)
-    failed = isinstance(files, ValueError)
-    planes = files if failed else _planes(files, plan, pictures=window == "none")
-    for annotation in annotations:
+    if isinstance(files, ValueError):
+        for annotation in annotations:
+            yield annotation, ValueError(annotation.error) if annotation.error else files
+        return
+    plans, extent = plan_slice(
+        annotations, files.picture.shape, size=size, window=window, isotropic_mm=isotropic_mm
+    )
+    pictures = window == "none"
+    middle, beside = _decoded(files.picture, extent, pictures), []
+    if files.beside and not isinstance(middle, ValueError):
+        beside = [_decoded(picture, extent, pictures) for picture in files.beside]
+    for annotation, plan in zip(annotations, plans, strict=True):
         if annotation.error:
             yield annotation, ValueError(annotation.error)
-        elif isinstance(planes, ValueError):
-            yield annotation, planes
+        elif isinstance(middle, ValueError):
+            yield annotation, middle
         else:
-            yield annotation, _crop(*planes, annotation, plan)
+            yield annotation, _crop(middle, beside, annotation, plan, window)
 
 
-def _planes(
-    files: SliceFiles, plan: SlicePlan, pictures: bool
-) -> tuple[SlicePart, list[SlicePart | ValueError]] | ValueError:
-    """The slice and its neighbours, decoded as far as they are needed."""
+def plan_slice(
+    annotations: Sequence[DeepLesionAnnotation],
+    shape: tuple[int, int],
+    *,
+    size: int,
+    window: str | tuple[float, float],
+    isotropic_mm: float | None,
+) -> tuple[list[CropPlan | ValueError | None], tuple[int, int]]:
+    """Where the crops of one slice lie, and how much of it they are made of.
 
-    def decoded(picture: Picture | ValueError) -> SlicePart | ValueError:
-        if isinstance(picture, ValueError):
-            return picture
-        part = SlicePart(picture, pictures)
+    Parameters
+    ----------
+    annotations : sequence of DeepLesionAnnotation
+        Those of the slice.
+    shape : (H, W)
+        Of the slice, and of those beside it.
+    size, window, isotropic_mm
+        As `read_crops` takes them.
+
+    Returns
+    -------
+    plans : list of CropPlan, ValueError or None
+        Of each annotation, or why no crop can be cut; None where there is no mark.
+    extent : (rows, columns)
+        From the upper left corner. What the choice of a window looks at is among them. All of the
+        slice where there is no mark that a crop can be cut around.
+    """
+    plans: list[CropPlan | ValueError | None] = []
+    bottom = right = 0
+    for annotation in annotations:
+        mark = annotation.mark
+        if mark is None:
+            plans.append(None)
+            continue
         try:
-            part.decode(*plan.extent(part.shape))
+            plan = plan_crop(
+                shape, mark, size, spacing=annotation.spacing, isotropic_mm=isotropic_mm
+            )
         except ValueError as error:
-            return error
-        return part
+            plans.append(error)
+            continue
+        plans.append(plan)
+        rows, cols = plan.box
+        bottom, right = max(bottom, rows.stop), max(right, cols.stop)
+        if window == "auto" and not for_tissue(annotation.window):
+            rows, cols = plan.rings[0]
+            bottom, right = max(bottom, rows.stop), max(right, cols.stop)
+    if bottom == 0:
+        return plans, shape
+    return plans, (min(bottom, shape[0]), min(right, shape[1]))
 
-    middle = decoded(files.picture)
-    if isinstance(middle, ValueError):
-        return middle
-    return middle, [decoded(picture) for picture in files.beside]
+
+def _decoded(
+    picture: Picture | ValueError, extent: tuple[int, int], pictures: bool
+) -> SlicePart | ValueError:
+    """A slice, decoded as far as it is needed."""
+    if isinstance(picture, ValueError):
+        return picture
+    part = SlicePart(picture, pictures)
+    try:
+        part.decode(*extent)
+    except ValueError as error:
+        return error
+    return part
 
 
 def _crop(
     middle: SlicePart,
     beside: list[SlicePart | ValueError],
     annotation: DeepLesionAnnotation,
-    plan: SlicePlan,
+    plan: CropPlan | ValueError | None,
+    window: str | tuple[float, float],
 ) -> Crop | ValueError:
-    mark, window = annotation.mark, plan.window
-    assert mark is not None
+    mark, metadata = annotation.mark, annotation.metadata
     try:
         require_size(annotation.image_size, middle.shape)
+        if isinstance(plan, ValueError):
+            return plan
+        assert mark is not None and plan is not None
         if isinstance(window, str):
-            chosen = choose_window(middle, mark, annotation.window) if window == "auto" else None
+            auto = window == "auto"
+            levels = choose_window(middle, mark, annotation.window, plan.rings) if auto else None
         else:
-            chosen = (window[0], window[1])
-        levels = {} if chosen is None else {"window_low": chosen[0], "window_high": chosen[1]}
-        return cut_shown(
-            middle,
-            mark,
-            plan.size,
-            beside,
-            chosen,
+            levels = (window[0], window[1])
+        if levels is not None:
+            metadata["window_low"], metadata["window_high"] = levels
+        crop = planned_crop(
+            cut_planned(middle, plan, levels),
+            plan,
             spacing=annotation.spacing,
-            isotropic_mm=plan.isotropic_mm,
-            plan=plan.plan_of(annotation, middle.shape),
             key=annotation.key,
             source=str(middle.path),
-            metadata={**annotation.metadata, **levels},
+            metadata=metadata,
         )
+        if beside:
+            add_neighbours(crop, beside, plan, levels)
+        return crop
     except ValueError as error:
         return error

@@ -1,0 +1,78 @@
+#include "crop/weights.h"
+
+#include <algorithm>
+#include <cmath>
+
+namespace dsnet {
+namespace {
+
+std::ptrdiff_t floor_of(double value) { return static_cast<std::ptrdiff_t>(std::floor(value)); }
+std::ptrdiff_t ceil_of(double value) { return static_cast<std::ptrdiff_t>(std::ceil(value)); }
+
+std::ptrdiff_t within(std::ptrdiff_t pixel, std::ptrdiff_t length) {
+    return std::clamp<std::ptrdiff_t>(pixel, 0, length - 1);
+}
+
+double edge_of(const CropAxis& axis, std::ptrdiff_t i) {
+    return axis.offset + static_cast<double>(i) / axis.scale;
+}
+
+// A pixel of the crop, in pixels of the image.
+struct Covered {
+    double low, high;
+
+    double centre() const { return 0.5 * (high + low) - 0.5; }
+};
+
+// The pixels that it is made of, of an image without borders.
+SourceSpan unbound(const Covered& pixel, bool shrunk) {
+    if (shrunk) return {floor_of(pixel.low), ceil_of(pixel.high)};
+    const std::ptrdiff_t first = floor_of(pixel.centre());
+    return {first, first + 2};
+}
+
+}  // namespace
+
+SourceSpan source_span(const CropAxis& axis) {
+    const bool shrunk = axis.scale <= 1.0;
+    const auto span = [&](std::ptrdiff_t i) {
+        return unbound({edge_of(axis, i), edge_of(axis, i + 1)}, shrunk);
+    };
+    return {within(span(0).first, axis.length),
+            within(span(axis.size - 1).last - 1, axis.length) + 1};
+}
+
+Weights::Weights(const CropAxis& axis) : span(source_span(axis)) {
+    const auto size = static_cast<std::size_t>(axis.size);
+    const bool shrunk = axis.scale <= 1.0;
+    first.resize(size);
+    count.resize(size);
+    std::vector<Covered> covered(size);
+    double edge = edge_of(axis, 0);
+    for (std::size_t i = 0; i < size; ++i) {
+        covered[i].low = edge;
+        covered[i].high = edge = edge_of(axis, static_cast<std::ptrdiff_t>(i) + 1);
+        const SourceSpan pixels = unbound(covered[i], shrunk);
+        const std::ptrdiff_t begin = within(pixels.first, axis.length);
+        const std::ptrdiff_t end = within(pixels.last - 1, axis.length) + 1;
+        first[i] = static_cast<std::int32_t>(begin - span.first);
+        count[i] = static_cast<std::int32_t>(std::max<std::ptrdiff_t>(end - begin, 0));
+        most = std::max<std::ptrdiff_t>(most, count[i]);
+    }
+    values.resize(size * static_cast<std::size_t>(most));
+    for (std::size_t i = 0; i < size; ++i) {
+        const SourceSpan pixels = unbound(covered[i], shrunk);
+        const double low = covered[i].low, high = covered[i].high, centre = covered[i].centre();
+        double* of_pixel = values.data() + i * static_cast<std::size_t>(most);
+        for (std::ptrdiff_t pixel = pixels.first; pixel < pixels.last; ++pixel) {
+            const auto at = static_cast<double>(pixel);
+            double weight = shrunk ? std::max(std::min(high, at + 1.0) - std::max(low, at), 0.0)
+                                   : std::max(1.0 - std::abs(centre - at), 0.0);
+            if (shrunk) weight *= axis.scale;
+            if (pixel < 0 || pixel >= axis.length) weight *= axis.beyond;
+            of_pixel[within(pixel, axis.length) - span.first - first[i]] += weight;
+        }
+    }
+}
+
+}  // namespace dsnet
