@@ -9,6 +9,7 @@ namespace dsnet {
 void bind_codes(py::module_& module);
 void bind_cut(py::module_& module);
 void bind_dlpack(py::module_& module);
+void bind_files(py::module_& module);
 void bind_gpu(py::module_& module);
 void bind_gpu_batches(py::module_& module);
 void bind_label(py::module_& module);
@@ -50,13 +51,14 @@ py::dict build_info() {
 PYBIND11_MODULE(_C, module) {
     module.doc() =
         "Compiled core of dsnet: labels of RECIST marks and their stages (cut, trimap, matting,\n"
-        "scores), masks' morphology, and all of these on a GPU where dsnet was built with CUDA; and\n"
-        "the pixels of PNG files, and the planes of a store.\n\n"
+        "scores), masks' morphology, all of these on a GPU where dsnet was built with CUDA; and\n"
+        "files, the pixels of PNG files, and the planes of a store.\n\n"
         "The functions take what their docstrings say and nothing else; dsnet.labeling is the\n"
         "public way to call them.";
     dsnet::bind_codes(module);
     dsnet::bind_cut(module);
     dsnet::bind_dlpack(module);
+    dsnet::bind_files(module);
     dsnet::bind_gpu(module);
     dsnet::bind_gpu_batches(module);
     dsnet::bind_label(module);

@@ -19,8 +19,9 @@ ROOMS = {
     "quality": "base gpu mark masks trimap",
     "png": "base",
     "codes": "base",
+    "files": "",
     "label": "base gpu mark masks trimap edge cut matting quality",
-    "python": "base gpu mark masks trimap edge cut matting quality png codes label",
+    "python": "base gpu mark masks trimap edge cut matting quality png codes files label",
 }
 SOURCES = sorted(path for path in CSRC.rglob("*") if path.suffix in (".h", ".cuh", ".cpp", ".cu"))
 
