@@ -11,6 +11,8 @@ import re
 from collections.abc import Collection, Iterable
 from operator import attrgetter
 
+from dsnet.data.datasets.cells import plain_numbers
+
 DIGITS = 8
 # What the key of a row without a file begins with.
 NAMELESS = "nameless"
@@ -45,14 +47,13 @@ class RowKeys:
         mark : str or None
             Its numbers, between commas, however they are written; of what are no numbers the text.
         """
-        said = mark or ""
-        try:
-            parts: list[object] = list(map(float, said.split(",")))
-        except ValueError:
+        text = mark or ""
+        parts: tuple[object, ...] | None = plain_numbers(text)
+        if parts is None:
             try:
-                parts = [float(number) for number in said.split(",") if number.strip()]
+                parts = tuple(float(number) for number in text.split(",") if number.strip())
             except ValueError:
-                parts = [said.strip()]
+                parts = (text.strip(),)
         return self.unique(f"{stem or NAMELESS}#{content_digest([stem, *parts])}")
 
     def unique(self, key: str) -> str:
@@ -74,8 +75,18 @@ def row_content(row: object) -> str:
 
 def content_digest(parts: Iterable[object]) -> str:
     """Eight hexadecimal digits of a checksum of what parts say."""
-    text = repr(list(parts)).encode("utf-8", "surrogatepass")
-    return hashlib.sha256(text).hexdigest()[:DIGITS]
+    return digest_of(said(parts))
+
+
+def said(parts: Iterable[object]) -> str:
+    """What parts say, between commas."""
+    return repr(list(parts))[1:-1]
+
+
+def digest_of(text: str) -> str:
+    """As `content_digest`, of what `said` gives: of some parts, of others behind them."""
+    data = f"[{text}]".encode("utf-8", "surrogatepass")
+    return hashlib.sha256(data).hexdigest()[:DIGITS]
 
 
 def is_numbered(key: str, stems: Collection[str]) -> bool:
