@@ -196,8 +196,11 @@ def first_picture(paths: Sequence[str], max_pixels: int) -> Picture | None:
 
     None where there is none, or it is no regular file that can be read: `open_picture` tells.
     """
-    found = _C.read_file(paths, most_bytes(max_pixels))
-    return None if found is None else picture_of(paths[found[0]], found[1], max_pixels)
+    found: tuple[int, bytes] | None = _C.read_file(paths, most_bytes(max_pixels))
+    if found is None:
+        return None
+    at, data = found
+    return picture_of(paths[at], data, max_pixels)
 
 
 def picture_of(path: str | Path | RemoteFile, data: bytes, max_pixels: int) -> Picture:
