@@ -18,6 +18,7 @@ void bind_matting(py::module_& module);
 void bind_png(py::module_& module);
 void bind_quality(py::module_& module);
 void bind_stages(py::module_& module);
+void bind_table(py::module_& module);
 void bind_trimap(py::module_& module);
 
 namespace {
@@ -52,7 +53,7 @@ PYBIND11_MODULE(_C, module) {
     module.doc() =
         "Compiled core of dsnet: labels of RECIST marks and their stages (cut, trimap, matting,\n"
         "scores), masks' morphology, all of these on a GPU where dsnet was built with CUDA; and\n"
-        "files, the pixels of PNG files, and the planes of a store.\n\n"
+        "files, lines of tables, the pixels of PNG files, and the planes of a store.\n\n"
         "The functions take what their docstrings say and nothing else; dsnet.labeling is the\n"
         "public way to call them.";
     dsnet::bind_codes(module);
@@ -67,6 +68,7 @@ PYBIND11_MODULE(_C, module) {
     dsnet::bind_png(module);
     dsnet::bind_quality(module);
     dsnet::bind_stages(module);
+    dsnet::bind_table(module);
     dsnet::bind_trimap(module);
     dsnet::bind_vector_units(module);
     module.def("build_info", &dsnet::build_info,

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from dsnet import _C
 from dsnet.data.lines import HeldText, Lines, open_text
 
 # No column that is read needs more; a name or a reason of 100 kB helps nobody.
@@ -168,6 +169,9 @@ def row_of(number: int, line: str, columns: Sequence[str]) -> Row:
 
 
 def _fields(line: str) -> list[str]:
+    plain: list[str] | None = _C.plain_cells(line)
+    if plain is not None:
+        return plain
     try:
         (fields,) = csv.reader([line], strict=True)
     except csv.Error as error:

@@ -20,8 +20,9 @@ ROOMS = {
     "png": "base",
     "codes": "base",
     "files": "",
+    "table": "",
     "label": "base gpu mark masks trimap edge cut matting quality",
-    "python": "base gpu mark masks trimap edge cut matting quality png codes files label",
+    "python": "base gpu mark masks trimap edge cut matting quality png codes files table label",
 }
 SOURCES = sorted(path for path in CSRC.rglob("*") if path.suffix in (".h", ".cuh", ".cpp", ".cu"))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,7 +11,7 @@ import numpy as np
 from dsnet.data.datasets.cells import numbers_in, whole_number
 from dsnet.data.datasets.common_cells import COMMON_COLUMNS, CommonCells, common_cells
 from dsnet.data.datasets.coordinates import read_mark
-from dsnet.data.datasets.keys import digest_of, row_content, said
+from dsnet.data.datasets.keys import digest_of, row_content
 from dsnet.data.patients import SLICE
 from dsnet.data.tables import Row
 from dsnet.labeling.recist import RecistMark
@@ -166,7 +167,7 @@ class RowCells:
         number = whole_number(text)
         return text.strip() or None if number is None else number
 
-    @property
+    @cached_property
     def common(self) -> CommonCells:
         """What many rows have in common."""
         return common_cells(*map(self._get, COMMON_COLUMNS))
@@ -247,9 +248,9 @@ class RowCells:
     @property
     def content(self) -> str:
         """As `row_content`."""
-        begin, end = self.common[-2:]
-        own = said((self.patient, self.study, self.series, self.key_slice))
-        return digest_of(f"{begin}, {own}, {end}")
+        common = self.common
+        own = f"{self.patient!r}, {self.study!r}, {self.series!r}, {self.key_slice!r}"
+        return digest_of(f"{common.begin}, {own}, {common.end}")
 
     def annotation(self, key: str) -> DeepLesionAnnotation:
         """All of it; what is a `_Later` is read later."""

@@ -3,22 +3,35 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from functools import lru_cache
+
+from dsnet import _C
 
 # Different texts of spacings, windows, types and the like, of a whole archive.
 KEPT = 4096
 
 
 @lru_cache(64)
-def plain_numbers(text: str) -> tuple[float, ...] | None:
-    """The numbers between a cell's commas; None where one is none, or nothing.
+def plain_numbers(text: str) -> tuple[tuple[float, ...], str] | None:
+    """The numbers between a cell's commas, and what `said` gives of them.
 
-    A mark's are asked for by its row's key, and by who makes the mark.
+    None where one is none, or nothing. A mark's are asked for by its row's key, and by who makes
+    the mark.
     """
+    found: tuple[tuple[float, ...], str] | None = _C.plain_numbers(text)
+    if found is not None:
+        return found
     try:
-        return tuple(map(float, text.split(",")))
+        numbers = tuple(map(float, text.split(",")))
     except ValueError:
         return None
+    return numbers, said(numbers)
+
+
+def said(parts: Iterable[object]) -> str:
+    """What parts say, between commas."""
+    return repr(list(parts))[1:-1]
 
 
 def numbers_in(text: str | None, count: int) -> tuple[float, ...] | None:

@@ -6,9 +6,8 @@ import math
 from functools import lru_cache
 from typing import NamedTuple
 
-from dsnet.data.datasets.cells import KEPT, numbers_in, whole_number
+from dsnet.data.datasets.cells import KEPT, numbers_in, said, whole_number
 from dsnet.data.datasets.image_size import stated_size
-from dsnet.data.datasets.keys import said
 
 LESION_TYPES = {
     -1: "unknown",

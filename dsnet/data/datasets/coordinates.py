@@ -40,7 +40,7 @@ def read_mark(text: str | None, origin: float) -> RecistMark:
         For another count of numbers, or one that is none, not finite or beyond +-1e9.
     """
     plain = plain_numbers(text or "")
-    numbers = _numbers(text or "") if plain is None else list(plain)
+    numbers = _numbers(text or "") if plain is None else list(plain[0])
     if len(numbers) not in (4, 8):
         raise ValueError(
             "Measurement_coordinates must be 8 numbers, or 4 of a long axis alone, got "

@@ -11,7 +11,7 @@ import re
 from collections.abc import Collection, Iterable
 from operator import attrgetter
 
-from dsnet.data.datasets.cells import plain_numbers
+from dsnet.data.datasets.cells import plain_numbers, said
 
 DIGITS = 8
 # What the key of a row without a file begins with.
@@ -47,14 +47,15 @@ class RowKeys:
         mark : str or None
             Its numbers, between commas, however they are written; of what are no numbers the text.
         """
-        text = mark or ""
-        parts: tuple[object, ...] | None = plain_numbers(text)
-        if parts is None:
-            try:
-                parts = tuple(float(number) for number in text.split(",") if number.strip())
-            except ValueError:
-                parts = (text.strip(),)
-        return self.unique(f"{stem or NAMELESS}#{content_digest([stem, *parts])}")
+        text, begin = mark or "", stem or NAMELESS
+        plain = plain_numbers(text)
+        if plain is not None:
+            return self.unique(f"{begin}#{digest_of(f'{stem!r}, {plain[1]}')}")
+        try:
+            parts: list[object] = [float(number) for number in text.split(",") if number.strip()]
+        except ValueError:
+            parts = [text.strip()]
+        return self.unique(f"{begin}#{content_digest([stem, *parts])}")
 
     def unique(self, key: str) -> str:
         """The key itself, or where it was used with the next number."""
@@ -76,11 +77,6 @@ def row_content(row: object) -> str:
 def content_digest(parts: Iterable[object]) -> str:
     """Eight hexadecimal digits of a checksum of what parts say."""
     return digest_of(said(parts))
-
-
-def said(parts: Iterable[object]) -> str:
-    """What parts say, between commas."""
-    return repr(list(parts))[1:-1]
 
 
 def digest_of(text: str) -> str:
