@@ -10,6 +10,7 @@ void bind_codes(py::module_& module);
 void bind_crop(py::module_& module);
 void bind_cut(py::module_& module);
 void bind_dlpack(py::module_& module);
+void bind_files(py::module_& module);
 void bind_gpu(py::module_& module);
 void bind_gpu_batches(py::module_& module);
 void bind_label(py::module_& module);
@@ -19,6 +20,7 @@ void bind_png(py::module_& module);
 void bind_quality(py::module_& module);
 void bind_rows(py::module_& module);
 void bind_stages(py::module_& module);
+void bind_table(py::module_& module);
 void bind_trimap(py::module_& module);
 
 namespace {
@@ -52,14 +54,15 @@ py::dict build_info() {
 PYBIND11_MODULE(_C, module) {
     module.doc() =
         "Compiled core of dsnet: labels of RECIST marks and their stages (cut, trimap, matting,\n"
-        "scores), masks' morphology, and all of these on a GPU where dsnet was built with CUDA; and\n"
-        "the pixels of PNG files, crops of slices, and the planes of a store.\n\n"
+        "scores), masks' morphology, all of these on a GPU where dsnet was built with CUDA; and\n"
+        "files, lines of tables, pixels of PNG files, crops of slices, and a store's planes.\n\n"
         "The functions take what their docstrings say and nothing else; dsnet.labeling is the\n"
         "public way to call them.";
     dsnet::bind_codes(module);
     dsnet::bind_crop(module);
     dsnet::bind_cut(module);
     dsnet::bind_dlpack(module);
+    dsnet::bind_files(module);
     dsnet::bind_gpu(module);
     dsnet::bind_gpu_batches(module);
     dsnet::bind_label(module);
@@ -69,6 +72,7 @@ PYBIND11_MODULE(_C, module) {
     dsnet::bind_quality(module);
     dsnet::bind_rows(module);
     dsnet::bind_stages(module);
+    dsnet::bind_table(module);
     dsnet::bind_trimap(module);
     dsnet::bind_vector_units(module);
     module.def("build_info", &dsnet::build_info,

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Sequence
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 
+from dsnet import _C
 from dsnet.data.picture_headers import picture_size
 from dsnet.data.png import PNG_BEGINNING, read_png
 from dsnet.data.remote import RemoteFile
@@ -36,6 +38,9 @@ def read_regular_file(path: str | Path | RemoteFile, most: int, first: int | Non
     """
     if isinstance(path, RemoteFile):
         return path.read(most, first)
+    if first is None and (found := _C.read_file((path,), most)) is not None:
+        return found[1]
+    # What is odd about it is found here, and told.
     descriptor, size = _opened(path)
     try:
         if size > most:
@@ -184,6 +189,18 @@ def open_picture(path: str | Path | RemoteFile, max_pixels: int = MAX_PIXELS) ->
         names it.
     """
     return picture_of(path, read_regular_file(path, most_bytes(max_pixels)), max_pixels)
+
+
+def first_picture(paths: Sequence[str], max_pixels: int) -> Picture | None:
+    """As `open_picture`, of the first of several places where anything lies.
+
+    None where there is none, or it is no regular file that can be read: `open_picture` tells.
+    """
+    found: tuple[int, bytes] | None = _C.read_file(paths, most_bytes(max_pixels))
+    if found is None:
+        return None
+    at, data = found
+    return picture_of(paths[at], data, max_pixels)
 
 
 def picture_of(path: str | Path | RemoteFile, data: bytes, max_pixels: int) -> Picture:

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from dsnet import _C
 from dsnet.data.lines import Lines
 from dsnet.data.parquet_table import open_table
 
@@ -180,6 +181,9 @@ def row_of(number: int, line: str, columns: Sequence[str]) -> Row:
 
 
 def _fields(line: str) -> list[str]:
+    plain: list[str] | None = _C.plain_cells(line)
+    if plain is not None:
+        return plain
     try:
         (fields,) = csv.reader([line], strict=True)
     except csv.Error as error:

@@ -20,8 +20,10 @@ ROOMS = {
     "png": "base",
     "codes": "base",
     "crop": "base mark codes",
+    "files": "",
+    "table": "",
     "label": "base gpu mark masks trimap edge cut matting quality",
-    "python": "base gpu mark masks trimap edge cut matting quality png codes crop label",
+    "python": "base gpu mark masks trimap edge cut matting quality png codes crop files table label",
 }
 SOURCES = sorted(path for path in CSRC.rglob("*") if path.suffix in (".h", ".cuh", ".cpp", ".cu"))
 

@@ -2,32 +2,20 @@
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
-from typing import NamedTuple
+from dataclasses import dataclass, fields
+from functools import cached_property
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from dsnet.data.datasets.cells import numbers_in, usual_numbers, whole_number
+from dsnet.data.datasets.cells import numbers_in, whole_number
+from dsnet.data.datasets.common_cells import COMMON_COLUMNS, CommonCells, common_cells
 from dsnet.data.datasets.coordinates import read_mark
-from dsnet.data.datasets.image_size import stated_size
-from dsnet.data.datasets.keys import row_content
+from dsnet.data.datasets.keys import digest_of, row_content
 from dsnet.data.patients import SLICE
 from dsnet.data.tables import Row
 from dsnet.labeling.recist import RecistMark
 
-LESION_TYPES = {
-    -1: "unknown",
-    1: "bone",
-    2: "abdomen",
-    3: "mediastinum",
-    4: "liver",
-    5: "lung",
-    6: "kidney",
-    7: "soft tissue",
-    8: "pelvis",
-}
-SPLITS = {1: "train", 2: "val", 3: "test"}
 DEEPLESION_LUNG_WINDOW = (-1500.0, 500.0)
 
 FILE_NAME, MARK = "File_name", "Measurement_coordinates"
@@ -38,6 +26,27 @@ COLUMNS = (
     "Coarse_lesion_type", "Possibly_noisy", "Slice_range", "Spacing_mm_px_", "Image_size",
     "DICOM_windows", "Patient_gender", "Patient_age", "Train_Val_Test",
 )  # fmt: skip
+
+
+class _Later:
+    """A field of a row that labelling does not need: its cell is read when it is asked for."""
+
+    def __init__(self, default: object) -> None:
+        self._default = default
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    def __get__(self, row: DeepLesionAnnotation | None, owner: type) -> object:
+        if row is None:
+            return self._default
+        # Asked for once: what stands in the row itself comes before this.
+        value = row.__dict__[self._name] = getattr(row.__dict__["_cells"], self._name)
+        return value
+
+
+def _later(default: object) -> Any:
+    return _Later(default)
 
 
 @dataclass(frozen=True)
@@ -73,20 +82,24 @@ class DeepLesionAnnotation:
     study: int | None = None
     series: int | None = None
     key_slice: int | None = None
-    bounding_box: tuple[float, ...] | None = None
-    diameters: tuple[float, ...] | None = None
-    normalized_location: tuple[float, ...] | None = None
+    bounding_box: tuple[float, ...] | None = _later(None)
+    diameters: tuple[float, ...] | None = _later(None)
+    normalized_location: tuple[float, ...] | None = _later(None)
     lesion_type: str = "unknown"
     possibly_noisy: bool = False
-    slice_range: tuple[float, ...] | None = None
+    slice_range: tuple[float, ...] | None = _later(None)
     spacing: tuple[float, float] | None = None
     slice_spacing: float | None = None
     image_size: tuple[float, ...] | None = None
     window: tuple[float, float] | None = None
-    gender: str = ""
-    age: float | None = None
+    gender: str = _later("")
+    age: float | None = _later(None)
     split: str = "unknown"
     from_box: bool = False
+
+    def __getstate__(self) -> dict[str, object]:
+        """Its fields; the cells that it was made of stay behind."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
 
     @property
     def in_lung(self) -> bool:
@@ -96,9 +109,10 @@ class DeepLesionAnnotation:
     @property
     def metadata(self) -> dict:
         """What a label keeps of the row."""
+        cells: RowCells | None = self.__dict__.get("_cells")
         return {
             "row": self.row,
-            "content": row_content(self),
+            "content": row_content(self) if cells is None else cells.content,
             **({SLICE: self.file_name} if self.patient is None else {}),
             "patient": self.patient,
             "lesion_type": self.lesion_type,
@@ -160,45 +174,30 @@ class RowCells:
         number = whole_number(text)
         return text.strip() or None if number is None else number
 
+    @cached_property
+    def common(self) -> CommonCells:
+        """What many rows have in common."""
+        return common_cells(*map(self._get, COMMON_COLUMNS))
+
     @property
     def lesion_type(self) -> str:
         """Of `LESION_TYPES`."""
-        return LESION_TYPES.get(whole_number(self._get("Coarse_lesion_type")) or 0, "unknown")
+        return self.common.lesion_type
 
     @property
     def split(self) -> str:
         """Of `SPLITS`."""
-        return SPLITS.get(whole_number(self._get("Train_Val_Test")) or 0, "unknown")
+        return self.common.split
 
     @property
     def possibly_noisy(self) -> bool:
         """Whether the table says so."""
-        said = self._get("Possibly_noisy")
-        return whole_number(said) == 1 or (said or "").strip().lower() == "true"
-
-    @property
-    def voxel(self) -> tuple[float, ...] | None:
-        """Millimetres along x, y and z."""
-        spacing = usual_numbers(self._get("Spacing_mm_px_"), 3)
-        usable = spacing is not None and all(map(math.isfinite, spacing)) and min(spacing) > 0
-        return spacing if usable else None
+        return self.common.possibly_noisy
 
     @property
     def spacing(self) -> tuple[float, float] | None:
         """Millimetres per pixel: (row, column)."""
-        voxel = self.voxel
-        return None if voxel is None else (voxel[1], voxel[0])
-
-    @property
-    def slice_spacing(self) -> float | None:
-        """Millimetres from slice to slice."""
-        voxel = self.voxel
-        return None if voxel is None else voxel[2]
-
-    @property
-    def image_size(self) -> tuple[float, ...] | None:
-        """See `stated_size`."""
-        return stated_size(self._get("Image_size"))
+        return self.common.spacing
 
     @property
     def study(self) -> int | None:
@@ -216,23 +215,56 @@ class RowCells:
         return whole_number(self._get("Key_slice_index"))
 
     @property
-    def window(self) -> tuple[float, float] | None:
-        """HU: (low, high)."""
-        window = usual_numbers(self._get("DICOM_windows"), 2)
-        return None if window is None else (window[0], window[1])
-
-    @property
     def in_lung(self) -> bool:
         """As `DeepLesionAnnotation.in_lung`."""
-        return is_in_lung(self.lesion_type, self.window)
+        common = self.common
+        return is_in_lung(common.lesion_type, common.window)
+
+    @property
+    def bounding_box(self) -> tuple[float, ...] | None:
+        """Its edges as the mark's coordinates count."""
+        box = numbers_in(self._get("Bounding_boxes"), 4)
+        return None if box is None else tuple(edge - self._origin for edge in box)
+
+    @property
+    def diameters(self) -> tuple[float, ...] | None:
+        """(long, short), in pixels."""
+        return numbers_in(self._get("Lesion_diameters_Pixel_"), 2)
+
+    @property
+    def normalized_location(self) -> tuple[float, ...] | None:
+        """Along x, y and z."""
+        return numbers_in(self._get("Normalized_lesion_location"), 3)
+
+    @property
+    def slice_range(self) -> tuple[float, ...] | None:
+        """The first and the last."""
+        return numbers_in(self._get("Slice_range"), 2)
+
+    @property
+    def gender(self) -> str:
+        """As it is written."""
+        return (self._get("Patient_gender") or "").strip()
+
+    @property
+    def age(self) -> float | None:
+        """Years."""
+        age = numbers_in(self._get("Patient_age"), 1)
+        return None if age is None else age[0]
+
+    @property
+    def content(self) -> str:
+        """As `row_content`."""
+        common = self.common
+        own = f"{self.patient!r}, {self.study!r}, {self.series!r}, {self.key_slice!r}"
+        return digest_of(f"{common.begin}, {own}, {common.end}")
 
     def annotation(self, key: str) -> DeepLesionAnnotation:
-        """All of it."""
+        """All of it; what is a `_Later` is read later."""
         mark, error = self.read_mark()
-        get, origin = self._get, self._origin
-        box = numbers_in(get("Bounding_boxes"), 4)
-        age = usual_numbers(get("Patient_age"), 1)
-        return DeepLesionAnnotation(
+        common = self.common
+        made = object.__new__(DeepLesionAnnotation)
+        made.__dict__.update(
             key=key,
             file_name=file_name_of(self._row),
             row=self._row.line,
@@ -242,20 +274,16 @@ class RowCells:
             study=self.study,
             series=self.series,
             key_slice=self.key_slice,
-            bounding_box=None if box is None else tuple(edge - origin for edge in box),
-            diameters=numbers_in(get("Lesion_diameters_Pixel_"), 2),
-            normalized_location=numbers_in(get("Normalized_lesion_location"), 3),
-            lesion_type=self.lesion_type,
-            possibly_noisy=self.possibly_noisy,
-            slice_range=numbers_in(get("Slice_range"), 2),
-            spacing=self.spacing,
-            slice_spacing=self.slice_spacing,
-            image_size=self.image_size,
-            window=self.window,
-            gender=(get("Patient_gender") or "").strip(),
-            age=None if age is None else age[0],
-            split=self.split,
+            lesion_type=common.lesion_type,
+            possibly_noisy=common.possibly_noisy,
+            spacing=common.spacing,
+            slice_spacing=common.slice_spacing,
+            image_size=common.image_size,
+            window=common.window,
+            split=common.split,
+            _cells=self,
         )
+        return made
 
 
 def file_name_of(row: Row) -> str:

@@ -102,7 +102,7 @@ class AnnotationTable(Sequence[DeepLesionAnnotation]):
     def contents(self) -> Iterator[tuple[str, str]]:
         """The key and the `row_content` of each row; nothing else of it is made."""
         if self._in_order():
-            yield from ((key, row_content(cells)) for key, cells in self._keyed())
+            yield from ((key, cells.content) for key, cells in self._keyed())
         else:
             yield from ((row.key, row_content(row)) for row in self)
 

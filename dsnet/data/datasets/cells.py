@@ -3,10 +3,35 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from functools import lru_cache
 
+from dsnet import _C
+
 # Different texts of spacings, windows, types and the like, of a whole archive.
-_KEPT = 4096
+KEPT = 4096
+
+
+@lru_cache(64)
+def plain_numbers(text: str) -> tuple[tuple[float, ...], str] | None:
+    """The numbers between a cell's commas, and what `said` gives of them.
+
+    None where one is none, or nothing. A mark's are asked for by its row's key, and by who makes
+    the mark.
+    """
+    found: tuple[tuple[float, ...], str] | None = _C.plain_numbers(text)
+    if found is not None:
+        return found
+    try:
+        numbers = tuple(map(float, text.split(",")))
+    except ValueError:
+        return None
+    return numbers, said(numbers)
+
+
+def said(parts: Iterable[object]) -> str:
+    """What parts say, between commas."""
+    return repr(list(parts))[1:-1]
 
 
 def numbers_in(text: str | None, count: int) -> tuple[float, ...] | None:
@@ -22,13 +47,7 @@ def numbers_in(text: str | None, count: int) -> tuple[float, ...] | None:
     return values if len(values) == count else None
 
 
-@lru_cache(_KEPT)
-def usual_numbers(text: str | None, count: int) -> tuple[float, ...] | None:
-    """As `numbers_in`, of cells of which many rows have the same."""
-    return numbers_in(text, count)
-
-
-@lru_cache(_KEPT)
+@lru_cache(KEPT)
 def whole_number(text: str | None) -> int | None:
     """The one number of a cell, cut to a whole one; None where there is none, or not a finite."""
     values = numbers_in(text, 1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from dsnet.data.datasets.cells import plain_numbers
 from dsnet.labeling.recist import RecistMark
 
 # DeepLesion's coordinates count from the corner of the first pixel, so that pixel centres lie at
@@ -38,16 +39,8 @@ def read_mark(text: str | None, origin: float) -> RecistMark:
     ValueError
         For another count of numbers, or one that is none, not finite or beyond +-1e9.
     """
-    cells = (text or "").split(",")
-    if len(cells) % 4 == 1 and not cells[-1].strip():
-        cells.pop()  # a comma at the end, or nothing at all
-    try:
-        try:
-            numbers = list(map(float, cells))
-        except ValueError:
-            numbers = [float(cell) if cell.strip() else math.nan for cell in cells]
-    except ValueError as error:
-        raise ValueError(f"Measurement_coordinates must be 8 numbers, got {text!r}") from error
+    plain = plain_numbers(text or "")
+    numbers = _numbers(text or "") if plain is None else list(plain[0])
     if len(numbers) not in (4, 8):
         raise ValueError(
             "Measurement_coordinates must be 8 numbers, or 4 of a long axis alone, got "
@@ -56,3 +49,14 @@ def read_mark(text: str | None, origin: float) -> RecistMark:
     make = RecistMark.from_long_axis if len(numbers) == 4 else RecistMark.from_coordinates
     mark = make(numbers)
     return mark.translated(-origin, -origin) if origin else mark
+
+
+def _numbers(text: str) -> list[float]:
+    """Those of a cell in which some are missing; an empty one is nan."""
+    cells = text.split(",")
+    if len(cells) % 4 == 1 and not cells[-1].strip():
+        cells.pop()  # a comma at the end, or nothing at all
+    try:
+        return [float(cell) if cell.strip() else math.nan for cell in cells]
+    except ValueError as error:
+        raise ValueError(f"Measurement_coordinates must be 8 numbers, got {text!r}") from error

@@ -14,14 +14,13 @@ from dsnet.data.crop import Crop
 from dsnet.data.datasets.annotation import (
     COLUMNS,
     FILE_NAME,
-    LESION_TYPES,
     MARK,
-    SPLITS,
     DeepLesionAnnotation,
     RowCells,
     millimetres_along,
 )
 from dsnet.data.datasets.annotation_table import AnnotationTable, TableText
+from dsnet.data.datasets.common_cells import LESION_TYPES, SPLITS
 from dsnet.data.datasets.coordinates import CORNER, check_origin
 from dsnet.data.datasets.slice_crops import SliceFiles, cut_slice
 from dsnet.data.datasets.slice_places import find_slice, open_slice

@@ -11,6 +11,8 @@ import re
 from collections.abc import Collection, Iterable
 from operator import attrgetter
 
+from dsnet.data.datasets.cells import plain_numbers, said
+
 DIGITS = 8
 # What the key of a row without a file begins with.
 NAMELESS = "nameless"
@@ -45,15 +47,15 @@ class RowKeys:
         mark : str or None
             Its numbers, between commas, however they are written; of what are no numbers the text.
         """
-        said = mark or ""
+        text, begin = mark or "", stem or NAMELESS
+        plain = plain_numbers(text)
+        if plain is not None:
+            return self.unique(f"{begin}#{digest_of(f'{stem!r}, {plain[1]}')}")
         try:
-            parts: list[object] = list(map(float, said.split(",")))
+            parts: list[object] = [float(number) for number in text.split(",") if number.strip()]
         except ValueError:
-            try:
-                parts = [float(number) for number in said.split(",") if number.strip()]
-            except ValueError:
-                parts = [said.strip()]
-        return self.unique(f"{stem or NAMELESS}#{content_digest([stem, *parts])}")
+            parts = [text.strip()]
+        return self.unique(f"{begin}#{content_digest([stem, *parts])}")
 
     def unique(self, key: str) -> str:
         """The key itself, or where it was used with the next number."""
@@ -74,8 +76,13 @@ def row_content(row: object) -> str:
 
 def content_digest(parts: Iterable[object]) -> str:
     """Eight hexadecimal digits of a checksum of what parts say."""
-    text = repr(list(parts)).encode("utf-8", "surrogatepass")
-    return hashlib.sha256(text).hexdigest()[:DIGITS]
+    return digest_of(said(parts))
+
+
+def digest_of(text: str) -> str:
+    """As `content_digest`, of what `said` gives: of some parts, of others behind them."""
+    data = f"[{text}]".encode("utf-8", "surrogatepass")
+    return hashlib.sha256(data).hexdigest()[:DIGITS]
 
 
 def is_numbered(key: str, stems: Collection[str]) -> bool:

@@ -2,19 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 
-from dsnet.data.picture_file import (
-    Picture,
-    most_bytes,
-    open_picture,
-    picture_of,
-    read_regular_file,
-)
+from dsnet.data.picture_file import Picture, first_picture, open_picture
 from dsnet.data.remote import RemoteFile, place_of
 
 
@@ -54,13 +47,10 @@ def open_slice(images_dir: str | Path, name: str, max_pixels: int) -> Picture:
     """The file that `find_slice` finds, as `open_picture` opens it; raises as both."""
     whole = _folders(images_dir)
     if not isinstance(whole, RemoteFile):
-        # Most lie at the first place: to read is less work than to look and then read.
-        path = next(_local_places(whole, _parts(name)[1], name))
-        data = None
-        with contextlib.suppress(ValueError):
-            data = read_regular_file(path, most_bytes(max_pixels))
-        if data is not None:
-            return picture_of(path, data, max_pixels)
+        # To read is less work than to look and then read.
+        picture = first_picture(_local_places(whole, _parts(name)[1], name), max_pixels)
+        if picture is not None:
+            return picture
     return open_picture(find_slice(images_dir, name), max_pixels)
 
 
@@ -72,10 +62,10 @@ def _parts(name: str) -> tuple[str, str]:
     return series, f"{series}/{slice_name}" if series else slice_name
 
 
-def _local_places(folders: Sequence[str], inner: str, name: str) -> Iterator[str]:
+def _local_places(folders: Sequence[str], inner: str, name: str) -> list[str]:
     if os.sep != "/" or inner.startswith("./") or inner.endswith(("/", "/.")):
         inner = str(Path(inner))  # which leaves that out
-    return (folder + way for folder in folders for way in (inner, name))
+    return [folder + way for folder in folders for way in (inner, name)]
 
 
 @lru_cache(8)
