@@ -23,7 +23,8 @@ ROOMS = {
     "files": "",
     "table": "",
     "label": "base gpu mark masks trimap edge cut matting quality",
-    "python": "base gpu mark masks trimap edge cut matting quality png codes crop files table label",
+    "python": "base gpu mark masks trimap edge cut matting quality"
+    " png codes crop files table label",
 }
 SOURCES = sorted(path for path in CSRC.rglob("*") if path.suffix in (".h", ".cuh", ".cpp", ".cu"))
 
