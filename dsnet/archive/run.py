@@ -233,8 +233,8 @@ def label_archive(
                 for record in chain.from_iterable(found):
                     died |= record.error.startswith(WORKER_DIED)
                     record.key = storable_key(record.key)
-                    if record.key not in writer.done:
-                        observer.add(_stored(writer, record))
+                    if (stored := _stored(writer, record)) is not None:
+                        observer.add(stored)
                         added += 1
                     elif tells or record.key not in before:
                         observer.say(f"{LEFT_OUT}: {record.key}")
@@ -277,14 +277,16 @@ def _taken(writer: StoreWriter, shard: StagedShard, observer: Observer, before) 
     return added
 
 
-def _stored(writer: StoreWriter, record: LabelRecord) -> LabelRecord:
-    """Append a record; one that cannot be stored costs its row, which is then a failed one."""
+def _stored(writer: StoreWriter, record: LabelRecord) -> LabelRecord | None:
+    """Add a record; one that cannot be stored costs its row, which is then a failed one.
+
+    None where its key came before.
+    """
     from dsnet.archive.jobs import describe
     from dsnet.data.store.record import LabelRecord
 
     try:
-        writer.append(record)
-        return record
+        return record if writer.add(record) else None
     except (ValueError, TypeError, OverflowError, MemoryError) as error:
         if record.key in writer.done:  # The row was taken: what failed is writing its shard.
             raise

@@ -133,13 +133,19 @@ class StoreWriter:
         ValueError
             When the key is already there, or a field is wrong (see `record.encode`).
         """
+        if not self.add(record):
+            raise ValueError(f"key must be new to the store, got {record.key!r} again")
+
+    def add(self, record: LabelRecord) -> bool:
+        """As `append`; false where the key is there already, whose row stays as it is."""
         self._require_open()
         if record.key in self.done:
-            raise ValueError(f"key must be new to the store, got {record.key!r} again")
+            return False
         self._pending.append(record)
         waited = time.monotonic() - self._last_flush
         if len(self._pending) >= self.shard_rows or self._pending.full or waited >= self._patience:
             self.flush()
+        return True
 
     def flush(self) -> None:
         """Write the waiting rows as one shard. Interrupted anywhere, it can be called again."""
