@@ -57,9 +57,10 @@ py::tuple slices_of(const Box& box) {
 }
 
 SourceSpan span_of(const py::handle& value) {
-    Py_ssize_t first = 0, last = 0, step = 1;
-    if (!PySlice_Check(value.ptr()) || PySlice_Unpack(value.ptr(), &first, &last, &step) != 0 ||
-        step != 1 || first < 0)
+    Py_ssize_t first = 0, last = 0, step = 0;
+    if (PySlice_Check(value.ptr()) && PySlice_Unpack(value.ptr(), &first, &last, &step) != 0)
+        throw py::error_already_set();
+    if (step != 1 || first < 0)
         throw py::value_error("box must be of slices from 0 or more on, got " + repr_text(value));
     return {first, last};
 }

@@ -235,3 +235,5 @@ def test_what_cannot_be_cut_is_named():
     for wrong in (np.s_[-1:4, 0:4], np.s_[0:4, 0:4:2], (1, 2)):
         with pytest.raises((ValueError, TypeError), match="box must be of slices"):
             _C.ring_below(codes, (box, wrong), 3)
+    with pytest.raises(TypeError, match="slice indices must be integers"):
+        _C.ring_below(codes, (box, np.s_[0:"a", 0:4]), 3)
