@@ -209,14 +209,18 @@ def _reading(options) -> dict:
 
 
 def _run_pictures(options, arguments, pictures, settings: dict, jobs_of=None) -> int:
+    from dsnet.archive.again import asked_of_pictures, is_finished, nothing_left
     from dsnet.archive.jobs import picture_jobs
     from dsnet.data.datasets.picture_files import tell_left_out
 
     if told := tell_left_out(pictures.left_out):
         print(printable(f"left out: {told}"), file=sys.stderr)
     settings = {**settings, **_given(options, "window", "patients")}
+    asked = asked_of_pictures(((p.key, p.source) for p in pictures), {"limit": options.limit})
+    if options.resume and not options.retry_failed and is_finished(options.out, asked):
+        return _run(options, arguments, nothing_left(asked), None, settings, options.out)
     chosen = pictures[: options.limit]
-    jobs = (jobs_of or picture_jobs)(chosen, listed=pictures)
+    jobs = replace((jobs_of or picture_jobs)(chosen, listed=pictures), asked=asked)
     return _run(options, arguments, jobs, len(chosen), settings, options.out)
 
 

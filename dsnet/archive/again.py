@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +45,25 @@ def asked_of(files: list[str], chosen: dict[str, Any]) -> str:
         except (OSError, ValueError):  # An address, or none: who reads it tells.
             return ""
         told.update(digest.digest())
+    return told.hexdigest()
+
+
+def asked_of_pictures(pictures: Iterable[tuple[str, str]], chosen: dict[str, Any]) -> str:
+    """A digest of the pictures that a run is asked for.
+
+    Of a folder its names tell which rows there are, and nothing else does: what a resumed store is
+    compared with, and what is left of it, depends on no file's content.
+
+    Parameters
+    ----------
+    pictures : iterable of (key, source)
+        All that there are, in their order.
+    chosen : dict
+        By what they are chosen; JSON values.
+    """
+    told = hashlib.sha256(json.dumps([__version__, chosen], sort_keys=True).encode("utf-8"))
+    for picture in pictures:
+        told.update(repr(picture).encode("utf-8", "surrogatepass"))
     return told.hexdigest()
 
 

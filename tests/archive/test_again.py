@@ -3,12 +3,14 @@
 import os
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 
 from bench.common.broken_archive import write_archive
 from dsnet import label
-from dsnet.archive import label_archive
-from dsnet.archive.again import asked_of, is_compared, is_finished, nothing_left
+from dsnet.archive import jobs, label_archive
+from dsnet.archive.again import asked_of, asked_of_pictures, is_compared, is_finished, nothing_left
 from dsnet.archive.jobs import WORKER_DIED, failed_rows
 from dsnet.archive.review import ReviewedJobs
 from dsnet.data.datasets import deeplesion
@@ -157,3 +159,58 @@ def test_what_cannot_be_told_is_not_asked_for_again(tmp_path):
     for other in (tmp_path / "pipe.csv", tmp_path / "none.csv", tmp_path, "memory://t.csv"):
         assert asked_of([str(file), str(other)], {}) == ""
     assert not is_finished(tmp_path, "")
+
+
+def test_a_finished_folder_is_not_looked_at_again(tmp_path, monkeypatch, capsys):
+    disc = np.zeros((24, 24), np.uint8)
+    cv2.circle(disc, (12, 12), 6, 255, -1)
+
+    def add(name):
+        for folder, pixels in (("images", disc // 2 + 60), ("masks", disc)):
+            (tmp_path / folder).mkdir(exist_ok=True)
+            cv2.imwrite(str(tmp_path / folder / name), pixels)
+
+    for name in "ab":
+        add(f"{name}.png")
+    words = ["masks", "--images", str(tmp_path / "images"), "--masks", str(tmp_path / "masks")]
+    words += ["--out", str(tmp_path / "store"), "--resume"]
+    assert label.main(words) == 0
+    with monkeypatch.context() as patch:
+        patch.setattr(jobs, "review_pictures", None)
+        patch.setattr(jobs, "picture_jobs", None)
+        capsys.readouterr()
+        assert label.main(words) == 0
+        assert "2 rows are in the store already" in capsys.readouterr().out
+    # One more, one of another file, and one less.
+    add("c.png")
+    assert label.main(words) == 0 and len(open_store(tmp_path / "store")) == 3
+    pixels = cv2.imread(str(tmp_path / "images" / "a.png"), cv2.IMREAD_UNCHANGED)
+    cv2.imwrite(str(tmp_path / "images" / "a.bmp"), pixels)
+    for gone in ("images/a.png", "images/b.png"):
+        (tmp_path / gone).unlink()
+    for _ in range(2):  # As long as it is so.
+        capsys.readouterr()
+        assert label.main(words) == 0
+        told = capsys.readouterr().out
+        assert "1 row is in the store and not in the folders: b" in told
+        assert "1 row is labelled from other files than there are now" in told
+    words[words.index("--resume")] = "--retry-failed"
+    assert label.main(words) == 0
+    few = [*(word for word in words if word != "--retry-failed"), "--limit", "1"]
+    few[few.index("--out") + 1] = str(tmp_path / "few")
+    assert label.main(few) == 0
+    assert label.main([*few[:-1], "2", "--resume"]) == 0
+    assert [r.key for r in open_store(tmp_path / "few")] == ["a", "c"]
+
+
+def test_pictures_are_told_apart_by_key_and_source():
+    asked = asked_of_pictures([("a", "x/a.png")], {"limit": None})
+    assert len(asked) == 64 and asked == asked_of_pictures([("a", "x/a.png")], {"limit": None})
+    others = [
+        asked_of_pictures([("a", "x/a.bmp")], {"limit": None}),
+        asked_of_pictures([("b", "x/a.png")], {"limit": None}),
+        asked_of_pictures([("a", "x/a.png")], {"limit": 1}),
+        asked_of_pictures([("a", "x/a.png"), ("b", "b\udce9")], {"limit": None}),
+        asked_of_pictures([], {"limit": None}),
+    ]
+    assert len({asked, *others}) == 6
