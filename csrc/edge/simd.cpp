@@ -66,8 +66,8 @@ void enter(const EdgeCurve& curve, float surroundings, float scale, const EdgeCe
         std::int16_t* const first = to.at(int(i / 2), 0) + i % 2 * 2;
         for (Index place = 0; place < kFine; ++place)
             for (int input = 0; input < kCellInputs; ++input)
-                __builtin_memcpy(first + place * kPitch + 4 * input,
-                                 inputs[input] + 2 * place, 2 * sizeof(std::int16_t));
+                __builtin_memcpy(first + place * kPitch + 4 * input, inputs[input] + 2 * place,
+                                 2 * sizeof(std::int16_t));
     }
 }
 
@@ -88,8 +88,7 @@ DSNET_INLINE void convolve(const EdgeNetwork& network, const std::int32_t* bias,
                 Sums sums[kChains][kPlaces] = {};
                 for (int p = 0; p < kPlaces; ++p) sums[0][p].set(bias + o);
                 for (int row = 0; row < kLayer.kernel; ++row) {
-                    const std::int16_t* from =
-                        in.at(y * kLayer.stride + row, x * kLayer.stride);
+                    const std::int16_t* from = in.at(y * kLayer.stride + row, x * kLayer.stride);
                     const std::int16_t* weight =
                         weights + (row * kLayer.kernel * kLayer.inputs * kLayer.outputs) + 2 * o;
                     for (int k = 0; k < kLayer.kernel * kLayer.inputs / 2; k += kChains) {
@@ -308,10 +307,8 @@ void spread(const EdgeCurve& told, const EdgeLevels& levels, const EdgeCells& ce
         for (Index x = begin; x < end; x += kPlaces) {
             const Index from = at_most(x);
             const auto cell = cell_of(curve, y, counted_from(std::int32_t(left + from)));
-            const FloatVector value =
-                squares.at(cell) + load_as<FloatVector>(seen + from) * detail;
-            store(out + from,
-                  in_frame(cell) ? within(value, -kCertain, kCertain) : outside);
+            const FloatVector value = squares.at(cell) + load_as<FloatVector>(seen + from) * detail;
+            store(out + from, in_frame(cell) ? within(value, -kCertain, kCertain) : outside);
         }
         if (cols < kPlaces)
             for (Index k = 0; k < cols; ++k) log_odds.row(row)[k] = held[k];

@@ -15,7 +15,8 @@ DSNET_INLINE void keep_apart(const T*& pointer) {
 #endif
 }
 
-// A few tiles' inputs, transformed, and the products of kGroups times 16 outputs, summed over inputs.
+// A few tiles' inputs, transformed, and the products of kGroups times 16 outputs, summed over
+// inputs.
 template <int kPitch, int kTiles, int kGroups>
 struct TileWork {
     alignas(64) std::int16_t inputs[kTileProducts][kTiles][kPitch];
@@ -85,10 +86,10 @@ DSNET_INLINE void multiply_tiles(const std::int16_t* weights, int o,
 
 // The four outputs of a tile from its products. `bias`: with a half of 2^shift.
 template <int kTiles, int kGroups>
-DSNET_INLINE void put_tile(const std::int32_t (&products)[kTileProducts][kGroups][kTiles][kOutputLanes],
-                           int group, int tile, const std::int32_t* bias, int shift,
-                           std::int16_t* above_left, std::int16_t* above_right,
-                           std::int16_t* below_left, std::int16_t* below_right) {
+DSNET_INLINE void put_tile(
+    const std::int32_t (&products)[kTileProducts][kGroups][kTiles][kOutputLanes], int group,
+    int tile, const std::int32_t* bias, int shift, std::int16_t* above_left,
+    std::int16_t* above_right, std::int16_t* below_left, std::int16_t* below_right) {
     Sums upper[4], lower[4];
     DSNET_UNROLLED
     for (int k = 0; k < 4; ++k) {
@@ -148,9 +149,9 @@ DSNET_INLINE void activate_tiles(const EdgeNetwork& network, const std::int32_t*
                 const int output = o + group * kOutputLanes;
                 for (int tile = 0; tile < kTiles; ++tile) {
                     const int y = (begin + tile) / kAcross * 2, x = (begin + tile) % kAcross * 2;
-                    put_tile(work.sums, group, tile, rounding + output, shift, out.at(y, x) + output,
-                             out.at(y, x + 1) + output, out.at(y + 1, x) + output,
-                             out.at(y + 1, x + 1) + output);
+                    put_tile(work.sums, group, tile, rounding + output, shift,
+                             out.at(y, x) + output, out.at(y, x + 1) + output,
+                             out.at(y + 1, x) + output, out.at(y + 1, x + 1) + output);
                 }
             }
         }

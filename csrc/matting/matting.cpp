@@ -67,14 +67,15 @@ void lay_out(MattingWorkspace& workspace, bool multigrid) {
     double* doubles = workspace.doubles.data();
     doubles = carve(doubles, &workspace.around, workspace.d, workspace.x);
     doubles = carve(doubles, halo, grid.slope, grid.offset);
-    carve(doubles, nullptr, workspace.x_before, grid.mean, grid.gain, workspace.b, workspace.r, workspace.q);
+    carve(doubles, nullptr, workspace.x_before, grid.mean, grid.gain, workspace.b, workspace.r,
+          workspace.q);
     workspace.floats.reserve(static_cast<std::size_t>(14 * size));
     float* floats = workspace.floats.data();
     float* grey = nullptr;
     floats = carve(floats, &workspace.around, grid.count);
     floats = carve(floats, halo, grid.slope32, grid.offset32, workspace.z, workspace.rest);
-    carve(floats, nullptr, grey, workspace.known, grid.mean32, grid.mean_rest, grid.gain32, grid.ninth, grid.relax,
-          workspace.r32, workspace.prior);
+    carve(floats, nullptr, grey, workspace.known, grid.mean32, grid.mean_rest, grid.gain32,
+          grid.ninth, grid.relax, workspace.r32, workspace.prior);
     grid.grey = grey;
     if (!multigrid) grid.mean32 = workspace.r32 = nullptr;
 }
@@ -220,8 +221,8 @@ MattingOutcome solve_matting(Image<const float> image, Image<const std::uint8_t>
     const MattingSimd& simd = matting_simd();
     const FineGrid& grid = workspace.fine;
     const PlaneOrigin origin = {census.top - 1, census.left - 1, grid.stride};
-    planes.fill_around(runs_of(workspace.around), origin, image, trimap, const_cast<float*>(grid.grey),
-                       workspace.known);
+    planes.fill_around(runs_of(workspace.around), origin, image, trimap,
+                       const_cast<float*>(grid.grey), workspace.known);
     planes.fill_pixels(grid.pixels, origin, trimap, prior, grid.count, workspace.prior);
     const std::int32_t rows[2] = {static_cast<std::int32_t>(2 - census.top),
                                   static_cast<std::int32_t>(image.rows - census.top)};

@@ -102,8 +102,7 @@ void fill_around(const Runs& around, const PlaneOrigin& origin, const Image<cons
         const std::uint8_t* const marked = trimap.row(outside ? 0 : y) + origin.col;
         each_piece(*run, [&](Index x) {
             store(grey_row + x, piece_of<Piece>(from, x, inside));
-            store(known_row + x,
-                  where(piece_of<BytePiece>(marked, x, inside), kForeground, 1.0f));
+            store(known_row + x, where(piece_of<BytePiece>(marked, x, inside), kForeground, 1.0f));
         });
     }
 }
@@ -184,7 +183,7 @@ void clear_double(const Runs& runs, std::ptrdiff_t stride, double* plane) {
 }  // namespace
 
 extern const PlanesSimd planes_simd;
-const PlanesSimd planes_simd = {&count, &write_known, &fill_around, &fill_pixels,
+const PlanesSimd planes_simd = {&count,        &write_known, &fill_around, &fill_pixels,
                                 &write_solved, &clear_float, &clear_double};
 
 }  // namespace dsnet::DSNET_UNIT

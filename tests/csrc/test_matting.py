@@ -86,6 +86,22 @@ def test_many_random_problems_against_the_direct_solve():
         check_against_direct(image, trimap)
 
 
+@pytest.mark.parametrize("cols", [3, 63, 64, 65, 130])
+def test_unknown_and_foreign_pixels_are_found_in_every_column(cols):
+    rng = np.random.default_rng(cols)
+    image = rng.random((5, cols), dtype=np.float32)
+    known = np.full((5, cols), FOREGROUND, np.uint8)
+    known[:2] = BACKGROUND
+    for column in {0, 1, *range(61, 67), cols - 2, cols - 1} & set(range(cols)):
+        trimap = known.copy()
+        trimap[rng.integers(5), column] = UNKNOWN
+        check_against_direct(image, trimap)
+    for column in range(cols):
+        trimap = known.copy()
+        trimap[rng.integers(5), column] = 7
+        assert _C.matting(image, trimap) is None
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_phantoms_against_the_direct_solve(kind):
     for size, noise in ((64, 20.0), (128, 0.0)):
