@@ -62,7 +62,7 @@ def _annotation(fields, key, name, line, origin) -> DeepLesionAnnotation:
     box, spacing = numbers_in(get("Bounding_boxes"), 4), numbers_in(get("Spacing_mm_px_"), 3)
     if spacing is not None and not (all(map(math.isfinite, spacing)) and min(spacing) > 0):
         spacing = None
-    text = get("Patient_index") or ""
+    text, noisy = get("Patient_index") or "", get("Possibly_noisy") or ""
     number = whole_number(text)
     return DeepLesionAnnotation(
         key=key,
@@ -78,7 +78,7 @@ def _annotation(fields, key, name, line, origin) -> DeepLesionAnnotation:
         diameters=numbers_in(get("Lesion_diameters_Pixel_"), 2),
         normalized_location=numbers_in(get("Normalized_lesion_location"), 3),
         lesion_type=LESION_TYPES.get(whole_number(get("Coarse_lesion_type")) or 0, "unknown"),
-        possibly_noisy=(get("Possibly_noisy") or "").strip() in ("1", "1.0", "True", "true"),
+        possibly_noisy=whole_number(noisy) == 1 or noisy.strip().lower() == "true",
         slice_range=numbers_in(get("Slice_range"), 2),
         spacing=None if spacing is None else (spacing[1], spacing[0]),
         slice_spacing=None if spacing is None else spacing[2],

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from dsnet.archive import label_archive, phases
+from dsnet.archive import ahead, label_archive, phases
 from dsnet.archive.jobs import WORKER_DIED, CropJob, PhantomJob, run_job
 from dsnet.archive.phases import run_jobs
 from dsnet.data.crop import Crop
@@ -94,7 +94,8 @@ def test_records_are_those_of_each_job_alone():
 
 @pytest.fixture
 def clock(monkeypatch):
-    """Time stands still unless a test lets it pass."""
+    """Time stands still unless a test lets it pass; files are read one after the other."""
+    monkeypatch.setattr(ahead, "WORTH_SECONDS", float("inf"))
     found = SimpleNamespace(now=0.0)
     monkeypatch.setattr(phases.time, "monotonic", lambda: found.now)
     return found
