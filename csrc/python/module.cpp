@@ -16,6 +16,7 @@ void bind_masks(py::module_& module);
 void bind_matting(py::module_& module);
 void bind_png(py::module_& module);
 void bind_quality(py::module_& module);
+void bind_rows(py::module_& module);
 void bind_stages(py::module_& module);
 void bind_trimap(py::module_& module);
 
@@ -64,6 +65,7 @@ PYBIND11_MODULE(_C, module) {
     dsnet::bind_matting(module);
     dsnet::bind_png(module);
     dsnet::bind_quality(module);
+    dsnet::bind_rows(module);
     dsnet::bind_stages(module);
     dsnet::bind_trimap(module);
     dsnet::bind_vector_units(module);

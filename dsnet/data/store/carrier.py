@@ -21,5 +21,5 @@ def footer() -> bytes:
     import pyarrow.parquet as pq
 
     sink = pa.BufferOutputStream()
-    pq.write_table(table_of([], usual_score_columns(), {}), sink, store_schema=False)
+    pq.write_table(table_of({}, 0, usual_score_columns(), {}), sink, store_schema=False)
     return sink.getvalue().to_pybytes()[len(MAGIC) :]

@@ -6,8 +6,7 @@ worker, and looks at one value after the other.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence, Sized
-from itertools import accumulate
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -20,45 +19,28 @@ COLUMN_BYTES = 2**31 - 1
 MISSING = -1
 
 
-def table_of(
-    rows: Sequence[dict[str, Any]],
-    score_columns: list[str],
-    footer: dict,
-    made: Mapping[str, Any] | None = None,
-):
-    """A table of `record.schema` with a row for each of `rows`, as `record.encode` gives them.
+def table_of(columns: Mapping[str, Any], rows: int, score_columns: list[str], footer: dict):
+    """A table of `record.schema`.
 
     Parameters
     ----------
-    rows : sequence of dict
+    columns : mapping of str to pyarrow.Array
+        Each of `rows`; those that are not there are null.
+    rows : int
     score_columns : list of str
-        `quality_` and `seconds_` columns, those that no row has included.
+        `quality_` and `seconds_` columns.
     footer : dict of bytes to bytes
         The metadata of the table's schema.
-    made : mapping of str to pyarrow.Array, optional
-        Columns that are there already; of these the rows are not asked.
-
-    Raises
-    ------
-    OverflowError
-        When a column has more than 2 GiB.
     """
     import pyarrow as pa
 
-    columns = schema(score_columns)
-    arrays = {} if made is None else dict(made)
-    left = [field for field in columns if field.name not in arrays]
-    names = [field.name for field in left]
-    values = (
-        zip(*[tuple(map(row.get, names)) for row in rows], strict=True)
-        if rows
-        else [()] * len(left)
-    )
-    arrays.update(
-        (field.name, _array(each, field)) for field, each in zip(left, values, strict=True)
-    )
-    ordered = [arrays[name] for name in columns.names]
-    return pa.Table.from_arrays(ordered, schema=columns.with_metadata(footer))
+    kinds = schema(score_columns)
+    arrays = [columns.get(field.name) for field in kinds]
+    arrays = [
+        pa.nulls(rows, field.type) if array is None else array
+        for field, array in zip(kinds, arrays, strict=True)
+    ]
+    return pa.Table.from_arrays(arrays, schema=kinds.with_metadata(footer))
 
 
 def binary_array(name: str, data: np.ndarray, sizes: np.ndarray):
@@ -84,58 +66,88 @@ def binary_array(name: str, data: np.ndarray, sizes: np.ndarray):
     if missing == len(sizes):
         return pa.nulls(missing, pa.binary())
     ends = np.concatenate([[0], np.cumsum(np.where(there, sizes, 0))])
-    valid = pa.py_buffer(np.packbits(there, bitorder="little")) if missing else None
-    buffers = [valid, _checked_offsets(ends, name), pa.py_buffer(data)]
+    buffers = [_valid(there), _offsets(name, ends), pa.py_buffer(data)]
     return pa.Array.from_buffers(pa.binary(), len(sizes), buffers, missing)
 
 
-def _array(values: Sequence, field):
+def text_array(name: str, ends: np.ndarray, data: bytes):
+    """A column of texts, none of them null.
+
+    Parameters
+    ----------
+    name : str
+    ends : int64 [N + 1]
+        Where in `data` each begins, and the last one ends.
+    data : bytes
+        UTF-8.
+
+    Raises
+    ------
+    OverflowError
+        As `binary_array`.
+    """
     import pyarrow as pa
 
-    kind = field.type
-    missing = values.count(None)
-    if missing == len(values):
-        return pa.nulls(missing, kind)
-    if pa.types.is_list(kind):
-        lists = [value or () for value in values] if missing else values
-        offsets = _offsets(lists, field)
-        inner = _array([item for value in lists for item in value], kind.field(0))
-        return _from_buffers(kind, values, missing, [offsets], inner)
-    if pa.types.is_string(kind) or pa.types.is_binary(kind):
-        data = [value or b"" for value in values] if missing else values
-        if pa.types.is_string(kind):
-            data = [value.encode("utf-8") if value else b"" for value in values]
-        buffers = [_offsets(data, field), pa.py_buffer(b"".join(data))]
-        return _from_buffers(kind, values, missing, buffers)
-    data = [0 if value is None else value for value in values] if missing else values
-    return _from_buffers(kind, values, missing, [pa.py_buffer(np.array(data, _dtype(kind)))])
+    buffers = [None, _offsets(name, ends), pa.py_buffer(data)]
+    return pa.Array.from_buffers(pa.string(), len(ends) - 1, buffers, 0)
 
 
-def _from_buffers(kind, values: Sequence, missing: int, buffers: list, child=None):
+def number_array(values: np.ndarray, there: np.ndarray):
+    """A column of numbers.
+
+    Parameters
+    ----------
+    values : int32 or float64 [N]
+    there : uint8 [N]
+        0 where one is null.
+    """
     import pyarrow as pa
 
-    valid = None
-    if missing:
-        there = np.array([value is not None for value in values])
-        valid = pa.py_buffer(np.packbits(there, bitorder="little"))
-    children = None if child is None else [child]
-    return pa.Array.from_buffers(kind, len(values), [valid, *buffers], missing, children=children)
+    kind = pa.int32() if values.dtype == np.int32 else pa.float64()
+    missing = len(there) - int(np.count_nonzero(there))
+    buffers = [_valid(there), pa.py_buffer(values)]
+    return pa.Array.from_buffers(kind, len(values), buffers, missing)
 
 
-def _offsets(values: Sequence[Sized], field):
-    return _checked_offsets([0, *accumulate(map(len, values))], field.name)
+def list_array(name: str, ends: np.ndarray, items, there: np.ndarray | None = None):
+    """A column of lists.
+
+    Parameters
+    ----------
+    name : str
+    ends : int64 [N + 1]
+        Where among the items each begins, and the last one ends.
+    items : pyarrow.Array
+    there : uint8 [N], optional
+        0 where one is null.
+
+    Raises
+    ------
+    OverflowError
+        When the items are more than 2^31 - 1.
+    """
+    import pyarrow as pa
+
+    missing = 0 if there is None else len(there) - int(np.count_nonzero(there))
+    valid = None if there is None else _valid(there)
+    buffers = [valid, _offsets(name, ends)]
+    kind = pa.list_(items.type)
+    return pa.Array.from_buffers(kind, len(ends) - 1, buffers, missing, children=[items])
 
 
-def _checked_offsets(ends: Sequence[int] | np.ndarray, name: str):
+def _valid(there: np.ndarray):
+    """Arrow's bits of what is there; None where all is."""
+    import pyarrow as pa
+
+    return None if there.all() else pa.py_buffer(np.packbits(there, bitorder="little"))
+
+
+def _offsets(name: str, ends: np.ndarray):
     import pyarrow as pa
 
     if ends[-1] > COLUMN_BYTES:
         raise OverflowError(f"{name} of a shard must be below 2 GiB, got {ends[-1]} bytes")
-    return pa.py_buffer(np.array(ends, np.int32))
-
-
-def _dtype(kind) -> str:
-    return {"int32": "<i4", "double": "<f8"}[str(kind)]
+    return pa.py_buffer(ends.astype(np.int32))
 
 
 def with_columns(part, rows: int, wanted):

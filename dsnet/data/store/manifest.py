@@ -200,7 +200,7 @@ def manifest_bytes(manifest: dict[str, Any], score_columns: list[str]) -> tuple[
     text = json.dumps(manifest, indent=1)
     told = {KEY: text.encode("utf-8"), _SUM: digest_of(text).encode("ascii")}
     made = pa.BufferOutputStream()
-    pq.write_table(table_of([], score_columns, told), made)
+    pq.write_table(table_of({}, 0, score_columns, told), made)
     return text, made.getvalue().to_pybytes()
 
 

@@ -210,7 +210,7 @@ def encode_plain(record: LabelRecord) -> dict[str, Any]:
         raise TypeError(f"key must be a str, got {type(record.key).__name__}")
     if not record.key:
         raise ValueError("key must not be empty")
-    if _text(record.key) != record.key:
+    if storable_text(record.key) != record.key:
         raise ValueError(f"key must be valid Unicode, got {record.key!r}")
     if isinstance(record.notes, str):
         raise TypeError(f"notes must be a sequence of str, got {record.notes!r}")
@@ -218,16 +218,16 @@ def encode_plain(record: LabelRecord) -> dict[str, Any]:
         raise ValueError(f"status must be one of {STATUSES}, got {record.status!r}")
     row: dict[str, Any] = {
         "key": record.key,
-        "source": _text(record.source),
+        "source": storable_text(record.source),
         "status": record.status,
-        "error": _text(record.error),
+        "error": storable_text(record.error),
     }
     row["mark"] = None if record.mark is None else _coordinates(record.mark)
     for name, first, second in _PAIR_COLUMNS:
         pair = getattr(record, name)
         row[first], row[second] = (None, None) if pair is None else _pair(name, pair)
-    row["notes"] = [_text(note) for note in record.notes]
-    row["metadata"] = _text(_json(record.metadata))
+    row["notes"] = [storable_text(note) for note in record.notes]
+    row["metadata"] = storable_text(_json(record.metadata))
     for name, value in record.quality.items():
         row[f"quality_{name}"] = float(value)
     for name, value in record.seconds.items():
@@ -357,10 +357,11 @@ def metadata_of(text: str | None) -> dict[str, Any]:
 
 def storable_key(key: object) -> str:
     """A key as it is; for one that `encode` refuses, a text that says the same."""
-    return _text(key) or "nameless"
+    return storable_text(key) or "nameless"
 
 
-def _text(value) -> str:
+def storable_text(value: object) -> str:
+    """What a text column has of a value."""
     # A file name that is no UTF-8 holds lone surrogates, which Parquet cannot store.
     text = str(value)
     return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()

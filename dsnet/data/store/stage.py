@@ -12,7 +12,6 @@ import os
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,7 +23,8 @@ from dsnet.data.store.entries import describe, hash_keys
 from dsnet.data.store.manifest import KEY
 from dsnet.data.store.places import given_up, store_place
 from dsnet.data.store.plane_columns import PlaneColumns
-from dsnet.data.store.record import LabelRecord, encode_plain, usual_score_columns
+from dsnet.data.store.record import LabelRecord, storable_text, usual_score_columns
+from dsnet.data.store.row_columns import RowColumns
 from dsnet.data.store.shards import send_shard, write_parquet
 from dsnet.data.store.sums import with_sums
 from dsnet.files import sync
@@ -105,13 +105,13 @@ class ShardBuilder:
         self.clear()
 
     def __len__(self) -> int:
-        return len(self._rows)
+        return len(self._keys)
 
     def __contains__(self, key: object) -> bool:
         return key in self._keys
 
     def __iter__(self) -> Iterator[str]:
-        return (row["key"] for row in self._rows)
+        return iter(self._keys)
 
     @property
     def full(self) -> bool:
@@ -120,8 +120,10 @@ class ShardBuilder:
 
     def clear(self) -> None:
         """Forget all rows; no table of them may be left."""
-        self._rows: list[dict[str, Any]] = []
-        self._keys: set[str] = set()
+        self._columns = RowColumns()
+        # In the order of the rows; of those that are not just "ok" status and error, too.
+        self._keys: dict[str, None] = {}
+        self._told: dict[str, StoredRow] = {}
         self.left_out: list[str] = []
         self._planes.clear()
 
@@ -133,10 +135,13 @@ class ShardBuilder:
         ValueError, TypeError
             As `record.encode`.
         """
-        row = encode_plain(record)
-        row["height"], row["width"] = self._planes.append(record)
-        self._rows.append(row)
-        self._keys.add(record.key)
+        self._columns.begin(record)
+        self._columns.end(*self._planes.append(record))
+        self._keys[record.key] = None
+        if record.status != "ok" or record.error:
+            self._told[record.key] = StoredRow(
+                record.key, record.status, storable_text(record.error)
+            )
 
     def take(self, record: LabelRecord) -> None:
         """Add a row; one that cannot be stored is added as failed, one that came before is not."""
@@ -151,14 +156,12 @@ class ShardBuilder:
 
     def table(self, score_columns: list[str]):
         """The rows as an Arrow table, of their memory."""
-        made = self._planes.arrays()
-        return table_of(self._rows, score_columns, {KEY: self._recipe.origin}, made)
+        made = {**self._columns.arrays(), **self._planes.arrays()}
+        return table_of(made, len(self._columns), score_columns, {KEY: self._recipe.origin})
 
     def new_scores(self, known: list[str]) -> list[str]:
         """Score columns of the rows that are not among those that are known."""
-        # Most rows have the same columns.
-        names = dict.fromkeys(chain.from_iterable(dict.fromkeys(map(tuple, self._rows))))
-        return [n for n in names if n.startswith(("quality_", "seconds_")) and n not in known]
+        return [name for name in self._columns.scores() if name not in known]
 
     def stage(self) -> StagedShard | None:
         """Write the rows as one shard, and begin anew; None where there is none.
@@ -168,7 +171,7 @@ class ShardBuilder:
         OSError
             When it cannot be written, at an address after some minutes; the rows stay.
         """
-        if not self._rows:
+        if not self._keys:
             return None
         usual = usual_score_columns()
         more = self.new_scores(usual)
@@ -182,8 +185,8 @@ class ShardBuilder:
         else:
             entry = self._written(place, table)
         del entry["name"], table
-        rows = tuple(StoredRow(r["key"], r["status"], r["error"]) for r in self._rows)
-        hashes = hash_keys([row["key"] for row in self._rows]).tobytes()
+        rows = tuple(self._told.get(key) or StoredRow(key, "ok", "") for key in self._keys)
+        hashes = hash_keys([*self._keys]).tobytes()
         staged = StagedShard(place.name, entry, hashes, rows, tuple(more), tuple(self.left_out))
         self.clear()
         return staged
@@ -195,8 +198,8 @@ class ShardBuilder:
         except BaseException:
             place.unlink(missing_ok=True)
             raise
-        keys, statuses = ([row[name] for row in self._rows] for name in ("key", "status"))
-        return with_sums(describe(place, keys, statuses, file=file), table)
+        statuses = [self._told[key].status if key in self._told else "ok" for key in self._keys]
+        return with_sums(describe(place, [*self._keys], statuses, file=file), table)
 
 
 def in_words(error: BaseException) -> str:
