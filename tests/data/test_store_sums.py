@@ -24,7 +24,10 @@ from dsnet.labeling.notes import EMPTY
 
 SCORES = [math.nan, 0.0, 0.3, 0.59999, 0.6, 0.79999, 0.8, 0.95, 1.0]
 PATIENTS = [{}, {"patient": None}, {"patient": ""}, {"patient": 7}, {"subject": "a\\b"},
-            {"other": {"patient": "nobody"}}, {"PatientID": "x", "patient": None}]  # fmt: skip
+            {"other": {"patient": "nobody"}}, {"PatientID": "x", "patient": None},
+            {"row": -1.5e-7, "patient": "p", "window": [0, 1]}, {"a": '", "patient": "p'},
+            {"a": None, "b": True, "subject": False, "c": "é"}, {"other": 3, "patient": ""},
+            {"patient": "two\nlines"}, {"a": "patient"}, {"subject": 0.5, "x": {}}]  # fmt: skip
 NAMES = ["{}", "000001_02_03_{:03d}", "LIDC-IDRI-0001/{}", "LIDC-IDRI-٠٠٠١/{}", "LIDC-{}"]
 NOTES = [EMPTY, f"{LIKE_HU}: --window LOW HIGH reads HU", LIKE_HU, f" {EMPTY}", "odd", ""]
 ERRORS = ["", "no image /a/b 3.png, 17 bytes", "row 12: -1.5e-7 is none", "naïve / café", "plain"]

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dsnet.data.datasets.pictures import LIKE_HU
-from dsnet.data.patients import DEEPLESION_KEY, LIDC_KEY, known_patient
+from dsnet.data.patients import DEEPLESION_KEY, LIDC_KEY, PATIENT_NAMES, known_patient
 from dsnet.data.store.buffers import floats, offsets, truths
 from dsnet.data.store.entries import is_full
 from dsnet.data.store.record import STAGES, metadata_of
@@ -44,6 +44,14 @@ COLUMNS = ["key", "status", "error", "notes", "metadata", *NUMBERS]
 MOST_REASONS, MOST_CHARACTERS = 64, 4096
 # In RE2, whose digits are those of ASCII: what it finds `patient_in_name` finds, too.
 _PATIENT = f"{LIDC_KEY.pattern}|{DEEPLESION_KEY.pattern}"
+# Metadata as most have it, nothing in it nested or escaped, that names the patient.
+_TEXT = r'"[^"\\\x00-\x1f]*"'
+_NUMBER = r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][-+]?[0-9]+)?"
+_ENTRY = rf"{_TEXT}: (?:{_TEXT}|{_NUMBER}|true|false|null)"
+_NAMED = (
+    rf'^\{{(?:{_ENTRY}, )*"(?:{"|".join(PATIENT_NAMES)})": '
+    rf'(?:"[^"\\\x00-\x1f]+"|{_NUMBER}|true|false)(?:, {_ENTRY})*\}}$'
+)
 
 
 @dataclass
@@ -291,9 +299,10 @@ def _noted(notes, ok: np.ndarray, matches) -> int:
 def _unknown(table) -> int:
     """How many labels' patients nothing tells."""
     pc = _compute()
-    # Most names tell, and are looked at quicker than metadata.
-    named = pc.match_substring_regex(table["key"], _PATIENT)
-    left = table.filter(pc.invert(named))
+    # Most names tell, or most metadata at a glance.
+    left = table.filter(pc.invert(pc.match_substring_regex(table["key"], _PATIENT)))
+    named = pc.match_substring_regex(left["metadata"], _NAMED)
+    left = left.filter(pc.or_kleene(pc.invert(named), pc.is_null(named)))
     keys, told = (left[name].to_pylist() for name in ("key", "metadata"))
     return sum(
         known_patient(key, metadata_of(text)) is None for key, text in zip(keys, told, strict=True)
