@@ -40,7 +40,7 @@ def some_metadata(draw, depth=0):
 
 
 def some_record(draw, number):
-    """One of every kind: plain, of other types that are taken all the same, without this or that."""
+    """One of any kind: plain, of other types that are taken as well, without this or that."""
 
     def one_of(*choices):
         return choices[draw.integers(0, len(choices))]

@@ -10,9 +10,11 @@ from dsnet import _C
 from dsnet.data.store.columns import MISSING, binary_array
 from dsnet.data.store.planes import ARRAY_COLUMNS, encoded_planes
 from dsnet.data.store.record import LabelRecord, require_planes
+from dsnet.data.store.spare import Spare
 
 # Room that is made at first; what of it is not used takes no memory.
 FIRST_ROWS, FIRST_BYTES = 1024, 16 * 2**20
+_spare = Spare()
 
 
 class PlaneColumns:
@@ -31,11 +33,14 @@ class PlaneColumns:
     def __init__(self, alpha_bits: int) -> None:
         self._alpha_bits = alpha_bits
         self._usual_pixels, self._usual_sizes = 0, (MISSING,) * len(ARRAY_COLUMNS)
-        self._data = [np.empty(0, np.uint8) for _ in ARRAY_COLUMNS]
+        self._data: list[np.ndarray] = []
         self.clear()
 
     def clear(self) -> None:
-        """Forget all rows; their memory is used again."""
+        """Forget all rows; their memory is used again, so that no array of it may be left."""
+        if self._data:
+            _spare.give(self._data)
+        self._data = []
         self.bytes = 0
         self._sizes: list[tuple[int, ...]] = []  # a row's, by column; MISSING of a null
         self._at = [0] * len(ARRAY_COLUMNS)
@@ -48,6 +53,8 @@ class PlaneColumns:
         ValueError
             As `record.encode`; nothing is added then.
         """
+        if not self._data:
+            self._data = _room()
         if (shape := self._append_usual(record)) is not None:
             return shape
         planes, shape = encoded_planes(record, self._alpha_bits)
@@ -119,5 +126,10 @@ class PlaneColumns:
         sizes = np.array(self._sizes, np.int64).reshape(-1, len(ARRAY_COLUMNS)).T
         return {
             name: binary_array(name, data, each)
-            for name, data, each in zip(ARRAY_COLUMNS, self._data, sizes, strict=True)
+            for name, data, each in zip(ARRAY_COLUMNS, self._data or _room(), sizes, strict=True)
         }
+
+
+def _room() -> list[np.ndarray]:
+    """Memory for the columns, that of other rows where it is left."""
+    return _spare.take() or [np.empty(0, np.uint8) for _ in ARRAY_COLUMNS]

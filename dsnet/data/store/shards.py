@@ -11,22 +11,28 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from dsnet.data.remote import RemoteFile
 from dsnet.data.store.entries import Written, describe, written
 from dsnet.data.store.pages import Page, Unknown, pages_of, value_at
 from dsnet.data.store.places import Place, arrow_source, size_of, whole_source
 from dsnet.data.store.planes import ARRAY_COLUMNS, LATER_COLUMNS
 from dsnet.data.store.record import schema
+from dsnet.data.store.spare import Spare
 from dsnet.data.store.sums import COLUMNS, with_sums
 from dsnet.files import write_atomically
 
 # Each column of each row group costs some 10 us to write and to read. What a reader holds of the
 # planes is bounded by bytes.
-GROUP_ROWS, GROUP_BYTES = 128, 8 * 2**20
+GROUP_ROWS, GROUP_BYTES = 256, 8 * 2**20
 # A page of planes is decompressed for one label: 8 images of 64 x 64.
 PAGE_BYTES, PAGE_ROWS = 64 * 2**10, 8
 # Of a group of fewer rows pages are not worth to be looked for.
 FEW_ROWS = 32
+# A file is rarely larger than its table and so much.
+SLACK_BYTES = 2**20
+_spare = Spare()
 
 
 @contextmanager
@@ -175,8 +181,9 @@ def checked_metadata(path: Place, listed: dict[str, Any] | None):
         return file.metadata
 
 
-def _encoded(table) -> memoryview:
-    """A Parquet file of a shard's rows, with the metadata of the table's schema."""
+@contextmanager
+def _encoded(table) -> Iterator[memoryview]:
+    """A Parquet file of a shard's rows, with the metadata of the table's schema; for a while."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -194,19 +201,30 @@ def _encoded(table) -> memoryview:
         "write_page_checksum": True,
     }
     # In memory first: pages are many small writes, and the checksums need not read it again.
-    made = pa.BufferOutputStream()
-    pq.write_table(table, made, **options)
-    return memoryview(made.getvalue())
+    most = table.nbytes + SLACK_BYTES
+    (room,) = _spare.take() or [np.empty(0, np.uint8)]
+    if len(room) < most:
+        room = np.empty(most, np.uint8)
+    made = pa.FixedSizeBufferWriter(pa.py_buffer(room))
+    try:
+        pq.write_table(table, made, **options)
+        data = memoryview(room)[: made.tell()]
+    except OSError:  # It is larger.
+        made = pa.BufferOutputStream()
+        pq.write_table(table, made, **options)
+        data = memoryview(made.getvalue())
+    yield data
+    _spare.give([room])
 
 
 def write_parquet(path: Path, table) -> Written:
     """Write a shard's rows to a file, as it is, with the metadata of the table's schema."""
     import pyarrow as pa
 
-    data = _encoded(table)
-    with pa.OSFile(os.fsencode(path), "wb") as file:
-        file.write(data)
-    return written(data)
+    with _encoded(table) as data:
+        with pa.OSFile(os.fsencode(path), "wb") as file:
+            file.write(data)
+        return written(data)
 
 
 def write_shard(path: Path, table) -> Written:
@@ -227,12 +245,13 @@ def send_shard(place: RemoteFile, table) -> dict[str, Any]:
     ValueError
         When it cannot be put there, or is not there then.
     """
-    data = _encoded(table)
-    place.write(bytes(data))
-    if (size := place.size()) != len(data):
-        raise ValueError(f"{place}: must be of {len(data)} bytes once it is sent, got {size}")
+    with _encoded(table) as data:
+        place.write(bytes(data))
+        file = written(data)
+    if (size := place.size()) != file.bytes:
+        raise ValueError(f"{place}: must be of {file.bytes} bytes once it is sent, got {size}")
     keys, statuses = (table[column].to_pylist() for column in ("key", "status"))
-    return with_sums(describe(place, keys, statuses, file=written(data)), table)
+    return with_sums(describe(place, keys, statuses, file=file), table)
 
 
 def describe_shard(path: Place, rows: int) -> dict[str, Any]:

@@ -149,7 +149,9 @@ class StoreWriter:
             self._write_shard(shard_name(self._pending.number), self._pending.table(columns))
             self._patience = min(2 * self._patience, self.shard_seconds)
             # The number moves together with the rows: a repeat overwrites its own shard.
-            self._begin(self._pending.number + 1)
+            written = self._pending
+            self._begin(written.number + 1)
+            written.clear()
         self._account.write()
         self._last_flush = time.monotonic()
 
