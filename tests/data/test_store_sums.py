@@ -26,7 +26,7 @@ SCORES = [math.nan, 0.0, 0.3, 0.59999, 0.6, 0.79999, 0.8, 0.95, 1.0]
 PATIENTS = [{}, {"patient": None}, {"patient": ""}, {"patient": 7}, {"subject": "a\\b"},
             {"other": {"patient": "nobody"}}, {"PatientID": "x", "patient": None},
             {"row": -1.5e-7, "patient": "p", "window": [0, 1]}, {"a": '", "patient": "p'},
-            {"a": None, "b": True, "patient_id": False, "c": "é"}, {"other": 3, "patient": ""},
+            {"a": None, "b": True, "subject": False, "c": "é"}, {"other": 3, "patient": ""},
             {"patient": "two\nlines"}, {"a": "patient"}, {"subject": 0.5, "x": {}}]  # fmt: skip
 NAMES = ["{}", "000001_02_03_{:03d}", "LIDC-IDRI-0001/{}", "LIDC-IDRI-٠٠٠١/{}", "LIDC-{}"]
 NOTES = [EMPTY, f"{LIKE_HU}: --window LOW HIGH reads HU", LIKE_HU, f" {EMPTY}", "odd", ""]
