@@ -246,7 +246,7 @@ def test_a_lost_bucket_ends_the_run_and_leaves_the_store_whole(monkeypatch, memo
                 gone.append(True)
             yield job
 
-    monkeypatch.setattr(StoreWriter, "append", one_row_shards)
+    monkeypatch.setattr(StoreWriter, "add", one_row_shards)
     with pytest.raises(OSError, match=r"no route to host .*; the store there is whole, and resume"):
         label_archive(jobs, ADDRESS)
     assert 150 < sum(waits) < 200  # It waited for three minutes, once.
@@ -256,12 +256,12 @@ def test_a_lost_bucket_ends_the_run_and_leaves_the_store_whole(monkeypatch, memo
     assert label_archive(phantom_jobs(8, 16), ADDRESS, resume=True).rows == 8
 
 
-append = StoreWriter.append
+add = StoreWriter.add
 
 
 def one_row_shards(self, record):
     self.shard_rows = 1
-    append(self, record)
+    return add(self, record)
 
 
 def lock_of(**changed):
