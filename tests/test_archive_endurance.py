@@ -81,6 +81,9 @@ def test_memory_is_told_by_quarters_while_rows_come():
         "by_quarter": [100.0, 101.0, 102.0, 103.0], "last_to_second": 103 / 101, "most": 103.0,
     }  # fmt: skip
     assert found["worker_mb"]["last_to_second"] == 1.0
+    # Those of other nodes are not among the command's children.
+    alone = archive_endurance.memory([(*look[:3], 0.0) for look in looks])
+    assert alone == {"looks": 16, "parent_mb": found["parent_mb"]}
 
 
 @pytest.mark.long

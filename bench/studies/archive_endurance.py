@@ -249,6 +249,8 @@ def memory(looks: list[Look]) -> dict:
         return found
     for name, column in (("parent_mb", 2), ("worker_mb", 3)):
         parts = [float(part.mean()) for part in np.array_split(table[:, column], QUARTERS)]
+        if not all(parts):
+            continue  # Nodes' workers are no children of the command.
         found[name] = {"by_quarter": parts, "last_to_second": parts[3] / parts[1],
                        "most": float(table[:, column].max())}  # fmt: skip
     return found
