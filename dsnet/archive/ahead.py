@@ -10,6 +10,13 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 from dsnet.archive.jobs import FetchableJob, Job
 
+try:
+    import resource
+except ImportError:  # Windows
+    _THREAD = None
+else:
+    _THREAD = getattr(resource, "RUSAGE_THREAD", None)
+
 # A file in the page cache is there in 0.1 ms, half of which is work: a thread that hands it over
 # would cost more. A disk that seeks takes 5 ms, a bucket 20 to 100.
 WORTH_SECONDS = 1e-3
@@ -33,9 +40,11 @@ def reading_ahead(jobs: Iterable[Job]) -> Generator[Job, None, None]:
     """
     source, waited = iter(jobs), 0.0
     for job in source:
-        begin = time.perf_counter() - time.thread_time()
+        begin, stops = time.perf_counter() - time.thread_time(), _stops()
         job = _fetched(job)
-        waited += (time.perf_counter() - time.thread_time() - begin - waited) / _MEMORY
+        here = time.perf_counter() - time.thread_time() - begin
+        # Where the processor was only taken away, by others on a busy machine, no thread helps.
+        waited += ((here if stops is None or _stops() != stops else 0.0) - waited) / _MEMORY
         yield job
         if waited > WORTH_SECONDS:
             break
@@ -50,6 +59,11 @@ def reading_ahead(jobs: Iterable[Job]) -> Generator[Job, None, None]:
             if not under_way:
                 return
             yield under_way.popleft().result()
+
+
+def _stops() -> int | None:
+    """How often this thread has stopped to wait for something; None where no system tells."""
+    return None if _THREAD is None else resource.getrusage(_THREAD).ru_nvcsw
 
 
 def _fetched(job: Job | FetchableJob) -> Job:

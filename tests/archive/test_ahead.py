@@ -48,10 +48,14 @@ class Clock:
         return self.work
 
 
-@pytest.mark.parametrize("wall, work", [(1e-4, 5e-5), (5e-2, 5e-2), (9e-4, 0.0)])
-def test_files_that_are_not_waited_for_are_read_without_a_thread(monkeypatch, wall, work):
+@pytest.mark.parametrize(
+    "wall, work, stops", [(1e-4, 5e-5, 1), (5e-2, 5e-2, 1), (9e-4, 0.0, 1), (5.0, 0.0, 0)]
+)
+def test_files_that_are_not_waited_for_are_read_without_a_thread(monkeypatch, wall, work, stops):
     clock, seen = Clock(), []
     monkeypatch.setattr(ahead, "time", clock)
+    # A processor that was taken away for seconds is no file that is waited for.
+    monkeypatch.setattr(ahead, "_stops", lambda: stops * len(seen))
 
     class Timed(Fetched):
         def fetch(self):

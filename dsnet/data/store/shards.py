@@ -208,7 +208,7 @@ def _encoded(table) -> Iterator[memoryview]:
     made = pa.FixedSizeBufferWriter(pa.py_buffer(room))
     try:
         pq.write_table(table, made, **options)
-        data = memoryview(room)[: made.tell()]
+        data = room.data[: made.tell()]
     except OSError:  # It is larger.
         made = pa.BufferOutputStream()
         pq.write_table(table, made, **options)
