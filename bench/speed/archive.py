@@ -31,6 +31,7 @@ from dsnet import _C
 from dsnet.archive import jobs
 from dsnet.archive.jobs import label_crop, slice_jobs
 from dsnet.archive.run import label_archive
+from dsnet.archive.workers import frozen
 from dsnet.data import picture_file
 from dsnet.data.datasets.deeplesion import (
     fetch_slice,
@@ -201,7 +202,10 @@ def shares(table: Path, images: Path, origin: float, names: int) -> dict:
 
         def run(number: int, rows: int | None = None) -> int:
             annotations = read_annotations(more, origin=origin)[:rows]
-            return label_archive(slice_jobs(annotations, links, **how), folder / f"s{number}").rows
+            with frozen():  # As the command has it.
+                return label_archive(
+                    slice_jobs(annotations, links, **how), folder / f"s{number}"
+                ).rows
 
         run(0, rows=8)  # what is loaded late
         with (

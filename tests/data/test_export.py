@@ -138,8 +138,8 @@ def test_npz_takes_no_more_memory_for_more_labels(tmp_path):
             tracemalloc.stop()
 
     peak(1)  # what is loaded once
-    # Their pixels alone are 164 kB a label; a key, its patient and its place stay in memory, and one
-    # row group of 8 MiB is read at a time.
+    # Their pixels alone are 164 kB a label; a key, its patient and its place stay in memory, and
+    # one row group of 8 MiB is read at a time.
     assert peak(288) - peak(96) < 192 * 1500
 
 
