@@ -148,8 +148,9 @@ def plan_plainly(
     for length, along in zip(scale, "xy", strict=True):
         # Neither a crop within one pixel nor one of a million: the spacing is not the image's.
         if not 0 < length <= size or size * (size / length) > _MOST_PIXELS:
+            covered = size / length if length else math.inf
             raise ValueError(
-                f"crop of {size} pixels would cover {size / length:g} pixels of the image along "
+                f"crop of {size} pixels would cover {covered:g} pixels of the image along "
                 f"{along}: got spacing {spacing} and isotropic_mm {isotropic_mm}"
             )
 

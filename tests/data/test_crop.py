@@ -149,6 +149,7 @@ def test_nan_far_from_the_mark_does_not_matter():
     [
         ({"spacing": (1e-5, 0.7), "isotropic_mm": 0.7}, "pixels of the image along y"),
         ({"spacing": (0.7, 1e-12), "isotropic_mm": 0.7}, "pixels of the image along x"),
+        ({"spacing": (0.7, 0.0), "isotropic_mm": 0.7}, "cover inf pixels of the image along x"),
         ({"size": 1_000_000}, "size must be at most 4096"),
     ],
 )

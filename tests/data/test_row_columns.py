@@ -1,5 +1,6 @@
 """Rows read into columns: as `encode` has them one by one, and nothing of a row that is refused."""
 
+import enum
 import json
 import math
 from dataclasses import replace
@@ -111,6 +112,29 @@ def test_json_is_what_the_standard_library_says():
     record = LabelRecord("k", metadata=metadata, status="failed")
     (row,) = table_of([record]).to_pylist()
     assert row["metadata"] == json.dumps(metadata, ensure_ascii=False)
+
+
+class Status(str, enum.Enum):
+    """A text whose `str` is another."""
+
+    FAILED = "failed"
+
+
+def test_a_status_of_a_kind_of_text_is_its_characters():
+    (row,) = table_of([LabelRecord("k", status=Status.FAILED)]).to_pylist()
+    assert (row["key"], row["status"]) == ("k", "failed")
+
+
+def test_a_long_double_is_a_number_and_what_holds_itself_costs_its_row():
+    rows = ShardBuilder(Recipe("nowhere", 16, b"{}"))
+    rows.take(LabelRecord("k", status="failed", metadata={"a": np.longdouble(0.5)}))
+    endless: dict = {}
+    endless["again"] = endless
+    rows.take(LabelRecord("e", status="failed", metadata=endless))
+    first, second = rows.table(usual_score_columns()).to_pylist()
+    assert first["metadata"] == '{"a": 0.5}'
+    assert second["key"] == "e" and second["metadata"] == "{}"
+    assert second["error"].startswith("cannot be stored: metadata must be nested less deep")
 
 
 WRONG = {

@@ -303,6 +303,8 @@ def json_ready(value: Any) -> Any:
         return value if math.isfinite(value) else None
     if isinstance(value, list | tuple):
         return [json_ready(item) for item in value]
+    if isinstance(value, np.floating):  # `tolist` of a long double is one.
+        return json_ready(float(value))
     if isinstance(value, np.generic | np.ndarray):
         return json_ready(value.tolist())
     if value is None or isinstance(value, str | int):
@@ -316,7 +318,11 @@ def _json(metadata: Any) -> str:
     if plain and set(map(type, metadata.values())) <= _FLAT:
         with contextlib.suppress(ValueError):  # NaN or infinity is among them.
             return _FINITE_JSON(metadata)
-    return _JSON(json_ready(metadata))
+    try:
+        return _JSON(json_ready(metadata))
+    except RecursionError:
+        told = "metadata must be nested less deep than Python's recursion limit"
+        raise ValueError(f"{told}, got deeper ones, or such that hold themselves") from None
 
 
 def _coordinates(mark) -> list[float | None]:

@@ -67,7 +67,7 @@ class RowColumns:
 def _checked(record: LabelRecord) -> tuple[SimpleNamespace, str]:
     """A record's plain fields, and the JSON of its metadata."""
     row = encode_plain(record)
-    fields: dict[str, Any] = {name: str(row[name]) for name in TEXTS}
+    fields: dict[str, Any] = {name: str.__str__(row[name]) for name in TEXTS}
     fields["notes"] = row["notes"]
     mark = row["mark"]
     fields["mark"] = mark and tuple(math.nan if n is None else n for n in mark)
