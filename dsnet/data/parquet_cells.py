@@ -40,9 +40,9 @@ def lines_of(file, names: Sequence[str]) -> Iterator[bytes]:
         Of the columns, in the order of the cells; `require_cells` took their types.
     """
     for batch in file.iter_batches(BATCH, columns=list(names)):
-        cells = [_cells(batch.column(batch.schema.get_field_index(name))) for name in names]
-        if len(cells) == 1:
-            cells = [_quoted(cells[0])]  # An empty one would be a blank line.
+        # An empty cell that is alone would be a blank line.
+        alone = len(names) == 1
+        cells = [_cells(batch.column(batch.schema.get_field_index(name)), alone) for name in names]
         cells[-1] = _joined([cells[-1], "\n"], "")
         lines = _joined(cells, ",")
         if len(lines):
@@ -72,18 +72,18 @@ def _is_number(kind: pa.DataType) -> bool:
     return any(of(kind) for of in (*known, pa.types.is_boolean, pa.types.is_null))
 
 
-def _cells(column: pa.Array) -> pa.Array:
-    """The cells of a column, quoted where they have to be, none of them null."""
+def _cells(column: pa.Array, alone: bool) -> pa.Array:
+    """The cells of a column, quoted where they have to be or are `alone`, none of them null."""
     column = _storage(column)
     if str(column.type).startswith(_LISTS):
         return _quoted(_between_commas(column))
     if pa.types.is_floating(column.type):
         column = pc.if_else(pc.is_nan(column), pa.scalar(None, column.type), column)
     texts = _texts(column)
-    if _is_number(column.type):
-        return texts
-    texts = _without_breaks(texts)
-    return _quoted(texts) if _has(texts, ",", '"') else texts
+    if not _is_number(column.type):
+        texts = _without_breaks(texts)
+        alone = alone or _has(texts, ",", '"')
+    return _quoted(texts) if alone else texts
 
 
 def _storage(column: pa.Array) -> pa.Array:

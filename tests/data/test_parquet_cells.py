@@ -44,6 +44,22 @@ def test_lists_with_nulls(array, begin):
     assert lines == b"".join([b'"",\n', b'"1,2.5",\n', b'"nan,",\n'][begin:])
 
 
+@pytest.mark.parametrize(
+    "array, cells",
+    [
+        (pa.array(["x", None, 'x,"y"', "\n"]), ["x", "", 'x,"y"', "\\n"]),
+        (pa.array(["x", "x, y"]).dictionary_encode(), ["x", "x, y"]),
+        (pa.array([[1.0, 2.5], None, []]), ["1,2.5", "", ""]),
+        (pa.array([1.5, None, math.nan]), ["1.5", "", ""]),
+    ],
+)
+def test_a_column_alone_has_its_cells_and_no_row_less(array, cells):
+    buffer = io.BytesIO()
+    pq.write_table(pa.table({"a": array}), buffer)
+    table = read_table("t.parquet", data=buffer.getvalue())
+    assert [row.fields["a"] for row in table.rows] == cells
+
+
 def test_halves():
     column = pa.array([np.float16(0.5), np.float16(65504), np.float16("nan")], pa.float16())
     buffer = io.BytesIO()
