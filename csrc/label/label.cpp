@@ -165,8 +165,9 @@ LabelOutcome label_recist(Image<const float> image, const double coordinates[8],
     outcome.matting = solve_matting(image, split, {workspace.prior.data(), image.rows, image.cols},
                                     matting, workspace.matting, alpha);
     outcome.seconds[2] += watch.lap();
-    finish_label(image, coordinates, *options.network, options.matting.rtol, {mask.data, mask.rows, mask.cols}, split,
-                 workspace.quality, alpha, binary, outcome);
+    finish_label(image, coordinates, *options.network, options.matting.rtol,
+                 {mask.data, mask.rows, mask.cols}, split, workspace.quality, alpha, binary,
+                 outcome);
     return outcome;
 }
 

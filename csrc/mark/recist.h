@@ -84,8 +84,8 @@ template <class Body>
 void each_axis_pixel(const RecistMark& mark, std::ptrdiff_t rows, std::ptrdiff_t cols, Body body) {
     for (const Point* axis : {mark.long_axis, mark.short_axis}) {
         // The same pixels whichever end was drawn first.
-        const bool turned =
-            axis[1].x < axis[0].x || (axis[1].x == axis[0].x && axis[1].y < axis[0].y);
+        const bool turned = axis[1].x < axis[0].x ||
+                            (axis[1].x == axis[0].x && axis[1].y < axis[0].y);
         const Point from = axis[turned ? 1 : 0], to = axis[turned ? 0 : 1];
         const Point d = {to.x - from.x, to.y - from.y};
         const double most = std::min(std::max(std::abs(d.x), std::abs(d.y)), 1e5);

@@ -33,9 +33,9 @@ inline EdgeNetwork make_network(const py::sequence& weights, const py::sequence&
         const auto weight = shaped_argument<std::int16_t>(
             py::object(weights[static_cast<std::size_t>(layer)]), weight_name.c_str(), "int16",
             {shape.outputs, shape.inputs, shape.kernel, shape.kernel});
-        const auto bias = shaped_argument<std::int32_t>(
-            py::object(biases[static_cast<std::size_t>(layer)]), bias_name.c_str(), "int32",
-            {shape.outputs});
+        const auto bias =
+            shaped_argument<std::int32_t>(py::object(biases[static_cast<std::size_t>(layer)]),
+                                          bias_name.c_str(), "int32", {shape.outputs});
         const std::int16_t* from = weight.data();
         std::int16_t* const to = network.weights + edge_weights_before(layer);
         for (int o = 0; o < shape.outputs; ++o) {
@@ -62,16 +62,15 @@ inline EdgeNetwork make_network(const py::sequence& weights, const py::sequence&
     fill_tile_weights(network);
     std::copy_n(constants.data(), constants.size(), &network.of_constants[0][0]);
     network.log_odds_per_unit = static_cast<float>(log_odds_per_unit);
-    const auto expected =
-        shaped_argument<double>(expected_value, "expected_dice", "float64", {5});
+    const auto expected = shaped_argument<double>(expected_value, "expected_dice", "float64", {5});
     const auto margin =
         shaped_argument<double>(margin_value, "expected_dice_margin", "float64", {3});
     std::copy_n(expected.data(), 5, network.expected_dice);
     std::copy_n(margin.data(), 3, network.expected_dice_margin);
     for (int k = 0; k < kSteps; ++k) {
         const double middle = (k + 0.5) / double{kStepsPerLogOdd} - double{kCertain};
-        network.probability[k] =
-            static_cast<std::int32_t>(std::lround(double{kProbabilityUnits} / (1.0 + std::exp(-middle))));
+        network.probability[k] = static_cast<std::int32_t>(
+            std::lround(double{kProbabilityUnits} / (1.0 + std::exp(-middle))));
     }
     return network;
 }

@@ -31,12 +31,11 @@ py::tuple label_table(py::ssize_t count, OutcomeOf outcome_of) {
         const double value[kValues] = {outcome.cut.value, outcome.matting.residual,
                                        outcome.seconds[0], outcome.seconds[1], outcome.seconds[2]};
         std::copy_n(value, kValues, values.mutable_data(i, 0));
-        const double score[kScores] = {quality.expected_dice,      quality.expected_dice_low,
-                                       quality.axes_agreement,     quality.mark_inside,
-                                       quality.mark_soundness,     quality.known_fraction,
-                                       quality.edge_contrast,      quality.in_one_piece,
-                                       quality.border_clearance,   quality.cut,
-                                       quality.solver_convergence, quality.overall};
+        const double score[kScores] = {
+            quality.expected_dice, quality.expected_dice_low,  quality.axes_agreement,
+            quality.mark_inside,   quality.mark_soundness,     quality.known_fraction,
+            quality.edge_contrast, quality.in_one_piece,       quality.border_clearance,
+            quality.cut,           quality.solver_convergence, quality.overall};
         std::copy_n(score, kScores, scores.mutable_data(i, 0));
     }
     return py::make_tuple(std::move(states), std::move(values), std::move(scores));
