@@ -72,6 +72,9 @@ Box box_argument(const SlicePair& box) {
 
 py::object planned_crop(const std::array<double, 8>& coordinates, const Shape& shape,
                         std::int64_t size, const Pair& scale, double ring) {
+    if (!(ring >= 0 && ring <= kFar))
+        throw py::value_error("ring must be within an image's reach, got " +
+                              repr_text(py::float_(ring)));
     CropPlan plan;
     if (!plan_crop(coordinates.data(), shape.first, shape.second, size, {scale.first, scale.second},
                    ring, plan))
@@ -163,7 +166,12 @@ Returns
 (offset, scale, box, rings, mark) or None
     (x, y) each; rows and columns that the crop is made of; a pair of them, the mark's box with what
     is around it, and the box alone; the mark's coordinates in the crop. None where no crop can be
-    cut.)");
+    cut.
+
+Raises
+------
+ValueError
+    If `ring` is below 0, or out of range.)");
     module.def("crop_source", &crop_source, "axis"_a,
                R"(Which pixels of an image one axis of a crop is made of, a slice.
 

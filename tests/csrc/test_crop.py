@@ -197,6 +197,17 @@ def test_around_some_marks_no_crop_is_planned(mark, shape, size, scale):
     assert _C.planned_crop(mark, shape, size, scale, 10.0) is None
 
 
+@pytest.mark.parametrize("ring", [np.nan, np.inf, -np.inf, -1.0, 1.1e12])
+def test_a_ring_is_a_number_of_pixels(ring):
+    mark = (20.0, 20.0, 30.0, 20.0, 25.0, 18.0, 25.0, 22.0)
+    assert _C.planned_crop(mark, (64, 64), 32, (1.0, 1.0), 1e12)[3][0] == (
+        slice(0, 10**12 + 22 + 1),
+        slice(0, 10**12 + 30 + 1),
+    )
+    with pytest.raises(ValueError, match="ring must be within an image's reach, got "):
+        _C.planned_crop(mark, (64, 64), 32, (1.0, 1.0), ring)
+
+
 def test_what_cannot_be_cut_is_named():
     codes, piece = np.ones((20, 20), np.uint16), np.ones((4, 4))
     axis = (8, 0.0, 1.0, 20, 1.0)
