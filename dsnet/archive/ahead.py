@@ -20,8 +20,9 @@ else:
 # A file in the page cache is there in 0.1 ms, half of which is work: a thread that hands it over
 # would cost more. A disk that seeks takes 5 ms, a bucket 20 to 100.
 WORTH_SECONDS = 1e-3
-# Waits are averaged over about so many jobs: one that had to wait is none that shows a slow disk.
-_MEMORY = 8
+# Waits are averaged over about so many jobs, and none counts as longer than the second: one file
+# that had to be waited for, however long, is none that shows a slow disk.
+_MEMORY, _LONGEST = 8, 4 * WORTH_SECONDS
 # Requests under way at a time, and jobs whose files wait in memory: 0.2 MB each is usual.
 THREADS = 8
 DEPTH = 16
@@ -44,7 +45,8 @@ def reading_ahead(jobs: Iterable[Job]) -> Generator[Job, None, None]:
         job = _fetched(job)
         here = time.perf_counter() - time.thread_time() - begin
         # Where the processor was only taken away, by others on a busy machine, no thread helps.
-        waited += ((here if stops is None or _stops() != stops else 0.0) - waited) / _MEMORY
+        here = min(here, _LONGEST) if stops is None or _stops() != stops else 0.0
+        waited += (here - waited) / _MEMORY
         yield job
         if waited > WORTH_SECONDS:
             break

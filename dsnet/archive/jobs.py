@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 # The reason of a row whose worker died: `resume` tries it again.
 WORKER_DIED = "the worker process died on this file (killed, or out of memory)"
+# Of a slice's options those that its files are read by.
+_READING = ("max_pixels", "neighbours", "foreign")
 
 
 class DeviceFailure(RuntimeError):
@@ -226,18 +228,18 @@ class SliceJob(CropJob):
         """Read its files."""
         from dsnet.data.datasets.deeplesion import fetch_slice
 
-        names = ("max_pixels", "neighbours", "foreign")
-        reading = {name: self.options[name] for name in names if name in self.options}
+        options = self.options
+        reading = {name: options[name] for name in _READING if name in options}
         files = fetch_slice(self.annotations, self.images_dir, **reading)
-        return SliceJob(self.annotations, self.images_dir, self.options, files)
+        return SliceJob(self.annotations, self.images_dir, options, files)
 
     def read(self) -> list[Crop | LabelRecord]:
         """Read and crop; a row that fails is a record already."""
         from dsnet.data.datasets.deeplesion import read_crops
 
         found: list[Crop | LabelRecord] = []
-        options = {**self.options, "fetched": self.fetched}
-        for annotation, crop in read_crops(self.annotations, self.images_dir, **options):
+        crops = read_crops(self.annotations, self.images_dir, **self.options, fetched=self.fetched)
+        for annotation, crop in crops:
             if isinstance(crop, ValueError):
                 crop = LabelRecord.from_error(
                     annotation.key,

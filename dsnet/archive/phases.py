@@ -68,7 +68,9 @@ def run_jobs(
                 begins(number)
                 found = job.crops() if isinstance(job, CropJob) else None
                 parts.append(found)
-                size += sum(part.image.nbytes for part in found or () if isinstance(part, Crop))
+                for part in found or ():
+                    if isinstance(part, Crop):
+                        size += part.image.nbytes
             made: deque[tuple[Job, list[LabelRecord]]] = deque()
             while parts or made:
                 if stop():

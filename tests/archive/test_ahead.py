@@ -69,6 +69,21 @@ def test_files_that_are_not_waited_for_are_read_without_a_thread(monkeypatch, wa
     assert len(seen) == 40 and not threads_of(seen)
 
 
+def test_one_file_that_was_long_waited_for_is_no_reason_for_threads(monkeypatch):
+    clock, seen = Clock(), []
+    monkeypatch.setattr(ahead, "time", clock)
+    monkeypatch.setattr(ahead, "_stops", lambda: len(seen))
+
+    class Timed(Fetched):
+        def fetch(self):
+            clock.wall += 9.0 if self.number % 20 == 5 else 1e-4
+            clock.work += 1e-4
+            return super().fetch()
+
+    found = list(reading_ahead(Timed(number, seen) for number in range(60)))
+    assert [job.number for job in found] == list(range(60)) and not threads_of(seen)
+
+
 def test_slow_files_are_read_by_threads_in_the_jobs_order():
     seen = []
     found = list(reading_ahead(Fetched(number, seen, 0.01) for number in range(60)))

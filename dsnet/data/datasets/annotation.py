@@ -110,15 +110,18 @@ class DeepLesionAnnotation:
     def metadata(self) -> dict:
         """What a label keeps of the row."""
         cells: RowCells | None = self.__dict__.get("_cells")
-        return {
-            "row": self.row,
-            "content": row_content(self) if cells is None else cells.content,
-            **({SLICE: self.file_name} if self.patient is None else {}),
-            "patient": self.patient,
-            "lesion_type": self.lesion_type,
-            "possibly_noisy": self.possibly_noisy,
-            "split": self.split,
-        }
+        if cells is None:
+            content = row_content(self)
+        else:
+            content = cells.content_with(self.patient, self.study, self.series, self.key_slice)
+        kept: dict[str, Any] = {"row": self.row, "content": content}
+        if self.patient is None:
+            kept[SLICE] = self.file_name
+        kept["patient"] = self.patient
+        kept["lesion_type"] = self.lesion_type
+        kept["possibly_noisy"] = self.possibly_noisy
+        kept["split"] = self.split
+        return kept
 
 
 class Named(NamedTuple):
@@ -255,8 +258,12 @@ class RowCells:
     @property
     def content(self) -> str:
         """As `row_content`."""
+        return self.content_with(self.patient, self.study, self.series, self.key_slice)
+
+    def content_with(self, patient, study, series, key_slice) -> str:
+        """`content`, of what `patient` and the others gave already."""
         common = self.common
-        own = f"{self.patient!r}, {self.study!r}, {self.series!r}, {self.key_slice!r}"
+        own = f"{patient!r}, {study!r}, {series!r}, {key_slice!r}"
         return digest_of(f"{common.begin}, {own}, {common.end}")
 
     def annotation(self, key: str) -> DeepLesionAnnotation:

@@ -138,9 +138,10 @@ def _crop(
     plan: CropPlan | ValueError | None,
     window: str | tuple[float, float],
 ) -> Crop | ValueError:
-    mark, metadata = annotation.mark, annotation.metadata
+    mark, metadata, stated = annotation.mark, annotation.metadata, annotation.image_size
     try:
-        require_size(annotation.image_size, middle.shape)
+        if stated != middle.shape:  # (512.0, 512.0) is (512, 512)
+            require_size(stated, middle.shape)
         if isinstance(plan, ValueError):
             return plan
         assert mark is not None and plan is not None

@@ -72,6 +72,13 @@ class ShardAccount:
             return KeySet(self.index, dict(self._rows), self._keys_of)
         return KeySet(self.index, self._rows, self._keys_of, pending)
 
+    def has(self, key: object) -> bool:
+        """Whether a key is in one of the shards that are there now."""
+        if not self._rows or not isinstance(key, str):
+            return False
+        place = self.index.find(key)
+        return place is not None and place[0] in self._rows
+
     def failed(self, name: str) -> int:
         """How many rows of a shard failed."""
         return self._counts[name].get("failed", 0)

@@ -139,7 +139,7 @@ class StoreWriter:
     def add(self, record: LabelRecord) -> bool:
         """As `append`; false where the key is there already, whose row stays as it is."""
         self._require_open()
-        if record.key in self.done:
+        if record.key in self._pending or self._account.has(record.key):
             return False
         self._pending.append(record)
         waited = time.monotonic() - self._last_flush
