@@ -140,7 +140,7 @@ def test_npz_takes_no_more_memory_for_more_labels(tmp_path):
     peak(1)  # what is loaded once
     # Their pixels alone are 164 kB a label; a key, its patient and its place stay in memory, and
     # one row group of 8 MiB is read at a time.
-    assert peak(288) - peak(96) < 192 * 1500
+    assert peak(192) - peak(96) < 96 * 1500
 
 
 def test_a_killed_npz_export_leaves_no_file_and_the_next_one_clears(tmp_path):
