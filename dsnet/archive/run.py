@@ -29,8 +29,9 @@ class Executor(Protocol):
         """Yield the jobs' records, in the order of the jobs and of their rows.
 
         A list may hold the records of several jobs. A job that raises gives failed records
-        (`jobs.run_job`); what befalls the executor itself is raised. No job is begun once `stop`
-        is true, and none is under way when the generator is closed.
+        (`jobs.run_job`); what befalls the executor itself is raised. Once `stop` is true no more
+        jobs are taken than are worked on together, and no more records yielded; none is under way
+        when the generator is closed.
 
         Parameters
         ----------
