@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from operator import attrgetter
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
@@ -13,6 +14,7 @@ import numpy as np
 from dsnet.archive.left import RowNames, file_and_patient, items_left, rows_left
 from dsnet.archive.review import ReviewedJobs, review_pictures, review_rows
 from dsnet.data.phantom import KINDS, make_phantom
+from dsnet.data.picture_file import MAX_PIXELS
 from dsnet.data.store.record import LabelRecord
 from dsnet.labeling import SoftLabel, label_mask, label_raters, label_recist
 
@@ -28,8 +30,14 @@ if TYPE_CHECKING:
 
 # The reason of a row whose worker died: `resume` tries it again.
 WORKER_DIED = "the worker process died on this file (killed, or out of memory)"
-# Of a slice's options those that its files are read by.
-_READING = ("max_pixels", "neighbours", "foreign")
+
+
+@cache
+def _deeplesion():
+    """The reader of slices, whose import other jobs need not wait for."""
+    from dsnet.data.datasets import deeplesion
+
+    return deeplesion
 
 
 class DeviceFailure(RuntimeError):
@@ -226,19 +234,22 @@ class SliceJob(CropJob):
 
     def fetch(self) -> SliceJob:
         """Read its files."""
-        from dsnet.data.datasets.deeplesion import fetch_slice
-
-        options = self.options
-        reading = {name: options[name] for name in _READING if name in options}
-        files = fetch_slice(self.annotations, self.images_dir, **reading)
-        return SliceJob(self.annotations, self.images_dir, options, files)
+        given = self.options.get
+        files = _deeplesion().fetch_slice(
+            self.annotations,
+            self.images_dir,
+            max_pixels=given("max_pixels", MAX_PIXELS),
+            neighbours=given("neighbours", 0),
+            foreign=given("foreign", ()),
+        )
+        return SliceJob(self.annotations, self.images_dir, self.options, files)
 
     def read(self) -> list[Crop | LabelRecord]:
         """Read and crop; a row that fails is a record already."""
-        from dsnet.data.datasets.deeplesion import read_crops
-
         found: list[Crop | LabelRecord] = []
-        crops = read_crops(self.annotations, self.images_dir, **self.options, fetched=self.fetched)
+        crops = _deeplesion().read_crops(
+            self.annotations, self.images_dir, **self.options, fetched=self.fetched
+        )
         for annotation, crop in crops:
             if isinstance(crop, ValueError):
                 crop = LabelRecord.from_error(

@@ -78,8 +78,8 @@ class Pool:
 
     def __init__(self, number: int) -> None:
         context = start_server()
-        self._begun = context.Value("b", 0)
-        self.progress = Progress(context.Value("q", -1), context.Value("b", 0))
+        self._begun = context.RawValue("b", 0)
+        self.progress = Progress(context.RawValue("q", -1), context.RawValue("b", 0))
         # As it is now: the server knows that of its own start.
         environment = {**os.environ, **ONE_THREAD}
         self._pool = ProcessPoolExecutor(
