@@ -81,7 +81,6 @@ void bind_files(py::module_& module) {
     using namespace pybind11::literals;
     py::class_<FileData>(module, "FileData",
                          "All bytes of a file, in memory that is used again. `png_data` takes it.")
-        .def("__len__", [](const FileData& file) { return file.memory().size(); })
         .def("__bytes__", &bytes_of)
         .def("startswith", &begins_with, "beginning"_a);
     module.def("read_file", &read_file, "places"_a, "most"_a,

@@ -84,12 +84,12 @@ def test_what_was_read_is_asked_and_taken_once(tmp_path):
     data, inside = png_of(3000)
     (tmp_path / "a").write_bytes(data)
     _, file = _C.read_file([tmp_path / "a"], MOST)
-    assert len(file) == len(data) and bytes(file) == data
+    assert bytes(file) == data
     assert file.startswith(data) and file.startswith(b"")
     assert not file.startswith(data + b"1") and not file.startswith(b"\x89PNg")
     found = _C.png_data(file)[3]
     assert bytes(found) == inside and found.file() == data
-    for asked in (lambda: _C.png_data(file), lambda: bytes(file), lambda: len(file)):
+    for asked in (lambda: _C.png_data(file), lambda: bytes(file), lambda: file.startswith(b"")):
         with pytest.raises(ValueError, match="file must be as it was read, got one that was taken"):
             asked()
     view = memoryview(found)
