@@ -35,7 +35,7 @@ RegularFile::~RegularFile() {
     if (descriptor_ >= 0) close(descriptor_);
 }
 
-bool RegularFile::read(char* to) const {
+bool RegularFile::read(std::uint8_t* to) const {
     for (std::int64_t done = 0; done < size_;) {
         const ssize_t count =
             ::read(descriptor_, to + done, static_cast<std::size_t>(size_ - done));
@@ -50,7 +50,7 @@ bool RegularFile::read(char* to) const {
 // Whoever asks finds another way.
 RegularFile::RegularFile(const char*) {}
 RegularFile::~RegularFile() = default;
-bool RegularFile::read(char*) const { return false; }
+bool RegularFile::read(std::uint8_t*) const { return false; }
 
 #endif
 

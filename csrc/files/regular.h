@@ -18,7 +18,7 @@ class RegularFile {
     // Whether nothing lies under the name.
     bool is_absent() const { return absent_; }
     // All of it. False where it cannot be read, or is of another size by now.
-    bool read(char* to) const;
+    bool read(std::uint8_t* to) const;
 
   private:
     int descriptor_ = -1;

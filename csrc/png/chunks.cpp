@@ -1,5 +1,7 @@
 #include "png/chunks.h"
 
+#include <cstring>
+
 #include "png/crc.h"
 
 namespace dsnet {
@@ -19,6 +21,10 @@ constexpr std::uint32_t name(const char (&letters)[5]) {
 
 std::uint32_t number(const std::uint8_t* at) {
     return static_cast<std::uint32_t>(at[0]) << 24 | at[1] << 16 | at[2] << 8 | at[3];
+}
+
+void put_number(std::uint32_t value, std::uint8_t* to) {
+    for (int i = 0; i < 4; ++i) to[i] = static_cast<std::uint8_t>(value >> (24 - 8 * i));
 }
 
 // Of what may stand beside the pixels, what says nothing of them.
@@ -48,7 +54,8 @@ PngChunks read_chunks(const std::uint8_t* data, std::ptrdiff_t size) {
             header = content;
         } else if (kind == name("IDAT")) {
             plain = plain && (found.parts.empty() || before == kind);
-            found.parts.push_back({content, length});
+            if (found.parts.empty()) found.begin = content - data;
+            found.parts.push_back(length);
         } else if (kind == name("IEND")) {
             break;
         } else if (kind == name("acTL")) {
@@ -66,8 +73,46 @@ PngChunks read_chunks(const std::uint8_t* data, std::ptrdiff_t size) {
     for (int i = 9; i < kHeader; ++i) plain = plain && header[i] == 0;
     plain = plain && found.width > 0 && found.width <= kLongestSide;
     plain = plain && found.height > 0 && found.height <= kLongestSide;
-    if (plain) found.bits = bits;
+    if (plain)
+        found.bits = bits;
+    else
+        found.parts.clear();
     return found;
+}
+
+std::ptrdiff_t join_parts(std::uint8_t* data, const PngChunks& chunks) {
+    std::uint8_t* const begin = data + chunks.begin;
+    const std::uint8_t* from = begin;
+    std::uint8_t* to = begin;
+    for (const std::ptrdiff_t length : chunks.parts) {
+        if (to != from) std::memmove(to, from, static_cast<std::size_t>(length));
+        to += length;
+        from += length + kBehind + kBefore;
+    }
+    return to - begin;
+}
+
+void write_apart(const std::uint8_t* joined, std::ptrdiff_t size, const PngChunks& chunks,
+                 std::uint8_t* to) {
+    const auto copy = [&to](const std::uint8_t* from, std::ptrdiff_t length) {
+        std::memcpy(to, from, static_cast<std::size_t>(length));
+        to += length;
+    };
+    std::uint8_t* const whole = to;
+    const std::uint8_t* part = joined + chunks.begin;
+    copy(joined, chunks.parts.empty() ? size : chunks.begin - kBefore);
+    for (const std::ptrdiff_t length : chunks.parts) {
+        put_number(static_cast<std::uint32_t>(length), to);
+        put_number(name("IDAT"), to + 4);
+        to += kBefore;
+        copy(part, length);
+        part += length;
+        // It was right.
+        put_number(crc32(to - length - 4, length + 4), to);
+        to += kBehind;
+    }
+    // Nothing was moved over what is behind them.
+    copy(joined + (to - whole), size - (to - whole));
 }
 
 }  // namespace dsnet

@@ -4,12 +4,16 @@
 
 #include <cstdint>
 #include <cstring>
+#include <optional>
 #include <string>
+#include <utility>
 
 #include "base/image.h"
+#include "files/memory.h"
 #include "png/chunks.h"
 #include "png/pixels.h"
 #include "python/arguments.h"
+#include "python/file_data.h"
 
 namespace dsnet {
 namespace {
@@ -23,18 +27,57 @@ py::buffer_info plain_bytes(const py::buffer& buffer, const char* name) {
     return data;
 }
 
-py::tuple png_data(const py::buffer& file) {
-    const py::buffer_info data = plain_bytes(file, "file");
+// What a plain file's pixels are compressed to, in the memory that the file was read into.
+class PngData {
+  public:
+    PngData(FileMemory memory, PngChunks chunks)
+        : memory_(std::move(memory)), chunks_(std::move(chunks)) {
+        if (chunks_.bits != 0) size_ = join_parts(memory_.data(), chunks_);
+    }
+
+    py::buffer_info view() const {
+        const std::uint8_t* const begin = memory_.data() + chunks_.begin;
+        return py::buffer_info(begin, size_);
+    }
+    py::bytes file() const {
+        const auto size = static_cast<py::ssize_t>(memory_.size());
+        auto whole = py::reinterpret_steal<py::bytes>(PyBytes_FromStringAndSize(nullptr, size));
+        if (!whole) throw py::error_already_set();
+        write_apart(memory_.data(), size, chunks_,
+                    reinterpret_cast<std::uint8_t*>(PyBytes_AS_STRING(whole.ptr())));
+        return whole;
+    }
+
+  private:
+    FileMemory memory_;
+    PngChunks chunks_;
+    std::ptrdiff_t size_ = 0;
+};
+
+FileMemory memory_of(const py::object& file) {
+    if (py::isinstance<FileData>(file)) return file.cast<FileData&>().taken();
+    if (!py::isinstance<py::buffer>(file))
+        throw py::type_error("file must be bytes, got " + kind_text(file));
+    const py::buffer_info data = plain_bytes(py::reinterpret_borrow<py::buffer>(file), "file");
+    FileMemory memory(static_cast<std::size_t>(data.size));
+    if (data.size > 0) std::memcpy(memory.data(), data.ptr, memory.size());
+    return memory;
+}
+
+py::tuple png_data(const py::object& file) {
+    FileMemory memory = memory_of(file);
+    const auto size = static_cast<std::ptrdiff_t>(memory.size());
     PngChunks chunks;
+    std::optional<PngData> found;
     {
         py::gil_scoped_release release;
-        chunks = read_chunks(static_cast<const std::uint8_t*>(data.ptr), data.size);
+        chunks = read_chunks(memory.data(), size);
+        if (chunks.fault == PngFault::kNone) found.emplace(std::move(memory), chunks);
     }
     switch (chunks.fault) {
         case PngFault::kNone: break;
         case PngFault::kCutShort:
-            throw py::value_error("the PNG is cut short after " + std::to_string(data.size) +
-                                  " bytes");
+            throw py::value_error("the PNG is cut short after " + std::to_string(size) + " bytes");
         case PngFault::kDamaged:
             throw py::value_error("the PNG is damaged at byte " + std::to_string(chunks.at));
         case PngFault::kNoHeader:
@@ -42,18 +85,7 @@ py::tuple png_data(const py::buffer& file) {
         case PngFault::kFrames:
             throw py::value_error("the PNG holds several frames, one is wanted");
     }
-    std::ptrdiff_t size = 0;
-    if (chunks.bits != 0)
-        for (const PngPart& part : chunks.parts) size += part.size;
-    const auto joined = py::reinterpret_steal<py::bytes>(PyBytes_FromStringAndSize(nullptr, size));
-    if (!joined) throw py::error_already_set();
-    char* to = PyBytes_AS_STRING(joined.ptr());
-    if (chunks.bits != 0)
-        for (const PngPart& part : chunks.parts) {
-            std::memcpy(to, part.data, static_cast<std::size_t>(part.size));
-            to += part.size;
-        }
-    return py::make_tuple(chunks.height, chunks.width, chunks.bits, joined);
+    return py::make_tuple(chunks.height, chunks.width, chunks.bits, std::move(*found));
 }
 
 std::ptrdiff_t undo(const FilteredRows& filtered, Image<std::uint8_t> to, std::uint16_t&) {
@@ -105,6 +137,10 @@ py::tuple png_pixels(const py::buffer& filtered, std::int64_t width, int bits, s
 
 void bind_png(py::module_& module) {
     using namespace pybind11::literals;
+    py::class_<PngData>(module, "PngData", py::buffer_protocol(),
+                        "What the pixels of a plain PNG file are compressed to.")
+        .def_buffer([](const PngData& data) { return data.view(); })
+        .def("file", &PngData::file, "All bytes of the file, plain or not, as they were.");
     module.def("png_data", &png_data, "file"_a,
                R"(What a PNG file's header states and its pixels are compressed to.
 
@@ -112,8 +148,8 @@ Each chunk is compared with its checksum; nothing is inflated.
 
 Parameters
 ----------
-file : bytes
-    All of a file that begins as a PNG does.
+file : FileData or bytes
+    All of a file that begins as a PNG does. A FileData is used up.
 
 Returns
 -------
@@ -121,15 +157,15 @@ height, width : int
 bits : int
     8 or 16 of a pixel in a plain file: grey, not interlaced, no side longer than 65536, nothing
     in it that could change a pixel. 0 of any other.
-data : bytes
-    Of a plain file what its pixels are compressed to; empty of any other.
+data : PngData
+    As bytes, what a plain file's pixels are compressed to; empty of any other.
 
 Raises
 ------
 TypeError
     If `file` is no plain bytes.
 ValueError
-    If it is cut short or damaged, or holds several frames.)");
+    If it is cut short or damaged, holds several frames, or was used up before.)");
     module.def("png_pixels", &png_pixels, "filtered"_a, py::kw_only(), "width"_a, "bits"_a,
                "rows"_a, "cols"_a,
                R"(The upper left pixels of a grey PNG, of what its data inflate to.

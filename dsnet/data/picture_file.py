@@ -12,7 +12,7 @@ import numpy as np
 
 from dsnet import _C
 from dsnet.data.picture_headers import picture_size
-from dsnet.data.png import PNG_BEGINNING, read_png
+from dsnet.data.png import PNG_BEGINNING, PngFile, read_png
 from dsnet.data.remote import RemoteFile
 
 # What OpenCV reads without loss, and `picture_headers` can check.
@@ -38,9 +38,6 @@ def read_regular_file(path: str | Path | RemoteFile, most: int, first: int | Non
     """
     if isinstance(path, RemoteFile):
         return path.read(most, first)
-    if first is None and (found := _C.read_file((path,), most)) is not None:
-        return found[1]
-    # What is odd about it is found here, and told.
     descriptor, size = _opened(path)
     try:
         if size > most:
@@ -108,16 +105,19 @@ class Picture:
     """
 
     def __init__(
-        self, path: str | Path | RemoteFile, data: bytes, max_pixels: int = MAX_PIXELS
+        self,
+        path: str | Path | RemoteFile,
+        data: bytes | _C.FileData,
+        max_pixels: int = MAX_PIXELS,
     ) -> None:
         self.path = path
-        self._data = data
-        self._png = None
+        self._file: PngFile | bytes
         if data.startswith(PNG_BEGINNING):
-            self._png = read_png(data)
-            self._kind, self.shape = "PNG", (self._png.height, self._png.width)
+            self._file = png = read_png(data)
+            self._kind, self.shape = "PNG", (png.height, png.width)
         else:
-            self._kind, *size = picture_size(data)
+            self._file = bytes(data)
+            self._kind, *size = picture_size(self._file)
             self.shape = (size[0], size[1])
         try:
             check_pixels(*self.shape, max_pixels)
@@ -152,8 +152,9 @@ class Picture:
         height, width = self.shape
         rows = height if rows is None else min(rows, height)
         cols = width if cols is None else min(cols, width)
-        if self._png is not None and self._png.bits and rows > 0:
-            found = self._png.pixels(rows, cols)
+        file = self._file
+        if isinstance(file, PngFile) and file.bits and rows > 0:
+            found = file.pixels(rows, cols)
             if found is not None:
                 return found
         try:
@@ -164,8 +165,9 @@ class Picture:
     def _by_opencv(self) -> np.ndarray:
         import cv2
 
+        data = self._file.file() if isinstance(self._file, PngFile) else self._file
         try:
-            pixels = cv2.imdecode(np.frombuffer(self._data, np.uint8), cv2.IMREAD_UNCHANGED)
+            pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
         except cv2.error as error:
             raise ValueError(f"the {self._kind} could not be decoded: {error.err}") from error
         if pixels is None or pixels.shape[:2] != self.shape:
@@ -188,22 +190,29 @@ def open_picture(path: str | Path | RemoteFile, max_pixels: int = MAX_PIXELS) ->
         When the file is missing, no such picture, cut short, damaged or too large; the message
         names it.
     """
+    if not isinstance(path, RemoteFile):
+        picture = first_picture((path,), max_pixels)
+        if picture is not None:
+            return picture
+    # What is odd about it is found here, and told.
     return picture_of(path, read_regular_file(path, most_bytes(max_pixels)), max_pixels)
 
 
-def first_picture(paths: Sequence[str], max_pixels: int) -> Picture | None:
+def first_picture(paths: Sequence[str | Path], max_pixels: int) -> Picture | None:
     """As `open_picture`, of the first of several places where anything lies.
 
     None where there is none, or it is no regular file that can be read: `open_picture` tells.
     """
-    found: tuple[int, bytes] | None = _C.read_file(paths, most_bytes(max_pixels))
+    found = _C.read_file(paths, most_bytes(max_pixels))
     if found is None:
         return None
     at, data = found
     return picture_of(paths[at], data, max_pixels)
 
 
-def picture_of(path: str | Path | RemoteFile, data: bytes, max_pixels: int) -> Picture:
+def picture_of(
+    path: str | Path | RemoteFile, data: bytes | _C.FileData, max_pixels: int
+) -> Picture:
     """As `open_picture`, of what the file holds."""
     try:
         return Picture(path, data, max_pixels)

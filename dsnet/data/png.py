@@ -8,23 +8,30 @@ wanted. Whatever else a file is, or whatever is wrong with it, is OpenCV's to re
 from __future__ import annotations
 
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from dsnet import _C
 
+_DAMAGED: tuple[type[Exception], ...] = (ValueError, zlib.error)
+_inflater: Callable[[], Any] = zlib.decompressobj
 try:  # Intel's ISA-L, which inflates in half the time.
-    from isal import isal_zlib as _deflate
+    from isal import igzip_lib
 except ImportError:  # no wheel for this machine
-    _deflate = zlib
-_DAMAGED: Any = (ValueError, zlib.error, _deflate.error)
+    pass
+else:
+    # Unlike its decompressobj(), this makes what it gives at once, not by doubling.
+    _inflater = partial(igzip_lib.IgzipDecompressor, igzip_lib.DECOMP_ZLIB)
+    _DAMAGED += (igzip_lib.error,)
 
 PNG_BEGINNING = b"\x89PNG\r\n\x1a\n"
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class PngFile:
     """A PNG file whose chunks are whole.
 
@@ -39,7 +46,7 @@ class PngFile:
     height: int
     width: int
     bits: int
-    _data: bytes
+    _data: _C.PngData
 
     def pixels(self, rows: int, cols: int) -> tuple[np.ndarray, int] | None:
         """The upper left pixels of a plain file, and of 16 bits the least of them that is not 0.
@@ -53,7 +60,7 @@ class PngFile:
             0 where all are 0, or of 8 bits. None where anything is odd: OpenCV reads or refuses it.
         """
         wanted = rows * (1 + self.width * self.bits // 8)
-        inflater = _deflate.decompressobj()
+        inflater = _inflater()
         whole = rows == self.height
         try:
             # One byte more: then the end is seen, and what goes on beyond it is not inflated.
@@ -64,14 +71,18 @@ class PngFile:
         except _DAMAGED:
             return None
 
+    def file(self) -> bytes:
+        """All bytes of the file."""
+        return self._data.file()
 
-def read_png(data: bytes) -> PngFile:
+
+def read_png(data: bytes | _C.FileData) -> PngFile:
     """A PNG file, each of its chunks compared with its checksum; nothing is inflated.
 
     Parameters
     ----------
-    data : bytes
-        All of the file.
+    data : bytes or FileData
+        All of the file. A FileData is used up: its memory becomes the PngFile's.
 
     Raises
     ------

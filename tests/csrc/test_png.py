@@ -113,13 +113,20 @@ def test_what_is_no_row_is_refused(unit):
     assert _C.png_pixels(b"", **{**good, "rows": 0})[0].shape == (0, 2)
 
 
+def png_data(data):
+    """As `_C.png_data`, what is compressed as bytes; the file can be had again."""
+    *stated, found = _C.png_data(data)
+    assert found.file() == data
+    return *stated, bytes(found)
+
+
 def test_chunks_of_every_length_are_compared_with_their_checksums():
     rng = np.random.default_rng(4)
     header = (5, 7, 16, 0, 0, 0, 0)
     for size in [*range(200), 1023, 4096, 8192, 70_001]:
         inside, more = rng.bytes(size), rng.bytes(int(rng.integers(0, 40)))
         data = png_file(header, *(png_chunk(b"IDAT", part) for part in (inside, more)))
-        assert _C.png_data(data) == (7, 5, 16, inside + more)
+        assert png_data(data) == (7, 5, 16, inside + more)
         damaged = bytearray(data)
         damaged[33 + 4 + int(rng.integers(0, size + 8))] ^= 1 << int(rng.integers(0, 8))
         with pytest.raises(ValueError, match=r"the PNG is damaged at byte 33$"):
@@ -132,9 +139,9 @@ def test_what_is_wrong_with_chunks_is_told():
     for size in range(8, len(whole)):
         with pytest.raises(ValueError, match=f"the PNG is cut short after {size} bytes"):
             _C.png_data(whole[:size])
-    assert _C.png_data(whole + b"more") == (7, 5, 8, b"abc")
+    assert png_data(whole + b"more") == (7, 5, 8, b"abc")
     apart = png_file((5, 7, 8, 0, 0, 0, 0), idat, png_chunk(b"tEXt", b""), idat)
-    assert _C.png_data(apart) == (7, 5, 0, b"")
+    assert png_data(apart) == (7, 5, 0, b"")
     frames = png_file((5, 7, 8, 0, 0, 0, 0), png_chunk(b"acTL", b""), idat)
     with pytest.raises(ValueError, match="the PNG holds several frames, one is wanted"):
         _C.png_data(frames)
@@ -142,3 +149,17 @@ def test_what_is_wrong_with_chunks_is_told():
         _C.png_data(whole[:8] + idat + whole[8:])
     with pytest.raises(TypeError, match="file must be contiguous bytes, got items of"):
         _C.png_data(np.zeros(9, np.uint16))
+    with pytest.raises(TypeError, match="file must be bytes, got str"):
+        _C.png_data("text")
+
+
+def test_a_file_in_many_parts_is_as_it_was():
+    rng = np.random.default_rng(5)
+    beside = png_chunk(b"tEXt", b"a\0b"), png_chunk(b"tIME", bytes(7))
+    for count in (0, 1, 2, 3, 40):
+        parts = [rng.bytes(int(n)) for n in rng.integers(0, 300, count)]
+        chunks = [png_chunk(b"IDAT", part) for part in parts]
+        data = png_file((5, 7, 8, 0, 0, 0, 0), beside[0], *chunks, beside[1]) + rng.bytes(9)
+        assert png_data(data) == (7, 5, 8 if count else 0, b"".join(parts))
+        colour = png_file((5, 7, 8, 2, 0, 0, 0), *chunks, *beside)
+        assert png_data(colour) == (7, 5, 0, b"")

@@ -16,7 +16,7 @@ from shared_data import shared
 @pytest.fixture(params=["as installed", "zlib"], autouse=True)
 def deflate(request, monkeypatch):
     if request.param == "zlib":
-        monkeypatch.setattr(png, "_deflate", zlib)
+        monkeypatch.setattr(png, "_inflater", zlib.decompressobj)
 
 
 @pytest.fixture

@@ -208,10 +208,13 @@ def fetch_slice(
     SliceFiles or ValueError
         An error where none of the annotations can be used, or their file cannot.
     """
-    if all(annotation.error for annotation in annotations):
+    for usable in annotations:
+        if not usable.error:
+            break
+    else:
         return ValueError("no usable mark")
     try:
-        picture = open_slice(images_dir, annotations[0].file_name, max_pixels)
+        picture = open_slice(images_dir, usable.file_name, max_pixels)
         if not neighbours:
             return SliceFiles(picture, [])
         read = partial(open_picture, max_pixels=max_pixels)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -57,15 +56,17 @@ def open_slice(images_dir: str | Path, name: str, max_pixels: int) -> Picture:
 def _parts(name: str) -> tuple[str, str]:
     """The series, and where the file lies in a folder of series."""
     series, _, slice_name = name.rpartition("_")
-    if not name or os.path.basename(name) != name or name == "." or series == "..":
+    elsewhere = "/" in name if os.sep == "/" else os.path.basename(name) != name
+    if not name or elsewhere or name == "." or series == "..":
         raise ValueError(f"File_name must be a file's name, got {name!r}")
     return series, f"{series}/{slice_name}" if series else slice_name
 
 
-def _local_places(folders: Sequence[str], inner: str, name: str) -> list[str]:
+def _local_places(folders: tuple[str, str], inner: str, name: str) -> tuple[str, ...]:
     if os.sep != "/" or inner.startswith("./") or inner.endswith(("/", "/.")):
         inner = str(Path(inner))  # which leaves that out
-    return [folder + way for folder in folders for way in (inner, name)]
+    here, below = folders
+    return here + inner, here + name, below + inner, below + name
 
 
 @lru_cache(8)
