@@ -60,31 +60,9 @@ std::uint16_t lowest(const std::uint16_t* codes, Index count, std::uint16_t leas
     return static_cast<std::uint16_t>(below + 1);
 }
 
-Index below(const std::uint16_t* codes, Index count, std::int32_t level) {
-    Index total = 0;
-    for (Index begin = 0; begin < count; begin += kBlock) {
-        const Index end = begin + kBlock < count ? begin + kBlock : count;
-        std::int32_t sum = 0;
-        for (Index i = begin; i < end; ++i) sum += codes[i] < level;
-        total += sum;
-    }
-    return total;
-}
-
-void windowed(const std::uint16_t* codes, Index count, const HuWindow& window, float* values) {
-    const double offset = window.offset, low = window.low, width = window.high - window.low;
-    DSNET_INDEPENDENT
-    for (Index i = 0; i < count; ++i) {
-        double share = ((codes[i] - offset) - low) / width;
-        share = share > 0.0 ? share : 0.0;
-        values[i] = static_cast<float>(share < 1.0 ? share : 1.0);
-    }
-}
-
 }  // namespace
 
 extern const CodesSimd codes_simd;
-const CodesSimd codes_simd = {&are_shares, &quantise_8, &quantise_16, &halve,
-                              &are_trimap, &lowest,     &below,       &windowed};
+const CodesSimd codes_simd = {&are_shares, &quantise_8, &quantise_16, &halve, &are_trimap, &lowest};
 
 }  // namespace dsnet::DSNET_UNIT

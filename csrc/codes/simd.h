@@ -8,11 +8,6 @@
 
 namespace dsnet {
 
-struct HuWindow {
-    double offset;  // the code of 0 HU
-    double low, high;
-};
-
 struct CodesSimd {
     // Whether all values lie in 0..1; NaN does not.
     bool (*are_shares)(const float* values, std::ptrdiff_t count);
@@ -25,11 +20,6 @@ struct CodesSimd {
     bool (*are_trimap)(const std::uint8_t* values, std::ptrdiff_t count);
     // The least of some codes and `least`; 0 counts as the highest.
     std::uint16_t (*lowest)(const std::uint16_t* codes, std::ptrdiff_t count, std::uint16_t least);
-    // How many codes are below a level.
-    std::ptrdiff_t (*below)(const std::uint16_t* codes, std::ptrdiff_t count, std::int32_t level);
-    // (code - offset - low) / (high - low) in float64, within 0..1.
-    void (*windowed)(const std::uint16_t* codes, std::ptrdiff_t count, const HuWindow& window,
-                     float* values);
 };
 
 DSNET_VECTOR_TABLE(CodesSimd, codes_simd)

@@ -4,46 +4,30 @@
 #include <cmath>
 #include <vector>
 
-#include "crop/simd.h"
-
 namespace dsnet {
 namespace {
 
-// Sums along a row. Not `simd`: gathering vectors takes longer than the loads that it spares.
-template <int Most>
-void sum_along(const double* values, const Weights& columns, double* sums) {
-    const std::ptrdiff_t most = Most > 0 ? Most : columns.most;
-    const double* weights = columns.values.data();
-    for (const std::int32_t first : columns.first) {
-        const double* from = values + first;
-        double sum = 0.0;
-        for (std::ptrdiff_t k = 0; k < most; ++k) sum += weights[k] * from[k];
-        weights += most;
-        *sums++ = sum;
-    }
-}
-
-void sum_along(const double* values, const Weights& columns, double* sums) {
-    switch (columns.most) {
-        case 1: return sum_along<1>(values, columns, sums);
-        case 2: return sum_along<2>(values, columns, sums);
-        case 3: return sum_along<3>(values, columns, sums);
-        case 4: return sum_along<4>(values, columns, sums);
-        default: return sum_along<0>(values, columns, sums);
-    }
-}
+constexpr std::ptrdiff_t kBlendColumns = 8;
+static_assert(kBlendColumns <= kBeyond, "sums have room for them");
 
 // Rows of a crop that is resampled, one by one; blend(first row of the span, weights, how many,
 // sums) sums up rows of the image, done(i, row) takes the result.
 template <typename Blend, typename Done>
 void each_row(const Weights& rows, const Weights& columns, Blend blend, Done done) {
+    const auto size = columns.first.size();
+    const auto most = static_cast<std::size_t>(columns.most);
+    std::vector<double> along(most * size);
+    for (std::size_t i = 0; i < size; ++i)
+        for (std::size_t k = 0; k < most; ++k) along[k * size + i] = columns.values[i * most + k];
     // Beyond the last pixel there are zeros, for weights of 0.
-    std::vector<double> sums(static_cast<std::size_t>(columns.span.count() + columns.most));
-    std::vector<double> row(columns.first.size());
+    std::vector<double> sums(
+        static_cast<std::size_t>(columns.span.count() + columns.most + kBeyond));
+    std::vector<double> row(size);
     for (std::size_t i = 0; i < rows.first.size(); ++i) {
         const double* down = rows.values.data() + i * static_cast<std::size_t>(rows.most);
         blend(rows.first[i], down, rows.count[i], sums.data());
-        sum_along(sums.data(), columns, row.data());
+        crop_simd().sum_along(sums.data(), columns.first.data(), along.data(), columns.most,
+                              row.data(), static_cast<std::ptrdiff_t>(size));
         done(static_cast<std::ptrdiff_t>(i), row.data());
     }
 }
@@ -52,22 +36,36 @@ bool is_copy(const CropAxis& axis) {
     return axis.scale == 1.0 && axis.offset == std::floor(axis.offset);
 }
 
+// Pixels `begin` to `begin + count` of an axis of a crop whose pixels are copied are those of its
+// span; the others go on as its edges.
+struct Copied {
+    Copied(const CropAxis& axis, const SourceSpan& source)
+        : begin(std::clamp<std::ptrdiff_t>(source.first - static_cast<std::ptrdiff_t>(axis.offset),
+                                           0, axis.size - 1)),
+          count(source.count()) {}
+
+    std::ptrdiff_t begin, count;
+};
+
 void show_copied(const Image<const std::uint16_t>& codes, const CropAxis& rows,
                  const CropAxis& columns, const HuWindow& window, const Image<float>& to) {
-    const auto top = static_cast<std::ptrdiff_t>(rows.offset);
-    const auto left = static_cast<std::ptrdiff_t>(columns.offset);
-    const SourceSpan span = source_span(columns);
-    for (std::ptrdiff_t y = 0; y < to.rows; ++y) {
-        const std::uint16_t* from =
-            codes.row(std::clamp<std::ptrdiff_t>(top + y, 0, rows.length - 1));
-        float* row = to.row(y);
-        // Columns of the image, then its edges' again on either side.
-        const std::ptrdiff_t begin = std::clamp<std::ptrdiff_t>(span.first - left, 0, to.cols - 1);
-        const std::ptrdiff_t count = span.last - span.first;
-        codes_simd().windowed(from + span.first, count, window, row + begin);
-        std::fill(row, row + begin, row[begin]);
-        std::fill(row + begin + count, row + to.cols, row[begin + count - 1]);
-    }
+    const SourceSpan height = source_span(rows), width = source_span(columns);
+    const Copied down(rows, height), along(columns, width);
+    crop_simd().show(codes.row(height.first) + width.first, codes.row_stride, down.count,
+                     along.count, window, to.row(down.begin) + along.begin, to.row_stride);
+    const std::ptrdiff_t bottom = down.begin + down.count, right = along.begin + along.count;
+    if (along.count < to.cols)
+        for (std::ptrdiff_t y = down.begin; y < bottom; ++y) {
+            float* row = to.row(y);
+            std::fill(row, row + along.begin, row[along.begin]);
+            std::fill(row + right, row + to.cols, row[right - 1]);
+        }
+    const auto repeat = [&](std::ptrdiff_t row, std::ptrdiff_t first, std::ptrdiff_t last) {
+        for (std::ptrdiff_t y = first; y < last; ++y)
+            std::copy(to.row(row), to.row(row) + to.cols, to.row(y));
+    };
+    repeat(down.begin, 0, down.begin);
+    repeat(bottom - 1, bottom, to.rows);
 }
 
 }  // namespace
@@ -87,11 +85,14 @@ void show_codes(const Image<const std::uint16_t>& codes, const CropAxis& rows,
                 const CropAxis& columns, const HuWindow& window, const Image<float>& to) {
     if (is_copy(rows) && is_copy(columns)) return show_copied(codes, rows, columns, window, to);
     const Weights down(rows), along(columns);
+    // Whole vectors where the image has the columns: what is beyond the span has weights of 0.
+    const std::ptrdiff_t width =
+        std::min(along.span.count() + (-along.span.count() & (kBlendColumns - 1)),
+                 codes.cols - along.span.first);
     const auto blend = [&](std::ptrdiff_t y, const double* weights, std::ptrdiff_t count,
                            double* sums) {
         const std::uint16_t* from = codes.row(down.span.first + y) + along.span.first;
-        crop_simd().blend_codes(from, codes.row_stride, weights, count, window.offset, sums,
-                                along.span.count());
+        crop_simd().blend_codes(from, codes.row_stride, weights, count, window.offset, sums, width);
     };
     each_row(down, along, blend, [&](std::ptrdiff_t y, const double* row) {
         crop_simd().windowed(row, to.cols, window.low, window.high, to.row(y));
@@ -101,13 +102,10 @@ void show_codes(const Image<const std::uint16_t>& codes, const CropAxis& rows,
 Counted count_below(const Image<const std::uint16_t>& codes, const Box& box, std::int32_t level) {
     const std::ptrdiff_t bottom = std::min(box.bottom, codes.rows);
     const std::ptrdiff_t right = std::min(box.right, codes.cols);
-    Counted counted;
-    if (box.left >= right) return counted;
-    for (std::ptrdiff_t y = box.top; y < bottom; ++y) {
-        counted.below += codes_simd().below(codes.row(y) + box.left, right - box.left, level);
-        counted.pixels += right - box.left;
-    }
-    return counted;
+    if (box.top >= bottom || box.left >= right) return {};
+    const std::ptrdiff_t rows = bottom - box.top, cols = right - box.left;
+    return {crop_simd().below(codes.row(box.top) + box.left, codes.row_stride, rows, cols, level),
+            rows * cols};
 }
 
 }  // namespace dsnet

@@ -5,7 +5,7 @@
 #include <cstdint>
 
 #include "base/image.h"
-#include "codes/simd.h"
+#include "crop/simd.h"
 #include "crop/weights.h"
 
 namespace dsnet {

@@ -53,19 +53,191 @@ void blend_values(const double* values, Index stride, const double* weights, Ind
               [=](Index i, Index k) { return weights[k] * values[k * stride + i]; });
 }
 
+template <int Terms>
+DSNET_INLINE void sum_pixels(const double* values, const std::int32_t* first, const double* weights,
+                             Index most, double* sums, Index count, Index begin, Index end) {
+    for (Index i = begin; i < end; ++i) {
+        const double* from = values + first[i];
+        double sum = 0.0;
+        for (Index k = 0; k < (Terms > 0 ? Terms : most); ++k)
+            sum += weights[k * count + i] * from[k];
+        sums[i] = sum;
+    }
+}
+
+#if defined(__AVX512F__)
+constexpr Index kPixels = 8;
+static_assert(kBeyond == 4 * kPixels, "as many as are chosen from");
+
+// Values that are chosen by numbers from 0 to 15, or to 31 where they are far apart.
+struct Chosen {
+    DSNET_INLINE Chosen(const double* from, bool far_)
+        : a(_mm512_loadu_pd(from)), b(_mm512_loadu_pd(from + kPixels)), far(far_) {
+        if (far) {
+            c = _mm512_loadu_pd(from + 2 * kPixels);
+            d = _mm512_loadu_pd(from + 3 * kPixels);
+        }
+    }
+
+    DSNET_INLINE __m512d at(__m512i numbers) const {
+        const __m512d near = _mm512_permutex2var_pd(a, numbers, b);
+        if (!far) return near;
+        const __mmask8 beyond = _mm512_cmpge_epi64_mask(numbers, _mm512_set1_epi64(2 * kPixels));
+        return _mm512_mask_mov_pd(near, beyond, _mm512_permutex2var_pd(c, numbers, d));
+    }
+
+    __m512d a, b, c = {}, d = {};
+    bool far;
+};
+
+template <int Terms>
+DSNET_INLINE Index sum_by_vectors(const double* values, const std::int32_t* first,
+                                  const double* weights, Index most, double* sums, Index count) {
+    Index i = 0;
+    for (; i + kPixels <= count; i += kPixels) {
+        const Index reach = first[i + kPixels - 1] - first[i] + most;
+        if (reach > kBeyond) {
+            sum_pixels<Terms>(values, first, weights, most, sums, count, i, i + kPixels);
+            continue;
+        }
+        const Chosen chosen(values + first[i], reach > 2 * kPixels);
+        const __m256i at = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(first + i));
+        __m512i numbers =
+            _mm512_maskz_cvtepi32_epi64(0xff, _mm256_sub_epi32(at, _mm256_set1_epi32(first[i])));
+        __m512d sum = {};
+        for (Index k = 0; k < (Terms > 0 ? Terms : most); ++k) {
+            sum += _mm512_loadu_pd(weights + k * count + i) * chosen.at(numbers);
+            numbers = _mm512_add_epi64(numbers, _mm512_set1_epi64(1));
+        }
+        _mm512_storeu_pd(sums + i, sum);
+    }
+    return i;
+}
+#else
+// Narrower units gather more slowly than they load one by one.
+template <int Terms>
+DSNET_INLINE Index sum_by_vectors(const double*, const std::int32_t*, const double*, Index, double*,
+                                  Index) {
+    return 0;
+}
+#endif
+
+template <int Terms>
+void sum_along(const double* values, const std::int32_t* first, const double* weights, Index most,
+               double* sums, Index count) {
+    const Index done = sum_by_vectors<Terms>(values, first, weights, most, sums, count);
+    sum_pixels<Terms>(values, first, weights, most, sums, count, done, count);
+}
+
+void sum_along(const double* values, const std::int32_t* first, const double* weights, Index most,
+               double* sums, Index count) {
+    switch (most) {
+        case 1: return sum_along<1>(values, first, weights, most, sums, count);
+        case 2: return sum_along<2>(values, first, weights, most, sums, count);
+        case 3: return sum_along<3>(values, first, weights, most, sums, count);
+        case 4: return sum_along<4>(values, first, weights, most, sums, count);
+        default: return sum_along<0>(values, first, weights, most, sums, count);
+    }
+}
+
+// By vectors of one width: GCC chooses between float64 and 1 by lanes of float32.
 void windowed(const double* hu, Index count, double low, double high, float* values) {
+    constexpr Index kLane = Lanes<double>::kCount;
     const double width = high - low;
-    DSNET_INDEPENDENT
-    for (Index i = 0; i < count; ++i) {
+    const DoubleVector zero = {}, one = zero + 1.0;
+    Index i = 0;
+    for (; i + kLane <= count; i += kLane) {
+        const HalfVector rounded = narrowed(load_as<DoubleVector>(hu + i));
+        DoubleVector share = (widened(rounded) - low) / width;
+        share = share > zero ? share : zero;
+        store(values + i, narrowed(share < one ? share : one));
+    }
+    for (; i < count; ++i) {
         double share = (static_cast<double>(static_cast<float>(hu[i])) - low) / width;
         share = share > 0.0 ? share : 0.0;
         values[i] = static_cast<float>(share < 1.0 ? share : 1.0);
     }
 }
 
+// Whole numbers whose quotients come out alike by float32 and by float64 that becomes float32: of a
+// width of at most 20 bits none lies so near to the middle between two float32, but for those that
+// are float32 themselves.
+constexpr double kWidest = 1 << 20;
+constexpr double kFarthest = 1 << 22;
+
+DSNET_INLINE bool is_whole(double value) {
+    return value >= -kFarthest && value <= kFarthest &&
+           static_cast<double>(static_cast<std::int32_t>(value)) == value;
+}
+
+// share(code) of each.
+template <typename Value, typename Share>
+DSNET_INLINE void show_shares(const std::uint16_t* codes, Index stride, Index rows, Index cols,
+                              float* values, Index value_stride, Share share_of) {
+    for (Index y = 0; y < rows; ++y) {
+        const std::uint16_t* from = codes + y * stride;
+        float* to = values + y * value_stride;
+        DSNET_INDEPENDENT
+        for (Index x = 0; x < cols; ++x) {
+            Value share = share_of(from[x]);
+            share = share > 0 ? share : 0;
+            to[x] = static_cast<float>(share < 1 ? share : 1);
+        }
+    }
+}
+
+void show(const std::uint16_t* codes, Index stride, Index rows, Index cols, const HuWindow& window,
+          float* values, Index value_stride) {
+    const double offset = window.offset, low = window.low, width = window.high - low;
+    if (is_whole(offset) && is_whole(low) && is_whole(window.high) && width <= kWidest) {
+        const auto first = static_cast<std::int32_t>(offset + low);
+        const auto whole = static_cast<float>(width);
+        return show_shares<float>(codes, stride, rows, cols, values, value_stride,
+                                  [=](std::uint16_t code) {
+                                      return static_cast<float>(std::int32_t{code} - first) / whole;
+                                  });
+    }
+    show_shares<double>(codes, stride, rows, cols, values, value_stride, [=](std::uint16_t code) {
+        return ((std::int32_t{code} - offset) - low) / width;
+    });
+}
+
+typedef std::uint16_t CodeVector __attribute__((vector_size(32)));
+constexpr Index kCodes = sizeof(CodeVector) / sizeof(std::uint16_t);
+// A sum of so many ones fits into 16 bits.
+constexpr Index kMostRows = 0xffff;
+
+// How many of so many columns are below a level that is a code.
+DSNET_INLINE Index below_in_columns(const std::uint16_t* codes, Index stride, Index rows,
+                                    std::uint16_t level) {
+    const CodeVector levels = CodeVector{} + level;
+    Index total = 0;
+    for (Index begin = 0; begin < rows; begin += kMostRows) {
+        const Index end = begin + kMostRows < rows ? begin + kMostRows : rows;
+        CodeVector sums = {};
+        for (Index y = begin; y < end; ++y)
+            sums -= CodeVector(load_as<CodeVector>(codes + y * stride) < levels);
+        for (Index k = 0; k < kCodes; ++k) total += sums[k];
+    }
+    return total;
+}
+
+Index below(const std::uint16_t* codes, Index stride, Index rows, Index cols, std::int32_t level) {
+    if (level <= 0) return 0;
+    if (level > 0xffff) return rows * cols;
+    const auto code = static_cast<std::uint16_t>(level);
+    const Index last = cols - cols % kCodes;
+    Index total = 0;
+    for (Index x = 0; x < last; x += kCodes)
+        total += below_in_columns(codes + x, stride, rows, code);
+    for (Index y = 0; y < rows; ++y)
+        for (Index x = last; x < cols; ++x) total += codes[y * stride + x] < code;
+    return total;
+}
+
 }  // namespace
 
 extern const CropSimd crop_simd;
-const CropSimd crop_simd = {&blend_codes, &blend_values, &windowed};
+const CropSimd crop_simd = {&blend_codes, &blend_values, &sum_along, &windowed, &show, &below};
 
 }  // namespace dsnet::DSNET_UNIT

@@ -6,8 +6,12 @@
 namespace dsnet {
 namespace {
 
-std::ptrdiff_t floor_of(double value) { return static_cast<std::ptrdiff_t>(std::floor(value)); }
-std::ptrdiff_t ceil_of(double value) { return static_cast<std::ptrdiff_t>(std::ceil(value)); }
+// Of what fits into 63 bits. The library's are calls where no vector unit is asked for.
+std::ptrdiff_t floor_of(double value) {
+    const auto cut = static_cast<std::ptrdiff_t>(value);
+    return cut - (static_cast<double>(cut) > value);
+}
+std::ptrdiff_t ceil_of(double value) { return -floor_of(-value); }
 
 std::ptrdiff_t within(std::ptrdiff_t pixel, std::ptrdiff_t length) {
     return std::clamp<std::ptrdiff_t>(pixel, 0, length - 1);

@@ -3,6 +3,7 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include <algorithm>
 #include <array>
 #include <cmath>
 #include <cstdint>
@@ -19,7 +20,6 @@ namespace dsnet {
 namespace {
 
 using Pair = std::pair<double, double>;
-using SlicePair = std::pair<py::object, py::object>;
 using Shape = std::pair<std::int64_t, std::int64_t>;
 
 // Of both axes of all weights: 134 MB.
@@ -56,34 +56,62 @@ py::tuple slices_of(const Box& box) {
     return py::make_tuple(slice_of(box.top, box.bottom), slice_of(box.left, box.right));
 }
 
-SourceSpan span_of(const py::handle& value) {
-    Py_ssize_t first = 0, last = 0, step = 0;
-    if (PySlice_Check(value.ptr()) && PySlice_Unpack(value.ptr(), &first, &last, &step) != 0)
-        throw py::error_already_set();
-    if (step != 1 || first < 0)
-        throw py::value_error("box must be of slices from 0 or more on, got " + repr_text(value));
-    return {first, last};
+// Where a crop lies in an image of rows x cols.
+struct PlannedCrop {
+    CropPlan plan;
+    std::int64_t size, rows, cols;
+};
+
+py::tuple mark_of(const CropPlan& plan) {
+    const double* m = plan.mark;
+    return py::make_tuple(m[0], m[1], m[2], m[3], m[4], m[5], m[6], m[7]);
 }
 
-Box box_argument(const SlicePair& box) {
-    const SourceSpan rows = span_of(box.first), cols = span_of(box.second);
-    return {rows.first, cols.first, rows.last, cols.last};
+py::tuple pair_of(Point point) { return py::make_tuple(point.x, point.y); }
+
+py::tuple parts(const PlannedCrop& planned) {
+    const CropPlan& plan = planned.plan;
+    return py::make_tuple(pair_of(plan.offset), pair_of(plan.scale), slices_of(plan.box),
+                          py::make_tuple(slices_of(plan.around_mark), slices_of(plan.at_mark)),
+                          mark_of(plan));
 }
 
-py::object planned_crop(const std::array<double, 8>& coordinates, const Shape& shape,
-                        std::int64_t size, const Pair& scale, double ring) {
+bool plan_one(const py::handle& mark, const py::handle& scale, double ring, PlannedCrop& planned) {
+    if (mark.is_none() || scale.is_none()) return false;
+    const auto coordinates = mark.cast<std::array<double, 8>>();
+    const auto [x, y] = scale.cast<Pair>();
+    return plan_crop(coordinates.data(), planned.rows, planned.cols, planned.size, {x, y}, ring,
+                     planned.plan);
+}
+
+py::tuple planned_crops(const py::list& marks, const Shape& shape, std::int64_t size,
+                        const py::list& scales, const py::list& looks, double ring) {
     if (!(ring >= 0 && ring <= kFar))
         throw py::value_error("ring must be within an image's reach, got " +
                               repr_text(py::float_(ring)));
-    CropPlan plan;
-    if (!plan_crop(coordinates.data(), shape.first, shape.second, size, {scale.first, scale.second},
-                   ring, plan))
-        return py::none();
-    const double* m = plan.mark;
-    return py::make_tuple(py::make_tuple(plan.offset.x, plan.offset.y),
-                          py::make_tuple(plan.scale.x, plan.scale.y), slices_of(plan.box),
-                          py::make_tuple(slices_of(plan.around_mark), slices_of(plan.at_mark)),
-                          py::make_tuple(m[0], m[1], m[2], m[3], m[4], m[5], m[6], m[7]));
+    if (scales.size() != marks.size() || looks.size() != marks.size())
+        throw py::value_error(
+            "scales and looks must be as many as the marks, " + std::to_string(marks.size()) +
+            ", got " + std::to_string(scales.size()) + " and " + std::to_string(looks.size()));
+    py::list plans(marks.size());
+    std::ptrdiff_t bottom = 0, right = 0;
+    for (std::size_t i = 0; i < marks.size(); ++i) {
+        PlannedCrop planned{{}, size, shape.first, shape.second};
+        if (!plan_one(marks[i], scales[i], ring, planned)) {
+            plans[i] = py::none();
+            continue;
+        }
+        Box box = planned.plan.box;
+        if (looks[i].cast<bool>()) {
+            const Box& around = planned.plan.around_mark;
+            box.bottom = std::max(box.bottom, std::min<std::ptrdiff_t>(around.bottom, shape.first));
+            box.right = std::max(box.right, std::min<std::ptrdiff_t>(around.right, shape.second));
+        }
+        bottom = std::max(bottom, box.bottom);
+        right = std::max(right, box.right);
+        plans[i] = planned;
+    }
+    return py::make_tuple(std::move(plans), bottom, right);
 }
 
 py::object crop_source(const AxisTuple& axis) {
@@ -112,66 +140,143 @@ py::array resampled(const Array<double>& piece, const AxisTuple& rows, const Axi
     return std::move(values);
 }
 
-py::array shown_codes(const py::array_t<std::uint16_t>& codes, const Shape& shape,
-                      std::int64_t size, const Pair& offset, const Pair& scale, double zero,
-                      const Pair& window) {
+Image<const std::uint16_t> codes_of(const PlannedCrop& planned,
+                                    const py::array_t<std::uint16_t>& codes, const Box& box) {
     const Image<const std::uint16_t> image = codes_argument(codes);
-    const CropAxis rows = axis_argument({size, offset.second, scale.second, shape.first, 1.0});
-    const CropAxis columns = axis_argument({size, offset.first, scale.first, shape.second, 1.0});
-    if (size > kMostPixels / size)
-        throw py::value_error("size must be of fewer pixels, got " + std::to_string(size));
-    if (source_span(rows).last > image.rows || source_span(columns).last > image.cols)
-        throw py::value_error("codes must be the crop's source at least, got shape " +
+    if (std::min<std::ptrdiff_t>(box.bottom, planned.rows) > image.rows ||
+        std::min<std::ptrdiff_t>(box.right, planned.cols) > image.cols)
+        throw py::value_error("codes must be what is looked at, at least, got shape " +
                               shape_text(codes));
+    return image;
+}
+
+Pair window_argument(const py::handle& value) {
+    const auto window = value.cast<Pair>();
     if (!(window.first < window.second && std::isfinite(window.first) &&
           std::isfinite(window.second)))
-        throw py::value_error("window must have low < high in HU, got " +
-                              repr_text(py::make_tuple(window.first, window.second)));
-    Array<float> values({size, size});
-    show_codes(image, rows, columns, {zero, window.first, window.second}, writable(values));
+        throw py::value_error("window must have low < high in HU, got " + repr_text(value));
+    return window;
+}
+
+py::array shown(const PlannedCrop& planned, const py::array_t<std::uint16_t>& codes, double zero,
+                const py::handle& window) {
+    const CropPlan& plan = planned.plan;
+    const Image<const std::uint16_t> image = codes_of(planned, codes, plan.box);
+    const auto [low, high] = window_argument(window);
+    Array<float> values({planned.size, planned.size});
+    show_codes(image, {planned.size, plan.offset.y, plan.scale.y, planned.rows},
+               {planned.size, plan.offset.x, plan.scale.x, planned.cols}, {zero, low, high},
+               writable(values));
     return std::move(values);
 }
 
-py::tuple ring_below(const py::array_t<std::uint16_t>& codes,
-                     const std::pair<SlicePair, SlicePair>& rings, std::int32_t level) {
-    const Image<const std::uint16_t> image = codes_argument(codes);
-    const Counted outer = count_below(image, box_argument(rings.first), level);
-    const Counted inner = count_below(image, box_argument(rings.second), level);
-    return py::make_tuple(outer.below - inner.below, outer.pixels - inner.pixels);
+// level, share, the window where more than that share of the ring is below the level, another one
+using RingRule = std::tuple<std::int32_t, double, py::object, py::object>;
+
+py::object window_by_ring(const PlannedCrop& planned, const py::array_t<std::uint16_t>& codes,
+                          const RingRule& rule) {
+    const auto& [level, share, if_below, otherwise] = rule;
+    const Image<const std::uint16_t> image = codes_of(planned, codes, planned.plan.around_mark);
+    const Counted outer = count_below(image, planned.plan.around_mark, level);
+    const Counted inner = count_below(image, planned.plan.at_mark, level);
+    const auto below = static_cast<double>(outer.below - inner.below);
+    return below > share * static_cast<double>(outer.pixels - inner.pixels) ? if_below : otherwise;
+}
+
+py::tuple crop(const PlannedCrop& planned, const py::array_t<std::uint16_t>& codes, double zero,
+               const py::object& window, const RingRule& rule) {
+    const py::object chosen = window.is_none() ? window_by_ring(planned, codes, rule) : window;
+    const CropPlan& plan = planned.plan;
+    return py::make_tuple(shown(planned, codes, zero, chosen), chosen, pair_of(plan.offset),
+                          pair_of(plan.scale), mark_of(plan));
 }
 
 }  // namespace
 
 void bind_crop(py::module_& module) {
     using namespace pybind11::literals;
-    module.def("planned_crop", &planned_crop, "coordinates"_a, "shape"_a, "size"_a, "scale"_a,
-               "ring"_a,
-               R"(Where a crop around a mark lies.
+    py::class_<PlannedCrop>(module, "PlannedCrop", "Where a crop around a mark lies in its image.")
+        .def_property_readonly("parts", &parts,
+                               R"((offset, scale, box, rings, mark).
+
+(x, y) each; rows and columns that the crop is made of; a pair of them, the mark's box with what is
+around it, and the box alone; the mark's coordinates in the crop.)")
+        .def("shown", &shown, "codes"_a.noconvert(), "zero"_a, "window"_a,
+             R"(The crop of a CT slice in a window of HU.
 
 Parameters
 ----------
-coordinates : tuple of 8 floats
-    As `RecistMark.coordinates`.
-shape : (H, W)
-    Of the image.
-size : int
-    Of the crop.
-scale : (x, y)
-    Crop pixels per pixel of the image, where the mark need not be shrunk.
-ring : float
-    Pixels around the mark's box.
+codes : uint16 [h, w]
+    HU + zero of the slice's upper left part, with the crop's source; columns are contiguous.
+zero : float
+    The code of 0 HU.
+window : (low, high)
 
 Returns
 -------
-(offset, scale, box, rings, mark) or None
-    (x, y) each; rows and columns that the crop is made of; a pair of them, the mark's box with what
-    is around it, and the box alone; the mark's coordinates in the crop. None where no crop can be
-    cut.
+float32 [size, size]
+    (HU - low) / (high - low) in float64, within 0..1. HU that are resampled become float32 before.
 
 Raises
 ------
 ValueError
-    If `ring` is below 0, or out of range.)");
+    If low is not below high, or the source is not in `codes`.)")
+        .def("crop", &crop, "codes"_a.noconvert(), "zero"_a, "window"_a, "rule"_a,
+             R"(The crop of a CT slice, and what a `Crop` has of its plan.
+
+Parameters
+----------
+codes, zero
+    As `shown` takes them; with what is around the mark where there is no window.
+window : (low, high) or None
+    None: by the rule.
+rule : (level, share, window, window)
+    The first window where more than this share of the pixels around the mark have a code below the
+    level, the second elsewhere.
+
+Returns
+-------
+image : float32 [size, size]
+    As `shown` gives it.
+window : (low, high)
+    As it came.
+offset, scale, mark
+    As in `parts`.
+
+Raises
+------
+ValueError
+    As `shown` does.)");
+    module.def("planned_crops", &planned_crops, "marks"_a, "shape"_a, "size"_a, "scales"_a,
+               "looks"_a, "ring"_a,
+               R"(Where crops around marks in one image lie.
+
+Parameters
+----------
+marks : list of tuple of 8 floats, or None
+    As `RecistMark.coordinates`.
+shape : (H, W)
+    Of the image.
+size : int
+    Of the crops.
+scales : list of (x, y), or None
+    Of each, crop pixels per pixel of the image, where the mark need not be shrunk.
+looks : list of bool
+    Of each, whether what is around the mark is looked at, too.
+ring : float
+    Pixels around a mark's box.
+
+Returns
+-------
+plans : list of PlannedCrop, or None
+    None where there is no mark or scale, or no crop can be cut.
+rows, columns : int
+    From the upper left corner, of what all of them are made of and look at.
+
+Raises
+------
+ValueError
+    If `ring` is below 0, or out of range, or the lists are of different lengths.)");
     module.def("crop_source", &crop_source, "axis"_a,
                R"(Which pixels of an image one axis of a crop is made of, a slice.
 
@@ -205,47 +310,6 @@ Raises
 ------
 ValueError
     If `piece` has another shape, or a number is out of range.)");
-    module.def("shown_codes", &shown_codes, "codes"_a.noconvert(), "shape"_a, "size"_a, "offset"_a,
-               "scale"_a, "zero"_a, "window"_a,
-               R"(A crop of a CT slice in a window of HU.
-
-Parameters
-----------
-codes : uint16 [h, w]
-    HU + zero of the slice's upper left part, with the crop's source; columns are contiguous.
-shape : (H, W)
-    Of the slice: its edge pixels go on beyond it.
-size, offset, scale
-    As `planned_crop` has them.
-zero : float
-    The code of 0 HU.
-window : (low, high)
-
-Returns
--------
-float32 [size, size]
-    (HU - low) / (high - low) in float64, within 0..1. HU that are resampled become float32 before.
-
-Raises
-------
-ValueError
-    If low is not below high, the source is not in `codes`, or a number is out of range.)");
-    module.def("ring_below", &ring_below, "codes"_a.noconvert(), "rings"_a, "level"_a,
-               R"(Around a mark how many codes are below a level, and how many there are.
-
-Parameters
-----------
-codes : uint16 [H, W]
-    Columns are contiguous.
-rings : pair of (slice, slice)
-    As `planned_crop` has them: what is in the first and not in the second counts, but for what is
-    beyond the codes.
-level : int
-
-Raises
-------
-ValueError
-    If a slice begins below 0, or has a step.)");
 }
 
 }  // namespace dsnet

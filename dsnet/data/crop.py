@@ -146,10 +146,17 @@ def planned_crop(
     **kept
         What else a `Crop` has, as it is.
     """
-    scale = plan.scale
-    if scale != (1.0, 1.0) and spacing is not None:
-        spacing = (spacing[0] / scale[1], spacing[1] / scale[0])
-    return Crop(cut, plan.mark, spacing, offset=plan.offset, scale=scale, **kept)
+    spacing = scaled_spacing(spacing, plan.scale)
+    return Crop(cut, plan.mark, spacing, offset=plan.offset, scale=plan.scale, **kept)
+
+
+def scaled_spacing(
+    spacing: tuple[float, float] | None, scale: tuple[float, float]
+) -> tuple[float, float] | None:
+    """Millimetres per crop pixel (row, column), of the image's and the crop's scale (x, y)."""
+    if spacing is None or scale == (1.0, 1.0):
+        return spacing
+    return spacing[0] / scale[1], spacing[1] / scale[0]
 
 
 def cut_planned(
@@ -162,11 +169,8 @@ def cut_planned(
     ValueError
         As `CropPlan.cut` and `apply_window`.
     """
-    if window is None:
-        return plan.cut(image)
-    if isinstance(image, SlicePart):
-        return image.shown(plan, window)
-    return apply_window(plan.cut(image), *window)
+    cut = plan.cut(image)
+    return cut if window is None else apply_window(cut, *window)
 
 
 def cut_square(image: np.ndarray, offset: tuple[int, int], size: int) -> np.ndarray:

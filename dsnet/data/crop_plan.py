@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -50,6 +51,12 @@ class CropPlan(NamedTuple):
     box: Box
     rings: tuple[Box, Box]
     mark: RecistMark
+
+    @classmethod
+    def of(cls, planned: _C.PlannedCrop, shape: tuple[int, int], size: int) -> CropPlan:
+        """What the compiled code planned."""
+        offset, scale, box, rings, mark = planned.parts
+        return cls(shape, size, offset, scale, box, rings, RecistMark.of_numbers(mark))
 
     @property
     def is_copy(self) -> bool:
@@ -101,17 +108,65 @@ def plan_crop(
     isotropic_mm: float | None = None,
 ) -> CropPlan:
     """Where `cut_crop` cuts a crop of an image of this shape; arguments and errors are its own."""
-    usual, scale = LEAST_SIZE <= size <= _MOST_SIZE, (1.0, 1.0)
+    (plan,), _ = plan_crops(
+        shape, [mark], size, spacings=[spacing], isotropic_mm=isotropic_mm, looks=[False]
+    )
+    if isinstance(plan, ValueError):
+        raise plan
+    assert plan is not None
+    return plan if isinstance(plan, CropPlan) else CropPlan.of(plan, shape, size)
+
+
+def plan_crops(
+    shape: tuple[int, int],
+    marks: Sequence[RecistMark | None],
+    size: int,
+    *,
+    spacings: Sequence[tuple[float, float] | None],
+    isotropic_mm: float | None,
+    looks: list[bool],
+) -> tuple[list[_C.PlannedCrop | CropPlan | ValueError | None], tuple[int, int]]:
+    """As `plan_crop`, around several marks.
+
+    Parameters
+    ----------
+    shape, marks, size, spacings, isotropic_mm
+        Those of `plan_crop`, of each mark; None where there is none.
+    looks : list of bool
+        Of each, whether what is around the mark is looked at, too.
+
+    Returns
+    -------
+    plans : list of PlannedCrop, CropPlan, ValueError or None
+        Compiled ones, but for what is odd. Why none can be cut; None where there is no mark.
+    extent : (rows, columns)
+        From the upper left corner, of what all of them are made of and look at.
+    """
+    scales: list[tuple[float, float] | None] = [(1.0, 1.0)] * len(marks)
     if isotropic_mm is not None:
-        usual = usual and spacing is not None and 0 < isotropic_mm < math.inf
-        if usual and spacing is not None:
-            scale = (spacing[1] / isotropic_mm, spacing[0] / isotropic_mm)
-    found = _C.planned_crop(mark.numbers, shape, size, scale, RING) if usual else None
-    if found is not None:
-        offset, scale, box, rings, numbers = found
-        placed = RecistMark.of_numbers(numbers)
-        return CropPlan(shape, size, offset, scale, box, rings, placed)
-    return plan_plainly(shape, mark, size, spacing=spacing, isotropic_mm=isotropic_mm)
+        scales = [
+            (one[1] / isotropic_mm, one[0] / isotropic_mm)
+            if one is not None and 0 < isotropic_mm < math.inf
+            else None
+            for one in spacings
+        ]
+    numbers = [None if mark is None else mark.numbers for mark in marks]
+    if not LEAST_SIZE <= size <= _MOST_SIZE:
+        numbers = [None] * len(marks)
+    plans, bottom, right = _C.planned_crops(numbers, shape, size, scales, looks, RING)
+    for i, mark in enumerate(marks):
+        if plans[i] is not None or mark is None:
+            continue
+        try:
+            plan = plan_plainly(shape, mark, size, spacing=spacings[i], isotropic_mm=isotropic_mm)
+        except ValueError as error:
+            plans[i] = error
+            continue
+        plans[i] = plan
+        for rows, cols in (plan.box, plan.rings[0])[: 1 + looks[i]]:
+            bottom = max(bottom, min(rows.stop, shape[0]))
+            right = max(right, min(cols.stop, shape[1]))
+    return plans, (bottom, right)
 
 
 def plan_plainly(

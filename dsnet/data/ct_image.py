@@ -26,6 +26,8 @@ _WIDEST_WINDOW = 2200.0
 # against lung, be it on the chest wall.
 _LUNG_BELOW = -500.0
 _LUNG_SHARE = 0.2
+# The same of codes, as the compiled code takes it.
+RING_RULE = (int(HU_OFFSET + _LUNG_BELOW), _LUNG_SHARE, LUNG_WINDOW, SOFT_TISSUE_WINDOW)
 RING = 10.0  # pixels
 
 DICOM_ENDINGS = (".dcm", ".dicom")
@@ -191,14 +193,9 @@ def choose_window(
     """
     if for_tissue(window):
         return window
-    if rings is None:
-        rings = ring_boxes(mark)
-    if isinstance(hu, np.ndarray):
-        outer, inner = hu[rings[0]], hu[rings[1]]
-        pixels = outer.size - inner.size
-        below = np.count_nonzero(outer < _LUNG_BELOW) - np.count_nonzero(inner < _LUNG_BELOW)
-    else:
-        below, pixels = hu.ring_below(rings, _LUNG_BELOW)
+    outer, inner = (hu[box] for box in rings or ring_boxes(mark))
+    below = np.count_nonzero(outer < _LUNG_BELOW) - np.count_nonzero(inner < _LUNG_BELOW)
+    pixels = outer.size - inner.size
     return LUNG_WINDOW if below > _LUNG_SHARE * pixels else SOFT_TISSUE_WINDOW
 
 

@@ -24,7 +24,7 @@ from typing import Any, TypeAlias, TypeVar
 import numpy as np
 
 from dsnet.data.crop import Crop, cut_crop, cut_planned
-from dsnet.data.crop_plan import CropPlan, plan_crop
+from dsnet.data.crop_plan import plan_crop
 from dsnet.data.ct_image import DICOM_ENDINGS
 from dsnet.data.picture_file import Picture
 from dsnet.data.remote import RemoteFile, is_file, place_of
@@ -185,36 +185,24 @@ def cut_shown(
     """
     plan = plan_crop(image.shape, mark, size, spacing=spacing, isotropic_mm=isotropic_mm)
     crop = cut_crop(image, mark, size, spacing=spacing, plan=plan, window=window, **kept)
-    add_neighbours(crop, planes, plan, window)
+    beside = [
+        p if p is None or isinstance(p, ValueError) else cut_planned(p, plan, window)
+        for p in planes
+    ]
+    add_neighbours(crop, beside)
     return crop
 
 
-def add_neighbours(
-    crop: Crop,
-    planes: Sequence[np.ndarray | SlicePart | ValueError | None],
-    plan: CropPlan,
-    window: tuple[float, float] | None,
-) -> None:
+def add_neighbours(crop: Crop, planes: Sequence[np.ndarray | ValueError | None]) -> None:
     """Give a crop the same of the slices beside it, and the notes of those that are missing.
 
     Parameters
     ----------
     crop : Crop
-    planes, window
-        As `cut_shown` has them.
-    plan : CropPlan
-        Of the crop.
-
-    Raises
-    ------
-    ValueError
-        As `cut_planned`.
+    planes : sequence of ndarray [h, w], ValueError or None
+        In the order of `cut_shown`, cut and shown already.
     """
-    beside = [
-        p if p is None or isinstance(p, ValueError) else cut_planned(p, plan, window)
-        for p in planes
-    ]
-    crop.neighbours = stand_in(crop.image, beside)
+    crop.neighbours = stand_in(crop.image, planes)
     crop.notes = (*crop.notes, *missing_notes(planes))
 
 

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
-from dsnet.data.crop import Crop, cut_planned, planned_crop
-from dsnet.data.crop_plan import CropPlan, plan_crop
-from dsnet.data.ct_image import choose_window, for_tissue
+import numpy as np
+
+from dsnet import _C
+from dsnet.data.crop import Crop, cut_planned, scaled_spacing
+from dsnet.data.crop_plan import CropPlan, plan_crops
+from dsnet.data.ct_image import HU_OFFSET, RING_RULE, choose_window, for_tissue
 from dsnet.data.datasets.image_size import require_size
 from dsnet.data.neighbours import add_neighbours
 from dsnet.data.picture_file import Picture
 from dsnet.data.slice_part import SlicePart
+from dsnet.labeling.recist import RecistMark
 
 if TYPE_CHECKING:
     from dsnet.data.datasets.deeplesion import DeepLesionAnnotation
+
+Plan: TypeAlias = "_C.PlannedCrop | CropPlan | ValueError | None"
 
 
 class SliceFiles(NamedTuple):
@@ -53,6 +59,13 @@ def cut_slice(
         annotations, files.picture.shape, size=size, window=window, isotropic_mm=isotropic_mm
     )
     pictures = window == "none"
+    if pictures:  # The compiled plans are of codes.
+        plans = [
+            CropPlan.of(plan, files.picture.shape, size)
+            if isinstance(plan, _C.PlannedCrop)
+            else plan
+            for plan in plans
+        ]
     middle, beside = _decoded(files.picture, extent, pictures), []
     if files.beside and not isinstance(middle, ValueError):
         beside = [_decoded(picture, extent, pictures) for picture in files.beside]
@@ -72,7 +85,7 @@ def plan_slice(
     size: int,
     window: str | tuple[float, float],
     isotropic_mm: float | None,
-) -> tuple[list[CropPlan | ValueError | None], tuple[int, int]]:
+) -> tuple[list[Plan], tuple[int, int]]:
     """Where the crops of one slice lie, and how much of it they are made of.
 
     Parameters
@@ -86,35 +99,22 @@ def plan_slice(
 
     Returns
     -------
-    plans : list of CropPlan, ValueError or None
-        Of each annotation, or why no crop can be cut; None where there is no mark.
+    plans : list of PlannedCrop, CropPlan, ValueError or None
+        As `plan_crops` gives them.
     extent : (rows, columns)
         From the upper left corner. What the choice of a window looks at is among them. All of the
         slice where there is no mark that a crop can be cut around.
     """
-    plans: list[CropPlan | ValueError | None] = []
-    bottom = right = 0
-    for annotation in annotations:
-        mark = annotation.mark
-        if mark is None:
-            plans.append(None)
-            continue
-        try:
-            plan = plan_crop(
-                shape, mark, size, spacing=annotation.spacing, isotropic_mm=isotropic_mm
-            )
-        except ValueError as error:
-            plans.append(error)
-            continue
-        plans.append(plan)
-        rows, cols = plan.box
-        bottom, right = max(bottom, rows.stop), max(right, cols.stop)
-        if window == "auto" and not for_tissue(annotation.window):
-            rows, cols = plan.rings[0]
-            bottom, right = max(bottom, rows.stop), max(right, cols.stop)
-    if bottom == 0:
-        return plans, shape
-    return plans, (min(bottom, shape[0]), min(right, shape[1]))
+    auto = window == "auto"
+    plans, extent = plan_crops(
+        shape,
+        [annotation.mark for annotation in annotations],
+        size,
+        spacings=[annotation.spacing for annotation in annotations],
+        isotropic_mm=isotropic_mm,
+        looks=[auto and not for_tissue(annotation.window) for annotation in annotations],
+    )
+    return plans, extent if extent[0] else shape
 
 
 def _decoded(
@@ -135,33 +135,46 @@ def _crop(
     middle: SlicePart,
     beside: list[SlicePart | ValueError],
     annotation: DeepLesionAnnotation,
-    plan: CropPlan | ValueError | None,
+    plan: Plan,
     window: str | tuple[float, float],
 ) -> Crop | ValueError:
-    mark, metadata, stated = annotation.mark, annotation.metadata, annotation.image_size
+    metadata, stated, levels = annotation.metadata, annotation.image_size, annotation.window
     try:
         if stated != middle.shape:  # (512.0, 512.0) is (512, 512)
             require_size(stated, middle.shape)
         if isinstance(plan, ValueError):
             return plan
-        assert mark is not None and plan is not None
-        if isinstance(window, str):
-            auto = window == "auto"
-            levels = choose_window(middle, mark, annotation.window, plan.rings) if auto else None
+        assert plan is not None
+        if not isinstance(window, str):
+            levels = window[0], window[1]
+        elif window == "none" or not for_tissue(levels):
+            levels = None  # or by the ring
+        if isinstance(plan, CropPlan):
+            if window == "auto":
+                assert annotation.mark is not None
+                levels = choose_window(middle, annotation.mark, levels, plan.rings)
+            image = cut_planned(middle, plan, levels)
+            offset, scale, mark = plan.offset, plan.scale, plan.mark
         else:
-            levels = (window[0], window[1])
+            image, levels, offset, scale, mark = plan.crop(
+                middle.codes, HU_OFFSET, levels, RING_RULE
+            )
+            mark = RecistMark.of_numbers(mark)
         if levels is not None:
             metadata["window_low"], metadata["window_high"] = levels
-        crop = planned_crop(
-            cut_planned(middle, plan, levels),
-            plan,
-            spacing=annotation.spacing,
-            key=annotation.key,
-            source=str(middle.path),
-            metadata=metadata,
-        )
+        spacing, source = scaled_spacing(annotation.spacing, scale), str(middle.path)
+        crop = Crop(image, mark, spacing, None, annotation.key, source, offset, scale, metadata)
         if beside:
-            add_neighbours(crop, beside, plan, levels)
+            planes = [p if isinstance(p, ValueError) else _shown(p, plan, levels) for p in beside]
+            add_neighbours(crop, planes)
         return crop
     except ValueError as error:
         return error
+
+
+def _shown(
+    part: SlicePart, plan: _C.PlannedCrop | CropPlan, levels: tuple[float, float] | None
+) -> np.ndarray:
+    if isinstance(plan, CropPlan):
+        return cut_planned(part, plan, levels)
+    return plan.shown(part.codes, HU_OFFSET, levels)
