@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from array import array
 from functools import cached_property
 
 import numpy as np
 
-from dsnet.data.datasets.annotation import FILE_NAME, file_name_of, stem_of
+from dsnet import _C
+from dsnet.data.datasets.annotation import file_name_of, stem_of
 from dsnet.data.datasets.keys import NAMELESS
-from dsnet.data.tables import Rows, cells_of, row_of
+from dsnet.data.lines import split_lines
+from dsnet.data.tables import Rows, row_of
 
 
 class FileIndex:
@@ -17,6 +18,12 @@ class FileIndex:
 
     Names are told apart by two keyed hashes of 64 bits, of the name and of its stem: no two of any
     table have both.
+
+    Parameters
+    ----------
+    rows : Rows
+    plain : TableRows
+        Of its layout.
 
     Attributes
     ----------
@@ -28,8 +35,8 @@ class FileIndex:
         How many files there are.
     """
 
-    def __init__(self, rows: Rows) -> None:
-        names, stems = _hashes(rows)
+    def __init__(self, rows: Rows, plain: _C.TableRows) -> None:
+        names, stems = _hashes(rows, plain)
         order = np.lexsort((stems, names))
         names, stems = names[order], stems[order]
         new = np.ones(len(order), bool)
@@ -80,18 +87,25 @@ class FileIndex:
         return order, np.concatenate([[0], np.cumsum(sizes)])
 
 
-def _hashes(rows: Rows) -> tuple[np.ndarray, np.ndarray]:
+def _hashes(rows: Rows, plain: _C.TableRows) -> tuple[np.ndarray, np.ndarray]:
     """Of each row's file name, and of what its key begins with."""
-    names, stems = array("q"), array("q")
-    columns, at = rows.columns, rows.columns.index(FILE_NAME)
-    for _, texts in rows.lines.blocks(1):
-        for text, cells in zip(texts, cells_of(texts), strict=True):
-            if cells is None:
-                name = file_name_of(row_of(0, text, columns))
-            else:
-                name = cells[at].strip() if at < len(cells) else ""
-            names.append(hash(name))
-            stems.append(hash(f"\0{stem_of(name) or NAMELESS}"))
-    if not names:
+    found = [_block_hashes(data, count, rows, plain) for count, data in rows.lines.pieces(1)]
+    if not found:
         return np.empty(0, np.int64), np.empty(0, np.int64)
-    return np.frombuffer(names, np.int64), np.frombuffer(stems, np.int64)
+    names, stems = zip(*found, strict=True)
+    return np.concatenate(names), np.concatenate(stems)
+
+
+def _block_hashes(data: bytes, count: int, rows: Rows, plain: _C.TableRows):
+    found = plain.name_hashes(data)
+    if found is not None and len(found[0]) == 8 * count:
+        names, stems = (np.frombuffer(part, np.int64) for part in found[:2])
+        odd = found[2]
+    else:
+        names, stems, odd = np.empty(count, np.int64), np.empty(count, np.int64), range(count)
+    if odd:
+        names, stems, texts = names.copy(), stems.copy(), split_lines(data)
+        for i in odd:
+            name = file_name_of(row_of(0, texts[i], rows.columns))
+            names[i], stems[i] = hash(name), hash(f"\0{stem_of(name) or NAMELESS}")
+    return names, stems
