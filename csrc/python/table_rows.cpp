@@ -110,9 +110,13 @@ class TableRows {
         const py::ssize_t count = PyList_GET_SIZE(lines.ptr());
         py::list found(count);
         py::ssize_t at = 0;
+        Scratch scratch;
         const bool counted = each_line(spans, [&](std::string_view line) {
             if (at == count) return false;
-            py::object row = annotation(line, PyList_GET_ITEM(lines.ptr(), at), patients);
+            take_apart(line, scratch);
+            py::object row = py::none();
+            if (scratch.whole)
+                row = annotation(line, PyList_GET_ITEM(lines.ptr(), at), patients, scratch);
             PyList_SET_ITEM(found.ptr(), at++, row.release().ptr());
             return true;
         });
@@ -122,8 +126,9 @@ class TableRows {
 
     py::object keys(const py::sequence& spans) const {
         py::list found;
+        Scratch scratch;
         const bool counted = each_line(spans, [&](std::string_view line) {
-            Scratch& scratch = taken_apart(line);
+            take_apart(line, scratch);
             py::object key = py::none();
             if (scratch.whole && read_plain(scratch.cells[mark_], scratch.numbers, scratch.said))
                 key = key_of(stripped_text(scratch.cells[name_]), scratch);
@@ -138,8 +143,9 @@ class TableRows {
         std::vector<std::int64_t> names, stems;
         py::list odd;
         std::string begin;
+        Scratch scratch;
         const bool counted = each_line(py::make_tuple(text), [&](std::string_view line) {
-            const Scratch& scratch = taken_apart(line);
+            take_apart(line, scratch);
             if (!scratch.plain) {
                 odd.append(names.size());
                 names.push_back(0);
@@ -158,8 +164,10 @@ class TableRows {
     }
 
   private:
+    // Of one call: another may begin while this one waits for Python's code.
     struct Scratch {
-        bool plain, whole;  // whether the line was taken apart, and has a cell for each column
+        bool plain = false,
+             whole = false;  // whether the line was taken apart, and has a cell for each column
         std::vector<std::string_view> cells;
         std::vector<double> numbers;
         std::string said, told;
@@ -196,15 +204,12 @@ class TableRows {
         return true;
     }
 
-    Scratch& taken_apart(std::string_view line) const {
-        // Python's code, which may run meanwhile, may let another thread come here.
-        thread_local Scratch scratch;
+    void take_apart(std::string_view line, Scratch& scratch) const {
         scratch.cells.clear();
         scratch.numbers.clear();
         scratch.said.clear();
         scratch.plain = line.size() <= kLongest && split_plain(line, scratch.cells);
         scratch.whole = scratch.plain && scratch.cells.size() == columns_.size();
-        return scratch;
     }
 
     std::string_view begin_of(const py::object& name) const {
@@ -218,9 +223,7 @@ class TableRows {
 
     // None of a line that is not plain.
     py::object annotation(std::string_view line, const py::handle& number,
-                          const py::object& patients) const {
-        Scratch& scratch = taken_apart(line);
-        if (!scratch.whole) return py::none();
+                          const py::object& patients, Scratch& scratch) const {
         const py::object name = stripped_text(scratch.cells[name_]);
         if (PyUnicode_GET_LENGTH(name.ptr()) == 0) return py::none();
         if (!read_plain(scratch.cells[mark_], scratch.numbers, scratch.said)) return py::none();

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
 
 import numpy as np
@@ -89,23 +90,20 @@ class FileIndex:
 
 def _hashes(rows: Rows, plain: _C.TableRows) -> tuple[np.ndarray, np.ndarray]:
     """Of each row's file name, and of what its key begins with."""
-    found = [_block_hashes(data, count, rows, plain) for count, data in rows.lines.pieces(1)]
-    if not found:
-        return np.empty(0, np.int64), np.empty(0, np.int64)
-    names, stems = zip(*found, strict=True)
-    return np.concatenate(names), np.concatenate(stems)
-
-
-def _block_hashes(data: bytes, count: int, rows: Rows, plain: _C.TableRows):
-    found = plain.name_hashes(data)
-    if found is not None and len(found[0]) == 8 * count:
-        names, stems = (np.frombuffer(part, np.int64) for part in found[:2])
-        odd = found[2]
-    else:
-        names, stems, odd = np.empty(count, np.int64), np.empty(count, np.int64), range(count)
-    if odd:
-        names, stems, texts = names.copy(), stems.copy(), split_lines(data)
-        for i in odd:
-            name = file_name_of(row_of(0, texts[i], rows.columns))
-            names[i], stems[i] = hash(name), hash(f"\0{stem_of(name) or NAMELESS}")
+    names, stems = np.empty(len(rows), np.int64), np.empty(len(rows), np.int64)
+    begin = 0
+    for count, data in rows.lines.pieces(1):
+        part = slice(begin, begin + count)
+        begin += count
+        odd: Sequence[int] = range(count)
+        found = plain.name_hashes(data)
+        if found is not None and len(found[0]) == 8 * count:
+            names[part], stems[part] = (np.frombuffer(hashes, np.int64) for hashes in found[:2])
+            odd = found[2]
+        if odd:
+            texts = split_lines(data)
+            for i in odd:
+                name = file_name_of(row_of(0, texts[i], rows.columns))
+                names[part.start + i] = hash(name)
+                stems[part.start + i] = hash(f"\0{stem_of(name) or NAMELESS}")
     return names, stems
