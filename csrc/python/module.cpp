@@ -21,6 +21,7 @@ void bind_quality(py::module_& module);
 void bind_rows(py::module_& module);
 void bind_stages(py::module_& module);
 void bind_table(py::module_& module);
+void bind_table_rows(py::module_& module);
 void bind_trimap(py::module_& module);
 
 namespace {
@@ -73,6 +74,7 @@ PYBIND11_MODULE(_C, module) {
     dsnet::bind_rows(module);
     dsnet::bind_stages(module);
     dsnet::bind_table(module);
+    dsnet::bind_table_rows(module);
     dsnet::bind_trimap(module);
     dsnet::bind_vector_units(module);
     module.def("build_info", &dsnet::build_info,

@@ -1,7 +1,9 @@
 #include "table/plain.h"
 
+#include <algorithm>
+#include <cmath>
 #include <cstddef>
-#include <cstdint>
+#include <limits>
 
 namespace dsnet {
 namespace {
@@ -13,8 +15,14 @@ constexpr double kPowers[kDigits + 1] = {1e0, 1e1, 1e2,  1e3,  1e4,  1e5,  1e6, 
                                          1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15};
 // What is below is written with an exponent.
 constexpr double kLeast = 1e-4;
+// Pixels that belong to no image, see dsnet/labeling/recist.py.
+constexpr double kFarthest = 1e9;
 
 bool is_digit(char c) { return c >= '0' && c <= '9'; }
+bool is_special(char c) {
+    // One comparison for most.
+    return c <= ',' && (c == '"' || c == ',' || c == '\n' || c == '\r' || c == '\0');
+}
 
 std::string_view without_spaces(std::string_view text) {
     while (!text.empty() && text.front() == ' ') text.remove_prefix(1);
@@ -53,6 +61,8 @@ bool read_number(std::string_view text, double& number, std::string& said) {
     return true;
 }
 
+double length_of(const double* ends) { return std::hypot(ends[2] - ends[0], ends[3] - ends[1]); }
+
 }  // namespace
 
 bool split_plain(std::string_view line, std::vector<std::string_view>& cells) {
@@ -61,8 +71,11 @@ bool split_plain(std::string_view line, std::vector<std::string_view>& cells) {
         const bool quoted = at < line.size() && line[at] == '"';
         const std::size_t begin = at + quoted;
         std::size_t end = begin;
-        for (; end < line.size() && line[end] != '"' && (quoted || line[end] != ','); ++end)
-            if (line[end] == '\n' || line[end] == '\r' || line[end] == '\0') return false;
+        for (; end < line.size(); ++end) {
+            if (!is_special(line[end]) || (quoted && line[end] == ',')) continue;
+            if (line[end] == '"' || line[end] == ',') break;
+            return false;
+        }
         const bool closed = end < line.size() && line[end] == '"';
         if (closed != quoted) return false;
         cells.push_back(line.substr(begin, end - begin));
@@ -82,6 +95,31 @@ bool read_plain(std::string_view text, std::vector<double>& numbers, std::string
         if (comma == std::string_view::npos) return true;
         text.remove_prefix(comma + 1);
     }
+}
+
+bool read_whole(std::string_view text, std::int64_t& number) {
+    text = without_spaces(text);
+    const bool negative = !text.empty() && text.front() == '-';
+    if (negative) text.remove_prefix(1);
+    if (text.empty() || text.size() > kDigits) return false;
+    number = 0;
+    for (const char c : text) {
+        if (!is_digit(c)) return false;
+        number = 10 * number + (c - '0');
+    }
+    if (negative) number = -number;
+    return true;
+}
+
+bool order_axes(std::vector<double>& numbers) {
+    if (numbers.size() != 4 && numbers.size() != 8) return false;
+    for (const double number : numbers)
+        if (!(std::abs(number) <= kFarthest)) return false;
+    if (numbers.size() == 4)
+        numbers.resize(8, std::numeric_limits<double>::quiet_NaN());
+    else if (length_of(&numbers[4]) > length_of(&numbers[0]))
+        std::swap_ranges(numbers.begin(), numbers.begin() + 4, numbers.begin() + 4);
+    return true;
 }
 
 }  // namespace dsnet

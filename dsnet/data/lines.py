@@ -6,6 +6,7 @@ import os
 import stat
 import weakref
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Protocol
 
@@ -198,10 +199,36 @@ class Lines:
         """Some lines without their ends, places in ascending order."""
         return [line for span in self.spans(which) for line in split_lines(span)]
 
+    def grouped_spans(self, which: np.ndarray, begins: np.ndarray) -> list[list[bytes]]:
+        """`spans` of each of some groups of lines.
+
+        Parameters
+        ----------
+        which : ndarray [N]
+            Their places, one group's after the other's, those of each in ascending order.
+        begins : ndarray [G + 1]
+            Where in `which` each group begins, and where the last ends.
+        """
+        first = np.ones(len(which) + 1, bool)
+        first[1:-1] = which[1:] != which[:-1] + 1
+        first[begins] = True
+        runs = np.flatnonzero(first)
+        starts = self._starts[which[runs[:-1]]].tolist()
+        ends = self._starts[which[runs[1:] - 1] + 1].tolist()
+        pieces = list(map(self._text.read, starts, ends))
+        return [pieces[b:e] for b, e in pairwise(np.searchsorted(runs, begins).tolist())]
+
     def blocks(self, first: int = 0) -> Iterator[tuple[int, list[str]]]:
         """All lines from one on, some at a time, each time with the place of the first."""
+        for count, data in self.pieces(first):
+            yield first, split_lines(data)
+            first += count
+
+    def pieces(self, first: int = 0) -> Iterator[tuple[int, bytes]]:
+        """As `blocks`, each time how many they are, and their bytes."""
         for begin in range(first, len(self), _BLOCK):
-            yield begin, split_lines(self._between(begin, min(begin + _BLOCK, len(self))))
+            end = min(begin + _BLOCK, len(self))
+            yield end - begin, self._between(begin, end)
 
     def _between(self, begin: int, end: int) -> bytes:
         return self._text.read(int(self._starts[begin]), int(self._starts[end]))

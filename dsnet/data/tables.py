@@ -125,34 +125,6 @@ def read_table(
     return Table(names or columns, Rows(lines, columns))
 
 
-def cells_of(texts: Sequence[str]) -> Iterator[list[str] | None]:
-    """The cells of each of many lines, at once; None of one that has to be asked for by `row_of`.
-
-    That is one that cannot be taken apart, or of so many characters that a cell may have too many.
-    """
-    begun = done = 0
-
-    def lines() -> Iterator[str]:
-        nonlocal begun
-        while begun < len(texts):
-            begun += 1
-            yield texts[begun - 1]
-
-    while done < len(texts):
-        try:
-            for cells in csv.reader(lines(), strict=True):
-                if begun != done + 1:
-                    break  # A quote that is not closed took in what follows.
-                yield cells if len(texts[done]) <= LONGEST_FIELD else None
-                done += 1
-        except csv.Error:
-            pass
-        if done < len(texts):
-            yield None
-            done += 1
-            begun = done
-
-
 def row_of(number: int, line: str, columns: Sequence[str]) -> Row:
     """A line of a table as a row.
 

@@ -12,7 +12,7 @@ from dsnet.data.datasets.deeplesion import group_by_file, read_annotations, sele
 from dsnet.data.datasets.keys import row_content
 from dsnet.data.patients import owner_by_table, patients_by, with_patients
 from dsnet.data.store.keys import KeyIndex, KeySet
-from dsnet.data.tables import LONGEST_FIELD, cells_of, row_of
+from dsnet.data.tables import LONGEST_FIELD, row_of
 from plain_table import plain_annotations, plain_groups, plain_row, plain_with_patients
 
 COLUMNS = (
@@ -201,7 +201,7 @@ def test_rows_come_to_a_worker_as_text(tmp_path):
 
 
 @pytest.mark.parametrize("seed", seeds(400, 5, 40))
-def test_cells_of_many_lines_are_those_of_each(seed):
+def test_odd_lines_are_rows_as_csv_takes_them_apart(seed):
     draw = random.Random(seed)
     pieces = [
         '"',
@@ -222,13 +222,9 @@ def test_cells_of_many_lines_are_those_of_each(seed):
     texts.insert(draw.randrange(50), "z" * (LONGEST_FIELD + 1))
     texts.insert(draw.randrange(50), '"' + "z" * 200_000)
     columns = ["k", "l", "m"]
-    for text, cells in zip(texts, cells_of(texts), strict=True):
-        row, (fields, error) = row_of(3, text, columns), plain_row(text, columns)
-        assert (row.line, row.fields, row.error) == (3, fields, error)
-        if cells is not None:
-            assert dict(zip(columns, cells, strict=False)) == fields
-    plain = ["1,2,3"] * 9
-    assert list(cells_of(plain)) == [["1", "2", "3"]] * 9 and list(cells_of([])) == []
+    for text in texts:
+        row = row_of(3, text, columns)
+        assert (row.line, row.fields, row.error) == (3, *plain_row(text, columns))
 
 
 def test_bad_text_is_told_by_its_place_wherever_it_lies(tmp_path, place):

@@ -3,12 +3,14 @@
 import copy
 import pickle
 import random
+from array import array
 from dataclasses import FrozenInstanceError, asdict, replace
 
 import pytest
 
 from dsnet.data.datasets.deeplesion import DeepLesionAnnotation, group_by_file, read_annotations
 from dsnet.data.datasets.keys import row_content
+from dsnet.data.datasets.layout import Layout
 from plain_table import plain_annotations
 
 COLUMNS = (
@@ -78,6 +80,64 @@ def test_rows_of_any_cells_are_those_of_a_plain_reader(tmp_path, seed):
     assert [row.metadata for row in grouped] == [row.metadata for row in plain]
     assert list(map(repr, grouped)) == list(map(repr, plain))
     assert list(table.contents()) == [(row.key, row_content(row)) for row in plain]
+    at_once = sum(is_plain(row) for row in table)
+    assert 0 < at_once < len(plain)
+
+
+def is_plain(row):
+    """Whether compiled code made it."""
+    return "_source" in vars(row)
+
+
+@pytest.mark.parametrize(
+    ("patient", "read"),
+    [("1", 1), (" -7 ", -7), ("007", 7), ("1e3", 1000), ("2.5", 2), ("A,1", "A,1"), ("", None),
+     ("Inf", "Inf"), ("inf 7", "inf 7"), ("O'Neil", "O'Neil"), ("a\\b", "a\\b"), ("-", "-"),
+     (" \u3000H\u00e4 1\x1f", "H\u00e4 1"), ("9" * 16, 10**16), ("n", "n")],
+)  # fmt: skip
+def test_a_plain_row_is_the_same_as_an_odd_one(tmp_path, patient, read):
+    """A quote within a cell of which nothing is read lets Python read the line."""
+    cells = {"Patient_index": patient, "Study_index": "3.9", "Series_ID": "x", "Note": "-"}
+    plain, odd = (one_row(tmp_path, **cells, Other=cell)() for cell in ("a", 'a""b'))
+    assert (is_plain(plain), is_plain(odd)) == (True, False)
+    assert plain == odd and plain.metadata == odd.metadata
+    assert repr((plain.patient, plain.study, plain.series)) == repr((read, 3, None))
+    assert plain.metadata["content"] == row_content(plain)
+
+
+@pytest.mark.parametrize(
+    ("mark", "ordered"),
+    [("1,2,3,4,5,6,7,9", (5, 6, 7, 9, 1, 2, 3, 4)), ("1,2,3,4", (1, 2, 3, 4)),
+     ("1,2,3,4,5,6,7,8", (1, 2, 3, 4, 5, 6, 7, 8)),
+     ("0,0,3,4,9,9,14,9", (0, 0, 3, 4, 9, 9, 14, 9)),
+     ("0,0,3,4,9,9,14.01,9", (9, 9, 14.01, 9, 0, 0, 3, 4)),
+     ("1000000000,0,0,-1000000000", (1e9, 0, 0, -1e9)), ("1000000000.1,0,0,1", None),
+     ("-1e0,2,3,4", None), ("1,2,3", None), ("1,2,3,4,5", None), ("1,2,3,4,,,,", None)],
+)  # fmt: skip
+@pytest.mark.parametrize("origin", [0, 0.5])
+def test_plain_marks_have_their_longer_axis_first(tmp_path, mark, ordered, origin):
+    data = f"File_name,Measurement_coordinates\nA.png,{chr(34)}{mark}{chr(34)}\n".encode()
+    (tmp_path / "t.csv").write_bytes(data)
+    (row,) = read_annotations(tmp_path / "t.csv", origin=origin)
+    assert is_plain(row) == (ordered is not None)
+    if ordered is not None:
+        found = row.mark.numbers
+        assert found[: len(ordered)] == tuple(number - origin for number in ordered)
+        assert len(found) == 8 and all(number != number for number in found[len(ordered) :])
+
+
+def test_names_are_hashed_as_python_does():
+    text = 'x,A.png,\n\n"q",  \u00e9 .png \u3000,1\r\ny\rz,"b,c",,,\n\x1f\nw, ,'.encode()
+    names = ["A.png", "\u00e9 .png", "", "b,c", ""]
+    plain = Layout(("Note", "File_name", "Measurement_coordinates"), 0.0).plain
+    found, stems, odd = plain.name_hashes(text)
+    begins = ["A", "\u00e9 ", "nameless", "b,c", "nameless"]
+    assert array("q", found).tolist() == list(map(hash, names)) and odd == []
+    assert array("q", stems).tolist() == [hash(f"\0{begin}") for begin in begins]
+    assert plain.name_hashes(b'x,"A\nx,A""B\nx,A')[2] == [0, 1]
+    # Nobody but Python knows what is white space there.
+    assert plain.name_hashes("x,A\n\u3000\n".encode()) is None
+    assert plain.keys(["\u3000\n".encode()]) is None and plain.rows([b"x,A,1"], [], None) is None
 
 
 def one_row(tmp_path, **cells):

@@ -13,7 +13,7 @@ from dsnet.data.datasets.common_cells import COMMON_COLUMNS, CommonCells, common
 from dsnet.data.datasets.coordinates import read_mark
 from dsnet.data.datasets.keys import digest_of, row_content
 from dsnet.data.patients import SLICE
-from dsnet.data.tables import Row
+from dsnet.data.tables import Row, row_of
 from dsnet.labeling.recist import RecistMark
 
 DEEPLESION_LUNG_WINDOW = (-1500.0, 500.0)
@@ -41,7 +41,7 @@ class _Later:
         if row is None:
             return self._default
         # Asked for once: what stands in the row itself comes before this.
-        value = row.__dict__[self._name] = getattr(row.__dict__["_cells"], self._name)
+        value = row.__dict__[self._name] = getattr(_cells_of(row), self._name)
         return value
 
 
@@ -107,14 +107,14 @@ class DeepLesionAnnotation:
         return is_in_lung(self.lesion_type, self.window)
 
     @property
+    def content(self) -> str:
+        """As `row_content`."""
+        return self.__dict__.get("_content") or row_content(self)
+
+    @property
     def metadata(self) -> dict:
         """What a label keeps of the row."""
-        cells: RowCells | None = self.__dict__.get("_cells")
-        if cells is None:
-            content = row_content(self)
-        else:
-            content = cells.content_with(self.patient, self.study, self.series, self.key_slice)
-        kept: dict[str, Any] = {"row": self.row, "content": content}
+        kept: dict[str, Any] = {"row": self.row, "content": self.content}
         if self.patient is None:
             kept[SLICE] = self.file_name
         kept["patient"] = self.patient
@@ -218,12 +218,6 @@ class RowCells:
         return whole_number(self._get("Key_slice_index"))
 
     @property
-    def in_lung(self) -> bool:
-        """As `DeepLesionAnnotation.in_lung`."""
-        common = self.common
-        return is_in_lung(common.lesion_type, common.window)
-
-    @property
     def bounding_box(self) -> tuple[float, ...] | None:
         """Its edges as the mark's coordinates count."""
         box = numbers_in(self._get("Bounding_boxes"), 4)
@@ -255,21 +249,12 @@ class RowCells:
         age = numbers_in(self._get("Patient_age"), 1)
         return None if age is None else age[0]
 
-    @property
-    def content(self) -> str:
-        """As `row_content`."""
-        return self.content_with(self.patient, self.study, self.series, self.key_slice)
-
-    def content_with(self, patient, study, series, key_slice) -> str:
-        """`content`, of what `patient` and the others gave already."""
-        common = self.common
-        own = f"{patient!r}, {study!r}, {series!r}, {key_slice!r}"
-        return digest_of(f"{common.begin}, {own}, {common.end}")
-
     def annotation(self, key: str) -> DeepLesionAnnotation:
         """All of it; what is a `_Later` is read later."""
         mark, error = self.read_mark()
+        patient, study, series, key_slice = self.patient, self.study, self.series, self.key_slice
         common = self.common
+        own = f"{patient!r}, {study!r}, {series!r}, {key_slice!r}"
         made = object.__new__(DeepLesionAnnotation)
         made.__dict__.update(
             key=key,
@@ -277,20 +262,25 @@ class RowCells:
             row=self._row.line,
             mark=mark,
             error=error,
-            patient=self.patient,
-            study=self.study,
-            series=self.series,
-            key_slice=self.key_slice,
-            lesion_type=common.lesion_type,
-            possibly_noisy=common.possibly_noisy,
-            spacing=common.spacing,
-            slice_spacing=common.slice_spacing,
-            image_size=common.image_size,
-            window=common.window,
-            split=common.split,
+            patient=patient,
+            study=study,
+            series=series,
+            key_slice=key_slice,
+            **common.fields,
+            _content=digest_of(f"{common.begin}, {own}, {common.end}"),
             _cells=self,
         )
         return made
+
+
+def _cells_of(row: DeepLesionAnnotation) -> RowCells:
+    """What fields that are read later are read of."""
+    kept = row.__dict__
+    if "_cells" not in kept:
+        # As `_C.TableRows` made it.
+        line, text, columns, origin = kept["_source"]
+        kept["_cells"] = RowCells(row_of(line, text, columns), origin)
+    return kept["_cells"]
 
 
 def file_name_of(row: Row) -> str:

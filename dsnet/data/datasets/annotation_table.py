@@ -9,16 +9,12 @@ from typing import overload
 
 import numpy as np
 
-from dsnet.data.datasets.annotation import (
-    DeepLesionAnnotation,
-    Named,
-    RowCells,
-    file_name_of,
-)
+from dsnet.data.datasets.annotation import DeepLesionAnnotation, Named
 from dsnet.data.datasets.file_index import FileIndex
-from dsnet.data.datasets.keys import RowKeys, row_content
-from dsnet.data.datasets.slice_rows import Layout, SliceRows, key_of
-from dsnet.data.tables import Row, Rows, row_of
+from dsnet.data.datasets.keys import RowKeys
+from dsnet.data.datasets.layout import Layout, number_keys
+from dsnet.data.datasets.slice_rows import SliceRows
+from dsnet.data.tables import Rows
 
 # Rows, or slices, that are taken from the text together.
 _BLOCK = 1024
@@ -44,17 +40,17 @@ class TableText:
     @cached_property
     def index(self) -> FileIndex:
         """Made when it is first asked for."""
-        return FileIndex(self._rows)
+        return FileIndex(self._rows, self.layout.plain)
 
-    def read(self, places: np.ndarray) -> list[Row]:
-        """Some rows, by their places, from 0."""
+    def read(
+        self, places: np.ndarray, named: Callable[[str], Named] | None
+    ) -> list[DeepLesionAnnotation]:
+        """Some rows, by their places, from 0; keys are not numbered, see `Layout.annotations`."""
         order = np.argsort(places, kind="stable")
-        texts = iter(self.lines.texts((places[order] + 1).tolist()))
-        found: list[Row] = [Row(0, {})] * len(places)
-        numbers = self.lines.numbers(places + 1).tolist()
-        for at in order.tolist():
-            found[at] = row_of(numbers[at], next(texts), self.layout.columns)
-        return found
+        lines = places[order] + 1
+        spans, numbers = self.lines.spans(lines.tolist()), self.lines.numbers(lines).tolist()
+        rows = self.layout.annotations(spans, numbers, named)
+        return [rows[at] for at in np.argsort(order).tolist()]
 
 
 class AnnotationTable(Sequence[DeepLesionAnnotation]):
@@ -94,23 +90,17 @@ class AnnotationTable(Sequence[DeepLesionAnnotation]):
         return self.together(np.array([place]), [1])[0][0]
 
     def __iter__(self) -> Iterator[DeepLesionAnnotation]:
-        if self._in_order():
-            yield from (cells.annotation(key) for key, cells in self._keyed())
-        else:
-            yield from (self[i] for i in range(len(self)))
+        return self._keyed() if self._in_order() else (self[i] for i in range(len(self)))
 
     def contents(self) -> Iterator[tuple[str, str]]:
-        """The key and the `row_content` of each row; nothing else of it is made."""
-        if self._in_order():
-            yield from ((key, cells.content) for key, cells in self._keyed())
-        else:
-            yield from ((row.key, row_content(row)) for row in self)
+        """The key and the `row_content` of each row."""
+        return ((row.key, row.content) for row in self)
 
     def _in_order(self) -> bool:
         return not np.any(self.places[1:] < self.places[:-1])
 
-    def _keyed(self) -> Iterator[tuple[str, RowCells]]:
-        """The key of each row and what its cells say, of rows in the order of the table."""
+    def _keyed(self) -> Iterator[DeepLesionAnnotation]:
+        """The rows, which are in the order of the table."""
         places, index = self.places, self._text.index
         wanted = np.zeros(len(self._text), bool)
         wanted[places] = True
@@ -123,15 +113,15 @@ class AnnotationTable(Sequence[DeepLesionAnnotation]):
         last[index.stems[places]] = places
         keys: dict[int, RowKeys] = {}
         for block in _blocks(places):
-            stems = index.stems[block].tolist()
-            for place, stem, row in zip(block.tolist(), stems, self._text.read(block), strict=True):
+            rows, stems = self._read(block), index.stems[block].tolist()
+            for place, stem, row in zip(block.tolist(), stems, rows, strict=True):
                 if stem not in keys:
                     keys[stem] = RowKeys()
-                key = key_of(row, keys[stem])
+                number_keys([row], keys[stem])
                 if last[stem] == place:
                     del keys[stem]
                 if wanted[place]:
-                    yield key, self._cells(row)
+                    yield row
 
     @property
     def places(self) -> np.ndarray:
@@ -140,12 +130,11 @@ class AnnotationTable(Sequence[DeepLesionAnnotation]):
             return np.arange(len(self._text), dtype=np.uint32)
         return self._places
 
-    def where(self, fits: Callable[[RowCells], bool]) -> AnnotationTable:
+    def where(self, fits: Callable[[DeepLesionAnnotation], bool]) -> AnnotationTable:
         """The rows of which a function is true."""
         found = [np.empty(0, np.uint32)]
         for block in _blocks(self.places):
-            rows = self._text.read(block)
-            kept = [fits(self._cells(row)) for row in rows]
+            kept = [fits(row) for row in self._read(block)]
             found.append(block[np.array(kept, bool)])
         return self._part(np.concatenate(found))
 
@@ -175,11 +164,9 @@ class AnnotationTable(Sequence[DeepLesionAnnotation]):
         if self._places is not None:
             places = self._places[np.isin(self._places, places)]
         for at in range(len(places) - 1, -1, -1):
-            (row,) = self._text.read(places[at : at + 1])
-            if file_name_of(row) == file_name:
-                patient = self._cells(row).patient
-                if patient is not None:
-                    return str(patient)
+            (row,) = self._read(places[at : at + 1])
+            if row.file_name == file_name and row.patient is not None:
+                return str(row.patient)
         return None
 
     def by_file(self) -> Slices:
@@ -201,33 +188,36 @@ class AnnotationTable(Sequence[DeepLesionAnnotation]):
         complete : bool
             Whether they are all rows of their files and no other file's keys begin as theirs.
         """
-        begins = np.concatenate([[0], np.cumsum(sizes)]).tolist()
-        listed, numbers = (places + 1).tolist(), self._text.lines.numbers(places + 1).tolist()
-        found = []
-        for begin, end in pairwise(begins):
-            rows, lines, chosen = listed[begin:end], numbers[begin:end], None
-            if not complete:
-                rows, lines, chosen = self._with_others(places[begin:end])
-            made = SliceRows(self._text.layout, self._text.lines.spans(rows), lines, chosen)
-            if self._named is not None:
-                name, _ = made.first()
-                made = made.named({name: self._named(name)})
-            found.append(made)
+        layout, begins = self._text.layout, np.concatenate([[0], np.cumsum(sizes)])
+        parts = list(pairwise(begins.tolist()))
+        if complete:
+            numbers = self._text.lines.numbers(places + 1).tolist()
+            spans = self._text.lines.grouped_spans(places + 1, begins)
+            found = [
+                SliceRows(layout, of_group, numbers[b:e])
+                for of_group, (b, e) in zip(spans, parts, strict=True)
+            ]
+        else:
+            found = [self._with_others(places[b:e]) for b, e in parts]
+        if self._named is not None:
+            for i, rows in enumerate(found):
+                name, _ = rows.first()
+                found[i] = rows.named({name: self._named(name)})
         return found
 
-    def _with_others(self, places: np.ndarray) -> tuple[list[int], list[int], list[int] | None]:
-        """Lines with all that their keys depend on, and which of them are meant."""
+    def _with_others(self, places: np.ndarray) -> SliceRows:
+        """Rows of a file, with all that their keys depend on."""
         index, lines = self._text.index, self._text.lines
         alike = index.rows_alike(int(index.stems[places[0]]))
         rows = alike[: np.searchsorted(alike, places.max(), "right")]
         chosen = None
         if len(rows) != len(places) or np.any(rows != places):
             chosen = np.searchsorted(rows, places).tolist()
-        return (rows + 1).tolist(), lines.numbers(rows + 1).tolist(), chosen
+        spans, numbers = lines.spans((rows + 1).tolist()), lines.numbers(rows + 1).tolist()
+        return SliceRows(self._text.layout, spans, numbers, chosen)
 
-    def _cells(self, row: Row) -> RowCells:
-        named = None if self._named is None else self._named(file_name_of(row))
-        return RowCells(row, self._text.layout.origin, named)
+    def _read(self, places: np.ndarray) -> list[DeepLesionAnnotation]:
+        return self._text.read(places, self._named)
 
     def _part(self, places: np.ndarray) -> AnnotationTable:
         return AnnotationTable(self._text, places, self._named)

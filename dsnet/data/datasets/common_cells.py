@@ -47,6 +47,13 @@ class CommonCells(NamedTuple):
     begin: str
     end: str
 
+    @property
+    def fields(self) -> dict[str, object]:
+        """All but what a content says of them."""
+        fields = self._asdict()
+        del fields["begin"], fields["end"]
+        return fields
+
 
 @lru_cache(KEPT)
 def common_cells(

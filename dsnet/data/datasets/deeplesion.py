@@ -16,7 +16,6 @@ from dsnet.data.datasets.annotation import (
     FILE_NAME,
     MARK,
     DeepLesionAnnotation,
-    RowCells,
     millimetres_along,
 )
 from dsnet.data.datasets.annotation_table import AnnotationTable, TableText
@@ -87,7 +86,7 @@ def select(
         if unknown:
             raise ValueError(f"{what} must be of {sorted(known.values())}, got {unknown}")
 
-    def fits(a: DeepLesionAnnotation | RowCells) -> bool:
+    def fits(a: DeepLesionAnnotation) -> bool:
         if types is not None and a.lesion_type not in types and not (a.in_lung and "lung" in types):
             return False
         if splits is not None and a.split not in splits:

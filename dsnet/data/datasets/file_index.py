@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from array import array
+from collections.abc import Sequence
 from functools import cached_property
 
 import numpy as np
 
-from dsnet.data.datasets.annotation import FILE_NAME, file_name_of, stem_of
+from dsnet import _C
+from dsnet.data.datasets.annotation import file_name_of, stem_of
 from dsnet.data.datasets.keys import NAMELESS
-from dsnet.data.tables import Rows, cells_of, row_of
+from dsnet.data.lines import split_lines
+from dsnet.data.tables import Rows, row_of
 
 
 class FileIndex:
@@ -17,6 +19,12 @@ class FileIndex:
 
     Names are told apart by two keyed hashes of 64 bits, of the name and of its stem: no two of any
     table have both.
+
+    Parameters
+    ----------
+    rows : Rows
+    plain : TableRows
+        Of its layout.
 
     Attributes
     ----------
@@ -28,8 +36,8 @@ class FileIndex:
         How many files there are.
     """
 
-    def __init__(self, rows: Rows) -> None:
-        names, stems = _hashes(rows)
+    def __init__(self, rows: Rows, plain: _C.TableRows) -> None:
+        names, stems = _hashes(rows, plain)
         order = np.lexsort((stems, names))
         names, stems = names[order], stems[order]
         new = np.ones(len(order), bool)
@@ -80,18 +88,22 @@ class FileIndex:
         return order, np.concatenate([[0], np.cumsum(sizes)])
 
 
-def _hashes(rows: Rows) -> tuple[np.ndarray, np.ndarray]:
+def _hashes(rows: Rows, plain: _C.TableRows) -> tuple[np.ndarray, np.ndarray]:
     """Of each row's file name, and of what its key begins with."""
-    names, stems = array("q"), array("q")
-    columns, at = rows.columns, rows.columns.index(FILE_NAME)
-    for _, texts in rows.lines.blocks(1):
-        for text, cells in zip(texts, cells_of(texts), strict=True):
-            if cells is None:
-                name = file_name_of(row_of(0, text, columns))
-            else:
-                name = cells[at].strip() if at < len(cells) else ""
-            names.append(hash(name))
-            stems.append(hash(f"\0{stem_of(name) or NAMELESS}"))
-    if not names:
-        return np.empty(0, np.int64), np.empty(0, np.int64)
-    return np.frombuffer(names, np.int64), np.frombuffer(stems, np.int64)
+    names, stems = np.empty(len(rows), np.int64), np.empty(len(rows), np.int64)
+    begin = 0
+    for count, data in rows.lines.pieces(1):
+        part = slice(begin, begin + count)
+        begin += count
+        odd: Sequence[int] = range(count)
+        found = plain.name_hashes(data)
+        if found is not None and len(found[0]) == 8 * count:
+            names[part], stems[part] = (np.frombuffer(hashes, np.int64) for hashes in found[:2])
+            odd = found[2]
+        if odd:
+            texts = split_lines(data)
+            for i in odd:
+                name = file_name_of(row_of(0, texts[i], rows.columns))
+                names[part.start + i] = hash(name)
+                stems[part.start + i] = hash(f"\0{stem_of(name) or NAMELESS}")
+    return names, stems

@@ -38,24 +38,8 @@ class RowKeys:
         self._used: dict[str, int] = {}
 
     def key(self, stem: str, mark: str | None) -> str:
-        """The key of a row.
-
-        Parameters
-        ----------
-        stem : str
-            What the key begins with: the file's name without ending.
-        mark : str or None
-            Its numbers, between commas, however they are written; of what are no numbers the text.
-        """
-        text, begin = mark or "", stem or NAMELESS
-        plain = plain_numbers(text)
-        if plain is not None:
-            return self.unique(f"{begin}#{digest_of(f'{stem!r}, {plain[1]}')}")
-        try:
-            parts: list[object] = [float(number) for number in text.split(",") if number.strip()]
-        except ValueError:
-            parts = [text.strip()]
-        return self.unique(f"{begin}#{content_digest([stem, *parts])}")
+        """The key of a row, see `base_key`."""
+        return self.unique(base_key(stem, mark))
 
     def unique(self, key: str) -> str:
         """The key itself, or where it was used with the next number."""
@@ -67,6 +51,27 @@ class RowKeys:
         self._used[key] += 1
         self._used[numbered] = 1
         return numbered
+
+
+def base_key(stem: str, mark: str | None) -> str:
+    """The key of a row that is there once.
+
+    Parameters
+    ----------
+    stem : str
+        What the key begins with: the file's name without ending.
+    mark : str or None
+        Its numbers, between commas, however they are written; of what are no numbers the text.
+    """
+    text, begin = mark or "", stem or NAMELESS
+    plain = plain_numbers(text)
+    if plain is not None:
+        return f"{begin}#{digest_of(f'{stem!r}, {plain[1]}')}"
+    try:
+        parts: list[object] = [float(number) for number in text.split(",") if number.strip()]
+    except ValueError:
+        parts = [text.strip()]
+    return f"{begin}#{content_digest([stem, *parts])}"
 
 
 def row_content(row: object) -> str:

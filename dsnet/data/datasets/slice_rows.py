@@ -4,27 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
-from typing import NamedTuple, overload
+from typing import overload
 
-from dsnet.data.datasets.annotation import (
-    FILE_NAME,
-    MARK,
-    DeepLesionAnnotation,
-    Named,
-    RowCells,
-    file_name_of,
-    stem_of,
-)
+from dsnet.data.datasets.annotation import DeepLesionAnnotation, Named, RowCells, file_name_of
 from dsnet.data.datasets.keys import RowKeys
+from dsnet.data.datasets.layout import Layout, number_keys
 from dsnet.data.lines import split_lines
-from dsnet.data.tables import Row, cells_of, row_of
-
-
-class Layout(NamedTuple):
-    """What all rows of a table have in common."""
-
-    columns: tuple[str, ...]
-    origin: float
+from dsnet.data.tables import row_of
 
 
 class SliceRows(Sequence[DeepLesionAnnotation]):
@@ -36,7 +22,7 @@ class SliceRows(Sequence[DeepLesionAnnotation]):
     spans : sequence of bytes
         Of the text, see `Lines.spans`: all rows that the keys of these depend on, in the order of
         the table.
-    lines : sequence of int
+    lines : list of int
         Which they are in the file.
     chosen : sequence of int, optional
         Those that are meant, counted from 0; by default all.
@@ -44,11 +30,14 @@ class SliceRows(Sequence[DeepLesionAnnotation]):
         By files, see `RowCells`.
     """
 
+    # An archive has as many as slices.
+    __slots__ = "_chosen", "_layout", "_lines", "_made", "_patients", "_spans"
+
     def __init__(
         self,
         layout: Layout,
         spans: Sequence[bytes],
-        lines: Sequence[int],
+        lines: list[int],
         chosen: Sequence[int] | None = None,
         patients: Mapping[str, Named] | None = None,
     ) -> None:
@@ -76,22 +65,19 @@ class SliceRows(Sequence[DeepLesionAnnotation]):
 
     def keys(self) -> list[str]:
         """Their keys; nothing else of them is read."""
-        texts = [text for span in self._spans for text in split_lines(span)]
-        name, mark = (self._columns.index(column) for column in (FILE_NAME, MARK))
-        numbering, keys = RowKeys(), []
-        for text, cells in zip(texts, cells_of(texts), strict=True):
-            if cells is not None and len(cells) > max(name, mark):
-                keys.append(numbering.key(stem_of(cells[name].strip()), cells[mark]))
-            else:
-                keys.append(key_of(row_of(0, text, self._columns), numbering))
+        keys = self._layout.keys(self._spans, len(self._lines))
+        if len(keys) > 1:
+            keys = list(map(RowKeys().unique, keys))
         return keys if self._chosen is None else [keys[i] for i in self._chosen]
 
     def first(self) -> tuple[str, int | str | None]:
         """The file and the patient of the first one; nothing else is read."""
         at = 0 if self._chosen is None else self._chosen[0]
         texts = (text for span in self._spans for text in split_lines(span))
-        row = row_of(self._lines[at], next(islice(texts, at, None)), self._columns)
-        return file_name_of(row), self._cells(row).patient
+        row = row_of(self._lines[at], next(islice(texts, at, None)), self._layout.columns)
+        name = file_name_of(row)
+        named = None if self._patients is None else self._patients.get(name)
+        return name, RowCells(row, self._layout.origin, named).patient
 
     def take(self, which: Sequence[int]) -> SliceRows:
         """Some of them, by their places."""
@@ -102,31 +88,11 @@ class SliceRows(Sequence[DeepLesionAnnotation]):
         """The same with their patients, by files."""
         return SliceRows(self._layout, self._spans, self._lines, self._chosen, patients)
 
-    @property
-    def _columns(self) -> tuple[str, ...]:
-        return self._layout.columns
-
-    def _keyed(self) -> Iterator[tuple[Row, str]]:
-        """All rows that are there, and their keys."""
-        numbering, numbers = RowKeys(), iter(self._lines)
-        for span in self._spans:
-            for text in split_lines(span):
-                row = row_of(next(numbers), text, self._columns)
-                yield row, key_of(row, numbering)
-
-    def _cells(self, row: Row) -> RowCells:
-        named = None if self._patients is None else self._patients.get(file_name_of(row))
-        return RowCells(row, self._layout.origin, named)
-
     def _annotations(self) -> list[DeepLesionAnnotation]:
         if self._made is None:
-            rows = list(self._keyed())
-            if self._chosen is not None:
-                rows = [rows[i] for i in self._chosen]
-            self._made = [self._cells(row).annotation(key) for row, key in rows]
+            named = None if self._patients is None else self._patients.get
+            rows = self._layout.annotations(self._spans, self._lines, named)
+            if len(rows) > 1:
+                number_keys(rows, RowKeys())
+            self._made = rows if self._chosen is None else [rows[i] for i in self._chosen]
         return self._made
-
-
-def key_of(row: Row, numbering: RowKeys) -> str:
-    """The key of a row, by what has numbered those of its file that come before it."""
-    return numbering.key(stem_of(file_name_of(row)), row.fields.get(MARK))
