@@ -13,6 +13,7 @@ void bind_dlpack(py::module_& module);
 void bind_files(py::module_& module);
 void bind_gpu(py::module_& module);
 void bind_gpu_batches(py::module_& module);
+void bind_keys(py::module_& module);
 void bind_label(py::module_& module);
 void bind_masks(py::module_& module);
 void bind_matting(py::module_& module);
@@ -66,6 +67,7 @@ PYBIND11_MODULE(_C, module) {
     dsnet::bind_files(module);
     dsnet::bind_gpu(module);
     dsnet::bind_gpu_batches(module);
+    dsnet::bind_keys(module);
     dsnet::bind_label(module);
     dsnet::bind_masks(module);
     dsnet::bind_matting(module);

@@ -38,38 +38,6 @@ def test_codes_are_numpys(unit, bits):
         assert [one.tobytes() for one in wanted] == list(found)
 
 
-@pytest.mark.parametrize("bits", [8, 16])
-def test_codes_go_where_they_are_wanted(unit, bits):
-    rng = np.random.default_rng(bits)
-    image, alpha, binary, trimap = planes(rng, (13, 33))
-    wanted = _C.label_codes(image, alpha, binary, trimap, bits)
-    columns = [rng.integers(0, 256, 4000).astype(np.uint8) for _ in wanted]
-    before = [column.copy() for column in columns]
-    into = tuple(c[64 : 64 + len(w)] for c, w in zip(columns, wanted, strict=True))
-    assert _C.label_codes(image, alpha, binary, trimap, bits, into) is not None
-    for column, old, data in zip(columns, before, wanted, strict=True):
-        end = 64 + len(data)
-        assert column[64:end].tobytes() == data
-        assert (column[:64] == old[:64]).all() and (column[end:] == old[end:]).all()
-
-
-def test_a_place_that_codes_do_not_fit_is_refused():
-    image, alpha, binary, trimap = planes(np.random.default_rng(0), (6, 8))
-    room = np.zeros(200, np.uint8)
-    right = (room[:96], room[:96], room[:48], room[:48])
-    read_only = room[:48].copy()
-    read_only.flags.writeable = False
-    for number, wrong in [
-        (0, room[:95]), (0, room[1:97]), (1, room[:48]), (2, room[:96:2]), (2, None),
-        (3, read_only), (3, room[:48].view(np.int8)), (3, room[:48].reshape(6, 8)),
-    ]:  # fmt: skip
-        into = tuple(wrong if n == number else place for n, place in enumerate(right))
-        with pytest.raises(ValueError, match="into must be writeable uint8 arrays"):
-            _C.label_codes(image, alpha, binary, trimap, 16, into)
-    with pytest.raises(ValueError, match="into must be 4 arrays, got 3"):
-        _C.label_codes(image, alpha, binary, trimap, 16, right[:3])
-
-
 @pytest.mark.parametrize("name", ["image", "alpha"])
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, -1e-30, np.nextafter(np.float32(1), 2)])
 def test_one_value_beyond_is_seen_wherever_it_is(unit, name, value):

@@ -1,6 +1,8 @@
 """Rows read into columns: as `encode` has them one by one, and nothing of a row that is refused."""
 
 import enum
+import hashlib
+import itertools
 import json
 import math
 from dataclasses import replace
@@ -8,9 +10,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from dsnet import _C
+from dsnet.data.datasets.pictures import LIKE_HU
 from dsnet.data.store import LabelRecord
+from dsnet.data.store.entries import hash_key, hash_keys
+from dsnet.data.store.planes import ARRAY_COLUMNS
 from dsnet.data.store.record import encode, encode_plain, usual_score_columns
 from dsnet.data.store.stage import Recipe, ShardBuilder
+from dsnet.data.store.sums import Sums, sums_of
+from dsnet.labeling.notes import EMPTY
 
 TEXTS = [
     "",
@@ -71,12 +79,16 @@ def some_record(draw, number):
     return replace(record, **arrays)
 
 
+def all_scores(builder):
+    usual = usual_score_columns()
+    return usual + builder.new_scores(usual)
+
+
 def table_of(records, bits=16):
     builder = ShardBuilder(Recipe("nowhere", bits, b"{}"))
     for record in records:
         builder.append(record)
-    usual = usual_score_columns()
-    return builder.table(usual + builder.new_scores(usual))
+    return builder.made(all_scores(builder))[0]
 
 
 def told(table):
@@ -131,7 +143,7 @@ def test_a_long_double_is_a_number_and_what_holds_itself_costs_its_row():
     endless: dict = {}
     endless["again"] = endless
     rows.take(LabelRecord("e", status="failed", metadata=endless))
-    first, second = rows.table(usual_score_columns()).to_pylist()
+    first, second = rows.made(usual_score_columns())[0].to_pylist()
     assert first["metadata"] == '{"a": 0.5}'
     assert second["key"] == "e" and second["metadata"] == "{}"
     assert second["error"].startswith("cannot be stored: metadata must be nested less deep")
@@ -182,7 +194,7 @@ def test_nothing_stays_of_a_row_that_is_refused(field):
         assert builder.new_scores(["quality_overall"]) == []
     for record in good[1:]:
         builder.append(record)
-    assert told(builder.table(usual_score_columns())) == expected(good)
+    assert told(builder.made(usual_score_columns())[0]) == expected(good)
 
 
 def test_a_refused_row_says_why_as_the_row_alone_does():
@@ -198,12 +210,102 @@ def test_a_refused_row_says_why_as_the_row_alone_does():
 
 
 def test_a_row_that_did_not_begin_does_not_end():
-    from dsnet import _C
-
-    rows = _C.RowColumns()
+    rows = _C.RowColumns(16, [], ())
+    planes = [None] * len(ARRAY_COLUMNS)
     with pytest.raises(ValueError, match="a row must begin before it ends"):
-        rows.end(1, 1)
+        rows.end(planes, 1, 1)
     assert not rows.begin(LabelRecord(""))
     with pytest.raises(ValueError, match="a row must begin before it ends"):
-        rows.end(1, 1)
-    assert len(rows) == 0
+        rows.end(planes, 1, 1)
+    assert not rows.append(LabelRecord("")) and not rows.append(LabelRecord("no arrays"))
+    assert len(rows) == 0 and rows.begin(LabelRecord("k", status="failed"))
+    with pytest.raises(ValueError, match="planes must be 7, got 1"):
+        rows.end([None], 1, 1)
+    with pytest.raises(TypeError):
+        rows.end([b"", "text", *planes[2:]], 1, 1)
+    rows.end(planes, None, None)
+    assert len(rows) == 1 and rows.hashes().tolist() == hash_keys(["k"]).tolist()
+
+
+def test_rows_of_other_arrays_than_uint8_are_refused_as_room():
+    for wrong in ([np.empty(4, np.int8)] * 7, [np.empty(8, np.uint8)[::2]] * 7, [None] * 7):
+        with pytest.raises(TypeError, match="room must be a contiguous uint8 array"):
+            _C.RowColumns(16, wrong, ())
+    with pytest.raises(ValueError, match="room must be 7 arrays, got 1"):
+        _C.RowColumns(16, [np.empty(1, np.uint8)], ())
+    with pytest.raises(ValueError, match="room must be writable"):
+        _C.RowColumns(16, [np.frombuffer(b"abc", np.uint8)] * 7, ())
+    with pytest.raises(ValueError, match="alpha_bits must be 8 or 16, got 9"):
+        _C.RowColumns(9, [], ())
+
+
+def test_memory_that_is_used_again_holds_nothing_of_before():
+    draw = np.random.default_rng(7)
+    builder = ShardBuilder(Recipe("nowhere", 16, b"{}"))
+    for count in (3, 40, 5):  # Larger and smaller ones, each in what the last one left.
+        records = [some_record(draw, number) for number in range(count)]
+        builder.clear()
+        for record in records:
+            builder.append(record)
+        assert told(builder.made(all_scores(builder))[0]) == expected(records)
+
+
+KEYS = [
+    *("a", "é" * 70, "x" * 127, "x" * 128, "x" * 129, "y" * 1000),
+    *("000001_03_01_088", "a/000001_03_01", "00001_03_01", "LIDC-IDRI-0001/3", "LIDC-IDRI-001"),
+    *("٠٠٠٠٠١_٠٣_٠١", "LIDC-IDRI-000٣", "é/000001_03_01"),
+]
+PATIENTS = [
+    *({}, {"patient": ""}, {"patient": None}, {"patient": math.nan}, {"patient": 0}, {"a": "b"}),
+    *({"subject": "s"}, {"PatientID": "", "subject": False}, {"patient": [], "a": np.int64(3)}),
+    *({"patient": np.float64("nan")}, {"patient_id": np.float32(2)}, {"Patient": "x"}),
+]
+
+
+def test_an_entry_tells_what_its_rows_come_to():
+    """The shard's own table, gone through by Arrow's functions, says the same."""
+    draw = np.random.default_rng(3)
+    notes = [
+        (),
+        (EMPTY,),
+        ("a", EMPTY),
+        (EMPTY + "!",),
+        (LIKE_HU,),
+        (f"{LIKE_HU}: x", EMPTY),
+        ("",),
+    ]
+    records = []
+    for number, (key, metadata) in enumerate(itertools.product(KEYS, PATIENTS)):
+        record = some_record(draw, number)
+        quality = {"overall": draw.random(), "expected_dice": draw.choice([0.7, 0.9, math.nan])}
+        told = replace(record, key=f"{key}{number:03d}".replace("x00", "x"), metadata=metadata)
+        records.append(
+            replace(told, notes=notes[number % 7], quality=quality if number % 3 else {})
+        )
+    builder = ShardBuilder(Recipe("nowhere", 16, b"{}"))
+    empty = builder.made(usual_score_columns())[1]
+    assert empty is not None and empty.sums == Sums()
+    for record in records:
+        builder.append(record)
+    table, told = builder.made(usual_score_columns())
+    assert told is not None and told.sums == sums_of(table)
+    assert told.sums.unknown > 0 and 0 < told.sums.like_hu < told.sums.empty and told.sums.low
+    keys = [record.key for record in records]
+    digests = [hashlib.blake2b(key.encode(), digest_size=8).digest() for key in [*keys, *KEYS]]
+    wanted = [int.from_bytes(digest, "little") for digest in digests]
+    assert told.hashes.tolist() == wanted[: len(keys)]
+    assert hash_keys([*keys, *KEYS]).tolist() == wanted == list(map(hash_key, [*keys, *KEYS]))
+
+
+def test_the_place_of_a_hash_is_numpys():
+    draw = np.random.default_rng(4)
+    for size in (0, 1, 2, 100, 5000):
+        even = draw.integers(0, 2**64, size, np.uint64)
+        for hashes in (np.sort(even), np.sort(even // 2**40), np.full(size, 7, np.uint64)):
+            some = draw.choice(hashes, 20) if size else hashes
+            for wanted in [0, 1, 7, 8, 2**63, 2**64 - 1, *some.tolist(), *(some + 1).tolist()]:
+                at = np.searchsorted(hashes, np.uint64(wanted))
+                assert _C.first_hash(hashes, wanted) == at
+    for wrong in (hashes.astype(np.int64), hashes[::2], hashes.tolist()):
+        with pytest.raises(TypeError, match="hashes must be a contiguous uint64 array"):
+            _C.first_hash(wrong, 1)

@@ -42,7 +42,7 @@ def shard(path, rng, rows: int, most: int, bits: int = 16) -> list[dict]:
     records = [record(rng, number, most) for number in range(rows)]
     for one in records:
         builder.append(one)
-    write_parquet(path, builder.table(usual_score_columns()))
+    write_parquet(path, builder.made(usual_score_columns())[0])
     return [encode(one, bits) for one in records]
 
 

@@ -41,6 +41,7 @@ from dsnet.data.store.manifest import (
 from dsnet.data.store.places import MOST_BYTES, Place, given_up
 from dsnet.data.store.shards import opened, send_shard
 from dsnet.data.store.stage import STAGED
+from dsnet.data.store.sums import Told
 from dsnet.files import TEMPORARY
 
 
@@ -96,9 +97,9 @@ class AddressHome:
                 elif name in (JOURNAL, OLD_MANIFEST):
                     self._dead.add(name)
 
-    def put(self, name: str, table) -> dict[str, Any]:
+    def put(self, name: str, table, told: Told | None = None) -> dict[str, Any]:
         with self._telling():
-            return send_shard(self._there / name, table)
+            return send_shard(self._there / name, table, told)
 
     def take_in(self, staged: str, name: str, entry: dict[str, Any]) -> None:
         with self._telling():

@@ -15,8 +15,6 @@ from dsnet.data.store.record import schema
 
 # Offsets of binary columns are 32 bits.
 COLUMN_BYTES = 2**31 - 1
-# The size of a row that is null.
-MISSING = -1
 
 
 def table_of(columns: Mapping[str, Any], rows: int, score_columns: list[str], footer: dict):
@@ -43,16 +41,18 @@ def table_of(columns: Mapping[str, Any], rows: int, score_columns: list[str], fo
     return pa.Table.from_arrays(arrays, schema=kinds.with_metadata(footer))
 
 
-def binary_array(name: str, data: np.ndarray, sizes: np.ndarray):
+def binary_array(name: str, data: np.ndarray, ends: np.ndarray, there: np.ndarray):
     """A binary column of which the bytes are there, as a pyarrow array that does not copy them.
 
     Parameters
     ----------
     name : str
-    data : uint8 [N]
-        Of the rows, one after the other.
-    sizes : int64 [rows]
-        Of each row; `MISSING` where it is null.
+    data : uint8 [M]
+        Of the rows, one after the other, and of none.
+    ends : int64 [N + 1]
+        Where in `data` each begins, and the last one ends.
+    there : uint8 [N]
+        0 where one is null.
 
     Raises
     ------
@@ -61,13 +61,11 @@ def binary_array(name: str, data: np.ndarray, sizes: np.ndarray):
     """
     import pyarrow as pa
 
-    there = sizes != MISSING
-    missing = len(sizes) - int(there.sum())
-    if missing == len(sizes):
+    missing = len(there) - int(np.count_nonzero(there))
+    if missing == len(there):
         return pa.nulls(missing, pa.binary())
-    ends = np.concatenate([[0], np.cumsum(np.where(there, sizes, 0))])
     buffers = [_valid(there), _offsets(name, ends), pa.py_buffer(data)]
-    return pa.Array.from_buffers(pa.binary(), len(sizes), buffers, missing)
+    return pa.Array.from_buffers(pa.binary(), len(there), buffers, missing)
 
 
 def text_array(name: str, ends: np.ndarray, data: bytes):

@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from dsnet import _C
 from dsnet.data.store.places import Place, opened_binary, size_of
 from dsnet.data.store.record import STATUSES
 
@@ -46,15 +47,15 @@ def in_order(names: Iterable[str]) -> list[str]:
 
 def hash_keys(keys: Sequence[str]) -> np.ndarray:
     """A 64-bit hash of each key, uint64 [N]; the same on every machine."""
-    blake2b = hashlib.blake2b
-    digests = [blake2b(key.encode("utf-8"), digest_size=8).digest() for key in keys]
-    return np.frombuffer(b"".join(digests), "<u8")
+    return _C.key_hashes(list(keys))
 
 
 def hash_key(key: str) -> int:
     """The hash of one key; of one that no store can hold, of what `storable_key` says for it."""
-    data = key.encode("utf-8", "backslashreplace")
-    return int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), "little")
+    try:
+        return _C.key_hash(key)
+    except UnicodeEncodeError:
+        return _C.key_hash(key.encode("utf-8", "backslashreplace").decode("utf-8"))
 
 
 def keys_digest(hashes: np.ndarray) -> str:
@@ -123,18 +124,40 @@ def describe(
     file : Written, optional
         Of who wrote it just now; else it is read.
     """
-    entry: dict[str, Any] = {
+    sound = all(isinstance(key, str) and key for key in keys) and len(set(keys)) == len(keys)
+    if sound and all(status in STATUSES for status in statuses):
+        failed = sum(status == "failed" for status in statuses)
+        told = file or Written(size_of(path) or 0, sha256(path), tail_digest(path))
+        return entry_of(name or path.name, told, hash_keys(keys), failed)
+    return {
         "name": name or path.name,
         "rows": len(keys),
         "bytes": file.bytes if file else size_of(path),
         "sha256": file.sha256 if file else sha256(path),
     }
-    sound = all(isinstance(key, str) and key for key in keys) and len(set(keys)) == len(keys)
-    if sound and all(status in STATUSES for status in statuses):
-        entry["failed"] = sum(status == "failed" for status in statuses)
-        entry["keys"] = keys_digest(hash_keys(keys))
-        entry["tail"] = file.tail if file else tail_digest(path)
-    return entry
+
+
+def entry_of(name: str, file: Written, hashes: np.ndarray, failed: int) -> dict[str, Any]:
+    """The entry of a shard of sound rows.
+
+    Parameters
+    ----------
+    name : str
+    file : Written
+    hashes : uint64 [N]
+        `hash_keys` of its keys.
+    failed : int
+        Rows of that status.
+    """
+    return {
+        "name": name,
+        "rows": len(hashes),
+        "bytes": file.bytes,
+        "sha256": file.sha256,
+        "failed": failed,
+        "keys": keys_digest(hashes),
+        "tail": file.tail,
+    }
 
 
 def is_full(entry: dict[str, Any] | None) -> bool:

@@ -15,15 +15,14 @@ import numpy as np
 from dsnet.data.remote import RemoteFile
 from dsnet.data.store.address_home import AddressHome
 from dsnet.data.store.compact import roll_forward
-from dsnet.data.store.entries import describe
 from dsnet.data.store.journal import JournalWriter, SentJournal
 from dsnet.data.store.keys import KeyIndex
 from dsnet.data.store.lock import LOCK, StoreLock
 from dsnet.data.store.manifest import MERGE, write_manifest
 from dsnet.data.store.places import Place, StorePath, store_place
-from dsnet.data.store.shards import describe_shard, opened, write_shard
+from dsnet.data.store.shards import describe_shard, entry_of_rows, opened, write_shard
 from dsnet.data.store.stage import STAGED, remove_staged
-from dsnet.data.store.sums import with_sums
+from dsnet.data.store.sums import Told
 from dsnet.files import TEMPORARY, sync
 
 
@@ -58,8 +57,8 @@ class Home(Protocol):
         """Remove what a killed writer left; of a store that was `begun` finish what it began."""
         ...
 
-    def put(self, name: str, table) -> dict[str, Any]:
-        """Write a shard, over what is there; its entry."""
+    def put(self, name: str, table, told: Told | None = None) -> dict[str, Any]:
+        """Write a shard, over what is there; its entry. `told` as of `shards.send_shard`."""
         ...
 
     def take_in(self, staged: str, name: str, entry: dict[str, Any]) -> None:
@@ -147,11 +146,9 @@ class FolderHome:
             stale.unlink(missing_ok=True)
         remove_staged(self._folder)
 
-    def put(self, name: str, table) -> dict[str, Any]:
+    def put(self, name: str, table, told: Told | None = None) -> dict[str, Any]:
         path = self._folder / name
-        file = write_shard(path, table)
-        keys, statuses = (table[column].to_pylist() for column in ("key", "status"))
-        return with_sums(describe(path, keys, statuses, file=file), table)
+        return entry_of_rows(path, table, write_shard(path, table), told)
 
     def take_in(self, staged: str, name: str, entry: dict[str, Any]) -> None:
         os.replace(self._folder / staged, self._folder / name)

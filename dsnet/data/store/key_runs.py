@@ -19,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
+from dsnet import _C
 from dsnet.data.store.carrier import MAGIC, footer
 from dsnet.data.store.places import Place
 from dsnet.files import require_regular, write_bytes
@@ -55,7 +56,7 @@ class KeyRun:
 
     def find(self, hashed: int) -> list[tuple[str, int]]:
         """(shard, row) of the keys with a hash."""
-        first = self._bisect(hashed)
+        first = _C.first_hash(self.hashes, hashed)
         found = []
         while first < len(self.hashes) and int(self.hashes[first]) == hashed:
             found.append(self._place(first))
@@ -79,16 +80,6 @@ class KeyRun:
     def _place(self, at: int) -> tuple[str, int]:
         place = int(self.places[at])
         return self.shards[place >> _ROW_BITS][0], place & (2**_ROW_BITS - 1)
-
-    def _bisect(self, hashed: int) -> int:
-        # Hashes are spread evenly: where one stands is known but for some roots of the length.
-        length = len(self.hashes)
-        guess, around = hashed * length >> 64, 8 + 4 * int(length**0.5)
-        low, high = max(guess - around, 0), min(guess + around, length)
-        values = self.hashes
-        if (low and values[low - 1] >= hashed) or (high < length and values[high] < hashed):
-            low, high = 0, length
-        return low + int(np.searchsorted(values[low:high], np.uint64(hashed)))
 
 
 def run_of(shards: Mapping[str, np.ndarray], digests: Mapping[str, str]) -> KeyRun:
@@ -165,7 +156,7 @@ def read_run(file: Path) -> KeyRun | None:
         if hashlib.sha256(arrays.data).hexdigest()[:_DIGITS] != told["sha256"]:
             return None
         shards = [(name, digest) for name, digest in told["shards"]]
-        values = np.frombuffer(arrays, "<u8")
+        values = np.require(np.frombuffer(arrays, "<u8"), requirements="A")
         run = KeyRun(shards, values[:rows], values[rows:], file)
         return run if _is_sound(run, rows) else None
     except (OSError, ValueError, KeyError, TypeError, RecursionError):

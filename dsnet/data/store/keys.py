@@ -93,7 +93,12 @@ class KeyIndex:
         for name in reversed(self._held):
             if (row := self._held[name][1].get(key)) is not None:
                 return name, row
-        return next(self._places_of(hash_key(key), key), None)
+        hashed = hash_key(key)
+        if self._runs or hashed in self._places:
+            for place in self._all_places(hashed):
+                if self._is_there(*place, key):
+                    return place
+        return None
 
     def twice(self) -> dict[str, int]:
         """Keys that are there more than once, in the order of the rows, and how often."""
@@ -115,9 +120,6 @@ class KeyIndex:
         for run in self._runs:
             yield from run.find(hashed)
         yield from self._places.get(hashed, ())
-
-    def _places_of(self, hashed: int, key: str) -> Iterator[tuple[str, int]]:
-        return (p for p in self._all_places(hashed) if self._is_there(*p, key))
 
     def known(
         self, keys: Sequence[str], hashes: np.ndarray, shards: Container[str] | None = None

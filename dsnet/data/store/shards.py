@@ -14,13 +14,13 @@ from typing import Any
 import numpy as np
 
 from dsnet.data.remote import RemoteFile
-from dsnet.data.store.entries import Written, describe, written
+from dsnet.data.store.entries import Written, describe, hash_keys, written
 from dsnet.data.store.pages import Page, Unknown, pages_of, value_at
 from dsnet.data.store.places import Place, arrow_source, size_of, whole_source
 from dsnet.data.store.planes import ARRAY_COLUMNS, LATER_COLUMNS
 from dsnet.data.store.record import schema
 from dsnet.data.store.spare import Spare
-from dsnet.data.store.sums import COLUMNS, with_sums
+from dsnet.data.store.sums import COLUMNS, Told, with_sums
 from dsnet.files import write_atomically
 
 # Each column of each row group costs some 10 us to write and to read. What a reader holds of the
@@ -181,6 +181,11 @@ def checked_metadata(path: Place, listed: dict[str, Any] | None):
         return file.metadata
 
 
+def hashes_in(table, told: Told | None) -> np.ndarray:
+    """The hashes of a table's keys; `told` as of `send_shard`."""
+    return hash_keys(table["key"].to_pylist()) if told is None else told.hashes
+
+
 @contextmanager
 def _encoded(table) -> Iterator[memoryview]:
     """A Parquet file of a shard's rows, with the metadata of the table's schema; for a while."""
@@ -237,8 +242,15 @@ def write_shard(path: Path, table) -> Written:
     return found[0]
 
 
-def send_shard(place: RemoteFile, table) -> dict[str, Any]:
+def send_shard(place: RemoteFile, table, told: Told | None = None) -> dict[str, Any]:
     """Put a shard with a table's rows at an address, whole; its entry in the manifest.
+
+    Parameters
+    ----------
+    place : RemoteFile
+    table : pyarrow.Table
+    told : Told, optional
+        Of these rows; else they are looked through.
 
     Raises
     ------
@@ -250,6 +262,13 @@ def send_shard(place: RemoteFile, table) -> dict[str, Any]:
         file = written(data)
     if (size := place.size()) != file.bytes:
         raise ValueError(f"{place}: must be of {file.bytes} bytes once it is sent, got {size}")
+    return entry_of_rows(place, table, file, told)
+
+
+def entry_of_rows(place: Place, table, file: Written, told: Told | None) -> dict[str, Any]:
+    """The entry of a shard that was written just now; `told` as of `send_shard`."""
+    if told is not None:
+        return told.entry(place.name, file)
     keys, statuses = (table[column].to_pylist() for column in ("key", "status"))
     return with_sums(describe(place, keys, statuses, file=file), table)
 

@@ -19,14 +19,13 @@ import numpy as np
 
 from dsnet.data.remote import PATIENT_TRIES, RemoteFile
 from dsnet.data.store.columns import table_of
-from dsnet.data.store.entries import describe, hash_keys
+from dsnet.data.store.entries import Written
 from dsnet.data.store.manifest import KEY
 from dsnet.data.store.places import given_up, store_place
-from dsnet.data.store.plane_columns import PlaneColumns
 from dsnet.data.store.record import LabelRecord, storable_text, usual_score_columns
 from dsnet.data.store.row_columns import RowColumns
-from dsnet.data.store.shards import send_shard, write_parquet
-from dsnet.data.store.sums import with_sums
+from dsnet.data.store.shards import entry_of_rows, hashes_in, send_shard, write_parquet
+from dsnet.data.store.sums import Told
 from dsnet.files import sync
 
 STAGED = ".staged-"
@@ -101,7 +100,7 @@ class ShardBuilder:
     def __init__(self, recipe: Recipe, number: int = 0) -> None:
         self._recipe = recipe
         self.number = number
-        self._planes = PlaneColumns(recipe.alpha_bits)
+        self._columns = RowColumns(recipe.alpha_bits)
         self.clear()
 
     def __len__(self) -> int:
@@ -116,16 +115,15 @@ class ShardBuilder:
     @property
     def full(self) -> bool:
         """Whether its rows' arrays are as large as a shard may be."""
-        return self._planes.bytes >= SHARD_BYTES
+        return self._columns.bytes >= SHARD_BYTES
 
     def clear(self) -> None:
         """Forget all rows; no table of them may be left."""
-        self._columns = RowColumns()
+        self._columns.clear()
         # In the order of the rows; of those that are not just "ok" status and error, too.
         self._keys: dict[str, None] = {}
         self._told: dict[str, StoredRow] = {}
         self.left_out: list[str] = []
-        self._planes.clear()
 
     def append(self, record: LabelRecord) -> None:
         """Add a row.
@@ -135,8 +133,7 @@ class ShardBuilder:
         ValueError, TypeError
             As `record.encode`.
         """
-        self._columns.begin(record)
-        self._columns.end(*self._planes.append(record))
+        self._columns.append(record)
         self._keys[record.key] = None
         if record.status != "ok" or record.error:
             self._told[record.key] = StoredRow(
@@ -154,10 +151,13 @@ class ShardBuilder:
             reason = f"cannot be stored: {in_words(error)}"
             self.append(LabelRecord.from_error(record.key, record.source, reason))
 
-    def table(self, score_columns: list[str]):
-        """The rows as an Arrow table, of their memory."""
-        made = {**self._columns.arrays(), **self._planes.arrays()}
-        return table_of(made, len(self._columns), score_columns, {KEY: self._recipe.origin})
+    def made(self, score_columns: list[str]) -> tuple[Any, Told | None]:
+        """The rows as an Arrow table, of their memory, and what an entry tells of them; None where
+        it is to be looked for: an append was interrupted, or a key came twice."""
+        arrays, told = self._columns.arrays()
+        rows = len(self._columns)
+        table = table_of(arrays, rows, score_columns, {KEY: self._recipe.origin})
+        return table, told if rows == len(self._keys) else None
 
     def new_scores(self, known: list[str]) -> list[str]:
         """Score columns of the rows that are not among those that are known."""
@@ -176,30 +176,30 @@ class ShardBuilder:
         usual = usual_score_columns()
         more = self.new_scores(usual)
         place = store_place(self._recipe.path) / f"{STAGED}{uuid.uuid4().hex}"
-        table = self.table(usual + more)
+        table, told = self.made(usual + more)
         if isinstance(place, RemoteFile):
             try:
-                entry = send_shard(RemoteFile(place.address, PATIENT_TRIES), table)
+                entry = send_shard(RemoteFile(place.address, PATIENT_TRIES), table, told)
             except ValueError as error:
                 raise given_up(error) from error
         else:
-            entry = self._written(place, table)
+            entry = entry_of_rows(place, table, _written(place, table), told)
+        hashes = hashes_in(table, told).tobytes()
         del entry["name"], table
         rows = tuple(self._told.get(key) or StoredRow(key, "ok", "") for key in self._keys)
-        hashes = hash_keys([*self._keys]).tobytes()
         staged = StagedShard(place.name, entry, hashes, rows, tuple(more), tuple(self.left_out))
         self.clear()
         return staged
 
-    def _written(self, place: Path, table) -> dict[str, Any]:
-        try:
-            file = write_parquet(place, table)
-            sync(place)
-        except BaseException:
-            place.unlink(missing_ok=True)
-            raise
-        statuses = [self._told[key].status if key in self._told else "ok" for key in self._keys]
-        return with_sums(describe(place, [*self._keys], statuses, file=file), table)
+
+def _written(place: Path, table) -> Written:
+    try:
+        file = write_parquet(place, table)
+        sync(place)
+    except BaseException:
+        place.unlink(missing_ok=True)
+        raise
+    return file
 
 
 def in_words(error: BaseException) -> str:

@@ -15,16 +15,16 @@ import json
 import math
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from dsnet.data.datasets.pictures import LIKE_HU
 from dsnet.data.patients import DEEPLESION_KEY, LIDC_KEY, PATIENT_NAMES, known_patient
 from dsnet.data.store.buffers import floats, offsets, truths
-from dsnet.data.store.entries import is_full
+from dsnet.data.store.entries import Written, entry_of, is_full
 from dsnet.data.store.record import STAGES, metadata_of
 from dsnet.labeling.notes import EMPTY
 
@@ -139,6 +139,24 @@ class Sums:
 _COUNTS = ("rows", "failed", "empty", "low", "unknown", "like_hu")
 
 
+class Told(NamedTuple):
+    """What an entry tells of a shard's rows, by whoever has just made them.
+
+    Attributes
+    ----------
+    hashes : ndarray [N], uint64
+        `entries.hash_keys` of the keys, none of which is there twice.
+    sums : Sums
+    """
+
+    hashes: np.ndarray
+    sums: Sums
+
+    def entry(self, name: str, file: Written) -> dict[str, Any]:
+        """The entry of the shard, whose file was written just now."""
+        return _summed(entry_of(name, file, self.hashes, self.sums.failed), self.sums)
+
+
 def sums_in(entry: dict[str, Any] | None) -> Sums | None:
     """What an entry says of its shard; None where it says nothing, or nothing that is sound."""
     if entry is None or not isinstance(entry.get(SUMS), str):
@@ -191,7 +209,10 @@ def with_sums(entry: dict[str, Any], table) -> dict[str, Any]:
     """
     if not is_full(entry):
         return entry
-    found = sums_of(table)
+    return _summed(entry, sums_of(table))
+
+
+def _summed(entry: dict[str, Any], found: Sums) -> dict[str, Any]:
     reasons = found.reasons or {}
     if len(reasons) > MOST_REASONS or sum(map(len, reasons)) > MOST_CHARACTERS:
         found.reasons = None
@@ -217,27 +238,46 @@ def sums_of(table) -> Sums:
         As `with_sums`.
     """
     pc = _compute()
-    found = Sums(rows=len(table))
     # Given a value or an array of Python's, Arrow asks pandas, whose import takes half a second.
     labelled = pc.match_like(table["status"], "ok").combine_chunks()
     ok = truths(labelled)
-    found.failed = len(table) - int(ok.sum())
-    numbers = {}
-    for name in NUMBERS:
-        values = numbers[name] = _numbers(table, name)[ok]
+    errors: list[str] = []
+    if not ok.all():
+        errors = table["error"].filter(pc.invert(labelled)).to_pylist()
+    numbers = {name: _numbers(table, name) for name in NUMBERS if name in table.column_names}
+    found = sums_from(ok, numbers, errors)
+    if "notes" in table.column_names:
+        found.empty = _noted(table["notes"], ok, lambda notes: pc.match_like(notes, EMPTY))
+        found.like_hu = _noted(table["notes"], ok, lambda notes: pc.starts_with(notes, LIKE_HU))
+    found.unknown = _unknown(table.select(["key", "metadata"]).filter(labelled))
+    return found
+
+
+def sums_from(
+    ok: np.ndarray, columns: Mapping[str, np.ndarray], errors: Iterable[str | None]
+) -> Sums:
+    """The sums of some rows, but for what their notes and patients come to.
+
+    Parameters
+    ----------
+    ok : bool [N]
+        Which are labelled.
+    columns : mapping of str to float64 [N]
+        Those of `NUMBERS` that there are, NaN where a value is null.
+    errors : iterable of str or None
+        Of the rows that failed.
+    """
+    found = Sums(rows=len(ok), failed=len(ok) - int(np.count_nonzero(ok)))
+    none = np.full(len(ok) - found.failed, np.nan)
+    numbers = {name: columns[name][ok] if name in columns else none for name in NUMBERS}
+    for name, values in numbers.items():
         known = values[np.isfinite(values)]
         found.means[name] = Mean(float(known.sum()), len(known))
     dice, overall = (numbers[name] for name in RANKED_BY)
     # What is not known ranks last.
     low = np.where(np.isfinite(overall), overall, 0.0) < LOW_QUALITY
     found.low = int(np.where(np.isfinite(dice), dice < LOW_DICE, low).sum())
-    if "notes" in table.column_names:
-        found.empty = _noted(table["notes"], ok, lambda notes: pc.match_like(notes, EMPTY))
-        found.like_hu = _noted(table["notes"], ok, lambda notes: pc.starts_with(notes, LIKE_HU))
-    found.unknown = _unknown(table.select(["key", "metadata"]).filter(labelled))
-    if found.failed:
-        errors = table["error"].filter(pc.invert(labelled)).to_pylist()
-        found.reasons = Counter(general_reason(error or "") for error in errors)
+    found.reasons = Counter(general_reason(error or "") for error in errors)
     return found
 
 

@@ -20,7 +20,7 @@ from typing import Any
 
 from dsnet import __version__
 from dsnet.data.store.account import ShardAccount
-from dsnet.data.store.entries import hash_keys, shard_name, shard_number
+from dsnet.data.store.entries import shard_name, shard_number
 from dsnet.data.store.home import home_of
 from dsnet.data.store.keys import FEW, KeySet
 from dsnet.data.store.manifest import ASKED, FINISHED, FORMAT, origin_of, shard_files
@@ -29,8 +29,9 @@ from dsnet.data.store.reader import LabelStore
 from dsnet.data.store.record import LabelRecord, decode, json_ready
 from dsnet.data.store.retry import without_failed
 from dsnet.data.store.settings import require_same
-from dsnet.data.store.shards import describe_shard, opened
+from dsnet.data.store.shards import describe_shard, hashes_in, opened
 from dsnet.data.store.stage import Recipe, ShardBuilder, StagedShard, hashes_of
+from dsnet.data.store.sums import Told
 
 # The first shard is written after this share of `shard_seconds`, the next ones after twice as long
 # each, until that is reached: a run that is killed again and again gets on all the same.
@@ -152,7 +153,7 @@ class StoreWriter:
         if len(self._pending):
             columns = self._account.score_columns
             columns += self._pending.new_scores(columns)
-            self._write_shard(shard_name(self._pending.number), self._pending.table(columns))
+            self._write_shard(shard_name(self._pending.number), *self._pending.made(columns))
             self._patience = min(2 * self._patience, self.shard_seconds)
             # The number moves together with the rows: a repeat overwrites its own shard.
             written = self._pending
@@ -310,8 +311,8 @@ class StoreWriter:
             **({FINISHED: self.finished} if self.finished else {}),
         }
 
-    def _write_shard(self, name: str, table) -> None:
-        self._account.add(self._home.put(name, table), hash_keys(table["key"].to_pylist()))
+    def _write_shard(self, name: str, table, told: Told | None = None) -> None:
+        self._account.add(self._home.put(name, table, told), hashes_in(table, told))
 
 
 def _now() -> str:
