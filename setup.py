@@ -30,13 +30,14 @@ class CMakeBuild(build_ext):
         build = ROOT / "build" / f"cmake-{sys.implementation.cache_tag}"
         build.mkdir(parents=True, exist_ok=True)
         # An isolated build environment is gone at the next build: what CMake caches from it is
-        # given anew each time.
+        # given anew each time, and the headers are kept, since whatever includes them from a new
+        # place is compiled again.
         options = {
             "CMAKE_BUILD_TYPE": "Debug" if self.debug else "Release",
             "CMAKE_LIBRARY_OUTPUT_DIRECTORY": build / "out",
             "CMAKE_MAKE_PROGRAM": find_program("ninja"),
             "Python_EXECUTABLE": sys.executable,
-            "pybind11_DIR": pybind11.get_cmake_dir(),
+            "pybind11_DIR": build / "pybind11" / "share" / "cmake" / "pybind11",
             "DSNET_CUDA": os.environ.get("DSNET_CUDA", "AUTO"),
             "DSNET_EMULATION": "OFF",
             "DSNET_SANITIZE": os.environ.get("DSNET_SANITIZE", ""),
@@ -45,6 +46,9 @@ class CMakeBuild(build_ext):
         with open(build / "lock", "w") as lock:
             # Another build of the checkout may be at work in that folder.
             fcntl.flock(lock, fcntl.LOCK_EX)
+            keep_folder(Path(pybind11.get_cmake_dir()), options["pybind11_DIR"])
+            headers = Path(pybind11.get_include(), "pybind11")
+            keep_folder(headers, build / "pybind11" / "include" / "pybind11")
             subprocess.run(
                 [cmake, "-S", ROOT, "-B", build, "-G", "Ninja"]
                 + [f"-D{name}={value}" for name, value in options.items()]
@@ -67,6 +71,20 @@ def find_program(name: str) -> str:
     if path is None:
         raise RuntimeError(f"building dsnet needs {name}: pip install {name}")
     return path
+
+
+def keep_folder(source: Path, target: Path) -> None:
+    """Copy a folder, unless its files are there already with the same bytes."""
+    paths = [path for path in source.rglob("*") if path.is_file()]
+    if all(same_file(path, target / path.relative_to(source)) for path in paths):
+        return
+    shutil.rmtree(target, ignore_errors=True)
+    # Without their times: what is newly here is newer than what was compiled before.
+    shutil.copytree(source, target, copy_function=shutil.copyfile)
+
+
+def same_file(one: Path, other: Path) -> bool:
+    return other.is_file() and one.read_bytes() == other.read_bytes()
 
 
 def replace_file(source: Path, target: Path) -> None:

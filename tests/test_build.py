@@ -1,6 +1,7 @@
 """What was built, what sdist and wheel hold, and that the wheel works where nothing else is."""
 
 import os
+import runpy
 import shutil
 import subprocess
 import sys
@@ -62,6 +63,29 @@ def test_missing_module_is_told_in_words(tmp_path):
         )
         assert "ImportError: the compiled module dsnet._C is not in" in done.stderr
         assert "pip install -e ." in done.stderr
+
+
+def test_headers_stay_the_same_files_until_they_change(monkeypatch, tmp_path):
+    """Whatever includes a header that was written again is compiled again."""
+    pytest.importorskip("pybind11", reason="building needs pybind11: pip install pybind11")
+    monkeypatch.setattr("setuptools.setup", lambda **options: None)
+    keep_folder = runpy.run_path(str(ROOT / "setup.py"))["keep_folder"]
+    first, kept = tmp_path / "first", tmp_path / "kept" / "headers"
+    (first / "detail").mkdir(parents=True)
+    (first / "a.h").write_text("a")
+    (first / "detail" / "b.h").write_text("b")
+    keep_folder(first, kept)
+    before = (kept / "a.h").stat()
+    keep_folder(Path(shutil.copytree(first, tmp_path / "second")), kept)
+    assert (kept / "a.h").stat() == before
+    (first / "detail" / "b.h").rename(first / "detail" / "c.h")
+    os.utime(first / "detail" / "c.h", (0, 0))  # as old as its archive says
+    keep_folder(first, kept)
+    assert [path.name for path in (kept / "detail").iterdir()] == ["c.h"]
+    assert (kept / "detail" / "c.h").stat().st_mtime >= before.st_mtime
+    (first / "a.h").write_text("changed")
+    keep_folder(first, kept)
+    assert (kept / "a.h").read_text() == "changed"
 
 
 def test_unknown_attribute():

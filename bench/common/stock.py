@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
-from pymatting import estimate_alpha_cf
 from scipy import ndimage
 
 from dsnet.labeling import BACKGROUND, FOREGROUND, UNKNOWN, RecistMark
@@ -52,6 +51,8 @@ def stock_matting(
     image: np.ndarray, trimap: np.ndarray, epsilon: float = 1e-7, rtol: float = 1e-7
 ) -> np.ndarray:
     """PyMatting's closed form on a grey image stacked three times: `epsilon` is 3 times ours."""
+    from pymatting import estimate_alpha_cf  # compiles itself for a minute when first imported
+
     known = np.where(trimap == UNKNOWN, 0.5, trimap / 255.0)
     colour = np.repeat(image[..., None].astype(np.float64), 3, axis=2)
     return estimate_alpha_cf(
