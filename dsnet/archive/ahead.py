@@ -23,6 +23,8 @@ WORTH_SECONDS = 1e-3
 # Waits are averaged over about so many jobs, and none counts as longer than the second: one file
 # that had to be waited for, however long, is none that shows a slow disk.
 _MEMORY, _LONGEST = 8, 4 * WORTH_SECONDS
+# Once one has taken longer than this, the next ones are looked at.
+_SHORT = WORTH_SECONDS / 4
 # Requests under way at a time, and jobs whose files wait in memory: 0.2 MB each is usual.
 THREADS = 8
 DEPTH = 16
@@ -39,14 +41,22 @@ def reading_ahead(jobs: Iterable[Job]) -> Generator[Job, None, None]:
     jobs : iterable of Job
         Taken as they are needed.
     """
-    source, waited = iter(jobs), 0.0
+    source, waited, watched = iter(jobs), 0.0, 0
     for job in source:
-        begin, stops = time.perf_counter() - time.thread_time(), _stops()
+        # To look at these for each job takes as long as much of its work.
+        before = (time.thread_time(), _stops()) if watched else None
+        begin = time.perf_counter()
         job = _fetched(job)
-        here = time.perf_counter() - time.thread_time() - begin
-        # Where the processor was only taken away, by others on a busy machine, no thread helps.
-        here = min(here, _LONGEST) if stops is None or _stops() != stops else 0.0
-        waited += (here - waited) / _MEMORY
+        here = time.perf_counter() - begin
+        if here > _SHORT:
+            watched = _MEMORY
+        if before is not None:
+            watched -= 1
+            worked, stops = before
+            here -= time.thread_time() - worked
+            # Where the processor was only taken away, by others on a busy machine, no thread helps.
+            here = min(here, _LONGEST) if stops is None or _stops() != stops else 0.0
+            waited += (here - waited) / _MEMORY
         yield job
         if waited > WORTH_SECONDS:
             break

@@ -283,16 +283,15 @@ def _stored(writer: StoreWriter, record: LabelRecord) -> LabelRecord | None:
 
     None where its key came before.
     """
-    from dsnet.archive.jobs import describe
-    from dsnet.data.store.record import LabelRecord
-
     try:
         return record if writer.add(record) else None
     except (ValueError, TypeError, OverflowError, MemoryError) as error:
         if record.key in writer.done:  # The row was taken: what failed is writing its shard.
             raise
+        from dsnet.archive.jobs import describe
+
         reason = f"cannot be stored: {describe(error)}"
-    failed = LabelRecord.from_error(record.key, record.source, reason)
+    failed = type(record).from_error(record.key, record.source, reason)
     writer.append(failed)
     return failed
 
