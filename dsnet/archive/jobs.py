@@ -218,7 +218,7 @@ class VolumeJob(CropJob):
         return found
 
 
-@dataclass(frozen=True)
+@dataclass
 class SliceJob(CropJob):
     """The annotations of one slice: decoded once, every mark labelled."""
 
