@@ -17,7 +17,7 @@ import numpy as np
 
 from dsnet import _C
 
-_DAMAGED: tuple[type[Exception], ...] = (ValueError, zlib.error)
+_DAMAGED: Any = (ValueError, zlib.error)
 _inflater: Callable[[], Any] = zlib.decompressobj
 try:  # Intel's ISA-L, which inflates in half the time.
     from isal import igzip_lib
