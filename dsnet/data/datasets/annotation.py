@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from dsnet.data.datasets.cells import numbers_in, whole_number
-from dsnet.data.datasets.common_cells import COMMON_COLUMNS, CommonCells, common_cells
+from dsnet.data.datasets.common_cells import COMMON_COLUMNS, common_cells
 from dsnet.data.datasets.coordinates import read_mark
 from dsnet.data.datasets.keys import digest_of, row_content
 from dsnet.data.patients import SLICE
@@ -104,7 +103,8 @@ class DeepLesionAnnotation:
     @property
     def in_lung(self) -> bool:
         """Typed as lung, or untyped (all training rows) and shown in the lung window."""
-        return is_in_lung(self.lesion_type, self.window)
+        untyped = self.lesion_type == "unknown"
+        return self.lesion_type == "lung" or (untyped and self.window == DEEPLESION_LUNG_WINDOW)
 
     @property
     def content(self) -> str:
@@ -164,11 +164,6 @@ class RowCells:
         return mark, ""
 
     @property
-    def mark(self) -> RecistMark | None:
-        """None where there is none that can be used."""
-        return self.read_mark()[0]
-
-    @property
     def patient(self) -> int | str | None:
         """DeepLesion's are numbers, other hospitals' any text."""
         if self._named is not None and not self._named.error:
@@ -176,31 +171,6 @@ class RowCells:
         text = self._get("Patient_index") or ""
         number = whole_number(text)
         return text.strip() or None if number is None else number
-
-    @cached_property
-    def common(self) -> CommonCells:
-        """What many rows have in common."""
-        return common_cells(*map(self._get, COMMON_COLUMNS))
-
-    @property
-    def lesion_type(self) -> str:
-        """Of `LESION_TYPES`."""
-        return self.common.lesion_type
-
-    @property
-    def split(self) -> str:
-        """Of `SPLITS`."""
-        return self.common.split
-
-    @property
-    def possibly_noisy(self) -> bool:
-        """Whether the table says so."""
-        return self.common.possibly_noisy
-
-    @property
-    def spacing(self) -> tuple[float, float] | None:
-        """Millimetres per pixel: (row, column)."""
-        return self.common.spacing
 
     @property
     def study(self) -> int | None:
@@ -253,7 +223,7 @@ class RowCells:
         """All of it; what is a `_Later` is read later."""
         mark, error = self.read_mark()
         patient, study, series, key_slice = self.patient, self.study, self.series, self.key_slice
-        common = self.common
+        common = common_cells(*map(self._get, COMMON_COLUMNS))
         own = f"{patient!r}, {study!r}, {series!r}, {key_slice!r}"
         made = object.__new__(DeepLesionAnnotation)
         made.__dict__.update(
@@ -291,11 +261,6 @@ def file_name_of(row: Row) -> str:
 def stem_of(file_name: str) -> str:
     """What a row's key begins with."""
     return file_name.removesuffix(".png")
-
-
-def is_in_lung(lesion_type: str, window: tuple[float, float] | None) -> bool:
-    """Whether a lesion is typed as lung, or untyped and shown in the lung window."""
-    return lesion_type == "lung" or (lesion_type == "unknown" and window == DEEPLESION_LUNG_WINDOW)
 
 
 def millimetres_along(mark: RecistMark, spacing: tuple[float, float] | None) -> float:

@@ -188,22 +188,33 @@ class AnnotationTable(Sequence[DeepLesionAnnotation]):
         complete : bool
             Whether they are all rows of their files and no other file's keys begin as theirs.
         """
-        layout, begins = self._text.layout, np.concatenate([[0], np.cumsum(sizes)])
-        parts = list(pairwise(begins.tolist()))
-        if complete:
-            numbers = self._text.lines.numbers(places + 1).tolist()
-            spans = self._text.lines.grouped_spans(places + 1, begins)
-            found = [
-                SliceRows(layout, of_group, numbers[b:e])
-                for of_group, (b, e) in zip(spans, parts, strict=True)
-            ]
-        else:
-            found = [self._with_others(places[b:e]) for b, e in parts]
+        layout, lines = self._text.layout, self._text.lines
+        begins = np.concatenate([[0], np.cumsum(sizes)])
+        parts, numbers = list(pairwise(begins.tolist())), lines.numbers(places + 1).tolist()
+        found = [
+            SliceRows(layout, spans, numbers[begin:end])
+            for spans, (begin, end) in zip(
+                lines.grouped_spans(places + 1, begins), parts, strict=True
+            )
+        ]
+        if not complete:
+            for i in np.flatnonzero(~self._have_all(places, begins)).tolist():
+                begin, end = parts[i]
+                found[i] = self._with_others(places[begin:end])
         if self._named is not None:
             for i, rows in enumerate(found):
                 name, _ = rows.first()
                 found[i] = rows.named({name: self._named(name)})
         return found
+
+    def _have_all(self, places: np.ndarray, begins: np.ndarray) -> np.ndarray:
+        """Of groups whether each has all rows that keys of its file's depend on, in their order."""
+        index, firsts = self._text.index, begins[:-1]
+        rises = np.ones(len(places), bool)
+        rises[1:] = places[1:] > places[:-1]
+        rises[firsts] = True
+        rising = np.logical_and.reduceat(rises, firsts)
+        return rising & (index.counts_alike(index.stems[places[firsts]]) == np.diff(begins))
 
     def _with_others(self, places: np.ndarray) -> SliceRows:
         """Rows of a file, with all that their keys depend on."""

@@ -70,6 +70,11 @@ class FileIndex:
         order, begins = self._by_stem
         return order[begins[stem] : begins[stem + 1]]
 
+    def counts_alike(self, stems: np.ndarray) -> np.ndarray:
+        """How many `rows_alike` has of each of some numbers, [N]."""
+        _, begins = self._by_stem
+        return begins[stems + 1] - begins[stems]
+
     def rows_of(self, name: str) -> np.ndarray:
         """The rows that may be of a file, in ascending order."""
         first, last = np.searchsorted(self._names, hash(name), "left"), len(self._names)

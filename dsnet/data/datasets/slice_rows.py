@@ -58,10 +58,10 @@ class SliceRows(Sequence[DeepLesionAnnotation]):
     @overload
     def __getitem__(self, which: slice) -> list[DeepLesionAnnotation]: ...
     def __getitem__(self, which):
-        return self._annotations()[which]
+        return (self._made or self._annotations())[which]
 
     def __iter__(self) -> Iterator[DeepLesionAnnotation]:
-        return iter(self._annotations())
+        return iter(self._made or self._annotations())
 
     def keys(self) -> list[str]:
         """Their keys; nothing else of them is read."""
