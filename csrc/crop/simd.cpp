@@ -140,19 +140,50 @@ void sum_along(const double* values, const std::int32_t* first, const double* we
     }
 }
 
-// By vectors of one width: GCC chooses between float64 and 1 by lanes of float32.
-void windowed(const double* hu, Index count, double low, double high, float* values) {
-    constexpr Index kLane = Lanes<double>::kCount;
-    const double width = high - low;
+typedef std::int64_t BitsVector __attribute__((vector_size(kVectorBytes)));
+
+// A quotient by its divisor's inverse is off by less than this many of its last bits. Where it is
+// farther from the middle between two float32 it becomes the one that the quotient becomes.
+constexpr std::int64_t kOff = 4, kMiddle = std::int64_t{1} << 28;
+// Within these no number here is smaller than the normal ones.
+constexpr double kLeastShare = 1e-30, kLeastWidth = 1e-100, kMostWidth = 1e100;
+
+// As `windowed`, of whole vectors; false where one lies too near to the middle.
+DSNET_INLINE bool windowed_by_inverse(const double* hu, Index count, double low, double inverse,
+                                      float* values) {
     const DoubleVector zero = {}, one = zero + 1.0;
-    Index i = 0;
-    for (; i + kLane <= count; i += kLane) {
-        const HalfVector rounded = narrowed(load_as<DoubleVector>(hu + i));
-        DoubleVector share = (widened(rounded) - low) / width;
+    BitsVector unsure = {};
+    for (Index i = 0; i < count; i += Lanes<double>::kCount) {
+        const DoubleVector share =
+            (widened(narrowed(load_as<DoubleVector>(hu + i))) - low) * inverse;
+        const BitsVector place = (BitsVector(share) - (kMiddle - kOff)) & (2 * kMiddle - 1);
+        unsure |= (place <= 2 * kOff) | ((share > zero) & (share < kLeastShare));
+        const DoubleVector positive = share > zero ? share : zero;
+        store(values + i, narrowed(positive < one ? positive : one));
+    }
+    std::int64_t any = 0;
+    for (Index lane = 0; lane < Lanes<double>::kCount; ++lane) any |= unsure[lane];
+    return any == 0;
+}
+
+// By vectors of one width: GCC chooses between float64 and 1 by lanes of float32.
+DSNET_INLINE void windowed_by_width(const double* hu, Index count, double low, double width,
+                                    float* values) {
+    const DoubleVector zero = {}, one = zero + 1.0;
+    for (Index i = 0; i < count; i += Lanes<double>::kCount) {
+        DoubleVector share = (widened(narrowed(load_as<DoubleVector>(hu + i))) - low) / width;
         share = share > zero ? share : zero;
         store(values + i, narrowed(share < one ? share : one));
     }
-    for (; i < count; ++i) {
+}
+
+void windowed(const double* hu, Index count, double low, double high, float* values) {
+    const double width = high - low;
+    const Index whole = count - count % Lanes<double>::kCount;
+    if (!(width >= kLeastWidth && width <= kMostWidth) ||
+        !windowed_by_inverse(hu, whole, low, 1.0 / width, values))
+        windowed_by_width(hu, whole, low, width, values);
+    for (Index i = whole; i < count; ++i) {
         double share = (static_cast<double>(static_cast<float>(hu[i])) - low) / width;
         share = share > 0.0 ? share : 0.0;
         values[i] = static_cast<float>(share < 1.0 ? share : 1.0);

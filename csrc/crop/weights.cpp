@@ -68,13 +68,20 @@ Weights::Weights(const CropAxis& axis) : span(source_span(axis)) {
         const SourceSpan pixels = unbound(covered[i], shrunk);
         const double low = covered[i].low, high = covered[i].high, centre = covered[i].centre();
         double* of_pixel = values.data() + i * static_cast<std::size_t>(most);
-        for (std::ptrdiff_t pixel = pixels.first; pixel < pixels.last; ++pixel) {
+        const auto weight_of = [&](std::ptrdiff_t pixel) {
             const auto at = static_cast<double>(pixel);
-            double weight = shrunk ? std::max(std::min(high, at + 1.0) - std::max(low, at), 0.0)
-                                   : std::max(1.0 - std::abs(centre - at), 0.0);
-            if (shrunk) weight *= axis.scale;
-            if (pixel < 0 || pixel >= axis.length) weight *= axis.beyond;
-            of_pixel[within(pixel, axis.length) - span.first - first[i]] += weight;
+            return shrunk ? std::max(std::min(high, at + 1.0) - std::max(low, at), 0.0) * axis.scale
+                          : std::max(1.0 - std::abs(centre - at), 0.0);
+        };
+        if (pixels.first >= 0 && pixels.last <= axis.length) {
+            for (std::ptrdiff_t pixel = pixels.first; pixel < pixels.last; ++pixel)
+                *of_pixel++ = weight_of(pixel);
+            continue;
+        }
+        for (std::ptrdiff_t pixel = pixels.first; pixel < pixels.last; ++pixel) {
+            const bool inside = pixel >= 0 && pixel < axis.length;
+            of_pixel[within(pixel, axis.length) - span.first - first[i]] +=
+                inside ? weight_of(pixel) : weight_of(pixel) * axis.beyond;
         }
     }
 }

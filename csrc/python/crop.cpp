@@ -7,6 +7,7 @@
 #include <array>
 #include <cmath>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <tuple>
 #include <utility>
@@ -76,28 +77,31 @@ py::tuple parts(const PlannedCrop& planned) {
                           mark_of(plan));
 }
 
-bool plan_one(const py::handle& mark, const py::handle& scale, double ring, PlannedCrop& planned) {
-    if (mark.is_none() || scale.is_none()) return false;
-    const auto coordinates = mark.cast<std::array<double, 8>>();
-    const auto [x, y] = scale.cast<Pair>();
-    return plan_crop(coordinates.data(), planned.rows, planned.cols, planned.size, {x, y}, ring,
+bool plan_one(const py::handle& mark, Point scale, double ring, PlannedCrop& planned) {
+    const auto coordinates = mark.attr("numbers").cast<std::array<double, 8>>();
+    return plan_crop(coordinates.data(), planned.rows, planned.cols, planned.size, scale, ring,
                      planned.plan);
 }
 
 py::tuple planned_crops(const py::list& marks, const Shape& shape, std::int64_t size,
-                        const py::list& scales, const py::list& looks, double ring) {
+                        const std::optional<py::list>& scales, const py::list& looks, double ring) {
     if (!(ring >= 0 && ring <= kFar))
         throw py::value_error("ring must be within an image's reach, got " +
                               repr_text(py::float_(ring)));
-    if (scales.size() != marks.size() || looks.size() != marks.size())
-        throw py::value_error(
-            "scales and looks must be as many as the marks, " + std::to_string(marks.size()) +
-            ", got " + std::to_string(scales.size()) + " and " + std::to_string(looks.size()));
+    for (const py::list* list : {&looks, scales ? &*scales : &looks})
+        if (list->size() != marks.size())
+            throw py::value_error("scales and looks must be as many as the marks, " +
+                                  std::to_string(marks.size()) + ", got " +
+                                  std::to_string(list->size()));
     py::list plans(marks.size());
     std::ptrdiff_t bottom = 0, right = 0;
     for (std::size_t i = 0; i < marks.size(); ++i) {
         PlannedCrop planned{{}, size, shape.first, shape.second};
-        if (!plan_one(marks[i], scales[i], ring, planned)) {
+        const py::object scale = scales ? py::object((*scales)[i]) : py::object();
+        Point resized{1.0, 1.0};
+        if (scale && !scale.is_none()) std::tie(resized.x, resized.y) = scale.cast<Pair>();
+        if (marks[i].is_none() || (scale && scale.is_none()) ||
+            !plan_one(marks[i], resized, ring, planned)) {
             plans[i] = py::none();
             continue;
         }
@@ -253,14 +257,14 @@ ValueError
 
 Parameters
 ----------
-marks : list of tuple of 8 floats, or None
-    As `RecistMark.coordinates`.
+marks : list of RecistMark, or None
 shape : (H, W)
     Of the image.
 size : int
     Of the crops.
-scales : list of (x, y), or None
-    Of each, crop pixels per pixel of the image, where the mark need not be shrunk.
+scales : list of (x, y) or None, or None
+    Of each, crop pixels per pixel of the image, where the mark need not be shrunk; 1 of all by None
+    in place of the list.
 looks : list of bool
     Of each, whether what is around the mark is looked at, too.
 ring : float

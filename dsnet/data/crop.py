@@ -15,7 +15,6 @@ from dsnet.data.crop_plan import (
     weights,
 )
 from dsnet.data.ct_image import apply_window
-from dsnet.data.slice_part import SlicePart
 from dsnet.labeling.recist import RecistMark
 
 
@@ -64,7 +63,7 @@ class Crop:
 
 
 def cut_crop(
-    image: np.ndarray | SlicePart,
+    image: np.ndarray,
     mark: RecistMark,
     size: int = 64,
     *,
@@ -85,7 +84,7 @@ def cut_crop(
 
     Parameters
     ----------
-    image : ndarray [H, W], float, or SlicePart
+    image : ndarray [H, W], float
         Grey values in 0..1, or HU.
     mark : RecistMark
         In the image's pixels, at least partly inside it. An unknown short axis counts as assumed.
@@ -111,8 +110,7 @@ def cut_crop(
         When the image is not [H, W] or not finite near the mark, the mark is outside it or longer
         than its diagonal and `size`, or an option is out of range.
     """
-    if not isinstance(image, SlicePart):
-        image = np.asarray(image)
+    image = np.asarray(image)
     if len(image.shape) != 2 or 0 in image.shape:
         raise ValueError(f"image must be [H, W] with H, W >= 1, got shape {image.shape}")
     if masks is not None:
@@ -160,7 +158,7 @@ def scaled_spacing(
 
 
 def cut_planned(
-    image: np.ndarray | SlicePart, plan: CropPlan, window: tuple[float, float] | None = None
+    image: np.ndarray, plan: CropPlan, window: tuple[float, float] | None = None
 ) -> np.ndarray:
     """The pixels of a planned crop, float32 [size, size]; with a window HU become 0..1.
 

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from dsnet import _C
 from dsnet.data.ct_image import RING, Box, ring_boxes
 from dsnet.labeling.recist import RecistMark
-
-if TYPE_CHECKING:
-    from dsnet.data.slice_part import SlicePart
 
 # Surroundings that a label needs: the cut looks for background this far beyond the mark.
 LEAST_MARGIN = 8.0
@@ -63,7 +60,7 @@ class CropPlan(NamedTuple):
         """Whether pixels are copied as they are."""
         return self.scale == (1.0, 1.0)
 
-    def cut(self, image: np.ndarray | SlicePart) -> np.ndarray:
+    def cut(self, image: np.ndarray) -> np.ndarray:
         """The crop of an image [H, W], float32 [size, size].
 
         Raises
@@ -71,18 +68,18 @@ class CropPlan(NamedTuple):
         ValueError
             When it is not finite there.
         """
-        cut = self.pixels(image)
+        return self.cut_box(image[self.box])
+
+    def cut_box(self, piece: np.ndarray) -> np.ndarray:
+        """As `cut`, of the image's pixels in the box alone."""
+        if self.is_copy:
+            cut = continued(piece, self.box, self.offset, self.size)
+        else:
+            cut = resampled_piece(piece, *self._axes())
         if not np.isfinite(cut).all():
             raise ValueError("image must be finite around the mark, got NaN or infinite values")
         # Of an array a view may have been cut.
         return cut.astype(np.float32, copy=cut.base is not None)
-
-    def pixels(self, image: np.ndarray | SlicePart) -> np.ndarray:
-        """What the crop's pixels come to: as they are, or float64 where they are resampled."""
-        piece = image[self.box]
-        if not self.is_copy:
-            return resampled_piece(piece, *self._axes())
-        return continued(piece, self.box, self.offset, self.size)
 
     def cut_masks(self, masks: np.ndarray) -> np.ndarray:
         """The crop of masks [R, H, W], bool [R, size, size]: at least half must be covered."""
@@ -108,9 +105,7 @@ def plan_crop(
     isotropic_mm: float | None = None,
 ) -> CropPlan:
     """Where `cut_crop` cuts a crop of an image of this shape; arguments and errors are its own."""
-    (plan,), _ = plan_crops(
-        shape, [mark], size, spacings=[spacing], isotropic_mm=isotropic_mm, looks=[False]
-    )
+    (plan,), *_ = plan_crops(shape, [mark], size, [False], [spacing], isotropic_mm)
     if isinstance(plan, ValueError):
         raise plan
     assert plan is not None
@@ -119,13 +114,12 @@ def plan_crop(
 
 def plan_crops(
     shape: tuple[int, int],
-    marks: Sequence[RecistMark | None],
+    marks: list[RecistMark | None],
     size: int,
-    *,
+    looks: list[bool],
     spacings: Sequence[tuple[float, float] | None],
     isotropic_mm: float | None,
-    looks: list[bool],
-) -> tuple[list[_C.PlannedCrop | CropPlan | ValueError | None], tuple[int, int]]:
+) -> tuple[list[_C.PlannedCrop | CropPlan | ValueError | None], int, int]:
     """As `plan_crop`, around several marks.
 
     Parameters
@@ -139,21 +133,20 @@ def plan_crops(
     -------
     plans : list of PlannedCrop, CropPlan, ValueError or None
         Compiled ones, but for what is odd. Why none can be cut; None where there is no mark.
-    extent : (rows, columns)
+    rows, columns : int
         From the upper left corner, of what all of them are made of and look at.
     """
-    scales: list[tuple[float, float] | None] = [(1.0, 1.0)] * len(marks)
+    scales = None
     if isotropic_mm is not None:
+        usable = 0 < isotropic_mm < math.inf
         scales = [
-            (one[1] / isotropic_mm, one[0] / isotropic_mm)
-            if one is not None and 0 < isotropic_mm < math.inf
-            else None
+            (one[1] / isotropic_mm, one[0] / isotropic_mm) if one is not None and usable else None
             for one in spacings
         ]
-    numbers = [None if mark is None else mark.numbers for mark in marks]
-    if not LEAST_SIZE <= size <= _MOST_SIZE:
-        numbers = [None] * len(marks)
-    plans, bottom, right = _C.planned_crops(numbers, shape, size, scales, looks, RING)
+    usual = LEAST_SIZE <= size <= _MOST_SIZE
+    plans, bottom, right = _C.planned_crops(marks, shape, size if usual else 0, scales, looks, RING)
+    if None not in plans:
+        return plans, bottom, right
     for i, mark in enumerate(marks):
         if plans[i] is not None or mark is None:
             continue
@@ -166,7 +159,7 @@ def plan_crops(
         for rows, cols in (plan.box, plan.rings[0])[: 1 + looks[i]]:
             bottom = max(bottom, min(rows.stop, shape[0]))
             right = max(right, min(cols.stop, shape[1]))
-    return plans, (bottom, right)
+    return plans, bottom, right
 
 
 def plan_plainly(

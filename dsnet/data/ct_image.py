@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias, TypeGuard
+from typing import TypeAlias, TypeGuard
 
 import numpy as np
 
 from dsnet import _C
 from dsnet.data.mask_values import binary_mask
-from dsnet.data.picture_file import MAX_PIXELS, read_pixels
+from dsnet.data.picture_file import MAX_PIXELS, Picture, read_pixels
 from dsnet.labeling.recist import RecistMark
-
-if TYPE_CHECKING:
-    from dsnet.data.slice_part import SlicePart
 
 Box: TypeAlias = tuple[slice, slice]
 
@@ -35,6 +32,7 @@ DICOM_ENDINGS = (".dcm", ".dicom")
 # HU + 32768 of any CT, padding and metal included. A windowed 16-bit picture that keeps within
 # would use a tenth of its range.
 _LOWEST_HU = -8192.0
+_LOWEST_CODE = HU_OFFSET + int(_LOWEST_HU)
 _HU_CODES = (HU_OFFSET - 3072, HU_OFFSET + 3584)
 
 
@@ -67,14 +65,35 @@ def hu_of_codes(codes: np.ndarray) -> np.ndarray:
     return codes.astype(np.float32) - np.float32(HU_OFFSET)
 
 
-def has_low_codes(codes: np.ndarray, least: int | None = None) -> bool:
-    """Whether any of uint16 values, 0 aside, is less than the HU of `require_hu` + 32768.
+def codes_of(picture: Picture, rows: int, cols: int) -> np.ndarray:
+    """The upper left part of a slice in a picture's file, as it is stored.
 
-    `least` is the least of them that is not 0, where that is known already.
+    Values that cannot be HU are looked for in what is decoded; where there is one, the whole slice
+    decides, as `require_hu` tells.
+
+    Returns
+    -------
+    ndarray [h, w], uint16
+        HU + 32768, so many rows and columns at least.
+
+    Raises
+    ------
+    ValueError
+        When it cannot be decoded, is not 16-bit, or does not hold HU + 32768; the message names the
+        file.
     """
+    pixels, least = picture.pixels_and_least(rows, cols)
+    if least and least >= _LOWEST_CODE:  # As most are: 0 of 8 bits, None where it is not known.
+        return pixels
+    if pixels.dtype != np.uint16:
+        raise ValueError(f"{picture.path}: must be a 16-bit PNG (HU + 32768), got {pixels.dtype}")
     if least is None:
-        least = int(_C.lowest_code(codes)) if codes.size else 0
-    return 0 < least < HU_OFFSET + _LOWEST_HU
+        least = int(_C.lowest_code(pixels)) if pixels.size else 0
+    if 0 < least < _LOWEST_CODE:
+        if pixels.shape != picture.shape:
+            pixels = picture.pixels()
+        require_hu(hu_of_codes(pixels))
+    return pixels
 
 
 def require_hu(hu: np.ndarray) -> None:
@@ -179,7 +198,7 @@ def read_slice(
 
 
 def choose_window(
-    hu: np.ndarray | SlicePart,
+    hu: np.ndarray,
     mark: RecistMark,
     window: tuple[float, float] | None,
     rings: tuple[Box, Box] | None = None,

@@ -28,11 +28,10 @@ from dsnet.data.crop_plan import plan_crop
 from dsnet.data.ct_image import DICOM_ENDINGS
 from dsnet.data.picture_file import Picture
 from dsnet.data.remote import RemoteFile, is_file, place_of
-from dsnet.data.slice_part import SlicePart
 from dsnet.labeling.recist import RecistMark
 
-# A slice as it was read: whole, as much of it as crops need, or its file.
-Plane = TypeVar("Plane", np.ndarray, SlicePart, Picture)
+# A slice as it was read: its pixels, or its file.
+Plane = TypeVar("Plane", np.ndarray, Picture)
 Place: TypeAlias = str | Path | RemoteFile
 
 _STANDS_IN = "the slice itself stands for it"
@@ -157,10 +156,10 @@ def stand_in(
 
 
 def cut_shown(
-    image: np.ndarray | SlicePart,
+    image: np.ndarray,
     mark: RecistMark,
     size: int,
-    planes: Sequence[np.ndarray | SlicePart | ValueError | None],
+    planes: Sequence[np.ndarray | ValueError | None],
     window: tuple[float, float] | None,
     *,
     spacing: tuple[float, float] | None = None,
@@ -173,7 +172,7 @@ def cut_shown(
     ----------
     image, mark, size, spacing, isotropic_mm, **kept
         As `cut_crop` has them; the image in HU where there is a window.
-    planes : sequence of ndarray [H, W], SlicePart, ValueError or None
+    planes : sequence of ndarray [H, W], ValueError or None
         The neighbours, as `read_neighbours` gives them.
     window : (low, high) or None
         HU that become 0..1.

@@ -5,6 +5,7 @@ import pytest
 
 from dsnet import _C
 from dsnet.data.ct_image import apply_window
+from dsnet.labeling import RecistMark
 
 WINDOWS = [(-1350.0, 150.0), (-175.0, 275.0), (0.1, 0.3), (-1e300, 1e300)]
 
@@ -113,7 +114,8 @@ def shown(codes, shape, size, offset, scale, window):
 
 def planned(mark, shape, size, scale, ring=10.0):
     """The plan of one mark, or None."""
-    ((plan,), *_) = _C.planned_crops([mark], shape, size, [scale], [False], ring)
+    marks = [RecistMark.of_numbers(mark)]
+    ((plan,), *_) = _C.planned_crops(marks, shape, size, [scale], [False], ring)
     return plan
 
 
@@ -238,22 +240,54 @@ def test_a_high_box_is_counted_whole(unit):
 
 
 def test_an_extent_holds_all_that_is_cut_and_looked_at():
-    near = (30.0, 40.0, 50.0, 40.0, 40.0, 30.0, 40.0, 50.0)  # the box is 8:72, its ring 20:61
-    wide = (100.0, 150.0, 101.0, 150.0, 100.5, 149.0, 100.5, 151.0)
-    how = ((512, 512), 8)
+    # The box is 8:72, its ring 20:61; of the other one 140:160, 100:110, 138:162, 90:112.
+    near = RecistMark.of_numbers((30.0, 40.0, 50.0, 40.0, 40.0, 30.0, 40.0, 50.0))
+    far = RecistMark.of_numbers((100.0, 150.0, 101.0, 150.0, 100.5, 149.0, 100.5, 151.0))
 
-    def extent(marks, looks, shape=(512, 512), scale=(1.0, 1.0), size=8):
-        return _C.planned_crops(marks, shape, size, [scale] * len(marks), looks, 10.0)[1:]
+    def extent(marks, looks, shape=(512, 512), size=8, scales=None):
+        return _C.planned_crops(marks, shape, size, scales, looks, 10.0)[1:]
 
     assert extent([near], [False], size=64) == extent([near], [True], size=64) == (72, 72)
-    assert extent([wide], [False]) == (160, 110) and extent([wide], [True]) == (162, 112)
-    assert extent([wide, near], [False, True], size=64) == (182, 133)
-    assert extent([None, wide], [True, False]) == (160, 110)
-    assert extent([wide], [True], shape=(156, 107)) == (156, 107)
+    assert extent([far], [False]) == (160, 110) and extent([far], [True]) == (162, 112)
+    assert extent([far, near], [False, True], size=64) == (182, 133)
+    assert extent([None, far], [True, False]) == (160, 110)
+    assert extent([far], [True], shape=(156, 107)) == (156, 107)
+    assert extent([far], [False], size=64) == extent([far], [False], size=64, scales=[(1.0, 1.0)])
+    assert extent([far, far], [False] * 2, size=64, scales=[(2.0, 1.0), None]) == (182, 118)
     assert extent([], []) == extent([None], [True]) == (0, 0)
-    assert _C.planned_crops([wide], *how, [None], [True], 10.0) == ([None], 0, 0)
-    with pytest.raises(ValueError, match="scales and looks must be as many as the marks, 1, got"):
-        _C.planned_crops([wide], *how, [(1.0, 1.0)], [], 10.0)
+    plans = _C.planned_crops([far, None], (512, 512), 8, [None, None], [True, True], 10.0)
+    assert plans == ([None, None], 0, 0)
+    for scales, looks in (([(1.0, 1.0)], []), ([], [True])):
+        with pytest.raises(ValueError, match="scales and looks must be as many as the marks, 1, g"):
+            _C.planned_crops([far], (512, 512), 8, scales, looks, 10.0)
+    with pytest.raises(AttributeError):
+        _C.planned_crops([far.numbers], (512, 512), 8, None, [True], 10.0)
+
+
+def test_quotients_are_rounded_as_by_division(unit):
+    """Resampled HU whose share lies in the middle between two float32, or is tiny."""
+    rng = np.random.default_rng(7)
+    mark = (30.0, 0.0, 33.0, 0.0, 31.0, -1.0, 31.0, 1.0)
+    plan = planned(mark, (1, 64), 64, (1.0, 0.999))
+    assert plan.parts[1] == (1.0, 0.999)
+    codes = np.full((1, 64), 32769, np.uint16)  # 1 HU
+    by_inverse = 0
+    for width in rng.integers(1, 1000, 500).tolist():
+        middle = 0.25 + (2 * int(rng.integers(2**22)) + 1) * 2.0**-26
+        low, high = 1 - width * middle, 1 - width * middle + width
+        assert high - low == width and (1 - low) / width == middle
+        wanted = np.float32(middle)
+        by_inverse += np.float32((1 - low) * (1 / width)) != wanted
+        assert np.all(plan.shown(codes, 32768, (low, high)) == wanted)
+    assert by_inverse > 5
+    for low in (0.0, -3.0, 1e-20):
+        for width in (7.0, 2.0**-20, 1e-99, 1e-101, 1e99, 1e101, 1e300):
+            codes[:] = 32768 + rng.integers(-2, 5, 64)
+            window = (low, low + width)
+            if window[0] < window[1]:
+                offset, scale, *_ = plan.parts
+                wanted = shown(codes, (1, 64), 64, offset, scale, window)
+                assert np.array_equal(plan.shown(codes, 32768, window), wanted)
 
 
 def test_a_plan_by_hand():

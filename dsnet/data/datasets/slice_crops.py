@@ -8,13 +8,21 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 import numpy as np
 
 from dsnet import _C
-from dsnet.data.crop import Crop, cut_planned, scaled_spacing
+from dsnet.data.crop import Crop, scaled_spacing
 from dsnet.data.crop_plan import CropPlan, plan_crops
-from dsnet.data.ct_image import HU_OFFSET, RING_RULE, choose_window, for_tissue
+from dsnet.data.ct_image import (
+    HU_OFFSET,
+    RING_RULE,
+    apply_window,
+    choose_window,
+    codes_of,
+    for_tissue,
+    hu_of_codes,
+    windowed,
+)
 from dsnet.data.datasets.image_size import require_size
 from dsnet.data.neighbours import add_neighbours
 from dsnet.data.picture_file import Picture
-from dsnet.data.slice_part import SlicePart
 from dsnet.labeling.recist import RecistMark
 
 if TYPE_CHECKING:
@@ -55,27 +63,25 @@ def cut_slice(
         for annotation in annotations:
             yield annotation, ValueError(annotation.error) if annotation.error else files
         return
+    picture, others = files
+    shape, pictures = picture.shape, window == "none"
     plans, extent = plan_slice(
-        annotations, files.picture.shape, size=size, window=window, isotropic_mm=isotropic_mm
+        annotations, shape, size=size, window=window, isotropic_mm=isotropic_mm
     )
-    pictures = window == "none"
-    if pictures:  # The compiled plans are of codes.
-        plans = [
-            CropPlan.of(plan, files.picture.shape, size)
-            if isinstance(plan, _C.PlannedCrop)
-            else plan
-            for plan in plans
-        ]
-    middle, beside = _decoded(files.picture, extent, pictures), []
-    if files.beside and not isinstance(middle, ValueError):
-        beside = [_decoded(picture, extent, pictures) for picture in files.beside]
+    middle = _decoded(picture, extent, pictures)
+    beside = []
+    if others and not isinstance(middle, ValueError):
+        beside = [_decoded(other, extent, pictures) for other in others]
     for annotation, plan in zip(annotations, plans, strict=True):
         if annotation.error:
             yield annotation, ValueError(annotation.error)
         elif isinstance(middle, ValueError):
             yield annotation, middle
         else:
-            yield annotation, _crop(middle, beside, annotation, plan, window)
+            # The compiled plans are of codes.
+            if pictures and isinstance(plan, _C.PlannedCrop):
+                plan = CropPlan.of(plan, shape, size)
+            yield annotation, _crop(picture, middle, beside, annotation, plan, window)
 
 
 def plan_slice(
@@ -106,42 +112,39 @@ def plan_slice(
         slice where there is no mark that a crop can be cut around.
     """
     auto = window == "auto"
-    plans, extent = plan_crops(
-        shape,
-        [annotation.mark for annotation in annotations],
-        size,
-        spacings=[annotation.spacing for annotation in annotations],
-        isotropic_mm=isotropic_mm,
-        looks=[auto and not for_tissue(annotation.window) for annotation in annotations],
-    )
-    return plans, extent if extent[0] else shape
+    marks, spacings, looks = [], [], []
+    for annotation in annotations:
+        marks.append(annotation.mark)
+        spacings.append(annotation.spacing)
+        looks.append(auto and not for_tissue(annotation.window))
+    plans, rows, cols = plan_crops(shape, marks, size, looks, spacings, isotropic_mm)
+    return plans, (rows, cols) if rows else shape
 
 
 def _decoded(
     picture: Picture | ValueError, extent: tuple[int, int], pictures: bool
-) -> SlicePart | ValueError:
-    """A slice, decoded as far as it is needed."""
+) -> np.ndarray | ValueError:
+    """A slice as it is stored, decoded as far as it is needed."""
     if isinstance(picture, ValueError):
         return picture
-    part = SlicePart(picture, pictures)
     try:
-        part.decode(*extent)
+        return picture.pixels(*extent) if pictures else codes_of(picture, *extent)
     except ValueError as error:
         return error
-    return part
 
 
 def _crop(
-    middle: SlicePart,
-    beside: list[SlicePart | ValueError],
+    picture: Picture,
+    pixels: np.ndarray,
+    beside: list[np.ndarray | ValueError],
     annotation: DeepLesionAnnotation,
     plan: Plan,
     window: str | tuple[float, float],
 ) -> Crop | ValueError:
     metadata, stated, levels = annotation.metadata, annotation.image_size, annotation.window
     try:
-        if stated != middle.shape:  # (512.0, 512.0) is (512, 512)
-            require_size(stated, middle.shape)
+        if stated != picture.shape:  # (512.0, 512.0) is (512, 512)
+            require_size(stated, picture.shape)
         if isinstance(plan, ValueError):
             return plan
         assert plan is not None
@@ -152,29 +155,30 @@ def _crop(
         if isinstance(plan, CropPlan):
             if window == "auto":
                 assert annotation.mark is not None
-                levels = choose_window(middle, annotation.mark, levels, plan.rings)
-            image = cut_planned(middle, plan, levels)
+                levels = choose_window(hu_of_codes(pixels), annotation.mark, levels, plan.rings)
+            image = _cut(pixels, plan, levels)
             offset, scale, mark = plan.offset, plan.scale, plan.mark
         else:
-            image, levels, offset, scale, mark = plan.crop(
-                middle.codes, HU_OFFSET, levels, RING_RULE
-            )
+            image, levels, offset, scale, mark = plan.crop(pixels, HU_OFFSET, levels, RING_RULE)
             mark = RecistMark.of_numbers(mark)
         if levels is not None:
             metadata["window_low"], metadata["window_high"] = levels
-        spacing, source = scaled_spacing(annotation.spacing, scale), str(middle.path)
+        spacing, source = scaled_spacing(annotation.spacing, scale), str(picture.path)
         crop = Crop(image, mark, spacing, None, annotation.key, source, offset, scale, metadata)
         if beside:
-            planes = [p if isinstance(p, ValueError) else _shown(p, plan, levels) for p in beside]
+            planes = [p if isinstance(p, ValueError) else _cut(p, plan, levels) for p in beside]
             add_neighbours(crop, planes)
         return crop
     except ValueError as error:
         return error
 
 
-def _shown(
-    part: SlicePart, plan: _C.PlannedCrop | CropPlan, levels: tuple[float, float] | None
+def _cut(
+    pixels: np.ndarray, plan: _C.PlannedCrop | CropPlan, levels: tuple[float, float] | None
 ) -> np.ndarray:
-    if isinstance(plan, CropPlan):
-        return cut_planned(part, plan, levels)
-    return plan.shown(part.codes, HU_OFFSET, levels)
+    if not isinstance(plan, CropPlan):
+        return plan.shown(pixels, HU_OFFSET, levels)
+    piece = pixels[plan.box]
+    if levels is None:
+        return plan.cut_box(windowed(piece))
+    return apply_window(plan.cut_box(hu_of_codes(piece)), *levels)

@@ -5,11 +5,16 @@ import numpy as np
 import pytest
 
 from dsnet.data.crop import Crop
-from dsnet.data.ct_image import LUNG_WINDOW, SOFT_TISSUE_WINDOW, choose_window, read_ct_png
+from dsnet.data.ct_image import (
+    LUNG_WINDOW,
+    SOFT_TISSUE_WINDOW,
+    choose_window,
+    codes_of,
+    read_ct_png,
+)
 from dsnet.data.datasets.deeplesion import DeepLesionAnnotation, read_crops
 from dsnet.data.neighbours import cut_shown, read_neighbours
 from dsnet.data.picture_file import Picture, open_picture
-from dsnet.data.slice_part import SlicePart
 from dsnet.labeling import RecistMark
 
 
@@ -135,8 +140,11 @@ def test_the_window_is_that_of_the_ring(tmp_path):
         mark = random_mark(rng, shape)
         hu = read_ct_png(path)
         wanted = window_by_the_ring(hu, mark)
-        part = SlicePart(open_picture(path))
-        assert choose_window(hu, mark, None) == choose_window(part, mark, None) == wanted
+        assert choose_window(hu, mark, None) == wanted
+        annotation = DeepLesionAnnotation("k", f"{i}.png", i, mark)
+        ((_, crop),) = read_crops([annotation], tmp_path, size=16)
+        if not isinstance(crop, ValueError):
+            assert (crop.metadata["window_low"], crop.metadata["window_high"]) == wanted
         chosen.add(wanted)
     assert len(chosen) == 2
 
@@ -160,12 +168,6 @@ def test_no_more_is_decoded_than_the_crops_need(tmp_path, monkeypatch):
     assert asked == [(122, 252)]
 
 
-def part_of(path, rows, cols, pictures=False):
-    part = SlicePart(open_picture(path), pictures)
-    part.decode(rows, cols)
-    return part
-
-
 def windowed_already(shape=(60, 60)):
     ramp = np.linspace(0, 65535, shape[0] * shape[1]).reshape(shape)
     return ramp.astype(np.uint16)
@@ -174,29 +176,28 @@ def windowed_already(shape=(60, 60)):
 def test_values_that_are_no_hu_are_found_in_what_is_decoded(tmp_path):
     path = write(tmp_path, "a.png", windowed_already())
     with pytest.raises(ValueError, match="got 37% of its pixels below -8192 HU"):
-        part_of(path, 3, 3)
+        codes_of(open_picture(path), 3, 3)
     # The whole slice decides: a few such pixels are metal's, or the scanner's.
     codes = np.full((60, 60), 32768 + 40, np.uint16)
     codes[1, 1:30] = 100
     few = write(tmp_path, "b.png", codes)
-    assert part_of(few, 3, 3)[0:2, 0:2].tolist() == [[40, 40], [40, -32668]]
+    assert codes_of(open_picture(few), 3, 3)[:2, :2].tolist() == [[32808, 32808], [32808, 100]]
     # 0 is what was outside of the scanner's circle.
     codes[1:] = 0
-    part = part_of(write(tmp_path, "c.png", codes), 3, 3)
-    assert part[0:2, 0:1].tolist() == [[40], [-32768]]
-
-
-def test_a_part_grows_where_more_is_asked_for(tmp_path):
-    codes = ct(np.random.default_rng(10), (50, 40))
-    part = SlicePart(open_picture(write(tmp_path, "a.png", codes)))
-    hu = codes.astype(np.float32) - 32768
-    for box in (np.s_[0:3, 0:5], np.s_[2:40, 30:33], np.s_[0:50, 0:40], np.s_[49:60, 38:100]):
-        assert part[box].dtype == np.float32 and np.array_equal(part[box], hu[box])
-    assert part[5:5, 3:9].shape == (0, 6)
+    part = codes_of(open_picture(write(tmp_path, "c.png", codes)), 3, 3)
+    assert part.tolist() == [[32808] * 3, [0] * 3, [0] * 3]
+    # Of other pictures decoding does not tell the least value.
+    for name, wanted in (("d.tif", codes), ("e.tif", windowed_already())):
+        picture = open_picture(write(tmp_path, name, wanted))
+        if name == "d.tif":
+            assert np.array_equal(codes_of(picture, 60, 60), codes)
+        else:
+            with pytest.raises(ValueError, match="got 37% of its pixels below -8192 HU"):
+                codes_of(picture, 3, 3)
 
 
 def test_pictures_of_8_bits_are_no_hu(tmp_path):
-    path = write(tmp_path, "a.png", np.zeros((20, 20), np.uint8))
-    with pytest.raises(ValueError, match=r"a\.png: must be a 16-bit PNG .* got uint8"):
-        part_of(path, 20, 20)
-    assert not part_of(path, 20, 20, pictures=True)[0:9, 0:9].any()
+    for value in (0, 200):
+        path = write(tmp_path, "a.png", np.full((20, 20), value, np.uint8))
+        with pytest.raises(ValueError, match=r"a\.png: must be a 16-bit PNG .* got uint8"):
+            codes_of(open_picture(path), 20, 20)
