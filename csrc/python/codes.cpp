@@ -18,6 +18,17 @@ namespace {
 
 constexpr std::ptrdiff_t kPart = 1024;
 
+// Has memory fetched that is read next.
+template <typename T>
+void fetch(const T* values, std::ptrdiff_t count) {
+#if defined(__GNUC__)
+    constexpr std::ptrdiff_t kLine = 64 / sizeof(T);
+    for (std::ptrdiff_t i = 0; i < count; i += kLine) __builtin_prefetch(values + i);
+#else
+    (void)values, (void)count;
+#endif
+}
+
 template <typename T>
 bool is_plain(const py::object& value) {
     return py::isinstance<Array<T>>(value) && is_aligned(value);
@@ -81,6 +92,11 @@ bool write_codes(const LabelPlanes& planes, int alpha_bits,
     for (std::ptrdiff_t at = 0; at < planes.pixels(); at += kPart) {
         const std::ptrdiff_t count = std::min(kPart, planes.pixels() - at);
         const float *image = planes.image + at, *alpha = planes.alpha + at;
+        const std::ptrdiff_t next = std::min(kPart, planes.pixels() - at - count);
+        fetch(image + count, next);
+        fetch(alpha + count, next);
+        fetch(planes.binary + at + count, next);
+        fetch(planes.trimap + at + count, next);
         if (!simd.are_shares(image, count) || !simd.are_shares(alpha, count) ||
             !simd.are_trimap(planes.trimap + at, count))
             return false;

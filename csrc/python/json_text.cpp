@@ -1,6 +1,9 @@
 #include "python/json_text.h"
 
+#include <charconv>
 #include <cmath>
+#include <cstdlib>
+#include <cstring>
 #include <memory>
 
 namespace dsnet {
@@ -39,11 +42,45 @@ bool append_text(PyObject* value, std::string& text) {
     return true;
 }
 
+#if defined(__cpp_lib_to_chars)
+// What repr() of a finite float says: the fewest digits that read as it, and where the point goes.
+void append_finite(double value, std::string& text) {
+    constexpr int kLeast = -4, kMost = 16;
+    char made[32];
+    char* end =
+        std::to_chars(made, made + sizeof made, std::fabs(value), std::chars_format::scientific)
+            .ptr;
+    *end = '\0';
+    char* power = std::strchr(made, 'e');
+    const int exponent = std::atoi(power + 1);
+    std::string digits(1, made[0]);
+    if (power > made + 2) digits.append(made + 2, power);
+    if (std::signbit(value)) text.push_back('-');
+    const auto count = static_cast<int>(digits.size());
+    if (exponent < kLeast || exponent >= kMost) {
+        text.push_back(digits[0]);
+        if (count > 1) text.append(1, '.').append(digits, 1);
+        text.append(power);
+    } else if (exponent < 0) {
+        text.append("0.").append(static_cast<std::size_t>(-exponent - 1), '0').append(digits);
+    } else {
+        const int whole = exponent + 1;
+        if (count < whole) digits.append(static_cast<std::size_t>(whole - count), '0');
+        text.append(digits, 0, static_cast<std::size_t>(whole)).push_back('.');
+        text.append(count > whole ? digits.substr(static_cast<std::size_t>(whole)) : "0");
+    }
+}
+#endif
+
 bool append_float(double value, std::string& text) {
     if (!std::isfinite(value)) {
         text.append("null");
         return true;
     }
+#if defined(__cpp_lib_to_chars)
+    append_finite(value, text);
+    return true;
+#else
     // What repr() of a float says.
     const std::unique_ptr<char, void (*)(void*)> digits(
         PyOS_double_to_string(value, 'r', 0, Py_DTSF_ADD_DOT_0, nullptr), &PyMem_Free);
@@ -53,6 +90,7 @@ bool append_float(double value, std::string& text) {
     }
     text.append(digits.get());
     return true;
+#endif
 }
 
 bool append_int(PyObject* value, std::string& text) {

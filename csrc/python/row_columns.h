@@ -23,6 +23,7 @@ namespace dsnet {
 
 constexpr std::size_t kMark = 8, kTexts = 4, kPairs = 3;
 constexpr const char* kTextNames[kTexts] = {"key", "source", "status", "error"};
+constexpr char kQuality[] = "quality_", kSeconds[] = "seconds_";
 // A pair, its columns, and whether its numbers must be above 0.
 struct Pair {
     const char *name, *first, *second;
@@ -211,6 +212,9 @@ class RowColumns {
     struct Score {
         std::string name;
         NumberColumn<double> column;
+        // Of the row before: most rows say it by the same text.
+        const char* prefix = nullptr;
+        py::object text{};
     };
 
     bool read(const py::object& record, const std::optional<py::str>& metadata) {
@@ -243,8 +247,8 @@ class RowColumns {
         }
         known_.push_back(static_cast<std::uint8_t>(known));
         next_score_ = 0;
-        return read_scores(value_of(record, names().quality), "quality_") &&
-               read_scores(value_of(record, names().seconds), "seconds_");
+        return read_scores(value_of(record, names().quality), kQuality) &&
+               read_scores(value_of(record, names().seconds), kSeconds);
     }
 
     // As dsnet.data.patients.known_patient, of a dict that JSON could be made of.
@@ -264,7 +268,8 @@ class RowColumns {
                 std::optional<std::int32_t> width) {
         height_.push(height.value_or(0), height.has_value());
         width_.push(width.value_or(0), width.has_value());
-        for (Score& score : scores_) score.column.resize(rows_ + 1);
+        for (Score& score : scores_)
+            if (score.column.size() != rows_ + 1) score.column.resize(rows_ + 1);
         planes_.end(sizes);
         ++rows_;
         open_ = false;
@@ -311,33 +316,35 @@ class RowColumns {
         PyObject *name = nullptr, *number = nullptr;
         Py_ssize_t at = 0;
         while (PyDict_Next(value.ptr(), &at, &name, &number) != 0) {
-            Py_ssize_t size = 0;
-            const char* text = utf8_of(name, size);
-            if (text == nullptr || !PyFloat_CheckExact(number)) return false;
-            NumberColumn<double>& column =
-                score_of(prefix, text, static_cast<std::size_t>(size)).column;
-            column.resize(rows_);
+            if (!PyFloat_CheckExact(number)) return false;
+            const std::size_t found = score_of(prefix, name);
+            if (found == scores_.size()) return false;
+            next_score_ = found + 1;
+            NumberColumn<double>& column = scores_[found].column;
+            if (column.size() != rows_) column.resize(rows_);
             column.push(PyFloat_AS_DOUBLE(number));
         }
         return true;
     }
 
-    // The scores of most rows come in one order.
-    Score& score_of(const char* prefix, const char* text, std::size_t size) {
-        const std::size_t begin = std::strlen(prefix);
-        const auto is_it = [&](const Score& score) {
-            return score.name.size() == begin + size && score.name.compare(0, begin, prefix) == 0 &&
-                   std::memcmp(score.name.data() + begin, text, size) == 0;
-        };
-        const std::size_t count = scores_.size();
-        std::size_t at = next_score_;
-        if (at >= count || !is_it(scores_[at])) {
-            at = static_cast<std::size_t>(std::find_if(scores_.begin(), scores_.end(), is_it) -
-                                          scores_.begin());
-            if (at == count) scores_.push_back({prefix + std::string(text, size), {}});
+    // Which score a name says, made where it is new; their number where it is no name. Those of
+    // most rows come in one order.
+    std::size_t score_of(const char* prefix, PyObject* name) {
+        if (next_score_ < scores_.size()) {
+            const Score& next = scores_[next_score_];
+            if (next.prefix == prefix && next.text.ptr() == name) return next_score_;
         }
-        next_score_ = at + 1;
-        return scores_[at];
+        Py_ssize_t size = 0;
+        const char* text = utf8_of(name, size);
+        if (text == nullptr) return scores_.size();
+        const std::string wanted = prefix + std::string(text, static_cast<std::size_t>(size));
+        const auto found = std::find_if(scores_.begin(), scores_.end(),
+                                        [&](const Score& score) { return score.name == wanted; });
+        const auto at = static_cast<std::size_t>(found - scores_.begin());
+        if (found == scores_.end()) scores_.push_back({wanted, {}});
+        scores_[at].prefix = prefix;
+        scores_[at].text = py::reinterpret_borrow<py::object>(name);
+        return at;
     }
 
     // Forgets a row that did not end.

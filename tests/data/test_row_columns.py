@@ -117,6 +117,16 @@ def test_the_table_has_what_each_row_encodes_to(seed, bits):
 
 
 def test_json_is_what_the_standard_library_says():
+    draw = np.random.default_rng(11)
+    some = draw.integers(0, 2**64, 2000, np.uint64).view(np.float64)
+    powers = [base * 10.0**power for power in range(-8, 24) for base in (1, -1.5, 9.999, 123456)]
+    steps = np.nextafter(np.array(powers), draw.choice([-math.inf, math.inf], len(powers)))
+    numbers = [*some[np.isfinite(some)].tolist(), *powers, *steps.tolist(), *draw.random(500)]
+    for number in map(float, numbers):
+        record = LabelRecord("k", metadata={"n": number}, status="failed")
+        rows = _C.RowColumns(16, [], ())
+        assert rows.append(record)
+        assert rows.arrays()["metadata"][1] == f'{{"n": {number!r}}}'.encode()
     deep = [1]
     for _ in range(40):
         deep = [deep]

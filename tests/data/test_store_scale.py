@@ -148,6 +148,8 @@ def test_a_full_disk_leaves_the_journal_as_it_was(tmp_path, monkeypatch):
     before, real = (tmp_path / JOURNAL).read_bytes(), os.write
 
     def full(descriptor, data):
+        if not os.path.samestat(os.fstat(descriptor), os.stat(tmp_path / JOURNAL)):
+            return real(descriptor, data)
         real(descriptor, data[:50])
         raise OSError(28, "No space left on device")
 

@@ -27,7 +27,7 @@ from dsnet.files import require_regular, write_bytes
 RUN = re.compile(r"_keys-\d{5,}\.parquet")
 # Keys that a writer holds in memory before they become a run, and those of the longest run.
 LEAST_RUN, LONGEST_RUN = 2**17, 2**22
-_ROW_BITS = 32
+ROW_BITS = 32
 _DIGITS = 32
 
 
@@ -71,22 +71,22 @@ class KeyRun:
         while len(asked := asked[at[asked] < len(self)]):
             asked = asked[self.hashes[at[asked]] == hashes[asked]]
             places = self.places[at[asked]]
-            names = [self.shards[shard][0] for shard in (places >> np.uint64(_ROW_BITS)).tolist()]
-            rows = (places & np.uint64(2**_ROW_BITS - 1)).tolist()
+            names = [self.shards[shard][0] for shard in (places >> np.uint64(ROW_BITS)).tolist()]
+            rows = (places & np.uint64(2**ROW_BITS - 1)).tolist()
             found += zip(asked.tolist(), names, rows, strict=True)
             at[asked] += 1
         return found
 
     def _place(self, at: int) -> tuple[str, int]:
         place = int(self.places[at])
-        return self.shards[place >> _ROW_BITS][0], place & (2**_ROW_BITS - 1)
+        return self.shards[place >> ROW_BITS][0], place & (2**ROW_BITS - 1)
 
 
 def run_of(shards: Mapping[str, np.ndarray], digests: Mapping[str, str]) -> KeyRun:
     """The run of some shards' hashes, which are in the order of their rows."""
     named = [(name, digests[name]) for name in shards]
     parts = [
-        np.arange(len(hashes), dtype=np.uint64) | np.uint64(number << _ROW_BITS)
+        np.arange(len(hashes), dtype=np.uint64) | np.uint64(number << ROW_BITS)
         for number, hashes in enumerate(shards.values())
     ]
     return _sorted(named, list(shards.values()), parts)
@@ -98,7 +98,7 @@ def merged(runs: Iterable[KeyRun]) -> KeyRun:
     hashes, places = [], []
     for run in runs:
         hashes.append(run.hashes)
-        places.append(run.places + np.uint64(len(shards) << _ROW_BITS))
+        places.append(run.places + np.uint64(len(shards) << ROW_BITS))
         shards += run.shards
     return _sorted(shards, hashes, places)
 
@@ -169,5 +169,5 @@ def _is_sound(run: KeyRun, rows: object) -> bool:
         type(rows) is int
         and 0 <= rows == len(run.hashes) == len(run.places)
         and all(isinstance(text, str) for shard in run.shards for text in shard)
-        and (not rows or int(run.places.max()) >> _ROW_BITS < len(run.shards))
+        and (not rows or int(run.places.max()) >> ROW_BITS < len(run.shards))
     )

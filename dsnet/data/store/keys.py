@@ -13,6 +13,7 @@ from dsnet.data.store.entries import hash_key, hash_keys, is_full, keys_digest
 from dsnet.data.store.key_runs import (
     LEAST_RUN,
     LONGEST_RUN,
+    ROW_BITS,
     KeyRun,
     merged,
     read_run,
@@ -54,9 +55,12 @@ class KeyIndex:
         self._digests: dict[str, str] = {}
         self._held: OrderedDict[str, tuple[list[str], dict[str, int]]] = OrderedDict()
         self._runs: list[KeyRun] = []
-        # Of shards that are in no run: what was added, and where each hash is.
+        # Of shards that are in no run: what was added, and where each hash is, as runs say it, by
+        # the number of the shard's name; of hashes that were there already, their further places.
         self._fresh: dict[str, np.ndarray] = {}
-        self._places: dict[int, list[tuple[str, int]]] = {}
+        self._names: list[str] = []
+        self._places: dict[int, int] = {}
+        self._again: dict[int, list[int]] = {}
         self._dead: list[Path] = []
         wanted = {n: e["keys"] for n, e in entries.items() if is_full(e)}
         for file in run_files(self._folder):
@@ -109,7 +113,7 @@ class KeyIndex:
         found: dict[str, set[tuple[str, int]]] = {}
         for hashed in values[counts > 1].tolist():
             for name, row in self._all_places(hashed):
-                if name in self._digests:
+                if name in self._digests and row < len(self._keys(name)):
                     found.setdefault(self._keys(name)[row], set()).add((name, row))
         again = {key: places for key, places in found.items() if len(places) > 1}
         order = {name: number for number, name in enumerate(self._digests)}
@@ -119,7 +123,12 @@ class KeyIndex:
     def _all_places(self, hashed: int) -> Iterator[tuple[str, int]]:
         for run in self._runs:
             yield from run.find(hashed)
-        yield from self._places.get(hashed, ())
+        yield from self._fresh_places(hashed)
+
+    def _fresh_places(self, hashed: int) -> Iterator[tuple[str, int]]:
+        if (place := self._places.get(hashed)) is not None:
+            for each in (place, *self._again.get(hashed, ())):
+                yield self._names[each >> ROW_BITS], each & (2**ROW_BITS - 1)
 
     def known(
         self, keys: Sequence[str], hashes: np.ndarray, shards: Container[str] | None = None
@@ -129,7 +138,7 @@ class KeyIndex:
         places += (
             (i, name, row)
             for i, hashed in enumerate(hashes.tolist())
-            for name, row in self._places.get(hashed, ())
+            for name, row in self._fresh_places(hashed)
         )
         # Shard by shard: the keys of few are held.
         return {
@@ -142,8 +151,15 @@ class KeyIndex:
         """Take in a shard, by the hashes of its keys in the order of its rows."""
         self._digests[name] = keys_digest(hashes)
         self._fresh[name] = hashes
-        for row, hashed in enumerate(hashes.tolist()):
-            self._places.setdefault(hashed, []).append((name, row))
+        first = len(self._names) << ROW_BITS
+        self._names.append(name)
+        new = dict(zip(hashes.tolist(), range(first, first + len(hashes)), strict=True))
+        if len(new) < len(hashes) or not self._places.keys().isdisjoint(new):
+            for place, hashed in enumerate(hashes.tolist(), first):
+                if self._places.setdefault(hashed, place) != place:
+                    self._again.setdefault(hashed, []).append(place)
+        else:
+            self._places.update(new)
 
     def _gather(self, shards: dict[str, np.ndarray]) -> None:
         """Make one run in memory of what is in none."""
@@ -154,15 +170,18 @@ class KeyIndex:
         """Hold what was added as a run in memory, once it is much."""
         if len(self._places) >= LEAST_RUN:
             self._gather(self._fresh)
-            self._fresh, self._places = {}, {}
+            self._begin()
+
+    def _begin(self) -> None:
+        """Forget what was added; it is in a run."""
+        self._fresh, self._names, self._places, self._again = {}, [], {}, {}
 
     def drop(self, name: str) -> None:
         """Forget a shard."""
         self._digests.pop(name, None)
         self._held.pop(name, None)
-        hashes = self._fresh.pop(name, None)
-        for hashed in [] if hashes is None else set(hashes.tolist()):
-            self._places[hashed] = [p for p in self._places[hashed] if p[0] != name]
+        # Its places stay, as in runs: whoever finds one sees that the key is not there.
+        self._fresh.pop(name, None)
 
     def save(self, least: int | None = None) -> None:
         """Write what is in no file as a run, where that is so many keys; for a writer."""
@@ -180,7 +199,8 @@ class KeyIndex:
                 run = merged([taken[-1], run])
             kept.append(write_run(self._folder, run))
             self._dead += [old.file for old in taken if old.file is not None]
-        self._runs, self._fresh, self._places = kept, {}, {}
+        self._runs = kept
+        self._begin()
         for file in self._dead:
             file.unlink(missing_ok=True)
         self._dead = []

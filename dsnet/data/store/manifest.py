@@ -21,7 +21,6 @@ from typing import Any
 
 from dsnet.console import warn
 from dsnet.data.remote import RemoteFile, Unreachable, is_file
-from dsnet.data.store.columns import table_of
 from dsnet.data.store.entries import SHARD, in_order, is_entry, shard_number
 from dsnet.data.store.journal import (
     JOURNAL,
@@ -31,6 +30,7 @@ from dsnet.data.store.journal import (
     remove_journal,
 )
 from dsnet.data.store.places import MOST_BYTES, Place, names, read_whole, whole_source
+from dsnet.data.store.record import schema
 from dsnet.files import write_bytes
 
 FORMAT = 1
@@ -200,7 +200,8 @@ def manifest_bytes(manifest: dict[str, Any], score_columns: list[str]) -> tuple[
     text = json.dumps(manifest, indent=1)
     told = {KEY: text.encode("utf-8"), _SUM: digest_of(text).encode("ascii")}
     made = pa.BufferOutputStream()
-    pq.write_table(table_of({}, 0, score_columns, told), made)
+    # Not even a group of no rows.
+    pq.ParquetWriter(made, schema(score_columns).with_metadata(told)).close()
     return text, made.getvalue().to_pybytes()
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from dsnet.data.remote import RemoteFile
+from dsnet.data.store.direct import aligned, write_direct
 from dsnet.data.store.entries import Written, describe, hash_keys, written
 from dsnet.data.store.pages import Page, Unknown, pages_of, value_at
 from dsnet.data.store.places import Place, arrow_source, size_of, whole_source
@@ -209,7 +210,7 @@ def _encoded(table) -> Iterator[memoryview]:
     most = table.nbytes + SLACK_BYTES
     (room,) = _spare.take() or [np.empty(0, np.uint8)]
     if len(room) < most:
-        room = np.empty(most, np.uint8)
+        room = aligned(most)
     made = pa.FixedSizeBufferWriter(pa.py_buffer(room))
     try:
         pq.write_table(table, made, **options)
@@ -224,11 +225,8 @@ def _encoded(table) -> Iterator[memoryview]:
 
 def write_parquet(path: Path, table) -> Written:
     """Write a shard's rows to a file, as it is, with the metadata of the table's schema."""
-    import pyarrow as pa
-
     with _encoded(table) as data:
-        with pa.OSFile(os.fsencode(path), "wb") as file:
-            file.write(data)
+        write_direct(path, data)
         return written(data)
 
 
