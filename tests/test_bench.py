@@ -1,6 +1,7 @@
 """The benches: that each can be imported, as what it measures goes on changing."""
 
 import importlib
+import sys
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -8,8 +9,11 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def import_all(names):
+    peer = "pymatting" in sys.modules
     for name in names:
         importlib.import_module(name)
+    # It would compile itself for a minute, for whoever imports a bench.
+    assert peer or "pymatting" not in sys.modules
 
 
 def test_every_bench_imports():

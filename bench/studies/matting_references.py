@@ -8,7 +8,6 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from pymatting import estimate_alpha_cf
 from rich.console import Console
 
 from bench.common.stock import stock_matting
@@ -42,6 +41,8 @@ def compare_references(console: Console) -> list[dict] | None:
     if not root.is_dir():
         console.print(f"no reference alphas: {root} (set DSNET_SHARED)")
         return None
+    from pymatting import estimate_alpha_cf  # compiles itself for a minute when first imported
+
     rows = []
     for name, (picture, trimap, recorded) in REFERENCES.items():
         image = cv2.imread(str(root / picture), cv2.IMREAD_COLOR) / 255.0
