@@ -13,6 +13,8 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import os
+import shutil
 import tempfile
 import time
 import zlib
@@ -229,17 +231,26 @@ def shares(table: Path, images: Path, origin: float, names: int) -> dict:
 def under_many_names(
     table: Path, images: Path, origin: float, names: int, more: Path, links: Path
 ) -> None:
-    """A table of each usable row `names` times, and links to its slice."""
+    """A table of each usable row `names` times, and its slice under each name.
+
+    The slices lie as in DeepLesion's own archive, SERIES/KEY.png, each a regular file: links to one
+    copy of its bytes.
+    """
     usable = [a for a in read_annotations(table, origin=origin) if a.mark]
     header, *lines = table.read_text(encoding="utf-8-sig").splitlines()
-    text = [header]
+    text, copies = [header], links.with_name("copies")
+    copies.mkdir()
     for number in range(names):
         for annotation in usable:
             name = f"{number:04d}x{annotation.file_name}"
             text.append(lines[annotation.row - 2].replace(annotation.file_name, name, 1))
-            if not (link := links / name).exists():
-                links.mkdir(exist_ok=True)
-                link.symlink_to(find_image(images, annotation).resolve())
+            series, _, key = name.rpartition("_")
+            if (link := links / series / key).exists():
+                continue
+            if not (copy := copies / annotation.file_name).exists():
+                shutil.copyfile(find_image(images, annotation), copy)
+            link.parent.mkdir(parents=True, exist_ok=True)
+            os.link(copy, link)
     more.write_text("\n".join(text) + "\n")
 
 
