@@ -18,7 +18,6 @@ from dsnet.archive.server import ONE_THREAD, inherited, start_server
 from dsnet.labeling import RecistMark, label_recist
 from dsnet.signals import end_with_parent, leave_to_parent
 
-
 # Objects that are made, and not let go of, before those that hold themselves are looked for.
 COLLECTED = 10_000
 
