@@ -7,7 +7,7 @@
 namespace dsnet {
 namespace {
 
-constexpr std::ptrdiff_t kBlendColumns = 16;
+constexpr std::ptrdiff_t kBlendColumns = 32;
 static_assert(kBlendColumns <= kBeyond, "sums have room for them");
 
 // Rows of a crop that is resampled, one by one; blend(first row of the span, weights, how many,
