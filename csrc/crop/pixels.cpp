@@ -7,6 +7,7 @@
 namespace dsnet {
 namespace {
 
+// That the widest unit takes at a time.
 constexpr std::ptrdiff_t kBlendColumns = 32;
 static_assert(kBlendColumns <= kBeyond, "sums have room for them");
 
