@@ -7,7 +7,33 @@
 namespace dsnet {
 namespace {
 
-constexpr std::ptrdiff_t kBlendColumns = 16;
+// Sums along a row, from a pixel on. Not `simd`: gathering vectors takes longer than the loads that
+// it spares.
+template <int Most>
+void sum_along(const double* values, const Weights& columns, double* sums, std::ptrdiff_t begin) {
+    const std::ptrdiff_t most = Most > 0 ? Most : columns.most;
+    const auto size = static_cast<std::ptrdiff_t>(columns.first.size());
+    const double* weights = columns.values.data() + begin * most;
+    for (std::ptrdiff_t i = begin; i < size; ++i, weights += most) {
+        const double* from = values + columns.first[static_cast<std::size_t>(i)];
+        double sum = 0.0;
+        for (std::ptrdiff_t k = 0; k < most; ++k) sum += weights[k] * from[k];
+        sums[i] = sum;
+    }
+}
+
+void sum_along(const double* values, const Weights& columns, double* sums, std::ptrdiff_t begin) {
+    switch (columns.most) {
+        case 1: return sum_along<1>(values, columns, sums, begin);
+        case 2: return sum_along<2>(values, columns, sums, begin);
+        case 3: return sum_along<3>(values, columns, sums, begin);
+        case 4: return sum_along<4>(values, columns, sums, begin);
+        default: return sum_along<0>(values, columns, sums, begin);
+    }
+}
+
+// That the widest unit takes at a time.
+constexpr std::ptrdiff_t kBlendColumns = 32;
 static_assert(kBlendColumns <= kBeyond, "sums have room for them");
 
 // Rows of a crop that is resampled, one by one; blend(first row of the span, weights, how many,
@@ -16,8 +42,9 @@ template <typename Blend, typename Done>
 void each_row(const Weights& rows, const Weights& columns, Blend blend, Done done) {
     const auto size = columns.first.size();
     const auto most = static_cast<std::size_t>(columns.most);
-    std::vector<double> along(most * size);
-    for (std::size_t i = 0; i < size; ++i)
+    const auto by_vectors = crop_simd().sum_along;
+    std::vector<double> along(by_vectors != nullptr ? most * size : 0);
+    for (std::size_t i = 0; i < size && by_vectors != nullptr; ++i)
         for (std::size_t k = 0; k < most; ++k) along[k * size + i] = columns.values[i * most + k];
     // Beyond the last pixel there are zeros, for weights of 0.
     std::vector<double> sums(
@@ -26,8 +53,11 @@ void each_row(const Weights& rows, const Weights& columns, Blend blend, Done don
     for (std::size_t i = 0; i < rows.first.size(); ++i) {
         const double* down = rows.values.data() + i * static_cast<std::size_t>(rows.most);
         blend(rows.first[i], down, rows.count[i], sums.data());
-        crop_simd().sum_along(sums.data(), columns.first.data(), along.data(), columns.most,
-                              row.data(), static_cast<std::ptrdiff_t>(size));
+        std::ptrdiff_t summed = 0;
+        if (by_vectors != nullptr)
+            summed = by_vectors(sums.data(), columns.first.data(), along.data(), columns.most,
+                                row.data(), static_cast<std::ptrdiff_t>(size));
+        sum_along(sums.data(), columns, row.data(), summed);
         done(static_cast<std::ptrdiff_t>(i), row.data());
     }
 }

@@ -53,18 +53,6 @@ void blend_values(const double* values, Index stride, const double* weights, Ind
               [=](Index i, Index k) { return weights[k] * values[k * stride + i]; });
 }
 
-template <int Terms>
-DSNET_INLINE void sum_pixels(const double* values, const std::int32_t* first, const double* weights,
-                             Index most, double* sums, Index count, Index begin, Index end) {
-    for (Index i = begin; i < end; ++i) {
-        const double* from = values + first[i];
-        double sum = 0.0;
-        for (Index k = 0; k < (Terms > 0 ? Terms : most); ++k)
-            sum += weights[k * count + i] * from[k];
-        sums[i] = sum;
-    }
-}
-
 #if defined(__AVX512F__)
 constexpr Index kPixels = 8;
 static_assert(kBeyond == 4 * kPixels, "as many as are chosen from");
@@ -91,15 +79,12 @@ struct Chosen {
 };
 
 template <int Terms>
-DSNET_INLINE Index sum_by_vectors(const double* values, const std::int32_t* first,
-                                  const double* weights, Index most, double* sums, Index count) {
+Index sum_by_vectors(const double* values, const std::int32_t* first, const double* weights,
+                     Index most, double* sums, Index count) {
     Index i = 0;
     for (; i + kPixels <= count; i += kPixels) {
         const Index reach = first[i + kPixels - 1] - first[i] + most;
-        if (reach > kBeyond) {
-            sum_pixels<Terms>(values, first, weights, most, sums, count, i, i + kPixels);
-            continue;
-        }
+        if (reach > kBeyond) return i;
         const Chosen chosen(values + first[i], reach > 2 * kPixels);
         const __m256i at = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(first + i));
         __m512i numbers =
@@ -113,40 +98,30 @@ DSNET_INLINE Index sum_by_vectors(const double* values, const std::int32_t* firs
     }
     return i;
 }
-#else
-// Narrower units gather more slowly than they load one by one.
-template <int Terms>
-DSNET_INLINE Index sum_by_vectors(const double*, const std::int32_t*, const double*, Index, double*,
-                                  Index) {
-    return 0;
-}
-#endif
-
-template <int Terms>
-void sum_along(const double* values, const std::int32_t* first, const double* weights, Index most,
-               double* sums, Index count) {
-    const Index done = sum_by_vectors<Terms>(values, first, weights, most, sums, count);
-    sum_pixels<Terms>(values, first, weights, most, sums, count, done, count);
-}
-
-void sum_along(const double* values, const std::int32_t* first, const double* weights, Index most,
-               double* sums, Index count) {
+Index sum_along(const double* values, const std::int32_t* first, const double* weights, Index most,
+                double* sums, Index count) {
     switch (most) {
-        case 1: return sum_along<1>(values, first, weights, most, sums, count);
-        case 2: return sum_along<2>(values, first, weights, most, sums, count);
-        case 3: return sum_along<3>(values, first, weights, most, sums, count);
-        case 4: return sum_along<4>(values, first, weights, most, sums, count);
-        default: return sum_along<0>(values, first, weights, most, sums, count);
+        case 1: return sum_by_vectors<1>(values, first, weights, most, sums, count);
+        case 2: return sum_by_vectors<2>(values, first, weights, most, sums, count);
+        case 3: return sum_by_vectors<3>(values, first, weights, most, sums, count);
+        case 4: return sum_by_vectors<4>(values, first, weights, most, sums, count);
+        default: return sum_by_vectors<0>(values, first, weights, most, sums, count);
     }
 }
+#else
+constexpr decltype(CropSimd::sum_along) sum_along = nullptr;
+#endif
 
+// Within these no inverse and no share above kLeastShare leaves the normal numbers.
+constexpr double kLeastWidth = 1e-100, kMostWidth = 1e100;
+
+#if defined(__AVX__)
 typedef std::int64_t BitsVector __attribute__((vector_size(kVectorBytes)));
 
 // A quotient by its divisor's inverse is off by less than this many of its last bits. Where it is
 // farther from the middle between two float32 it becomes the one that the quotient becomes.
 constexpr std::int64_t kOff = 4, kMiddle = std::int64_t{1} << 28;
-// Within these no number here is smaller than the normal ones.
-constexpr double kLeastShare = 1e-30, kLeastWidth = 1e-100, kMostWidth = 1e100;
+constexpr double kLeastShare = 1e-30;
 
 // As `windowed`, of whole vectors; false where one lies too near to the middle.
 DSNET_INLINE bool windowed_by_inverse(const double* hu, Index count, double low, double inverse,
@@ -165,6 +140,12 @@ DSNET_INLINE bool windowed_by_inverse(const double* hu, Index count, double low,
     for (Index lane = 0; lane < Lanes<double>::kCount; ++lane) any |= unsure[lane];
     return any == 0;
 }
+#else
+// Without comparisons of 64 bits it takes longer than to divide.
+DSNET_INLINE bool windowed_by_inverse(const double*, Index, double, double, float*) {
+    return false;
+}
+#endif
 
 // By vectors of one width: GCC chooses between float64 and 1 by lanes of float32.
 DSNET_INLINE void windowed_by_width(const double* hu, Index count, double low, double width,
@@ -269,6 +250,6 @@ Index below(const std::uint16_t* codes, Index stride, Index rows, Index cols, st
 }  // namespace
 
 extern const CropSimd crop_simd;
-const CropSimd crop_simd = {&blend_codes, &blend_values, &sum_along, &windowed, &show, &below};
+const CropSimd crop_simd = {&blend_codes, &blend_values, sum_along, &windowed, &show, &below};
 
 }  // namespace dsnet::DSNET_UNIT

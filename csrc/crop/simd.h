@@ -25,9 +25,11 @@ struct CropSimd {
                          std::ptrdiff_t rows, double* sums, std::ptrdiff_t count);
     // Along a row that has been summed up: of each pixel i the `most` values from first[i] on,
     // which does not fall, times its weights, the k-th of them weights[k * count + i]. kBeyond
-    // values more than these can be read.
-    void (*sum_along)(const double* values, const std::int32_t* first, const double* weights,
-                      std::ptrdiff_t most, double* sums, std::ptrdiff_t count);
+    // values more than these can be read. Returns how many pixels were done, from the first on;
+    // null on units that gather more slowly than they load one by one.
+    std::ptrdiff_t (*sum_along)(const double* values, const std::int32_t* first,
+                                const double* weights, std::ptrdiff_t most, double* sums,
+                                std::ptrdiff_t count);
     // Of a row that was resampled: (HU, as float32, - low) / (high - low) in float64, within 0..1.
     void (*windowed)(const double* hu, std::ptrdiff_t count, double low, double high,
                      float* values);

@@ -51,12 +51,17 @@ Weights::Weights(const CropAxis& axis) : span(source_span(axis)) {
     const bool shrunk = axis.scale <= 1.0;
     first.resize(size);
     count.resize(size);
-    std::vector<Covered> covered(size);
+    struct Of {
+        Covered covered;
+        SourceSpan pixels;
+    };
+    std::vector<Of> made(size);
     double edge = edge_of(axis, 0);
     for (std::size_t i = 0; i < size; ++i) {
-        covered[i].low = edge;
-        covered[i].high = edge = edge_of(axis, static_cast<std::ptrdiff_t>(i) + 1);
-        const SourceSpan pixels = unbound(covered[i], shrunk);
+        const double low = edge;
+        edge = edge_of(axis, static_cast<std::ptrdiff_t>(i) + 1);
+        made[i].covered = {low, edge};
+        const SourceSpan pixels = made[i].pixels = unbound(made[i].covered, shrunk);
         const std::ptrdiff_t begin = within(pixels.first, axis.length);
         const std::ptrdiff_t end = within(pixels.last - 1, axis.length) + 1;
         first[i] = static_cast<std::int32_t>(begin - span.first);
@@ -65,13 +70,15 @@ Weights::Weights(const CropAxis& axis) : span(source_span(axis)) {
     }
     values.resize(size * static_cast<std::size_t>(most));
     for (std::size_t i = 0; i < size; ++i) {
-        const SourceSpan pixels = unbound(covered[i], shrunk);
-        const double low = covered[i].low, high = covered[i].high, centre = covered[i].centre();
+        const Covered covered = made[i].covered;
+        const SourceSpan pixels = made[i].pixels;
+        const double centre = covered.centre(), scale = axis.scale;
         double* of_pixel = values.data() + i * static_cast<std::size_t>(most);
-        const auto weight_of = [&](std::ptrdiff_t pixel) {
+        const auto weight_of = [=](std::ptrdiff_t pixel) {
             const auto at = static_cast<double>(pixel);
-            return shrunk ? std::max(std::min(high, at + 1.0) - std::max(low, at), 0.0) * axis.scale
-                          : std::max(1.0 - std::abs(centre - at), 0.0);
+            if (!shrunk) return std::max(1.0 - std::abs(centre - at), 0.0);
+            return std::max(std::min(covered.high, at + 1.0) - std::max(covered.low, at), 0.0) *
+                   scale;
         };
         if (pixels.first >= 0 && pixels.last <= axis.length) {
             for (std::ptrdiff_t pixel = pixels.first; pixel < pixels.last; ++pixel)

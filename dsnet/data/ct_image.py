@@ -79,8 +79,7 @@ def codes_of(picture: Picture, rows: int, cols: int) -> np.ndarray:
     Raises
     ------
     ValueError
-        When it cannot be decoded, is not 16-bit, or does not hold HU + 32768; the message names the
-        file.
+        When it cannot be decoded, is not 16-bit, or does not hold HU + 32768.
     """
     pixels, least = picture.pixels_and_least(rows, cols)
     if least and least >= _LOWEST_CODE:  # As most are: 0 of 8 bits, None where it is not known.

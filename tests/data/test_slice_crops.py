@@ -4,6 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
+from dsnet import _C
 from dsnet.data.crop import Crop
 from dsnet.data.ct_image import (
     LUNG_WINDOW,
@@ -94,6 +95,36 @@ def test_crops_are_those_of_whole_slices(tmp_path, seed):
                     else:
                         assert np.array_equal(crop.neighbours, wanted.neighbours)
     assert made > 15
+
+
+def test_plain_plans_give_the_crops_of_compiled_ones(tmp_path, monkeypatch):
+    rng = np.random.default_rng(11)
+    shape = (120, 90)
+    for number in (8, 9, 10):
+        write(tmp_path, f"000001_01_01/{number:03}.png", ct(rng, shape))
+    annotations = [random_annotation(rng, i, shape) for i in range(12)]
+
+    def read():
+        found = []
+        for window, isotropic_mm in (("auto", None), ((-500.0, 300.25), 0.7), ("none", None)):
+            how = {"window": window, "isotropic_mm": isotropic_mm, "neighbours": 1}
+            found += [crop for _, crop in read_crops(annotations, tmp_path, size=32, **how)]
+        return found
+
+    compiled = read()
+    monkeypatch.setattr(_C, "planned_crops", lambda marks, *how: ([None for _ in marks], 0, 0))
+    made = 0
+    for crop, wanted in zip(compiled, read(), strict=True):
+        if isinstance(wanted, ValueError):
+            assert str(crop) == str(wanted)
+            continue
+        made += 1
+        assert np.array_equal(crop.image, wanted.image)
+        assert np.array_equal(crop.neighbours, wanted.neighbours)
+        assert crop.mark.coordinates.tobytes() == wanted.mark.coordinates.tobytes()
+        for name in ("spacing", "key", "source", "offset", "scale", "metadata", "notes"):
+            assert getattr(crop, name) == getattr(wanted, name)
+    assert made > 20
 
 
 def test_pictures_are_those_of_whole_pictures(tmp_path):

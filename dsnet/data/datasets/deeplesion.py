@@ -180,9 +180,12 @@ def read_crops(
     ValueError
         When `window` is none of these.
     """
-    how = {"size": size, "window": _checked(window), "isotropic_mm": isotropic_mm}
+    window = _checked(window)
     if fetched is not None:
-        return cut_slice(list(annotations), fetched, **how)
+        return cut_slice(
+            list(annotations), fetched, size=size, window=window, isotropic_mm=isotropic_mm
+        )
+    how = {"size": size, "window": window, "isotropic_mm": isotropic_mm}
     reading = {"max_pixels": max_pixels, "neighbours": neighbours, "foreign": foreign}
     return chain.from_iterable(
         cut_slice(group, fetch_slice(group, images_dir, **reading), **how)
