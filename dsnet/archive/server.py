@@ -20,7 +20,6 @@ from dsnet.signals import left_to_parent
 LOADED = [
     "dsnet.archive.workers",
     "dsnet.data.datasets.deeplesion",
-    "pyarrow.compute",
     "pyarrow.parquet",
 ]
 # One core a worker: the processes are the parallelism.

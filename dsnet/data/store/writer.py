@@ -140,11 +140,12 @@ class StoreWriter:
     def add(self, record: LabelRecord) -> bool:
         """As `append`; false where the key is there already, whose row stays as it is."""
         self._require_open()
-        if record.key in self._pending or self._account.has(record.key):
+        pending = self._pending
+        if record.key in pending or self._account.has(record.key):
             return False
-        self._pending.append(record)
+        pending.append(record)
         waited = time.monotonic() - self._last_flush
-        if len(self._pending) >= self.shard_rows or self._pending.full or waited >= self._patience:
+        if len(pending) >= self.shard_rows or pending.full or waited >= self._patience:
             self.flush()
         return True
 
