@@ -10,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "python/table_text.h"
 #include "table/lines.h"
 #include "table/plain.h"
 
@@ -22,51 +23,6 @@ namespace py = pybind11;
 constexpr std::size_t kLongest = 4096;
 constexpr std::string_view kEnding = ".png";
 constexpr int kDigestBytes = 4;  // eight hexadecimal digits
-
-py::object taken(PyObject* made) {
-    if (made == nullptr) throw py::error_already_set();
-    return py::reinterpret_steal<py::object>(made);
-}
-
-py::object text_of(std::string_view bytes) {
-    return taken(
-        PyUnicode_DecodeUTF8(bytes.data(), static_cast<py::ssize_t>(bytes.size()), nullptr));
-}
-
-std::string_view utf8_of(const py::handle& text) {
-    py::ssize_t size = 0;
-    const char* const data = PyUnicode_AsUTF8AndSize(text.ptr(), &size);
-    if (data == nullptr) throw py::error_already_set();
-    return {data, static_cast<std::size_t>(size)};
-}
-
-std::string_view bytes_of(const py::handle& value) {
-    char* data = nullptr;
-    py::ssize_t size = 0;
-    if (PyBytes_AsStringAndSize(value.ptr(), &data, &size) != 0) throw py::error_already_set();
-    return {data, static_cast<std::size_t>(size)};
-}
-
-py::object stripped_text(std::string_view cell) {
-    py::object text = text_of(stripped(cell));
-    return is_ascii(cell) ? text : text.attr("strip")();
-}
-
-bool is_printed_as_it_is(std::string_view text) {
-    for (const char c : text)
-        if (c < ' ' || c > '~' || c == '\'' || c == '\\') return false;
-    return true;
-}
-
-void add_repr(const py::handle& value, std::string& said) {
-    if (PyUnicode_Check(value.ptr()) && PyUnicode_IS_ASCII(value.ptr())) {
-        if (const std::string_view text = utf8_of(value); is_printed_as_it_is(text)) {
-            said.append("'").append(text).append("'");
-            return;
-        }
-    }
-    said += utf8_of(py::repr(value));
-}
 
 // What the key of a file's rows begins with.
 std::string_view stem_of(std::string_view name) {
