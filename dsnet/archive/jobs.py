@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -81,17 +80,18 @@ class FetchableJob(Job, Protocol):
         ...
 
 
-class CropJob(ABC):
-    """A job whose rows are crops that are labelled as `label_crop` does."""
+class CropJob:
+    """A job whose rows are crops that are labelled as `label_crop` does; its kinds have `rows` and
+    `read`."""
 
     @property
-    @abstractmethod
     def rows(self) -> Sequence[tuple[str, str]]:
         """(key, source) of each row."""
+        raise NotImplementedError
 
-    @abstractmethod
     def read(self) -> list[Crop | LabelRecord]:
         """Return a crop for each row, in order, or the record of a row that failed already."""
+        raise NotImplementedError
 
     def crops(self) -> list[Crop | LabelRecord]:
         """As `read`; when that raises, one failed record for each row."""

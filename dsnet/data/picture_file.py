@@ -119,10 +119,11 @@ class Picture:
             self._file = bytes(data)
             self._kind, *size = picture_size(self._file)
             self.shape = (size[0], size[1])
-        try:
-            check_pixels(*self.shape, max_pixels)
-        except ValueError as error:
-            raise ValueError(f"the {self._kind} could not be decoded: {error}") from error
+        if self.shape[0] * self.shape[1] > max_pixels:
+            try:
+                check_pixels(*self.shape, max_pixels)
+            except ValueError as error:
+                raise ValueError(f"the {self._kind} could not be decoded: {error}") from error
 
     def pixels(self, rows: int | None = None, cols: int | None = None) -> np.ndarray:
         """The grey values as they are stored.

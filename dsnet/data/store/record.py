@@ -117,8 +117,6 @@ class LabelRecord:
         # As `__init__` does, in half the time: the other fields are their defaults, those of all.
         made.__dict__.update(
             _of_crop(crop),
-            truth=None if crop.masks is None else consensus(crop.masks),
-            readers=_share(crop.masks),
             neighbours=crop.neighbours,
             alpha=label.alpha,
             binary=label.binary,
@@ -127,6 +125,8 @@ class LabelRecord:
             seconds=dict(label.seconds),
             notes=(*crop.notes, *label.notes),
         )
+        if crop.masks is not None:
+            made.truth, made.readers = consensus(crop.masks), _share(crop.masks)
         return made
 
     @classmethod
@@ -163,9 +163,9 @@ class LabelRecord:
         return LabelArrays(**arrays)
 
 
-def _share(masks: np.ndarray | None) -> np.ndarray | None:
-    """Of the raters, for each pixel."""
-    if masks is None or len(masks) < 2:
+def _share(masks: np.ndarray) -> np.ndarray | None:
+    """Of the raters, for each pixel; None where there are not several."""
+    if len(masks) < 2:
         return None
     return (np.asarray(masks) != 0).mean(axis=0, dtype=np.float64).astype(np.float32)
 
