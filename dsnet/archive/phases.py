@@ -26,7 +26,7 @@ TOGETHER_BYTES = 16 * 2**20
 def run_jobs(
     jobs: Iterable[Job],
     stop: Callable[[], object],
-    begins: Callable[[int], object] = lambda number: None,
+    begins: Callable[[int], object] | None = None,
 ) -> Generator[tuple[Job, list[LabelRecord]], None, None]:
     """Yield each job and its records, in order, until all are done or `stop()` is true.
 
@@ -54,7 +54,8 @@ def run_jobs(
             until = time.monotonic() + TOGETHER_SECONDS
             rows = sum(len(job.rows) for job in fetched)
             while not ended and (not fetched or (rows < room and time.monotonic() < until)):
-                begins(done + len(fetched))
+                if begins is not None:
+                    begins(done + len(fetched))
                 if (job := next(ready, None)) is None:
                     ended = True
                 else:
@@ -65,7 +66,8 @@ def run_jobs(
             for number, job in enumerate(fetched, done):
                 if parts and (size > TOGETHER_BYTES or time.monotonic() > until):
                     break
-                begins(number)
+                if begins is not None:
+                    begins(number)
                 found = job.crops() if isinstance(job, CropJob) else None
                 parts.append(found)
                 for part in found or ():
@@ -77,7 +79,8 @@ def run_jobs(
                     return
                 # Of jobs that take long each is handed out before the next is labelled.
                 while parts and (not made or time.monotonic() < until):
-                    begins(done)
+                    if begins is not None:
+                        begins(done)
                     job, found = fetched.popleft(), parts.popleft()
                     made.append((job, run_job(job) if found is None else label_parts(found)))
                     done += 1

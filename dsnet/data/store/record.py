@@ -366,6 +366,8 @@ def metadata_of(text: str | None) -> dict[str, Any]:
 
 def storable_key(key: object) -> str:
     """A key as it is; for one that `encode` refuses, a text that says the same."""
+    if type(key) is str and key and key.isascii():
+        return key
     return storable_text(key) or "nameless"
 
 
