@@ -6,7 +6,6 @@
 #include <cstring>
 #include <optional>
 #include <utility>
-#include <vector>
 
 #include "files/memory.h"
 #include "files/regular.h"
@@ -28,39 +27,31 @@ py::object encoded(const py::handle& path) {
     return py::reinterpret_steal<py::object>(bytes);
 }
 
-struct Found {
-    std::size_t at;
-    FileMemory memory;
-};
-
-// The first of the places where anything lies, if that is a file of at most so many bytes.
-std::optional<Found> first_file(const std::vector<const char*>& places, std::int64_t most) {
-    for (std::size_t at = 0; at < places.size(); ++at) {
-        const RegularFile file(places[at]);
-        if (file.is_absent()) continue;
-        // Of no bytes may be one that is made while it is read, as the system's own are.
-        if (file.size() <= 0 || file.size() > most) break;
-        FileMemory memory(static_cast<std::size_t>(file.size()));
-        if (!file.read(memory.data())) break;
-        return Found{at, std::move(memory)};
-    }
-    return std::nullopt;
+// All of a file of at most so many bytes; none of any other.
+std::optional<FileMemory> content(const RegularFile& file, std::int64_t most) {
+    // Of no bytes may be one that is made while it is read, as the system's own are.
+    if (file.size() <= 0 || file.size() > most) return std::nullopt;
+    FileMemory memory(static_cast<std::size_t>(file.size()));
+    if (!file.read(memory.data())) return std::nullopt;
+    return memory;
 }
 
 py::object read_file(const py::sequence& places, std::int64_t most) {
-    std::vector<py::object> paths;
-    std::vector<const char*> names;
-    for (const py::handle place : places) {
-        paths.push_back(encoded(place));
-        if (paths.back().is_none()) break;  // nothing behind it is meant
-        names.push_back(PyBytes_AS_STRING(paths.back().ptr()));
+    for (std::size_t at = 0; at < places.size(); ++at) {
+        const py::object path = encoded(places[at]);
+        if (path.is_none()) return path;
+        bool absent = false;
+        std::optional<FileMemory> found = [&] {
+            const py::gil_scoped_release release;
+            const RegularFile file(PyBytes_AS_STRING(path.ptr()));
+            absent = file.is_absent();
+            return absent ? std::nullopt : content(file, most);
+        }();
+        if (absent) continue;
+        if (!found) break;
+        return py::make_tuple(at, FileData(std::move(*found)));
     }
-    std::optional<Found> found = [&] {
-        const py::gil_scoped_release release;
-        return first_file(names, most);
-    }();
-    if (!found) return py::none();
-    return py::make_tuple(found->at, FileData(std::move(found->memory)));
+    return py::none();
 }
 
 bool begins_with(const FileData& file, const py::bytes& beginning) {

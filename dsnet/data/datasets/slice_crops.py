@@ -65,14 +65,14 @@ def cut_slice(
         return
     picture, others = files
     shape, pictures = picture.shape, window == "none"
-    plans, extent = plan_slice(
+    plans, extent, windows = plan_slice(
         annotations, shape, size=size, window=window, isotropic_mm=isotropic_mm
     )
     middle = _decoded(picture, extent, pictures)
     beside = []
     if others and not isinstance(middle, ValueError):
         beside = [_decoded(other, extent, pictures) for other in others]
-    for annotation, plan in zip(annotations, plans, strict=True):
+    for annotation, plan, levels in zip(annotations, plans, windows, strict=True):
         if annotation.error:
             yield annotation, ValueError(annotation.error)
         elif isinstance(middle, ValueError):
@@ -81,7 +81,7 @@ def cut_slice(
             # The compiled plans are of codes.
             if pictures and isinstance(plan, _C.PlannedCrop):
                 plan = CropPlan.of(plan, shape, size)
-            yield annotation, _crop(picture, middle, beside, annotation, plan, window)
+            yield annotation, _crop(picture, middle, beside, annotation, plan, levels, window)
 
 
 def plan_slice(
@@ -91,7 +91,7 @@ def plan_slice(
     size: int,
     window: str | tuple[float, float],
     isotropic_mm: float | None,
-) -> tuple[list[Plan], tuple[int, int]]:
+) -> tuple[list[Plan], tuple[int, int], list[tuple[float, float] | None]]:
     """Where the crops of one slice lie, and how much of it they are made of.
 
     Parameters
@@ -110,15 +110,22 @@ def plan_slice(
     extent : (rows, columns)
         From the upper left corner. What the choice of a window looks at is among them. All of the
         slice where there is no mark that a crop can be cut around.
+    windows : list of (low, high) or None
+        Of each annotation's crop, as far as it is known without the slice.
     """
+    given = None if isinstance(window, str) else (window[0], window[1])
     auto = window == "auto"
-    marks, spacings, looks = [], [], []
+    marks, spacings, looks, windows = [], [], [], []
     for annotation in annotations:
+        levels = given
+        if auto and for_tissue(annotation.window):
+            levels = annotation.window
         marks.append(annotation.mark)
         spacings.append(annotation.spacing)
-        looks.append(auto and not for_tissue(annotation.window))
+        windows.append(levels)
+        looks.append(auto and levels is None)
     plans, rows, cols = plan_crops(shape, marks, size, looks, spacings, isotropic_mm)
-    return plans, (rows, cols) if rows else shape
+    return plans, (rows, cols) if rows else shape, windows
 
 
 def _decoded(
@@ -139,19 +146,16 @@ def _crop(
     beside: list[np.ndarray | ValueError],
     annotation: DeepLesionAnnotation,
     plan: Plan,
+    levels: tuple[float, float] | None,
     window: str | tuple[float, float],
 ) -> Crop | ValueError:
-    metadata, stated, levels = annotation.metadata, annotation.image_size, annotation.window
+    metadata, stated = annotation.metadata, annotation.image_size
     try:
         if stated != picture.shape:  # (512.0, 512.0) is (512, 512)
             require_size(stated, picture.shape)
         if isinstance(plan, ValueError):
             return plan
         assert plan is not None
-        if not isinstance(window, str):
-            levels = window[0], window[1]
-        elif window == "none" or not for_tissue(levels):
-            levels = None  # or by the ring
         if isinstance(plan, CropPlan):
             if window == "auto":
                 assert annotation.mark is not None
