@@ -15,7 +15,7 @@ from dsnet.archive.review import ReviewedJobs, review_pictures, review_rows
 from dsnet.data.phantom import KINDS, make_phantom
 from dsnet.data.picture_file import MAX_PIXELS
 from dsnet.data.store.record import LabelRecord
-from dsnet.labeling import SoftLabel, label_mask, label_raters, label_recist
+from dsnet.labeling import label_mask, label_raters, label_recist
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -92,6 +92,11 @@ class CropJob:
     def read(self) -> list[Crop | LabelRecord]:
         """Return a crop for each row, in order, or the record of a row that failed already."""
         raise NotImplementedError
+
+    @property
+    def count(self) -> int:
+        """How many rows it has."""
+        return len(self.rows)
 
     def crops(self) -> list[Crop | LabelRecord]:
         """As `read`; when that raises, one failed record for each row."""
@@ -232,6 +237,11 @@ class SliceJob(CropJob):
         """(key, source) of each annotation."""
         return RowNames(self.annotations)
 
+    @property
+    def count(self) -> int:
+        """How many annotations there are."""
+        return len(self.annotations)
+
     def fetch(self) -> SliceJob:
         """Read its files."""
         given = self.options.get
@@ -252,12 +262,8 @@ class SliceJob(CropJob):
         )
         for annotation, crop in crops:
             if isinstance(crop, ValueError):
-                crop = LabelRecord.from_error(
-                    annotation.key,
-                    annotation.file_name,
-                    describe(crop),
-                    metadata=annotation.metadata,
-                )
+                key, name, told = annotation.key, annotation.file_name, annotation.metadata
+                crop = LabelRecord.from_error(key, name, describe(crop), metadata=told)
             found.append(crop)
         return found
 
@@ -375,7 +381,16 @@ def slice_jobs(
 def label_crop(crop: Crop) -> LabelRecord:
     """Label a crop from its raters' masks, its mask or its mark; a failure is a record, too."""
     try:
-        return LabelRecord.from_label(crop, _label(crop))
+        masks = crop.masks
+        if masks is None:
+            if crop.mark is None:
+                raise ValueError("crop must have a mark or masks, got neither")
+            label = label_recist(crop.image, crop.mark)
+        elif len(masks) == 1:
+            label = label_mask(crop.image, masks[0], spacing=crop.spacing)
+        else:
+            label = label_raters(crop.image, masks, spacing=crop.spacing)
+        return LabelRecord.from_label(crop, label)
     except Exception as error:
         return LabelRecord.from_error(crop.key, crop.source, describe(error), crop=crop)
 
@@ -383,13 +398,3 @@ def label_crop(crop: Crop) -> LabelRecord:
 def label_parts(parts: Sequence[Crop | LabelRecord]) -> list[LabelRecord]:
     """Records of what `CropJob.read` gave."""
     return [part if isinstance(part, LabelRecord) else label_crop(part) for part in parts]
-
-
-def _label(crop: Crop) -> SoftLabel:
-    if crop.masks is not None:
-        if len(crop.masks) == 1:
-            return label_mask(crop.image, crop.masks[0], spacing=crop.spacing)
-        return label_raters(crop.image, crop.masks, spacing=crop.spacing)
-    if crop.mark is None:
-        raise ValueError("crop must have a mark or masks, got neither")
-    return label_recist(crop.image, crop.mark)

@@ -52,7 +52,7 @@ def run_jobs(
     try:
         while not (ended and not fetched):
             until = time.monotonic() + TOGETHER_SECONDS
-            rows = sum(len(job.rows) for job in fetched)
+            rows = sum(map(_rows_of, fetched))
             while not ended and (not fetched or (rows < room and time.monotonic() < until)):
                 if begins is not None:
                     begins(done + len(fetched))
@@ -60,7 +60,7 @@ def run_jobs(
                     ended = True
                 else:
                     fetched.append(job)
-                    rows += len(job.rows)
+                    rows += _rows_of(job)
             parts: deque[list[Crop | LabelRecord] | None] = deque()
             size = 0
             for number, job in enumerate(fetched, done):
@@ -88,3 +88,7 @@ def run_jobs(
             room = min(2 * room, TOGETHER_ROWS) if time.monotonic() < until else max(room // 2, 1)
     finally:
         ready.close()
+
+
+def _rows_of(job: Job) -> int:
+    return job.count if isinstance(job, CropJob) else len(job.rows)

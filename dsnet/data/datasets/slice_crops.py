@@ -167,7 +167,9 @@ def _crop(
             mark = RecistMark.of_numbers(mark)
         if levels is not None:
             metadata["window_low"], metadata["window_high"] = levels
-        spacing, source = scaled_spacing(annotation.spacing, scale), str(picture.path)
+        spacing, source = annotation.spacing, str(picture.path)
+        if scale != (1.0, 1.0):
+            spacing = scaled_spacing(spacing, scale)
         crop = Crop(image, mark, spacing, None, annotation.key, source, offset, scale, metadata)
         if beside:
             planes = [p if isinstance(p, ValueError) else _cut(p, plan, levels) for p in beside]

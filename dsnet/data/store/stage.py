@@ -93,6 +93,8 @@ class ShardBuilder:
     ----------
     number : int
         Of the shard, for whoever counts them.
+    keys : dict of str to None
+        In the order of the rows.
     left_out : list of str
         Keys that came before: their first row stays.
     """
@@ -104,24 +106,28 @@ class ShardBuilder:
         self.clear()
 
     def __len__(self) -> int:
-        return len(self._keys)
+        return len(self.keys)
 
     def __contains__(self, key: object) -> bool:
-        return key in self._keys
+        return key in self.keys
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._keys)
+        return iter(self.keys)
 
     @property
     def full(self) -> bool:
         """Whether its rows' arrays are as large as a shard may be."""
         return self._columns.bytes >= SHARD_BYTES
 
+    def fills(self, rows: int) -> bool:
+        """Whether it has so many rows, or is full."""
+        return len(self.keys) >= rows or self._columns.bytes >= SHARD_BYTES
+
     def clear(self) -> None:
         """Forget all rows; no table of them may be left."""
         self._columns.clear()
-        # In the order of the rows; of those that are not just "ok" status and error, too.
-        self._keys: dict[str, None] = {}
+        self.keys: dict[str, None] = {}
+        # Of rows that are not just "ok".
         self._told: dict[str, StoredRow] = {}
         self.left_out: list[str] = []
 
@@ -134,7 +140,7 @@ class ShardBuilder:
             As `record.encode`.
         """
         self._columns.append(record)
-        self._keys[record.key] = None
+        self.keys[record.key] = None
         if record.status != "ok" or record.error:
             self._told[record.key] = StoredRow(
                 record.key, record.status, storable_text(record.error)
@@ -142,7 +148,7 @@ class ShardBuilder:
 
     def take(self, record: LabelRecord) -> None:
         """Add a row; one that cannot be stored is added as failed, one that came before is not."""
-        if record.key in self._keys:
+        if record.key in self.keys:
             self.left_out.append(record.key)
             return
         try:
@@ -157,7 +163,7 @@ class ShardBuilder:
         arrays, told = self._columns.arrays()
         rows = len(self._columns)
         table = table_of(arrays, rows, score_columns, {KEY: self._recipe.origin})
-        return table, told if rows == len(self._keys) else None
+        return table, told if rows == len(self.keys) else None
 
     def new_scores(self, known: list[str]) -> list[str]:
         """Score columns of the rows that are not among those that are known."""
@@ -171,7 +177,7 @@ class ShardBuilder:
         OSError
             When it cannot be written, at an address after some minutes; the rows stay.
         """
-        if not self._keys:
+        if not self.keys:
             return None
         usual = usual_score_columns()
         more = self.new_scores(usual)
@@ -186,7 +192,7 @@ class ShardBuilder:
             entry = entry_of_rows(place, table, _written(place, table), told)
         hashes = hashes_in(table, told).tobytes()
         del entry["name"], table
-        rows = tuple(self._told.get(key) or StoredRow(key, "ok", "") for key in self._keys)
+        rows = tuple(self._told.get(key) or StoredRow(key, "ok", "") for key in self.keys)
         staged = StagedShard(place.name, entry, hashes, rows, tuple(more), tuple(self.left_out))
         self.clear()
         return staged

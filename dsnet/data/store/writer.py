@@ -139,13 +139,14 @@ class StoreWriter:
 
     def add(self, record: LabelRecord) -> bool:
         """As `append`; false where the key is there already, whose row stays as it is."""
-        self._require_open()
+        if not self._home.held:
+            self._require_open()
         pending = self._pending
-        if record.key in pending or self._account.has(record.key):
+        if record.key in pending.keys or self._account.has(record.key):
             return False
         pending.append(record)
         waited = time.monotonic() - self._last_flush
-        if len(pending) >= self.shard_rows or pending.full or waited >= self._patience:
+        if pending.fills(self.shard_rows) or waited >= self._patience:
             self.flush()
         return True
 
