@@ -182,9 +182,8 @@ def read_crops(
     """
     window = _checked(window)
     if fetched is not None:
-        return cut_slice(
-            list(annotations), fetched, size=size, window=window, isotropic_mm=isotropic_mm
-        )
+        rows = list(annotations)
+        return iter(cut_slice(rows, fetched, size=size, window=window, isotropic_mm=isotropic_mm))
     how = {"size": size, "window": window, "isotropic_mm": isotropic_mm}
     reading = {"max_pixels": max_pixels, "neighbours": neighbours, "foreign": foreign}
     return chain.from_iterable(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import numpy as np
@@ -53,16 +53,14 @@ def cut_slice(
     size: int,
     window: str | tuple[float, float],
     isotropic_mm: float | None,
-) -> Iterator[tuple[DeepLesionAnnotation, Crop | ValueError]]:
+) -> list[tuple[DeepLesionAnnotation, Crop | ValueError]]:
     """Each annotation of a slice with its crop, or with the error that it met.
 
     Each file is decoded once, as far as the crops need it; what `read_crops` says of the parameters
     holds.
     """
     if isinstance(files, ValueError):
-        for annotation in annotations:
-            yield annotation, ValueError(annotation.error) if annotation.error else files
-        return
+        return [(a, ValueError(a.error) if a.error else files) for a in annotations]
     picture, others = files
     shape, pictures = picture.shape, window == "none"
     plans, extent, windows = plan_slice(
@@ -72,16 +70,19 @@ def cut_slice(
     beside = []
     if others and not isinstance(middle, ValueError):
         beside = [_decoded(other, extent, pictures) for other in others]
+    found: list[tuple[DeepLesionAnnotation, Crop | ValueError]] = []
     for annotation, plan, levels in zip(annotations, plans, windows, strict=True):
         if annotation.error:
-            yield annotation, ValueError(annotation.error)
+            found.append((annotation, ValueError(annotation.error)))
         elif isinstance(middle, ValueError):
-            yield annotation, middle
+            found.append((annotation, middle))
         else:
             # The compiled plans are of codes.
             if pictures and isinstance(plan, _C.PlannedCrop):
                 plan = CropPlan.of(plan, shape, size)
-            yield annotation, _crop(picture, middle, beside, annotation, plan, levels, window)
+            crop = _crop(picture, middle, beside, annotation, plan, levels, window)
+            found.append((annotation, crop))
+    return found
 
 
 def plan_slice(
