@@ -12,14 +12,11 @@ from hypothesis import HealthCheck, settings
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 
 
-def _cores() -> int:
-    has_affinity = hasattr(os, "sched_getaffinity")
-    return len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count() or 1
-
-
 if workers := os.environ.get("PYTEST_XDIST_WORKER_COUNT"):
     # Before torch and OpenCV ask: the processes share the cores.
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, _cores() // int(workers))))
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    share = max(1, (cores or 1) // int(workers))
+    os.environ.setdefault("OMP_NUM_THREADS", str(share))
 
 # A fixed sequence of examples and no time limit: the machines that run this are slow and shared.
 settings.register_profile(
@@ -71,12 +68,6 @@ def pytest_configure(config: pytest.Config) -> None:
     # Before anything of the tests is imported, in each process that runs them.
     if hasattr(config, "workerinput") or not getattr(config.option, "numprocesses", None):
         _import_triton_interpreted()
-
-
-@pytest.hookimpl(optionalhook=True)
-def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """One process more than cores: a sixth of the tests' time is waiting for others' answers."""
-    return _cores() + 1
 
 
 @pytest.fixture
