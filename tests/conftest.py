@@ -11,7 +11,6 @@ from hypothesis import HealthCheck, settings
 # The benches; last, so that the installed dsnet is found before the source folder.
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 
-
 if workers := os.environ.get("PYTEST_XDIST_WORKER_COUNT"):
     # Before torch and OpenCV ask: the processes share the cores.
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()

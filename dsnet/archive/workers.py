@@ -162,4 +162,5 @@ def _freeze() -> None:
     gc.freeze()
     # A row makes a hundred objects, none of which holds itself: to look for such ones every seven
     # rows takes more than to make them.
-    gc.set_threshold(COLLECTED, *gc.get_threshold()[1:])
+    usual, *older = gc.get_threshold()
+    gc.set_threshold(usual and max(usual, COLLECTED), *older)  # 0: not at all

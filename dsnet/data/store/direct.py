@@ -14,6 +14,8 @@ import numpy as np
 
 # Of memory, places and sizes; no device asks for more of what is in common use.
 BLOCK = 4096
+# Neither is on every system.
+_PLAIN = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 _UNABLE = (errno.EINVAL, errno.EOPNOTSUPP, errno.ENOTSUP)
 
 
@@ -34,7 +36,7 @@ def write_direct(path: Path, data: memoryview) -> None:
     """
     whole = len(data) // BLOCK * BLOCK
     done = _direct(path, data[:whole]) if whole else 0
-    flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | (0 if done else os.O_TRUNC)
+    flags = os.O_WRONLY | os.O_CREAT | _PLAIN | (0 if done else os.O_TRUNC)
     descriptor = os.open(path, flags, 0o666)
     try:
         _write(descriptor, data, done)
@@ -47,7 +49,7 @@ def _direct(path: Path, data: memoryview) -> int:
     flag = getattr(os, "O_DIRECT", 0)
     if not flag:
         return 0
-    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | flag
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | _PLAIN | flag
     try:
         descriptor = os.open(path, flags, 0o666)
     except OSError as error:
