@@ -117,7 +117,7 @@ class Block:
             for job, records in made:
                 rows += _add(builder, job, records)
                 done += 1
-                if builder.full and (error := _stage(builder, shards)):
+                if builder.fills() and (error := _stage(builder, shards)):
                     break
         error = error or _stage(builder, shards)
         _begins(-1)

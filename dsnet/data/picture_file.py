@@ -204,7 +204,7 @@ def first_picture(paths: Sequence[str | Path], max_pixels: int) -> Picture | Non
 
     None where there is none, or it is no regular file that can be read: `open_picture` tells.
     """
-    found = _C.read_file(paths, max_pixels * _BYTES_A_PIXEL + _BYTES_BESIDE)
+    found = _C.read_file(paths, most_bytes(max_pixels))
     if found is None:
         return None
     at, data = found

@@ -8,6 +8,7 @@ without a name, which the next writer removes.
 
 from __future__ import annotations
 
+import math
 import os
 import uuid
 from collections.abc import Iterator
@@ -114,13 +115,8 @@ class ShardBuilder:
     def __iter__(self) -> Iterator[str]:
         return iter(self.keys)
 
-    @property
-    def full(self) -> bool:
-        """Whether its rows' arrays are as large as a shard may be."""
-        return self._columns.bytes >= SHARD_BYTES
-
-    def fills(self, rows: int) -> bool:
-        """Whether it has so many rows, or is full."""
+    def fills(self, rows: float = math.inf) -> bool:
+        """Whether it has so many rows, or their arrays are as large as a shard may be."""
         return len(self.keys) >= rows or self._columns.bytes >= SHARD_BYTES
 
     def clear(self) -> None:
