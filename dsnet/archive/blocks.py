@@ -26,6 +26,8 @@ FIRST_SHARE = 1 / 8
 FIRST_ROWS, BLOCK_ROWS = 8, 1024
 # The last blocks are no smaller than this share of a whole one: each is a shard.
 LEAST_SHARE = 1 / 32
+# So many rows tell that the end is near, however many workers there are: their jobs are in memory.
+ROWS_AHEAD = 2**16
 
 
 class Progress(NamedTuple):
@@ -173,23 +175,25 @@ class Blocks:
 
     Attributes
     ----------
+    rows : int
+        Of the next block, about; fewer at the end.
     ending : bool
         Whether all jobs were taken from the iterator.
     """
 
     def __init__(self, jobs: Iterator[Job], recipe: Recipe, workers: int) -> None:
         self._jobs, self._recipe, self._workers = jobs, recipe, workers
-        self._rows, self._share = FIRST_ROWS, FIRST_SHARE
+        self.rows, self._share = FIRST_ROWS, FIRST_SHARE
         self._taken: deque[Job] = deque()
         self._taken_rows, self.ending = 0, False
 
     def next(self) -> Block | None:
         """The next block; None where no job is left."""
-        self._take(self._workers * self._rows)
-        most = self._rows
+        self._take(min(self._workers * self.rows, ROWS_AHEAD))
+        most = self.rows
         if self.ending:
             even = -(-self._taken_rows // self._workers)
-            most = min(most, max(even, round(self._rows * LEAST_SHARE)))
+            most = min(most, max(even, round(self.rows * LEAST_SHARE)))
         jobs: list[Job] = []
         rows = 0
         while self._taken and rows < most:
@@ -212,7 +216,7 @@ class Blocks:
         """Let the blocks to come last as long as they should."""
         if result.rows and result.seconds > 0:
             wanted = BLOCK_SECONDS * self._share * result.rows / result.seconds
-            self._rows = round(min(max(wanted, 1), BLOCK_ROWS))
+            self.rows = round(min(max(wanted, 1), BLOCK_ROWS))
             self._share = min(2 * self._share, 1.0)
 
 

@@ -24,6 +24,9 @@ from dsnet.data.remote import is_address
 from dsnet.data.store.stage import STAGED, Recipe
 from dsnet.labeling import label_recist
 
+# After so long a call looks whether another one has seen to its block.
+TURN_SECONDS = 0.02
+
 
 @contextlib.contextmanager
 def needs_of(recipe: Recipe, places: Sequence[str | os.PathLike] = ()) -> Iterator[dict[str, Any]]:
@@ -124,6 +127,7 @@ def labeller() -> type:
             import os
             import socket
             import sys
+            import threading
 
             import ray
 
@@ -131,6 +135,8 @@ def labeller() -> type:
             address = ray.util.get_node_ip_address()
             self._told = {"node": node, "name": f"{address} ({socket.gethostname()})"}
             self._crew: Any = None
+            # Of the calls that are under way, one a block, one at a time sees to the process.
+            self._turn = threading.Lock()
             try:
                 import dsnet
                 from dsnet.archive.nodes import lacking
@@ -153,7 +159,12 @@ def labeller() -> type:
             return self._told
 
         def label(self, block, device):
-            """Label a block, on the GPU that the actor has where `device` is "cuda"."""
+            """Label a block, on the GPU that the actor has where `device` is "cuda".
+
+            None where the node cannot: Ray has made the actor anew there meanwhile.
+            """
+            if self._crew is None:
+                return None
             if device is not None:
                 from dsnet.archive.blocks import Block
                 from dsnet.archive.gpu import DeviceJob
@@ -162,7 +173,12 @@ def labeller() -> type:
                 block = Block((DeviceJob(block.jobs, device, usable_cores()),), block.recipe)
             task = self._crew.add(block)
             while (results := task.results) is None:
-                self._crew.work()
+                # Whoever has the turn may take it again and again, and sees to this block, too.
+                if self._turn.acquire(timeout=TURN_SECONDS):
+                    try:
+                        self._crew.work()
+                    finally:
+                        self._turn.release()
             return results
 
     return Labeller

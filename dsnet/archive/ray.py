@@ -15,10 +15,10 @@ import os
 import time
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-from dsnet.archive.blocks import Block, BlockResult
+from dsnet.archive.blocks import Block, BlockResult, Blocks
 from dsnet.archive.cluster import Head, line_of, reached
 from dsnet.archive.jobs import WORKER_DIED, Job
 from dsnet.archive.nodes import labeller, needs_of
@@ -34,6 +34,8 @@ FIRST_ROWS = 64
 # the disk.
 BLOCKS_AHEAD = 8
 POLL_SECONDS = 0.2
+# Blocks that an actor has at a time: the one that it is at, and the next.
+HELD = 2
 # Seconds between two questions whether an actor is there again.
 PAUSE = 1.0
 # Seconds without any actor after which it is told that the run waits for the cluster.
@@ -137,21 +139,23 @@ class RayExecutor:
 
 @dataclass(eq=False)
 class _Task:
-    """A block on its way, and how many actors died at it."""
+    """A block on its way, whether one was lost with its actor, and how many actors died at it."""
 
     block: Block
     results: list[BlockResult] | None = None
+    suspect: bool = False
     deaths: int = 0
 
 
 @dataclass(eq=False)
 class _Actor:
-    """An actor, the node it is on, and what it was at when it died."""
+    """An actor, the node it is on, its blocks, and those that it had when it died."""
 
     handle: Any
     node: str = ""
     name: str = "a node"
-    was_at: _Task | None = None
+    held: list[_Task] = field(default_factory=list)
+    had: list[_Task] = field(default_factory=list)
 
 
 class _Lost(Exception):
@@ -174,13 +178,17 @@ class _Actors:
         self._device = "cuda" if gpus else None
         # Where its process or node dies Ray makes it again, and no sooner than there is a place:
         # what it was at others do meanwhile.
-        made = ray.remote(num_cpus=1, num_gpus=gpus, max_restarts=-1)(labeller())
+        made = ray.remote(
+            num_cpus=1, num_gpus=gpus, max_restarts=-1, max_concurrency=HELD
+        )(labeller())  # fmt: skip
         self._actors = [_Actor(made.remote(needs)) for _ in range(workers)]
         # What is asked of each: to be there, or a block.
         self._asked: dict[Any, tuple[_Actor, _Task | None]] = {}
         for actor in self._actors:
             self._call(actor)
-        self._idle: list[_Actor] = []
+        # Those that have nothing to do, and those that can take another block: sets in order.
+        self._idle: dict[_Actor, None] = {}
+        self._roomy: dict[_Actor, None] = {}
         self._absent: list[tuple[float, _Actor]] = []
         self._waiting: deque[_Task] = deque()
         self._ordered: deque[_Task] = deque()
@@ -189,7 +197,8 @@ class _Actors:
     @property
     def want_more(self) -> bool:
         """Whether another block should be added."""
-        return len(self._waiting) < max(1, len(self._idle)) and len(self._ordered) < self._most
+        wanted = max(1, len(self._idle) + len(self._roomy))
+        return len(self._waiting) < wanted and len(self._ordered) < self._most
 
     @property
     def done(self) -> bool:
@@ -205,8 +214,7 @@ class _Actors:
         """Hand out what can be, wait a moment, and yield what is done in order."""
         import ray
 
-        while self._waiting and self._idle:
-            self._give(self._idle.pop(), self._waiting.popleft())
+        self._hand_out()
         while self._absent and self._absent[0][0] <= time.monotonic():
             self._call(self._absent.pop(0)[1])
         self._head.require()
@@ -220,13 +228,15 @@ class _Actors:
             except _Lost as lost:
                 self._bury(actor, task, lost)
                 continue
-            if task is not None:
+            if task is None:
+                self._greet(actor, found)
+            elif found is None:
+                self._bury(actor, task)
+            else:
                 task.results = found
-            elif not self._greet(actor, found):
-                continue
-            self._idle.append(actor)
-            if self._waiting:
-                self._give(self._idle.pop(), self._waiting.popleft())
+                actor.held.remove(task)
+                self._offer(actor)
+            self._hand_out()
         self._tell_waiting()
         while self._ordered and (results := self._ordered[0].results) is not None:
             self._ordered.popleft()
@@ -245,29 +255,55 @@ class _Actors:
         """Ask it whether it is there."""
         self._asked[actor.handle.ready.remote()] = actor, None
 
-    def _give(self, actor: _Actor, task: _Task) -> None:
-        self._asked[actor.handle.label.remote(task.block, self._device)] = actor, task
+    def _hand_out(self) -> None:
+        """Give the actors what they can take, those that have nothing first."""
+        while self._waiting:
+            # What was lost once goes alone, so that none beside it is blamed for the next death.
+            if not self._idle and (self._waiting[0].suspect or not self._roomy):
+                return
+            free = self._idle or self._roomy
+            actor, task = next(iter(free)), self._waiting.popleft()
+            self._asked[actor.handle.label.remote(task.block, self._device)] = actor, task
+            actor.held.append(task)
+            self._offer(actor)
 
-    def _greet(self, actor: _Actor, told: dict[str, str]) -> bool:
-        """Take note of where an actor is, the second time of why it was lost; whether it is fit."""
-        if actor.was_at is not None and _lives(actor.node):
-            self._blame(actor.was_at)
-        actor.was_at, actor.node, actor.name = None, told["node"], told["name"]
+    def _offer(self, actor: _Actor) -> None:
+        """Note whether an actor can take more; one of which something was lost is asked first."""
+        self._idle.pop(actor, None)
+        self._roomy.pop(actor, None)
+        if actor.had:
+            if not actor.held:
+                self._absent.append((time.monotonic() + PAUSE, actor))
+        elif not actor.held:
+            self._idle[actor] = None
+        elif len(actor.held) < HELD and not actor.held[0].suspect:
+            self._roomy[actor] = None
+
+    def _greet(self, actor: _Actor, told: dict[str, str]) -> None:
+        """Take note of where an actor is, the second time of why it was lost."""
+        if _lives(actor.node):
+            for task in actor.had:
+                self._blame(task)
+        actor.had, actor.node, actor.name = [], told["node"], told["name"]
         if told["lacks"]:
             self._drop(actor, f"node {actor.name} is not used: its {told['lacks']}")
-            return False
-        return True
+        else:
+            self._offer(actor)
 
-    def _bury(self, actor: _Actor, task: _Task | None, lost: _Lost) -> None:
-        """Of an actor that died: another one gets its block."""
+    def _bury(self, actor: _Actor, task: _Task | None, lost: _Lost | None = None) -> None:
+        """Of an actor that died, or is another one now: others get its block."""
         if task is not None:
-            warn(f"an actor on {actor.name} is lost: others do what it was at")
+            if not actor.had:
+                warn(f"an actor on {actor.name} is lost: others do what it was at")
+            task.suspect = True
+            actor.held.remove(task)
+            actor.had.append(task)
             self._waiting.appendleft(task)
-            actor.was_at = task
-        elif lost.for_good:
+            self._offer(actor)
+        elif lost is not None and lost.for_good:
             self._drop(actor, f"an actor on {actor.name} cannot be used: {lost}")
-            return
-        self._absent.append((time.monotonic() + PAUSE, actor))
+        else:
+            self._absent.append((time.monotonic() + PAUSE, actor))
 
     def _blame(self, task: _Task) -> None:
         """An actor died at a block, its node did not: several deaths are the block's own."""
@@ -365,20 +401,16 @@ def _in_words() -> Iterator[None]:
 
 
 def blocks_of(jobs: Iterable[Job], recipe: Recipe, workers: int) -> Iterator[Block]:
-    """The jobs in blocks of `BLOCK_ROWS` rows.
+    """The jobs in blocks of `BLOCK_ROWS` rows, the last ones smaller (`Blocks`).
 
-    The first ones are smaller: of `FIRST_ROWS` for each worker, then of twice as many each round.
+    So are the first ones: of `FIRST_ROWS` for each worker, then of twice as many each round.
     """
-    most, number = min(FIRST_ROWS, BLOCK_ROWS), 0
-    taken: list[Job] = []
-    rows = 0
-    for job in jobs:
-        taken.append(job)
-        rows += len(job.rows)
-        if rows >= most:
-            yield Block(tuple(taken), recipe)
-            taken, rows, number = [], 0, number + 1
-            if number % workers == 0:
-                most = min(2 * most, BLOCK_ROWS)
-    if taken:
-        yield Block(tuple(taken), recipe)
+    blocks, most = Blocks(iter(jobs), recipe, workers), FIRST_ROWS
+    while True:
+        blocks.rows = min(most, BLOCK_ROWS)
+        for _ in range(workers):
+            block = blocks.next()
+            if block is None:
+                return
+            yield block
+        most = min(2 * most, BLOCK_ROWS)

@@ -100,6 +100,19 @@ def test_a_job_that_kills_costs_its_own_rows(tmp_path, monkeypatch):
     ]
 
 
+@pytest.mark.long
+def test_a_job_that_kills_its_actors_costs_its_own_rows(tmp_path, monkeypatch):
+    monkeypatch.setattr(on_ray, "BLOCK_ROWS", 8)
+    deeds = {2: "kill actor", 3: "kill actor", 9: "kill actor"}
+    jobs = [Job(number, deeds.get(number, "")) for number in range(14)]
+    label_archive(jobs, tmp_path, executor="ray", workers=2)
+    assert numbered(tmp_path) == [
+        (f"{number}-{part}", "failed", WORKER_DIED if number in deeds else "fine")
+        for number in range(14)
+        for part in "ab"
+    ]
+
+
 @pytest.mark.parametrize("kills", [1, pytest.param(3, marks=pytest.mark.long)])
 def test_killed_actors_lose_and_double_nothing(tmp_path, monkeypatch, kills):
     monkeypatch.setattr(on_ray, "BLOCK_ROWS", 2)
