@@ -20,8 +20,9 @@ from dsnet.signals import end_with_parent, leave_to_parent
 
 # Where processes or threads are counted (`ulimit -u`, a container's pids limit), or memory is.
 NO_MORE = (
-    "the system starts no more processes or threads for worker {number}: let there be fewer"
-    " workers, or raise its limit of processes or of memory"
+    "no process or thread can be started for worker {number}: the system's limit of them, or of"
+    " memory, is reached (let there be fewer workers), or the process was killed that workers are"
+    " forked from"
 )
 # Objects that are made, and not let go of, before those that hold themselves are looked for.
 COLLECTED = 10_000
