@@ -69,7 +69,7 @@ class ProcessExecutor:
         Raises
         ------
         RuntimeError
-            When processes die as they start.
+            When processes die as they start, or none can be started.
         """
         if self.workers == 1:
             warm_up()
@@ -117,7 +117,7 @@ class ProcessExecutor:
         Raises
         ------
         RuntimeError
-            When processes die as they start.
+            When processes die as they start, or none can be started.
         OSError
             When a shard cannot be written.
         """
@@ -247,6 +247,7 @@ class Crew:
         wait(futures, timeout=POLL_SECONDS, return_when=FIRST_COMPLETED)
         for worker in self._workers:
             self._collect(worker)
+            worker.require_served()
         made, self._made = self._made, []
         return made
 

@@ -18,6 +18,12 @@ from dsnet.archive.server import ONE_THREAD, inherited, start_server
 from dsnet.labeling import RecistMark, label_recist
 from dsnet.signals import end_with_parent, leave_to_parent
 
+# Where processes or threads are counted (`ulimit -u`, a container's pids limit), or memory is.
+NO_MORE = (
+    "no process or thread can be started for worker {number}: the system's limit of them, or of"
+    " memory, is reached (let there be fewer workers), or the process was killed that workers are"
+    " forked from"
+)
 # Objects that are made, and not let go of, before those that hold themselves are looked for.
 COLLECTED = 10_000
 
@@ -46,6 +52,13 @@ class Worker:
     def at(self) -> int:
         """Which job of its block it was at; below 0 where it was at none."""
         return -1 if self._pool is None else self._pool.progress.at.value
+
+    def require_served(self) -> None:
+        """Raise RuntimeError where what is done with its jobs would never be told."""
+        # In this order: the thread of a process that died ends once its futures tell of that.
+        deserted = self._pool is not None and self._pool.deserted
+        if deserted and not all(future.done() for future in self.held.values()):
+            raise RuntimeError(NO_MORE.format(number=self._number))
 
     def halt(self) -> None:
         """Let it begin no other job of its block, nor of those that it is given later."""
@@ -81,6 +94,7 @@ class Pool:
 
     def __init__(self, number: int) -> None:
         context = start_server()
+        self._number = number
         self._begun = context.RawValue("b", 0)
         self.progress = Progress(context.RawValue("q", -1), context.RawValue("b", 0))
         # As it is now: the server knows that of its own start.
@@ -97,6 +111,13 @@ class Pool:
         """Whether the process is there and ready for jobs."""
         return bool(self._begun.value)
 
+    @property
+    def deserted(self) -> bool:
+        """Whether the thread that hands jobs to the process, and takes what it makes, has ended or
+        could not begin: futures would stay as they are."""
+        thread = getattr(self._pool, "_executor_manager_thread", None)
+        return thread is not None and not thread.is_alive()
+
     def submit(self, job: Job | Block) -> Future:
         try:
             with inherited():  # The process starts here.
@@ -105,10 +126,18 @@ class Pool:
             future: Future = Future()
             future.set_exception(error)
             return future
+        except (RuntimeError, EOFError, BlockingIOError) as error:
+            raise RuntimeError(NO_MORE.format(number=self._number)) from error
 
     def close(self) -> None:
+        deserted = self.deserted
+        processes = list((getattr(self._pool, "_processes", None) or {}).values())
         # A process that is still starting when this one ends would find its locks gone.
-        self._pool.shutdown(wait=True, cancel_futures=True)
+        self._pool.shutdown(wait=not deserted, cancel_futures=True)
+        if deserted:  # Nobody tells the process to end, and Python would wait for it.
+            for process in processes:
+                process.terminate()
+                process.join()
 
 
 def _run(job: Job | Block):

@@ -1,6 +1,8 @@
 """Workers that write the shards of one store: order, deaths, stops, errors."""
 
+import errno
 import os
+import pickle
 import random
 import signal
 import subprocess
@@ -74,6 +76,17 @@ def test_a_shard_that_cannot_be_written_ends_the_run(tmp_path):
     recipe = Recipe(str(tmp_path / "nowhere"), 16, b"{}")
     with pytest.raises(OSError, match="nowhere"):
         list(ProcessExecutor(2).stage([Job(1)], False, recipe))
+
+
+def test_a_full_disk_is_named_by_who_stages_a_shard(tmp_path, monkeypatch):
+    def full(descriptor, some):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "write", full)
+    made = Block((Job(1),), Recipe(str(tmp_path), 16, b"{}")).run()
+    # As it comes from another process.
+    error = pickle.loads(pickle.dumps(made.error))
+    assert f"No space left on device: '{tmp_path}" in str(error) and os.listdir(tmp_path) == []
 
 
 def test_keys_that_come_again_are_left_out(tmp_path):

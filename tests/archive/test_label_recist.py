@@ -145,7 +145,7 @@ def test_a_group_that_kills_its_process_costs_one_job(monkeypatch):
     class Pool:
         """A process that job 5 kills."""
 
-        begun = True
+        begun, deserted = True, False
 
         def __init__(self, number):
             pass

@@ -2,6 +2,8 @@
 
 import gc
 import os
+import subprocess
+import sys
 from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
 
@@ -60,7 +62,7 @@ def test_no_collection_looks_at_what_was_there_before_a_run():
 class Pool:
     """A process that ends as `deaths` says, jobs run alone or beside others."""
 
-    running = 0
+    running, deserted = 0, False
 
     def __init__(self, number):
         self.begun, self.dead = True, False
@@ -98,6 +100,34 @@ def test_workers_that_never_come_up_end_the_run(monkeypatch):
     monkeypatch.setattr(workers, "Pool", Stillborn)
     with pytest.raises(RuntimeError, match="worker processes die as they start"):
         outcomes([Job(i) for i in range(4)], ProcessExecutor(2))
+
+
+@pytest.mark.parametrize("refused", ["QueueFeederThread", "_ExecutorManagerThread", "process"])
+def test_a_system_that_starts_no_more_ends_the_run(tmp_path, refused):
+    script = f"""
+import threading
+from multiprocessing import forkserver
+from dsnet.archive import label_archive, phantom_jobs
+usual = threading.Thread.start
+def start(thread):
+    if {refused!r} in (thread.name, type(thread).__name__):
+        raise RuntimeError("can't start new thread")
+    usual(thread)
+def connect(*arguments):  # As where its server could not fork.
+    raise EOFError("unexpected EOF")
+threading.Thread.start = start
+if {refused!r} == "process":
+    forkserver.connect_to_new_process = connect
+try:
+    label_archive(phantom_jobs(30, 24), {str(tmp_path / "s")!r}, workers=2)
+except RuntimeError as error:
+    print(error)
+"""
+    # Python waits for processes that are left over.
+    command = [sys.executable, "-c", script]
+    found = subprocess.run(command, stdout=subprocess.PIPE, text=True, timeout=60)
+    assert "no process or thread can be started for worker" in found.stdout
+    assert found.returncode == 0 and len(open_store(tmp_path / "s")) == 0
 
 
 class Dying:

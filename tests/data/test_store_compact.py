@@ -1,5 +1,6 @@
 """Small shards merged, and stores whose writer or merger is killed anywhere."""
 
+import errno
 import os
 import random
 import signal
@@ -17,7 +18,7 @@ from dsnet.data.store import (
     repair_store,
     validate_store,
 )
-from dsnet.data.store.manifest import MANIFEST
+from dsnet.data.store.manifest import MANIFEST, MERGE
 
 
 @pytest.mark.parametrize("shard_rows", [1, 7, 50, 1000])
@@ -36,6 +37,24 @@ def test_compacting_changes_nothing_but_the_shards(tmp_path, shard_rows, capsys)
     with StoreWriter(tmp_path / "s", {}, resume=True) as writer:
         writer.append(row(60))
     assert open_store(tmp_path / "s").keys == keys_of(range(61))
+
+
+def test_a_full_disk_is_named_and_no_merged_part_is_left_on_it(tmp_path, monkeypatch):
+    write(tmp_path / "s", range(60), shard_rows=3)
+    before = rows_of(tmp_path / "s")
+    real_write = os.write
+
+    def full(descriptor, some):
+        if len(some) < 3000:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return real_write(descriptor, some[:2048])
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "write", full)
+        with pytest.raises(OSError, match=f"No space left on device: '{tmp_path}"):
+            compact_store(tmp_path / "s")
+    assert not [name for name in os.listdir(tmp_path / "s") if name.startswith(MERGE)]
+    assert rows_of(tmp_path / "s") == before and validate_store(tmp_path / "s") == []
 
 
 def test_a_damaged_shard_is_not_merged(tmp_path):

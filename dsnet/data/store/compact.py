@@ -25,7 +25,7 @@ from dsnet.data.store.manifest import MERGE, State, read_state, write_manifest
 from dsnet.data.store.places import folder_of
 from dsnet.data.store.reader import REMEDY, LabelStore, open_store
 from dsnet.data.store.record import STATUSES, usual_score_columns
-from dsnet.data.store.shards import describe_shard, write_parquet
+from dsnet.data.store.shards import describe_shard, write_unnamed
 from dsnet.data.store.stage import SHARD_BYTES
 from dsnet.data.store.sums import sums_in, with_sums
 from dsnet.files import sync
@@ -161,8 +161,7 @@ def _merge(store: LabelStore, group, journal: JournalWriter, counts: dict[str, i
     whole = whole.replace_schema_metadata(tables[0].schema.metadata)
     first, *others = (entry["name"] for entry in group)
     place = store.path / f"{MERGE}{uuid.uuid4().hex}"
-    file = write_parquet(place, whole)
-    sync(place)
+    file = write_unnamed(place, whole)
     sync(store.path)
     keys, statuses = (whole[column].to_pylist() for column in ("key", "status"))
     entry = with_sums(describe(place, keys, statuses, first, file), whole)

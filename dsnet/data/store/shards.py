@@ -22,7 +22,7 @@ from dsnet.data.store.planes import ARRAY_COLUMNS, LATER_COLUMNS
 from dsnet.data.store.record import schema
 from dsnet.data.store.spare import Spare
 from dsnet.data.store.sums import COLUMNS, Told, with_sums
-from dsnet.files import write_atomically
+from dsnet.files import sync, telling, write_atomically
 
 # Each column of each row group costs some 10 us to write and to read. What a reader holds of the
 # planes is bounded by bytes.
@@ -228,6 +228,24 @@ def write_parquet(path: Path, table) -> Written:
     with _encoded(table) as data:
         write_direct(path, data)
         return written(data)
+
+
+def write_unnamed(path: Path, table) -> Written:
+    """As `write_parquet`, a file that is not the store's yet: synced, or gone.
+
+    Raises
+    ------
+    OSError
+        When it cannot be written; it names a file.
+    """
+    try:
+        with telling(path):
+            file = write_parquet(path, table)
+        sync(path)
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
+    return file
 
 
 def write_shard(path: Path, table) -> Written:

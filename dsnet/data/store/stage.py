@@ -20,14 +20,12 @@ import numpy as np
 
 from dsnet.data.remote import PATIENT_TRIES, RemoteFile
 from dsnet.data.store.columns import table_of
-from dsnet.data.store.entries import Written
 from dsnet.data.store.manifest import KEY
 from dsnet.data.store.places import given_up, store_place
 from dsnet.data.store.record import LabelRecord, storable_text, usual_score_columns
 from dsnet.data.store.row_columns import RowColumns
-from dsnet.data.store.shards import entry_of_rows, hashes_in, send_shard, write_parquet
+from dsnet.data.store.shards import entry_of_rows, hashes_in, send_shard, write_unnamed
 from dsnet.data.store.sums import Told
-from dsnet.files import sync
 
 STAGED = ".staged-"
 # Bounds the memory of rows not yet on disk, whatever the crop size.
@@ -185,23 +183,13 @@ class ShardBuilder:
             except ValueError as error:
                 raise given_up(error) from error
         else:
-            entry = entry_of_rows(place, table, _written(place, table), told)
+            entry = entry_of_rows(place, table, write_unnamed(place, table), told)
         hashes = hashes_in(table, told).tobytes()
         del entry["name"], table
         rows = tuple(self._told.get(key) or StoredRow(key, "ok", "") for key in self.keys)
         staged = StagedShard(place.name, entry, hashes, rows, tuple(more), tuple(self.left_out))
         self.clear()
         return staged
-
-
-def _written(place: Path, table) -> Written:
-    try:
-        file = write_parquet(place, table)
-        sync(place)
-    except BaseException:
-        place.unlink(missing_ok=True)
-        raise
-    return file
 
 
 def in_words(error: BaseException) -> str:
