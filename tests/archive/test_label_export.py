@@ -163,7 +163,7 @@ def test_wrong_use_is_told_on_a_line_before_anything_is_written(labelled, tmp_pa
     assert "nowhere" in capsys.readouterr().err
     images = ["--images", str(folder / "ct"), "--to"]
     assert label.main([*base, *images, "http://127.0.0.1:9/x"]) == 2
-    assert "--to takes dicom-seg and dicom-sr, got nifti" in capsys.readouterr().err
+    assert "--to is of --format dicom-seg, dicom-sr, got nifti" in capsys.readouterr().err
     base[3] = "dicom-sr"
     assert label.main([*base, *images, "http://me:secret@pacs/x"]) == 2
     told = capsys.readouterr().err
