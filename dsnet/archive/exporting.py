@@ -171,10 +171,9 @@ def export_and_tell(store: LabelStore, options: argparse.Namespace) -> bool:
     with named("--hash-key"):
         naming = Naming(hash_key(options.hash_key), options.keep_identifiers)
     require_key(store, naming)
-    done = export_on_series(
-        store, form, out, index_series(place, options.index), naming,
-        min_quality=options.min_quality,
-    )  # fmt: skip
+    with named("--images", "--index"):
+        index = index_series(place, options.index)
+    done = export_on_series(store, form, out, index, naming, min_quality=options.min_quality)
     if to is None:
         return not done.refused
     sent = send_objects(

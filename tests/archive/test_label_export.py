@@ -183,7 +183,11 @@ def test_wrong_use_is_told_on_a_line_before_anything_is_written(labelled, tmp_pa
     assert label.main(base) == 2
     assert "--images must be" in capsys.readouterr().err
     assert label.main([*base, "--images", str(tmp_path / "nowhere")]) == 2
-    assert "nowhere" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert told.startswith("dsnet.label: --images must be a folder") and "nowhere" in told
+    index = ["--images", str(folder / "ct"), "--index", str(made / "store")]
+    assert label.main([*base, *index]) == 2
+    assert capsys.readouterr().err.startswith("dsnet.label: --index must be a file")
     images = ["--images", str(folder / "ct"), "--to"]
     assert label.main([*base, *images, "http://127.0.0.1:9/x"]) == 2
     assert "--to is of --format dicom-seg, dicom-sr, got nifti" in capsys.readouterr().err
