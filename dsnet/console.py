@@ -9,6 +9,7 @@ Public
 ``print_table(rows, heads=None, title="")``
 ``UserError``, ``complain(command, error) -> 2``, ``warn(text)``: one line on standard error
 ``require_folder(path, name)``, ``require_table``: what an option names is there
+``require_no_file(path, name)``: a folder may be written there
 ``printable(text)``: what of a file's name may go to a terminal
 """
 
@@ -40,6 +41,12 @@ def require_folder(path: str, name: str) -> None:
     """UserError where an option's folder is none."""
     if not Path(path).is_dir():
         raise UserError(f"{name} must be a folder, there is none at {path}")
+
+
+def require_no_file(path: str | Path, name: str) -> None:
+    """ValueError where a file stands in the place of a folder that is to be written."""
+    if Path(path).exists() and not Path(path).is_dir():
+        raise ValueError(f"{name} must be a folder, {path} is a file")
 
 
 def require_table(path: str, name: str) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from dsnet import devices
 from dsnet.arguments import Range, given
-from dsnet.console import Bar, UserError, complain, printable
+from dsnet.console import Bar, UserError, complain, printable, require_no_file
 from dsnet.dependencies import needed
 from dsnet.streams import command
 
@@ -40,8 +40,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         for name, allowed in NUMBERS.items():
             allowed.check(f"--{name}", getattr(options, name))
-        if out.exists() and not out.is_dir():
-            raise ValueError(f"--out must be a folder, {out} is a file")
+        require_no_file(out, "--out")
         devices.use_threads(options.threads)
         with writing(out, "the folder"):
             with Bar(on_stderr=True) as bar:

@@ -25,6 +25,7 @@ from dsnet.console import (
     complain,
     printable,
     require_folder,
+    require_no_file,
     require_table,
 )
 from dsnet.signals import signals_raised
@@ -60,6 +61,7 @@ def _demo(options, arguments) -> int:
     from dsnet.data.store.reader import open_store
 
     out = Path(options.out)
+    require_no_file(out, "--out")
     jobs = phantom_jobs(options.count, options.size, options.seed)
     settings = {"strategy": "recist", "size": options.size, "phantoms": True}
     code = _run(options, arguments, jobs, options.count, settings, out / "store")
@@ -175,9 +177,12 @@ def _raters(options, arguments) -> int:
 
 
 def _lidc(options, arguments) -> int:
+    from dsnet.archive.finding import require_new
     from dsnet.data.ct_image import LUNG_WINDOW
     from dsnet.data.datasets.lidc_idri.find import Chosen, find_lidc
 
+    # All headers are read before the run begins.
+    require_new(options.out, options.resume or options.retry_failed)
     low, high = options.window or LUNG_WINDOW
     chosen = Chosen(
         options.readers, options.min_mm, options.max_mm, options.largest, options.crop,
@@ -234,6 +239,8 @@ def _show(options, arguments) -> int:
     from dsnet.data.remote import is_address
     from dsnet.data.store.reader import open_store
 
+    if options.out:
+        require_no_file(options.out, "--out")
     store = open_store(options.store)
     print_summary(store)
     # Beside the store: tools that read it as a data set would stumble over pictures.
@@ -281,11 +288,12 @@ def _push(options, arguments) -> int:
 
 
 def _export(options, arguments) -> int:
-    from dsnet.archive.exporting import export_and_tell
+    from dsnet.archive.exporting import export_and_tell, require_taken
     from dsnet.archive.report import warnings_of
     from dsnet.data.store import export
     from dsnet.data.store.reviewed import ReviewedStore, open_reviewed
 
+    require_taken(options)
     store = open_reviewed(options.store, options.reviewed)
     if isinstance(store, ReviewedStore):
         print(store.told())
@@ -297,9 +305,9 @@ def _export(options, arguments) -> int:
         whole = export_and_tell(store, options)
         return 0 if whole and not store.damaged else 1
     if options.format == "npz":
-        parts = export.export_npz(
-            store, options.out, tuple(options.split), options.seed, min_quality=options.min_quality
-        )
+        given = {name: getattr(options, name) for name in ("split", "seed")}
+        given = {name: value for name, value in given.items() if value is not None}
+        parts = export.export_npz(store, options.out, **given, min_quality=options.min_quality)
         told = ", ".join(f"{count} {name}" for name, count in parts.items())
     else:
         write = getattr(export, f"export_{options.format}")

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from dsnet import devices
 from dsnet.arguments import CROP_SIDES, MILLIMETRES_A_PIXEL, Range, above_zero, given
-from dsnet.console import UserError, complain, printable
+from dsnet.console import UserError, complain, printable, require_no_file
 from dsnet.dependencies import needed
 from dsnet.devices import use_threads
 from dsnet.streams import command
@@ -99,6 +99,7 @@ def _run(options: argparse.Namespace) -> int:
     annotations = annotations[: options.limit]
     if not annotations:
         raise ValueError(f"{options.annotations or options.boxes} has no row")
+    require_no_file(out, "--out")
     _require_free(out, options.overwrite)
     with writing(out, "the folder"):
         _require_free(out, options.overwrite)  # Another may have been done in between.

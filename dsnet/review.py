@@ -96,6 +96,8 @@ def _report(options) -> int:
     from dsnet.reviewing.agreement import agreement
     from dsnet.reviewing.report import print_report, write_picture
 
+    if options.out and Path(options.out).is_dir():
+        raise UserError(f"--out must be a file, {options.out} is a folder")
     store = open_store(options.store)
     found = read_decisions(options.store)
     for told in (*found.torn, *found.damaged):

@@ -6,6 +6,7 @@ Public
 ``export_on_series(store, form, out, images, ...) -> Exported``
 ``export_and_tell(store, options) -> bool``: the command
 ``require_new_folder(path, option)``
+``require_taken(options)``: no option is given that the format passes over
 """
 
 from __future__ import annotations
@@ -34,6 +35,16 @@ if TYPE_CHECKING:
 SERIES_FORMATS = ("dicom-seg", "dicom-sr", "nifti", "nrrd", "flare-npz")
 # Those that a server takes.
 OBJECT_FORMATS = ("dicom-seg", "dicom-sr")
+# Which formats an option of the command is for; the others are for all.
+_FORMATS_OF = {
+    "split": ("npz",),
+    "seed": ("npz",),
+    "images": SERIES_FORMATS,
+    "index": SERIES_FORMATS,
+    "hash_key": SERIES_FORMATS,
+    "keep_identifiers": SERIES_FORMATS,
+    "to": OBJECT_FORMATS,
+}
 
 
 def export_on_series(
@@ -113,21 +124,29 @@ def require_new_folder(path: str | os.PathLike, option: str) -> None:
         raise UserError(f"{option} must be a new or empty folder, got {place}")
 
 
+def require_taken(options: argparse.Namespace) -> None:
+    """UserError for an option that the format passes over: who gives it counts on it."""
+    for name, formats in _FORMATS_OF.items():
+        value = getattr(options, name)
+        passed_over = value is not None and value is not False and options.format not in formats
+        if passed_over:
+            option = f"--{name.replace('_', '-')}"
+            raise UserError(f"{option} is of --format {', '.join(formats)}, got {options.format}")
+
+
 def require_wishes(form: str, images: str | None, out: str, to: str | None) -> str:
     """Check what an export is asked for before anything is read; the place of the images.
 
     Raises
     ------
     UserError, ValueError
-        When there are no images to export onto, the format is none that a server takes, the
-        server's address is none, or the folder is not new or empty.
+        When there are no images to export onto, the server's address is none, or the folder is not
+        new or empty.
     """
     from dsnet.data.dicom.send import require_address
 
     if not images:
         raise UserError(f"--images must be the DICOM that was labelled, for {form}")
-    if to and form not in OBJECT_FORMATS:
-        raise UserError(f"--to takes {' and '.join(OBJECT_FORMATS)}, got {form}")
     if to:
         require_address(to)
     require_new_folder(out, "--out")
@@ -152,10 +171,9 @@ def export_and_tell(store: LabelStore, options: argparse.Namespace) -> bool:
     with named("--hash-key"):
         naming = Naming(hash_key(options.hash_key), options.keep_identifiers)
     require_key(store, naming)
-    done = export_on_series(
-        store, form, out, index_series(place, options.index), naming,
-        min_quality=options.min_quality,
-    )  # fmt: skip
+    with named("--images", "--index"):
+        index = index_series(place, options.index)
+    done = export_on_series(store, form, out, index, naming, min_quality=options.min_quality)
     if to is None:
         return not done.refused
     sent = send_objects(

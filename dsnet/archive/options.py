@@ -132,11 +132,10 @@ def export_options(parser: argparse.ArgumentParser) -> None:
         "--split",
         type=Range(int, 0, 10**9),
         nargs=3,
-        default=(1000, 400, 100),
         metavar=("TRAIN", "TEST", "VAL"),
         help="npz: shares (default 1000 400 100)",
     )
-    parser.add_argument("--seed", type=SEEDS, default=0, help="npz: of the split (default 0)")
+    parser.add_argument("--seed", type=SEEDS, help="npz: of the split (default 0)")
     parser.add_argument(
         "--images", type=given, metavar="PLACE",
         help=f"{', '.join(SERIES_FORMATS)}: the DICOM that was labelled, a folder, zip or address",

@@ -112,6 +112,10 @@ def read_table(
     (header,) = lines.texts([0])
     try:
         columns = [name.strip() for name in _fields(header)]
+        # As spreadsheets write it where the comma is the decimal's.
+        if len(columns) == 1 and (other := {";", "\t"} & set(columns[0])):
+            divided = "semicolons" if ";" in other else "tabs"
+            raise ValueError(f"names must be divided by commas, got {divided}")
         if (longest := max(map(len, columns))) > LONGEST_NAME:
             raise ValueError(f"names must be of at most {LONGEST_NAME} characters, got {longest}")
     except ValueError as error:

@@ -132,7 +132,8 @@ class DeviceDataset:
             if label.image.shape != shape and size is None:
                 raise ValueError(
                     f"{path} must have crops of one size, got {list(shape)} and "
-                    f"{list(label.image.shape)} ({record.key}): give a size to bring them to"
+                    f"{list(label.image.shape)} ({record.key}): give a size to bring them to, "
+                    "--size of dsnet.train"
                 )
             images.append(resized(label.image, shape))
             softs.append(resized(label.alpha, shape))

@@ -25,7 +25,7 @@ import torch
 import torch.distributed as dist
 
 from dsnet.arguments import Range
-from dsnet.console import Stop, printable
+from dsnet.console import Stop, printable, require_no_file
 from dsnet.data.crop_settings import of_phantoms, of_store
 from dsnet.data.patients import unknown_patients_note
 from dsnet.data.store.lock import writing
@@ -100,6 +100,7 @@ def train(settings: Settings) -> dict:
 def _train(settings: Settings, stop: Stop, held: ExitStack) -> dict:
     rank, world, device = _place(settings)
     out, chief = Path(settings.out), rank == 0
+    require_no_file(out, "--out")
     torch.manual_seed(settings.seed)
 
     # Data: everything on the device, split by patients.

@@ -155,6 +155,49 @@ def test_show_and_export(tmp_path, capsys):
     assert len(list((tmp_path / "png/alpha").iterdir())) == 6
 
 
+def test_an_export_refuses_what_its_format_passes_over(tmp_path, capsys):
+    """Who gives `--to` counts on objects at the server: none is passed over in silence."""
+    label.main(["demo", "--out", str(tmp_path / "demo"), "--count", "3", "--size", "24"])
+    capsys.readouterr()
+    arguments = ["export", str(tmp_path / "demo/store"), "--out", str(tmp_path / "out")]
+    server = ["--to", "http://pacs.example"]
+    for form, given, formats in (
+        ("png", server, "dicom-seg, dicom-sr"),
+        ("nifti", [*server, "--images", str(tmp_path)], "dicom-seg, dicom-sr"),
+        ("png", ["--split", "1", "1", "1"], "npz"),
+        ("nnunet", ["--seed", "0"], "npz"),
+        *(
+            ("store", given, "dicom-seg, dicom-sr, nifti, nrrd, flare-npz")
+            for given in (["--keep-identifiers"], ["--hash-key", "k"], ["--index", "i"],
+                          ["--images", "ct"])
+        ),
+    ):  # fmt: skip
+        assert label.main([*arguments, "--format", form, *given]) == 2
+        told = f"{given[0]} is of --format {formats}, got {form}"
+        assert told in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+    # What is not given has the default that the help tells.
+    for name, more in (("a", []), ("b", ["--split", "1000", "400", "100", "--seed", "0"])):
+        npz = ["--format", "npz", "--out", str(tmp_path / name)]
+        assert label.main([*arguments[:2], *npz, *more]) == 0
+    for part in ("train", "test", "val"):
+        made = [(tmp_path / name / f"{part}.npz").read_bytes() for name in "ab"]
+        assert made[0] == made[1]
+
+
+def test_a_file_in_the_place_of_a_folder_is_told(tmp_path, capsys):
+    label.main(["demo", "--out", str(tmp_path / "demo"), "--count", "2", "--size", "24"])
+    file = tmp_path / "table.csv"
+    file.write_text("kept")
+    for arguments in (["show", str(tmp_path / "demo/store")], ["demo"]):
+        capsys.readouterr()
+        assert label.main([*arguments, "--out", str(file)]) == 2
+        told = capsys.readouterr()
+        assert told.err == f"dsnet.label: --out must be a folder, {file} is a file\n"
+        assert told.out == ""
+    assert file.read_text() == "kept"
+
+
 def test_check_tells_what_is_wrong(tmp_path, capsys):
     store = tmp_path / "demo/store"
     label.main(["demo", "--out", str(tmp_path / "demo"), "--count", "3", "--size", "24"])

@@ -9,6 +9,7 @@ import pytest
 pydicom = pytest.importorskip("pydicom")
 pytest.importorskip("highdicom")
 
+from dicom_files import slice_of  # noqa: E402
 from dicom_rows import dciodvfy  # noqa: E402
 from dicom_servers import SERVERS, started  # noqa: E402
 from dsnet import label  # noqa: E402
@@ -154,16 +155,42 @@ def test_reports_arrive_on_a_server_and_are_counted(labelled, tmp_path, capsys, 
     assert len(list((tmp_path / "again").rglob("*.dcm"))) == len(files)
 
 
+def test_pydicom_quotes_no_value_of_a_header(tmp_path, recwarn):
+    """A hashed UID is longer than one may be; a warning of it has the value, and a path of ours."""
+    series = "d" * 64
+    stored = np.random.default_rng(0).integers(-900, 300, (64, 64)).astype(np.int16)
+    slice_of(
+        tmp_path / "ct/1.dcm", 1, series, SOPInstanceUID="c" * 64, FrameOfReferenceUID="b" * 64,
+        Rows=64, Columns=64, PixelRepresentation=1, PixelData=stored.tobytes(),
+        RescaleIntercept=0, PixelSpacing=[0.7, 0.7],
+    )  # fmt: skip
+    (tmp_path / "marks.csv").write_text(
+        f"sop_instance_uid,x1,y1,x2,y2,origin\n{'c' * 64},20,32,44,32,0\n"
+    )
+    images = ["--images", str(tmp_path / "ct"), "--out"]
+    marks = ["--marks", str(tmp_path / "marks.csv")]
+    recwarn.clear()
+    assert label.main(["dicom", *marks, *images, str(tmp_path / "store")]) == 0
+    for form in ("dicom-sr", "dicom-seg", "nifti"):
+        given = ["export", str(tmp_path / "store"), "--format", form]
+        assert label.main([*given, *images, str(tmp_path / form)]) == 0
+    assert not [str(warning.message) for warning in recwarn if "VR" in str(warning.message)]
+
+
 def test_wrong_use_is_told_on_a_line_before_anything_is_written(labelled, tmp_path, capsys):
     folder, made = labelled
     base = ["export", str(made / "store"), "--format", "nifti", "--out", str(tmp_path / "out")]
     assert label.main(base) == 2
     assert "--images must be" in capsys.readouterr().err
     assert label.main([*base, "--images", str(tmp_path / "nowhere")]) == 2
-    assert "nowhere" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert told.startswith("dsnet.label: --images must be a folder") and "nowhere" in told
+    index = ["--images", str(folder / "ct"), "--index", str(made / "store")]
+    assert label.main([*base, *index]) == 2
+    assert capsys.readouterr().err.startswith("dsnet.label: --index must be a file")
     images = ["--images", str(folder / "ct"), "--to"]
     assert label.main([*base, *images, "http://127.0.0.1:9/x"]) == 2
-    assert "--to takes dicom-seg and dicom-sr, got nifti" in capsys.readouterr().err
+    assert "--to is of --format dicom-seg, dicom-sr, got nifti" in capsys.readouterr().err
     base[3] = "dicom-sr"
     assert label.main([*base, *images, "http://me:secret@pacs/x"]) == 2
     told = capsys.readouterr().err

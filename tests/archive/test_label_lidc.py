@@ -134,6 +134,23 @@ def test_a_slice_that_is_gone_costs_its_row(archive, tmp_path, capsys):
     assert "xml must hold LIDC's readings" in capsys.readouterr().err
 
 
+def test_what_is_wrong_is_told_before_the_headers_are_read(archive, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("dsnet.data.dicom.index.index_series", None)
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full/file").touch()
+    nowhere = str(tmp_path / "nowhere")
+    there = ["lidc", "--images", str(archive), "--out", str(tmp_path / "store")]
+    for given, told in (
+        (["--images", nowhere], "images must be a folder, a zip or a DICOMDIR, there is none at"),
+        (["--xml", nowhere], "xml must be a folder, there is none at"),
+        (["--patients", "("], "--patients must be"),
+        (["--out", str(tmp_path / "full")], "is not empty"),
+    ):
+        assert label.main([*there, *given]) == 2
+        error = capsys.readouterr().err
+        assert told in error and error.count("\n") == 1
+
+
 @pytest.mark.parametrize("name", SERVERS)
 def test_slices_of_a_server_give_the_same_labels(name, archive, tmp_path, capsys):
     files = sorted(archive.rglob("*.dcm"))

@@ -94,6 +94,12 @@ def test_what_is_no_table_is_refused_by_name(tmp_path):
         read_table(written(tmp_path, b"file\n\xe9.png\n"))
     with pytest.raises(ValueError, match=r"t\.csv: line 1, the header"):
         read_table(written(tmp_path, 'file,"x\n'))
+    # Of a spreadsheet where the comma is the decimal's; the header may be a long one.
+    for divider, told in ((";", "semicolons"), ("\t", "tabs")):
+        for read in (read_annotations, read_boxes):
+            text = (HEADER.strip() + ",more" * 60 + "\n" + line(0)).replace(",", divider)
+            with pytest.raises(ValueError, match=f"header: names .* commas, got {told}"):
+                read(written(tmp_path, text))
     with pytest.raises(ValueError, match="must be a regular file"):
         read_table("/dev/zero")
     with pytest.raises(ValueError, match=r"must hold files of Parquet .*, got t\.csv"):

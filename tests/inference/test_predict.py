@@ -239,6 +239,9 @@ def test_two_runs_do_not_write_to_one_folder(tmp_path, model, capsys):
     assert not out.exists()
     assert command.main(arguments) == 0 and not (out / ".lock").exists()
     assert command.main(arguments) == 2 and "is not empty" in capsys.readouterr().err
+    arguments[-1] = boxes
+    assert command.main([*arguments, "--overwrite"]) == 2
+    assert f"--out must be a folder, {boxes} is a file" in capsys.readouterr().err
     # What is refused leaves no folder behind.
     arguments[-1] = str(tmp_path / "other")
     assert command.main(["nothing.pt", *arguments[1:]]) == 2

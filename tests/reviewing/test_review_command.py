@@ -176,6 +176,7 @@ def test_a_port_that_is_taken_is_told_and_by_default_the_next_one_serves(store, 
         (["--host", "no.such.host.invalid", "--token", "a" * 16], "cannot listen at"),
         (["--blind", "--order", "expected-dice"], "order must not be"),
         (["--out", "picture.png"], "--out needs --report"),
+        (["--report", "--out", "."], "--out must be a file, . is a folder"),
     ],
 )
 def test_options_that_are_wrong_are_told_in_a_line(store, capsys, options, told):

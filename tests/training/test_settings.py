@@ -109,6 +109,15 @@ def test_the_teachers_numbers_are_told_in_a_line(tmp_path, capsys):
         run_sr(SRSettings(batch=HUGE))
 
 
+def test_a_file_in_the_place_of_the_runs_folder_is_told(tmp_path, capsys):
+    file = tmp_path / "store"
+    file.write_text("kept")
+    assert train.main(["--variant", "unet", "--device", "cpu", "--out", str(file)]) == 2
+    error = capsys.readouterr().err.splitlines()
+    assert error[-1] == f"dsnet.train: --out must be a folder, {file} is a file"
+    assert file.read_text() == "kept"
+
+
 @pytest.mark.parametrize(
     ("given", "name"),
     [

@@ -115,7 +115,8 @@ def read_header(file: BinaryIO, tags: list[str] | None = None) -> Header:
         raise ValueError(f"its header cannot be read: {told(cause)}") from error
     implicit = bool(dataset.original_encoding[0])
     pixels, length = _pixel_data(file, implicit, ">" if syntax == _BIG_ENDIAN else "<")
-    _complete(dataset, meta)
+    with quiet():
+        _complete(dataset, meta)
     return Header(dataset, syntax, file, pixels, length)
 
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeGuard
 import numpy as np
 
 from dsnet.data.crop import Crop, paste_back
+from dsnet.data.dicom.header import quiet
 from dsnet.data.dicom.lesions import PlacedLesion
 from dsnet.data.dicom.objects import content_uid
 from dsnet.data.store.export import file_names
@@ -149,7 +150,9 @@ def export_series(
                 limit += f" that --reviewed {which} lets through"
             raise ValueError(f"the store {store.path} has no label that can be written{limit}{why}")
 
-    build_folder(out, fill)
+    # A header's values are looked at when they are asked for, and pydicom's warnings quote them.
+    with quiet():
+        build_folder(out, fill)
     return Exported(written, refused)
 
 

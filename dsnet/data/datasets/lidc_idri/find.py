@@ -147,6 +147,13 @@ def find_lidc(
 
     if xml is None and is_web(images):
         raise ValueError("xml must be the folder of the readers' XML files: a server has none")
+    # Before the headers of a whole archive are read.
+    if xml is not None and not Path(xml).exists():
+        raise ValueError(f"xml must be a folder, there is none at {xml}")
+    if patients:
+        patients_by(patients)
+    if not is_web(images) and not Path(images).exists():
+        raise ValueError(f"images must be a folder, a zip or a DICOMDIR, there is none at {images}")
     index = index_series(images, workers=workers, progress=progress)
     read = partial(read_slice, max_pixels=max_pixels)
     found = find_outlined_slices(
