@@ -9,6 +9,8 @@ import os
 import pickle
 import socket
 import sys
+import threading
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -37,7 +39,11 @@ class Actor:
     def __init__(self, number):
         self.number = number
         self.ready = SimpleNamespace(remote=lambda: (self, None))
-        self.label = SimpleNamespace(remote=lambda block, device: (self, block))
+        self.label = SimpleNamespace(remote=self._label)
+
+    def _label(self, block, device):
+        cloudpickle.dumps(block)
+        return self, block
 
 
 class FakeRay:
@@ -152,6 +158,80 @@ def test_a_block_whose_actors_die_is_searched_for_the_row(tmp_path, fake, told):
     label(tmp_path)
     assert numbered(tmp_path) == rows(failed={5})
     assert len(told) == 2 * on_ray.DEATHS
+
+
+def test_a_block_that_was_divided_goes_to_nobody_again(tmp_path, fake, told, monkeypatch):
+    def dies(number, block):
+        there = [job.number for job in block.jobs]
+        if 5 in there:
+            handed.append(there)
+            return gone()
+        return None
+
+    handed, fake.dies = [], dies
+
+    def wait(asked, num_returns, timeout):
+        # An actor is there again while the next one has its block.
+        found = [each for each in asked if each[1] is None or 5 not in _numbers(each[1])]
+        return (found or list(asked))[:1], []
+
+    monkeypatch.setattr(ray, "wait", wait)
+    fake.there = dict.fromkeys(range(1, 9), FIT)
+    label(tmp_path, workers=8, count=64)
+    assert numbered(tmp_path) == rows(64, failed={5})
+    first = handed.index([5])
+    assert all(there == [5] for there in handed[first:])
+
+
+def _numbers(block):
+    return [job.number for job in block.jobs]
+
+
+def test_an_actor_that_died_at_rest_is_given_nothing(tmp_path, fake, told, monkeypatch):
+    monkeypatch.setattr(on_ray, "RESTED", 0.01)
+    monkeypatch.setattr(on_ray, "BLOCKS_AHEAD", 1)
+    waits, busy, dead = [], set(), set()
+
+    def wait(asked, num_returns, timeout):
+        waits.append(1)
+        if len(waits) < 20:  # The first block takes long: the other actor has nothing to do.
+            first = [each for each in asked if each[1] is not None and 0 in _numbers(each[1])]
+            busy.update(each[0].number for each in first)
+            asked = [each for each in asked if each not in first]
+            time.sleep(0.005)
+        elif len(waits) == 20:
+            dead.update({1, 2} - busy)
+        return FakeRay.wait(fake, asked, num_returns, timeout)
+
+    def get(asked):
+        actor, block = asked
+        if actor.number not in dead:
+            return FakeRay.get(fake, asked)
+        if block is None:  # It is made again.
+            dead.clear()
+        raise gone()
+
+    monkeypatch.setattr(ray, "wait", wait)
+    monkeypatch.setattr(ray, "get", get)
+    label(tmp_path)
+    assert numbered(tmp_path) == rows() and not told
+
+
+def test_a_job_that_cannot_be_sent_costs_its_own_rows(tmp_path, fake):
+    jobs = [Job(number, place=threading.Lock() if number == 5 else None) for number in range(12)]
+    label_archive(jobs, tmp_path, executor=on_ray.RayExecutor(2))
+    found = dict(numbered(tmp_path))
+    assert {found.pop("5-a"), found.pop("5-b")} == {
+        "TypeError: cannot pickle '_thread.lock' object"
+    }
+    assert found == dict(rows()[:10] + rows()[12:])
+
+
+def test_what_befalls_ray_is_told_in_one_line(tmp_path, fake):
+    cause = exceptions.RaySystemError("no module\nof that name")
+    fake.dies = lambda number, block: exceptions.RayTaskError("label", "many\nlines", cause)
+    with pytest.raises(RuntimeError, match=r"^Ray gave up: System error: no module of that name$"):
+        label(tmp_path)
 
 
 @pytest.mark.parametrize("away", [2, 20])
