@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dsnet.archive.blocks import Block, BlockResult, Blocks
-from dsnet.archive.cluster import Head, line_of, reached
+from dsnet.archive.cluster import Head, ToldToStop, line_of, reached
 from dsnet.archive.jobs import WORKER_DIED, Job, describe
 from dsnet.archive.nodes import labeller, needs_of
 from dsnet.console import warn
@@ -116,6 +116,15 @@ class RayExecutor:
         first = None if stop else next(blocks, None)
         if first is None:
             return
+        try:
+            yield from self._stage(first, blocks, stop, recipe)
+        except ToldToStop:
+            if not stop:
+                raise
+
+    def _stage(
+        self, first: Block, blocks: Iterator[Block], stop: object, recipe: Recipe
+    ) -> Generator[list[StagedShard], None, None]:
         with (
             reached(self.address, self.workers, self.gpus) as head,
             needs_of(recipe, self.places) as needs,

@@ -4,9 +4,11 @@ The cluster is one of this module, in this process; `test_ray.py` and `test_ray_
 ones.
 """
 
+import ctypes
 import io
 import os
 import pickle
+import signal
 import socket
 import sys
 import threading
@@ -19,6 +21,7 @@ import pytest
 from dsnet import __version__
 from dsnet.archive import label_archive
 from dsnet.archive.jobs import WORKER_DIED
+from dsnet.console import Stop
 from dsnet.data.store import open_store, validate_store
 from dsnet.data.store.stage import Recipe
 from worker_jobs import Job
@@ -350,6 +353,41 @@ def test_without_an_address_no_other_cluster_is_taken(monkeypatch):
             cluster.reached(address, 3, 0).__enter__()
     assert [options["address"] for options in asked] == ["local", "10.0.0.1:6379"]
     assert asked[0]["num_cpus"] == 3 and "num_cpus" not in asked[1]
+
+
+def test_a_run_that_is_told_to_stop_while_ray_begins_stops(tmp_path, fake, monkeypatch):
+    def init(**options):
+        signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(number))
+        signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", init)
+    monkeypatch.setattr(ray, "shutdown", lambda: None)
+    with Stop() as stop:
+        made = label_archive([Job(0)], tmp_path, executor=on_ray.RayExecutor(2), stop=stop)
+    assert (made.stopped, made.signal, made.rows) == (True, signal.SIGTERM, 0)
+
+
+def test_a_run_that_is_told_to_stop_while_ray_ends_lives(tmp_path, fake, monkeypatch):
+    def shutdown():
+        c = ctypes.CDLL(None)
+        c.signal.restype = ctypes.c_void_p
+        # As its compiled part does, whatever Python has there.
+        c.signal(signal.SIGTERM, None)
+        limit = time.monotonic() + 60
+        while (now := c.signal(signal.SIGTERM, None)) is None:
+            assert time.monotonic() < limit
+            time.sleep(0.05)
+        c.signal(signal.SIGTERM, ctypes.c_void_p(now))
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    there = []
+    monkeypatch.setattr(ray, "is_initialized", lambda: bool(there))
+    monkeypatch.setattr(ray, "init", lambda **options: there.append(1))
+    monkeypatch.setattr(ray, "shutdown", shutdown)
+    with Stop() as stop:
+        label(tmp_path)
+    assert stop.signal == signal.SIGTERM and numbered(tmp_path) == rows()
 
 
 @pytest.fixture
