@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import math
 import os
+import pickle
 import time
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Sequence
@@ -161,9 +162,13 @@ class _Task:
 
 @dataclass(eq=False)
 class _Actor:
-    """An actor, the node it is on, its blocks, and those that it had when it died."""
+    """An actor, the node it is on, its blocks, and those that it had when it died.
+
+    `avoids` are the nodes that Ray may not put it on.
+    """
 
     handle: Any
+    avoids: tuple[str, ...] = ()
     node: str = ""
     name: str = "a node"
     held: list[_Task] = field(default_factory=list)
@@ -190,10 +195,12 @@ class _Actors:
         self._device = "cuda" if gpus else None
         # Where its process or node dies Ray makes it again, and no sooner than there is a place:
         # what it was at others do meanwhile.
-        made = ray.remote(
+        self._kind: Any = ray.remote(
             num_cpus=1, num_gpus=gpus, max_restarts=-1, max_concurrency=HELD
         )(labeller())  # fmt: skip
-        self._actors = [_Actor(made.remote(needs)) for _ in range(workers)]
+        self._needs, self._gpus = needs, gpus
+        self._actors = [_Actor(self._kind.remote(needs)) for _ in range(workers)]
+        self._shunned: dict[str, None] = {}
         # What is asked of each: to be there, or a block.
         self._asked: dict[Any, tuple[_Actor, _Task | None]] = {}
         for actor in self._actors:
@@ -315,9 +322,39 @@ class _Actors:
                 self._blame(task)
         actor.had, actor.node, actor.name = [], told["node"], told["name"]
         if told["lacks"]:
-            self._drop(actor, f"node {actor.name} is not used: its {told['lacks']}")
+            self._shun(actor, f"node {actor.name} is not used: its {told['lacks']}")
         else:
             self._offer(actor)
+
+    def _shun(self, actor: _Actor, reason: str) -> None:
+        """Have an actor on another node in the place of one on a node that cannot label."""
+        import ray
+        from ray.util.scheduling_strategies import NodeLabelSchedulingStrategy, NotIn
+
+        new = actor.node not in self._shunned
+        self._shunned[actor.node] = None
+        if actor.node in actor.avoids or not self._has_others():
+            self._drop(actor, reason)
+            return
+        if new:
+            warn(reason)
+        ray.kill(actor.handle)
+        actor.avoids = tuple(self._shunned)
+        elsewhere = NodeLabelSchedulingStrategy(hard={"ray.io/node-id": NotIn(*actor.avoids)})
+        actor.handle = self._kind.options(scheduling_strategy=elsewhere).remote(self._needs)
+        self._call(actor)
+
+    def _has_others(self) -> bool:
+        """Whether there is a node that could have an actor and is not shunned."""
+        import ray
+
+        asked = {"CPU": 1, "GPU": self._gpus}
+        return any(
+            node["Alive"]
+            and node["NodeID"] not in self._shunned
+            and all(node["Resources"].get(what, 0) >= least for what, least in asked.items())
+            for node in ray.nodes()
+        )
 
     def _bury(self, actor: _Actor, task: _Task | None, lost: _Lost | None = None) -> None:
         """Of an actor that died, or is another one now: others get its block."""
@@ -398,10 +435,8 @@ def _lives(node: str) -> bool:
 
 def _unsendable(block: Block) -> str | None:
     """Why a block cannot go from process to process, in words; None where it can."""
-    from ray import cloudpickle
-
     try:
-        cloudpickle.dumps(block)
+        pickle.dumps(block)
     except Exception as error:
         return describe(error)
     return None

@@ -60,11 +60,15 @@ class FakeRay:
     dead : set of str
         Nodes.
     killed : list of int
+    avoided : list of str
+        The node that an actor may not be on, of those that are made anew.
+    cores : dict of str to float
+        Of the nodes.
     """
 
     def __init__(self, monkeypatch):
         self.there, self.dies, self.dead, self.killed = {}, lambda number, block: None, set(), []
-        self.made = 0
+        self.made, self.avoided, self.cores = 0, [], {"1": 1.0, "2": 1.0}
         for name in ("remote", "wait", "get", "kill", "nodes", "cluster_resources"):
             monkeypatch.setattr(ray, name, getattr(self, name))
         monkeypatch.setattr(ray, "is_initialized", lambda: True)
@@ -74,7 +78,14 @@ class FakeRay:
 
     def remote(self, **options):
         assert options["max_restarts"] == -1
-        return lambda kind: SimpleNamespace(remote=self._make)
+        return lambda kind: SimpleNamespace(remote=self._make, options=self._elsewhere)
+
+    def _elsewhere(self, scheduling_strategy):
+        (rule,) = scheduling_strategy.hard
+        (never,) = rule.operator.values
+        assert rule.key == "ray.io/node-id"
+        self.avoided.append(never)
+        return SimpleNamespace(remote=self._make)
 
     def _make(self, needs):
         self.made += 1
@@ -98,7 +109,10 @@ class FakeRay:
         self.killed.append(actor.number)
 
     def nodes(self):
-        return [{"NodeID": n, "Alive": n not in self.dead} for n in "12"]
+        return [
+            {"NodeID": node, "Alive": node not in self.dead, "Resources": {"CPU": cores}}
+            for node, cores in self.cores.items()
+        ]
 
     def cluster_resources(self):
         return {"CPU": 2.0}
@@ -255,18 +269,37 @@ def test_no_row_is_blamed_for_the_death_of_nodes(tmp_path, fake, told, away):
     assert numbered(tmp_path) == rows() and len(deaths) == away
 
 
+LACKING = {**OTHER, "lacks": "store's folder cannot be written"}
+
+
 def test_a_node_that_lacks_something_is_not_used(tmp_path, fake, told):
-    fake.there[2] = {**OTHER, "lacks": "store's folder cannot be written"}
-    label(tmp_path / "a")
-    assert numbered(tmp_path / "a") == rows() and fake.killed[:1] == [2]
-    assert told == [
-        "node 10.0.0.2 (two) is not used: its store's folder cannot be written; 1 actors are left"
-    ]
+    fake.there |= {2: LACKING, 3: FIT}
+    label(tmp_path)
+    assert numbered(tmp_path) == rows() and fake.killed[0] == 2
+    assert fake.avoided == ["2"]
+    assert told == ["node 10.0.0.2 (two) is not used: its store's folder cannot be written"]
+
+
+def test_all_actors_may_come_to_a_node_that_is_not_used(tmp_path, fake, told):
+    fake.there = {1: LACKING, 2: LACKING, 3: None, 4: FIT}
+    label(tmp_path)
+    assert numbered(tmp_path) == rows() and fake.avoided == ["2", "2"]
+    assert told == ["node 10.0.0.2 (two) is not used: its store's folder cannot be written"]
+
+
+@pytest.mark.parametrize("why", ["no other has a core", "Ray does not know the names of nodes"])
+def test_a_node_that_is_not_used_may_be_the_only_one(tmp_path, fake, told, why):
+    fake.there = dict.fromkeys((1, 2, 3, 4), LACKING)
+    if why == "no other has a core":
+        fake.cores["1"] = 0.0
+    with pytest.raises(RuntimeError, match=r"no node of the Ray cluster can label: node 10\."):
+        label(tmp_path)
+    assert len(fake.avoided) == (0 if why == "no other has a core" else 2)
 
 
 def test_no_node_that_can_label_ends_the_run(tmp_path, fake, told):
     died = exceptions.ActorDiedError()
-    fake.there = {1: died, 2: {**OTHER, "lacks": "dsnet is 0.0.9, the driver's 0.1.0"}}
+    fake.there = {1: died, 2: {**OTHER, "lacks": "dsnet is 0.0.9, the driver's 0.1.0"}, 3: died}
     with pytest.raises(RuntimeError, match="no node of the Ray cluster can label: ") as error:
         label(tmp_path)
     assert "on a node cannot be used: The actor died" in "".join([*told, str(error.value)])
