@@ -20,6 +20,7 @@ import pytest
 
 from dsnet import __version__
 from dsnet.archive import label_archive
+from dsnet.archive.blocks import Block
 from dsnet.archive.jobs import WORKER_DIED
 from dsnet.console import Stop
 from dsnet.data.store import open_store, validate_store
@@ -479,6 +480,21 @@ def test_a_store_at_an_address_needs_no_folder(archive):
 def test_relative_places_need_the_driver_s_folder(archive):
     with nodes.needs_of(archive.recipe, ["images"]) as needs:
         assert needs["relative"] and needs["places"] == [str(archive.images / "one.png")]
+
+
+def test_an_actor_gives_its_gpu_no_more_than_fits():
+    class Large(Job):
+        weight = 100
+
+    blocks = []
+    actor = object.__new__(nodes.labeller())
+    actor._crew = SimpleNamespace(add=lambda block: blocks.append(block) or made)
+    made = SimpleNamespace(results=[])
+    jobs = tuple(Large(number) for number in range(20))
+    assert actor.label(Block(jobs, Recipe("nowhere", 16, b"")), "cuda") == []
+    (block,) = blocks
+    assert [len(group.jobs) for group in block.jobs] == [6, 6, 6, 2]
+    assert {group.device for group in block.jobs} == {"cuda"}
 
 
 class WithoutDsnet(pickle.Unpickler):
