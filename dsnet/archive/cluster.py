@@ -108,6 +108,17 @@ def _restored() -> Callable[[], None]:
     return restore
 
 
+def _require_answer(address: str) -> None:
+    """Raise RuntimeError where nobody is at HOST:PORT: Ray would ask for minutes."""
+    host, _, port = address.rpartition(":")
+    if not host or "/" in host or not port.isdecimal():
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), ANSWER).close()
+    except (OSError, OverflowError) as error:
+        raise RuntimeError(f"no Ray cluster at {address}: {line_of(error)}") from error
+
+
 def _begin(options: dict[str, Any]) -> None:
     """Begin with Ray; raise ToldToStop once SIGTERM, which came meanwhile, was handled."""
     import ray
@@ -155,6 +166,7 @@ def reached(address: str | None, workers: int, gpus: int) -> Iterator[Head]:
         options |= {"address": "local", "num_cpus": workers, "include_dashboard": False}
     else:
         options["address"] = address
+        _require_answer(address)
     try:
         _begin(options)
     except (ConnectionError, TimeoutError, ValueError, RayError) as error:

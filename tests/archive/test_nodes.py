@@ -379,6 +379,7 @@ def test_without_an_address_no_other_cluster_is_taken(monkeypatch):
         raise ConnectionError("no connection") from ValueError(f"{trace}the token\nis missing")
 
     monkeypatch.setattr(ray, "init", init)
+    monkeypatch.setattr(cluster, "_require_answer", lambda address: None)
     monkeypatch.setattr(ray, "is_initialized", lambda: False)
     monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
     told = r"no Ray cluster at 10\.0\.0\.1:6379: no connection: ValueError: the token is missing"
@@ -387,6 +388,18 @@ def test_without_an_address_no_other_cluster_is_taken(monkeypatch):
             cluster.reached(address, 3, 0).__enter__()
     assert [options["address"] for options in asked] == ["local", "10.0.0.1:6379"]
     assert asked[0]["num_cpus"] == 3 and "num_cpus" not in asked[1]
+
+
+def test_an_address_where_nobody_is_is_told_at_once():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        taken = f"127.0.0.1:{server.getsockname()[1]}"
+        for address in (taken, "auto", "ray://127.0.0.1:1"):
+            cluster._require_answer(address)
+    for address in (taken, "127.0.0.1:99999", "no-such-host.invalid:6379"):
+        with pytest.raises(RuntimeError, match=f"^no Ray cluster at {address}: "):
+            cluster._require_answer(address)
+        with pytest.raises(RuntimeError), cluster.reached(address, 1, 0):
+            pass
 
 
 def test_a_run_that_is_told_to_stop_while_ray_begins_stops(tmp_path, fake, monkeypatch):
