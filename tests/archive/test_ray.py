@@ -44,9 +44,7 @@ def cluster():
     os.environ["PYTHONPATH"] = os.pathsep.join(path for path in paths if path)
     # GPUs are what Ray is told: whether a process can use them is its own affair.
     with ray_cluster.own_signals():
-        ray.init(
-            "local", num_cpus=2, num_gpus=2, include_dashboard=False, log_to_driver=False
-        )  # fmt: skip
+        ray.init("local", num_cpus=2, num_gpus=2, include_dashboard=False, log_to_driver=False)
     yield before
     ray.shutdown()
 
