@@ -13,15 +13,21 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 # A head that is started anew may be back so soon; Ray ends the driver after 60 seconds.
 PATIENCE = 30.0
 PAUSE = 2.0
 ANSWER = 5.0
+# Seconds for which signals may be the system's while Ray ends.
+MOMENT = 0.01
 # Ray puts traces into what it tells: of one only the error that it ends with is for users.
 _TRACE = re.compile(r"Traceback \(most recent call last\):.*?(?=\w+(?:Error|Exception): )")
+
+
+class ToldToStop(RuntimeError):
+    """SIGTERM came while Ray was reached."""
 
 
 class Head:
@@ -81,16 +87,64 @@ def _address() -> tuple[str, int] | None:
 @contextlib.contextmanager
 def own_signals() -> Iterator[None]:
     """Ray's beginning takes SIGTERM: the run would die of what tells it to stop."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = {n: signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    restore = _restored()
     try:
         yield
     finally:
+        restore()
+
+
+def _restored() -> Callable[[], None]:
+    """What lets signals be handled as they are now, again."""
+    if threading.current_thread() is not threading.main_thread():
+        return lambda: None
+    before = {n: signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+
+    def restore() -> None:
         for number, handler in before.items():
             if handler is not None:
                 signal.signal(number, handler)
+
+    return restore
+
+
+def _require_answer(address: str) -> None:
+    """Raise RuntimeError where nobody is at HOST:PORT: Ray would ask for minutes."""
+    host, _, port = address.rpartition(":")
+    if not host or "/" in host or not port.isdecimal():
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), ANSWER).close()
+    except (OSError, OverflowError) as error:
+        raise RuntimeError(f"no Ray cluster at {address}: {line_of(error)}") from error
+
+
+def _begin(options: dict[str, Any]) -> None:
+    """Begin with Ray; raise ToldToStop once SIGTERM, which came meanwhile, was handled."""
+    import ray
+
+    try:
+        with own_signals():
+            ray.init(**options)
+    except SystemExit as end:  # Ray's answer to SIGTERM, until it has begun.
+        ray.shutdown()
+        if end.code != signal.SIGTERM:
+            raise
+        signal.raise_signal(signal.SIGTERM)
+        raise ToldToStop("told to stop before the Ray cluster was reached") from None
+
+
+def _end() -> None:
+    """End Ray, which gives SIGTERM back to the system long before it has ended."""
+    import ray
+
+    restore = _restored()
+    ending = threading.Thread(target=ray.shutdown)
+    ending.start()
+    while ending.is_alive():
+        restore()
+        ending.join(MOMENT)
+    restore()
 
 
 @contextlib.contextmanager
@@ -112,9 +166,9 @@ def reached(address: str | None, workers: int, gpus: int) -> Iterator[Head]:
         options |= {"address": "local", "num_cpus": workers, "include_dashboard": False}
     else:
         options["address"] = address
+        _require_answer(address)
     try:
-        with own_signals():
-            ray.init(**options)
+        _begin(options)
     except (ConnectionError, TimeoutError, ValueError, RayError) as error:
         raise RuntimeError(f"no Ray cluster at {address}: {_causes(error)}") from error
     try:
@@ -122,7 +176,7 @@ def reached(address: str | None, workers: int, gpus: int) -> Iterator[Head]:
         with Head() as head:
             yield head
     finally:
-        ray.shutdown()
+        _end()
 
 
 def _causes(error: BaseException) -> str:

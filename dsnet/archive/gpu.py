@@ -74,7 +74,7 @@ class GpuExecutor:
     def _groups(self, jobs: Iterable[Job]) -> Iterator[DeviceJob]:
         """The jobs in groups; one process reads a group ahead."""
         threads = max(usable_cores() // self.workers, 1)
-        groups = (DeviceJob(group, self.device, threads) for group in _gathered(jobs, self.rows))
+        groups = device_jobs(jobs, self.device, threads, self.rows)
         if self.workers > 1:
             yield from groups
             return
@@ -169,6 +169,15 @@ def worker_device(device: str) -> str:
     if device != "cuda":
         return device
     return f"cuda:{worker_number() % engine.device_count()}"
+
+
+def device_jobs(
+    jobs: Iterable[Job], device: str, threads: int, rows: int = GROUP_ROWS
+) -> Iterator[DeviceJob]:
+    """The jobs in groups of so many rows, about, larger ones by their `weight`; TypeError for one
+    that has no `read()`."""
+    for group in _gathered(jobs, rows):
+        yield DeviceJob(group, device, threads)
 
 
 def _gathered(jobs: Iterable[Job], rows: int) -> Iterator[tuple]:

@@ -167,10 +167,11 @@ def labeller() -> type:
                 return None
             if device is not None:
                 from dsnet.archive.blocks import Block
-                from dsnet.archive.gpu import DeviceJob
+                from dsnet.archive.gpu import device_jobs
                 from dsnet.devices import usable_cores
 
-                block = Block((DeviceJob(block.jobs, device, usable_cores()),), block.recipe)
+                groups = device_jobs(block.jobs, device, usable_cores())
+                block = Block(tuple(groups), block.recipe)
             task = self._crew.add(block)
             while (results := task.results) is None:
                 # Whoever has the turn may take it again and again, and sees to this block, too.

@@ -11,7 +11,9 @@ whatever fails. A driver that died, or lost the cluster, is followed by another 
 from __future__ import annotations
 
 import contextlib
+import math
 import os
+import pickle
 import time
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Sequence
@@ -19,8 +21,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dsnet.archive.blocks import Block, BlockResult, Blocks
-from dsnet.archive.cluster import Head, line_of, reached
-from dsnet.archive.jobs import WORKER_DIED, Job
+from dsnet.archive.cluster import Head, ToldToStop, line_of, reached
+from dsnet.archive.jobs import WORKER_DIED, Job, describe
 from dsnet.archive.nodes import labeller, needs_of
 from dsnet.console import warn
 from dsnet.data.store.stage import Recipe, StagedShard
@@ -38,6 +40,8 @@ POLL_SECONDS = 0.2
 HELD = 2
 # Seconds between two questions whether an actor is there again.
 PAUSE = 1.0
+# Seconds without work after which an actor is asked before it is given some: it may be dead.
+RESTED = 1.0
 # Seconds without any actor after which it is told that the run waits for the cluster.
 PATIENCE = 30.0
 # Actors that may die at a block, and then at each of its jobs, while their nodes live: Ray kills an
@@ -113,6 +117,15 @@ class RayExecutor:
         first = None if stop else next(blocks, None)
         if first is None:
             return
+        try:
+            yield from self._stage(first, blocks, stop, recipe)
+        except ToldToStop:
+            if not stop:
+                raise
+
+    def _stage(
+        self, first: Block, blocks: Iterator[Block], stop: object, recipe: Recipe
+    ) -> Generator[list[StagedShard], None, None]:
         with (
             reached(self.address, self.workers, self.gpus) as head,
             needs_of(recipe, self.places) as needs,
@@ -149,9 +162,13 @@ class _Task:
 
 @dataclass(eq=False)
 class _Actor:
-    """An actor, the node it is on, its blocks, and those that it had when it died."""
+    """An actor, the node it is on, its blocks, and those that it had when it died.
+
+    `avoids` are the nodes that Ray may not put it on.
+    """
 
     handle: Any
+    avoids: tuple[str, ...] = ()
     node: str = ""
     name: str = "a node"
     held: list[_Task] = field(default_factory=list)
@@ -178,16 +195,19 @@ class _Actors:
         self._device = "cuda" if gpus else None
         # Where its process or node dies Ray makes it again, and no sooner than there is a place:
         # what it was at others do meanwhile.
-        made = ray.remote(
+        self._kind: Any = ray.remote(
             num_cpus=1, num_gpus=gpus, max_restarts=-1, max_concurrency=HELD
         )(labeller())  # fmt: skip
-        self._actors = [_Actor(made.remote(needs)) for _ in range(workers)]
+        self._needs, self._gpus = needs, gpus
+        self._actors = [_Actor(self._kind.remote(needs)) for _ in range(workers)]
+        self._shunned: dict[str, None] = {}
         # What is asked of each: to be there, or a block.
         self._asked: dict[Any, tuple[_Actor, _Task | None]] = {}
         for actor in self._actors:
             self._call(actor)
-        # Those that have nothing to do, and those that can take another block: sets in order.
-        self._idle: dict[_Actor, None] = {}
+        # Those that have nothing to do, by when they last had, and those that can take another
+        # block; in order.
+        self._idle: dict[_Actor, float] = {}
         self._roomy: dict[_Actor, None] = {}
         self._absent: list[tuple[float, _Actor]] = []
         self._waiting: deque[_Task] = deque()
@@ -261,11 +281,27 @@ class _Actors:
             # What was lost once goes alone, so that none beside it is blamed for the next death.
             if not self._idle and (self._waiting[0].suspect or not self._roomy):
                 return
-            free = self._idle or self._roomy
-            actor, task = next(iter(free)), self._waiting.popleft()
-            self._asked[actor.handle.label.remote(task.block, self._device)] = actor, task
-            actor.held.append(task)
-            self._offer(actor)
+            actor = next(iter(self._idle or self._roomy))
+            if time.monotonic() - self._idle.get(actor, math.inf) > RESTED:
+                # What a dead one is given comes back as if that had killed it.
+                del self._idle[actor]
+                self._call(actor)
+            else:
+                self._give(actor, self._waiting.popleft())
+
+    def _give(self, actor: _Actor, task: _Task) -> None:
+        """Let an actor label a block; one that cannot go there is looked through for the row."""
+        try:
+            with _in_words():
+                asked = actor.handle.label.remote(task.block, self._device)
+        except Exception:
+            if (reason := _unsendable(task.block)) is None:
+                raise
+            self._divide(task, reason)
+            return
+        self._asked[asked] = actor, task
+        actor.held.append(task)
+        self._offer(actor)
 
     def _offer(self, actor: _Actor) -> None:
         """Note whether an actor can take more; one of which something was lost is asked first."""
@@ -275,7 +311,7 @@ class _Actors:
             if not actor.held:
                 self._absent.append((time.monotonic() + PAUSE, actor))
         elif not actor.held:
-            self._idle[actor] = None
+            self._idle[actor] = time.monotonic()
         elif len(actor.held) < HELD and not actor.held[0].suspect:
             self._roomy[actor] = None
 
@@ -286,9 +322,39 @@ class _Actors:
                 self._blame(task)
         actor.had, actor.node, actor.name = [], told["node"], told["name"]
         if told["lacks"]:
-            self._drop(actor, f"node {actor.name} is not used: its {told['lacks']}")
+            self._shun(actor, f"node {actor.name} is not used: its {told['lacks']}")
         else:
             self._offer(actor)
+
+    def _shun(self, actor: _Actor, reason: str) -> None:
+        """Have an actor on another node in the place of one on a node that cannot label."""
+        import ray
+        from ray.util.scheduling_strategies import NodeLabelSchedulingStrategy, NotIn
+
+        new = actor.node not in self._shunned
+        self._shunned[actor.node] = None
+        if actor.node in actor.avoids or not self._has_others():
+            self._drop(actor, reason)
+            return
+        if new:
+            warn(reason)
+        ray.kill(actor.handle)
+        actor.avoids = tuple(self._shunned)
+        elsewhere = NodeLabelSchedulingStrategy(hard={"ray.io/node-id": NotIn(*actor.avoids)})
+        actor.handle = self._kind.options(scheduling_strategy=elsewhere).remote(self._needs)
+        self._call(actor)
+
+    def _has_others(self) -> bool:
+        """Whether there is a node that could have an actor and is not shunned."""
+        import ray
+
+        asked = {"CPU": 1, "GPU": self._gpus}
+        return any(
+            node["Alive"]
+            and node["NodeID"] not in self._shunned
+            and all(node["Resources"].get(what, 0) >= least for what, least in asked.items())
+            for node in ray.nodes()
+        )
 
     def _bury(self, actor: _Actor, task: _Task | None, lost: _Lost | None = None) -> None:
         """Of an actor that died, or is another one now: others get its block."""
@@ -298,7 +364,8 @@ class _Actors:
             task.suspect = True
             actor.held.remove(task)
             actor.had.append(task)
-            self._waiting.appendleft(task)
+            if task in self._ordered:  # Not divided meanwhile.
+                self._waiting.appendleft(task)
             self._offer(actor)
         elif lost is not None and lost.for_good:
             self._drop(actor, f"an actor on {actor.name} cannot be used: {lost}")
@@ -308,12 +375,15 @@ class _Actors:
     def _blame(self, task: _Task) -> None:
         """An actor died at a block, its node did not: several deaths are the block's own."""
         task.deaths += 1
-        if task.deaths < DEATHS or task.results is not None or task not in self._ordered:
-            return
+        if task.deaths >= DEATHS and task.results is None and task in self._ordered:
+            self._divide(task, WORKER_DIED)
+
+    def _divide(self, task: _Task, reason: str) -> None:
+        """Put a block for each of its jobs in a block's place; one of a single job has failed."""
         at = self._ordered.index(task)
         parts = [_Task(block) for block in task.block.one_by_one()]
         if not parts:
-            task.results = [task.block.failed(WORKER_DIED)]
+            task.results = [task.block.failed(reason)]
         for part in reversed(parts):
             self._ordered.insert(at + 1, part)
         if parts:
@@ -363,6 +433,15 @@ def _lives(node: str) -> bool:
     return any(each["NodeID"] == node and each["Alive"] for each in ray.nodes())
 
 
+def _unsendable(block: Block) -> str | None:
+    """Why a block cannot go from process to process, in words; None where it can."""
+    try:
+        pickle.dumps(block)
+    except Exception as error:
+        return describe(error)
+    return None
+
+
 @contextlib.contextmanager
 def _in_words() -> Iterator[None]:
     """What an actor raised as it raised it; what befell Ray as an error of one line.
@@ -388,6 +467,8 @@ def _in_words() -> Iterator[None]:
     except exceptions.RayTaskError as error:
         if isinstance(error.cause, lost):
             raise _Lost(error.cause) from error
+        if isinstance(error.cause, exceptions.RayError):
+            raise RuntimeError(f"Ray gave up: {line_of(error.cause)}") from error
         if isinstance(error.cause, Exception):
             raise error.cause from None
         raise RuntimeError(f"an actor failed: {line_of(error)}") from error

@@ -4,11 +4,15 @@ The cluster is one of this module, in this process; `test_ray.py` and `test_ray_
 ones.
 """
 
+import ctypes
 import io
 import os
 import pickle
+import signal
 import socket
 import sys
+import threading
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -16,7 +20,9 @@ import pytest
 
 from dsnet import __version__
 from dsnet.archive import label_archive
+from dsnet.archive.blocks import Block
 from dsnet.archive.jobs import WORKER_DIED
+from dsnet.console import Stop
 from dsnet.data.store import open_store, validate_store
 from dsnet.data.store.stage import Recipe
 from worker_jobs import Job
@@ -37,7 +43,11 @@ class Actor:
     def __init__(self, number):
         self.number = number
         self.ready = SimpleNamespace(remote=lambda: (self, None))
-        self.label = SimpleNamespace(remote=lambda block, device: (self, block))
+        self.label = SimpleNamespace(remote=self._label)
+
+    def _label(self, block, device):
+        cloudpickle.dumps(block)
+        return self, block
 
 
 class FakeRay:
@@ -51,11 +61,15 @@ class FakeRay:
     dead : set of str
         Nodes.
     killed : list of int
+    avoided : list of str
+        The node that an actor may not be on, of those that are made anew.
+    cores : dict of str to float
+        Of the nodes.
     """
 
     def __init__(self, monkeypatch):
         self.there, self.dies, self.dead, self.killed = {}, lambda number, block: None, set(), []
-        self.made = 0
+        self.made, self.avoided, self.cores = 0, [], {"1": 1.0, "2": 1.0}
         for name in ("remote", "wait", "get", "kill", "nodes", "cluster_resources"):
             monkeypatch.setattr(ray, name, getattr(self, name))
         monkeypatch.setattr(ray, "is_initialized", lambda: True)
@@ -65,7 +79,14 @@ class FakeRay:
 
     def remote(self, **options):
         assert options["max_restarts"] == -1
-        return lambda kind: SimpleNamespace(remote=self._make)
+        return lambda kind: SimpleNamespace(remote=self._make, options=self._elsewhere)
+
+    def _elsewhere(self, scheduling_strategy):
+        (rule,) = scheduling_strategy.hard
+        (never,) = rule.operator.values
+        assert rule.key == "ray.io/node-id"
+        self.avoided.append(never)
+        return SimpleNamespace(remote=self._make)
 
     def _make(self, needs):
         self.made += 1
@@ -89,7 +110,10 @@ class FakeRay:
         self.killed.append(actor.number)
 
     def nodes(self):
-        return [{"NodeID": n, "Alive": n not in self.dead} for n in "12"]
+        return [
+            {"NodeID": node, "Alive": node not in self.dead, "Resources": {"CPU": cores}}
+            for node, cores in self.cores.items()
+        ]
 
     def cluster_resources(self):
         return {"CPU": 2.0}
@@ -154,6 +178,80 @@ def test_a_block_whose_actors_die_is_searched_for_the_row(tmp_path, fake, told):
     assert len(told) == 2 * on_ray.DEATHS
 
 
+def test_a_block_that_was_divided_goes_to_nobody_again(tmp_path, fake, told, monkeypatch):
+    def dies(number, block):
+        there = [job.number for job in block.jobs]
+        if 5 in there:
+            handed.append(there)
+            return gone()
+        return None
+
+    handed, fake.dies = [], dies
+
+    def wait(asked, num_returns, timeout):
+        # An actor is there again while the next one has its block.
+        found = [each for each in asked if each[1] is None or 5 not in _numbers(each[1])]
+        return (found or list(asked))[:1], []
+
+    monkeypatch.setattr(ray, "wait", wait)
+    fake.there = dict.fromkeys(range(1, 9), FIT)
+    label(tmp_path, workers=8, count=64)
+    assert numbered(tmp_path) == rows(64, failed={5})
+    first = handed.index([5])
+    assert all(there == [5] for there in handed[first:])
+
+
+def _numbers(block):
+    return [job.number for job in block.jobs]
+
+
+def test_an_actor_that_died_at_rest_is_given_nothing(tmp_path, fake, told, monkeypatch):
+    monkeypatch.setattr(on_ray, "RESTED", 0.01)
+    monkeypatch.setattr(on_ray, "BLOCKS_AHEAD", 1)
+    waits, busy, dead = [], set(), set()
+
+    def wait(asked, num_returns, timeout):
+        waits.append(1)
+        if len(waits) < 20:  # The first block takes long: the other actor has nothing to do.
+            first = [each for each in asked if each[1] is not None and 0 in _numbers(each[1])]
+            busy.update(each[0].number for each in first)
+            asked = [each for each in asked if each not in first]
+            time.sleep(0.005)
+        elif len(waits) == 20:
+            dead.update({1, 2} - busy)
+        return FakeRay.wait(fake, asked, num_returns, timeout)
+
+    def get(asked):
+        actor, block = asked
+        if actor.number not in dead:
+            return FakeRay.get(fake, asked)
+        if block is None:  # It is made again.
+            dead.clear()
+        raise gone()
+
+    monkeypatch.setattr(ray, "wait", wait)
+    monkeypatch.setattr(ray, "get", get)
+    label(tmp_path)
+    assert numbered(tmp_path) == rows() and not told
+
+
+def test_a_job_that_cannot_be_sent_costs_its_own_rows(tmp_path, fake):
+    jobs = [Job(number, place=threading.Lock() if number == 5 else None) for number in range(12)]
+    label_archive(jobs, tmp_path, executor=on_ray.RayExecutor(2))
+    found = dict(numbered(tmp_path))
+    assert {found.pop("5-a"), found.pop("5-b")} == {
+        "TypeError: cannot pickle '_thread.lock' object"
+    }
+    assert found == dict(rows()[:10] + rows()[12:])
+
+
+def test_what_befalls_ray_is_told_in_one_line(tmp_path, fake):
+    cause = exceptions.RaySystemError("no module\nof that name")
+    fake.dies = lambda number, block: exceptions.RayTaskError("label", "many\nlines", cause)
+    with pytest.raises(RuntimeError, match=r"^Ray gave up: System error: no module of that name$"):
+        label(tmp_path)
+
+
 @pytest.mark.parametrize("away", [2, 20])
 def test_no_row_is_blamed_for_the_death_of_nodes(tmp_path, fake, told, away):
     deaths = []
@@ -172,18 +270,37 @@ def test_no_row_is_blamed_for_the_death_of_nodes(tmp_path, fake, told, away):
     assert numbered(tmp_path) == rows() and len(deaths) == away
 
 
+LACKING = {**OTHER, "lacks": "store's folder cannot be written"}
+
+
 def test_a_node_that_lacks_something_is_not_used(tmp_path, fake, told):
-    fake.there[2] = {**OTHER, "lacks": "store's folder cannot be written"}
-    label(tmp_path / "a")
-    assert numbered(tmp_path / "a") == rows() and fake.killed[:1] == [2]
-    assert told == [
-        "node 10.0.0.2 (two) is not used: its store's folder cannot be written; 1 actors are left"
-    ]
+    fake.there |= {2: LACKING, 3: FIT}
+    label(tmp_path)
+    assert numbered(tmp_path) == rows() and fake.killed[0] == 2
+    assert fake.avoided == ["2"]
+    assert told == ["node 10.0.0.2 (two) is not used: its store's folder cannot be written"]
+
+
+def test_all_actors_may_come_to_a_node_that_is_not_used(tmp_path, fake, told):
+    fake.there = {1: LACKING, 2: LACKING, 3: None, 4: FIT}
+    label(tmp_path)
+    assert numbered(tmp_path) == rows() and fake.avoided == ["2", "2"]
+    assert told == ["node 10.0.0.2 (two) is not used: its store's folder cannot be written"]
+
+
+@pytest.mark.parametrize("why", ["no other has a core", "Ray does not know the names of nodes"])
+def test_a_node_that_is_not_used_may_be_the_only_one(tmp_path, fake, told, why):
+    fake.there = dict.fromkeys((1, 2, 3, 4), LACKING)
+    if why == "no other has a core":
+        fake.cores["1"] = 0.0
+    with pytest.raises(RuntimeError, match=r"no node of the Ray cluster can label: node 10\."):
+        label(tmp_path)
+    assert len(fake.avoided) == (0 if why == "no other has a core" else 2)
 
 
 def test_no_node_that_can_label_ends_the_run(tmp_path, fake, told):
     died = exceptions.ActorDiedError()
-    fake.there = {1: died, 2: {**OTHER, "lacks": "dsnet is 0.0.9, the driver's 0.1.0"}}
+    fake.there = {1: died, 2: {**OTHER, "lacks": "dsnet is 0.0.9, the driver's 0.1.0"}, 3: died}
     with pytest.raises(RuntimeError, match="no node of the Ray cluster can label: ") as error:
         label(tmp_path)
     assert "on a node cannot be used: The actor died" in "".join([*told, str(error.value)])
@@ -262,6 +379,7 @@ def test_without_an_address_no_other_cluster_is_taken(monkeypatch):
         raise ConnectionError("no connection") from ValueError(f"{trace}the token\nis missing")
 
     monkeypatch.setattr(ray, "init", init)
+    monkeypatch.setattr(cluster, "_require_answer", lambda address: None)
     monkeypatch.setattr(ray, "is_initialized", lambda: False)
     monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
     told = r"no Ray cluster at 10\.0\.0\.1:6379: no connection: ValueError: the token is missing"
@@ -270,6 +388,53 @@ def test_without_an_address_no_other_cluster_is_taken(monkeypatch):
             cluster.reached(address, 3, 0).__enter__()
     assert [options["address"] for options in asked] == ["local", "10.0.0.1:6379"]
     assert asked[0]["num_cpus"] == 3 and "num_cpus" not in asked[1]
+
+
+def test_an_address_where_nobody_is_is_told_at_once():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        taken = f"127.0.0.1:{server.getsockname()[1]}"
+        for address in (taken, "auto", "ray://127.0.0.1:1"):
+            cluster._require_answer(address)
+    for address in (taken, "127.0.0.1:99999", "no-such-host.invalid:6379"):
+        with pytest.raises(RuntimeError, match=f"^no Ray cluster at {address}: "):
+            cluster._require_answer(address)
+        with pytest.raises(RuntimeError), cluster.reached(address, 1, 0):
+            pass
+
+
+def test_a_run_that_is_told_to_stop_while_ray_begins_stops(tmp_path, fake, monkeypatch):
+    def init(**options):
+        signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(number))
+        signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", init)
+    monkeypatch.setattr(ray, "shutdown", lambda: None)
+    with Stop() as stop:
+        made = label_archive([Job(0)], tmp_path, executor=on_ray.RayExecutor(2), stop=stop)
+    assert (made.stopped, made.signal, made.rows) == (True, signal.SIGTERM, 0)
+
+
+def test_a_run_that_is_told_to_stop_while_ray_ends_lives(tmp_path, fake, monkeypatch):
+    def shutdown():
+        c = ctypes.CDLL(None)
+        c.signal.restype = ctypes.c_void_p
+        # As its compiled part does, whatever Python has there.
+        c.signal(signal.SIGTERM, None)
+        limit = time.monotonic() + 60
+        while (now := c.signal(signal.SIGTERM, None)) is None:
+            assert time.monotonic() < limit
+            time.sleep(0.05)
+        c.signal(signal.SIGTERM, ctypes.c_void_p(now))
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    there = []
+    monkeypatch.setattr(ray, "is_initialized", lambda: bool(there))
+    monkeypatch.setattr(ray, "init", lambda **options: there.append(1))
+    monkeypatch.setattr(ray, "shutdown", shutdown)
+    with Stop() as stop:
+        label(tmp_path)
+    assert stop.signal == signal.SIGTERM and numbered(tmp_path) == rows()
 
 
 @pytest.fixture
@@ -328,6 +493,21 @@ def test_a_store_at_an_address_needs_no_folder(archive):
 def test_relative_places_need_the_driver_s_folder(archive):
     with nodes.needs_of(archive.recipe, ["images"]) as needs:
         assert needs["relative"] and needs["places"] == [str(archive.images / "one.png")]
+
+
+def test_an_actor_gives_its_gpu_no_more_than_fits():
+    class Large(Job):
+        weight = 100
+
+    blocks = []
+    actor = object.__new__(nodes.labeller())
+    actor._crew = SimpleNamespace(add=lambda block: blocks.append(block) or made)
+    made = SimpleNamespace(results=[])
+    jobs = tuple(Large(number) for number in range(20))
+    assert actor.label(Block(jobs, Recipe("nowhere", 16, b"")), "cuda") == []
+    (block,) = blocks
+    assert [len(group.jobs) for group in block.jobs] == [6, 6, 6, 2]
+    assert {group.device for group in block.jobs} == {"cuda"}
 
 
 class WithoutDsnet(pickle.Unpickler):

@@ -1,5 +1,6 @@
 """On a Ray cluster of this machine: the same store as by processes, whatever dies meanwhile."""
 
+import contextlib
 import ctypes
 import os
 import signal
@@ -15,7 +16,7 @@ from dsnet.archive import label_archive
 from dsnet.archive.jobs import WORKER_DIED, phantom_jobs
 from dsnet.data.store import open_store, validate_store
 from label_command import content, telling_command, wait_for_line
-from worker_jobs import GpuJob, Job
+from worker_jobs import GpuJob, Job, parent
 
 ray = pytest.importorskip("ray")
 from dsnet.archive import cluster as ray_cluster  # noqa: E402
@@ -43,7 +44,7 @@ def cluster():
     os.environ["PYTHONPATH"] = os.pathsep.join(path for path in paths if path)
     # GPUs are what Ray is told: whether a process can use them is its own affair.
     with ray_cluster.own_signals():
-        ray.init(num_cpus=2, num_gpus=2, include_dashboard=False, log_to_driver=False)
+        ray.init("local", num_cpus=2, num_gpus=2, include_dashboard=False, log_to_driver=False)
     yield before
     ray.shutdown()
 
@@ -57,7 +58,7 @@ def numbered(path) -> list[tuple[str, str, str]]:
 
 
 def actors() -> list[int]:
-    """Processes of the actors that label."""
+    """Processes of the actors that label, on this module's cluster alone."""
     found = []
     for place in Path("/proc").iterdir():
         try:
@@ -65,6 +66,14 @@ def actors() -> list[int]:
                 found.append(int(place.name))
         except OSError:
             pass
+    return [pid for pid in found if os.getpid() in ancestors(pid)]
+
+
+def ancestors(pid: int) -> list[int]:
+    found = [pid]
+    with contextlib.suppress(OSError):
+        while found[-1] > 1:
+            found.append(parent(found[-1]))
     return found
 
 
