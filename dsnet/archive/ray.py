@@ -195,9 +195,8 @@ class _Actors:
         self._device = "cuda" if gpus else None
         # Where its process or node dies Ray makes it again, and no sooner than there is a place:
         # what it was at others do meanwhile.
-        self._kind: Any = ray.remote(
-            num_cpus=1, num_gpus=gpus, max_restarts=-1, max_concurrency=HELD
-        )(labeller())  # fmt: skip
+        how: Any = {"num_cpus": 1, "num_gpus": gpus, "max_restarts": -1, "max_concurrency": HELD}
+        self._kind: Any = ray.remote(**how)(labeller())
         self._needs, self._gpus = needs, gpus
         self._actors = [_Actor(self._kind.remote(needs)) for _ in range(workers)]
         self._shunned: dict[str, None] = {}
