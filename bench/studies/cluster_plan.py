@@ -21,9 +21,10 @@ from pathlib import Path
 import numpy as np
 
 from bench.common.study import shared_data, write
+from dsnet.archive.actors import BLOCKS_AHEAD
 from dsnet.archive.blocks import Block
 from dsnet.archive.jobs import slice_jobs
-from dsnet.archive.ray import BLOCK_ROWS, BLOCKS_AHEAD, blocks_of
+from dsnet.archive.ray import BLOCK_ROWS, blocks_of
 from dsnet.data.datasets.deeplesion import find_image, read_annotations
 from dsnet.data.store import LabelRecord, StoreWriter
 from dsnet.data.store.stage import ShardBuilder

@@ -19,6 +19,7 @@ from label_command import content, telling_command, wait_for_line
 from worker_jobs import GpuJob, Job, parent
 
 ray = pytest.importorskip("ray")
+from dsnet.archive import actors as on_actors  # noqa: E402
 from dsnet.archive import cluster as ray_cluster  # noqa: E402
 from dsnet.archive import ray as on_ray  # noqa: E402
 
@@ -125,7 +126,7 @@ def test_a_job_that_kills_its_actors_costs_its_own_rows(tmp_path, monkeypatch):
 @pytest.mark.parametrize("kills", [1, pytest.param(3, marks=pytest.mark.long)])
 def test_killed_actors_lose_and_double_nothing(tmp_path, monkeypatch, kills):
     monkeypatch.setattr(on_ray, "BLOCK_ROWS", 2)
-    monkeypatch.setattr(on_ray, "BLOCKS_AHEAD", 2)
+    monkeypatch.setattr(on_actors, "BLOCKS_AHEAD", 2)
     gate, store, taken = tmp_path / "gate", tmp_path / "store", []
 
     def jobs(done):
