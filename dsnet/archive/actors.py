@@ -204,7 +204,7 @@ class Actors:
 
     def _greet(self, actor: _Actor, told: dict[str, str]) -> None:
         """Take note of where an actor is, the second time of why it was lost."""
-        if _lives(actor.node):
+        if actor.had and _lives(actor.node):
             for task in actor.had:
                 self._blame(task)
         actor.had, actor.node, actor.name = [], told["node"], told["name"]

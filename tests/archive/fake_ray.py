@@ -50,7 +50,8 @@ class FakeRay:
     """
 
     def __init__(self, monkeypatch):
-        self.there, self.dies, self.dead, self.killed = {}, lambda number, block: None, set(), []
+        self.there, self.dead, self.killed = {1: FIT, 2: OTHER}, set(), []
+        self.dies = lambda number, block: None
         self.made, self.avoided, self.cores = 0, [], {"1": 1.0, "2": 1.0}
         for name in ("remote", "wait", "get", "kill", "nodes", "cluster_resources"):
             monkeypatch.setattr(ray, name, getattr(self, name))

@@ -21,9 +21,7 @@ from dsnet.archive import ray as on_ray  # noqa: E402
 
 @pytest.fixture
 def fake(monkeypatch):
-    found = FakeRay(monkeypatch)
-    found.there = {1: FIT, 2: OTHER}
-    return found
+    return FakeRay(monkeypatch)
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from worker_jobs import Job
 
 ray = pytest.importorskip("ray")
 
-from fake_ray import FIT, OTHER, FakeRay, label, numbered, rows  # noqa: E402
+from fake_ray import FakeRay, label, numbered, rows  # noqa: E402
 
 from dsnet.archive import cluster  # noqa: E402
 from dsnet.archive import ray as on_ray  # noqa: E402
@@ -23,9 +23,7 @@ from dsnet.archive import ray as on_ray  # noqa: E402
 
 @pytest.fixture
 def fake(monkeypatch):
-    found = FakeRay(monkeypatch)
-    found.there = {1: FIT, 2: OTHER}
-    return found
+    return FakeRay(monkeypatch)
 
 
 def test_a_head_that_does_not_answer_is_gone(monkeypatch):
